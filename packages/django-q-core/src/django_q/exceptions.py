@@ -1,0 +1,65 @@
+"""What can go wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class DjangoQError(Exception):
+    """Something went wrong in Django Q."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(args or (first_line(type(self)),)))
+
+
+class ConfigurationError(DjangoQError, ImproperlyConfigured):
+    """Q_CLUSTER cannot be used as it is: correct the settings."""
+
+
+class MissingPlugin(ConfigurationError):
+    """No installed distribution offers this plugin: install one that does."""
+
+
+class BrokerError(DjangoQError):
+    """The broker could not do what it was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker's server cannot be reached: check that it runs, and its address."""
+
+
+class PackageTooLarge(BrokerError):
+    """The broker's product refuses packages of this size: send a reference instead of the data."""
+
+
+class PackageError(DjangoQError):
+    """A task package cannot be run."""
+
+
+class UnreadablePackage(PackageError):
+    """The package cannot be verified or unpickled: compare SECRET_KEY and the cluster's name."""
+
+
+class UnknownFunction(PackageError):
+    """The function of the package cannot be imported: deploy it where the cluster runs."""
+
+
+class TaskError(DjangoQError):
+    """A task ended without a result."""
+
+
+class WorkerDied(TaskError):
+    """The worker process died while it ran the task."""
+
+
+class ResultNotPicklable(TaskError):
+    """The task returned something that cannot be pickled: return plain values."""
+
+
+class TimeoutException(SystemExit):
+    """The task ran longer than its timeout."""
+
+
+def first_line(kind: type[DjangoQError]) -> str:
+    """The sentence that describes a kind of error."""
+    return (kind.__doc__ or kind.__name__).strip().splitlines()[0]
