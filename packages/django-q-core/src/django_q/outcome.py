@@ -1,0 +1,83 @@
+"""What became of a task, on its way from the worker to the monitor."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from picklefield.fields import PickledObject, PickledObjectField, dbsafe_encode, wrap_conflictual_object
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Outcome(NamedTuple):
+    """One attempt at a task, ready to be saved, acknowledged and followed.
+
+    The worker has pickled everything that belongs to the user, so the monitor never runs the
+    user's code: a class that misbehaves when it is unpickled cannot harm other tasks' results.
+    """
+
+    id: str
+    """The task's id."""
+    name: str
+    """The task's name, for people."""
+    func: str
+    """The function's dotted path, or a description of a callable that has none."""
+    hook: str | None
+    """The dotted path of the function that is called with the finished task."""
+    args: str | None
+    """The positional arguments, encoded."""
+    kwargs: str | None
+    """The keyword arguments, encoded."""
+    result: str | None
+    """What the function returned, or the text of its failure, encoded; None is None."""
+    group: str | None
+    """The label the task shares with others."""
+    cluster: str | None
+    """The queue whose cluster ran the task."""
+    started: datetime
+    """When the task was sent, not when it began to run."""
+    stopped: datetime
+    """When the attempt ended."""
+    success: bool
+    """Whether the function returned."""
+    ack_id: Any = None
+    """What the broker wants to hear to forget the package; None if it wants nothing."""
+    ack_failure: bool = False
+    """Whether a failure is acknowledged like a success, and so not tried again."""
+    save: bool | None = None
+    """What the task's own `save` option says; None when it says nothing."""
+    cached: bool | int = False
+    """Whether the result goes to the cache instead of the database, and for how many seconds."""
+    finished: str | None = None
+    """The whole finished task, signed: what the cache keeps and iters collect. Only made when needed."""
+    following: tuple[str, ...] = ()
+    """Signed packages to send once this outcome is saved: the rest of a chain."""
+    iter_count: int = 0
+    """How many tasks belong to the iter this one is part of; 0 outside of iters."""
+    iter_cached: bool | int = False
+    """Where the collected result of the iter goes, as `cached` says for a task."""
+    counted: bool = True
+    """Whether this was an attempt of the task, to be added to its `attempt_count`."""
+    error: str | None = None
+    """The failure in one line, for the log."""
+
+
+def encode(value: object) -> str | None:
+    """Write a value as the pickled columns of the database keep it: None stays None.
+
+    The text passes through a `PickledObjectField` unchanged, so who saves it need not know what
+    it holds. What cannot be pickled raises what pickle raises.
+    """
+    if value is None:
+        return None
+    return dbsafe_encode(wrap_conflictual_object(value), pickle_protocol=pickle.HIGHEST_PROTOCOL, copy=False)
+
+
+def decode(text: str | None) -> Any:
+    """Read what `encode` wrote, raising what unpickling raises."""
+    return None if text is None else _FIELD.to_python(PickledObject(text))
+
+
+_FIELD = PickledObjectField(protocol=pickle.HIGHEST_PROTOCOL, copy=False)

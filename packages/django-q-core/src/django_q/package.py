@@ -1,0 +1,108 @@
+"""A task on paper: the plain dict that is signed and waits in a broker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+from uuid import uuid4
+
+from django.utils import timezone
+
+from django_q.humanhash import humanize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+OPTIONS = (
+    "hook",
+    "group",
+    "save",
+    "sync",
+    "cached",
+    "ack_failure",
+    "iter_count",
+    "iter_cached",
+    "chain",
+    "broker",
+    "timeout",
+    "cluster",
+)
+"""The keywords that tell Django Q about a task, and are not given to its function."""
+
+PACKED_OPTIONS = tuple(option for option in OPTIONS if option != "broker")
+"""The options that travel: a broker is where the package goes, not what it says."""
+
+
+class TaskPackage(TypedDict, total=False):
+    """A task as every edition of Django Q writes it; which keys are there says where the task has been.
+
+    `id` to `started` are always there. The options follow where somebody set them, and
+    `result`, `success` and `stopped` once the task has run.
+    """
+
+    id: str
+    name: str
+    func: str | Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    started: datetime
+
+    hook: str | Callable[..., Any]
+    group: str
+    save: bool
+    sync: bool
+    cached: bool | int
+    ack_failure: bool
+    iter_count: int
+    iter_cached: bool | int
+    chain: list[Any]
+    timeout: float
+    cluster: str
+
+    ack_id: Any
+    result: Any
+    success: bool
+    stopped: datetime
+
+
+def new_id() -> str:
+    """Name a task for machines: 32 hexadecimal characters."""
+    return uuid4().hex
+
+
+def new_name(task_id: str) -> str:
+    """Name a task for people: four words made from its id."""
+    return humanize(task_id)
+
+
+def new_package(
+    func: str | Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    task_id: str | None = None,
+    name: str | None = None,
+    started: datetime | None = None,
+    **options: Any,
+) -> TaskPackage:
+    """Write a task down.
+
+    An option that is None is left out: absent means "as the cluster that runs it does", and
+    clusters of the public editions die of an explicit `timeout` of None.
+    """
+    task_id = task_id or new_id()
+    package: TaskPackage = {
+        "id": task_id,
+        "name": name or new_name(task_id),
+        "func": func,
+        "args": tuple(args),
+        "kwargs": dict(kwargs) if kwargs else {},
+        "started": started or timezone.now(),
+    }
+    for option in PACKED_OPTIONS:
+        if (value := options.pop(option, None)) is not None:
+            package[option] = value  # type: ignore[literal-required]
+    if options:
+        unknown = ", ".join(sorted(options))
+        raise TypeError(f"not an option of a task: {unknown}. Options are {', '.join(PACKED_OPTIONS)}.")
+    return package

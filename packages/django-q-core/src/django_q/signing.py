@@ -1,0 +1,155 @@
+"""Package ↔ signed text: nobody without the `SECRET_KEY` can write one."""
+
+from __future__ import annotations
+
+import hmac
+import pickle
+import time
+import zlib
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings as django_settings
+from django.core.signing import BadSignature, b62_encode, b64_decode, b64_encode
+from django.utils.encoding import force_bytes
+
+from django_q.exceptions import UnreadablePackage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django_q.settings import ClusterSettings
+
+__all__ = ["BadSignature", "PackageCodec", "PickleSerializer", "SignedPackage"]
+
+
+class PackageCodec:
+    """Signs, compresses and verifies packages: byte for byte the format of `django.core.signing`.
+
+    The salt is the `name` of the `Q_CLUSTER`: sites that share a broker cannot run each other's
+    tasks. A package never gets too old: it is signed with a time, but nobody looks at it.
+    """
+
+    def __init__(self, salt: str, *, compress: bool = False) -> None:
+        self.salt = salt
+        self.compress = compress
+
+    @classmethod
+    def of(cls, settings: ClusterSettings) -> PackageCodec:
+        """Return the codec of a cluster."""
+        return cls(settings.name, compress=settings.compress)
+
+    def dumps(self, obj: object) -> str:
+        """Pickle and sign; compressed when asked for and smaller."""
+        return self.sign(PickleSerializer.dumps(obj))
+
+    def loads(self, package: str | bytes) -> Any:
+        """Verify and unpickle; everything that goes wrong is an `UnreadablePackage` with its cause."""
+        try:
+            return PickleSerializer.loads(self.unsign(package))
+        except BadSignature as error:
+            raise UnreadablePackage(
+                f"Package with a foreign signature ({error}). It was signed with another SECRET_KEY, or by a cluster "
+                f"with another name than {self.salt!r}: give both sides the same, or put the old key into "
+                "SECRET_KEY_FALLBACKS."
+            ) from error
+        except Exception as error:  # unpickling runs the constructors of whatever is inside
+            raise UnreadablePackage(_cannot_be_unpickled(error)) from error
+
+    def sign(self, data: bytes) -> str:
+        """Turn bytes into signed text."""
+        mark = b""
+        if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
+            data, mark = smaller, b"."
+        value = mark + b64_encode(data) + b":" + _timestamp(int(time.time()))
+        return (value + b":" + _signature(value, _derived_key(django_settings.SECRET_KEY, self.salt))).decode()
+
+    def unsign(self, package: str | bytes) -> bytes:
+        """Turn signed text back into bytes, or raise `BadSignature`."""
+        signed = force_bytes(package)
+        value, separator, signature = signed.rpartition(b":")
+        if not separator:
+            raise BadSignature('no ":" found in it')
+        if not any(hmac.compare_digest(signature, _signature(value, key)) for key in self._keys()):
+            raise BadSignature("its signature does not match")
+        data = value.rpartition(b":")[0]
+        return zlib.decompress(b64_decode(data[1:])) if data.startswith(b".") else b64_decode(data)
+
+    def _keys(self) -> Iterator[bytes]:
+        yield _derived_key(django_settings.SECRET_KEY, self.salt)
+        for secret in django_settings.SECRET_KEY_FALLBACKS:
+            yield _derived_key(secret, self.salt)
+
+
+class PickleSerializer:
+    """Objects ↔ bytes, in the newest protocol of this Python."""
+
+    @staticmethod
+    def dumps(obj: object) -> bytes:
+        """Pickle; what cannot be pickled raises what pickle raises, with a note on what to do."""
+        try:
+            return pickle.dumps(obj, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # pickling runs the methods of whatever is inside
+            error.add_note(
+                "A task is pickled to be queued. Give it functions that can be imported by name, or their dotted "
+                "path, and arguments without open files, locks, connections, generators or lambdas."
+            )
+            raise
+
+    @staticmethod
+    def loads(data: bytes) -> Any:
+        """Unpickle."""
+        return pickle.loads(data)  # noqa: S301 - only ever fed with what was signed
+
+
+class SignedPackage:
+    """The old face of `PackageCodec`: the codec of the current settings."""
+
+    @staticmethod
+    def dumps(obj: object, compressed: bool | None = None) -> str:
+        """Sign `obj` as the current settings say."""
+        codec = SignedPackage._codec()
+        if compressed is not None:
+            codec.compress = compressed
+        return codec.dumps(obj)
+
+    @staticmethod
+    def loads(obj: str | bytes) -> Any:
+        """Read `obj`, raising `BadSignature` or whatever unpickling raises."""
+        return PickleSerializer.loads(SignedPackage._codec().unsign(obj))
+
+    @staticmethod
+    def _codec() -> PackageCodec:
+        from django_q.conf import current_settings
+
+        return PackageCodec.of(current_settings())
+
+
+@lru_cache(maxsize=64)
+def _derived_key(secret: str | bytes, salt: str) -> bytes:
+    """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough."""
+    return sha256(salt.encode() + b"signer" + force_bytes(secret)).digest()
+
+
+@lru_cache(maxsize=1)
+def _timestamp(second: int) -> bytes:
+    return b62_encode(second).encode()
+
+
+def _signature(value: bytes, key: bytes) -> bytes:
+    return b64_encode(hmac.digest(key, value, "sha256"))
+
+
+def _cannot_be_unpickled(error: Exception) -> str:
+    match error:
+        case ModuleNotFoundError(name=str(module)):
+            what = f"there is no module {module!r} here"
+        case AttributeError() | ImportError():
+            what = f"{error}"
+        case _:
+            what = f"{type(error).__name__}: {error}"
+    return (
+        f"Package that cannot be unpickled: {what}. The code that queued it is newer, older or elsewhere: deploy the "
+        "code it names and requeue the package."
+    )

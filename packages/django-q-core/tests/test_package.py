@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django_q.humanhash import humanize
+from django_q.package import OPTIONS, PACKED_OPTIONS, new_id, new_package
+
+
+def test_id_is_32_hexadecimal_characters_and_new() -> None:
+    assert len({new_id() for _ in range(100)}) == 100
+    assert len(new_id()) == 32
+    int(new_id(), 16)
+
+
+def test_name_is_the_id_in_words() -> None:
+    package = new_package("math.floor", (1.5,))
+    assert package["name"] == humanize(package["id"])
+
+
+def test_package_has_the_six_keys_of_the_wire() -> None:
+    package = new_package("math.copysign", [2, -2], started=datetime(2026, 1, 1, tzinfo=UTC), task_id="f" * 32, name="n")
+    assert package == {
+        "id": "f" * 32,
+        "name": "n",
+        "func": "math.copysign",
+        "args": (2, -2),
+        "kwargs": {},
+        "started": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+
+
+def test_keyword_arguments_are_copied() -> None:
+    kwargs = {"x": 1}
+    new_package("f", kwargs=kwargs)["kwargs"]["y"] = 2
+    assert kwargs == {"x": 1}
+
+
+@pytest.mark.parametrize("option", PACKED_OPTIONS)
+def test_options_travel(option: str) -> None:
+    assert new_package("f", **{option: 0})[option] == 0
+
+
+def test_option_that_is_none_is_left_out() -> None:
+    assert "timeout" not in new_package("f", timeout=None)
+
+
+def test_a_broker_does_not_travel() -> None:
+    assert "broker" in OPTIONS
+    with pytest.raises(TypeError, match="not an option of a task: broker"):
+        new_package("f", broker=object())
