@@ -1,0 +1,265 @@
+"""What every broker promises, and what a broker that promises less gets for free."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+
+from django.core.cache import InvalidCacheBackendError, caches
+
+from django_q.brokers.per_process import PerProcess
+from django_q.brokers.stats import CacheStats
+from django_q.conf import current_settings
+
+if TYPE_CHECKING:
+    from django.core.cache.backends.base import BaseCache
+    from django_q.settings import ClusterSettings
+
+AckId: TypeAlias = Hashable
+"""What a broker knows a delivery by; another one for each delivery of the same package."""
+
+
+class Delivery(NamedTuple):
+    """A package on its way to a worker."""
+
+    ack_id: AckId | None
+    """What to acknowledge it with; None where the broker gives no receipts."""
+    package: str | bytes
+    """The signed task, unread."""
+
+
+class Broker:
+    """The queue between the sender of a task and the cluster that runs it.
+
+    A broker of your own overrides `enqueue` and `dequeue`, and `acknowledge` when it gives receipts. Everything else
+    has a default in terms of these three, so brokers written for older versions work as they are.
+    """
+
+    supports_receipts: bool = False
+    """Does it keep a package until that is acknowledged? Derived for a class that only overrides `acknowledge`."""
+    supports_bulk: bool = False
+    """Does one fetch, and one acknowledgement, carry several packages in one round trip?"""
+    supports_renewal: bool = False
+    """Can a lease be prolonged while its task runs?"""
+    supports_delay: float = 0
+    """For how many seconds, at most, can a package be hidden before it is offered? 0 means not at all."""
+    supports_lock_size: bool = False
+    """Does it know how many packages are under a lease?"""
+    supports_dead_letters: bool = False
+    """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
+    acknowledges_failures: bool = False
+    """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""
+    blocks: bool = False
+    """Does a fetch from an empty queue wait by itself, and wake when something arrives?"""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        declared = any("supports_receipts" in vars(base) for base in cls.__mro__ if base is not Broker)
+        if not declared and cls.acknowledge is not Broker.acknowledge:
+            cls.supports_receipts = True
+
+    def __init__(self, list_key: str | None = None, *, settings: ClusterSettings | None = None) -> None:
+        self._begin(settings)
+        self.list_key = self.queue_key(list_key or self.settings.list_key)
+
+    def _begin(self, settings: ClusterSettings | None) -> None:
+        self._settings = settings
+        self._connection: PerProcess[Any] = PerProcess(self.connect)
+
+    def __getstate__(self) -> tuple[str, ClusterSettings | None]:
+        return self.list_key, self._settings
+
+    def __setstate__(self, state: tuple[str, ClusterSettings | None]) -> None:
+        list_key, settings = state
+        self._begin(settings)
+        self.list_key = list_key
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.list_key}>"
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        """What the product calls the queue of the cluster *name*."""
+        return name
+
+    @property
+    def settings(self) -> ClusterSettings:
+        """The settings it was given, or those of this moment."""
+        return self._settings or current_settings()
+
+    @settings.setter
+    def settings(self, settings: ClusterSettings | None) -> None:
+        self._settings = settings
+
+    # -- the connection -------------------------------------------------------------------------------------------
+
+    @property
+    def connection(self) -> Any:
+        """The client of the product, made when first asked for, once a process."""
+        return self._connection.get()
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self._connection.set(connection)
+
+    def connect(self) -> Any:
+        """Make the client."""
+        return self.get_connection(self.list_key)
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Any:
+        """Make the client: what brokers of older versions override."""
+        return None
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, package: str, *, delay: float = 0) -> Any:
+        """Put a signed package on the queue, hidden for *delay* seconds, and give its id."""
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[Any]:
+        """Put several packages on the queue, in order."""
+        return [self.enqueue(package) for package in packages]
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def dequeue(self) -> Sequence[tuple[Any, str | bytes]] | None:
+        """Take up to `bulk` packages, each under a lease of `retry` seconds; wait about a second for the first."""
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Take up to *limit* packages, each under a lease; wait up to *wait* seconds for the first.
+
+        A broker that only has `dequeue` gives what that gives, be it more than *limit*.
+        """
+        started = time.monotonic()
+        found = [Delivery(*delivery) for delivery in self.dequeue() or ()]
+        if not found and not self.blocks:
+            pause = min(wait, self.settings.poll) - (time.monotonic() - started)
+            time.sleep(max(pause, 0))
+        return found
+
+    # -- settling a delivery --------------------------------------------------------------------------------------
+
+    def acknowledge(self, ack_id: Any) -> bool | None:
+        """Forget the package: its outcome is saved. False means that the lease was lost, and nothing was changed."""
+
+    def acknowledge_many(self, ack_ids: Sequence[Any]) -> list[Any]:
+        """Forget several packages and give the ids whose lease was lost."""
+        return [ack_id for ack_id in ack_ids if self.acknowledge(ack_id) is False]
+
+    def renew(self, ack_ids: Sequence[Any]) -> list[Any]:
+        """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost."""
+        return []
+
+    def release(self, ack_id: Any, delay: float = 0) -> bool | None:
+        """Offer the package again after *delay* seconds; without a method of its own, when the lease ends."""
+
+    def release_many(self, ack_ids: Sequence[Any], delay: float = 0) -> list[Any]:
+        """Offer several packages again after *delay* seconds and give the ids whose lease was lost."""
+        return [ack_id for ack_id in ack_ids if self.release(ack_id, delay) is False]
+
+    def fail(self, ack_id: Any) -> bool | None:
+        """Put a package that nobody can read among the dead letters."""
+
+    def delete(self, ack_id: Any) -> bool | None:
+        """Remove the package from the queue."""
+
+    # -- dead letters ---------------------------------------------------------------------------------------------
+
+    @property
+    def dead_key(self) -> str:
+        """The queue of the dead letters."""
+        return f"{self.list_key}-dead"
+
+    def dead_letters(self) -> Self:
+        """The broker of the dead letters, where the product has no such queue of its own."""
+        other = type(self)(list_key=self.dead_key)
+        other.list_key, other.settings = self.dead_key, self._settings
+        return other
+
+    def bury(self, delivery: Delivery) -> None:
+        """Keep an unreadable package among the dead letters, whatever this broker's `fail` does."""
+        if self.supports_dead_letters and delivery.ack_id is not None:
+            self.fail(delivery.ack_id)
+            return
+        self.dead_letters().enqueue(as_text(delivery.package))
+        self.acknowledge(delivery.ack_id)
+
+    def dead_size(self) -> int:
+        """How many dead letters there are."""
+        return self.dead_letters().queue_size()
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        """Offer up to *limit* dead letters again, oldest first, and give how many."""
+        dead = self.dead_letters()
+        moved = 0
+        while limit is None or moved < limit:
+            found = dead.dequeue_many(1, 0)
+            if not found:
+                break
+            for delivery in found:
+                self.enqueue(as_text(delivery.package))
+                dead.acknowledge(delivery.ack_id)
+            moved += len(found)
+        return moved
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        """How many packages wait, without those under a lease."""
+        return 0
+
+    def lock_size(self) -> int | None:
+        """How many packages are under a lease; None where the product does not tell."""
+
+    def purge_queue(self) -> Any:
+        """Forget every waiting package."""
+
+    def delete_queue(self) -> Any:
+        """Forget the queue and everything about it."""
+
+    def ping(self) -> bool:
+        """Is the server there? Never raises."""
+        return True
+
+    def info(self) -> str:
+        """The name and version of the product."""
+        return type(self).__name__
+
+    # -- statistics -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def get_cache(alias: str | None = None) -> BaseCache | None:
+        """The Django cache that holds statistics and cached results; None when there is no such cache."""
+        try:
+            return caches[alias or current_settings().cache]
+        except InvalidCacheBackendError:
+            return None
+
+    @property
+    def cache(self) -> BaseCache | None:
+        """The cache its settings name."""
+        return self.get_cache(self.settings.cache)
+
+    def set_stat(self, key: str, value: str, timeout: float) -> None:
+        """Keep a cluster's statistics under *key* for *timeout* seconds."""
+        CacheStats(self.cache, self.settings.q_stat).set(key, value, timeout)
+
+    def get_stat(self, key: str) -> str | bytes | None:
+        """The statistics under *key*."""
+        return CacheStats(self.cache, self.settings.q_stat).get(key)
+
+    def get_stats(self, pattern: str) -> list[str | bytes]:
+        """All statistics whose key begins as *pattern* does, up to its `*`."""
+        return CacheStats(self.cache, self.settings.q_stat).all(pattern)
+
+
+def as_text(package: str | bytes) -> str:
+    """A package as `enqueue` takes it."""
+    return package.decode("utf-8", "backslashreplace") if isinstance(package, bytes) else package
+
+
+def lost(ack_ids: Iterable[Any], kept: Iterable[Any]) -> list[Any]:
+    """Those of *ack_ids* that are not among *kept*, in order."""
+    found = set(kept)
+    return [ack_id for ack_id in ack_ids if ack_id not in found]

@@ -1,0 +1,238 @@
+"""A broker that keeps its queues in memory: for tests, and the first to keep the whole contract."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import Client, Connection
+from typing import Any, cast
+
+from django_q.brokers.base import Broker, Delivery
+from django_q.brokers.per_process import PerProcess
+from django_q.exceptions import BrokerUnavailable
+
+ADDRESS = "DJANGO_Q_MEMORY"
+"""Environment variable: the Unix socket of the process whose memory is used; without it, this process's own."""
+
+
+class MemoryQueue:
+    """One queue: packages that wait, that are leased, that are hidden for a while, and that are dead."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._tokens = itertools.count(1)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._changed:
+            self.waiting: deque[str] = deque()
+            self.hidden: list[tuple[float, int, str]] = []
+            self.leased: dict[int, tuple[float, str]] = {}
+            self.dead: deque[str] = deque()
+
+    def purge(self) -> None:
+        """Forget what waits."""
+        with self._changed:
+            self.waiting.clear()
+            self.hidden.clear()
+
+    def put(self, packages: Sequence[str], delay: float) -> list[int]:
+        """Append *packages*, visible in *delay* seconds."""
+        with self._changed:
+            tokens = [next(self._tokens) for _ in packages]
+            for token, package in zip(tokens, packages, strict=True):
+                self._hide(token, package, delay)
+            self._changed.notify_all()
+        return tokens
+
+    def take(self, limit: int, wait: float, lease: float) -> list[tuple[int, str]]:
+        """Lease up to *limit* packages for *lease* seconds; wait up to *wait* seconds for the first."""
+        deadline = time.monotonic() + wait
+        with self._changed:
+            while (due := self._offer()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
+                self._changed.wait(pause)
+                if time.monotonic() >= deadline:
+                    break
+            self._offer()
+            count = max(min(limit, len(self.waiting)), 0)
+            taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
+            self.leased.update((token, (time.monotonic() + lease, package)) for token, package in taken)
+            return taken
+
+    def settle(self, tokens: Sequence[int]) -> list[int]:
+        """Forget leased packages; give the tokens that are not valid any more."""
+        return self._end(tokens, lambda _token, _package: None)
+
+    def renew(self, tokens: Sequence[int], lease: float) -> list[int]:
+        """Begin leases again; give the tokens that are not valid any more."""
+        expiry = time.monotonic() + lease
+        return self._end(tokens, lambda token, package: self.leased.update({token: (expiry, package)}))
+
+    def release(self, tokens: Sequence[int], delay: float) -> list[int]:
+        """Offer leased packages again: now at the head, or in *delay* seconds."""
+        if delay > 0:
+            return self._end(tokens, lambda token, package: self._hide(token, package, delay))
+        return self._end(tokens[::-1], lambda _token, package: self.waiting.appendleft(package))[::-1]
+
+    def bury(self, tokens: Sequence[int]) -> list[int]:
+        """Move leased packages to the dead letters."""
+        return self._end(tokens, lambda _token, package: self.dead.append(package))
+
+    def exhume(self, limit: int | None) -> int:
+        """Offer dead letters again."""
+        with self._changed:
+            count = len(self.dead) if limit is None else min(limit, len(self.dead))
+            self.waiting.extend(self.dead.popleft() for _ in range(count))
+            self._changed.notify_all()
+        return count
+
+    def sizes(self) -> tuple[int, int, int]:
+        """How many wait, are leased, are dead."""
+        with self._changed:
+            self._offer()
+            return len(self.waiting), len(self.leased), len(self.dead)
+
+    def _end(self, tokens: Sequence[int], then: Any) -> list[int]:
+        with self._changed:
+            self._offer()
+            known = [token for token in tokens if token in self.leased]
+            for token in known:
+                then(token, self.leased.pop(token)[1])
+            self._changed.notify_all()
+        return [token for token in tokens if token not in known]
+
+    def _hide(self, token: int, package: str, delay: float) -> None:
+        if delay > 0:
+            heapq.heappush(self.hidden, (time.monotonic() + delay, token, package))
+        else:
+            self.waiting.append(package)
+
+    def _offer(self) -> float | None:
+        """Make visible what is due; None when something waits, else when the next thing is due."""
+        now = time.monotonic()
+        while self.hidden and self.hidden[0][0] <= now:
+            self.waiting.append(heapq.heappop(self.hidden)[2])
+        expired = [token for token, (expiry, _package) in self.leased.items() if expiry <= now]
+        self.waiting.extendleft(self.leased.pop(token)[1] for token in reversed(expired))
+        if self.waiting:
+            return None
+        return min([*self.hidden[:1], *self.leased.values()], default=(float("inf"),))[0]
+
+
+_QUEUES: PerProcess[dict[str, MemoryQueue]] = PerProcess(dict)
+
+
+def local_queue(list_key: str) -> MemoryQueue:
+    """The queue of that name in this process."""
+    return _QUEUES.get().setdefault(list_key, MemoryQueue())
+
+
+class RemoteQueue:
+    """A `MemoryQueue` of the process that listens at *address*."""
+
+    def __init__(self, address: str, list_key: str) -> None:
+        self._address = address
+        self._list_key = list_key
+        self._local = threading.local()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: self._call(name, args)
+
+    def _call(self, name: str, args: tuple[Any, ...]) -> Any:
+        try:
+            line: Connection | None = getattr(self._local, "line", None)
+            if line is None:
+                line = self._local.line = cast("Connection", Client(self._address, "AF_UNIX"))
+            line.send((self._list_key, name, args))
+            return line.recv()
+        except (OSError, EOFError) as error:
+            self._local.line = None
+            raise BrokerUnavailable(f"Nobody listens at {self._address}: {error}") from error
+
+
+class MemoryBroker(Broker):
+    """Queues in the memory of one process, with everything the contract knows."""
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+    supports_delay = float("inf")
+    supports_lock_size = True
+    supports_dead_letters = True
+    blocks = True
+
+    def _queue(self) -> MemoryQueue:
+        address = os.environ.get(ADDRESS)
+        if address is None:
+            return local_queue(self.list_key)
+        queue: RemoteQueue | None = self.connection
+        if queue is None or (queue._address, queue._list_key) != (address, self.list_key):
+            queue = self.connection = RemoteQueue(address, self.list_key)
+        return cast("MemoryQueue", queue)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return self._queue().put([package], delay)[0]
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        return self._queue().put(packages, 0)
+
+    def dequeue(self) -> list[Delivery] | None:
+        return self.dequeue_many(self.settings.bulk, 1.0) or None
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
+
+    def acknowledge(self, ack_id: int) -> bool:
+        return not self.acknowledge_many([ack_id])
+
+    def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
+        return self._queue().settle(ack_ids)
+
+    def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        return self._queue().renew(ack_ids, self.settings.retry)
+
+    def release(self, ack_id: int, delay: float = 0) -> bool:
+        return not self.release_many([ack_id], delay)
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        return self._queue().release(ack_ids, delay)
+
+    def fail(self, ack_id: int) -> bool:
+        return not self._queue().bury([ack_id])
+
+    def delete(self, ack_id: int) -> bool:
+        return self.acknowledge(ack_id)
+
+    def dead_size(self) -> int:
+        return self._queue().sizes()[2]
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        return self._queue().exhume(limit)
+
+    def queue_size(self) -> int:
+        return self._queue().sizes()[0]
+
+    def lock_size(self) -> int:
+        return self._queue().sizes()[1]
+
+    def purge_queue(self) -> None:
+        self._queue().purge()
+
+    def delete_queue(self) -> None:
+        self._queue().clear()
+
+    def ping(self) -> bool:
+        try:
+            self._queue().sizes()
+        except BrokerUnavailable:
+            return False
+        return True
+
+    def info(self) -> str:
+        return "Memory"

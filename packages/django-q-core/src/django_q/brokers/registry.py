@@ -1,0 +1,70 @@
+"""Which broker the settings ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.utils.module_loading import import_string
+
+from django_q.brokers.base import Broker
+from django_q.brokers.per_process import PerProcess
+from django_q.conf import current_settings
+from django_q.exceptions import ConfigurationError
+from django_q.plugins import Registry
+
+if TYPE_CHECKING:
+    from django_q.settings import ClusterSettings
+
+BROKERS: Registry[type[Broker]] = Registry("djangoq.brokers", "broker")
+"""Installed brokers, each by the Q_CLUSTER key that asks for it."""
+
+PRECEDENCE = ("disque_nodes", "iron_mq", "sqs", "orm", "mongo", "django_redis")
+"""Which key wins when several are set; `broker_class` wins over all, `redis` is what is left."""
+
+MOST_SHARED = 32
+"""How many shared brokers a process keeps; more only come together where tests change the settings."""
+
+_shared: PerProcess[dict[tuple[int, str | None], tuple[ClusterSettings, Broker]]] = PerProcess(dict)
+
+
+def broker_key(settings: ClusterSettings) -> str:
+    """The Q_CLUSTER key that chooses the broker."""
+    for key in PRECEDENCE:
+        value = getattr(settings, key)
+        if value or (key == "sqs" and isinstance(value, dict)):
+            return key
+    return "redis"
+
+
+def broker_class(settings: ClusterSettings) -> type[Broker]:
+    """The class of the broker that *settings* choose."""
+    if not settings.broker_class:
+        return BROKERS.load(broker_key(settings))
+    if isinstance(settings.broker_class, type):
+        return settings.broker_class
+    try:
+        found: type[Broker] = import_string(settings.broker_class)
+    except ImportError as error:
+        raise ConfigurationError(f"Q_CLUSTER['broker_class'] cannot be imported: {error}") from error
+    return found
+
+
+def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None = None) -> Broker:
+    """A broker for the queue of the cluster *list_key*, by default that of the settings."""
+    chosen = settings or current_settings()
+    broker = broker_class(chosen)(list_key=list_key or chosen.list_key)
+    # Set afterwards: classes written for older versions know no such parameter.
+    broker.settings = settings
+    return broker
+
+
+def shared_broker(settings: ClusterSettings, list_key: str | None = None) -> Broker:
+    """This process's broker for *settings* and that queue: what many calls and threads use in turn."""
+    shared = _shared.get()
+    key = (id(settings), list_key)
+    if key not in shared:
+        if len(shared) >= MOST_SHARED:
+            shared.clear()
+        # The settings are kept with the broker, so that their id is not another object's.
+        shared[key] = (settings, get_broker(list_key, settings=settings))
+    return shared[key][1]

@@ -1,0 +1,41 @@
+"""Statistics of clusters, in a Django cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from django.core.cache.backends.base import BaseCache
+
+
+class CacheStats:
+    """One entry a cluster, and one list of their keys: caches cannot be searched."""
+
+    def __init__(self, cache: BaseCache | None, index: str) -> None:
+        self.cache = cache
+        self.index = index
+
+    def set(self, key: str, value: str, timeout: float) -> None:
+        """Keep *value* for *timeout* seconds; a key another cluster's write dropped is listed again next time."""
+        if self.cache is None:
+            return
+        self.cache.set(key, value, timeout)
+        keys = self._keys()
+        if key not in keys:
+            alive = self.cache.get_many(keys)
+            self.cache.set(self.index, [*alive, key], None)
+
+    def get(self, key: str) -> str | bytes | None:
+        """What is kept under *key*."""
+        return None if self.cache is None else cast("str | bytes | None", self.cache.get(key))
+
+    def all(self, pattern: str) -> list[str | bytes]:
+        """Everything kept under keys that match *pattern* (a prefix and `*`)."""
+        if self.cache is None:
+            return []
+        prefix = pattern.removesuffix("*")
+        return list(self.cache.get_many([key for key in self._keys() if key.startswith(prefix)]).values())
+
+    def _keys(self) -> list[str]:
+        assert self.cache is not None
+        return list(self.cache.get(self.index) or ())
