@@ -340,11 +340,11 @@ class ClusterSettings:
         """
         raw = getattr(django_settings, "Q_CLUSTER", None)
         zone = django_settings.TIME_ZONE if django_settings.USE_TZ else None
-        cluster = cluster or os.environ.get(CLUSTER_NAME_VARIABLE) or None
+        cluster = cluster or os.environ.get(CLUSTER_NAME_VARIABLE)
         known = _known.get((cls, cluster))
         if known is not None and known.still_holds(raw, zone):
             return cast(Self, known.settings)
-        made = cls.from_mapping(in_zone(lay_over({} if raw is None else raw, cluster), zone))
+        made = cls.from_mapping(django_mapping(cluster))
         if len(_known) > MANY:
             _known.clear()
         _known[cls, cluster] = Known.of(raw, zone, made)
@@ -432,7 +432,7 @@ def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, An
         raise ConfigurationError(
             f"Q_CLUSTER in the Django settings is a {type(mapping).__name__}: make it a dictionary."
         )
-    if cluster is None or cluster in (mapping.get("name") or ClusterSettings.name, mapping.get("cluster_name")):
+    if not cluster or cluster in (mapping.get("name") or ClusterSettings.name, mapping.get("cluster_name")):
         return mapping
     alternatives = mapping.get("ALT_CLUSTERS")
     own = alternatives.get(cluster) if isinstance(alternatives, Mapping) else None
@@ -440,9 +440,15 @@ def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, An
     return {**mapping, **{key: own[key] for key in own if key not in ("name", "cluster_name")}, "cluster_name": cluster}
 
 
-def in_zone(mapping: Mapping[str, Any], zone: str | None) -> Mapping[str, Any]:
-    """A `Q_CLUSTER` dictionary with Django's time zone as its default; without `USE_TZ` (None) there is no zone."""
-    return {**mapping, "time_zone": zone and (mapping.get("time_zone") or zone)}
+def django_mapping(cluster: str | None = None) -> Mapping[str, Any]:
+    """The `Q_CLUSTER` of the Django settings as one of its clusters sees it, in Django's time zone unless in its own.
+
+    Without `USE_TZ` there are no time zones.
+    """
+    raw = getattr(django_settings, "Q_CLUSTER", None)
+    mapping = lay_over({} if raw is None else raw, cluster or os.environ.get(CLUSTER_NAME_VARIABLE))
+    zone = (mapping.get("time_zone") or django_settings.TIME_ZONE) if django_settings.USE_TZ else None
+    return {**mapping, "time_zone": zone}
 
 
 def sort_keys(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,0 +1,108 @@
+"""The settings under their old names, as they are now."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from os import getppid as get_ppid
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from django_q.settings import FIELDS, ClusterSettings, django_mapping, key_of
+
+__all__ = ["Conf", "current_settings", "get_ppid", "logger"]
+
+logger = logging.getLogger("django-q")
+
+RENAMED: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
+"""Fields whose old name is not simply in upper case."""
+
+NAMES: Final = {RENAMED.get(field, field.upper()): field for field in FIELDS}
+"""The field of each old name."""
+
+
+def secret_key() -> str | None:
+    """Django's secret key, or None where there is none, so that commands that need none still work."""
+    try:
+        return django_settings.SECRET_KEY or None
+    except ImproperlyConfigured:
+        return None
+
+
+def q_cluster() -> dict[str, Any]:
+    """The `Q_CLUSTER` dictionary of the Django settings."""
+    return getattr(django_settings, "Q_CLUSTER", None) or {}
+
+
+DERIVED: Final[dict[str, Callable[[], Any]]] = {
+    "SECRET_KEY": secret_key,
+    "Q_STAT": lambda: current_settings().q_stat,
+    "QSIZE": lambda: True,
+    "SIGNAL_NAMES": lambda: {number.value: number.name for number in signal.Signals},
+    "STARTING": lambda: _("Starting"),
+    "WORKING": lambda: _("Working"),
+    "IDLE": lambda: _("Idle"),
+    "STOPPED": lambda: _("Stopped"),
+    "STOPPING": lambda: _("Stopping"),
+    "conf": q_cluster,
+}
+"""Old names that are no setting."""
+
+
+class LiveConf:
+    """Each old name is the setting as it is now, unless something was put in its place.
+
+    `Conf.SYNC = True` holds for this process until `del Conf.SYNC`. To put back the value that was there before, as
+    `monkeypatch` does at the end of a test, is the same as to delete it: the name is live again.
+    """
+
+    __slots__ = ("__dict__", "_before")
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "_before", {})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in NAMES:
+            return getattr(current_settings(), NAMES[name])
+        if name in DERIVED:
+            return DERIVED[name]()
+        raise AttributeError(f"Conf has no {name!r}; it has {', '.join(dir(self))}.")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in vars(self):
+            self._before[name] = getattr(self, name, None)
+        elif type(value) is type(self._before[name]) and value == self._before[name]:
+            return delattr(self, name)
+        vars(self)[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in vars(self):
+            raise AttributeError(name)
+        del vars(self)[name], self._before[name]
+
+    def __dir__(self) -> list[str]:
+        return sorted({*NAMES, *DERIVED, *vars(self)})
+
+
+Conf: Final = LiveConf()
+
+
+def current_settings() -> ClusterSettings:
+    """The settings as Django has them now, with what was put on `Conf` laid over them."""
+    put = {key_of(NAMES[name]): value for name, value in vars(Conf).items() if name in NAMES}
+    return ClusterSettings.from_mapping({**django_mapping(), **put}) if put else ClusterSettings.from_django()
+
+
+def __getattr__(name: str) -> Any:
+    """Names that old code imports from here: a face of the reporters, or an optional library, None without it."""
+    if name in ("ErrorReporter", "error_reporter"):
+        return getattr(import_module("django_q.reporters"), name)
+    if name in ("croniter", "psutil", "resource", "setproctitle"):
+        return import_module(name) if find_spec(name) else None
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
