@@ -44,8 +44,8 @@ class Outcome(NamedTuple):
     """Whether the function returned."""
     ack_id: Any = None
     """What the broker wants to hear to forget the package; None if it wants nothing."""
-    ack_failure: bool = False
-    """Whether a failure is acknowledged like a success, and so not tried again."""
+    ack_failure: bool | None = None
+    """What the task's own `ack_failure` option says: a failure is acknowledged like a success. None when it says nothing."""
     save: bool | None = None
     """What the task's own `save` option says; None when it says nothing."""
     cached: bool | int = False

@@ -1,0 +1,1 @@
+"""The tables of Django Q, those of the public editions included."""

@@ -1,0 +1,37 @@
+"""What is kept in the database: finished tasks, and schedules of tasks to come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_q.models.schedule import Schedule, validate_cron, validate_kwarg
+from django_q.models.task import Failure, FailureManager, Success, SuccessManager, Task
+
+if TYPE_CHECKING:
+    from django_q_orm.models import OrmQ
+
+__all__ = [
+    "Failure",
+    "FailureManager",
+    "OrmQ",
+    "Schedule",
+    "Success",
+    "SuccessManager",
+    "Task",
+    "validate_cron",
+    "validate_kwarg",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch `OrmQ`, which lives with the database broker, only for those who ask for it."""
+    if name != "OrmQ":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from django_q_orm.models import OrmQ
+    except (ImportError, RuntimeError) as error:  # Django's word for "not in INSTALLED_APPS" is RuntimeError
+        raise ImportError(
+            "OrmQ belongs to the database broker: pip install django-q-orm, and add 'django_q_orm' to INSTALLED_APPS.",
+            name=__name__,
+        ) from error
+    return OrmQ

@@ -1,0 +1,154 @@
+"""A finished task, as the database keeps it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+from picklefield.fields import PickledObjectField
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+ID_LENGTH = 32
+"""The length of a task's id: a uuid in hexadecimal."""
+
+
+class Task(models.Model):
+    """A task that was run, what it was given and what came of it."""
+
+    id = models.CharField(_("task id"), max_length=ID_LENGTH, primary_key=True, editable=False)
+    name = models.CharField(_("name"), max_length=100, editable=False)
+    func = models.CharField(_("function"), max_length=256)
+    hook = models.CharField(_("hook"), max_length=256, null=True)
+    args = PickledObjectField(_("arguments"), null=True, protocol=-1, copy=False)
+    kwargs = PickledObjectField(_("keyword arguments"), null=True, protocol=-1, copy=False)
+    result = PickledObjectField(_("result"), null=True, protocol=-1, copy=False)
+    group = models.CharField(_("group"), max_length=100, null=True, editable=False)
+    cluster = models.CharField(_("cluster"), max_length=100, null=True, blank=True, default=None)
+    started = models.DateTimeField(_("started"), editable=False, help_text=_("When the task was sent."))
+    stopped = models.DateTimeField(_("stopped"), editable=False, help_text=_("When a worker finished it."))
+    success = models.BooleanField(_("success"), default=True, editable=False)
+    attempt_count = models.IntegerField(_("attempts"), default=0)
+
+    class Meta:
+        app_label = "django_q"
+        verbose_name = _("Task")
+        verbose_name_plural = _("Tasks")
+        ordering = ("-stopped",)
+        indexes = (
+            models.Index(fields=["success", "stopped"], name="django_q_task_latest"),
+            models.Index(fields=["group"], name="django_q_task_group"),
+            models.Index(fields=["name"], name="django_q_task_name"),
+            models.Index(fields=["func"], name="django_q_task_func"),
+        )
+
+    def __str__(self) -> str:
+        return self.name or self.id
+
+    # by id or name
+
+    @staticmethod
+    def get_task(task_id: str) -> Task | None:
+        """Return a task by its id or its name; the one that finished last if several share the name."""
+        if len(task_id) == ID_LENGTH and (task := Task.objects.filter(pk=task_id).first()):
+            return task
+        return Task.objects.filter(name=task_id).first()
+
+    @staticmethod
+    def get_result(task_id: str) -> Any:
+        """Return the result of a task by its id or its name, or None."""
+        task = Task.get_task(task_id)
+        return task.result if task else None
+
+    # by group
+
+    @staticmethod
+    def get_task_group(group_id: str, failures: bool = True) -> QuerySet[Task]:
+        """Return the tasks of a group, without the failed ones unless `failures`."""
+        tasks = Task.objects.filter(group=group_id)
+        return tasks if failures else tasks.filter(success=True)
+
+    @staticmethod
+    def get_result_group(group_id: str, failures: bool = False) -> QuerySet[Task, Any]:
+        """Return the results of a group, those of failed tasks too if `failures`."""
+        return Task.get_task_group(group_id, failures).values_list("result", flat=True)
+
+    @staticmethod
+    def get_group_count(group_id: str, failures: bool = False) -> int:
+        """Count the finished tasks of a group; only the failed ones if `failures`."""
+        tasks = Task.objects.filter(group=group_id)
+        return (tasks.filter(success=False) if failures else tasks).count()
+
+    @staticmethod
+    def delete_group(group_id: str, objects: bool = False) -> int | tuple[int, dict[str, int]]:
+        """Take the label off a group's tasks and return their number; delete the tasks themselves if `objects`."""
+        tasks = Task.objects.filter(group=group_id)
+        return tasks.delete() if objects else tasks.update(group=None)
+
+    # this task's
+
+    def group_result(self, failures: bool = False) -> QuerySet[Task, Any] | None:
+        """Return the results of the group this task belongs to, if any."""
+        return self.get_result_group(self.group, failures) if self.group else None
+
+    def group_count(self, failures: bool = False) -> int | None:
+        """Count the finished tasks of the group this task belongs to, if any."""
+        return self.get_group_count(self.group, failures) if self.group else None
+
+    def group_delete(self, tasks: bool = False) -> int | tuple[int, dict[str, int]] | None:
+        """Dissolve the group this task belongs to, if any; delete its tasks too if `tasks`."""
+        return self.delete_group(self.group, tasks) if self.group else None
+
+    def time_taken(self) -> float:
+        """Return the seconds between sending and finishing: waiting is included."""
+        return (self.stopped - self.started).total_seconds()
+
+    @property
+    def short_result(self) -> str:
+        """The first hundred characters of the result."""
+        return Truncator(str(self.result)).chars(100)
+
+
+class SuccessManager(models.Manager["Success"]):
+    """Finds successful tasks only."""
+
+    def get_queryset(self) -> QuerySet[Success]:
+        """Leave failures out."""
+        return super().get_queryset().filter(success=True)
+
+
+class Success(Task):
+    """A task that returned."""
+
+    objects = SuccessManager()
+
+    class Meta:
+        app_label = "django_q"
+        proxy = True
+        verbose_name = _("Successful task")
+        verbose_name_plural = _("Successful tasks")
+        ordering = ("-stopped",)
+
+
+class FailureManager(models.Manager["Failure"]):
+    """Finds failed tasks only."""
+
+    def get_queryset(self) -> QuerySet[Failure]:
+        """Leave successes out."""
+        return super().get_queryset().filter(success=False)
+
+
+class Failure(Task):
+    """A task that raised, ran too long or lost its worker."""
+
+    objects = FailureManager()
+
+    class Meta:
+        app_label = "django_q"
+        proxy = True
+        verbose_name = _("Failed task")
+        verbose_name_plural = _("Failed tasks")
+        ordering = ("-stopped",)

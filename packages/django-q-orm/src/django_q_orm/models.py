@@ -1,0 +1,81 @@
+"""A package that waits in the database."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from django_q.conf import current_settings
+from django_q.exceptions import UnreadablePackage
+from django_q.execution import describe
+from django_q.signing import PackageCodec
+
+NOT_OPTIONS = frozenset({"id", "name", "func", "args", "kwargs"})
+"""The keys of a package that have a method of their own."""
+
+
+class QueuedTask(dict[str, Any]):
+    """An unpacked package that is read as `row.task`, and as `row.task()` in the manner of django-q."""
+
+    def __call__(self) -> QueuedTask:
+        """Return itself."""
+        return self
+
+
+class OrmQ(models.Model):
+    """One package of one queue, offered to clusters whenever its lock is in the past."""
+
+    key = models.CharField(_("queue"), max_length=100)
+    payload = models.TextField(_("package"), help_text=_("Signed: a changed one is not run."))
+    lock = models.DateTimeField(_("locked until"), null=True, help_text=_("Not offered to any cluster before."))
+    lease = models.CharField(_("lease"), max_length=64, null=True, editable=False)
+
+    class Meta:
+        app_label = "django_q_orm"
+        db_table = "django_q_ormq"
+        verbose_name = _("Queued task")
+        verbose_name_plural = _("Queued tasks")
+        indexes = (models.Index(fields=["key", "lock"], name="django_q_ormq_key_lock"),)
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.pk}"
+
+    @cached_property
+    def task(self) -> QueuedTask:
+        """The package, unpacked; when it cannot be, one whose id is a star and the reason."""
+        try:
+            return QueuedTask(PackageCodec.of(current_settings()).loads(self.payload))
+        except UnreadablePackage as error:
+            return QueuedTask(id=f"*{type(error.__cause__ or error).__name__}")
+
+    def task_id(self) -> str | None:
+        """Return the id of the task."""
+        return self.task.get("id")
+
+    def name(self) -> str | None:
+        """Return the name of the task."""
+        return self.task.get("name")
+
+    def func(self) -> str | None:
+        """Return the dotted path of the function, or a description where it has none."""
+        func = self.task.get("func")
+        return None if func is None else describe(func)
+
+    def group(self) -> str | None:
+        """Return the label the task shares with others."""
+        return self.task.get("group")
+
+    def args(self) -> tuple[Any, ...] | None:
+        """Return the positional arguments."""
+        return self.task.get("args")
+
+    def kwargs(self) -> dict[str, Any] | None:
+        """Return the keyword arguments."""
+        return self.task.get("kwargs")
+
+    def q_options(self) -> dict[str, Any]:
+        """Return everything else the package says."""
+        return {key: value for key, value in self.task.items() if key not in NOT_OPTIONS}
