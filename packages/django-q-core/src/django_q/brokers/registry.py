@@ -24,16 +24,18 @@ PRECEDENCE = ("disque_nodes", "iron_mq", "sqs", "orm", "mongo", "django_redis")
 MOST_SHARED = 32
 """How many shared brokers a process keeps; more only come together where tests change the settings."""
 
-_shared: PerProcess[dict[tuple[int, str | None], tuple[ClusterSettings, Broker]]] = PerProcess(dict)
+_shared: PerProcess[dict[tuple[ClusterSettings, str | None], Broker]] = PerProcess(dict)
 
 
 def broker_key(settings: ClusterSettings) -> str:
     """The Q_CLUSTER key that chooses the broker."""
     for key in PRECEDENCE:
         value = getattr(settings, key)
-        if value or (key == "sqs" and isinstance(value, dict)):
+        # An empty dictionary chooses SQS, configured as boto3 finds it.
+        if value or (key == "sqs" and value is not None):
             return key
-    return "redis"
+    theirs = sorted(settings.others.keys() & BROKERS.names()) if settings.others else ()
+    return next(iter(theirs), "redis")
 
 
 def broker_class(settings: ClusterSettings) -> type[Broker]:
@@ -61,10 +63,9 @@ def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None 
 def shared_broker(settings: ClusterSettings, list_key: str | None = None) -> Broker:
     """This process's broker for *settings* and that queue: what many calls and threads use in turn."""
     shared = _shared.get()
-    key = (id(settings), list_key)
+    key = (settings, list_key)
     if key not in shared:
         if len(shared) >= MOST_SHARED:
             shared.clear()
-        # The settings are kept with the broker, so that their id is not another object's.
-        shared[key] = (settings, get_broker(list_key, settings=settings))
-    return shared[key][1]
+        shared[key] = get_broker(list_key, settings=settings)
+    return shared[key]

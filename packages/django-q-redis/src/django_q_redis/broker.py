@@ -1,0 +1,261 @@
+"""Redis and Valkey as the broker."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import redis
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
+
+from django_q.brokers import Broker, Delivery
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q_redis import scripts
+from django_q_redis.client import client_for, longest_wait
+from django_q_redis.scripts import Script
+from django_q_redis.stats import RedisStats
+
+GONE = (redis.ConnectionError, redis.TimeoutError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+"""What the client raises when the server is away, starting, or handing over."""
+
+MOST = 1000
+"""How many packages one script moves: Lua takes no more arguments than fit its stack."""
+
+SWEEP = 5.0
+"""Seconds after which an idle broker looks for leases of others that are over; less when `retry` is short."""
+
+LOOK = 2.0
+"""Seconds after which an idle broker looks whether others have hidden a package for a while."""
+
+
+class Redis(Broker):
+    """Packages wait in a Redis list; what is being worked on waits in Redis under a lease."""
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+    supports_delay = 10 * 365 * 86_400.0
+    supports_lock_size = True
+    supports_dead_letters = True
+    # Redis never repeated a failed task before it had receipts: an upgrade must not begin to.
+    acknowledges_failures = True
+    blocks = True
+
+    _sweep_at = 0.0
+    """When to offer what is due, by the monotonic clock."""
+    _look_at = 0.0
+    """When to look for newly hidden packages, by the monotonic clock."""
+    _first_hidden: list[Any] | None = None
+    """The hidden package that is due first, as last seen."""
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return f"django_q:{name}:q"
+
+    @property
+    def dead_key(self) -> str:
+        return f"{{{self.list_key}}}:dead"
+
+    def connect(self) -> redis.Redis:
+        return client_for(self.settings)
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> redis.Redis:
+        return client_for(current_settings())
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int | str:
+        """Append a package; its id is the length of the list, or the token of a hidden one."""
+        if delay > 0:
+            token = secrets.token_hex(8)
+            self._run(scripts.HIDE, token, milliseconds(delay), package)
+            self._sweep_at = 0.0
+            return token
+        with reaching():
+            return cast(int, self.connection.rpush(self.list_key, package))
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        if not packages:
+            return []
+        with reaching():
+            length = cast(int, self.connection.rpush(self.list_key, *packages))
+        return list(range(length - len(packages) + 1, length + 1))
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def dequeue(self) -> list[Delivery] | None:
+        return self.dequeue_many(self.settings.bulk, 1.0) or None
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        deadline = time.monotonic() + wait
+        found = self._reserve(limit) if self._is_due() or wait <= 0 else []
+        while not found and (now := time.monotonic()) < deadline:
+            if self._look_at <= now:
+                self._look()
+            if self._something_waits(min(deadline - now, self._sweep_at - now, LOOK)) or self._is_due():
+                found = self._reserve(limit)
+        if found:
+            # Where something was, there may be more: ask at once next time.
+            self._sweep_at = 0.0
+        return found
+
+    def _is_due(self) -> bool:
+        return self._sweep_at <= time.monotonic()
+
+    def _look(self) -> None:
+        """Sweep at once when another package than before is the first that will be offered."""
+        self._look_at = time.monotonic() + LOOK
+        with reaching():
+            first = self.connection.zrange(self._keys()[2], 0, 0)
+        if first and first != self._first_hidden:
+            self._sweep_at = 0.0
+        self._first_hidden = first
+
+    def _reserve(self, limit: int) -> list[Delivery]:
+        if limit < 1:
+            return []
+        nonce = secrets.token_hex(8)
+        retry = self.settings.retry
+        due, *packages = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
+        pause = min(SWEEP, retry / 2, *([due / 1000] if due >= 0 else []))
+        self._sweep_at = time.monotonic() + pause
+        return [Delivery(f"{nonce}:{number:04}", package) for number, package in enumerate(packages, 1)]
+
+    def _something_waits(self, wait: float) -> bool:
+        """Wait until the list has a package, without taking it: its head is moved onto itself."""
+        client = self.connection
+        pause = min(max(wait, 0.001), longest_wait(client))
+        with reaching():
+            return client.blmove(self.list_key, self.list_key, pause, "LEFT", "LEFT") is not None
+
+    # -- settling -------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, ack_id: str) -> bool:
+        return not self.acknowledge_many([ack_id])
+
+    def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        return self._settle(scripts.ACKNOWLEDGE, ack_ids)
+
+    def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        return self._settle(scripts.RENEW, ack_ids, milliseconds(self.settings.retry))
+
+    def release(self, ack_id: str, delay: float = 0) -> bool:
+        return not self.release_many([ack_id], delay)
+
+    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        return self._settle(scripts.RELEASE, ack_ids, milliseconds(delay))
+
+    def fail(self, ack_id: str) -> bool:
+        return not self._settle(scripts.BURY, [ack_id])
+
+    def delete(self, ack_id: str) -> bool:
+        return self.acknowledge(ack_id)
+
+    def _settle(self, script: Script, ack_ids: Sequence[str], *options: int) -> list[str]:
+        """Run *script* on leases and give those that were lost."""
+        lost: list[str] = []
+        for start in range(0, len(ack_ids), MOST):
+            part = ack_ids[start : start + MOST]
+            lost += [part[position - 1] for position in self._run(script, *options, *part)]
+        return lost
+
+    # -- dead letters ---------------------------------------------------------------------------------------------
+
+    def dead_size(self) -> int:
+        with reaching():
+            return cast(int, self.connection.llen(self.dead_key))
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        moved = 0
+        while limit is None or moved < limit:
+            part = self._run(scripts.EXHUME, MOST if limit is None else min(limit - moved, MOST))
+            moved += part
+            if not part:
+                break
+        return moved
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        with reaching():
+            return cast(int, self.connection.llen(self.list_key))
+
+    def lock_size(self) -> int:
+        with reaching():
+            return cast(int, self.connection.zcard(self._keys()[1]))
+
+    def purge_queue(self) -> None:
+        self._run(scripts.PURGE)
+
+    def delete_queue(self) -> None:
+        with reaching():
+            self.connection.delete(*self._keys())
+
+    def ping(self) -> bool:
+        try:
+            return bool(self.connection.ping())
+        except RedisError:
+            return False
+
+    def info(self) -> str:
+        with reaching():
+            server = cast("dict[str, Any]", self.connection.info("server"))
+        if "valkey_version" in server:
+            return f"Valkey {server['valkey_version']}"
+        return f"Redis {server['redis_version']}"
+
+    # -- statistics -----------------------------------------------------------------------------------------------
+
+    def set_stat(self, key: str, value: str, timeout: float) -> None:
+        with reaching():
+            RedisStats(self.connection, self.settings.q_stat).set(key, value, timeout)
+
+    def get_stat(self, key: str) -> bytes | None:
+        with reaching():
+            return RedisStats(self.connection, self.settings.q_stat).get(key)
+
+    def get_stats(self, pattern: str) -> list[str | bytes]:
+        with reaching():
+            return RedisStats(self.connection, self.settings.q_stat).all(pattern)
+
+    # -- scripts --------------------------------------------------------------------------------------------------
+
+    def _keys(self) -> list[str]:
+        tag = f"{{{self.list_key}}}"
+        return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key]
+
+    def _run(self, script: Script, *arguments: str | int) -> Any:
+        keys = self._keys()
+        with reaching():
+            try:
+                return self.connection.evalsha(script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return self.connection.eval(script.text, len(keys), *keys, *arguments)
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what the client raises into the errors of brokers."""
+    try:
+        yield
+    except GONE as error:
+        raise BrokerUnavailable(f"Redis cannot be reached: {error}") from error
+    except RedisError as error:
+        raise BrokerError(f"Redis refuses: {error}") from error
+
+
+def milliseconds(seconds: float) -> int:
+    """Seconds as Redis counts them, never rounded to nothing."""
+    return max(round(seconds * 1000), 1) if seconds > 0 else 0

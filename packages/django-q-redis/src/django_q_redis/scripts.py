@@ -1,0 +1,187 @@
+"""What Redis does in one step, as Lua.
+
+A queue is five keys, all in the hash slot of the first:
+
+    django_q:<name>:q              list    packages that wait, as every version of Django Q has them
+    {django_q:<name>:q}:leases     zset    token of a lease → when it ends, in milliseconds of the server's clock
+    {django_q:<name>:q}:delayed    zset    token of a hidden package → when it is offered
+    {django_q:<name>:q}:packages   hash    token → package, for both
+    {django_q:<name>:q}:dead       list    packages that nobody could read
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+
+class Script(NamedTuple):
+    """A Lua script and the name the server keeps it under."""
+
+    text: str
+    sha: str
+
+
+def script(body: str) -> Script:
+    """A script that begins with the words all of them use."""
+    text = PRELUDE + body
+    return Script(text, hashlib.sha1(text.encode()).hexdigest())
+
+
+PRELUDE = """
+local queue, leases, delayed, packages, dead = unpack(KEYS)
+
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Which of the tokens are still leased, and the positions of those that are not.
+local function held(tokens)
+  local kept, lost = {}, {}
+  local scores = redis.call('ZMSCORE', leases, unpack(tokens))
+  for i, token in ipairs(tokens) do
+    if scores[i] then kept[#kept + 1] = token else lost[#lost + 1] = i end
+  end
+  return kept, lost
+end
+
+-- The packages under these tokens, which are forgotten.
+local function take(tokens)
+  local found = {}
+  for i, package in ipairs(redis.call('HMGET', packages, unpack(tokens))) do
+    if package then found[#found + 1] = package end
+  end
+  redis.call('HDEL', packages, unpack(tokens))
+  return found
+end
+
+local function reversed(list)
+  local other = {}
+  for i = #list, 1, -1 do other[#other + 1] = list[i] end
+  return other
+end
+
+local function push(command, key, list)
+  if list[1] then redis.call(command, key, unpack(list)) end
+end
+"""
+
+RESERVE = script("""
+local limit, length, nonce = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local now
+local soonest = -1
+
+local function offer(zset, command, order)
+  local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  if not first[1] then return end
+  now = now or clock()
+  local pause = tonumber(first[2]) - now
+  if pause > 0 then
+    if soonest < 0 or pause < soonest then soonest = pause end
+    return
+  end
+  local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1000)
+  redis.call('ZREM', zset, unpack(tokens))
+  push(command, queue, order(take(tokens)))
+end
+
+offer(leases, 'LPUSH', reversed)
+offer(delayed, 'RPUSH', function(list) return list end)
+
+local taken = redis.call('LPOP', queue, limit)
+if not taken then return {soonest} end
+local expiry = (now or clock()) + length
+local scores, fields = {}, {}
+for i, package in ipairs(taken) do
+  local token = nonce .. string.format(':%04d', i)
+  scores[2 * i - 1], scores[2 * i] = expiry, token
+  fields[2 * i - 1], fields[2 * i] = token, package
+end
+redis.call('ZADD', leases, unpack(scores))
+redis.call('HSET', packages, unpack(fields))
+table.insert(taken, 1, 0)
+return taken
+""")
+"""Offer what is due again, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
+
+Gives 0 and the packages, or, when there are none, only the milliseconds until something is due (-1: nothing is)."""
+
+ACKNOWLEDGE = script("""
+local kept, lost = held(ARGV)
+if kept[1] then
+  redis.call('ZREM', leases, unpack(kept))
+  redis.call('HDEL', packages, unpack(kept))
+end
+return lost
+""")
+"""Forget leased packages; give the positions of tokens that were not valid any more."""
+
+RENEW = script("""
+local length = tonumber(table.remove(ARGV, 1))
+local kept, lost = held(ARGV)
+local expiry = clock() + length
+local scores = {}
+for i, token in ipairs(kept) do
+  scores[2 * i - 1], scores[2 * i] = expiry, token
+end
+push('ZADD', leases, scores)
+return lost
+""")
+"""Let leases end *length* ms from now; give the positions of tokens that were not valid any more."""
+
+RELEASE = script("""
+local delay = tonumber(table.remove(ARGV, 1))
+local kept, lost = held(ARGV)
+if not kept[1] then return lost end
+redis.call('ZREM', leases, unpack(kept))
+if delay == 0 then
+  push('LPUSH', queue, reversed(take(kept)))
+  return lost
+end
+local due = clock() + delay
+local scores = {}
+for i, token in ipairs(kept) do
+  scores[2 * i - 1], scores[2 * i] = due, token
+end
+redis.call('ZADD', delayed, unpack(scores))
+return lost
+""")
+"""Offer leased packages again, at the head or in *delay* ms; give the positions of tokens not valid any more."""
+
+BURY = script("""
+local kept, lost = held(ARGV)
+if kept[1] then
+  redis.call('ZREM', leases, unpack(kept))
+  push('RPUSH', dead, take(kept))
+end
+return lost
+""")
+"""Move leased packages to the dead letters; give the positions of tokens that were not valid any more."""
+
+EXHUME = script("""
+local found = redis.call('LPOP', dead, tonumber(ARGV[1]))
+if not found then return 0 end
+redis.call('RPUSH', queue, unpack(found))
+return #found
+""")
+"""Offer up to so many dead letters again; give how many."""
+
+HIDE = script("""
+redis.call('HSET', packages, ARGV[1], ARGV[3])
+redis.call('ZADD', delayed, clock() + tonumber(ARGV[2]), ARGV[1])
+return 1
+""")
+"""Keep a package under a token and offer it in so many ms."""
+
+PURGE = script("""
+redis.call('DEL', queue)
+local tokens = redis.call('ZRANGE', delayed, 0, 999)
+while tokens[1] do
+  redis.call('ZREM', delayed, unpack(tokens))
+  redis.call('HDEL', packages, unpack(tokens))
+  tokens = redis.call('ZRANGE', delayed, 0, 999)
+end
+return 1
+""")
+"""Forget what waits and what is hidden; leases stay."""
