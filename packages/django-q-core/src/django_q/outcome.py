@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from base64 import b64decode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from picklefield.fields import PickledObject, PickledObjectField, dbsafe_encode, wrap_conflictual_object
+from picklefield.fields import _ObjectWrapper, dbsafe_encode, wrap_conflictual_object
+
+from django_q import pickles
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,7 +80,7 @@ def encode(value: object) -> str | None:
 
 def decode(text: str | None) -> Any:
     """Read what `encode` wrote, raising what unpickling raises."""
-    return None if text is None else _FIELD.to_python(PickledObject(text))
-
-
-_FIELD = PickledObjectField(protocol=pickle.HIGHEST_PROTOCOL, copy=False)
+    if text is None:
+        return None
+    value = pickles.loads(b64decode(text))
+    return value._obj if isinstance(value, _ObjectWrapper) else value

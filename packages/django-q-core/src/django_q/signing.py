@@ -14,6 +14,7 @@ from django.conf import settings as django_settings
 from django.core.signing import BadSignature, b62_encode, b64_decode, b64_encode
 from django.utils.encoding import force_bytes
 
+from django_q import pickles
 from django_q.exceptions import UnreadablePackage
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class PickleSerializer:
     @staticmethod
     def loads(data: bytes) -> Any:
         """Unpickle."""
-        return pickle.loads(data)  # noqa: S301 - only ever fed with what was signed
+        return pickles.loads(data)
 
 
 class SignedPackage:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
-from picklefield.fields import PickledObjectField
+
+from django_q.models.fields import PickledField
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -23,9 +24,9 @@ class Task(models.Model):
     name = models.CharField(_("name"), max_length=100, editable=False)
     func = models.CharField(_("function"), max_length=256)
     hook = models.CharField(_("hook"), max_length=256, null=True)
-    args = PickledObjectField(_("arguments"), null=True, protocol=-1, copy=False)
-    kwargs = PickledObjectField(_("keyword arguments"), null=True, protocol=-1, copy=False)
-    result = PickledObjectField(_("result"), null=True, protocol=-1, copy=False)
+    args = PickledField(_("arguments"))
+    kwargs = PickledField(_("keyword arguments"))
+    result = PickledField(_("result"))
     group = models.CharField(_("group"), max_length=100, null=True, editable=False)
     cluster = models.CharField(_("cluster"), max_length=100, null=True, blank=True, default=None)
     started = models.DateTimeField(_("started"), editable=False, help_text=_("When the task was sent."))
