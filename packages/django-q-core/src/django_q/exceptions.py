@@ -44,6 +44,10 @@ class UnknownFunction(PackageError):
     """The function of the package cannot be imported: deploy it where the cluster runs."""
 
 
+class UnreadableArguments(DjangoQError, ValueError):
+    """The arguments of a schedule cannot be read: write literals."""
+
+
 class TaskError(DjangoQError):
     """A task ended without a result."""
 
@@ -54,6 +58,10 @@ class WorkerDied(TaskError):
 
 class ResultNotPicklable(TaskError):
     """The task returned something that cannot be pickled: return plain values."""
+
+
+class ClusterDied(DjangoQError):
+    """The cluster ended without having been told to: its log says why."""
 
 
 class TimeoutException(SystemExit):

@@ -1,0 +1,81 @@
+"""A schedule's arguments as text: only literals, and never evaluated."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django_q.exceptions import UnreadableArguments
+
+UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+"""What the parser says about a text that is no literal."""
+
+
+def read_args(text: str | None) -> tuple[Any, ...]:
+    """The positional arguments in a text such as `1, 2, 'John'` or `(1, 2)`; a single value is one argument."""
+    if not text or not text.strip():
+        return ()
+    try:
+        value = ast.literal_eval(f"({text.strip()}\n)")
+    except UNREADABLE as error:
+        raise UnreadableArguments(
+            f"{shorten(text)} cannot be read as arguments: write literals, such as 1, 2, 'John'."
+        ) from error
+    return value if isinstance(value, tuple) else (value,)
+
+
+def read_kwargs(text: str | None) -> dict[str, Any]:
+    """The keyword arguments in a text such as `x=1, y='John'` or `{'x': 1, 'y': 'John'}`."""
+    if not text or not text.strip():
+        return {}
+    try:
+        return _read_dict(text) if text.lstrip().startswith("{") else _read_call(text)
+    except UNREADABLE as error:
+        raise UnreadableArguments(
+            f"{shorten(text)} cannot be read as keyword arguments: write literals, such as x=1, y=2, name='John'."
+        ) from error
+
+
+def write_args(args: tuple[Any, ...]) -> str:
+    """The text that `read_args` reads these arguments from."""
+    return _checked(repr(args), read_args)
+
+
+def write_kwargs(kwargs: Mapping[str, Any]) -> str:
+    """The text that `read_kwargs` reads these keyword arguments from."""
+    return _checked(repr(dict(kwargs)), read_kwargs)
+
+
+def shorten(text: str) -> str:
+    """The text in quotes, cut when it is long."""
+    return repr(text if len(text) <= 80 else f"{text[:77]}…")
+
+
+def _read_dict(text: str) -> dict[str, Any]:
+    value = ast.literal_eval(text.strip())
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ValueError("not a dictionary with text keys")
+    return value
+
+
+def _read_call(text: str) -> dict[str, Any]:
+    call = ast.parse(f"call({text.strip()}\n)", mode="eval").body
+    # Text that closes the parenthesis itself makes something else than one plain call.
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+        raise ValueError("not a list of keyword arguments")
+    names = [keyword.arg for keyword in call.keywords if keyword.arg is not None]
+    if len(set(names)) < len(call.keywords):
+        raise ValueError("a keyword is repeated or has no name")
+    return {name: ast.literal_eval(keyword.value) for name, keyword in zip(names, call.keywords, strict=True)}
+
+
+def _checked(text: str, read: Any) -> str:
+    try:
+        read(text)
+    except UnreadableArguments as error:
+        raise UnreadableArguments(
+            f"{shorten(text)} cannot be kept as text: schedules hold numbers, texts, dates written as text, None, True, "
+            "False, and lists, tuples, dictionaries and sets of them; pass an id instead of an object."
+        ) from error
+    return text

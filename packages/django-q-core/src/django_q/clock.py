@@ -1,0 +1,48 @@
+"""What time it is, and how long there is left."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, tzinfo
+from typing import NamedTuple, Self
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+
+monotonic = time.monotonic
+"""Seconds on a clock that never goes back and that all processes of a machine share."""
+
+
+def now() -> datetime:
+    """The present as Django stores it: aware and in UTC with `USE_TZ`, naive and local without."""
+    return timezone.now()
+
+
+def local_now(zone: str | None) -> datetime:
+    """The present in a zone, aware; naive and local when there is none."""
+    return datetime.now(zone_of(zone)) if zone else datetime.now()  # noqa: DTZ005
+
+
+def zone_of(name: str) -> tzinfo:
+    """The zone of that name."""
+    return ZoneInfo(name)
+
+
+class Deadline(NamedTuple):
+    """A moment on the monotonic clock after which something is too late; None: it never is."""
+
+    at: float | None
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Self:
+        """The moment that many seconds from now; None: never."""
+        return cls(None if seconds is None else monotonic() + seconds)
+
+    @property
+    def passed(self) -> bool:
+        """Is it too late?"""
+        return self.at is not None and monotonic() >= self.at
+
+    def left(self, at_most: float) -> float:
+        """How many seconds there are left, never below 0 and never more than `at_most`."""
+        return at_most if self.at is None else min(at_most, max(0.0, self.at - monotonic()))

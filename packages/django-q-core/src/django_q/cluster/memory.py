@@ -1,0 +1,40 @@
+"""How much memory a process holds."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+try:
+    import psutil
+except ImportError:
+    psutil = None
+
+STATM = Path("/proc/self/statm")
+
+
+def current_rss_kb() -> int | None:
+    """The resident set of this process now, in kilobytes; its peak where the system tells no more."""
+    return from_proc() or from_psutil() or peak_rss_kb()
+
+
+def from_proc() -> int | None:
+    """The resident set as Linux tells it."""
+    try:
+        pages = int(STATM.read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def from_psutil() -> int | None:
+    """The resident set as psutil tells it, which django-q-core[process] installs."""
+    return None if psutil is None else int(psutil.Process().memory_info().rss) // 1024
+
+
+def peak_rss_kb() -> int:
+    """The largest resident set this process ever had: macOS counts it in bytes, others in kilobytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak

@@ -1,0 +1,105 @@
+"""Plugins: what other distributions offer, found by name."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final, Generic, TypeVar, cast
+
+from django_q.exceptions import ConfigurationError, MissingPlugin
+
+T = TypeVar("T")
+
+DISTRIBUTIONS: Final = {
+    "disque_nodes": "django-q-disque",
+    "django_redis": "django-q-redis",
+    "iron_mq": "django-q-ironmq",
+    "mongo": "django-q-mongo",
+    "orm": "django-q-orm",
+    "redis": "django-q-redis",
+    "rollbar": "django-q-rollbar",
+    "sentry": "django-q-sentry",
+    "sqs": "django-q-sqs",
+}
+"""Which distribution of ours offers a name, for the hint when it is not installed."""
+
+
+class Registry(Generic[T]):
+    """The plugins of one entry point group, each by its name; looked up once a process."""
+
+    def __init__(self, group: str, what: str) -> None:
+        self.group = group
+        self.what = what
+        self._loaded: dict[str, T] = {}
+
+    @cached_property
+    def _found(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=self.group):
+            same = found.setdefault(point.name, [])
+            # An editable install may list its distribution twice.
+            if point.value not in [other.value for other in same]:
+                same.append(point)
+        return found
+
+    def names(self) -> frozenset[str]:
+        """What is installed."""
+        return frozenset(self._found)
+
+    def load(self, name: str) -> T:
+        """The plugin of that name, imported."""
+        if name not in self._loaded:
+            self._loaded[name] = self._import(self._point(name))
+        return self._loaded[name]
+
+    def refresh(self) -> None:
+        """Forget what was found, for a process in which something was installed."""
+        vars(self).pop("_found", None)
+        self._loaded.clear()
+
+    def _point(self, name: str) -> EntryPoint:
+        points = self._found.get(name, [])
+        if not points:
+            raise MissingPlugin(self._missing(name))
+        if len(points) > 1:
+            offers = " and ".join(sorted(f"{distribution_of(point)} ({point.value})" for point in points))
+            raise ConfigurationError(f"The {self.what} {name!r} is offered by {offers}: uninstall all but one.")
+        return points[0]
+
+    def _import(self, point: EntryPoint) -> T:
+        try:
+            return cast(T, point.load())
+        except (ImportError, AttributeError) as error:
+            raise MissingPlugin(
+                f"The {self.what} {point.name!r} of {distribution_of(point)} cannot be imported: {error}. "
+                f"Reinstall it with what it needs: pip install --force-reinstall {distribution_of(point)}"
+            ) from error
+
+    def _missing(self, name: str) -> str:
+        installed = ", ".join(sorted(self._found)) or "none"
+        similar = get_close_matches(name, {*self._found, *self._ours()}, 1)
+        mind = f" Did you mean {similar[0]!r}?" if similar else ""
+        if name in DISTRIBUTIONS:
+            return (
+                f"The {self.what} {name!r} needs {DISTRIBUTIONS[name]} (installed: {installed}). "
+                f"pip install {DISTRIBUTIONS[name]}"
+            )
+        return (
+            f"There is no {self.what} {name!r} (installed: {installed}).{mind} Install the distribution that offers it."
+        )
+
+    def _ours(self) -> set[str]:
+        reporters = {"rollbar", "sentry"}
+        return reporters if self.what != "broker" else set(DISTRIBUTIONS) - reporters
+
+
+def distribution_of(point: EntryPoint) -> str:
+    """The distribution that offers an entry point."""
+    distribution: Any = point.dist
+    return distribution.name if distribution is not None else "an unknown distribution"
+
+
+def distribution_for(name: str) -> str:
+    """The distribution to install for a plugin of ours, or else what to look for."""
+    return DISTRIBUTIONS.get(name, f"the distribution that offers {name!r}")
