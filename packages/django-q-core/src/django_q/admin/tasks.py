@@ -1,0 +1,59 @@
+"""The pages of successful and of failed tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from django_q.admin.resubmit import resubmit_task
+from django_q.models import Failure, Success, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+
+@admin.register(Success)
+class TaskAdmin(admin.ModelAdmin):
+    """Tasks that are done: to be read, resubmitted and deleted, never changed."""
+
+    list_display: Sequence[str] = ("name", "func", "started", "stopped", "time_taken", "group")
+    search_fields = ("name", "func", "group")
+    list_filter = ("group",)
+    actions = (resubmit_task,)
+    unlisted: Sequence[str] = ("args", "kwargs", "result")
+    """Columns that may be large, and are only read for a task's own page."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
+        """Tasks are made by running."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        """Leave large columns in the database until somebody looks at them."""
+        return super().get_queryset(request).defer(*self.unlisted)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> list[str]:
+        """What has happened stays as it is."""
+        return [*self.readonly_fields, *(field.name for field in self.opts.get_fields())]
+
+    @admin.display(description=_("time taken"))
+    def time_taken(self, task: Task) -> float:
+        """Show the seconds between sending and finishing."""
+        return task.time_taken()
+
+
+@admin.register(Failure)
+class FailAdmin(TaskAdmin):
+    """Tasks that failed, with the first words of what went wrong."""
+
+    list_display: Sequence[str] = ("name", "func", "started", "stopped", "short_result")
+    unlisted: Sequence[str] = ("args", "kwargs")
+
+    @admin.display(description=_("result"))
+    def short_result(self, task: Task) -> str:
+        """Show the beginning of the result."""
+        return task.short_result

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+from django.utils import timezone
+from django_q import admin as q_admin
+from django_q.models import Failure, Schedule, Success, Task
+
+pytestmark = pytest.mark.django_db
+
+
+def save(letter: str, **columns: object) -> Task:
+    now = timezone.now()
+    columns = {"name": f"name-{letter}", "func": "math.floor", "started": now, "stopped": now} | columns
+    return Task.objects.create(id=letter * 32, **columns)
+
+
+@pytest.fixture
+def sent():
+    """What is queued again, instead of queueing it."""
+    with patch("django_q.admin.resubmit.async_task", return_value="0" * 32) as async_task:
+        yield async_task
+
+
+def resubmit(client, model: str, *tasks: Task):
+    url = reverse(f"admin:django_q_{model}_changelist")
+    data = {"action": "resubmit_task", "_selected_action": [task.pk for task in tasks]}
+    return client.post(url, data, follow=True)
+
+
+@pytest.mark.parametrize("model", ["success", "failure", "schedule"])
+def test_lists_and_pages_open(admin_client, model: str) -> None:
+    save("a", result="fine", group="g")
+    save("b", result="x" * 300, success=False)
+    schedule = Schedule.objects.create(func="math.floor", task="a" * 32)
+    pk = {"success": "a" * 32, "failure": "b" * 32, "schedule": schedule.pk}[model]
+    for url in (reverse(f"admin:django_q_{model}_changelist"), reverse(f"admin:django_q_{model}_change", args=[pk])):
+        assert admin_client.get(url).status_code == 200
+
+
+def test_lists_have_the_columns_of_the_manual() -> None:
+    columns = {model: admin.site._registry[model].list_display for model in (Success, Failure, Schedule)}
+    assert columns[Success] == ("name", "func", "started", "stopped", "time_taken", "group")
+    assert columns[Failure] == ("name", "func", "started", "stopped", "short_result")
+    assert columns[Schedule] == (
+        *("id", "name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "success"),
+    )
+
+
+@pytest.mark.parametrize("field", ["name", "func", "group"])
+def test_tasks_are_searched(admin_client, field: str) -> None:
+    save("a", **{field: "needle"})
+    save("b")
+    response = admin_client.get(reverse("admin:django_q_success_changelist"), {"q": "needle"})
+    assert [task.pk for task in response.context["cl"].result_list] == ["a" * 32]
+
+
+def test_tasks_are_filtered_by_group(admin_client) -> None:
+    save("a", group="g")
+    save("b")
+    response = admin_client.get(reverse("admin:django_q_success_changelist"), {"group": "g"})
+    assert [task.pk for task in response.context["cl"].result_list] == ["a" * 32]
+
+
+def test_tasks_are_never_added_or_changed(admin_client) -> None:
+    task = save("a", func="math.floor")
+    assert admin_client.get(reverse("admin:django_q_success_add")).status_code == 403
+    admin_client.post(reverse("admin:django_q_success_change", args=[task.pk]), {"func": "other"})
+    task.refresh_from_db()
+    assert task.func == "math.floor"
+
+
+def test_tasks_can_be_deleted(admin_client) -> None:
+    task = save("a")
+    admin_client.post(reverse("admin:django_q_success_delete", args=[task.pk]), {"post": "yes"})
+    assert not Task.objects.exists()
+
+
+def test_failure_is_resubmitted_and_no_longer_listed(admin_client, sent) -> None:
+    task = save("a", args=(1.5,), kwargs={"x": 2}, hook="h", group="g", cluster="c", success=False)
+    response = resubmit(admin_client, "failure", task)
+    options = {"hook": "h", "group": "g", "cluster": "c"}
+    sent.assert_called_once_with("math.floor", 1.5, x=2, q_options=options)
+    assert not Task.objects.exists()
+    assert "1 task was resubmitted." in response.content.decode()
+
+
+def test_success_is_resubmitted_and_stays(admin_client, sent) -> None:
+    resubmit(admin_client, "success", save("a", args=(1.5,)))
+    sent.assert_called_once()
+    assert Task.objects.count() == 1
+
+
+def test_function_that_is_gone_is_not_resubmitted(admin_client, sent) -> None:
+    gone, there = save("a", func="no_such_module.f", success=False), save("b", success=False)
+    response = resubmit(admin_client, "failure", gone, there)
+    sent.assert_called_once()
+    assert list(Task.objects.all()) == [gone]
+    assert "no_such_module" in response.content.decode()
+
+
+def test_schedules_and_their_last_tasks_take_one_query(admin_client, django_assert_max_num_queries) -> None:
+    save("a", success=False)
+    for _ in range(20):
+        Schedule.objects.create(func="math.floor", task="a" * 32)
+    with django_assert_max_num_queries(12):
+        page = admin_client.get(reverse("admin:django_q_schedule_changelist")).content.decode()
+    assert page.count(f'/admin/django_q/failure/{"a" * 32}/change/') == 20
+
+
+def test_list_of_successes_reads_no_result(admin_client) -> None:
+    save("a", result=1)
+    response = admin_client.get(reverse("admin:django_q_success_changelist"))
+    [task] = response.context["cl"].result_list
+    assert task.get_deferred_fields() == {"args", "kwargs", "result"}
+
+
+def test_pages_are_customized_as_in_the_manual() -> None:
+    class ChildClassAdmin(q_admin.FailAdmin):
+        list_display = ("name", "func", "result", "started", "attempt_count")
+
+    assert not ChildClassAdmin(Failure, admin.site).check()
+
+
+def test_old_names_resolve() -> None:
+    assert q_admin.retry_failed is q_admin.resubmit_task
+    assert q_admin.QueueAdmin.__module__ == "django_q_orm.admin"
