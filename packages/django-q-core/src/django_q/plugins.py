@@ -5,7 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Final, Generic, TypeVar, cast
+
+from django.apps import apps
 
 from django_q.exceptions import ConfigurationError, MissingPlugin
 
@@ -50,15 +53,23 @@ class Registry(Generic[T]):
     def load(self, name: str) -> T:
         """The plugin of that name, imported."""
         if name not in self._loaded:
-            self._loaded[name] = self._import(self._point(name))
+            if app := self.missing_app(name):
+                raise ConfigurationError(f"The {self.what} {name!r} is an app: add {app!r} to INSTALLED_APPS.")
+            self._loaded[name] = self._import(self.find(name))
         return self._loaded[name]
+
+    def missing_app(self, name: str) -> str | None:
+        """The app that the plugin is, when INSTALLED_APPS lacks it; a plugin with a module `apps` is one."""
+        package = self.find(name).module.partition(".")[0]
+        return package if is_app(package) and not is_installed(package) else None
 
     def refresh(self) -> None:
         """Forget what was found, for a process in which something was installed."""
         vars(self).pop("_found", None)
         self._loaded.clear()
 
-    def _point(self, name: str) -> EntryPoint:
+    def find(self, name: str) -> EntryPoint:
+        """Where the plugin of that name is, not imported yet."""
         points = self._found.get(name, [])
         if not points:
             raise MissingPlugin(self._missing(name))
@@ -92,6 +103,21 @@ class Registry(Generic[T]):
     def _ours(self) -> set[str]:
         reporters = {"rollbar", "sentry"}
         return reporters if self.what != "broker" else set(DISTRIBUTIONS) - reporters
+
+
+def is_app(package: str) -> bool:
+    """Is this package a Django app?"""
+    try:
+        spec = find_spec(f"{package}.apps")
+    except ModuleNotFoundError:
+        return False
+    # A package `apps` holds a project's apps, and is no app itself.
+    return spec is not None and spec.submodule_search_locations is None
+
+
+def is_installed(package: str) -> bool:
+    """Is this package, or a part of it, among the INSTALLED_APPS?"""
+    return any(f"{config.name}.".startswith(f"{package}.") for config in apps.get_app_configs())
 
 
 def distribution_of(point: EntryPoint) -> str:

@@ -1,0 +1,34 @@
+"""Django Q as an app of a Django project."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import register
+from django.utils.functional import lazystr
+
+from django_q import checks
+from django_q.conf import Conf
+from django_q.exceptions import ConfigurationError
+
+
+class Label:
+    """The heading of the app in the admin, as the settings have it at the moment."""
+
+    def __str__(self) -> str:
+        try:
+            return str(Conf.LABEL)
+        except ConfigurationError:
+            return "Django Q"
+
+
+class DjangoQConfig(AppConfig):
+    """The app: it registers its checks, and nothing else happens."""
+
+    name = "django_q"
+    verbose_name = lazystr(Label())
+    default_auto_field = "django.db.models.AutoField"
+
+    def ready(self) -> None:
+        """Have Django run the checks of the settings."""
+        register(checks.check_settings, checks.TAG)
+        register(checks.check_installation, checks.TAG)
