@@ -106,3 +106,25 @@ def new_package(
         unknown = ", ".join(sorted(options))
         raise TypeError(f"not an option of a task: {unknown}. Options are {', '.join(PACKED_OPTIONS)}.")
     return package
+
+
+def describe(func: object) -> str:
+    """Name a function as its Task shows it: the dotted path where there is one."""
+    if isinstance(func, str):
+        return func
+    name = getattr(func, "__qualname__", None) or getattr(func, "__name__", None)
+    module = getattr(func, "__module__", None)
+    owner = getattr(func, "__self__", None)
+    if isinstance(owner, type):
+        return f"{owner.__module__}.{owner.__qualname__}.{getattr(func, '__name__', '')}"
+    return f"{module}.{name}" if module and name else str(func)
+
+
+def own_ack_failure(package: Mapping[str, Any]) -> bool | None:
+    """What the sender of a task said about acknowledging its failure; None when it said nothing.
+
+    The public editions write their setting into every package, so a False of theirs may be nobody's wish. They write
+    `sync` into every package too, which we do not: that tells them from us.
+    """
+    ack_failure = package.get("ack_failure")
+    return None if ack_failure is False and "sync" in package else ack_failure

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-try:
-    import psutil
-except ImportError:
-    psutil = None
+psutil: Any = import_module("psutil") if find_spec("psutil") else None
 
 STATM = Path("/proc/self/statm")
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-try:
-    from setproctitle import setproctitle
-except ImportError:
-    setproctitle = None
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+setproctitle: Any = import_module("setproctitle") if find_spec("setproctitle") else None
 
 
 def set_title(text: str) -> bool:
     """Give this process a title; False without setproctitle, which django-q-core[process] installs."""
     if setproctitle is None:
         return False
-    setproctitle(text)
+    setproctitle.setproctitle(text)
     return True

@@ -9,8 +9,11 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models.fields import PickledField
+from django_q.package import describe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django.db.models import QuerySet
 
 ID_LENGTH = 32
@@ -48,6 +51,33 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.id
+
+    @classmethod
+    def from_package(cls, package: Mapping[str, Any], *, saved: bool = False) -> Task:
+        """Make a task of a finished package, as hooks and the cache give it; `save()` keeps it.
+
+        Args:
+            package: with `result`, `success` and `stopped`.
+            saved: whether the database has this task already.
+        """
+        func, hook = package["func"], package.get("hook")
+        task = cls(
+            id=package["id"],
+            name=package["name"],
+            func=describe(func),
+            hook=hook if hook is None else describe(hook),
+            args=package.get("args", ()),
+            kwargs=package.get("kwargs", {}),
+            result=package.get("result"),
+            group=package.get("group"),
+            cluster=package.get("cluster"),
+            started=package["started"],
+            stopped=package["stopped"],
+            success=package["success"],
+            attempt_count=package.get("attempt_count", 1),
+        )
+        task._state.adding = not saved
+        return task
 
     # by id or name
 

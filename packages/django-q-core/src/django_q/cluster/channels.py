@@ -1,0 +1,159 @@
+"""A queue between processes: message boundaries, many writers, many readers, no lock.
+
+Any number of processes read one end of a pair of Unix sockets. The kernel hands each message to exactly one of them, so
+a reader that is killed harms nobody: it holds no lock, as a reader of a `multiprocessing.Queue` does.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import socket
+import struct
+import tempfile
+import time
+
+INLINE = 16 * 1024
+"""Bytes up to which a message travels in the socket itself; a larger one travels as a file descriptor."""
+
+RECEIVE_SECONDS = 1.0
+"""Seconds that a blocking `receive` waits; processes look at the cluster's phase in between."""
+
+_KIND = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
+_FD = struct.calcsize("i")
+_INLINE, _FILE = b"\0", b"\1"
+
+
+def unlinked_file() -> int:
+    """A file descriptor of an empty file without a name, in memory where the system can; it vanishes with its last holder."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("django-q", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:  # macOS
+        return os.dup(file.fileno())
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    try:
+        return socket.socketpair(socket.AF_UNIX, _KIND)
+    except OSError:  # macOS knows the name but not the thing
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+
+class Channel:
+    """One direction: any process may `send`, any may `receive`; a message reaches one receiver, in the order sent."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = _socketpair()
+        seconds = struct.pack("ll", int(RECEIVE_SECONDS), int(RECEIVE_SECONDS % 1 * 1e6))
+        self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+
+    def send(self, message: bytes, *, wait: float = 0.0) -> bool:
+        """Put `message` at the end of the queue.
+
+        Args:
+            message: any bytes, of any length.
+            wait: seconds to wait for room; 0 returns at once.
+
+        Returns:
+            Whether it was sent: False means that there was no room in time.
+        """
+        if len(message) <= INLINE:
+            return self._send([_INLINE, message], [], wait)
+        file = unlinked_file()
+        try:
+            with os.fdopen(os.dup(file), "wb") as body:
+                body.write(message)
+            handle = array.array("i", [file])
+            return self._send([_FILE], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
+        finally:
+            os.close(file)
+
+    def _send(self, parts: list[bytes], rights: list[tuple[int, int, array.array[int]]], wait: float) -> bool:
+        deadline = time.monotonic() + wait if wait else 0.0
+        while True:
+            try:
+                self._writer.sendmsg(parts, rights, socket.MSG_DONTWAIT)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                if error.errno != 55:  # ENOBUFS: how macOS says that there is no room
+                    raise
+            else:
+                return True
+            left = deadline - time.monotonic() if wait else 0.0
+            if left <= 0:
+                return False
+            poll = select.poll()
+            poll.register(self._writer, select.POLLOUT)
+            poll.poll(min(left, RECEIVE_SECONDS) * 1000)
+
+    def receive(self, *, block: bool = True) -> bytes | None:
+        """The next message, or None when there was none for `RECEIVE_SECONDS` (at once, unless `block`)."""
+        try:
+            data, rights, _, _ = self._reader.recvmsg(
+                INLINE + 1, socket.CMSG_SPACE(_FD), 0 if block else socket.MSG_DONTWAIT
+            )
+        except (BlockingIOError, InterruptedError):
+            return None
+        if data[:1] == _INLINE:
+            return data[1:]
+        return _read_file(rights)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until there is a message, `seconds` at most. Another reader may be faster to take it."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        poll.poll(max(seconds, 0.0) * 1000)
+
+    def close(self) -> None:
+        """Give both ends back to the system; other processes keep theirs."""
+        self._reader.close()
+        self._writer.close()
+
+
+def _read_file(rights: list[tuple[int, int, bytes]]) -> bytes:
+    (_, _, handle), *_ = rights
+    (file,) = struct.unpack("i", handle[:_FD])
+    with os.fdopen(file, "rb") as body:
+        body.seek(0)  # the position is the sender's: it is shared
+        return body.read()
+
+
+class Bell:
+    """Wakes one process that waits for others: ringing it never blocks, and ringing twice is ringing once."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = _socketpair()
+
+    def ring(self) -> None:
+        """Wake whoever waits."""
+        try:
+            self._writer.send(b"!", socket.MSG_DONTWAIT)
+        except OSError:
+            pass  # no room: it has been rung often enough
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until rung, `seconds` at most; whether it was rung."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        if not poll.poll(max(seconds, 0.0) * 1000):
+            return False
+        self.clear()
+        return True
+
+    def clear(self) -> None:
+        """Forget what was rung so far."""
+        try:
+            while self._reader.recv(64, socket.MSG_DONTWAIT):
+                pass
+        except (BlockingIOError, InterruptedError):
+            return
+
+    def fileno(self) -> int:
+        """What `select` and `multiprocessing.connection.wait` look at."""
+        return self._reader.fileno()
+
+    def writer_fileno(self) -> int:
+        """What `signal.set_wakeup_fd` writes to."""
+        return self._writer.fileno()

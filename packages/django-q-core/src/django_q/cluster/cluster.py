@@ -1,0 +1,223 @@
+"""The outermost process of a cluster: it starts the sentinel, hands on signals and waits."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import time
+import uuid
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, cast
+
+from django_q.brokers import get_broker
+from django_q.conf import current_settings
+from django_q.exceptions import ClusterDied
+from django_q.humanhash import humanize
+
+from . import log
+from .channels import Bell
+from .lifeline import Lifeline
+from .pool import context_of, how_it_ended
+from .sentinel import main
+from .state import ClusterState, Phase
+from .statistics import stat_of
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+    from types import FrameType
+
+    from django_q.brokers import Broker
+    from django_q.settings import ClusterSettings
+    from django_q.status import Stat
+
+_numbers = itertools.count(1)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Flag:
+    """Something that happened or did not: the part of a `multiprocessing.Event` that people use, without its lock."""
+
+    def __init__(self, happened: Any, make_it_happen: Any = None) -> None:
+        self._happened, self._make_it_happen = happened, make_it_happen
+
+    def is_set(self) -> bool:
+        """Whether it happened."""
+        return bool(self._happened())
+
+    def set(self) -> None:
+        """Make it happen."""
+        if self._make_it_happen is not None:
+            self._make_it_happen()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it happens, `timeout` seconds at most; whether it did."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (deadline is None or time.monotonic() < deadline):
+            time.sleep(0.01)
+        return self.is_set()
+
+
+class Cluster:
+    """A cluster of processes that run tasks.
+
+    Args:
+        broker: where the tasks wait; None makes the broker of the settings.
+        settings: None takes the settings as they are now.
+    """
+
+    def __init__(self, broker: Broker | None = None, *, settings: ClusterSettings | None = None) -> None:
+        self.settings = settings or (broker.settings if broker is not None else current_settings())
+        self._broker = broker
+        self.cluster_id = str(uuid.uuid4())
+        self.host = socket.gethostname()
+        self.pid = os.getpid()
+        self.timeout = self.settings.timeout
+        self.sentinel: BaseProcess | None = None
+        """The `multiprocessing` process that holds the sentinel."""
+        self.state = ClusterState(self.settings.workers)
+        self.state.parent = self.pid
+        self._control, self._started = Bell(), Bell()
+        self._lifeline: Lifeline | None = None
+        self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
+        """Set when all processes have been started."""
+        self.stop_event = Flag(lambda: self.state.stop_requests > 0, self._ask_to_stop)
+        """Set to begin the stop procedure."""
+
+    @property
+    def broker(self) -> Broker:
+        """The cluster's broker."""
+        if self._broker is None:
+            self._broker = get_broker(settings=self.settings)
+        return self._broker
+
+    @property
+    def name(self) -> str:
+        """The name of the cluster, for people."""
+        return humanize(self.cluster_id.replace("-", ""))
+
+    # life
+
+    def start(self) -> int:
+        """Start the cluster and return when all its processes are there.
+
+        Returns:
+            The id of this process, the cluster's outermost.
+
+        Raises:
+            ClusterDied: it ended while it started.
+        """
+        log.configure(self.settings)
+        log.starting(self.name)
+        self.state.born = time.time()
+        self._lifeline = Lifeline()
+        process: BaseProcess = cast("Any", context_of(self.settings.start_method)).Process(
+            target=main,
+            name=f"Process-{next(_numbers)}",
+            args=(self.settings, self.cluster_id, self.state, self._control, self._started, self._lifeline),
+        )
+        process.start()
+        self.sentinel = process
+        while not self.start_event.is_set():
+            ready = connection.wait([process.sentinel, self._started.fileno()])
+            if process.sentinel in ready and not self.start_event.is_set():
+                process.join()
+                raise ClusterDied(f"The cluster ended while it started: {how_it_ended(process.exitcode or 0)}.")
+        self._started.clear()
+        log.running(self.name, self.settings.list_key)
+        return self.pid
+
+    def stop(self) -> bool:
+        """Begin the stop procedure and wait for its end.
+
+        Returns:
+            Whether there was anything to stop.
+        """
+        if self.sentinel is None or not self.sentinel.is_alive():
+            return False
+        log.stopping(self.name)
+        self._ask_to_stop()
+        self.sentinel.join()
+        self._say_how_it_ended()
+        return True
+
+    def run(self, *, once: bool = False) -> int:
+        """Start the cluster, obey signals, and return when it has ended: what `manage.py qcluster` does.
+
+        Args:
+            once: stop as soon as it has started.
+
+        Returns:
+            The exit status for the process: 0 when the cluster was told to stop and did.
+        """
+        bell = Bell()
+        os.set_blocking(bell.writer_fileno(), False)
+        before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(bell.writer_fileno(), warn_on_full_buffer=False)
+        try:
+            self.start()
+            if once:
+                self._ask_to_stop()
+            return self._wait(bell)
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def sig_handler(self, signum: int, frame: FrameType | None) -> None:
+        """Only set a flag: the stop itself happens in the sentinel."""
+        self._ask_to_stop()
+
+    def _wait(self, bell: Bell) -> int:
+        assert self.sentinel is not None
+        said = False
+        while self.sentinel.is_alive():
+            if self.is_stopping and not said:
+                log.stopping(self.name)
+                said = True
+            connection.wait([self.sentinel.sentinel, bell])
+            bell.clear()
+        return self._say_how_it_ended()
+
+    def _ask_to_stop(self) -> None:
+        self.state.stop_requests += 1
+        self._control.ring()
+
+    def _say_how_it_ended(self) -> int:
+        assert self.sentinel is not None
+        self.sentinel.join()
+        code = self.sentinel.exitcode or 0
+        if self.state.phase == Phase.STOPPED and code == 0:
+            log.stopped(self.name)
+            return 0
+        log.sentinel_died(self.name, f"met {how_it_ended(code)}")
+        return 1
+
+    # state
+
+    @property
+    def stat(self) -> Stat:
+        """What the cluster is doing now."""
+        return stat_of(self.state, self.cluster_id, self.settings)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it has begun and is not complete yet."""
+        return self.sentinel is not None and self.state.phase == Phase.STARTING
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is up and has not been told to stop."""
+        return self.state.phase == Phase.RUNNING and not self.stop_event.is_set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has been told to stop and has not ended yet."""
+        return self.stop_event.is_set() and not self.has_stopped
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it ran and has ended."""
+        return self.sentinel is not None and not self.sentinel.is_alive()

@@ -1,0 +1,212 @@
+"""Every sentence a cluster logs. The logger is `django-q`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django_q.settings import ClusterSettings
+
+logger = logging.getLogger("django-q")
+
+FORMAT = "%(asctime)s [Q] %(levelname)s %(message)s"
+TIME_FORMAT = "%H:%M:%S"
+
+
+def configure(settings: ClusterSettings) -> None:
+    """Show the log on the terminal, unless the site has said where it goes."""
+    if logger.hasHandlers():
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(FORMAT, TIME_FORMAT))
+    logger.addHandler(handler)
+    logger.setLevel(settings.log_level)
+    logger.propagate = False
+
+
+# the cluster
+
+
+def starting(cluster: str) -> None:
+    """A cluster begins."""
+    logger.info("Q Cluster %s starting.", cluster)
+
+
+def running(cluster: str, queue: str) -> None:
+    """All processes are there."""
+    logger.info("Q Cluster %s running. [%s]", cluster, queue)
+
+
+def stopping(cluster: str) -> None:
+    """The stop procedure begins."""
+    logger.info("Q Cluster %s stopping.", cluster)
+
+
+def stopped(cluster: str) -> None:
+    """Nothing of it is left."""
+    logger.info("Q Cluster %s has stopped.", cluster)
+
+
+def sentinel_died(cluster: str, how: str) -> None:
+    """The cluster ended without having been told to."""
+    logger.critical("Q Cluster %s has ended: its sentinel %s.", cluster, how)
+
+
+# the sentinel
+
+
+def guarding(name: str, cluster: str, queue: str) -> None:
+    """The sentinel is at its work."""
+    logger.info("%s guarding cluster %s [%s]", name, cluster, queue)
+
+
+def stopping_processes(name: str) -> None:
+    """The sentinel ends the others."""
+    logger.info("%s stopping cluster processes", name)
+
+
+def reincarnated(role: str, name: str, how: str) -> None:
+    """A process was replaced that should not have ended."""
+    logger.error("reincarnated %s %s after %s", role, name, how)
+
+
+def recycled(name: str) -> None:
+    """A worker was replaced because it had done its share."""
+    logger.info("recycled worker %s", name)
+
+
+def timed_out(name: str) -> None:
+    """A worker ignored the exception that told it to stop."""
+    logger.error("%s did not end its task within its timeout: killed", name)
+
+
+def out_of_time(name: str, seconds: float) -> None:
+    """A worker did not end within the time that a stop allows."""
+    logger.warning("%s did not finish within %g seconds of the stop: killed, its task will be offered again", name, seconds)
+
+
+def parent_is_gone(name: str) -> None:
+    """The process that started the cluster died."""
+    logger.critical("%s: the process that started this cluster is gone", name)
+
+
+def crashed(name: str) -> None:
+    """A process ends because of an error of its own."""
+    logger.exception("%s crashed", name)
+
+
+# the pusher
+
+
+def pushing(name: str) -> None:
+    """The pusher is at its work."""
+    logger.info("%s pushing tasks at %s", name, os.getpid())
+
+
+def stopped_pushing(name: str) -> None:
+    """The pusher is done."""
+    logger.info("%s stopped pushing tasks", name)
+
+
+def broker_gone(name: str, error: Exception) -> None:
+    """The broker's server does not answer."""
+    logger.error("%s cannot reach the broker, and keeps trying: %s", name, error)
+
+
+def broker_back(name: str) -> None:
+    """The broker's server answers again."""
+    logger.info("%s reached the broker again", name)
+
+
+def not_given_back(name: str, count: int, error: Exception) -> None:
+    """Tasks could not be returned to the broker."""
+    logger.warning("%s could not give back %d tasks, they come back when their lease ends: %s", name, count, error)
+
+
+# a worker
+
+
+def ready(name: str) -> None:
+    """A worker waits for tasks."""
+    logger.info("%s ready for work at %s", name, os.getpid())
+
+
+def processing(name: str, package: Any) -> None:
+    """A worker begins a task."""
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    group = f" [{package['group']}]" if package.get("group") else ""
+    logger.info("%s processing %s '%s'%s", name, package["name"], package["func"], group)
+
+
+def stopped_working(name: str) -> None:
+    """A worker is done."""
+    logger.info("%s stopped doing work", name)
+
+
+def lease_over(name: str) -> None:
+    """A task waited here for longer than its lease."""
+    logger.warning("%s dropped a task whose lease had ended before it began: the broker offers it again", name)
+
+
+# the monitor
+
+
+def monitoring(name: str) -> None:
+    """The monitor is at its work."""
+    logger.info("%s monitoring at %s", name, os.getpid())
+
+
+def stopped_monitoring(name: str) -> None:
+    """The monitor is done."""
+    logger.info("%s stopped monitoring results", name)
+
+
+def cannot_save(name: str, error: Exception) -> None:
+    """The database or the broker does not answer."""
+    logger.error("%s cannot save results, and keeps trying: %s", name, error)
+
+
+def saving_again(name: str) -> None:
+    """The database or the broker answers again."""
+    logger.info("%s saves results again", name)
+
+
+def not_saved(name: str, count: int) -> None:
+    """The cluster stopped while the database or the broker was away."""
+    logger.error("%s could not save %d results: their tasks come back when their leases end", name, count)
+
+
+def unreadable(name: str, reason: str) -> None:
+    """A package was moved to the dead letters."""
+    logger.error("%s moved a package to the dead letters: %s", name, reason)
+
+
+def interrupted(name: str, package: Any) -> None:
+    """A running task was ended by the stop."""
+    logger.warning("%s gives %s back: the stop of the cluster interrupted it", name, package["name"])
+
+
+def hook_died(name: str, reason: str) -> None:
+    """A hook took its worker with it."""
+    logger.error("%s: a hook did not return: %s", name, reason)
+
+
+# the scheduler
+
+
+def scheduling(name: str) -> None:
+    """The scheduler is at its work."""
+    logger.info("%s scheduling at %s", name, os.getpid())
+
+
+def stopped_scheduling(name: str) -> None:
+    """The scheduler is done."""
+    logger.info("%s stopped scheduling", name)
+
+
+def no_statistics(name: str, error: Exception) -> None:
+    """The statistics could not be published."""
+    logger.warning("%s could not publish the statistics of the cluster: %s", name, error)

@@ -1,0 +1,101 @@
+"""What travels in the channels between the processes of a cluster."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+import struct
+from typing import Any, NamedTuple
+
+from django_q.outcome import Outcome
+
+_HEAD = struct.Struct("<BQdH")
+
+
+class Kind(enum.IntEnum):
+    """What a message is."""
+
+    TASK = 1
+    HOOK = 2
+    OUTCOME = 3
+    UNREADABLE = 4
+    DEATH = 5
+    STOP = 6
+
+
+class TaskMessage(NamedTuple):
+    """A package on its way to a worker: still signed and unread."""
+
+    number: int
+    """Its place in the order of all tasks that this cluster pushed."""
+    leased: float
+    """When its lease began (`time.monotonic`, seconds); 0.0 when the broker gives no leases."""
+    ack_id: Any
+    package: bytes
+
+    def pack(self) -> bytes:
+        """As bytes."""
+        ack = pickle.dumps(self.ack_id)
+        return _HEAD.pack(Kind.TASK, self.number, self.leased, len(ack)) + ack + self.package
+
+    @classmethod
+    def unpack(cls, message: bytes) -> TaskMessage:
+        """From what `pack` made."""
+        _, number, leased, length = _HEAD.unpack_from(message)
+        end = _HEAD.size + length
+        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:])  # noqa: S301 - our own
+
+
+class Unreadable(NamedTuple):
+    """A package that no worker can open."""
+
+    ack_id: Any
+    package: bytes
+    reason: str
+
+
+class Death(NamedTuple):
+    """A worker is gone, and this is what it worked on."""
+
+    message: bytes
+    """The message on its desk."""
+    worker: str
+    """Its name."""
+    reason: str
+    """How it ended, as a sentence."""
+    interrupted: bool
+    """Whether the stop of the cluster ended it: then the task is not to blame."""
+
+
+class HookMessage(NamedTuple):
+    """A task whose hook is to be run, on its way to a worker."""
+
+    finished: str
+    """The finished task, signed; it names its hook."""
+
+
+STOP = bytes([Kind.STOP])
+"""Tells whoever receives it to finish."""
+
+
+def kind_of(message: bytes) -> int:
+    """Return the `Kind` of any message."""
+    return message[0]
+
+
+def pack(kind: Kind, content: Outcome | Unreadable | Death | HookMessage) -> bytes:
+    """Any message but a task, as bytes."""
+    return bytes([kind]) + pickle.dumps(tuple(content), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(message: bytes) -> Outcome | Unreadable | Death | HookMessage:
+    """From what `pack` made."""
+    return _CONTENTS[message[0]](*pickle.loads(memoryview(message)[1:]))  # noqa: S301 - our own processes wrote it
+
+
+_CONTENTS: dict[int, Any] = {
+    Kind.OUTCOME: Outcome,
+    Kind.UNREADABLE: Unreadable,
+    Kind.DEATH: Death,
+    Kind.HOOK: HookMessage,
+}

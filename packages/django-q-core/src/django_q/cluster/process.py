@@ -1,0 +1,134 @@
+"""What every process of a cluster has in common: how it starts, loops and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import current_process
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import django
+from django.apps import apps
+from django.db import connections
+
+from . import log
+from .lifeline import Lifeline, die_with_parent
+from .title import set_title
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from django_q.settings import ClusterSettings
+
+    from .channels import Bell, Channel
+    from .state import ClusterState
+
+_inherited: list[object] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """What the sentinel hands to each process it makes; all of it pickles, so that any start method works."""
+
+    settings: ClusterSettings
+    cluster_id: str
+    state: ClusterState
+    tasks: Channel
+    """Pusher → workers."""
+    results: Channel
+    """Workers → monitor."""
+    hungry: Bell
+    """Workers → pusher: there is room again."""
+    alarm: Bell
+    """Sentinel → scheduler: look up."""
+    lifeline: Lifeline
+
+
+class ClusterProcess:
+    """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, a monitor or a scheduler."""
+
+    role: ClassVar[str]
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.settings = wiring.settings
+        self.wiring = wiring
+        self.state = wiring.state
+        self.name = current_process().name
+
+    def run(self) -> None:
+        """Start, step until told to stop, and clean up."""
+        self.start()
+        try:
+            while self.step():
+                pass
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """What is done once, before the first step."""
+
+    def step(self) -> bool:
+        """One turn of the loop, of about a second at the most; False ends the process."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """What is done once, after the last step."""
+
+
+def ignore_signals() -> None:
+    """Leave stopping to the sentinel, though the terminal or the service manager signals every process.
+
+    A handler, not `SIG_IGN`: programs that a task starts must not inherit deaf ears.
+    """
+
+    def nothing(signum: int, frame: FrameType | None) -> None:
+        return
+
+    signal.signal(signal.SIGINT, nothing)
+    signal.signal(signal.SIGTERM, nothing)
+
+
+def forget_connections() -> None:
+    """Drop the database connections a fork was born with, without closing them: they are still the parent's."""
+    for connection in connections.all(initialized_only=True):
+        _inherited.append(connection.connection)  # or its finaliser would say goodbye on the parent's socket
+        connection.connection = None
+        connection.in_atomic_block = False
+        connection.savepoint_ids = []
+        connection.run_on_commit = []
+        connection.needs_rollback = False
+
+
+def prepare(settings: ClusterSettings, role: str) -> None:
+    """Make a fresh process, forked or spawned, one of ours: Django, signals, connections, log, title."""
+    os.environ["Q_CLUSTER_NAME"] = settings.list_key
+    if not apps.ready:
+        django.setup()
+    ignore_signals()
+    forget_connections()
+    log.configure(settings)
+    set_title(f"qcluster {settings.list_key} {role}")
+
+
+def main(path: str, wiring: Wiring, *args: Any) -> None:
+    """The target of each process that the sentinel makes.
+
+    Args:
+        path: the class of the process as `module:Class`; it is imported here, once Django is ready.
+        wiring: what connects it to the others.
+        *args: further arguments of the class.
+    """
+    wiring.lifeline.guard()
+    if wiring.settings.start_method == "fork":
+        die_with_parent()
+    module, _, qualname = path.partition(":")
+    prepare(wiring.settings, qualname.lower())
+    process: ClusterProcess = getattr(import_module(module), qualname)(wiring, *args)
+    try:
+        process.run()
+    except Exception:  # the edge of the process: the sentinel makes another one
+        log.crashed(process.name)
+        sys.exit(1)

@@ -1,0 +1,179 @@
+"""Broker → workers: takes packages under a lease, passes them on unread, and keeps the leases alive."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django_q.brokers import get_broker
+from django_q.exceptions import BrokerUnavailable
+
+from . import log
+from .backoff import Backoff
+from .channels import RECEIVE_SECONDS
+from .messages import Kind, TaskMessage, kind_of
+from .process import ClusterProcess, Wiring
+from .state import Phase, WorkerState
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from django_q.brokers import Delivery
+
+
+class Pusher(ClusterProcess):
+    """Keeps as many packages waiting for the workers as `queue_limit` allows."""
+
+    role: ClassVar[str] = "pusher"
+
+    def __init__(self, wiring: Wiring) -> None:
+        super().__init__(wiring)
+        self.tasks = wiring.tasks
+        self.limit = self.settings.queue_limit
+        self.held: dict[int, Any] = {}
+        """Number → ack id of each task whose lease is ours to renew."""
+        self.missing: set[int] = set()
+        self.renew_every = self.settings.retry / 3
+        self.renew_at = 0.0
+        self.backoff = Backoff()
+        self.stopping = False
+
+    def start(self) -> None:
+        self.broker = get_broker(settings=self.settings)
+        signal.signal(signal.SIGTERM, self._stop)
+        self._adopt()
+        self.renew_at = time.monotonic() + self.renew_every
+        log.pushing(self.name)
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self.stopping = True
+        self.wiring.hungry.ring()
+
+    def step(self) -> bool:
+        if self.stopping or self.state.phase >= Phase.STOPPING:
+            return False
+        try:
+            self._renew_when_due()
+            room = self._room()
+            if room > 0:
+                self._push(self.broker.dequeue_many(room, wait=self._seconds_to_wait()))
+            else:
+                self._wait_for_room()
+        except BrokerUnavailable as error:
+            if self.backoff.failed():
+                log.broker_gone(self.name, error)
+            self.wiring.hungry.wait(self.backoff.seconds)
+        else:
+            if self.backoff.succeeded():
+                log.broker_back(self.name)
+        return True
+
+    def stop(self) -> None:
+        self._give_back()
+        log.stopped_pushing(self.name)
+
+    # room
+
+    def _room(self) -> int:
+        if self.state.paused:
+            return 0
+        if self.state.hooks > self.limit + self.settings.workers:
+            return 0  # hooks come before new tasks, or they would pile up in the monitor
+        return self.limit - self.state.waiting
+
+    def _wait_for_room(self) -> None:
+        """Sleep until half of the queue is taken: then one fetch brings many."""
+        self.state.wake_at = self.state.pushed - self.limit // 2
+        if self.state.taken < self.state.wake_at or self.state.hooks or self.state.paused:
+            self.wiring.hungry.wait(self._seconds_to_wait())
+        self.state.wake_at = 0
+
+    def _seconds_to_wait(self) -> float:
+        return min(RECEIVE_SECONDS, max(0.0, self.renew_at - time.monotonic())) if self.held else RECEIVE_SECONDS
+
+    # tasks
+
+    def _push(self, deliveries: list[Delivery]) -> None:
+        now = time.monotonic()
+        for ack_id, package in deliveries:
+            number = self.state.pushed + 1
+            leased = now if ack_id is not None else 0.0
+            body = package.encode() if isinstance(package, str) else package
+            if ack_id is not None and self.broker.supports_renewal:
+                self.held[number] = ack_id
+            self.state.pushed = number
+            self._send(TaskMessage(number, leased, ack_id, body).pack())
+
+    def _send(self, message: bytes) -> None:
+        while not self.tasks.send(message, wait=self._seconds_to_wait()):
+            self._renew_when_due()
+
+    # leases
+
+    def _renew_when_due(self) -> None:
+        now = time.monotonic()
+        if now < self.renew_at:
+            return
+        self.renew_at = now + self.renew_every
+        self._forget_finished()
+        if self.held:
+            lost = set(self.broker.renew(list(self.held.values())))
+            self.held = {number: ack_id for number, ack_id in self.held.items() if ack_id not in lost}
+        self.state.renewed = now
+
+    def _forget_finished(self) -> None:
+        """Stop renewing what no worker has in hand.
+
+        A task that is neither waiting nor on a desk has been finished: its outcome is with the monitor. Between taking a
+        task and laying it on the desk a worker needs an instant, so a task must be missing twice.
+        """
+        taken = self.state.taken
+        on_desks = {slot.taken for slot in self.state.slots if slot.state in (WorkerState.BUSY, WorkerState.SENDING)}
+        missing = {number for number in self.held if number <= taken and number not in on_desks}
+        for number in missing & self.missing:
+            del self.held[number]
+        self.missing = missing
+
+    # beginning and end
+
+    def _adopt(self) -> None:
+        """Take over from a pusher that died: what waits is sent again under new numbers, what runs is renewed."""
+        for slot in self.state.slots:
+            if slot.state == WorkerState.BUSY:
+                message = slot.message()
+                if message and kind_of(message) == Kind.TASK:
+                    task = TaskMessage.unpack(message)
+                    if task.ack_id is not None and self.broker.supports_renewal:
+                        self.held[task.number] = task.ack_id
+        waiting = self._unsent()
+        for message in waiting:
+            if kind_of(message) == Kind.TASK:
+                task = TaskMessage.unpack(message)
+                number = self.state.pushed + 1
+                self.state.pushed = number
+                if task.ack_id is not None and self.broker.supports_renewal:
+                    self.held[number] = task.ack_id
+                message = task._replace(number=number).pack()
+            self._send(message)
+
+    def _unsent(self) -> list[bytes]:
+        messages = []
+        while (message := self.tasks.receive(block=False)) is not None:
+            messages.append(message)
+        return messages
+
+    def _give_back(self) -> None:
+        """Return what no worker has begun; without receipts nobody would bring it back, so it stays and is run."""
+        back = []
+        for message in self._unsent():
+            if kind_of(message) == Kind.TASK and (task := TaskMessage.unpack(message)).ack_id is not None:
+                back.append(task.ack_id)
+            else:
+                self.tasks.send(message, wait=RECEIVE_SECONDS)
+        if not back:
+            return
+        try:
+            self.broker.release_many(back)
+        except BrokerUnavailable as error:
+            log.not_given_back(self.name, len(back), error)

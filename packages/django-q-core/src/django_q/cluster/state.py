@@ -1,0 +1,226 @@
+"""What the processes of one cluster know of each other, in shared memory.
+
+Every number has exactly one writer, so there is no lock that a killed process could keep.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import os
+import struct
+from multiprocessing import reduction
+from typing import Any
+
+from .channels import unlinked_file
+
+
+class Phase(enum.IntEnum):
+    """Where a cluster is in its life."""
+
+    STARTING = 0
+    RUNNING = 1
+    STOPPING = 2
+    STOPPED = 3
+
+
+class WorkerState(enum.IntEnum):
+    """What a worker is doing."""
+
+    ABSENT = 0
+    IDLE = 1
+    BUSY = 2
+    SENDING = 3
+    RECYCLED = 4
+
+
+_HEADER = 16
+_SLOT = 8
+_WORD = 8
+# whole numbers of the header: who writes each is said where it is a property below
+_PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS, _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT = range(13)
+_RENEWED, _BORN = 14, 15  # seconds, floats
+# whole numbers of a slot
+_STATE, _PID, _TAKEN, _SENT = range(4)
+_DEADLINE, _SINCE = 4, 5  # seconds, floats
+
+
+def _number(index: int, doc: str) -> Any:
+    def read(self: ClusterState) -> int:
+        return self._ints[index]
+
+    def write(self: ClusterState, value: int) -> None:
+        self._ints[index] = value
+
+    return property(read, write, doc=doc)
+
+
+class ClusterState:
+    """The shared memory of one cluster with a slot for each worker.
+
+    Args:
+        workers: how many slots.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._open(unlinked_file(), [unlinked_file() for _ in range(workers)])
+
+    def _open(self, file: int, desks: list[int]) -> None:
+        size = _WORD * (_HEADER + _SLOT * self.workers)
+        os.ftruncate(file, size)
+        self._file, self._desks = file, desks
+        self._map = memoryview(mmap.mmap(file, size))
+        self._ints = self._map.cast("q")
+        self._floats = self._map.cast("d")
+        self.slots = [Slot(self, index, desk) for index, desk in enumerate(desks)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"workers": self.workers, "files": [reduction.DupFd(fd) for fd in (self._file, *self._desks)]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.workers = state["workers"]
+        file, *desks = (each.detach() for each in state["files"])
+        self._open(file, desks)
+
+    phase = _number(_PHASE, "A `Phase`. Written by the sentinel.")
+    parent = _number(_PARENT, "Process id of the outermost process. Written by it.")
+    sentinel = _number(_SENTINEL, "Process id of the sentinel. Written by it.")
+    pusher = _number(_PUSHER, "Process id of the pusher. Written by the sentinel.")
+    monitor = _number(_MONITOR, "Process id of the monitor. Written by the sentinel.")
+    scheduler = _number(_SCHEDULER, "Process id of the scheduler. Written by the sentinel.")
+    reincarnations = _number(_REINCARNATIONS, "Processes replaced so far. Written by the sentinel.")
+    pushed = _number(_PUSHED, "Number of the last task pushed. Written by the pusher.")
+    wake_at = _number(_WAKE_AT, "The worker that takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
+    received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
+    stop_requests = _number(_STOP_REQUESTS, "How often the cluster was asked to stop. Written by the parent.")
+    paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")
+    hooks = _number(_HOOKS, "Hooks that wait for a worker. Written by the monitor.")
+
+    @property
+    def renewed(self) -> float:
+        """When all leases were last renewed (`time.monotonic`, seconds). Written by the pusher."""
+        return self._floats[_RENEWED]
+
+    @renewed.setter
+    def renewed(self, seconds: float) -> None:
+        self._floats[_RENEWED] = seconds
+
+    @property
+    def born(self) -> float:
+        """When the cluster started (seconds since the epoch). Written by the parent."""
+        return self._floats[_BORN]
+
+    @born.setter
+    def born(self, seconds: float) -> None:
+        self._floats[_BORN] = seconds
+
+    @property
+    def taken(self) -> int:
+        """Number of the last task that a worker took: tasks are taken in the order of their numbers."""
+        return max((slot.taken for slot in self.slots), default=0)
+
+    @property
+    def waiting(self) -> int:
+        """Tasks pushed and not yet taken by a worker."""
+        return max(0, self.pushed - self.taken)
+
+    @property
+    def unsaved(self) -> int:
+        """Outcomes sent by the workers and not yet received by the monitor."""
+        return max(0, sum(slot.sent for slot in self.slots) - self.received)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, runs, or is to be saved."""
+        return not self.waiting and not self.unsaved and all(slot.state != WorkerState.BUSY for slot in self.slots)
+
+
+class Slot:
+    """The place of one worker: its state, its deadline and, on its desk, the message it works on.
+
+    The sentinel reads it when the worker is dead: so a task is known by more than the process that ran it.
+    """
+
+    def __init__(self, state: ClusterState, index: int, desk: int) -> None:
+        self.index = index
+        self._ints, self._floats = state._ints, state._floats
+        self._at = _HEADER + _SLOT * index
+        self._desk = desk
+
+    @property
+    def state(self) -> int:
+        """A `WorkerState`."""
+        return self._ints[self._at + _STATE]
+
+    @state.setter
+    def state(self, value: int) -> None:
+        self._ints[self._at + _STATE] = value
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker, 0 when there is none. Written by the sentinel."""
+        return self._ints[self._at + _PID]
+
+    @pid.setter
+    def pid(self, value: int) -> None:
+        self._ints[self._at + _PID] = value
+
+    @property
+    def taken(self) -> int:
+        """Number of the last task that this worker took."""
+        return self._ints[self._at + _TAKEN]
+
+    @property
+    def sent(self) -> int:
+        """Outcomes sent from this slot so far."""
+        return self._ints[self._at + _SENT]
+
+    @property
+    def deadline(self) -> float:
+        """When the sentinel kills the worker (`time.monotonic`, seconds), 0.0 for never."""
+        return self._floats[self._at + _DEADLINE]
+
+    @deadline.setter
+    def deadline(self, seconds: float) -> None:
+        self._floats[self._at + _DEADLINE] = seconds
+
+    @property
+    def since(self) -> float:
+        """When the worker took the message it works on (`time.monotonic`, seconds)."""
+        return self._floats[self._at + _SINCE]
+
+    def begin(self, message: bytes, now: float, number: int = 0) -> None:
+        """Lay `message` on the desk and be busy.
+
+        Args:
+            message: what the worker received.
+            now: `time.monotonic()`, seconds.
+            number: the task's number; 0 for what is no task.
+        """
+        os.pwrite(self._desk, struct.pack("<Q", len(message)) + message, 0)
+        self._floats[self._at + _DEADLINE] = 0.0
+        self._floats[self._at + _SINCE] = now
+        self._ints[self._at + _STATE] = WorkerState.BUSY
+        if number:
+            self._ints[self._at + _TAKEN] = number
+
+    def sending(self) -> None:
+        """The work is done and its outcome is about to be sent: no deadline any more."""
+        self._floats[self._at + _DEADLINE] = 0.0
+        self._ints[self._at + _STATE] = WorkerState.SENDING
+
+    def finish(self, *, sent: bool) -> None:
+        """Be idle again; `sent` tells whether an outcome went to the monitor."""
+        if sent:
+            self._ints[self._at + _SENT] += 1
+        self._ints[self._at + _STATE] = WorkerState.IDLE
+
+    def message(self) -> bytes:
+        """What lies on the desk."""
+        (length,) = struct.unpack("<Q", os.pread(self._desk, 8, 0))
+        return os.pread(self._desk, length, 8)
+
+    def clear_desk(self) -> None:
+        """Give the memory of a large message back."""
+        os.ftruncate(self._desk, 0)

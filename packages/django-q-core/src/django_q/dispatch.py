@@ -1,0 +1,197 @@
+"""Sending a task, running one inline, and everything that follows an outcome.
+
+The whole life of a task but the waiting: nothing here needs a process or a queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from django_q import signals
+from django_q.execution import Executor
+from django_q.hooks import run_hook
+from django_q.models import Task
+from django_q.outcome import Outcome
+from django_q.results.store import ResultStore
+from django_q.signing import PackageCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django_q.brokers import Broker
+    from django_q.package import TaskPackage
+    from django_q.settings import ClusterSettings
+
+logger = logging.getLogger("django-q")
+
+
+def send(package: TaskPackage, *, broker: Broker, settings: ClusterSettings, delay: float = 0) -> None:
+    """Sign a package and put it on the broker's queue.
+
+    Args:
+        package: the task.
+        broker: where it waits.
+        settings: of the cluster that signs.
+        delay: seconds before it is offered to a worker.
+
+    Raises:
+        BrokerUnavailable: it was not queued.
+        PackageTooLarge: the broker's product does not take it.
+    """
+    signed = PackageCodec.of(settings).dumps(package)
+    if delay:
+        broker.enqueue(signed, delay=delay)
+    else:
+        broker.enqueue(signed)
+    logger.debug("Pushed (%r, %r)", package["name"], package["id"])
+
+
+def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Executor | None = None) -> Executor:
+    """Run a task here and now, and all that follows it.
+
+    No broker is asked, no connection is closed, the caller's transaction is respected.
+
+    Args:
+        package: the task.
+        settings: of the cluster it would have run in.
+        executor: runs it; None makes one.
+
+    Returns:
+        The executor: its `exception` is what the task raised.
+    """
+    executor = executor or Executor(settings)
+    finisher = Finisher(settings, broker=None)
+    finished = finisher.finish([executor.execute(package)])
+    exception = executor.exception
+    for following in finished:
+        run_inline(executor.codec.loads(following), settings=settings, executor=executor)
+    executor.exception = exception
+    return executor
+
+
+def acknowledges(outcome: Outcome, attempts: int, *, settings: ClusterSettings, broker: Broker) -> bool:
+    """Decide whether the broker may forget a task. This is the only place where it is decided.
+
+    Args:
+        outcome: of the last attempt.
+        attempts: attempts at the task so far, this one included.
+        settings: of the cluster.
+        broker: whose product may have a rule of its own for failures.
+
+    Returns:
+        True for a success, for a failure that is not to be tried again, and when `max_attempts` are used up.
+    """
+    if outcome.success:
+        return True
+    if outcome.ack_failure is not None:
+        forgets_failures = outcome.ack_failure
+    elif "ack_failures" in settings.explicit:
+        forgets_failures = settings.ack_failures
+    else:
+        forgets_failures = broker.acknowledges_failures
+    return bool(forgets_failures) or 0 < settings.max_attempts <= attempts
+
+
+class Saved(NamedTuple):
+    """An outcome that is safe, and how many attempts at its task were made."""
+
+    outcome: Outcome
+    attempts: int
+
+
+class Finisher:
+    """Finishes outcomes in three stages, each of which can be tried again without the others.
+
+    Args:
+        settings: of the cluster.
+        broker: to acknowledge to; None in sync mode.
+        hook: what is done with a finished task, signed, that has a hook. The default runs the hook at once.
+    """
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        broker: Broker | None,
+        *,
+        hook: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.codec = PackageCodec.of(settings)
+        self.store = ResultStore(settings, broker.list_key if broker is not None else None)
+        self.hook = hook or self.run_hook
+
+    def finish(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """Do all three stages at once.
+
+        Returns:
+            The signed packages that follow and were not sent, because there is no broker.
+        """
+        saved = self.save(outcomes)
+        if self.broker is not None:
+            self.acknowledge(saved)
+        self.announce(saved)
+        return [package for outcome in outcomes for package in outcome.following] if self.broker is None else []
+
+    def save(self, outcomes: Sequence[Outcome]) -> list[Saved]:
+        """Save a batch in the database and the cache.
+
+        Raises:
+            django.db.DatabaseError: nothing was saved in the database; try again later.
+        """
+        attempts = self.store.save_many(outcomes)
+        return [_saved(outcome, attempts.get(outcome.id)) for outcome in outcomes]
+
+    def acknowledge(self, saved: Sequence[Saved]) -> None:
+        """Send what follows, then tell the broker to forget what is done and to offer again what is not.
+
+        Raises:
+            BrokerUnavailable: try again later; what was acknowledged is acknowledged twice without harm.
+        """
+        broker = self.broker
+        if broker is None:
+            return
+        following = [package for each in saved for package in each.outcome.following]
+        if following:
+            broker.enqueue_many(following)
+        done, again = [], []
+        for each in saved:
+            if each.outcome.ack_id is None:
+                continue
+            finished = acknowledges(each.outcome, each.attempts, settings=self.settings, broker=broker)
+            (done if finished else again).append(each.outcome.ack_id)
+        if done:
+            broker.acknowledge_many(done)
+        if again:
+            broker.release_many(again, delay=self.settings.retry)
+
+    def announce(self, saved: Sequence[Saved]) -> None:
+        """Log, signal and hook: nothing of it can change what was saved."""
+        for outcome, attempts in saved:
+            _log(outcome, attempts)
+            if outcome.finished is None:
+                continue
+            if signals.post_execute.has_listeners(signals.SENDER):
+                signals.emit(signals.post_execute, task=self.codec.loads(outcome.finished))
+            if outcome.hook is not None:
+                self.hook(outcome.finished)
+
+    def run_hook(self, finished: str) -> None:
+        """Call the hook of a finished task, signed."""
+        package = self.codec.loads(finished)
+        run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
+
+
+def _saved(outcome: Outcome, attempts: int | None) -> Saved:
+    if outcome.success and attempts is not None:  # no database could hold it
+        outcome = outcome._replace(success=False, following=(), error="its outcome could not be saved as it was")
+    return Saved(outcome, attempts or 1)
+
+
+def _log(outcome: Outcome, attempts: int) -> None:
+    if outcome.success:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("Processed '%s' (%s)", outcome.func, outcome.name)
+    else:
+        logger.error("Failed '%s' (%s), attempt %d - %s", outcome.func, outcome.name, attempts, outcome.error)

@@ -1,0 +1,55 @@
+"""`manage.py qcluster`: starts a cluster and stays until it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings as django_settings
+from django.core.management.base import BaseCommand, CommandError
+
+from django_q.brokers import get_broker
+from django_q.cluster import Cluster
+from django_q.conf import current_settings
+from django_q.exceptions import DjangoQError
+from django_q.settings import CLUSTER_NAME_VARIABLE
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Command(BaseCommand):
+    """Start a Django Q cluster."""
+
+    help = "Starts a Django Q cluster."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it.")
+        parser.add_argument("-n", "--name", help="Name of the cluster to start: its queue, and its part of ALT_CLUSTERS.")
+
+    def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
+        """Run the cluster; the process ends with its exit status."""
+        if name:
+            os.environ[CLUSTER_NAME_VARIABLE] = name
+        try:
+            if not django_settings.SECRET_KEY:
+                raise CommandError("SECRET_KEY is empty: packages are signed with it.")
+            settings = current_settings()
+            broker = get_broker(settings=settings)
+            _reach(broker)
+            status = Cluster(broker, settings=settings).run(once=run_once)
+        except DjangoQError as error:
+            raise CommandError(str(error)) from error
+        if status:
+            sys.exit(status)
+
+
+def _reach(broker: Any) -> None:
+    if broker.ping():
+        return
+    raise CommandError(
+        f"The broker cannot be reached ({type(broker).__name__}, queue {broker.list_key!r}): check that its server "
+        "runs, and the address in Q_CLUSTER."
+    )

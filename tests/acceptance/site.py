@@ -1,0 +1,240 @@
+"""A Django site in a folder of its own, with real processes: what a user has after following the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SETTINGS = """
+try:
+    import pymysql
+except ImportError:
+    pass
+else:
+    pymysql.install_as_MySQLdb()
+
+SECRET_KEY = "acceptance"
+USE_TZ = True
+INSTALLED_APPS = [
+    "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions",
+    "django_q", *{apps!r},
+]
+DATABASES = {{"default": {database!r}}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+CACHES = {{"default": {{"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": {cache!r}}}}}
+Q_CLUSTER = {q_cluster!r}
+"""
+
+JOBS = '''
+"""Tasks that leave a line in a file each time they run."""
+import asyncio, os, signal, sys, time
+
+def note(label, *more):
+    line = " ".join([str(label), *map(str, more)]) + "\\n"
+    file = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line.encode())
+    os.close(file)
+
+def mark(label):
+    note(label)
+    return label
+
+def slow(label, seconds):
+    note(label, "begins", os.getpid())
+    time.sleep(seconds)
+    note(label, "ends")
+    return label
+
+def boom(label):
+    note(label)
+    raise ValueError("boom " + str(label))
+
+def suicide(label, how):
+    note(label)
+    if how == "kill": os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit": os._exit(3)
+    if how == "sysexit": sys.exit(4)
+    if how == "segfault":
+        import ctypes; ctypes.string_at(0)
+
+def stubborn(label, seconds):
+    note(label)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            time.sleep(0.05)
+        except BaseException:
+            pass
+
+def tidy(label, seconds):
+    try:
+        time.sleep(seconds)
+    finally:
+        note(label, "finally")
+
+def unpicklable():
+    return lambda: 1
+
+async def coroutine(label):
+    await asyncio.sleep(0.01)
+    return label
+
+def hook(task):
+    note("hook", task.name, task.success, task.result if task.success else "failure")
+
+def slow_hook(task):
+    time.sleep(3)
+    note("slow hook", task.name)
+
+def pid():
+    return os.getpid()
+'''
+
+
+class Site:
+    """A project on disk.
+
+    Args:
+        folder: an empty one.
+        q_cluster: the `Q_CLUSTER` setting.
+        database: of the default database; None for SQLite in the folder.
+        apps: more `INSTALLED_APPS`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        q_cluster: dict[str, Any],
+        database: dict[str, Any] | None = None,
+        apps: tuple[str, ...] = (),
+    ) -> None:
+        self.folder = folder
+        self.notes_file = folder / "notes"
+        database = database or {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
+        settings = SETTINGS.format(apps=apps, database=database, q_cluster=q_cluster, cache=str(folder / "cache"))
+        (folder / "site_settings.py").write_text(settings)
+        (folder / "jobs.py").write_text(JOBS)
+        self.environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "site_settings",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
+            "NOTES": str(self.notes_file),
+        }
+        self.environment.pop("Q_CLUSTER_NAME", None)
+
+    def manage(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `manage.py` with arguments."""
+        return subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            env=self.environment | environment, cwd=self.folder, text=True, capture_output=True, check=check, timeout=120,
+        )  # fmt: skip
+
+    def run(self, code: str) -> Any:
+        """Run Python code in the site; what it assigns to `answer` comes back through JSON."""
+        script = "import django, json, sys\ndjango.setup()\nanswer = None\n" + textwrap.dedent(code)
+        script += "\nprint('\\nANSWER', json.dumps(answer, default=str))"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=self.environment, cwd=self.folder, text=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.rpartition("ANSWER ")[2])
+
+    def notes(self) -> list[str]:
+        """The lines that tasks left so far."""
+        return self.notes_file.read_text().splitlines() if self.notes_file.exists() else []
+
+    @contextmanager
+    def cluster(self, *arguments: str, **environment: str) -> Iterator[RunningCluster]:
+        """A running `qcluster`, stopped at the end of the block, and killed if it does not stop."""
+        cluster = RunningCluster(self, arguments, environment)
+        try:
+            cluster.wait_until_running()
+            yield cluster
+        finally:
+            cluster.end()
+
+
+class RunningCluster:
+    """A `manage.py qcluster` and all its processes."""
+
+    def __init__(self, site: Site, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.site = site
+        number = len(list(site.folder.glob("cluster*.log")))
+        self.log_file = site.folder / f"cluster{number}.log"
+        with self.log_file.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "django", "qcluster", *arguments],
+                env=site.environment | environment, cwd=site.folder, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        """Everything it has logged."""
+        return self.log_file.read_text()
+
+    def wait_until_running(self) -> None:
+        """Wait for the line of the manual."""
+        eventually(lambda: " running." in self.log or self.process.poll() is not None, within=20, why=lambda: self.log)
+        assert self.process.poll() is None, self.log
+
+    def family(self) -> list[psutil.Process]:
+        """All processes, the outermost first."""
+        try:
+            parent = psutil.Process(self.process.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def pids(self, role: str) -> list[int]:
+        """Process ids by what the log says they do: `ready for work`, `pushing tasks`, `monitoring`, `scheduling`."""
+        found = [int(line.rsplit(" ", 1)[1]) for line in self.log.splitlines() if f"{role} at " in line]
+        return [pid for pid in found if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the outermost process."""
+        self.process.send_signal(number)
+
+    def stop(self, within: float = 40) -> int:
+        """SIGTERM, and the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(within)
+
+    def end(self) -> None:
+        """Make sure that nothing is left."""
+        family = self.family()
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                pass
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        self.process.wait(10)
+
+
+def eventually(true: Callable[[], Any], *, within: float = 10, why: Callable[[], object] | None = None) -> Any:
+    """Wait until something is true, `within` seconds at most, and return it."""
+    deadline = time.monotonic() + within
+    while True:
+        if found := true():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true within {within} seconds{': ' + str(why()) if why else ''}")
+        time.sleep(0.02)

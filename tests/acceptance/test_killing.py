@@ -1,0 +1,97 @@
+"""SIGKILL to any process of a cluster: it goes on or ends as a whole, and no task is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from .site import eventually
+
+pytestmark = pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
+
+ROLES = {"worker": "ready for work", "pusher": "pushing tasks", "monitor": "monitoring", "scheduler": "scheduling"}
+
+
+def send(site, count: int, func: str = "jobs.mark", first: int = 0) -> None:
+    site.run(
+        f"""
+        from django_q.tasks import async_task
+        for number in range({first}, {first + count}):
+            async_task({func!r}, number)
+        """
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_cluster_goes_on_when_an_idle_process_is_killed(site, role):
+    with site.cluster() as cluster:
+        victims = eventually(lambda: cluster.pids(ROLES[role]), why=lambda: cluster.log)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: set(cluster.pids(ROLES[role])) - set(victims), why=lambda: cluster.log)
+        send(site, 4)
+        eventually(lambda: len(site.notes()) == 4, within=20, why=lambda: (site.notes(), cluster.log))
+        assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_task_is_lost_when_a_busy_process_is_killed(site, role):
+    with site.cluster() as cluster:
+        send(site, 200)
+        eventually(lambda: len(site.notes()) > 5)
+        victim = cluster.pids(ROLES[role])[-1]
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: set(site.notes()) == {str(n) for n in range(200)}, within=60, why=lambda: cluster.log)
+        eventually(
+            lambda: site.run("from django_q.models import Task; answer = Task.objects.count()") == 200,
+            within=60,
+            why=lambda: cluster.log,
+        )
+
+
+@pytest.mark.parametrize("outer", ["parent", "sentinel"])
+def test_no_orphan_is_left_when_an_outer_process_is_killed(site, outer):
+    with site.cluster() as cluster:
+        site.run("from django_q.tasks import async_task; async_task('jobs.slow', 'long', 60)")
+        eventually(lambda: site.notes(), why=lambda: cluster.log)
+        family = cluster.family()
+        victim = family[0] if outer == "parent" else family[1]
+        victim.kill()
+        eventually(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], within=10)
+        assert cluster.process.wait(5) != 0
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [("kill", "SIGKILL"), ("exit", "exit status 3"), ("segfault", "SIGSEGV")],
+)
+def test_worker_that_dies_in_a_task_is_a_failed_attempt(site, how, says):
+    with site.cluster() as cluster:
+        answer = site.run(
+            f"""
+            from django_q.tasks import async_task, fetch
+            task = fetch(async_task('jobs.suicide', 'x', {how!r}, ack_failure=True, hook='jobs.hook', task_name='t'), 20000)
+            answer = [task.success, task.result, task.attempt_count, task.args]
+            """
+        )
+        assert answer[0] is False, cluster.log
+        assert says in answer[1]
+        assert answer[2] == 1
+        assert answer[3] == ["x", how]
+        eventually(lambda: "hook t False failure" in site.notes(), why=lambda: cluster.log)
+
+
+def test_system_exit_in_a_task_is_its_failure(site):
+    with site.cluster():
+        answer = site.run(
+            """
+            from django_q.tasks import async_task, fetch
+            task = fetch(async_task('jobs.suicide', 'x', 'sysexit', ack_failure=True), 20000)
+            answer = [task.success, task.result]
+            """
+        )
+        assert answer[0] is False
+        assert answer[1].startswith("4 : Traceback")
