@@ -65,7 +65,7 @@ class Postgres(Server):
 
         name = f"fresh_{next(self._numbers)}"
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name}".encode())
         return self.database(name)
 
 

@@ -1,0 +1,79 @@
+"""Each wheel in `dist`, installed alone in a clean environment, imports, starts under Django and is whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from zipfile import ZipFile
+
+DIST = Path(__file__).parent.parent / "dist"
+
+PROBE = """
+import importlib, sys
+from importlib.metadata import distribution, entry_points
+
+name, module = sys.argv[1:]
+package = importlib.import_module(module)
+about = importlib.import_module(f"{module}.__about__")
+assert about.__version__ == distribution(name).version, "two versions"
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+apps = ["django.contrib.contenttypes", "django_q"]
+database = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+apps += [module] if importlib.util.find_spec(f"{module}.models") and module != "django_q" else []
+settings.configure(DATABASES={"default": database}, INSTALLED_APPS=apps, SECRET_KEY="x" * 50, USE_TZ=True)
+django.setup()
+call_command("check", fail_level="ERROR")
+call_command("migrate", verbosity=0)
+for entry_point in entry_points(group="djangoq.brokers"):
+    entry_point.load()
+"""
+
+
+def main() -> int:
+    """Check all wheels; print a line for each."""
+    wheels = sorted(DIST.glob("*.whl"))
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        verdicts = list(pool.map(check, wheels))
+    for wheel, verdict in zip(wheels, verdicts, strict=True):
+        sys.stdout.write(f"{wheel.name}: {verdict or 'installs and imports alone'}\n")
+    return 0 if wheels and not any(verdicts) else 1
+
+
+def check(wheel: Path) -> str:
+    """What is wrong with a wheel; nothing if it is fine."""
+    files = ZipFile(wheel).namelist()
+    distribution = wheel.name.split("-")[0].replace("_", "-")
+    module = next(file.split("/")[0] for file in files if file.endswith("/py.typed"))
+    if not any(file.endswith("/licenses/LICENSE") for file in files):
+        return "no LICENSE"
+    if outside := {file.split("/")[0] for file in files} - {module, f"{wheel.name.rsplit('-', 3)[0]}.dist-info"}:
+        return f"files of others: {', '.join(sorted(outside))}"
+    if not (DIST / f"{wheel.name.rsplit('-', 3)[0]}.tar.gz").exists():
+        return "no sdist"
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder) / "venv/bin/python"
+        return (
+            run("uv", "venv", "-q", "--python", sys.executable, f"{folder}/venv", cwd=folder)
+            or run("uv", "pip", "install", "-q", "--python", python, "--find-links", DIST, wheel, cwd=folder)
+            or run("uv", "pip", "check", "-q", "--python", python, cwd=folder)
+            or run(python, "-c", PROBE, distribution, module, cwd=folder)
+        )
+
+
+def run(*command: str | Path, cwd: str) -> str:
+    """What a command that failed printed."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTHON"))}
+    done = subprocess.run(command, capture_output=True, check=False, cwd=cwd, env=environment, text=True)
+    return "" if done.returncode == 0 else f"{' '.join(map(str, command[:4]))} failed:\n{done.stdout}{done.stderr}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
