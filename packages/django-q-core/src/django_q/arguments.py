@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django_q.exceptions import UnreadableArguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 """What the parser says about a text that is no literal."""
@@ -70,12 +72,12 @@ def _read_call(text: str) -> dict[str, Any]:
     return {name: ast.literal_eval(keyword.value) for name, keyword in zip(names, call.keywords, strict=True)}
 
 
-def _checked(text: str, read: Any) -> str:
+def _checked(text: str, read: Callable[[str], object]) -> str:
     try:
         read(text)
     except UnreadableArguments as error:
         raise UnreadableArguments(
-            f"{shorten(text)} cannot be kept as text: schedules hold numbers, texts, dates written as text, None, True, "
-            "False, and lists, tuples, dictionaries and sets of them; pass an id instead of an object."
+            f"{shorten(text)} cannot be kept as text: schedules hold numbers, texts, None, True, False, "
+            "and lists, tuples, dictionaries and sets of them; pass an id instead of an object."
         ) from error
     return text

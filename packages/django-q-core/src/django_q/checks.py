@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from django.apps import AppConfig
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core import checks
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import Registry, distribution_for
 from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
 
+if TYPE_CHECKING:
+    from django.apps import AppConfig
+
 TAG: Final = "django_q"
 
-Finder: TypeAlias = Callable[[str | None], Iterable[CheckMessage]]
+Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """What looks for problems of one of the `ALT_CLUSTERS`, or (None) of the project's own cluster."""
 
 REPORTERS: Final[Registry[type]] = Registry("djangoq.errorreporters", "error reporter")
@@ -29,22 +31,24 @@ PRIVATE_CACHES: Final = (
 """Caches whose content other processes cannot see."""
 
 
-def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """Has each key of Q_CLUSTER a usable value, and is it a key of ours?"""
     raw = q_cluster()
     if not isinstance(raw, Mapping):
         hint = "Write Q_CLUSTER = {'name': 'myproject', ...}, or leave it out."
-        return [Error(f"Q_CLUSTER is a {type(raw).__name__}, expected a dictionary.", hint=hint, id="django_q.E001")]
+        return [
+            checks.Error(f"Q_CLUSTER is a {type(raw).__name__}, expected a dictionary.", hint=hint, id="django_q.E001")
+        ]
     return for_each_cluster(raw, lambda cluster: [*wrong_values(raw, cluster), *unknown_keys(raw, cluster)])
 
 
-def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
     """Is there what the settings ask for, and do they suit it? Silent while their values are not usable."""
     raw = q_cluster()
     if not isinstance(raw, Mapping):
         return []
 
-    def problems(cluster: str | None) -> Iterable[CheckMessage]:
+    def problems(cluster: str | None) -> Iterable[checks.CheckMessage]:
         if mistakes_in(raw, cluster):
             return []
         settings = ClusterSettings.from_mapping(django_mapping(cluster))
@@ -54,24 +58,24 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     return for_each_cluster(raw, problems)
 
 
-def wrong_values(raw: Mapping[str, Any], cluster: str | None) -> Iterator[CheckMessage]:
+def wrong_values(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks.CheckMessage]:
     """E001: a wrong type; E002: the right type, and a value out of range."""
     for mistake in mistakes_in(raw, cluster):
         number = "E002" if mistake.right_kind else "E001"
         text = f"{mistake.key} is {mistake.found}, expected {mistake.expected}."
-        yield Error(text, hint=mistake.advice or "Correct it in the Django settings.", id=f"django_q.{number}")
+        yield checks.Error(text, hint=mistake.advice or "Correct it in the Django settings.", id=f"django_q.{number}")
 
 
-def unknown_keys(raw: Mapping[str, Any], cluster: str | None) -> Iterator[CheckMessage]:
+def unknown_keys(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks.CheckMessage]:
     """W001: a key that nothing heeds."""
     known = {*KEYS, *BROKERS.names()}
     for key in sorted({str(key) for key in own_part(raw, cluster)} - known):
         similar = get_close_matches(key.lower(), lower := {name.lower(): name for name in known}, 1)
         hint = f"Did you mean {lower[similar[0]]!r}?" if similar else "Remove it, or install the plugin that heeds it."
-        yield Warning(f"Nothing heeds the key {key!r}.", hint=hint, id="django_q.W001")
+        yield checks.Warning(f"Nothing heeds the key {key!r}.", hint=hint, id="django_q.W001")
 
 
-def rival_brokers(settings: ClusterSettings) -> Iterator[CheckMessage]:
+def rival_brokers(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """W002: two brokers are configured."""
     asked = [key for key in ("broker_class", *PRECEDENCE, "redis") if asks_for_broker(settings, key)]
     asked += sorted(settings.others.keys() & BROKERS.names())
@@ -79,7 +83,7 @@ def rival_brokers(settings: ClusterSettings) -> Iterator[CheckMessage]:
         winner = "broker_class" if settings.broker_class else broker_key(settings)
         text = f"{len(asked)} brokers are configured: {', '.join(asked)}. {winner!r} is used."
         losers = ", ".join(repr(key) for key in asked if key != winner)
-        yield Warning(text, hint=f"Remove {losers}, or set to None.", id="django_q.W002")
+        yield checks.Warning(text, hint=f"Remove {losers}, or set to None.", id="django_q.W002")
 
 
 def asks_for_broker(settings: ClusterSettings, key: str) -> bool:
@@ -88,31 +92,35 @@ def asks_for_broker(settings: ClusterSettings, key: str) -> bool:
     return value is not None if key == "sqs" else bool(value)
 
 
-def broker_problems(settings: ClusterSettings) -> Iterator[CheckMessage]:
+def broker_problems(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """E003: the broker is not installed; E004: its app is not; E007: it cannot be imported; W003: it redelivers."""
     key = broker_key(settings)
     try:
         if not settings.broker_class and (app := BROKERS.missing_app(key)):
             text = f"The broker {key!r} is an app, and INSTALLED_APPS lacks it."
-            yield Error(text, hint=f"Add {app!r} to INSTALLED_APPS.", id="django_q.E004")
+            yield checks.Error(text, hint=f"Add {app!r} to INSTALLED_APPS.", id="django_q.E004")
         elif settings.broker_class or may_redeliver(settings):
             yield from redelivery(settings, broker_class(settings))
     except MissingPlugin as error:
         hint = f"pip install {distribution_for(key)}, or choose another broker in Q_CLUSTER."
-        yield Error(str(error), hint=hint, id="django_q.E003")
+        yield checks.Error(str(error), hint=hint, id="django_q.E003")
     except ConfigurationError as error:
-        yield Error(str(error), hint="Correct the settings, or what is installed.", id="django_q.E007")
+        yield checks.Error(str(error), hint="Correct the settings, or what is installed.", id="django_q.E007")
 
 
-def redelivery(settings: ClusterSettings, broker: Any) -> Iterator[CheckMessage]:
+def redelivery(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckMessage]:
     """E007: what is configured is not a broker; W003: a task may run twice at once."""
     if not callable(getattr(broker, "enqueue", None)) or not callable(getattr(broker, "dequeue", None)):
         hint = "Let it inherit from django_q.brokers.Broker."
-        yield Error(f"{broker.__name__} is not a broker: it has no enqueue and dequeue.", hint=hint, id="django_q.E007")
+        yield checks.Error(
+            f"{broker.__name__} is not a broker: it has no enqueue and dequeue.", hint=hint, id="django_q.E007"
+        )
     elif may_redeliver(settings) and broker.supports_receipts and not broker.supports_renewal:
         text = f"retry ({settings.retry}) is not more than timeout ({settings.timeout}), and {broker.__name__} "
         hint = "Set retry to more seconds than timeout."
-        yield Warning(text + "offers a task again after retry seconds while it runs.", hint=hint, id="django_q.W003")
+        yield checks.Warning(
+            text + "offers a task again after retry seconds while it runs.", hint=hint, id="django_q.W003"
+        )
 
 
 def may_redeliver(settings: ClusterSettings) -> bool:
@@ -120,7 +128,7 @@ def may_redeliver(settings: ClusterSettings) -> bool:
     return settings.timeout is not None and settings.retry <= settings.timeout
 
 
-def unknown_aliases(settings: ClusterSettings) -> Iterator[CheckMessage]:
+def unknown_aliases(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """E005: no such database; E006: no such cache."""
     if settings.orm and settings.orm not in django_settings.DATABASES:
         yield no_alias("orm", settings.orm, "DATABASES", django_settings.DATABASES, "django_q.E005")
@@ -129,28 +137,28 @@ def unknown_aliases(settings: ClusterSettings) -> Iterator[CheckMessage]:
             yield no_alias(key, alias, "CACHES", django_settings.CACHES, "django_q.E006")
 
 
-def no_alias(key: str, alias: str, where: str, aliases: Iterable[str], number: str) -> CheckMessage:
+def no_alias(key: str, alias: str, where: str, aliases: Iterable[str], number: str) -> checks.CheckMessage:
     """An alias that Django does not know."""
     hint = f"Use one of {', '.join(map(repr, aliases)) or '(none)'}, or add it to {where}."
-    return Error(f"{key} is {alias!r}, which is not in {where}.", hint=hint, id=number)
+    return checks.Error(f"{key} is {alias!r}, which is not in {where}.", hint=hint, id=number)
 
 
-def private_cache(settings: ClusterSettings) -> Iterator[CheckMessage]:
+def private_cache(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """W004: results are kept where only their worker sees them."""
     backend = django_settings.CACHES.get(settings.cache, {}).get("BACKEND")
     if settings.cached and not settings.sync and backend in PRIVATE_CACHES:
         text = f"cached is set, and the cache {settings.cache!r} cannot be seen by other processes."
         hint = "Let Q_CLUSTER['cache'] name a cache that processes share, such as Redis or the database cache."
-        yield Warning(text, hint=hint, id="django_q.W004")
+        yield checks.Warning(text, hint=hint, id="django_q.W004")
 
 
-def missing_reporters(settings: ClusterSettings) -> Iterator[CheckMessage]:
+def missing_reporters(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """W005: an error reporter is not installed, so that it is told nothing."""
     for name in settings.error_reporter:
         try:
             REPORTERS.find(name)
         except ConfigurationError as error:
-            yield Warning(str(error), hint=f"pip install {distribution_for(name)}", id="django_q.W005")
+            yield checks.Warning(str(error), hint=f"pip install {distribution_for(name)}", id="django_q.W005")
 
 
 def q_cluster() -> Any:
@@ -159,9 +167,9 @@ def q_cluster() -> Any:
     return {} if raw is None else raw
 
 
-def for_each_cluster(raw: Mapping[str, Any], find: Finder) -> list[CheckMessage]:
+def for_each_cluster(raw: Mapping[str, Any], find: Finder) -> list[checks.CheckMessage]:
     """What is found for the project's cluster, and what is found besides for each of its `ALT_CLUSTERS`."""
-    messages: list[CheckMessage] = [*find(None)]
+    messages: list[checks.CheckMessage] = [*find(None)]
     alternatives = raw.get("ALT_CLUSTERS")
     for cluster in alternatives if isinstance(alternatives, Mapping) else ():
         for message in find(cluster):

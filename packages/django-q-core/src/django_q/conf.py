@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from os import getppid as get_ppid
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from django_q.settings import FIELDS, ClusterSettings, django_mapping, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Conf", "current_settings", "get_ppid", "logger"]
 
@@ -27,7 +29,7 @@ NAMES: Final = {RENAMED.get(field, field.upper()): field for field in FIELDS}
 """The field of each old name."""
 
 
-def secret_key() -> str | None:
+def secret_key() -> str | bytes | None:
     """Django's secret key, or None where there is none, so that commands that need none still work."""
     try:
         return django_settings.SECRET_KEY or None
@@ -77,9 +79,10 @@ class LiveConf:
     def __setattr__(self, name: str, value: object) -> None:
         if name not in vars(self):
             self._before[name] = getattr(self, name, None)
-        elif type(value) is type(self._before[name]) and value == self._before[name]:
-            return delattr(self, name)
-        vars(self)[name] = value
+        if is_same(value, self._before[name]) and name in vars(self):
+            delattr(self, name)
+        else:
+            vars(self)[name] = value
 
     def __delattr__(self, name: str) -> None:
         if name not in vars(self):
@@ -88,6 +91,11 @@ class LiveConf:
 
     def __dir__(self) -> list[str]:
         return sorted({*NAMES, *DERIVED, *vars(self)})
+
+
+def is_same(value: object, other: object) -> bool:
+    """Are these equal and of one type, unlike True and 1?"""
+    return type(value) is type(other) and value == other
 
 
 Conf: Final = LiveConf()

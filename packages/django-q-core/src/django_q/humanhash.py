@@ -6,10 +6,12 @@ The words, and the way to them, are those of the public-domain project humanhash
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Sequence
 from functools import reduce
 from operator import xor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DEFAULT_WORDLIST: Final = tuple(
     """

@@ -80,7 +80,7 @@ class Registry(Generic[T]):
 
     def _import(self, point: EntryPoint) -> T:
         try:
-            return cast(T, point.load())
+            return cast("T", point.load())
         except (ImportError, AttributeError) as error:
             raise MissingPlugin(
                 f"The {self.what} {point.name!r} of {distribution_of(point)} cannot be imported: {error}. "

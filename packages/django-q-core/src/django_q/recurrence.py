@@ -15,5 +15,6 @@ def cron_error(text: str) -> str | None:
     try:
         croniter(text, clock.now()).get_next()
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        return f"{text!r} cannot be used as a cron expression: {str(error).rstrip('.')}. Write five fields, such as '0 22 * * 1-5'."
+        reason = str(error).rstrip(".")
+        return f"{text!r} cannot be used as a cron expression: {reason}. Write five fields, such as '0 22 * * 1-5'."
     return None

@@ -35,13 +35,13 @@ BROKER_ADVICE: Final = "See the broker's page for the keys it takes."
 def setting(default: T, rule: Rule, *, secret: bool = False) -> T:
     """A field with its default and its rule; a secret one stays out of the `repr`."""
     metadata = {"rule": rule, "secret": secret}
-    return cast(T, dataclasses.field(default=default, metadata=metadata, repr=not secret))
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 def dictionary(rule: Rule, *, secret: bool = True) -> Mapping[str, Any]:
     """A field that is an empty dictionary by default."""
     metadata = {"rule": rule, "secret": secret}
-    return cast(Mapping[str, Any], dataclasses.field(default_factory=dict, metadata=metadata, repr=not secret))
+    return cast("Mapping[str, Any]", dataclasses.field(default_factory=dict, metadata=metadata, repr=not secret))
 
 
 def derived(default: str, rule: Rule) -> Any:
@@ -238,7 +238,7 @@ class ClusterSettings:
 
     # Brokers, in the order in which they are chosen
 
-    broker_class: str | type | None = setting(
+    broker_class: str | type | None = setting(  # noqa: RUF009
         None, rules.class_or_path(advice="Write 'myapp.broker.CustomBroker', for instance.")
     )
     """A broker of your own.
@@ -343,7 +343,7 @@ class ClusterSettings:
         cluster = cluster or os.environ.get(CLUSTER_NAME_VARIABLE)
         known = _known.get((cls, cluster))
         if known is not None and known.still_holds(raw, zone):
-            return cast(Self, known.settings)
+            return cast("Self", known.settings)
         made = cls.from_mapping(django_mapping(cluster))
         if len(_known) > MANY:
             _known.clear()
@@ -400,7 +400,7 @@ def find_mistakes(values: Mapping[str, Any]) -> list[Mistake]:
     return [
         Mistake(key_of(name), show(FIELDS[name], value), rule.expected, rule.advise(value), rule.has_kind(value))
         for name, value in values.items()
-        if value is not None and not (rule := cast(Rule, FIELDS[name].metadata["rule"])).accepts(value)
+        if value is not None and not (rule := cast("Rule", FIELDS[name].metadata["rule"])).accepts(value)
     ]
 
 

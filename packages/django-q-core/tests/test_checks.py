@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+from django.apps import apps
+from django.core.checks import registry
+from django.test import override_settings
+from django_q import checks
+from django_q.brokers import Broker
+from django_q.brokers.registry import BROKERS
+
+if TYPE_CHECKING:
+    from django.core.checks import CheckMessage
+
+MEMORY = "django_q.brokers.memory.MemoryBroker"
+
+
+class Forgetful(Broker):
+    supports_receipts = True
+    supports_renewal = False
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis broker and an app that is one are installed; neither Sentry nor SQS is."""
+    points = {"redis": MEMORY.replace(".MemoryBroker", ":MemoryBroker"), "orm": "wsgi:Broker"}
+    found = {name: [EntryPoint(name, value, BROKERS.group)] for name, value in points.items()}
+    monkeypatch.setattr(BROKERS, "_found", found)
+    monkeypatch.setattr(BROKERS, "_loaded", {})
+    monkeypatch.setattr(checks.REPORTERS, "_found", {})
+    monkeypatch.setattr("django_q.plugins.is_app", lambda package: package == "wsgi")
+
+
+def found(**cluster: Any) -> dict[str, CheckMessage]:
+    with override_settings(Q_CLUSTER=cluster):
+        messages = [*checks.check_settings(None), *checks.check_installation(None)]
+    assert all(message.hint for message in messages), "a message says what to do"
+    return {str(message.id).removeprefix("django_q."): message for message in messages}
+
+
+@pytest.mark.parametrize("cluster", [None, {}, {"name": "shop", "workers": 2, "timeout": 60, "redis": {"port": 1}}])
+def test_usual_configuration_raises_nothing(cluster: Any) -> None:
+    with override_settings(Q_CLUSTER=cluster):
+        assert [*checks.check_settings(None), *checks.check_installation(None)] == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "number", "text"),
+    [
+        ({"workers": "4"}, "E001", "workers is '4'"),
+        ({"guard_cycle": 60}, "E002", "below 60"),
+        ({"sqs": {}}, "E003", "pip install django-q-sqs"),
+        ({"orm": "default"}, "E004", "INSTALLED_APPS"),
+        ({"orm": "elsewhere"}, "E005", "DATABASES"),
+        ({"cache": "elsewhere"}, "E006", "CACHES"),
+        ({"django_redis": "elsewhere"}, "E006", "CACHES"),
+        ({"broker_class": "no.such.Broker"}, "E007", "cannot be imported"),
+        ({"broker_class": "json.JSONDecoder"}, "E007", "is not a broker"),
+        ({"recyle": 5}, "W001", "recyle"),
+        ({"redis": {"port": 1}, "orm": "default"}, "W002", "'orm' is used"),
+        ({"broker_class": Forgetful, "timeout": 60}, "W003", "Forgetful offers a task again"),
+        ({"cached": 60}, "W004", "other processes"),
+        ({"error_reporter": {"sentry": {}}}, "W005", "django-q-sentry"),
+    ],
+)
+def test_mistake_has_an_id_and_a_hint(cluster: dict[str, Any], number: str, text: str) -> None:
+    assert text in found(**cluster)[number].msg
+
+
+def test_cluster_that_is_no_dictionary_is_one_error() -> None:
+    with override_settings(Q_CLUSTER=["workers"]):
+        assert [message.id for message in checks.check_settings(None)] == ["django_q.E001"]
+        assert checks.check_installation(None) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("recyle", "recycle"), ("ack_failure", "ack_failures"), ("alt_clusters", "ALT_CLUSTERS")]
+)
+def test_misspelt_key_is_guessed(key: str, meant: str) -> None:
+    assert found(**{key: None})["W001"].hint == f"Did you mean {meant!r}?"
+
+
+def test_key_of_an_installed_plugin_is_known() -> None:
+    with patch.object(BROKERS, "_found", {"rabbit": [EntryPoint("rabbit", "builtins:dict", BROKERS.group)]}):
+        assert found(rabbit={"host": "h"}) == {}
+
+
+def test_app_of_the_broker_is_named() -> None:
+    assert found(orm="default")["E004"].hint == "Add 'wsgi' to INSTALLED_APPS."
+
+
+def test_installed_app_is_silent() -> None:
+    with patch.object(apps, "get_app_configs", return_value=[SimpleNamespace(name="wsgi")]):
+        assert found(orm="default") == {}
+
+
+def test_lease_longer_than_the_timeout_is_silent() -> None:
+    assert found(broker_class=Forgetful, timeout=60, retry=61) == {}
+
+
+def test_broker_that_renews_leases_may_have_a_long_timeout() -> None:
+    assert found(broker_class=MEMORY, timeout=3600, retry=60) == {}
+
+
+def test_sync_needs_no_broker() -> None:
+    assert found(sync=True, sqs={}, cached=True) == {}
+
+
+def test_mistakes_of_alternative_clusters_say_where() -> None:
+    messages = found(workers="4", ALT_CLUSTERS={"slow": {"bulk": 0, "pol": 1}})
+    assert messages["E001"].msg.startswith("workers")
+    assert messages["E002"].msg.startswith("ALT_CLUSTERS['slow']: bulk")
+    assert messages["W001"].msg.startswith("ALT_CLUSTERS['slow']: ")
+
+
+def test_no_secret_is_shown() -> None:
+    assert "hush" not in str(found(mongo="hush")["E001"])
+
+
+def test_django_runs_the_checks() -> None:
+    assert {checks.check_settings, checks.check_installation} <= {*registry.registry.get_checks()}
