@@ -1,0 +1,97 @@
+"""What wakes a broker that waits for rows: PostgreSQL's NOTIFY, elsewhere only time."""
+
+from __future__ import annotations
+
+import hashlib
+import select
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+SOON = 0.02
+"""Seconds before the second look, when there was something a moment ago."""
+
+LONGEST = 1.0
+"""Seconds between looks while listening: producers of older versions do not ring."""
+
+
+class Bell:
+    """Rings for the rows of one queue, and knows how long to wait for the next look."""
+
+    def __init__(self, list_key: str, poll: float) -> None:
+        self.channel = channel_of(list_key)
+        self.poll = poll
+        self.pause = SOON
+        self._rang = False
+        self._missed = False
+        self._hearing: Any = None
+
+    def ring(self, connection: BaseDatabaseWrapper) -> None:
+        """Wake who listens, when the transaction of this connection commits."""
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_notify(%s, '')", [self.channel])
+
+    def found(self) -> None:
+        """There was something: look again soon.
+
+        A row that did not ring, because others waited when it was written, may have been committed only after they
+        were taken.
+        """
+        # Found without ringing after a long silence: somebody writes whom we cannot hear (an older version, or one
+        # beyond a connection pooler).
+        self._missed = self._hearing is not None and self.pause >= LONGEST
+        self.pause = SOON
+
+    def wait(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
+        """Wait up to *seconds*, less when it is time to look anyway; True when it rang."""
+        listens = self._listen(connection)
+        pause = max(min(seconds, self.pause), 0)
+        self.pause = min(self.pause * 2, LONGEST if listens and not self._missed else self.poll)
+        if not listens:
+            time.sleep(pause)
+            return False
+        if not self._heard():
+            select.select([self._hearing.fileno()], [], [], pause)
+            self._read(connection)
+        if rang := self._heard():
+            self._rang, self._missed, self.pause = False, False, SOON
+        return rang
+
+    def _listen(self, connection: BaseDatabaseWrapper) -> bool:
+        if connection.vendor != "postgresql" or connection.in_atomic_block:
+            return False
+        connection.ensure_connection()
+        if self._hearing is not connection.connection:
+            with connection.cursor() as cursor:
+                cursor.execute(f'LISTEN "{self.channel}"')
+            self._hearing = connection.connection
+            if hasattr(self._hearing, "add_notify_handler"):
+                self._hearing.add_notify_handler(self._hear)
+            # Rows that came before we listened did not ring for us.
+            self._rang = True
+        return True
+
+    def _hear(self, _notification: object) -> None:
+        self._rang = True
+
+    def _read(self, connection: BaseDatabaseWrapper) -> None:
+        """Let the driver read what has arrived; it finds out here, too, that the server has gone."""
+        if select.select([self._hearing.fileno()], [], [], 0)[0]:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+
+    def _heard(self) -> bool:
+        # psycopg 2 keeps a list instead of calling a handler.
+        kept = getattr(self._hearing, "notifies", None)
+        if isinstance(kept, list) and kept:
+            kept.clear()
+            self._rang = True
+        return self._rang
+
+
+def channel_of(list_key: str) -> str:
+    """A channel's name, whatever the queue is called."""
+    return f"django_q_{hashlib.sha256(list_key.encode()).hexdigest()[:32]}"

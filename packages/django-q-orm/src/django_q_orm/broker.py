@@ -1,0 +1,309 @@
+"""The database as the broker."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db.models import Q
+
+from django_q.brokers import Broker, Delivery
+from django_q.brokers.base import lost
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q_orm.arrivals import insert_and_ring
+from django_q_orm.bell import SOON, Bell, channel_of
+from django_q_orm.claims import claim, returns_rows, row_of
+from django_q_orm.moments import moment, read_clock
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
+
+    from django_q_orm.models import OrmQ
+
+MOST = 500
+"""How many rows one statement names: SQLite takes no more than 999 parameters."""
+
+HEAD = 86_400.0
+"""Seconds by which a package that is given back goes before those that were never taken."""
+
+
+class ORM(Broker):
+    """Packages are rows; a lease is a lock in the future and a token that only its holder knows."""
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+    supports_delay = 10 * 365 * 86_400.0
+    supports_lock_size = True
+    supports_dead_letters = True
+    blocks = True
+
+    _busy = True
+    """Did the last fetch find something?"""
+    _bell: Bell | None = None
+
+    @property
+    def bell(self) -> Bell:
+        """What wakes a fetch."""
+        if self._bell is None or self._bell.channel != channel_of(self.list_key):
+            self._bell = Bell(self.list_key, self.settings.poll)
+        return self._bell
+
+    @property
+    def alias(self) -> str:
+        """The database that holds the queue."""
+        return self.settings.orm or "default"
+
+    @property
+    def database(self) -> BaseDatabaseWrapper:
+        """Django's connection of this thread."""
+        _forget_in_children(self.alias)
+        return connections[self.alias]
+
+    @property
+    def rows(self) -> QuerySet[OrmQ]:
+        """The rows of this queue."""
+        return queue_table(self.alias).filter(key=self.list_key)
+
+    def connect(self) -> QuerySet[OrmQ]:
+        return queue_table(self.alias)
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
+        return queue_table(current_settings().orm or "default")
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        """Add a row; within a transaction it exists when that commits, and only then."""
+        retry = self.settings.retry
+        with self._reaching() as database:
+            if database.vendor == "postgresql" and not delay:
+                channel = self.bell.channel
+                return insert_and_ring(queue_table(self.alias), database, channel, self.list_key, package, retry)
+            # Due since `retry` seconds: django-q takes nothing that is younger.
+            row = self._row(package, moment(database, delay or -retry))
+            row.save(force_insert=True, using=self.alias)
+            return int(row.pk)
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        with self._reaching() as database:
+            due = read_clock(database) - timedelta(seconds=self.settings.retry)
+            # A microsecond apart, or their order would be lost.
+            locks = (due + timedelta(microseconds=number) for number in range(len(packages)))
+            rows = [self._row(package, lock) for package, lock in zip(packages, locks, strict=True)]
+            added = queue_table(self.alias).bulk_create(rows, batch_size=MOST)
+            self.bell.ring(database)
+            return [row.pk for row in added]
+
+    def _row(self, package: str, lock: Any) -> OrmQ:
+        return queue_table(self.alias).model(key=self.list_key, payload=package, lock=lock)
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def dequeue(self) -> list[Delivery] | None:
+        return self.dequeue_many(self.settings.bulk, 1.0) or None
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        deadline = time.monotonic() + wait
+        with self._reaching() as database:
+            found = self._claim(limit) if self._busy or wait <= 0 else []
+            while not found and (left := deadline - time.monotonic()) > 0:
+                due = self._seconds_until_due()
+                if due <= 0:
+                    found = self._claim(limit)
+                    due = SOON
+                if not found and self.bell.wait(database, min(due, left)):
+                    found = self._claim(limit)
+        if found:
+            self.bell.found()
+        self._busy = bool(found)
+        return found
+
+    def _claim(self, limit: int) -> list[Delivery]:
+        limit = min(limit, self.settings.bulk)
+        if limit < 1:
+            return []
+        table = queue_table(self.alias)
+        return [Delivery(*each) for each in claim(table, self.database, self.list_key, limit, self.settings.retry)]
+
+    def _seconds_until_due(self) -> float:
+        row = (
+            self.rows.filter(lock__isnull=False)
+            .order_by("lock")
+            .annotate(now=moment(self.database))
+            .values_list("lock", "now")
+            .first()
+        )
+        return (row[0] - row[1]).total_seconds() if row else float("inf")
+
+    # -- settling -------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, ack_id: str) -> bool:
+        return not self.acknowledge_many([ack_id])
+
+    def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        kept: list[str] = []
+        with self._reaching() as database:
+            for part in batches(ack_ids):
+                kept += self._delete(database, part)
+        return lost(ack_ids, kept)
+
+    def _delete(self, database: BaseDatabaseWrapper, leases: Sequence[str]) -> list[str]:
+        held = self._held(leases)
+        if not returns_rows(database):
+            kept = list(held.values_list("lease", flat=True))
+            held.delete()
+            return [lease for lease in kept if lease]
+        table = database.ops.quote_name(held.model._meta.db_table)
+        places = ", ".join(["%s"] * len(leases))
+        with database.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE id IN ({places}) AND lease IN ({places}) RETURNING lease",
+                [*map(row_of, leases), *leases],
+            )
+            return [lease for (lease,) in cursor.fetchall()]
+
+    def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        gone: list[str] = []
+        with self._reaching() as database:
+            for part in batches(ack_ids):
+                held = self._held(part)
+                if held.update(lock=moment(database, self.settings.retry)) < len(part):
+                    gone += lost(part, held.values_list("lease", flat=True))
+        return gone
+
+    def release(self, ack_id: str, delay: float = 0) -> bool:
+        return not self.release_many([ack_id], delay)
+
+    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        with self._reaching() as database:
+            when = moment(database, delay or -self.settings.retry - HEAD)
+            gone = self._change(ack_ids, lock=when, lease=None)
+            if not delay:
+                self.bell.ring(database)
+        return gone
+
+    def fail(self, ack_id: str) -> bool:
+        with self._reaching():
+            return not self._change([ack_id], key=self.dead_key, lock=None, lease=None)
+
+    def delete(self, ack_id: str) -> bool:
+        return self.acknowledge(ack_id)
+
+    def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
+        return queue_table(self.alias).filter(id__in=[*map(row_of, leases)], lease__in=leases)
+
+    def _change(self, leases: Sequence[str], **columns: Any) -> list[str]:
+        """Change rows whose lease holds, and give the leases that do not."""
+        gone: list[str] = []
+        for part in batches(leases):
+            held = self._held(part)
+            gone += lost(part, list(held.values_list("lease", flat=True)))
+            held.update(**columns)
+        return gone
+
+    # -- dead letters ---------------------------------------------------------------------------------------------
+
+    def dead_size(self) -> int:
+        with self._reaching():
+            return queue_table(self.alias).filter(key=self.dead_key).count()
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        moved = 0
+        with self._reaching() as database:
+            dead = queue_table(self.alias).filter(key=self.dead_key).order_by("id")
+            while limit is None or moved < limit:
+                some = [*dead.values_list("id", flat=True)[: MOST if limit is None else min(limit - moved, MOST)]]
+                if not some:
+                    break
+                back = dead.order_by().filter(id__in=some)
+                moved += back.update(key=self.list_key, lock=moment(database, -self.settings.retry))
+            self.bell.ring(database)
+        return moved
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        with self._reaching() as database:
+            return self.rows.filter(lock__lte=moment(database)).count()
+
+    def lock_size(self) -> int:
+        with self._reaching() as database:
+            return self.rows.filter(lock__gt=moment(database), lease__isnull=False).count()
+
+    def purge_queue(self) -> None:
+        with self._reaching() as database:
+            self.rows.filter(Q(lease=None) | Q(lock__lte=moment(database))).delete()
+
+    def delete_queue(self) -> None:
+        with self._reaching():
+            queue_table(self.alias).filter(key__in=[self.list_key, self.dead_key]).delete()
+
+    def ping(self) -> bool:
+        try:
+            with self._reaching() as database, database.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        except BrokerError:
+            return False
+        return True
+
+    def info(self) -> str:
+        with self._reaching() as database:
+            return f"{database.display_name} {'.'.join(map(str, database.get_database_version()))}"
+
+    # -- the database ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _reaching(self) -> Iterator[BaseDatabaseWrapper]:
+        """Turn what the database raises into the errors of brokers; the next call connects anew."""
+        database = self.database
+        try:
+            yield database
+        except (OperationalError, InterfaceError) as error:
+            if "no such table" in str(error):
+                raise BrokerError(f"{error}: run manage.py migrate --database {self.alias}") from error
+            if not database.in_atomic_block and database.vendor != "sqlite":
+                database.close()
+            raise BrokerUnavailable(f"The database '{self.alias}' cannot be used: {error}") from error
+        except DatabaseError as error:
+            raise BrokerError(f"The database '{self.alias}' refuses: {error}") from error
+
+
+def queue_table(alias: str) -> QuerySet[OrmQ]:
+    """All rows of all queues of one database, whatever routers say."""
+    model: type[OrmQ] = apps.get_model("django_q_orm", "OrmQ")
+    return model._default_manager.using(alias)
+
+
+def batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Parts that one statement can name."""
+    return (items[start : start + MOST] for start in range(0, len(items), MOST))
+
+
+_forgotten: set[str] = set()
+_inherited: list[object] = []
+
+
+def _forget_in_children(alias: str) -> None:
+    """From now on, a forked child makes its own connection and neither uses nor closes its parent's."""
+    if alias not in _forgotten:
+        _forgotten.add(alias)
+        os.register_at_fork(after_in_child=partial(_forget, alias))
+
+
+def _forget(alias: str) -> None:
+    for database in connections.all(initialized_only=True):
+        in_memory = database.vendor == "sqlite" and database.is_in_memory_db()  # type: ignore[attr-defined]
+        if database.alias == alias and database.connection is not None and not in_memory:
+            _inherited.append(database.connection)
+            database.connection = None

@@ -1,0 +1,89 @@
+"""Taking rows under a lease, each exactly once, in as few statements as the database allows."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import transaction
+from django.db.models import CharField, Value
+from django.db.models.functions import Cast, Concat
+
+from django_q_orm.moments import moment
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
+
+    from django_q_orm.models import OrmQ
+
+
+LIGHTLY = ", set_config('synchronous_commit', 'off', true)"
+"""PostgreSQL need not wait for its disk to commit a claim: one that a crash undoes is an expired lease, no loss."""
+
+
+class Claim(NamedTuple):
+    """A row that is ours for a while."""
+
+    lease: str
+    """`<nonce>:<id>`, so that a lease names its row and no other lease is called the same."""
+    payload: str
+
+
+def row_of(lease: str) -> int:
+    """The id of the row that a lease is on."""
+    return int(lease.rpartition(":")[2])
+
+
+def claim(
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float
+) -> list[Claim]:
+    """Lease up to *limit* rows of the queue *key* that are due, the longest due first."""
+    nonce = secrets.token_hex(8)
+    if connection.vendor == "postgresql" or (connection.vendor == "sqlite" and returns_rows(connection)):
+        return _in_one_statement(table, connection, key, limit, seconds, nonce)
+    return _in_one_transaction(table, connection, key, limit, seconds, nonce)
+
+
+def returns_rows(connection: BaseDatabaseWrapper) -> bool:
+    """Does `DELETE … RETURNING` work here?"""
+    return connection.features.can_return_rows_from_bulk_insert
+
+
+def _in_one_statement(
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
+) -> list[Claim]:
+    """`UPDATE … RETURNING`."""
+    name = connection.ops.quote_name(table.model._meta.db_table)
+    skips = connection.features.has_select_for_update_skip_locked
+    lightly = connection.vendor == "postgresql" and not connection.in_atomic_block
+    now, until = moment(connection), moment(connection, seconds)
+    statement = (
+        f"WITH due AS {'MATERIALIZED ' if skips else ''}("
+        f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} "
+        f"ORDER BY lock, id LIMIT %s{' FOR UPDATE SKIP LOCKED' if skips else ''}) "
+        f"UPDATE {name} SET lock = {until.sql}, lease = %s || id WHERE id IN (SELECT id FROM due) "
+        f"RETURNING id, lease, payload{LIGHTLY if lightly else ''}"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
+        return [Claim(lease, payload) for _id, lease, payload, *_ in sorted(cursor.fetchall())]
+
+
+def _in_one_transaction(
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
+) -> list[Claim]:
+    """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`."""
+    skips = connection.features.has_select_for_update_skip_locked
+    lease = Concat(Value(f"{nonce}:"), Cast("id", CharField()))
+    due = table.filter(key=key, lock__lte=moment(connection))
+    with transaction.atomic(using=connection.alias):
+        seen = due.select_for_update(skip_locked=True) if skips else due
+        found = dict(seen.order_by("lock", "id").values_list("id", "payload")[:limit])
+        if not found:
+            return []
+        taken = due.filter(id__in=found).update(lock=moment(connection, seconds), lease=lease)
+        if taken < len(found):
+            won = set(table.filter(id__in=found, lease__startswith=nonce).values_list("id", flat=True))
+            found = {number: payload for number, payload in found.items() if number in won}
+    return [Claim(f"{nonce}:{number}", payload) for number, payload in found.items()]

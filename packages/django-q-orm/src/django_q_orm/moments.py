@@ -1,0 +1,42 @@
+"""Points in time, by the database's clock where it has one that Django's columns agree with."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+def has_clock(connection: BaseDatabaseWrapper) -> bool:
+    """Is the database asked for the time? Then clusters on hosts whose clocks differ agree on the end of a lease."""
+    agrees = settings.USE_TZ and connection.timezone_name == "UTC"
+    return connection.vendor == "postgresql" or (connection.vendor == "mysql" and agrees)
+
+
+def moment(connection: BaseDatabaseWrapper, seconds: float = 0) -> RawSQL:
+    """*seconds* from now, in SQL."""
+    microseconds = round(seconds * 1e6)
+    if not has_clock(connection):
+        then = timezone.now() + timedelta(microseconds=microseconds)
+        return RawSQL("%s", [connection.ops.adapt_datetimefield_value(then)], DateTimeField())
+    if connection.vendor == "mysql":
+        return RawSQL("UTC_TIMESTAMP(6) + INTERVAL %s MICROSECOND", [microseconds], DateTimeField())
+    return RawSQL("statement_timestamp() + %s * interval '1 microsecond'", [microseconds], DateTimeField())
+
+
+def read_clock(connection: BaseDatabaseWrapper) -> datetime:
+    """Now, as the database has it."""
+    if not has_clock(connection):
+        return timezone.now()
+    now = "statement_timestamp()" if connection.vendor == "postgresql" else "UTC_TIMESTAMP(6)"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {now}")
+        (value,) = cursor.fetchone()
+    return value if timezone.is_aware(value) or not settings.USE_TZ else timezone.make_aware(value, connection.timezone)
