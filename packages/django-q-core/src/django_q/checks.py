@@ -164,7 +164,7 @@ def missing_reporters(settings: ClusterSettings) -> Iterator[checks.CheckMessage
 def q_cluster() -> Any:
     """What the Django settings have as Q_CLUSTER, whatever it is."""
     raw = getattr(django_settings, "Q_CLUSTER", None)
-    return {} if raw is None else raw
+    return dict[str, Any]() if raw is None else raw
 
 
 def for_each_cluster(raw: Mapping[str, Any], find: Finder) -> list[checks.CheckMessage]:

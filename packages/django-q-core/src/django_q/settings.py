@@ -435,8 +435,8 @@ def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, An
     if not cluster or cluster in (mapping.get("name") or ClusterSettings.name, mapping.get("cluster_name")):
         return mapping
     alternatives = mapping.get("ALT_CLUSTERS")
-    own = alternatives.get(cluster) if isinstance(alternatives, Mapping) else None
-    own = own if isinstance(own, Mapping) else {}
+    found = alternatives.get(cluster) if isinstance(alternatives, Mapping) else None
+    own: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     return {**mapping, **{key: own[key] for key in own if key not in ("name", "cluster_name")}, "cluster_name": cluster}
 
 
