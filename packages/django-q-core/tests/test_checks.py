@@ -16,6 +16,7 @@ from django_q.brokers.registry import BROKERS
 if TYPE_CHECKING:
     from django.core.checks import CheckMessage
 
+PRIVATE = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 MEMORY = "django_q.brokers.memory.MemoryBroker"
 
 
@@ -36,7 +37,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(**cluster: Any) -> dict[str, CheckMessage]:
-    with override_settings(Q_CLUSTER=cluster):
+    with override_settings(Q_CLUSTER=cluster, CACHES=PRIVATE):
         messages = [*checks.check_settings(None), *checks.check_installation(None)]
     assert all(message.hint for message in messages), "a message says what to do"
     return {str(message.id).removeprefix("django_q."): message for message in messages}
