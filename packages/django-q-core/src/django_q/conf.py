@@ -103,8 +103,10 @@ Conf: Final = LiveConf()
 
 def current_settings() -> ClusterSettings:
     """The settings as Django has them now, with what was put on `Conf` laid over them."""
+    if not vars(Conf):
+        return ClusterSettings.from_django()
     put = {key_of(NAMES[name]): value for name, value in vars(Conf).items() if name in NAMES}
-    return ClusterSettings.from_mapping({**django_mapping(), **put}) if put else ClusterSettings.from_django()
+    return ClusterSettings.from_mapping({**django_mapping(), **put})
 
 
 def __getattr__(name: str) -> Any:
