@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django_q.results.cache import CacheResults
 from django_q.results.database import DatabaseResults
 
 if TYPE_CHECKING:
@@ -23,11 +24,14 @@ class ResultStore:
 
     def __init__(self, settings: ClusterSettings, list_key: str | None = None) -> None:
         self.database = DatabaseResults(settings)
+        self.cache = CacheResults(settings, list_key)
 
     def save_many(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
-        """Save a batch.
+        """Save a batch; what `is_unavailable` says of its errors, holds for both places.
 
         Returns:
             How often each task that failed has been tried, by its id.
         """
-        return self.database.save_many(outcomes)
+        cached = [outcome for outcome in outcomes if outcome.cached]
+        attempts = self.database.save_many([outcome for outcome in outcomes if not outcome.cached])
+        return attempts | self.cache.save_many(cached) if cached else attempts

@@ -1,27 +1,298 @@
-"""Calls that ask for results."""
+"""Calls that ask what became of a task."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from asgiref.sync import sync_to_async
+
+from django_q.brokers import shared_broker
+from django_q.conf import current_settings
 from django_q.models import Task
-from django_q.results.waiting import MISSING, wait_for
+from django_q.models.task import ID_LENGTH
+from django_q.results.cache import CacheResults
+from django_q.results.waiting import MISSING, Missing, await_for, wait_for
 
 if TYPE_CHECKING:
-    from django_q.results.waiting import Missing
+    from collections.abc import Callable
+
+    from django.db.models import QuerySet
+
+    from django_q.brokers import Broker
+
+T = TypeVar("T")
+
+# one task
 
 
-def fetch(task_id: str, wait: float = 0) -> Task | None:
-    """The finished task, or None; `wait` in milliseconds, -1 for ever."""
-    found = wait_for(lambda: _read(task_id), wait)
-    return found if isinstance(found, Task) else None
+def result(task_id: str, wait: float = 0, cached: bool | float | None = None) -> Any:
+    """Return what a task returned.
+
+    Args:
+        task_id: the task's id or its name.
+        wait: milliseconds to wait for it; -1 waits for ever.
+        cached: look in the cache; None means as the setting `cached` says.
+
+    Returns:
+        The result; the text of the failure if the task failed; None as long as there is neither.
+
+    Source: the manual, 1.4.6.
+    """
+    return or_none(wait_for(_result_reader(task_id, cached), wait))
 
 
-def result(task_id: str, wait: float = 0) -> Any:
-    """What the task returned, or None; `wait` in milliseconds, -1 for ever."""
-    task = fetch(task_id, wait)
-    return None if task is None else task.result
+def result_cached(task_id: str, wait: float = 0, broker: Broker | None = None) -> Any:
+    """Return what a task returned, from the cache; see `result`."""
+    return or_none(wait_for(_cached_result_reader(task_id, broker), wait))
 
 
-def _read(task_id: str) -> Task | Missing:
-    return Task.get_task(task_id) or MISSING
+async def aresult(task_id: str, wait: float = 0, cached: bool | float | None = None) -> Any:
+    """Do as `result` does, without blocking the event loop."""
+    return or_none(await await_for(sync_to_async(_result_reader(task_id, cached)), wait))
+
+
+def fetch(task_id: str, wait: float = 0, cached: bool | float | None = None) -> Task | None:
+    """Return a finished task.
+
+    Args:
+        task_id: the task's id or its name.
+        wait: milliseconds to wait for it; -1 waits for ever.
+        cached: look in the cache; None means as the setting `cached` says. What is found there is in no database
+            until its `save()` is called.
+
+    Source: the manual, 1.4.6.
+    """
+    return or_none(wait_for(_task_reader(task_id, cached), wait))
+
+
+def fetch_cached(task_id: str, wait: float = 0, broker: Broker | None = None) -> Task | None:
+    """Return a finished task from the cache; see `fetch`."""
+    return or_none(wait_for(_cached_task_reader(task_id, broker), wait))
+
+
+async def afetch(task_id: str, wait: float = 0, cached: bool | float | None = None) -> Task | None:
+    """Do as `fetch` does, without blocking the event loop."""
+    return or_none(await await_for(sync_to_async(_task_reader(task_id, cached)), wait))
+
+
+def delete_cached(task_id: str, broker: Broker | None = None) -> bool:
+    """Forget a task in the cache, by its id, and tell whether it was there."""
+    return _cache(broker).delete(task_id)
+
+
+# a group
+
+
+def result_group(
+    group_id: str,
+    failures: bool = False,
+    wait: float = 0,
+    count: int | None = None,
+    cached: bool | float | None = None,
+) -> list[Any] | None:
+    """Return the results of a group, in the order in which its tasks were sent.
+
+    Args:
+        group_id: the group's label.
+        failures: the texts of failures too.
+        wait: milliseconds to wait for a first result, or for *count* of them; -1 waits for ever.
+        count: wait until this many tasks have finished, failed ones too. Without `wait` that is for as long as it
+            takes; when the time is over, what is there is returned.
+        cached: look in the cache; None means as the setting `cached` says.
+
+    Returns:
+        The results, or None if there are none.
+
+    Source: the manual, 1.5.1.
+    """
+    if _is_cached(cached):
+        return result_group_cached(group_id, failures, wait, count)
+    return _of_group(
+        lambda: list(Task.get_result_group(group_id, failures).order_by("started")),
+        enough=lambda number: Task.get_group_count(group_id) >= number,
+        wait=wait,
+        count=count,
+    )
+
+
+def result_group_cached(
+    group_id: str,
+    failures: bool = False,
+    wait: float = 0,
+    count: int | None = None,
+    broker: Broker | None = None,
+) -> list[Any] | None:
+    """Return the results of a group from the cache; see `result_group`."""
+    cache = _cache(broker)
+    return _of_group(
+        lambda: [package.get("result") for package in cache.fetch_group(group_id, failures=failures)],
+        enough=lambda number: cache.has_members(group_id, number),
+        wait=wait,
+        count=count,
+    )
+
+
+def fetch_group(
+    group_id: str,
+    failures: bool = True,
+    wait: float = 0,
+    count: int | None = None,
+    cached: bool | float | None = None,
+) -> QuerySet[Task] | list[Task] | None:
+    """Return the finished tasks of a group, in the order in which they were sent.
+
+    Args:
+        group_id: the group's label.
+        failures: failed tasks too.
+        wait: milliseconds to wait for a first task, or for *count* of them; -1 waits for ever.
+        count: wait until this many tasks have finished, failed ones too. Without `wait` that is for as long as it
+            takes; when the time is over, what is there is returned.
+        cached: look in the cache; None means as the setting `cached` says.
+
+    Returns:
+        A queryset, or a list if they come from the cache; None if there are none.
+
+    Source: the manual, 1.5.1.
+    """
+    if _is_cached(cached):
+        return fetch_group_cached(group_id, failures, wait, count)
+    return _of_group(
+        lambda: Task.get_task_group(group_id, failures).order_by("started"),
+        enough=lambda number: Task.get_group_count(group_id) >= number,
+        wait=wait,
+        count=count,
+    )
+
+
+def fetch_group_cached(
+    group_id: str,
+    failures: bool = True,
+    wait: float = 0,
+    count: int | None = None,
+    broker: Broker | None = None,
+) -> list[Task] | None:
+    """Return the finished tasks of a group from the cache; see `fetch_group`."""
+    cache = _cache(broker)
+    return _of_group(
+        lambda: [Task.from_package(package) for package in cache.fetch_group(group_id, failures=failures)],
+        enough=lambda number: cache.has_members(group_id, number),
+        wait=wait,
+        count=count,
+    )
+
+
+def count_group(group_id: str, failures: bool = False, cached: bool | float | None = None) -> int:
+    """Count the finished tasks of a group; only the failed ones if *failures*.
+
+    Source: the manual, 1.5.1.
+    """
+    return count_group_cached(group_id, failures) if _is_cached(cached) else Task.get_group_count(group_id, failures)
+
+
+def count_group_cached(group_id: str, failures: bool = False, broker: Broker | None = None) -> int:
+    """Count the finished tasks of a group in the cache; see `count_group`."""
+    members = _cache(broker).read_members(group_id)
+    return sum(not member.success for member in members) if failures else len(members)
+
+
+def delete_group(group_id: str, tasks: bool = False, cached: bool | float | None = None) -> int:
+    """Take the label off the tasks of a group.
+
+    Args:
+        group_id: the group's label.
+        tasks: delete the tasks too; in the cache that is always so.
+        cached: look in the cache; None means as the setting `cached` says.
+
+    Returns:
+        How many tasks it were.
+
+    Source: the manual, 1.5.1.
+    """
+    if _is_cached(cached):
+        return delete_group_cached(group_id)
+    affected = Task.delete_group(group_id, tasks)
+    return affected[0] if isinstance(affected, tuple) else affected
+
+
+def delete_group_cached(group_id: str, broker: Broker | None = None) -> int:
+    """Forget a group and its tasks in the cache, and return how many they were."""
+    return _cache(broker).delete_group(group_id)
+
+
+# the queue
+
+
+def queue_size(broker: Broker | None = None) -> int:
+    """Return how many tasks wait; those that a cluster has taken are not among them.
+
+    Source: the manual, 1.4.6.
+    """
+    return (broker or shared_broker(current_settings())).queue_size()
+
+
+# how
+
+
+def or_none(value: T | Missing) -> T | None:
+    """Give None for what is missing."""
+    return None if value is MISSING else value
+
+
+def _is_cached(cached: bool | float | None) -> bool:
+    return bool(current_settings().cached if cached is None else cached)
+
+
+def _cache(broker: Broker | None) -> CacheResults:
+    return CacheResults(current_settings(), broker.list_key if broker else None)
+
+
+def _result_reader(task_id: str, cached: bool | float | None) -> Callable[[], Any]:
+    if _is_cached(cached):
+        return _cached_result_reader(task_id, None)
+
+    def read() -> Any:
+        found = _first(Task.objects.values_list("result"), task_id)
+        return MISSING if found is MISSING else found[0]
+
+    return read
+
+
+def _first(tasks: QuerySet[Task, T], task_id: str) -> T | Missing:
+    """Find a task by its id or its name; the one that finished last if several share the name."""
+    for key in ("pk", "name") if len(task_id) == ID_LENGTH else ("name",):
+        for found in tasks.filter(**{key: task_id})[:1]:
+            return found
+    return MISSING
+
+
+def _cached_result_reader(task_id: str, broker: Broker | None) -> Callable[[], Any]:
+    cache = _cache(broker)
+
+    def read() -> Any:
+        package = cache.fetch(task_id)
+        return MISSING if package is MISSING else package.get("result")
+
+    return read
+
+
+def _task_reader(task_id: str, cached: bool | float | None) -> Callable[[], Task | Missing]:
+    return _cached_task_reader(task_id, None) if _is_cached(cached) else lambda: _first(Task.objects.all(), task_id)
+
+
+def _cached_task_reader(task_id: str, broker: Broker | None) -> Callable[[], Task | Missing]:
+    cache = _cache(broker)
+
+    def read() -> Task | Missing:
+        package = cache.fetch(task_id)
+        return MISSING if package is MISSING else Task.from_package(package)
+
+    return read
+
+
+def _of_group(read: Callable[[], T], *, enough: Callable[[int], bool], wait: float, count: int | None) -> T | None:
+    """Read a group when it has *count* members, or else as soon as it has one."""
+    if count is None:
+        return or_none(wait_for(lambda: read() or MISSING, wait))
+    # `wait` is 0 where a caller leaves it out, and the manual's examples do when they give a count.
+    wait_for(lambda: enough(count) or MISSING, wait or -1)
+    return read() or None

@@ -1,0 +1,101 @@
+"""The task that is running, for the code that it runs."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["CurrentTask", "TaskFilter", "current_task", "running", "stamp_records"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurrentTask:
+    """A task while it runs."""
+
+    id: str
+    """Its id: 32 hexadecimal characters."""
+    name: str
+    """Its name, for people."""
+    func: str
+    """The dotted path of its function, or what a callable without one calls itself."""
+    group: str | None = None
+    """The label it shares with others."""
+    attempt: int = 1
+    """Which attempt this is, where the broker counts deliveries; otherwise 1."""
+    schedule: str | None = None
+    """The schedule that sent it, by its id."""
+
+    @classmethod
+    def of(cls, package: Mapping[str, Any]) -> CurrentTask:
+        """Read what a package says."""
+        func = package.get("func", "")
+        return cls(
+            id=package["id"],
+            name=package.get("name") or package["id"],
+            func=func if isinstance(func, str) else getattr(func, "__qualname__", repr(func)),
+            group=package.get("group"),
+            attempt=package.get("attempt", 1),
+            schedule=package.get("schedule"),
+        )
+
+
+_current: Final[ContextVar[CurrentTask | None]] = ContextVar("django_q_task", default=None)
+
+
+def current_task() -> CurrentTask | None:
+    """The task this code runs in, or None outside of tasks."""
+    return _current.get()
+
+
+@contextmanager
+def running(package: Mapping[str, Any]) -> Iterator[CurrentTask]:
+    """Make a package the current task, for as long as the block lasts."""
+    task = CurrentTask.of(package)
+    token = _current.set(task)
+    try:
+        yield task
+    finally:
+        _current.reset(token)
+
+
+class TaskFilter(logging.Filter):
+    """Gives each log record `task_id` and `task_name`: of the task it was made in, or empty text.
+
+    For handlers of `LOGGING` whose format names them, as a filter of `{"()": "django_q.context.TaskFilter"}`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Stamp the record and let it pass."""
+        stamp(record)
+        return True
+
+
+def stamp(record: logging.LogRecord) -> logging.LogRecord:
+    """Write the current task into a log record that has none yet."""
+    if not hasattr(record, "task_id"):
+        task = _current.get()
+        record.task_id, record.task_name = (task.id, task.name) if task else ("", "")
+    return record
+
+
+class StampingFactory:
+    """Makes log records as the factory before it does, and stamps them."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        """Make a record."""
+        return stamp(self.make(*args, **kwargs))
+
+
+def stamp_records() -> None:
+    """Stamp every log record of this process with its task; a second call changes nothing."""
+    if not isinstance(make := logging.getLogRecordFactory(), StampingFactory):
+        logging.setLogRecordFactory(StampingFactory(make))

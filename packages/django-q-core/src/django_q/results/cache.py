@@ -1,0 +1,182 @@
+"""Outcomes → the cache: for results that are asked for soon, and then not again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from django.core.cache import caches
+
+from django_q.brokers.registry import broker_class
+from django_q.exceptions import MissingPlugin
+from django_q.results.members import Member, Members
+from django_q.results.unavailable import ResultsUnavailable
+from django_q.results.waiting import MISSING, Missing
+from django_q.signing import PackageCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django.core.cache.backends.base import BaseCache
+
+    from django_q.outcome import Outcome
+    from django_q.package import TaskPackage
+    from django_q.settings import ClusterSettings
+
+ATTEMPTS_KEPT: Final = 24 * 3600
+"""Seconds without an attempt after which the attempts at a failing task are counted from the beginning."""
+
+
+class CacheResults:
+    """Keeps finished tasks in the Django cache that the settings name, each under a key of its own.
+
+    `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `members`.
+
+    Args:
+        settings: of the cluster.
+        list_key: the queue's key; None means that of the settings' broker, which need not be there.
+    """
+
+    def __init__(self, settings: ClusterSettings, list_key: str | None = None) -> None:
+        self.settings = settings
+        self.list_key = list_key or queue_key(settings)
+        self.codec = PackageCodec.of(settings)
+
+    @property
+    def cache(self) -> BaseCache:
+        """The cache, one connection a thread."""
+        return caches[self.settings.cache]
+
+    @property
+    def members(self) -> Members:
+        """The groups."""
+        return Members(self.cache, self.list_key)
+
+    def key(self, task_id: str) -> str:
+        """The key of a task."""
+        return f"{self.list_key}:{task_id}"
+
+    # writing
+
+    def save_many(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
+        """Save a batch; to save it again changes nothing but the attempts.
+
+        Returns:
+            How often each task that failed has been tried, by its id.
+
+        Raises:
+            ResultsUnavailable: the cache is away: try again later.
+        """
+        by_timeout: defaultdict[float | None, list[Outcome]] = defaultdict(list)
+        for outcome in outcomes:
+            by_timeout[None if outcome.cached is True else outcome.cached].append(outcome)
+        return self._at_work(lambda: self._save(by_timeout))
+
+    def _save(self, by_timeout: dict[float | None, list[Outcome]]) -> dict[str, int]:
+        attempts: dict[str, int] = {}
+        for timeout, some in by_timeout.items():
+            self._save_successes([outcome for outcome in some if outcome.success], timeout)
+            failures = [outcome for outcome in some if not outcome.success]
+            attempts |= {outcome.id: self._save_failure(outcome, timeout) for outcome in failures}
+            groups: defaultdict[str, list[Member]] = defaultdict(list)
+            for outcome in some:
+                if outcome.group:
+                    groups[outcome.group].append(Member(outcome.id, outcome.success))
+            if groups:
+                self.members.add(groups, timeout)
+        return attempts
+
+    def _save_successes(self, successes: Sequence[Outcome], timeout: float | None) -> None:
+        if successes:
+            self.cache.set_many({self.key(outcome.id): outcome.finished for outcome in successes}, timeout)
+            self.cache.delete_many([self._attempts_key(outcome.id) for outcome in successes])
+
+    def _save_failure(self, outcome: Outcome, timeout: float | None) -> int:
+        """Save a failure in place of an earlier one, but never in place of a success, which has no attempts."""
+        attempts = self._count_attempt(outcome)
+        if attempts > 1:
+            self.cache.set(self.key(outcome.id), outcome.finished, timeout)
+        else:
+            self.cache.add(self.key(outcome.id), outcome.finished, timeout)
+        return attempts
+
+    def _count_attempt(self, outcome: Outcome) -> int:
+        key = self._attempts_key(outcome.id)
+        kept = max(ATTEMPTS_KEPT, 2 * self.settings.retry)
+        self.cache.add(key, 0, kept)
+        try:
+            return self.cache.incr(key, int(outcome.counted))
+        except ValueError:  # it expired just now, or this cache keeps nothing
+            return int(outcome.counted)
+
+    def _attempts_key(self, task_id: str) -> str:
+        return f"{self.key(task_id)}:attempts"
+
+    # reading
+
+    def fetch(self, task_id: str) -> TaskPackage | Missing:
+        """Read a finished task.
+
+        Raises:
+            UnreadablePackage: somebody else signed it, or its code is gone.
+        """
+        found = self._at_work(lambda: self.cache.get(self.key(task_id)))
+        return MISSING if found is None else cast("TaskPackage", self.codec.loads(found))
+
+    def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
+        """Read the finished tasks of a group, in the order in which they were sent."""
+        members = [member for member in self.read_members(group) if failures or member.success]
+        found = self._at_work(lambda: self.cache.get_many([self.key(member.id) for member in members]))
+        packages = [self.codec.loads(found[key]) for member in members if (key := self.key(member.id)) in found]
+        return sorted(packages, key=lambda package: package["started"])
+
+    def read_members(self, group: str) -> list[Member]:
+        """Give the members of a group, those too that a public edition of Django Q has listed."""
+        return self._at_work(lambda: [*self._listed(group), *self.members.read(group)])
+
+    def has_members(self, group: str, count: int) -> bool:
+        """Tell whether a group has at least *count* members, and tell it quickly as long as it has not."""
+        return self._at_work(
+            lambda: (
+                self.members.count_at_most(group) + len(self._listed(group)) >= count
+                and len(self.read_members(group)) >= count
+            )
+        )
+
+    def delete(self, task_id: str) -> bool:
+        """Forget a task."""
+        self._at_work(lambda: self.cache.delete(self._attempts_key(task_id)))
+        return self._at_work(lambda: self.cache.delete(self.key(task_id)))
+
+    def delete_group(self, group: str) -> int:
+        """Forget a group with its tasks, and give how many they were."""
+        members = self.read_members(group)
+        keys = [key for member in members for key in (self.key(member.id), self._attempts_key(member.id))]
+        self._at_work(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
+        self._at_work(lambda: self.members.delete(group))
+        return len(members)
+
+    def _listed(self, group: str) -> list[Member]:
+        """Read the list of keys that the public editions keep."""
+        found = self.cache.get(self.key(f"{group}:keys"))
+        return [Member(key.removeprefix(self.key("")), success=True) for key in found or ()]
+
+    def _at_work(self, work: Callable[[], Any]) -> Any:
+        """Do something with the cache; each product has errors of its own for being away."""
+        try:
+            return work()
+        except ResultsUnavailable:
+            raise
+        except Exception as error:
+            raise ResultsUnavailable(
+                f"The cache {self.settings.cache!r} cannot be used ({type(error).__name__}: {error}): check that it "
+                "runs, and CACHES."
+            ) from error
+
+
+def queue_key(settings: ClusterSettings) -> str:
+    """What the broker of these settings calls the queue, without asking it; tasks in sync mode need no broker."""
+    try:
+        return broker_class(settings).queue_key(settings.list_key)
+    except MissingPlugin:
+        return settings.list_key

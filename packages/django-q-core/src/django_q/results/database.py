@@ -1,0 +1,167 @@
+"""Outcomes → rows of the database, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.db import DatabaseError, connections, router, transaction
+from django.db.models import F
+
+from django_q.conf import logger
+from django_q.models import Task
+from django_q.results.labels import fit, refused
+from django_q.results.pruning import prune
+from django_q.results.rows import changes, insert
+from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+
+    from django_q.outcome import Outcome
+    from django_q.settings import ClusterSettings
+
+__all__ = ["DatabaseResults", "is_unavailable"]
+
+TRIES: Final = 5
+"""How often a batch is tried that other clusters are in the way of."""
+
+
+class DatabaseResults:
+    """Keeps outcomes as `Task` rows: a later success replaces a failure, and nothing replaces a success."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+
+    def keeps(self, outcome: Outcome) -> bool:
+        """Tell whether an outcome is saved: every failure is, a success where `save` or else `save_limit` says so."""
+        if not outcome.success:
+            return True
+        return self.settings.save_limit >= 0 if outcome.save is None else outcome.save
+
+    def save_many(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
+        """Save a batch, and prune once; to save a batch again changes nothing.
+
+        An outcome that the database cannot hold becomes a failure of its task, and the others are saved.
+
+        Returns:
+            How often each task that failed has been tried, by its id.
+
+        Raises:
+            DatabaseError: `is_unavailable`, and nothing was saved: try again later.
+        """
+        kept = [fit(outcome) for outcome in outcomes if self.keeps(outcome)]
+        if not kept:
+            return {}
+        using = router.db_for_write(Task)
+        # Where one connection writes at a time, to prune in the same transaction is as exact, and one commit less.
+        together = not connections[using].features.has_select_for_update
+        try:
+            attempts = self._save(kept, using, pruning=together)
+        except Exception as error:
+            if not is_unsuitable(error):
+                raise
+            kept, attempts = self._save_each(kept, using)
+            together = False
+        if not together:
+            self._prune(kept, using)
+        return {outcome.id: attempts[outcome.id] for outcome in kept if not outcome.success}
+
+    def _save(self, kept: Sequence[Outcome], using: str, *, pruning: bool = False) -> dict[str, int]:
+        """Save in one transaction.
+
+        New rows are the rule, so the first try takes all for new; a row that exists is found out by the refusal of
+        its twin.
+        """
+        known: set[str] = set()
+        for tries in range(1, TRIES + 1):
+            try:
+                with transaction.atomic(using=using):
+                    attempts = write(kept, known, using)
+                    if pruning:
+                        prune(kept, self.settings, using)
+            except DatabaseError as error:
+                if tries == TRIES or not is_conflict(error):
+                    raise
+            else:
+                return attempts
+            known = existing([outcome.id for outcome in kept], using)
+        raise AssertionError("unreachable")
+
+    def _save_each(self, kept: Sequence[Outcome], using: str) -> tuple[list[Outcome], dict[str, int]]:
+        """Save one by one, to find out which outcome the database refuses."""
+        saved, attempts = [], {}
+        for outcome in kept:
+            try:
+                attempts |= self._save([outcome], using)
+            except Exception as error:
+                if not is_unsuitable(error):
+                    raise
+                logger.error("Task '%s' (%s) cannot be saved: %s", outcome.name, outcome.id, error)
+                outcome = refused(outcome, f"{type(error).__name__}: {error}")._replace(args=None, kwargs=None)
+                attempts |= self._save([outcome], using)
+            saved.append(outcome)
+        return saved, attempts
+
+    def _prune(self, kept: Sequence[Outcome], using: str) -> None:
+        """Prune what is saved already: the next batch makes good what fails now."""
+        for tries in range(1, TRIES + 1):
+            try:
+                with transaction.atomic(using=using):
+                    prune(kept, self.settings, using)
+            except DatabaseError as error:
+                if tries < TRIES and is_conflict(error):
+                    continue
+                logger.warning("Successes beyond save_limit were not deleted, the next batch will: %s", error)
+            return
+
+
+def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int]:
+    """Write outcomes and give how often each task has been tried.
+
+    Args:
+        kept: what to write; a task may come twice.
+        known: the ids that have a row.
+        using: the database.
+    """
+    first: dict[str, Outcome] = {}
+    again = []
+    for outcome in kept:
+        if outcome.id in known or outcome.id in first:
+            again.append(outcome)
+        else:
+            first[outcome.id] = outcome
+    # In the same order in every cluster, so that two of them do not wait for each other. A transaction that begins by
+    # writing waits for its turn on SQLite too.
+    if first:
+        insert([first[task_id] for task_id in sorted(first)], using)
+    for outcome in sorted(again, key=lambda outcome: outcome.id):
+        revise(outcome, using)
+    attempts = {outcome.id: int(outcome.counted) for outcome in first.values()}
+    if again:
+        revised = rows(using).filter(pk__in={outcome.id for outcome in again})
+        attempts |= dict(revised.values_list("pk", "attempt_count"))
+    return attempts
+
+
+def revise(outcome: Outcome, using: str) -> None:
+    """Write another attempt into the row of its task, unless it is in there already."""
+    row = rows(using).filter(pk=outcome.id)
+    attempts = F("attempt_count") + int(outcome.counted)
+    failure = row.filter(success=False)
+    earlier = failure if outcome.success else failure.filter(stopped__lt=outcome.stopped)
+    if earlier.update(**changes(outcome), attempt_count=attempts):
+        return
+    if not row.exclude(stopped=outcome.stopped).update(attempt_count=attempts) and not row.exists():
+        insert([outcome], using)
+
+
+def existing(ids: Sequence[str], using: str) -> set[str]:
+    """Find the ids that have a row."""
+    return set(rows(using).filter(pk__in=ids).values_list("pk", flat=True))
+
+
+def rows(using: str) -> QuerySet[Task]:
+    """Give all rows, in no order."""
+    return Task._base_manager.using(using).order_by()

@@ -1,0 +1,139 @@
+"""The members of a group in the cache: a key each, so that nobody's write undoes another's.
+
+A member takes the next free *place* of its group by `cache.add`, which only one can do. Where the next free place
+roughly is, the group's *head* says; two clusters may overwrite each other's head, and lose nothing but the hint.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from django.core.cache.backends.base import BaseCache
+
+WINDOW: Final = 500
+"""How many places are read in one round trip."""
+
+
+class Member(NamedTuple):
+    """An outcome of a task in a group."""
+
+    id: str
+    """The task's id."""
+    success: bool
+    """Whether the task returned."""
+
+
+class Head(NamedTuple):
+    """Where the places of a group are, roughly."""
+
+    first: int = 1
+    """All before it are gone for good."""
+    last: int = 0
+    """All up to it were taken once; a few after it may be."""
+    until: float | None = 0
+    """When the last member expires, in seconds of the epoch; None means never."""
+
+
+class Members:
+    """The groups under one prefix.
+
+    Args:
+        cache: where they are. Its `add` must be atomic: that of the file-based cache is not.
+        prefix: what the keys begin with.
+    """
+
+    def __init__(self, cache: BaseCache, prefix: str) -> None:
+        self.cache = cache
+        self.prefix = prefix
+
+    def add(self, groups: Mapping[str, Sequence[Member]], timeout: float | None) -> None:
+        """Add members to several groups.
+
+        Args:
+            groups: the new members of each.
+            timeout: seconds they are kept; None means for ever.
+        """
+        heads = {group: self._head(value) for group, value in self._many({g: self.head_key(g) for g in groups}).items()}
+        for group, members in groups.items():
+            head = heads.get(group, Head())
+            last = self._take(group, members, head.last, timeout)
+            head = self._trimmed(group, head._replace(last=last), 2 * len(members))
+            self._keep(group, head, timeout)
+
+    def read(self, group: str) -> list[Member]:
+        """Give the members of a group, the last outcome of each, in the order in which they were first added."""
+        head = self._head(self.cache.get(self.head_key(group)))
+        found: dict[str, Member] = {}
+        for member in self._places(group, head):
+            found[member.id] = member
+        return list(found.values())
+
+    def count_at_most(self, group: str) -> int:
+        """Give a number that the group's members do not exceed, at the cost of one or two reads."""
+        head = self._head(self.cache.get(self.head_key(group)))
+        return self._last(group, head) - head.first + 1
+
+    def delete(self, group: str) -> None:
+        """Forget a group; its members' own keys stay."""
+        head = self._head(self.cache.get(self.head_key(group)))
+        keys = [self.place_key(group, place) for place in range(head.first, self._last(group, head) + 1)]
+        self.cache.delete_many([self.head_key(group), *keys])
+
+    def head_key(self, group: str) -> str:
+        """The key of a group's head."""
+        return f"{self.prefix}:{quote(group)}:head"
+
+    def place_key(self, group: str, place: int) -> str:
+        """The key of a place in a group."""
+        return f"{self.prefix}:{quote(group)}:{place}"
+
+    def _take(self, group: str, members: Sequence[Member], last: int, timeout: float | None) -> int:
+        for member in members:
+            last += 1
+            while not self.cache.add(self.place_key(group, last), tuple(member), timeout):
+                last += 1
+        return last
+
+    def _trimmed(self, group: str, head: Head, most: int) -> Head:
+        """Pass over places that have expired: twice as many as were taken, so that the gap never grows."""
+        places = range(head.first, min(head.first + most, head.last) + 1)
+        found = self._many({place: self.place_key(group, place) for place in places})
+        return head._replace(first=min(found, default=places[-1] if places else head.first))
+
+    def _keep(self, group: str, head: Head, timeout: float | None) -> None:
+        now = time.time()
+        if timeout is None or head.until is None:
+            head, left = head._replace(until=None), None
+        else:
+            head = head._replace(until=max(head.until, now + timeout))
+            left = (head.until or now) - now
+        self.cache.set(self.head_key(group), tuple(head), left)
+
+    def _places(self, group: str, head: Head) -> Iterator[Member]:
+        """Read window after window, and past the head as long as there is something."""
+        start, found = head.first, True
+        while found or start <= head.last:
+            window = self._many({place: self.place_key(group, place) for place in range(start, start + WINDOW)})
+            yield from (Member(*value) for _place, value in sorted(window.items()))
+            start, found = start + WINDOW, start + WINDOW - 1 in window
+
+    def _last(self, group: str, head: Head) -> int:
+        """Find the last place that is taken: the head may be a few behind."""
+        last = head.last
+        while self.cache.get(self.place_key(group, last + 1)) is not None:
+            last += 1
+        return last
+
+    def _many(self, keys: Mapping) -> dict:
+        """Read several keys, and give what was found by the names they were given under."""
+        found = self.cache.get_many(list(keys.values()))
+        return {name: found[key] for name, key in keys.items() if key in found}
+
+    @staticmethod
+    def _head(value: object) -> Head:
+        return Head(*value) if isinstance(value, (tuple, list)) else Head()

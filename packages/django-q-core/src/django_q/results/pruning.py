@@ -1,0 +1,76 @@
+"""The newest `save_limit` successes are kept, exactly; failures are never pruned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+
+from django_q.models import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django_q.outcome import Outcome
+    from django_q.settings import ClusterSettings
+
+
+def prune(saved: Iterable[Outcome], settings: ClusterSettings, using: str) -> int:
+    """Delete the successes that are too many now.
+
+    Args:
+        saved: what was saved since it was last pruned: with `save_limit_per`, only what shares its group, name or
+            function is looked at.
+        settings: of the cluster.
+        using: the database.
+
+    Returns:
+        How many were deleted.
+    """
+    successes = [outcome for outcome in saved if outcome.success]
+    if settings.save_limit <= 0 or not successes:
+        return 0
+    # IN, because SQLite uses no index for a bare boolean.
+    kept = Task._base_manager.using(using).filter(success__in=[True]).order_by()
+    if per := settings.save_limit_per:
+        surplus = beyond_in_each(kept, per, {getattr(outcome, per) for outcome in successes}, settings.save_limit)
+    else:
+        surplus = beyond(kept, settings.save_limit)
+    if surplus is None:
+        return 0
+    # Receivers of `post_delete`, if a project has any, need not unpickle what tasks were given and returned.
+    return kept.filter(surplus).defer("args", "kwargs", "result").delete()[0]
+
+
+def beyond(kept: QuerySet[Task], limit: int) -> Q | None:
+    """Find what is older than the newest *limit*, with the index over `stopped` alone."""
+    border = list(kept.order_by("-stopped").values_list("stopped", flat=True)[limit - 1 : limit + 1])
+    if len(border) < 2:
+        return None
+    last_in, first_out = border
+    if last_in > first_out:
+        return Q(stopped__lte=first_out)
+    # Several ended at the same moment, on both sides of the border: the id decides.
+    newer = kept.filter(stopped__gt=first_out).count()
+    twins = kept.filter(stopped=first_out).order_by("-pk").values_list("pk", flat=True)
+    return older_than(first_out, twins[limit - newer])
+
+
+def beyond_in_each(kept: QuerySet[Task], per: str, values: set[str | None], limit: int) -> Q | None:
+    """Find what is older than the newest *limit* of each group, name or function."""
+    among = Q(**{f"{per}__in": values - {None}})
+    if None in values:
+        among |= Q(**{f"{per}__isnull": True})
+    place = Window(RowNumber(), partition_by=[F(per)], order_by=[F("stopped").desc(), F("pk").desc()])
+    first_out = kept.filter(among).annotate(place=place).filter(place=limit + 1).values_list(per, "stopped", "pk")
+    surplus = Q()
+    for value, stopped, pk in first_out:
+        mine = Q(**{f"{per}__isnull": True}) if value is None else Q(**{per: value})
+        surplus |= mine & older_than(stopped, pk)
+    return surplus or None
+
+
+def older_than(stopped: object, pk: str) -> Q:
+    """Select that row and everything after it, newest first."""
+    return Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk)

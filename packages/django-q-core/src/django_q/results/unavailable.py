@@ -1,0 +1,51 @@
+"""What a database's errors mean for what was to be saved."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import DatabaseError, DataError, IntegrityError, NotSupportedError, OperationalError
+
+from django_q.exceptions import DjangoQError
+
+FAULTS_OF_THE_VALUE: Final = {1153, 1366}
+"""What MySQL and MariaDB call operational though a value is to blame: larger than `max_allowed_packet`, and letters
+that the table's character set lacks."""
+
+CONFLICTS: Final = {1205, 1213}
+"""MySQL and MariaDB: waited too long for a lock, and deadlock."""
+
+
+class ResultsUnavailable(DjangoQError):
+    """Results cannot be saved or read now: check that the database or cache runs, and its address."""
+
+
+class UnsuitableOutcome(DjangoQError):
+    """The outcome does not fit into the database."""
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Tell whether saving again later may help: nothing is wrong with what was to be saved.
+
+    Down, restarting, read-only, out of space, locked, not migrated yet: all of them end one day.
+    """
+    if isinstance(error, ResultsUnavailable):
+        return True
+    return isinstance(error, DatabaseError) and not is_unsuitable(error)
+
+
+def is_unsuitable(error: BaseException) -> bool:
+    """Tell whether the database refuses a value, today and tomorrow."""
+    if isinstance(error, OperationalError):
+        return bool(error.args) and error.args[0] in FAULTS_OF_THE_VALUE
+    return isinstance(
+        error, (DataError, IntegrityError, NotSupportedError, OverflowError, TypeError, ValueError, UnsuitableOutcome)
+    )
+
+
+def is_conflict(error: DatabaseError) -> bool:
+    """Tell whether another cluster saved the same task, or wanted the same rows, at this moment."""
+    if isinstance(error, IntegrityError):
+        return True
+    state = getattr(error.__cause__, "sqlstate", None) or getattr(error.__cause__, "pgcode", None)
+    return state in {"40001", "40P01"} or bool(error.args and error.args[0] in CONFLICTS)

@@ -1,0 +1,50 @@
+"""What Django Q says about its tasks while it works."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+from django.dispatch import Signal
+
+from django_q.conf import logger
+
+SENDER: Final = "django_q"
+"""Who sends all of these signals."""
+
+pre_enqueue: Final = Signal()
+"""A task is about to be queued. `task`: its package, a dict that may be changed. In the process of the sender."""
+
+post_spawn: Final = Signal()
+"""A worker process has started. `proc_name`: its name. In that process."""
+
+pre_execute: Final = Signal()
+"""A task is about to run. `func`: the callable; `task`: its package. In the worker."""
+
+post_execute_in_worker: Final = Signal()
+"""A task has run. `func`: as it was given; `task`: its package, with `result` and `success`. In the worker."""
+
+post_execute: Final = Signal()
+"""A task is saved and acknowledged. `task`: its package, with `result` and `success`. In the monitor."""
+
+
+def emit(signal: Signal, **arguments: Any) -> None:
+    """Tell every receiver; what one of them raises is logged, and harms neither the task nor the other receivers."""
+    if not signal.receivers:
+        return
+    for receiver, response in signal.send_robust(sender=SENDER, **arguments):
+        if isinstance(response, Exception):
+            logger.error("Receiver %s raised %r; the task goes on.", name_of(receiver), response, exc_info=response)
+
+
+def name_of(receiver: object) -> str:
+    """The dotted path of a receiver, or what it calls itself."""
+    name = getattr(receiver, "__qualname__", None)
+    return f"{getattr(receiver, '__module__', '')}.{name}" if name else repr(receiver)
+
+
+def __getattr__(name: str) -> Any:
+    """Find `call_hook`, which lives in `hooks` now."""
+    if name == "call_hook":
+        return import_module("django_q.hooks").call_hook
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,53 @@
+"""Outcomes to save."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.utils import timezone
+from django_q.outcome import Outcome, encode
+from django_q.package import new_id
+from django_q.settings import ClusterSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+numbers = count(1)
+noon = timezone.now()
+
+
+def outcome(result: object = None, **said: Any) -> Outcome:
+    """Make the outcome of a task: each stopped a second after the one before."""
+    number = next(numbers)
+    return Outcome(
+        **{
+            "id": new_id(),
+            "name": f"task-{number}",
+            "func": "math.copysign",
+            "hook": None,
+            "args": encode((number, -1)),
+            "kwargs": encode({}),
+            "result": encode(result),
+            "group": None,
+            "cluster": "default",
+            "started": noon,
+            "stopped": noon + timedelta(seconds=number),
+            "success": True,
+        }
+        | said
+    )
+
+
+@pytest.fixture(name="outcome")
+def outcome_maker() -> Callable[..., Outcome]:
+    """Make outcomes."""
+    return outcome
+
+
+@pytest.fixture
+def settings_of() -> Callable[..., ClusterSettings]:
+    """Make settings of a cluster."""
+    return lambda **keys: ClusterSettings.from_mapping(keys)

@@ -1,0 +1,255 @@
+"""A batch of outcomes is saved as a whole, whatever one of them is like, and saving it again changes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from django.db import DatabaseError, DataError, OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django_q.models import Failure, Success, Task
+from django_q.outcome import encode
+from django_q.results import database
+from django_q.results.database import DatabaseResults, is_unavailable
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def results(settings_of) -> DatabaseResults:
+    return DatabaseResults(settings_of())
+
+
+def test_outcome_is_read_back_as_it_was(results, outcome) -> None:
+    said = outcome({"a": [1]}, group="g", hook="m.hook", args=encode((1, "ä")), kwargs=encode({"x": None}))
+    results.save_many([said])
+    task = Task.objects.get()
+    assert (task.id, task.name, task.func, task.hook) == (said.id, said.name, said.func, "m.hook")
+    assert (task.args, task.kwargs, task.result) == ((1, "ä"), {"x": None}, {"a": [1]})
+    assert (task.group, task.cluster, task.success) == ("g", "default", True)
+    assert (task.started, task.stopped) == (said.started, said.stopped)
+    assert task.attempt_count == 1
+
+
+def test_large_batch_is_saved_whole(results, outcome, settings_of) -> None:
+    DatabaseResults(settings_of(save_limit=0)).save_many([outcome(number) for number in range(250)])
+    assert sorted(Task.objects.values_list("result", flat=True)) == list(range(250))
+
+
+def test_batch_is_few_statements(results, outcome) -> None:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        results.save_many([outcome() for _ in range(50)])
+    assert len(queries) <= 6, [query["sql"][:80] for query in queries]
+
+
+def test_long_results_do_not_make_a_statement_that_servers_refuse(results, outcome) -> None:
+    results.save_many([outcome("x" * 3_000_000) for _ in range(8)])
+    assert {len(result) for result in Task.objects.values_list("result", flat=True)} == {3_000_000}
+
+
+# what is saved
+
+
+@pytest.mark.parametrize(
+    ("save_limit", "save", "saved"),
+    [(250, None, True), (250, False, False), (0, None, True), (-1, None, False), (-1, True, True), (-1, False, False)],
+)
+def test_success_is_saved_as_its_option_says_or_else_the_setting(settings_of, outcome, save_limit, save, saved) -> None:
+    DatabaseResults(settings_of(save_limit=save_limit)).save_many([outcome(save=save)])
+    assert Success.objects.exists() is saved
+
+
+@pytest.mark.parametrize("save", [None, True, False])
+def test_failure_is_always_saved(settings_of, outcome, save) -> None:
+    DatabaseResults(settings_of(save_limit=-1)).save_many([outcome("oh", save=save, success=False)])
+    assert Failure.objects.get().result == "oh"
+
+
+def test_nothing_to_save_asks_no_database(settings_of, outcome, django_assert_num_queries) -> None:
+    with django_assert_num_queries(0):
+        DatabaseResults(settings_of(save_limit=-1)).save_many([outcome(), outcome()])
+
+
+# attempts
+
+
+def test_later_success_replaces_a_failure(results, outcome) -> None:
+    failure = outcome("oh", success=False)
+    results.save_many([failure])
+    results.save_many([outcome(42, id=failure.id)])
+    task = Task.objects.get()
+    assert (task.success, task.result, task.attempt_count) == (True, 42, 2)
+
+
+def test_nothing_replaces_a_success(results, outcome) -> None:
+    success = outcome(42)
+    results.save_many([success])
+    results.save_many([outcome("oh", id=success.id, success=False), outcome(43, id=success.id)])
+    task = Task.objects.get()
+    assert (task.success, task.result, task.stopped) == (True, 42, success.stopped)
+
+
+def test_attempts_after_a_success_are_counted(results, outcome) -> None:
+    success = outcome(42)
+    results.save_many([success])
+    results.save_many([outcome(43, id=success.id)])
+    assert Task.objects.get().attempt_count == 2
+
+
+def test_later_failure_replaces_a_failure(results, outcome) -> None:
+    first = outcome("first", success=False)
+    results.save_many([first])
+    results.save_many([outcome("second", id=first.id, success=False)])
+    task = Task.objects.get()
+    assert (task.result, task.attempt_count) == ("second", 2)
+
+
+def test_failure_that_arrives_late_is_counted_and_replaces_nothing(results, outcome) -> None:
+    early, late = outcome("early", success=False), outcome("late", success=False)
+    results.save_many([late._replace(id=early.id)])
+    results.save_many([early])
+    task = Task.objects.get()
+    assert (task.result, task.attempt_count) == ("late", 2)
+
+
+def test_attempts_in_one_batch_are_told_apart(results, outcome) -> None:
+    first = outcome("oh", success=False)
+    results.save_many([first, outcome("oh again", id=first.id, success=False), outcome(42, id=first.id)])
+    task = Task.objects.get()
+    assert (task.result, task.attempt_count) == (42, 3)
+
+
+def test_saving_a_batch_again_changes_nothing(results, outcome) -> None:
+    batch = [outcome(1), outcome("oh", success=False), outcome(2)]
+    first = results.save_many(batch)
+    before = list(Task.objects.order_by("id").values())
+    assert results.save_many(batch) == first
+    assert list(Task.objects.order_by("id").values()) == before
+
+
+def test_failures_are_told_with_their_attempts(results, outcome) -> None:
+    success, failure = outcome(1), outcome("oh", success=False)
+    assert results.save_many([success, failure]) == {failure.id: 1}
+    assert results.save_many([outcome("oh", id=failure.id, success=False)]) == {failure.id: 2}
+
+
+def test_outcome_that_was_no_attempt_is_not_counted(results, outcome) -> None:
+    failure = outcome("oh", success=False, counted=False)
+    assert results.save_many([failure]) == {failure.id: 0}
+
+
+def test_new_and_known_tasks_share_a_batch(results, outcome) -> None:
+    known = outcome("oh", success=False)
+    results.save_many([known])
+    results.save_many([outcome(1), outcome(2, id=known.id), outcome(3)])
+    assert sorted(Task.objects.values_list("result", "attempt_count")) == [(1, 1), (2, 2), (3, 1)]
+
+
+def test_task_that_another_cluster_saves_at_this_moment_is_saved_once(results, outcome, monkeypatch) -> None:
+    shared = outcome("oh", success=False)
+    other = DatabaseResults(results.settings)
+    existing = database.existing
+    rivals = iter([outcome("rival", id=shared.id, success=False)])
+    results.save_many([shared])
+
+    def meanwhile(ids, using) -> set[str]:
+        before = existing(ids, using)
+        other.save_many(list(rivals))
+        return before
+
+    monkeypatch.setattr(database, "existing", meanwhile)
+    results.save_many([outcome(1), outcome(2, id=shared.id)])
+    assert sorted(Task.objects.values_list("result", "attempt_count")) == [(1, 1), (2, 3)]
+
+
+# one bad outcome
+
+
+@pytest.mark.parametrize(
+    ("label", "length"), [("group", 100), ("name", 100), ("func", 256), ("hook", 256), ("cluster", 100)]
+)
+def test_label_that_is_too_long_fails_its_task_alone(results, outcome, label, length) -> None:
+    good, bad = outcome(1), outcome(2, **{label: "x" * (length + 1)})
+    assert results.save_many([good, bad]) == {bad.id: 1}
+    assert Success.objects.get().id == good.id
+    failure = Failure.objects.get()
+    assert getattr(failure, label) == "x" * (length - 1) + "…"
+    assert failure.result == (
+        f"The task returned, but could not be saved as it is: its {label} has {length + 1} characters and may have "
+        f"{length}: shorten it."
+    )
+
+
+def test_label_of_full_length_is_saved(results, outcome) -> None:
+    results.save_many([outcome(group="x" * 100, name="ä" * 100)])
+    assert Success.objects.filter(group="x" * 100, name="ä" * 100).exists()
+
+
+@pytest.mark.parametrize("letter", ["\0", "\ud800"])
+def test_label_that_no_database_stores_fails_its_task_alone(results, outcome, letter) -> None:
+    good, bad = outcome(1), outcome(2, group=f"a{letter}b")
+    results.save_many([good, bad])
+    assert Success.objects.get().id == good.id
+    assert "its group holds a character that no database can store" in Failure.objects.get().result
+
+
+def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, monkeypatch) -> None:
+    bad = outcome(2)
+    insert = database.insert
+
+    def refuse(outcomes, using) -> None:
+        if any(each.result == bad.result for each in outcomes):
+            raise DataError("value out of range")
+        insert(outcomes, using)
+
+    monkeypatch.setattr(database, "insert", refuse)
+    assert results.save_many([outcome(1), bad, outcome(3)]) == {bad.id: 1}
+    assert sorted(Success.objects.values_list("result", flat=True)) == [1, 3]
+    failure = Failure.objects.get()
+    assert failure.id == bad.id
+    assert failure.result == "The task returned, but could not be saved as it is: DataError: value out of range."
+
+
+def test_moments_without_a_zone_are_understood(results, outcome) -> None:
+    results.save_many([outcome(started=datetime(2020, 1, 1, 12))])  # noqa: DTZ001
+    assert Task.objects.get().started == datetime(2020, 1, 1, 12, tzinfo=UTC)
+
+
+# the database is away
+
+
+def test_database_that_is_away_is_told_from_a_bad_outcome() -> None:
+    assert is_unavailable(OperationalError("database is locked"))
+    assert not is_unavailable(ValueError("bad"))
+    assert not is_unavailable(OperationalError(1366, "Incorrect string value"))
+
+
+def test_database_that_is_away_is_told_upwards(results, outcome, monkeypatch) -> None:
+    def away(*args: object) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(database, "insert", away)
+    with pytest.raises(OperationalError):
+        results.save_many([outcome()])
+
+
+def test_pruning_that_fails_loses_nothing(results, outcome, monkeypatch, caplog) -> None:
+    def fail(*args: object) -> None:
+        raise DatabaseError("no")
+
+    monkeypatch.setattr(database, "prune", fail)
+    monkeypatch.setattr(connection.features, "has_select_for_update", True)
+    results.save_many([outcome(1)])
+    assert Success.objects.get().result == 1
+    assert "the next batch will" in caplog.text
+
+
+def test_transaction_of_the_caller_decides(results, outcome) -> None:
+    known = outcome("oh", success=False)
+    results.save_many([known])
+    with transaction.atomic():
+        results.save_many([outcome(1), outcome(2, id=known.id)])
+        transaction.set_rollback(True)
+    assert Success.objects.count() == 0
