@@ -44,12 +44,12 @@ def mariadb_server() -> Iterator[MariaDB]:
 
 
 def _running(make: type[S]) -> Iterator[S]:
+    server = make()
     try:
-        server = make()
-        server.start()
-    except (ImportError, Unavailable) as error:
-        missing(make.product, error)
-    try:
+        try:
+            server.start()
+        except (ImportError, Unavailable) as error:
+            missing(make.product, error)
         yield server
     finally:
         server.close()

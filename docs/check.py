@@ -1,0 +1,41 @@
+"""Every relative link of the Markdown leads somewhere, and every Python block compiles."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)[^)]*\)")
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def mistakes(page: Path) -> Iterator[str]:
+    """What is wrong on a page."""
+    text = page.read_text(encoding="utf-8")
+    for link in LINK.findall(text):
+        if not (page.parent / link).exists():
+            yield f"{page.relative_to(ROOT)}: {link} leads nowhere"
+    for block in BLOCK.findall(text):
+        try:
+            compile(block, str(page), "exec")
+        except SyntaxError as error:
+            yield f"{page.relative_to(ROOT)}: {error.msg}: {error.text}"
+
+
+def pages() -> list[Path]:
+    """The Markdown under version control."""
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, check=True, text=True)
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+if __name__ == "__main__":
+    found = [mistake for page in pages() for mistake in mistakes(page)]
+    sys.stdout.write("\n".join([*found, f"{len(pages())} pages, {len(found)} mistakes", ""]))
+    sys.exit(bool(found))
