@@ -334,7 +334,7 @@ class ClusterSettings:
     def from_django(cls, cluster: str | None = None) -> Self:
         """The settings as Django has them now; `cluster`, else `$Q_CLUSTER_NAME`, chooses among `ALT_CLUSTERS`.
 
-        Asking again costs a microsecond while nothing changed. A change is noticed when `Q_CLUSTER` is another
+        Asking again costs a few microseconds while nothing changed. A change is noticed when `Q_CLUSTER` is another
         dictionary, when one of its values is another object, and when the content of a dictionary or list in it no
         longer compares equal.
         """
