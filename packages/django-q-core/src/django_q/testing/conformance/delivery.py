@@ -1,0 +1,162 @@
+"""Promises: what is sent arrives, unchanged, once, in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from django.db import connections
+
+from django_q.brokers import Broker
+
+from .suite import SLACK, MakeBroker, Suite, needs, nothing_comes, take, take_many, text
+
+PACKAGES = {
+    "signed": "gASVCgAAAAAAAAB9lIwCaWSUSwFzLg:1vXyZ_-:Zm9v-YmFy_",
+    "not ascii": "naïve – Größe – 任务 – 🚀",
+    "quoted": "a 'quoted' \"package\" {with} %s \\ and\ttabs",
+    "200 KB": "0123456789abcdef" * 12_800,
+}
+
+
+class DeliveryPromises(Suite):
+    """What is sent arrives."""
+
+    @pytest.mark.parametrize("kind", PACKAGES)
+    def test_package_arrives_unchanged(self, broker: Broker, kind: str) -> None:
+        broker.enqueue(PACKAGES[kind])
+        assert text(take(broker).package) == PACKAGES[kind]
+
+    def test_packages_arrive_once(self, broker: Broker) -> None:
+        sent = {f"package {number}" for number in range(20)}
+        for package in sent:
+            broker.enqueue(package)
+        assert sorted(text(found.package) for found in take_many(broker, 20)) == sorted(sent)
+        assert nothing_comes(broker)
+
+    @needs("in_order")
+    def test_packages_arrive_in_order(self, broker: Broker) -> None:
+        sent = [f"package {number}" for number in range(15)]
+        for package in sent:
+            broker.enqueue(package)
+        assert [text(found.package) for found in take_many(broker, 15)] == sent
+
+    def test_package_arrives_at_another_broker(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue("package")
+        assert text(take(other).package) == "package"
+
+    def test_two_consumers_never_share(self, broker: Broker, make_broker: MakeBroker, list_key: str) -> None:
+        for number in range(60):
+            broker.enqueue(f"package {number}")
+        found: list[str] = []
+
+        def consume() -> None:
+            mine = self.with_lease(make_broker(list_key), 60)
+            try:
+                deadline = time.monotonic() + SLACK
+                while len(found) < 60 and time.monotonic() < deadline:
+                    found.extend(text(delivery.package) for delivery in mine.dequeue_many(3, 0.1))
+            finally:
+                connections.close_all()
+
+        consumers = [threading.Thread(target=consume) for _ in range(3)]
+        for consumer in consumers:
+            consumer.start()
+        for consumer in consumers:
+            consumer.join()
+        assert sorted(found) == sorted(f"package {number}" for number in range(60))
+
+    def test_threads_share_a_broker(self, broker: Broker) -> None:
+        def produce() -> None:
+            try:
+                for number in range(10):
+                    broker.enqueue(f"package {number}")
+            finally:
+                connections.close_all()
+
+        producers = [threading.Thread(target=produce) for _ in range(4)]
+        for producer in producers:
+            producer.start()
+        for producer in producers:
+            producer.join()
+        assert len(take_many(broker, 40)) == 40
+
+    def test_queues_are_separate(self, broker: Broker, make_broker: MakeBroker, list_key: str) -> None:
+        neighbour = self.with_lease(make_broker(f"{list_key}-b"), 60)
+        try:
+            broker.enqueue("ours")
+            assert nothing_comes(neighbour)
+            neighbour.enqueue("theirs")
+            assert text(take(broker).package) == "ours"
+            assert text(take(neighbour).package) == "theirs"
+        finally:
+            neighbour.delete_queue()
+
+
+class WaitingPromises(Suite):
+    """An empty queue is waited for."""
+
+    def test_empty_queue_gives_nothing_within_the_wait(self, broker: Broker) -> None:
+        started = time.monotonic()
+        assert broker.dequeue_many(1, 0.3) == []
+        assert time.monotonic() - started < 0.3 + SLACK
+
+    def test_empty_queue_gives_nothing_to_the_old_method(self, broker: Broker) -> None:
+        assert not broker.dequeue()
+
+    def test_old_method_gives_ids_and_packages(self, broker: Broker) -> None:
+        broker.enqueue("package")
+        found = None
+        deadline = time.monotonic() + SLACK
+        while not found and time.monotonic() < deadline:
+            found = broker.dequeue()
+        assert found
+        ((_ack_id, package),) = found
+        assert text(package) == "package"
+
+    @needs("blocks")
+    def test_fetch_wakes_when_something_arrives(self, broker: Broker, other: Broker) -> None:
+        broker.dequeue_many(1, 0.1)
+
+        def send() -> None:
+            other.enqueue("package")
+            connections.close_all()
+
+        sender = threading.Timer(0.5, send)
+        sender.start()
+        started = time.monotonic()
+        found = broker.dequeue_many(1, 5 + SLACK)
+        took = time.monotonic() - started
+        sender.join()
+        assert [text(delivery.package) for delivery in found] == ["package"]
+        assert took < 5
+
+
+class BulkPromises(Suite):
+    """Several at once are like one after another."""
+
+    def test_many_are_sent_at_once(self, broker: Broker) -> None:
+        sent = [f"package {number}" for number in range(25)]
+        broker.enqueue_many(sent)
+        assert sorted(text(found.package) for found in take_many(broker, 25)) == sorted(sent)
+
+    @needs("in_order")
+    def test_many_are_sent_in_order(self, broker: Broker) -> None:
+        sent = [f"package {number}" for number in range(25)]
+        broker.enqueue_many(sent)
+        assert [text(found.package) for found in take_many(broker, 25)] == sent
+
+    def test_sending_none_is_harmless(self, broker: Broker) -> None:
+        broker.enqueue_many([])
+        assert nothing_comes(broker)
+
+    @needs("supports_bulk")
+    def test_one_fetch_gives_several(self, broker: Broker) -> None:
+        broker.enqueue_many([f"package {number}" for number in range(10)])
+        assert len(broker.dequeue_many(10, 5)) > 1
+
+    @needs("supports_bulk")
+    def test_fetch_gives_no_more_than_asked_for(self, broker: Broker) -> None:
+        broker.enqueue_many([f"package {number}" for number in range(5)])
+        assert len(broker.dequeue_many(2, 5)) <= 2

@@ -1,0 +1,161 @@
+"""Promises: a package stays with the broker until it is acknowledged, under a lease that can be lost."""
+
+from __future__ import annotations
+
+import time
+
+from django_q.brokers import Broker
+
+from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
+
+
+class ReceiptPromises(Suite):
+    """What is not acknowledged comes back."""
+
+    @needs("supports_receipts")
+    def test_leased_package_is_not_offered(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue("package")
+        take(broker)
+        assert nothing_comes(other)
+
+    @needs("supports_receipts")
+    def test_unacknowledged_package_comes_back(self, hasty: Broker) -> None:
+        hasty.enqueue("package")
+        started = time.monotonic()
+        first = take(hasty)
+        second = take(hasty, within=self.retry + SLACK)
+        assert text(second.package) == "package"
+        assert second.ack_id != first.ack_id
+        assert time.monotonic() - started >= self.retry * 0.9
+
+    @needs("supports_receipts")
+    def test_acknowledged_package_stays_away(self, hasty: Broker) -> None:
+        hasty.enqueue("package")
+        assert hasty.acknowledge(take(hasty).ack_id) is not False
+        assert nothing_comes(hasty, within=self.retry * 1.5)
+
+    @needs("supports_receipts")
+    def test_acknowledging_many_keeps_all_away(self, hasty: Broker) -> None:
+        hasty.enqueue_many(["one", "two", "three"])
+        assert hasty.acknowledge_many([found.ack_id for found in take_many(hasty, 3)]) == []
+        assert nothing_comes(hasty, within=self.retry * 1.5)
+
+    @needs("supports_receipts")
+    def test_acknowledging_twice_is_harmless(self, broker: Broker) -> None:
+        broker.enqueue_many(["one", "two"])
+        first, second = take_many(broker, 2)
+        broker.acknowledge(first.ack_id)
+        assert not broker.acknowledge(first.ack_id)
+        assert broker.acknowledge(second.ack_id) is not False
+
+    @needs("supports_receipts")
+    def test_acknowledging_none_is_harmless(self, broker: Broker) -> None:
+        assert broker.acknowledge_many([]) == []
+
+
+class LeasePromises(Suite):
+    """A lease is kept by renewing it; who lost it can change nothing."""
+
+    @needs("supports_renewal")
+    def test_renewed_lease_outlives_retry(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        mine = take(hasty)
+        for _ in range(10):
+            assert nothing_comes(other, within=self.retry / 4)
+            assert hasty.renew([mine.ack_id]) == []
+        assert hasty.acknowledge(mine.ack_id) is not False
+
+    @needs("supports_renewal")
+    def test_renewed_lease_ends_all_the_same(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        hasty.renew([take(hasty).ack_id])
+        assert text(take(other, within=self.retry + SLACK).package) == "package"
+
+    @needs("supports_renewal")
+    def test_lost_lease_cannot_be_renewed(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue_many(["one", "two"])
+        lost = [found.ack_id for found in take_many(hasty, 2)]
+        take_many(other, 2, within=self.retry + SLACK)
+        assert hasty.renew(lost) == lost
+
+    @needs("supports_renewal")
+    def test_lost_lease_cannot_acknowledge(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        lost = take(hasty)
+        theirs = take(other, within=self.retry + SLACK)
+        assert hasty.acknowledge(lost.ack_id) is False
+        assert other.renew([theirs.ack_id]) == []
+        assert other.acknowledge(theirs.ack_id) is not False
+
+    @needs("supports_renewal")
+    def test_lost_leases_are_told_from_kept_ones(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("lost")
+        lost = take(hasty)
+        theirs = take(other, within=self.retry + SLACK)
+        other.enqueue("kept")
+        kept = take(other)
+        assert other.acknowledge_many([lost.ack_id, kept.ack_id]) == [lost.ack_id]
+        assert other.acknowledge(theirs.ack_id) is not False
+
+    @needs("supports_renewal")
+    def test_lost_lease_cannot_release(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        lost = take(hasty)
+        take(other, within=self.retry + SLACK)
+        assert hasty.release(lost.ack_id) is False
+        assert nothing_comes(hasty)
+
+    @needs("supports_renewal", "supports_dead_letters")
+    def test_lost_lease_cannot_bury(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        lost = take(hasty)
+        theirs = take(other, within=self.retry + SLACK)
+        hasty.bury(lost)
+        assert other.dead_size() == 0
+        assert other.acknowledge(theirs.ack_id) is not False
+
+
+class ReleasePromises(Suite):
+    """What is given back is offered again, now or later."""
+
+    @needs("supports_renewal")
+    def test_released_package_is_offered_at_once(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue("package")
+        assert broker.release(take(broker).ack_id) is not False
+        assert text(take(other).package) == "package"
+
+    @needs("supports_renewal")
+    def test_many_are_released(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue_many(["one", "two", "three"])
+        assert broker.release_many([found.ack_id for found in take_many(broker, 3)]) == []
+        assert sorted(text(found.package) for found in take_many(other, 3)) == ["one", "three", "two"]
+
+    @needs("supports_renewal", "in_order")
+    def test_released_packages_keep_their_place(self, broker: Broker) -> None:
+        broker.enqueue_many(["one", "two", "three"])
+        broker.release_many([found.ack_id for found in take_many(broker, 2)])
+        assert [text(found.package) for found in take_many(broker, 3)] == ["one", "two", "three"]
+
+    @needs("supports_renewal", "supports_delay")
+    def test_package_released_for_later_waits(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue("package")
+        first = take(broker)
+        started = time.monotonic()
+        broker.release(first.ack_id, delay=1)
+        assert nothing_comes(other)
+        assert text(take(other).package) == "package"
+        assert time.monotonic() - started >= 0.9
+
+    @needs("supports_delay")
+    def test_delayed_package_waits(self, broker: Broker, other: Broker) -> None:
+        started = time.monotonic()
+        broker.enqueue("package", delay=1)
+        assert nothing_comes(other)
+        assert text(take(other).package) == "package"
+        assert time.monotonic() - started >= 0.9
+
+    @needs("supports_delay")
+    def test_delayed_package_is_overtaken(self, broker: Broker) -> None:
+        broker.enqueue("later", delay=1)
+        broker.enqueue("now")
+        assert [text(found.package) for found in take_many(broker, 2)] == ["now", "later"]
