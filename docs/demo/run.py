@@ -1,0 +1,352 @@
+"""The demo: a cluster measures every module of Python's standard library, one task a file.
+
+    python run.py                  from nothing to a clean stop, in under a minute
+    python run.py serve [--port N] the same, then keeps the cluster and the admin up until Ctrl-C
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import secrets
+import signal
+import socket
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+sys.dont_write_bytecode = True  # the demo leaves nothing behind
+
+from service import Service, ServiceDied  # noqa: E402
+from terminal import Terminal  # noqa: E402
+
+if TYPE_CHECKING:
+    from account import Account
+    from types import FrameType
+
+LIBRARY = Path(sysconfig.get_path("stdlib"))
+NOT_THE_LIBRARY = {"site-packages", "dist-packages"}
+GROUP = "standard library"
+LOOK_EVERY = 0.1
+"""Seconds between two looks at how far the cluster is."""
+HELLO_SECONDS = 30.0
+"""How long the first task may take, the start of the cluster included."""
+STALL_SECONDS = 20.0
+"""How long nothing may be finished before the demo gives up."""
+STOP_SECONDS = 15.0
+"""How long the cluster may take to stop."""
+
+
+class DemoFailed(Exception):
+    """Something did not happen that should have."""
+
+
+class Interrupted(Exception):
+    """Somebody wants the demo to end."""
+
+
+def modules() -> list[Path]:
+    """Every source file of the standard library, its own tests included; what others installed is not part of it."""
+    found = LIBRARY.rglob("*.py")
+    return sorted(path for path in found if not NOT_THE_LIBRARY & set(path.relative_to(LIBRARY).parts))
+
+
+class Demo:
+    """One run of the demo.
+
+    Args:
+        folder: everything it writes goes there.
+        port: where `serve` puts the site; None for any that is free.
+    """
+
+    def __init__(self, folder: Path, *, serve: bool, port: int | None) -> None:
+        self.folder, self.serves, self.port = folder, serve, port
+        self.terminal = Terminal()
+        self.cluster: Service | None = None
+        self.site: Service | None = None
+        self.sent: dict[str, str] = {}
+        self.seconds = 0.0
+
+    def run(self) -> int:
+        """Do everything.
+
+        Returns:
+            The exit status: 0 when every task is accounted for and every process ended cleanly.
+        """
+        terminal = self.terminal
+        try:
+            return self._run()
+        except Interrupted:
+            terminal.bad("Interrupted: the cluster is told to stop.")
+            return 130
+        except ServiceDied as error:
+            terminal.bad(str(error))
+            self._show_log(error.service)
+            return 1
+        except DemoFailed as error:
+            terminal.bad(str(error))
+            self._show_log(self.cluster)
+            return 1
+        finally:
+            self._clean_up()
+
+    def _run(self) -> int:
+        self._begin()
+        self._hello()
+        self._measure()
+        self._report()
+        self._fail()
+        if self.serves:
+            self._serve()
+        self._stop()
+        return self._judge()
+
+    # the acts
+
+    def _begin(self) -> None:
+        from django_q.conf import Conf
+
+        self.terminal.title(f"Django Q measures the standard library of Python {platform.python_version()}")
+        migrate(self.folder)
+        self.cluster = Service("The cluster", self.folder, "qcluster")
+        self.terminal.say("  a new site, on SQLite and the database broker")
+        self.terminal.say(f"  a cluster of {Conf.WORKERS} workers: manage.py qcluster, process {self.cluster.pid}")
+
+    def _hello(self) -> None:
+        """The first example of the manual; its result tells that the cluster is up."""
+        from django_q.tasks import async_task, result
+
+        task_id = async_task("math.copysign", 2, -2)
+        answer = self._wait_for("its first result", lambda: result(task_id, wait=int(LOOK_EVERY * 1000)))
+        self.terminal.say(f"  a first task: math.copysign(2, -2) is {answer}")
+        self.terminal.say()
+
+    def _measure(self) -> None:
+        from django_q.tasks import async_task
+
+        paths = modules()
+        self.began = self.moved = time.monotonic()
+        self.looked = 0.0
+        self.done = 0
+        for path in paths:
+            self.sent[async_task("demosite.tasks.measure", str(path), group=GROUP)] = str(path)
+            self._look(len(paths))
+        while self.done < len(paths):
+            time.sleep(LOOK_EVERY / 5)
+            self._look(len(paths))
+        self.seconds = self.moved - self.began
+
+    def _look(self, total: int) -> None:
+        from django_q.models import Task
+
+        now = time.monotonic()
+        if now - self.looked < LOOK_EVERY:
+            return
+        self.looked = now
+        self._check()
+        done = Task.get_group_count(GROUP)
+        if done != self.done:
+            self.done, self.moved = done, now
+        elif now - self.moved > STALL_SECONDS:
+            self.terminal.bad(f"Nothing was finished for {STALL_SECONDS:g} seconds.")
+            self._judge()
+            raise DemoFailed("The demo gave up waiting.")
+        if done:
+            self.terminal.progress(done, total, "files", done / (now - self.began or 1))
+
+    def _report(self) -> None:
+        found = self._account().measurements
+        terminal = self.terminal
+        terminal.title("What it found")
+        terminal.facts(
+            [
+                ("files", f"{len(found):,}", "each a task of its own"),
+                ("lines", f"{sum(each['lines'] for each in found):,}"),
+                ("words", f"{sum(each['words'] for each in found):,}"),
+                ("definitions", f"{sum(each['definitions'] for each in found):,}", "functions and classes"),
+                ("seconds", f"{self.seconds:.1f}", "from the first task sent to the last result saved"),
+                ("tasks a second", f"{len(found) / self.seconds:,.0f}"),
+            ]
+        )
+        terminal.title("The slowest tasks")
+        for each in sorted(found, key=lambda each: each["seconds"], reverse=True)[:5]:
+            name = Path(each["path"]).relative_to(LIBRARY)
+            terminal.say(f"  {each['seconds'] * 1000:>8.1f} ms  {each['lines']:>7,} lines  {name}")
+
+    def _fail(self) -> None:
+        """One task that cannot succeed: its failure is a result like any other."""
+        from django_q.tasks import async_task, fetch
+
+        missing = LIBRARY / "no_such_module.py"
+        task_id = async_task("demosite.tasks.measure", str(missing))
+        task = self._wait_for("the failure", lambda: fetch(task_id, wait=int(LOOK_EVERY * 1000)))
+        self.terminal.title("A task that fails")
+        if task.success:
+            raise DemoFailed("The task that was to fail succeeded.")
+        self.terminal.say(f"  {task.name}: attempt {task.attempt_count}, and what it left:")
+        self.terminal.quote(shorter(task.result.partition(" : ")[2]))
+
+    def _stop(self) -> None:
+        if self.site is not None:
+            self.site.stop(signal.SIGINT, STOP_SECONDS)
+            self.site = None
+        cluster = self.cluster
+        assert cluster is not None
+        self._check()
+        began = time.monotonic()
+        status = cluster.stop(signal.SIGTERM, STOP_SECONDS)
+        if status is None:
+            raise DemoFailed(f"The cluster did not stop within {STOP_SECONDS:g} seconds of SIGTERM and was killed.")
+        if status:
+            raise DemoFailed(f"The cluster did not stop cleanly: {cluster.how_it_ended()}.")
+        self.terminal.say()
+        self.terminal.good(f"The cluster stopped {time.monotonic() - began:.1f} s after SIGTERM, with exit status 0.")
+
+    def _judge(self) -> int:
+        account = self._account()
+        troubles = account.troubles()
+        if not troubles:
+            self.terminal.good(
+                f"All accounted for: {len(account.sent):,} tasks sent, {account.runs.total():,} run, "
+                f"{len(account.measurements):,} results."
+            )
+            self.terminal.say("  None lost, none twice.")
+            return 0
+        self.terminal.bad(f"Not all of {len(account.sent):,} tasks are accounted for.")
+        for trouble in troubles:
+            self.terminal.say(f"  {trouble}")
+        for task in account.failed[:1]:
+            self.terminal.quote(shorter(str(task.result)))
+        self._show_log(self.cluster)
+        return 1
+
+    def _serve(self) -> None:
+        from django.contrib.auth import get_user_model
+
+        password = secrets.token_urlsafe(9)
+        get_user_model().objects.create_superuser("demo", password=password)
+        port = self.port or free_port()
+        self.site = Service("The site", self.folder, "runserver", f"127.0.0.1:{port}", "--noreload", "--insecure")
+        self._wait_for("the site", lambda: answers(port) or None)
+        self.terminal.title("The site is up")
+        self.terminal.say(f"  http://127.0.0.1:{port}/admin/")
+        self.terminal.say(f"  log in as demo with the password {password}")
+        self.terminal.say("  Ctrl-C stops the site and the cluster.")
+        while not signals:
+            self._check()
+            time.sleep(LOOK_EVERY)
+        signals.clear()
+
+    # helps
+
+    def _account(self) -> Account:
+        from account import Account
+
+        return Account.of(self.sent, GROUP)
+
+    def _check(self) -> None:
+        if signals:
+            raise Interrupted
+        for service in (self.cluster, self.site):
+            if service is not None:
+                service.check()
+
+    def _wait_for(self, what: str, ask: Any) -> Any:
+        deadline = time.monotonic() + HELLO_SECONDS
+        while (answer := ask()) is None:
+            self._check()
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"Waited {HELLO_SECONDS:g} seconds for {what} in vain.")
+            time.sleep(LOOK_EVERY / 5)
+        return answer
+
+    def _show_log(self, service: Service | None) -> None:
+        if service is not None:
+            self.terminal.say(f"  The last that {service.what.lower()} wrote:")
+            self.terminal.quote(service.log())
+
+    def _clean_up(self) -> None:
+        """Whatever happened, no process stays."""
+        for service, number in ((self.site, signal.SIGINT), (self.cluster, signal.SIGTERM)):
+            if service is not None:
+                service.stop(number, STOP_SECONDS)
+
+
+def migrate(folder: Path) -> None:
+    """Make the site's tables."""
+    from django.core.management import call_command
+
+    with (folder / "migrate.log").open("w") as log:
+        call_command("migrate", stdout=log)
+
+
+def shorter(traceback: str) -> str:
+    """The same with paths that fit on a line."""
+    for folder in (Path(__file__).parents[2], LIBRARY):
+        traceback = traceback.replace(f"{folder}{os.sep}", "")
+    return traceback
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+signals: list[int] = []
+"""Those received: the demo looks at them where it can stop."""
+
+
+def note_signal(signum: int, frame: FrameType | None) -> None:
+    """Only take note: no process may be half started, and no result half read, when the demo ends."""
+    signals.append(signum)
+
+
+def set_up(folder: str) -> None:
+    """Make this process one of the site's."""
+    import django
+
+    os.environ.pop("Q_CLUSTER_NAME", None)
+    os.environ.update(
+        DEMO_FOLDER=folder,
+        DEMO_SECRET_KEY=secrets.token_urlsafe(40),
+        DJANGO_SETTINGS_MODULE="demosite.settings",
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    django.setup()
+
+
+def main() -> int:
+    """Read the command line and run the demo."""
+    parser = argparse.ArgumentParser(description="A cluster measures every module of Python's standard library.")
+    commands = parser.add_subparsers(dest="command")
+    serve = commands.add_parser("serve", help="keep the site and the cluster up afterwards, until Ctrl-C")
+    serve.add_argument("--port", type=int, help="where the site is; any that is free, if not given")
+    options = parser.parse_args()
+    for number in SIGNALS:
+        signal.signal(number, note_signal)
+    with TemporaryDirectory(prefix="django-q-demo-") as folder:
+        set_up(folder)
+        serves = options.command == "serve"
+        return Demo(Path(folder), serve=serves, port=options.port if serves else None).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
