@@ -60,6 +60,10 @@ class ResultNotPicklable(TaskError):
     """The task returned something that cannot be pickled: return plain values."""
 
 
+class ScheduleError(DjangoQError, ValueError):
+    """The schedule cannot be kept: correct it."""
+
+
 class ClusterDied(DjangoQError):
     """The cluster ended without having been told to: its log says why."""
 
