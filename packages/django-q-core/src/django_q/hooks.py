@@ -43,7 +43,7 @@ def find_hook(hook: str | Callable[[Task], Any]) -> Callable[[Task], Any]:
     if not isinstance(hook, str):
         return hook
     try:
-        found = locate(hook)
+        found = locate(hook) if hook else None
     except ErrorDuringImport as error:
         raise UnknownFunction(f"The hook {hook!r} cannot be imported: {error.value}") from error.value
     if not callable(found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -10,6 +11,8 @@ from django_q.conf import current_settings, logger
 from django_q.plugins import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django_q.settings import ClusterSettings
 
 
@@ -54,11 +57,7 @@ class ErrorReporter:
         if error is None:
             self._tell()
             return
-        context = error.__context__
-        try:
-            raise error
-        except BaseException:  # noqa: BLE001 - it is handled here, so that reporters see it as what is being handled
-            error.__context__ = context
+        with handling(error):
             self._tell()
 
     def _tell(self) -> None:
@@ -67,6 +66,17 @@ class ErrorReporter:
                 reporter.report()
             except Exception:  # noqa: BLE001 - whatever the client of a service raises
                 logger.exception("Error reporter %s failed; the task's outcome stands.", type(reporter).__name__)
+
+
+@contextmanager
+def handling(error: BaseException) -> Iterator[None]:
+    """Make an error the one that is being handled, though nobody raised it."""
+    context = error.__context__
+    try:
+        raise error
+    except type(error):
+        error.__context__ = context
+        yield
 
 
 def make_reporter(name: str, options: Any) -> Reporter | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
+from django_q.conf import logger
 from django_q.exceptions import MissingPlugin
 from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
@@ -67,12 +69,12 @@ class CacheResults:
         Raises:
             ResultsUnavailable: the cache is away: try again later.
         """
-        by_timeout: defaultdict[float | None, list[Outcome]] = defaultdict(list)
+        by_timeout: defaultdict[int | None, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
-            by_timeout[None if outcome.cached is True else outcome.cached].append(outcome)
+            by_timeout[None if outcome.cached is True else ceil(outcome.cached)].append(outcome)
         return self._at_work(lambda: self._save(by_timeout))
 
-    def _save(self, by_timeout: dict[float | None, list[Outcome]]) -> dict[str, int]:
+    def _save(self, by_timeout: dict[int | None, list[Outcome]]) -> dict[str, int]:
         attempts: dict[str, int] = {}
         for timeout, some in by_timeout.items():
             self._save_successes([outcome for outcome in some if outcome.success], timeout)
@@ -86,12 +88,14 @@ class CacheResults:
                 self.members.add(groups, timeout)
         return attempts
 
-    def _save_successes(self, successes: Sequence[Outcome], timeout: float | None) -> None:
+    def _save_successes(self, successes: Sequence[Outcome], timeout: int | None) -> None:
         if successes:
-            self.cache.set_many({self.key(outcome.id): outcome.finished for outcome in successes}, timeout)
+            refused = self.cache.set_many({self.key(outcome.id): outcome.finished for outcome in successes}, timeout)
+            for key in refused or ():
+                logger.error("The cache %r does not take the result %s: is it too large?", self.settings.cache, key)
             self.cache.delete_many([self._attempts_key(outcome.id) for outcome in successes])
 
-    def _save_failure(self, outcome: Outcome, timeout: float | None) -> int:
+    def _save_failure(self, outcome: Outcome, timeout: int | None) -> int:
         """Save a failure in place of an earlier one, but never in place of a success, which has no attempts."""
         attempts = self._count_attempt(outcome)
         if attempts > 1:
@@ -105,9 +109,11 @@ class CacheResults:
         kept = max(ATTEMPTS_KEPT, 2 * self.settings.retry)
         self.cache.add(key, 0, kept)
         try:
-            return self.cache.incr(key, int(outcome.counted))
+            attempts = self.cache.incr(key, int(outcome.counted))
         except ValueError:  # it expired just now, or this cache keeps nothing
             return int(outcome.counted)
+        self.cache.touch(key, kept)
+        return attempts
 
     def _attempts_key(self, task_id: str) -> str:
         return f"{self.key(task_id)}:attempts"

@@ -95,13 +95,14 @@ class DatabaseResults:
         for outcome in kept:
             try:
                 attempts |= self._save([outcome], using)
+                saved.append(outcome)
             except Exception as error:
                 if not is_unsuitable(error):
                     raise
                 logger.error("Task '%s' (%s) cannot be saved: %s", outcome.name, outcome.id, error)
-                outcome = refused(outcome, f"{type(error).__name__}: {error}")._replace(args=None, kwargs=None)
-                attempts |= self._save([outcome], using)
-            saved.append(outcome)
+                instead = refused(outcome, f"{type(error).__name__}: {error}")._replace(args=None, kwargs=None)
+                attempts |= self._save([instead], using)
+                saved.append(instead)
         return saved, attempts
 
     def _prune(self, kept: Sequence[Outcome], using: str) -> None:

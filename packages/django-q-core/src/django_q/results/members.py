@@ -7,6 +7,7 @@ roughly is, the group's *head* says; two clusters may overwrite each other's hea
 from __future__ import annotations
 
 import time
+from math import ceil
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 WINDOW: Final = 500
 """How many places are read in one round trip."""
+
+
+A_FEW: Final = 8
+"""How many places past the head are read with it."""
 
 
 class Member(NamedTuple):
@@ -51,7 +56,7 @@ class Members:
         self.cache = cache
         self.prefix = prefix
 
-    def add(self, groups: Mapping[str, Sequence[Member]], timeout: float | None) -> None:
+    def add(self, groups: Mapping[str, Sequence[Member]], timeout: int | None) -> None:
         """Add members to several groups.
 
         Args:
@@ -92,7 +97,7 @@ class Members:
         """The key of a place in a group."""
         return f"{self.prefix}:{quote(group)}:{place}"
 
-    def _take(self, group: str, members: Sequence[Member], last: int, timeout: float | None) -> int:
+    def _take(self, group: str, members: Sequence[Member], last: int, timeout: int | None) -> int:
         for member in members:
             last += 1
             while not self.cache.add(self.place_key(group, last), tuple(member), timeout):
@@ -105,22 +110,24 @@ class Members:
         found = self._many({place: self.place_key(group, place) for place in places})
         return head._replace(first=min(found, default=places[-1] if places else head.first))
 
-    def _keep(self, group: str, head: Head, timeout: float | None) -> None:
+    def _keep(self, group: str, head: Head, timeout: int | None) -> None:
         now = time.time()
         if timeout is None or head.until is None:
             head, left = head._replace(until=None), None
         else:
             head = head._replace(until=max(head.until, now + timeout))
-            left = (head.until or now) - now
+            left = ceil((head.until or now) - now)
         self.cache.set(self.head_key(group), tuple(head), left)
 
     def _places(self, group: str, head: Head) -> Iterator[Member]:
         """Read window after window, and past the head as long as there is something."""
-        start, found = head.first, True
-        while found or start <= head.last:
-            window = self._many({place: self.place_key(group, place) for place in range(start, start + WINDOW)})
-            yield from (Member(*value) for _place, value in sorted(window.items()))
-            start, found = start + WINDOW, start + WINDOW - 1 in window
+        start, more = head.first, True
+        while more:
+            end = start + min(max(head.last - start, 0) + A_FEW, WINDOW)
+            window = self._many({place: self.place_key(group, place) for place in range(start, end)})
+            yield from (Member(*window[place]) for place in sorted(window))
+            more = end <= head.last or end - 1 in window
+            start = end
 
     def _last(self, group: str, head: Head) -> int:
         """Find the last place that is taken: the head may be a few behind."""

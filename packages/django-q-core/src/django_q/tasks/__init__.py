@@ -1,7 +1,44 @@
 """What sites call: send tasks, and ask for their results."""
 
 from django_q.models import Schedule, Task
-from django_q.tasks.reading import fetch, result
+from django_q.tasks.reading import (
+    afetch,
+    aresult,
+    count_group,
+    count_group_cached,
+    delete_cached,
+    delete_group,
+    delete_group_cached,
+    fetch,
+    fetch_cached,
+    fetch_group,
+    fetch_group_cached,
+    queue_size,
+    result,
+    result_cached,
+    result_group,
+    result_group_cached,
+)
 from django_q.tasks.sending import async_task
 
-__all__ = ["Schedule", "Task", "async_task", "fetch", "result"]
+__all__ = [
+    "Schedule",
+    "Task",
+    "afetch",
+    "aresult",
+    "async_task",
+    "count_group",
+    "count_group_cached",
+    "delete_cached",
+    "delete_group",
+    "delete_group_cached",
+    "fetch",
+    "fetch_cached",
+    "fetch_group",
+    "fetch_group_cached",
+    "queue_size",
+    "result",
+    "result_cached",
+    "result_group",
+    "result_group_cached",
+]

@@ -1,0 +1,148 @@
+"""Cached results are those of the database, elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
+from django_q.brokers.registry import broker_class
+from django_q.package import new_package
+from django_q.results.cache import CacheResults
+from django_q.results.store import ResultStore
+from django_q.results.unavailable import ResultsUnavailable, is_unavailable
+from django_q.results.waiting import MISSING
+
+
+@pytest.fixture(autouse=True)
+def local_cache(settings) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    cache.clear()
+
+
+@pytest.fixture
+def results(settings_of) -> CacheResults:
+    return CacheResults(settings_of(), "q")
+
+
+@pytest.fixture
+def cached(outcome, results):
+    """Make the outcome of a cached task."""
+
+    def make(result: object = None, **said):
+        said = {"cached": True} | said
+        made = outcome(result, **said)
+        package = new_package("math.copysign", (1, -2), task_id=made.id, name=made.name, started=made.started)
+        package |= {"result": result, "success": made.success, "stopped": made.stopped}
+        return made._replace(finished=results.codec.dumps(package | ({"group": made.group} if made.group else {})))
+
+    return make
+
+
+def test_result_is_under_the_key_of_the_public_editions(results, cached) -> None:
+    said = cached(42)
+    results.save_many([said])
+    assert results.codec.loads(cache.get(f"q:{said.id}"))["result"] == 42
+    assert results.fetch(said.id)["result"] == 42
+
+
+def test_task_that_is_not_there_is_missing(results) -> None:
+    assert results.fetch("nobody") is MISSING
+
+
+def test_later_success_replaces_a_failure(results, cached) -> None:
+    failure = cached("oh", success=False)
+    assert results.save_many([failure]) == {failure.id: 1}
+    assert results.save_many([cached(42, id=failure.id)]) == {}
+    assert results.fetch(failure.id)["result"] == 42
+
+
+def test_failure_never_replaces_a_success(results, cached) -> None:
+    failure = cached("oh", success=False)
+    results.save_many([failure])
+    results.save_many([cached(42, id=failure.id)])
+    results.save_many([cached("late", id=failure.id, success=False)])
+    assert results.fetch(failure.id)["result"] == 42
+
+
+def test_later_failure_replaces_a_failure_and_is_counted(results, cached) -> None:
+    failure = cached("first", success=False)
+    results.save_many([failure])
+    assert results.save_many([cached("second", id=failure.id, success=False)]) == {failure.id: 2}
+    assert results.fetch(failure.id)["result"] == "second"
+
+
+@pytest.mark.parametrize(("option", "seconds"), [(True, None), (60, 60), (0.2, 1)])
+def test_result_is_kept_as_long_as_its_task_says(results, cached, monkeypatch, option, seconds) -> None:
+    said = []
+    set_many = BaseCache.set_many
+
+    def listen(self, data, timeout=None, **kwargs):
+        said.append(timeout)
+        return set_many(self, data, timeout, **kwargs)
+
+    monkeypatch.setattr(BaseCache, "set_many", listen)
+    results.save_many([cached(1, cached=option)])
+    assert said == [seconds]
+
+
+def test_group_is_read_in_the_order_of_sending(results, cached) -> None:
+    first, second, third = (cached(number, group="g") for number in range(3))
+    results.save_many([third, first])
+    results.save_many([second, cached("oh", group="g", success=False)])
+    assert [package["result"] for package in results.fetch_group("g", failures=False)] == [2, 0, 1]
+    assert len(results.fetch_group("g")) == 4
+    assert results.has_members("g", 4)
+    assert not results.has_members("g", 5)
+
+
+def test_group_that_a_public_edition_has_begun_is_read_whole(results, cached) -> None:
+    theirs, ours = cached(1, group="g"), cached(2, group="g")
+    cache.set(f"q:{theirs.id}", theirs.finished)
+    cache.set("q:g:keys", [f"q:{theirs.id}"])
+    results.save_many([ours])
+    assert sorted(package["result"] for package in results.fetch_group("g")) == [1, 2]
+    assert results.delete_group("g") == 2
+    assert results.fetch_group("g") == []
+
+
+def test_deleted_group_takes_its_tasks_with_it(results, cached) -> None:
+    said = [cached(number, group="g", success=number > 1) for number in range(4)]
+    results.save_many(said)
+    assert results.delete_group("g") == 4
+    assert all(results.fetch(each.id) is MISSING for each in said)
+
+
+def test_nothing_stays_in_the_cache(results, cached) -> None:
+    results.save_many([cached(number, group="g", success=number > 1) for number in range(4)])
+    results.save_many([alone := cached("oh", success=False)])
+    results.delete_group("g")
+    results.delete(alone.id)
+    assert cache._cache == {}
+
+
+def test_cache_that_is_away_is_told_from_a_bad_outcome(results, cached, monkeypatch) -> None:
+    def away(*args: object, **kwargs: object) -> None:
+        raise ConnectionRefusedError("no")
+
+    monkeypatch.setattr(BaseCache, "set_many", away)
+    with pytest.raises(ResultsUnavailable, match=r"default.*ConnectionRefusedError: no") as caught:
+        results.save_many([cached(1)])
+    assert is_unavailable(caught.value)
+
+
+def test_keys_begin_as_the_broker_calls_the_queue(settings_of) -> None:
+    settings = settings_of(name="site", redis={"host": "nowhere"})
+    assert CacheResults(settings).list_key == broker_class(settings).queue_key("site")
+
+
+def test_broker_that_is_not_installed_is_not_needed(settings_of) -> None:
+    assert CacheResults(settings_of(name="site", mongo={"host": "nowhere"})).list_key == "site"
+
+
+@pytest.mark.django_db
+def test_each_outcome_goes_where_its_task_says(settings_of, outcome, cached) -> None:
+    store = ResultStore(settings_of(), "q")
+    saved, kept = outcome("oh", success=False), cached("oh", success=False)
+    assert store.save_many([saved, kept]) == {saved.id: 1, kept.id: 1}
+    assert store.cache.fetch(saved.id) is MISSING
+    assert store.cache.fetch(kept.id)["result"] == "oh"

@@ -1,0 +1,71 @@
+"""The code of a task can ask which task it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from django_q.context import CurrentTask, StampingFactory, TaskFilter, current_task, running, stamp_records
+from django_q.package import new_package
+
+PACKAGE = new_package("math.floor", (1.5,), task_id="0" * 32, name="a-b-c-d", group="g")
+
+
+def test_there_is_no_task_outside_of_tasks() -> None:
+    assert current_task() is None
+
+
+def test_running_task_is_known() -> None:
+    with running(PACKAGE):
+        assert current_task() == CurrentTask(id="0" * 32, name="a-b-c-d", func="math.floor", group="g")
+    assert current_task() is None
+
+
+def test_task_inside_a_task_is_known() -> None:
+    with running(PACKAGE):
+        with running(new_package("math.ceil", name="inner")):
+            assert current_task().name == "inner"
+        assert current_task().name == "a-b-c-d"
+
+
+def test_task_that_raised_is_over() -> None:
+    with pytest.raises(SystemExit), running(PACKAGE):
+        raise SystemExit
+    assert current_task() is None
+
+
+def test_coroutines_of_a_task_know_it() -> None:
+    async def inner() -> str:
+        await asyncio.sleep(0)
+        return current_task().id
+
+    with running(PACKAGE):
+        assert asyncio.run(inner()) == "0" * 32
+
+
+def record() -> logging.LogRecord:
+    return logging.getLogRecordFactory()("n", logging.INFO, "f", 1, "hello", (), None)
+
+
+def test_log_records_of_a_task_carry_its_id() -> None:
+    with running(PACKAGE):
+        inside = record()
+        assert TaskFilter().filter(inside)
+    outside = record()
+    assert TaskFilter().filter(outside)
+    assert (inside.task_id, inside.task_name) == ("0" * 32, "a-b-c-d")
+    assert (outside.task_id, outside.task_name) == ("", "")
+
+
+def test_all_log_records_of_a_process_can_be_stamped() -> None:
+    before = logging.getLogRecordFactory()
+    try:
+        stamp_records()
+        stamp_records()
+        assert isinstance(factory := logging.getLogRecordFactory(), StampingFactory)
+        assert factory.make is before
+        with running(PACKAGE):
+            assert record().task_id == "0" * 32
+    finally:
+        logging.setLogRecordFactory(before)

@@ -1,0 +1,47 @@
+"""Signals tell, and never break a task."""
+
+from __future__ import annotations
+
+import pytest
+from django_q import hooks, signals
+
+
+@pytest.fixture
+def told():
+    """Receive `pre_execute`."""
+    received = []
+
+    def listen(sender, **arguments) -> None:
+        received.append((sender, {name: arguments[name] for name in arguments if name != "signal"}))
+
+    signals.pre_execute.connect(listen)
+    yield received
+    signals.pre_execute.disconnect(listen)
+
+
+def test_receiver_is_told_by_django_q(told) -> None:
+    signals.emit(signals.pre_execute, func=len, task={"id": "1"})
+    assert told == [("django_q", {"func": len, "task": {"id": "1"}})]
+
+
+def test_receiver_that_raises_is_logged_and_the_others_are_told(told, caplog) -> None:
+    def broken(sender, **arguments) -> None:
+        raise RuntimeError("receiver broke")
+
+    signals.pre_execute.connect(broken)
+    try:
+        signals.emit(signals.pre_execute, func=len, task={})
+    finally:
+        signals.pre_execute.disconnect(broken)
+    assert told
+    record = next(record for record in caplog.records if record.name == "django-q")
+    assert "broken" in record.getMessage()
+    assert "receiver broke" in record.getMessage()
+
+
+def test_nobody_listens_and_nothing_happens() -> None:
+    signals.emit(signals.post_spawn, proc_name="Process-1")
+
+
+def test_old_name_of_the_hook_receiver_is_found() -> None:
+    assert signals.call_hook is hooks.call_hook
