@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,7 +10,7 @@ from django_q.conf import current_settings, logger
 from django_q.plugins import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from django_q.settings import ClusterSettings
 
@@ -56,9 +55,8 @@ class ErrorReporter:
             return
         if error is None:
             self._tell()
-            return
-        with handling(error):
-            self._tell()
+        else:
+            handle(error, self._tell)
 
     def _tell(self) -> None:
         for reporter in self.targets:
@@ -68,15 +66,14 @@ class ErrorReporter:
                 logger.exception("Error reporter %s failed; the task's outcome stands.", type(reporter).__name__)
 
 
-@contextmanager
-def handling(error: BaseException) -> Iterator[None]:
-    """Make an error the one that is being handled, though nobody raised it."""
+def handle(error: BaseException, tell: Callable[[], None]) -> None:
+    """Make an error the one that is being handled, though nobody raised it, and tell of it."""
     context = error.__context__
     try:
         raise error
     except type(error):
         error.__context__ = context
-        yield
+        tell()
 
 
 def make_reporter(name: str, options: Any) -> Reporter | None:
