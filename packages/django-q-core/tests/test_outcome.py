@@ -16,7 +16,11 @@ VALUES = [0, "", False, "Grüße 🚀", b"\x00\xff", (1, [2, {"a": 3}]), datetim
 def test_encoded_value_is_what_the_field_writes(value: object) -> None:
     field = PickledObjectField(protocol=-1)
     field.set_attributes_from_name("value")
-    holder = type("Holder", (), {"value": value})() if not callable(value) else type("Holder", (), {"value": staticmethod(value)})()
+    holder = (
+        type("Holder", (), {"value": value})()
+        if not callable(value)
+        else type("Holder", (), {"value": staticmethod(value)})()
+    )
     assert encode(value) == field.get_db_prep_value(field.pre_save(holder, add=True))
 
 

@@ -19,7 +19,9 @@ def test_name_is_the_id_in_words() -> None:
 
 
 def test_package_has_the_six_keys_of_the_wire() -> None:
-    package = new_package("math.copysign", [2, -2], started=datetime(2026, 1, 1, tzinfo=UTC), task_id="f" * 32, name="n")
+    package = new_package(
+        "math.copysign", [2, -2], started=datetime(2026, 1, 1, tzinfo=UTC), task_id="f" * 32, name="n"
+    )
     assert package == {
         "id": "f" * 32,
         "name": "n",

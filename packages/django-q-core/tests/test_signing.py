@@ -19,7 +19,9 @@ def codec() -> PackageCodec:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("package", [PACKAGE, LONG, None, b"\xff", "Grüße 🚀"], ids=["short", "long", "none", "bytes", "text"])
+@pytest.mark.parametrize(
+    "package", [PACKAGE, LONG, None, b"\xff", "Grüße 🚀"], ids=["short", "long", "none", "bytes", "text"]
+)
 def test_text_is_that_of_django(package: object, compress: bool) -> None:
     codec = PackageCodec("a name", compress=compress)
     with patch("time.time", return_value=1_700_000_000.9):
@@ -73,7 +75,7 @@ def test_fallback_keys_are_honoured(codec: PackageCodec, settings) -> None:
 
 
 def test_foreign_name_is_unreadable_and_says_what_to_do(codec: PackageCodec) -> None:
-    with pytest.raises(UnreadablePackage, match="another name than 'default'.*SECRET_KEY_FALLBACKS") as caught:
+    with pytest.raises(UnreadablePackage, match=r"another name than 'default'.*SECRET_KEY_FALLBACKS") as caught:
         codec.loads(PackageCodec("other").dumps(PACKAGE))
     assert isinstance(caught.value.__cause__, BadSignature)
 

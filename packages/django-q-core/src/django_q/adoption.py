@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db.migrations.operations import CreateModel
+from django.db.migrations.operations import AddField, CreateModel
 
 if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -26,17 +26,34 @@ class AdoptModel(CreateModel):
     ) -> None:
         """Create or adopt."""
         model = to_state.apps.get_model(app_label, self.name)
-        introspection = schema_editor.connection.introspection
-        with schema_editor.connection.cursor() as cursor:
-            if model._meta.db_table not in introspection.table_names(cursor):
-                return super().database_forwards(app_label, schema_editor, from_state, to_state)
-            existing = {column.name for column in introspection.get_table_description(cursor, model._meta.db_table)}
-        if self.allow_migrate_model(schema_editor.connection.alias, model):
-            for field in model._meta.local_concrete_fields:
-                if field.column not in existing:
-                    schema_editor.add_field(model, field)
-        return None
+        existing = columns_of(schema_editor, model._meta.db_table)
+        if not existing:
+            return super().database_forwards(app_label, schema_editor, from_state, to_state)
+        missing = [name for name, _field in self.fields if model._meta.get_field(name).column not in existing]
+        return self._add(missing, app_label, schema_editor, from_state)
+
+    def _add(
+        self, names: list[str], app_label: str, schema_editor: BaseDatabaseSchemaEditor, state: ProjectState
+    ) -> None:
+        """Add columns one by one: SQLite rebuilds the table from the model, which must say what is there."""
+        state = state.clone()
+        there = [(name, field) for name, field in self.fields if name not in names]
+        CreateModel(self.name, there, self.options, self.bases, self.managers).state_forwards(app_label, state)
+        for name, field in self.fields:
+            if name in names:
+                before, operation = state.clone(), AddField(self.name, name, field)
+                operation.state_forwards(app_label, state)
+                operation.database_forwards(app_label, schema_editor, before, state)
 
     def describe(self) -> str:
         """Say what migrate is about to do."""
         return f"Create or adopt model {self.name}"
+
+
+def columns_of(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
+    """Return the names of a table's columns: none if there is no such table."""
+    introspection = schema_editor.connection.introspection
+    with schema_editor.connection.cursor() as cursor:
+        if table not in introspection.table_names(cursor):
+            return set()
+        return {column.name for column in introspection.get_table_description(cursor, table)}

@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     ack_id: Any = None
     """What the broker wants to hear to forget the package; None if it wants nothing."""
     ack_failure: bool | None = None
-    """What the task's own `ack_failure` option says: a failure is acknowledged like a success. None when it says nothing."""
+    """What the task's own `ack_failure` says: a failure is acknowledged like a success. None if nothing."""
     save: bool | None = None
     """What the task's own `save` option says; None when it says nothing."""
     cached: bool | int = False

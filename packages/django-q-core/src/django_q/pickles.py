@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def loads(data: bytes) -> Any:
     """Unpickle, also what django-q wrote on a Django before 4: its moments belong to pytz, which need not be here."""
     try:
-        return pickle.loads(data)  # noqa: S301 - signed, or out of our own table
+        return pickle.loads(data)
     except ModuleNotFoundError as error:
         if error.name != "pytz":
             raise

@@ -108,7 +108,7 @@ def test_schedules_and_their_last_tasks_take_one_query(admin_client, django_asse
         Schedule.objects.create(func="math.floor", task="a" * 32)
     with django_assert_max_num_queries(12):
         page = admin_client.get(reverse("admin:django_q_schedule_changelist")).content.decode()
-    assert page.count(f'/admin/django_q/failure/{"a" * 32}/change/') == 20
+    assert page.count(f"/admin/django_q/failure/{'a' * 32}/change/") == 20
 
 
 def test_list_of_successes_reads_no_result(admin_client) -> None:
@@ -127,4 +127,8 @@ def test_pages_are_customized_as_in_the_manual() -> None:
 
 def test_old_names_resolve() -> None:
     assert q_admin.retry_failed is q_admin.resubmit_task
+
+
+def test_queue_admin_resolves_with_its_broker() -> None:
+    pytest.importorskip("django_q_orm")
     assert q_admin.QueueAdmin.__module__ == "django_q_orm.admin"

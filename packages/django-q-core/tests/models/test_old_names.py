@@ -7,6 +7,7 @@ from django_q import models
 
 
 def test_old_names_resolve() -> None:
+    pytest.importorskip("django_q_orm")
     from django_q.models import Failure, OrmQ, Schedule, Success, Task, validate_cron, validate_kwarg
 
     assert OrmQ.__module__ == "django_q_orm.models"

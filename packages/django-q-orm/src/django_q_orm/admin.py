@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-
 from django_q.conf import current_settings
+
 from django_q_orm.models import OrmQ
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
-
 from django_q.conf import current_settings
 from django_q.exceptions import UnreadablePackage
 from django_q.execution import describe

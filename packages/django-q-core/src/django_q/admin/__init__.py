@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from django_q import models
 from django_q.admin.resubmit import resubmit_task, retry_failed
 from django_q.admin.schedules import ScheduleAdmin
 from django_q.admin.tasks import FailAdmin, TaskAdmin
@@ -18,9 +20,5 @@ def __getattr__(name: str) -> Any:
     """Fetch `QueueAdmin`, which lives with the database broker, only for those who ask for it."""
     if name != "QueueAdmin":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import django_q.models
-
-    django_q.models.OrmQ  # noqa: B018 - says what to install where it is missing
-    from django_q_orm.admin import QueueAdmin
-
-    return QueueAdmin
+    models.OrmQ  # noqa: B018 - says what to install where it is missing
+    return import_module("django_q_orm.admin").QueueAdmin

@@ -1,10 +1,12 @@
+"""Two letters, for the biweekly and bimonthly types."""
+
 from __future__ import annotations
 
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """Two letters, for the biweekly and bimonthly types."""
+    """The step."""
 
     dependencies = [("django_q", "0014_schedule_cluster")]
     operations = [

@@ -1,3 +1,5 @@
+"""A task may be told for which moment it was scheduled."""
+
 from __future__ import annotations
 
 from django.db import migrations, models
@@ -6,7 +8,7 @@ import django_q.models
 
 
 class Migration(migrations.Migration):
-    """A task may be told for which moment it was scheduled."""
+    """The step."""
 
     dependencies = [("django_q", "0015_alter_schedule_schedule_type")]
     operations = [

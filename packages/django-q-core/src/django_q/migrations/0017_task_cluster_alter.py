@@ -1,10 +1,12 @@
+"""A task knows which cluster ran it."""
+
 from __future__ import annotations
 
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """A task knows which cluster ran it."""
+    """The step."""
 
     dependencies = [("django_q", "0016_schedule_intended_date_kwarg")]
     operations = [

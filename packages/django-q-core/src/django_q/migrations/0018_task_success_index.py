@@ -1,10 +1,12 @@
+"""The one index of django-q2, gone again in 0020."""
+
 from __future__ import annotations
 
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The one index of django-q2, gone again in 0020."""
+    """The step."""
 
     dependencies = [("django_q", "0017_task_cluster_alter")]
     operations = [

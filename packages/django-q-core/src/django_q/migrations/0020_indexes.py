@@ -1,10 +1,12 @@
+"""One index for each way tasks and schedules are looked for."""
+
 from __future__ import annotations
 
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """One index for each way tasks and schedules are looked for."""
+    """The step."""
 
     dependencies = [("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more")]
     operations = [

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import django.utils.timezone
 from django.db import models
 from django.db.migrations.operations import CreateModel
-from django.db.migrations.operations.base import Operation
 from picklefield.fields import PickledObjectField
 
 import django_q.models
 from django_q.adoption import AdoptModel
+
+if TYPE_CHECKING:
+    from django.db.migrations.operations.base import Operation
 
 
 def tables() -> list[Operation]:
@@ -104,7 +108,10 @@ def tables() -> list[Operation]:
                 (
                     "minutes",
                     models.PositiveSmallIntegerField(
-                        blank=True, help_text="Number of minutes for the Minutes type", null=True, verbose_name="minutes"
+                        blank=True,
+                        help_text="Number of minutes for the Minutes type",
+                        null=True,
+                        verbose_name="minutes",
                     ),
                 ),
                 (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django_q.models.schedule import Schedule, validate_cron, validate_kwarg
@@ -28,10 +29,9 @@ def __getattr__(name: str) -> Any:
     if name != "OrmQ":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from django_q_orm.models import OrmQ
+        return import_module("django_q_orm.models").OrmQ
     except (ImportError, RuntimeError) as error:  # Django's word for "not in INSTALLED_APPS" is RuntimeError
         raise ImportError(
             "OrmQ belongs to the database broker: pip install django-q-orm, and add 'django_q_orm' to INSTALLED_APPS.",
             name=__name__,
         ) from error
-    return OrmQ

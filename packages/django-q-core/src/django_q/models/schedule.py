@@ -61,9 +61,7 @@ class Schedule(models.Model):
         _("hook"), max_length=256, null=True, blank=True, help_text=_("e.g. module.tasks.result_function")
     )
     args = models.TextField(_("arguments"), null=True, blank=True, help_text=_("e.g. 1, 2, 'John'"))
-    kwargs = models.TextField(
-        _("keyword arguments"), null=True, blank=True, help_text=_("e.g. x=1, y=2, name='John'")
-    )
+    kwargs = models.TextField(_("keyword arguments"), null=True, blank=True, help_text=_("e.g. x=1, y=2, name='John'"))
     schedule_type = models.CharField(_("schedule type"), max_length=2, choices=TYPE, default=ONCE)
     minutes = models.PositiveSmallIntegerField(
         _("minutes"), null=True, blank=True, help_text=_("Number of minutes for the Minutes type")

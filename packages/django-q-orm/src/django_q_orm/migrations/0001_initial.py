@@ -1,12 +1,13 @@
+"""Creates the queue's table, or adopts that of a public edition with everything that waits in it."""
+
 from __future__ import annotations
 
 from django.db import migrations, models
-
 from django_q.adoption import AdoptModel
 
 
 class Migration(migrations.Migration):
-    """Creates the queue's table, or adopts that of a public edition with everything that waits in it."""
+    """The step."""
 
     initial = True
     dependencies = []

@@ -1,0 +1,1 @@
+"""What the public editions wrote, and what they can read of ours."""

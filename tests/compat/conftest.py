@@ -1,0 +1,86 @@
+"""Editions to run, and their databases brought into reach of our models."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+
+from tests.compat.editions import EDITIONS, NAME, SECRET_KEY, Cannot, Edition, Installed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "compat: installs the public editions' wheels; runs with -m compat, or in CI.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("CI") or "compat" in config.getoption("markexpr"):
+        return
+    for item in items:
+        if item.get_closest_marker("compat"):
+            item.add_marker(pytest.mark.skip(reason="installs the public editions' wheels: run with -m compat"))
+
+
+@pytest.fixture(scope="session", params=EDITIONS, ids=lambda edition: edition.label)
+def edition(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A public edition that can be run; installed once, however many processes run tests."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    return install(request.param, shared)
+
+
+def install(edition: Edition, folder: Path) -> Installed:
+    with (folder / f"{edition.label}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return Installed(edition, folder / edition.label)
+        except Cannot as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+
+
+@pytest.fixture
+def golden_settings(settings) -> None:
+    """The secret and the name that the editions sign with."""
+    settings.SECRET_KEY = SECRET_KEY
+    settings.Q_CLUSTER = {"name": NAME, "orm": "default"}
+
+
+@pytest.fixture
+def reach(tmp_path: Path, django_db_blocker, golden_settings) -> Iterator[Callable[[Path], str]]:
+    """Brings an SQLite file into reach: a function from its path to the alias of a connection."""
+    aliases = []
+
+    def connect(path: Path) -> str:
+        alias = f"adopted{len(aliases)}"
+        connections.databases[alias] = connections.databases["default"] | {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": str(path),
+            "OPTIONS": {},
+        }
+        aliases.append(alias)
+        return alias
+
+    with django_db_blocker.unblock(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # rows hold models pickled by an older Django
+        yield connect
+        for alias in aliases:
+            connections[alias].close()
+            del connections[alias]
+            del connections.databases[alias]
+
+
+def migrate(alias: str, *target: str) -> None:
+    """What `manage.py migrate --database` does."""
+    call_command("migrate", *target, database=alias, verbosity=0)
