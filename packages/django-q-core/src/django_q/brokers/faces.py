@@ -1,0 +1,23 @@
+"""Old addresses of brokers that are distributions of their own today."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django_q.brokers.registry import BROKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_q.brokers.base import Broker
+
+
+def face(module: str, name: str, key: str) -> Callable[[str], type[Broker]]:
+    """A module's `__getattr__` that knows one class: the broker that the Q_CLUSTER key *key* chooses."""
+
+    def __getattr__(asked: str) -> type[Broker]:  # noqa: N807 - it becomes one
+        if asked != name:
+            raise AttributeError(f"module {module!r} has no attribute {asked!r}")
+        return BROKERS.load(key)
+
+    return __getattr__
