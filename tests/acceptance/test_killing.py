@@ -74,10 +74,11 @@ def test_worker_that_dies_in_a_task_is_a_failed_attempt(site, how, says):
             f"""
             from django_q.tasks import async_task, fetch
             task = fetch(async_task('jobs.suicide', 'x', {how!r}, ack_failure=True, hook='jobs.hook', task_name='t'), 20000)
-            answer = [task.success, task.result, task.attempt_count, task.args]
+            answer = task and [task.success, task.result, task.attempt_count, task.args]
             """
         )
-        assert answer[0] is False, cluster.log
+        assert answer, cluster.log
+        assert answer[0] is False
         assert says in answer[1]
         assert answer[2] == 1
         assert answer[3] == ["x", how]

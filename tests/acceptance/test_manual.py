@@ -63,9 +63,11 @@ def test_two_clusters_share_the_work(site):
     with site.cluster() as first, site.cluster() as second:
         site.run(
             f"""
+            from django.db import transaction
             from django_q.tasks import async_task
-            for number in range({count}):
-                async_task('jobs.mark', number)
+            with transaction.atomic():
+                for number in range({count}):
+                    async_task('jobs.mark', number)
             """
         )
         eventually(lambda: len(site.notes()) >= count, within=90, why=lambda: len(site.notes()))

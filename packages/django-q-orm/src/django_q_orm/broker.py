@@ -130,7 +130,8 @@ class ORM(Broker):
         return found
 
     def _claim(self, limit: int) -> list[Delivery]:
-        limit = min(limit, self.settings.bulk)
+        if "bulk" in self.settings.explicit:
+            limit = min(limit, self.settings.bulk)
         if limit < 1:
             return []
         table = queue_table(self.alias)
