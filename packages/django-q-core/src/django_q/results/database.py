@@ -91,7 +91,8 @@ class DatabaseResults:
 
     def _save_each(self, kept: Sequence[Outcome], using: str) -> tuple[list[Outcome], dict[str, int]]:
         """Save one by one, to find out which outcome the database refuses."""
-        saved, attempts = [], {}
+        saved: list[Outcome] = []
+        attempts: dict[str, int] = {}
         for outcome in kept:
             try:
                 attempts |= self._save([outcome], using)
@@ -127,7 +128,7 @@ def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int
         using: the database.
     """
     first: dict[str, Outcome] = {}
-    again = []
+    again: list[Outcome] = []
     for outcome in kept:
         if outcome.id in known or outcome.id in first:
             again.append(outcome)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from django_q.outcome import Outcome
 
 LENGTHS: Final[dict[str, int]] = {
-    name: Task._meta.get_field(name).max_length or 0 for name in ("name", "func", "hook", "group", "cluster")
+    field.name: field.max_length
+    for field in Task._meta.concrete_fields
+    if field.name in {"name", "func", "hook", "group", "cluster"} and field.max_length
 }
 """How many letters each label may have: SQLite takes more, but a task must not depend on the database."""
 

@@ -7,8 +7,9 @@ roughly is, the group's *head* says; two clusters may overwrite each other's hea
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from math import ceil
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ WINDOW: Final = 500
 
 A_FEW: Final = 8
 """How many places past the head are read with it."""
+
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Member(NamedTuple):
@@ -136,7 +140,7 @@ class Members:
             last += 1
         return last
 
-    def _many(self, keys: Mapping) -> dict:
+    def _many(self, keys: Mapping[K, str]) -> dict[K, Any]:
         """Read several keys, and give what was found by the names they were given under."""
         found = self.cache.get_many(list(keys.values()))
         return {name: found[key] for name, key in keys.items() if key in found}

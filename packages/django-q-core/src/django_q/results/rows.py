@@ -25,7 +25,9 @@ ENCODED: Final = ("args", "kwargs", "result")
 MOMENTS: Final = ("started", "stopped")
 """The columns of which each database has its own idea."""
 
-FIELDS: Final = [Task._meta.get_field(name) for name in (*PLAIN, *MOMENTS, "attempt_count")]
+NAMES: Final = (*PLAIN, *MOMENTS, "attempt_count")
+FIELDS: Final = sorted(Task._meta.concrete_fields, key=lambda field: NAMES.index(field.name))
+PLACEHOLDERS: Final[Any] = ("%s",) * len(FIELDS)
 
 MOST_LETTERS: Final = 1_000_000
 """How much text one statement carries: servers refuse very long ones (MariaDB above 16 MB)."""
@@ -42,11 +44,11 @@ def insert(outcomes: Sequence[Outcome], using: str) -> None:
         (*plain(outcome), moment(outcome.started), moment(outcome.stopped), int(outcome.counted))
         for outcome in outcomes
     ]
-    names = ", ".join(operations.quote_name(field.column) for field in FIELDS)
+    names = ", ".join(operations.quote_name(field.column or field.name) for field in FIELDS)
     into = f"INSERT INTO {operations.quote_name(Task._meta.db_table)} ({names})"
     with connection.cursor() as cursor:
         for some in in_statements(rows, operations.bulk_batch_size(FIELDS, rows)):
-            values = operations.bulk_insert_sql(FIELDS, [("%s",) * len(FIELDS)] * len(some))
+            values = operations.bulk_insert_sql(FIELDS, [PLACEHOLDERS] * len(some))
             cursor.execute(f"{into} {values}", list(chain.from_iterable(some)))
 
 
@@ -58,7 +60,8 @@ def in_statements(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[list[t
         size = sum(len(value) for value in row if isinstance(value, str))
         if some and (len(some) >= most or letters + size > MOST_LETTERS):
             yield some
-            some, letters = [], 0
+            some = []
+            letters = 0
         some.append(row)
         letters += size
     if some:
