@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tests.services import MariaDB, Postgres
 
+
 @contextmanager
 def queue_database(server: MariaDB | Postgres) -> Iterator[str]:
     alias = f"queue_{server.product}"

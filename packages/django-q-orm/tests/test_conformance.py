@@ -4,7 +4,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q_orm.broker import ORM

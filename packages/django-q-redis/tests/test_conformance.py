@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q_redis import Redis

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-
 from django_q.brokers.memory import MemoryBroker
 from django_q.testing import BrokerConformance, MemoryServer
 

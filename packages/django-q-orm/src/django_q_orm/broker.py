@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -13,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.models import Q
-
 from django_q.brokers import Broker, Delivery
 from django_q.brokers.base import lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
+
 from django_q_orm.arrivals import insert_and_ring
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import claim, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
 
@@ -75,10 +76,12 @@ class ORM(Broker):
         return queue_table(self.alias).filter(key=self.list_key)
 
     def connect(self) -> QuerySet[OrmQ]:
+        """Give the rows of all queues."""
         return queue_table(self.alias)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
+        """Give the rows of all queues, by the settings of this moment."""
         return queue_table(current_settings().orm or "default")
 
     # -- sending --------------------------------------------------------------------------------------------------
@@ -96,6 +99,7 @@ class ORM(Broker):
             return int(row.pk)
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        """Add rows, in order."""
         with self._reaching() as database:
             due = read_clock(database) - timedelta(seconds=self.settings.retry)
             # A microsecond apart, or their order would be lost.
@@ -111,9 +115,11 @@ class ORM(Broker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue(self) -> list[Delivery] | None:
+        """Lease up to `bulk` rows."""
         return self.dequeue_many(self.settings.bulk, 1.0) or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to *limit* rows and no more than `bulk`; wait for the first, at most *wait* seconds."""
         deadline = time.monotonic() + wait
         with self._reaching() as database:
             found = self._claim(limit) if self._busy or wait <= 0 else []
@@ -150,9 +156,11 @@ class ORM(Broker):
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge(self, ack_id: str) -> bool:
+        """Delete a leased row."""
         return not self.acknowledge_many([ack_id])
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        """Delete leased rows, in one statement."""
         kept: list[str] = []
         with self._reaching() as database:
             for part in batches(ack_ids):
@@ -175,6 +183,7 @@ class ORM(Broker):
             return [lease for (lease,) in cursor.fetchall()]
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        """Begin leases again, in one statement."""
         gone: list[str] = []
         with self._reaching() as database:
             for part in batches(ack_ids):
@@ -184,9 +193,11 @@ class ORM(Broker):
         return gone
 
     def release(self, ack_id: str, delay: float = 0) -> bool:
+        """Give a row back."""
         return not self.release_many([ack_id], delay)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        """Give rows back."""
         with self._reaching() as database:
             when = moment(database, delay or -self.settings.retry - HEAD)
             gone = self._change(ack_ids, lock=when, lease=None)
@@ -195,10 +206,12 @@ class ORM(Broker):
         return gone
 
     def fail(self, ack_id: str) -> bool:
+        """Move a row to the dead letters."""
         with self._reaching():
             return not self._change([ack_id], key=self.dead_key, lock=None, lease=None)
 
     def delete(self, ack_id: str) -> bool:
+        """Delete a leased row."""
         return self.acknowledge(ack_id)
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
@@ -216,10 +229,12 @@ class ORM(Broker):
     # -- dead letters ---------------------------------------------------------------------------------------------
 
     def dead_size(self) -> int:
+        """Count the dead letters."""
         with self._reaching():
             return queue_table(self.alias).filter(key=self.dead_key).count()
 
     def requeue_dead(self, limit: int | None = None) -> int:
+        """Put dead letters back on the queue."""
         moved = 0
         with self._reaching() as database:
             dead = queue_table(self.alias).filter(key=self.dead_key).order_by("id")
@@ -235,22 +250,27 @@ class ORM(Broker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
+        """Count the rows that are due."""
         with self._reaching() as database:
             return self.rows.filter(lock__lte=moment(database)).count()
 
     def lock_size(self) -> int:
+        """Count the leases."""
         with self._reaching() as database:
             return self.rows.filter(lock__gt=moment(database), lease__isnull=False).count()
 
     def purge_queue(self) -> None:
+        """Delete the rows that are not leased."""
         with self._reaching() as database:
             self.rows.filter(Q(lease=None) | Q(lock__lte=moment(database))).delete()
 
     def delete_queue(self) -> None:
+        """Delete all rows of the queue, dead letters included."""
         with self._reaching():
             queue_table(self.alias).filter(key__in=[self.list_key, self.dead_key]).delete()
 
     def ping(self) -> bool:
+        """Does the database answer?"""
         try:
             with self._reaching() as database, database.cursor() as cursor:
                 cursor.execute("SELECT 1")
@@ -259,6 +279,7 @@ class ORM(Broker):
         return True
 
     def info(self) -> str:
+        """Name the database and its version."""
         with self._reaching() as database:
             return f"{database.display_name} {'.'.join(map(str, database.get_database_version()))}"
 

@@ -35,9 +35,7 @@ def row_of(lease: str) -> int:
     return int(lease.rpartition(":")[2])
 
 
-def claim(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float
-) -> list[Claim]:
+def claim(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float) -> list[Claim]:
     """Lease up to *limit* rows of the queue *key* that are due, the longest due first."""
     nonce = secrets.token_hex(8)
     if connection.vendor == "postgresql" or (connection.vendor == "sqlite" and returns_rows(connection)):

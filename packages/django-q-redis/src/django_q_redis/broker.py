@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import redis
+from django_q.brokers import Broker, Delivery
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerError, BrokerUnavailable
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
@@ -18,13 +20,14 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from django_q.brokers import Broker, Delivery
-from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait
-from django_q_redis.scripts import Script
 from django_q_redis.stats import RedisStats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from django_q_redis.scripts import Script
 
 GONE = (redis.ConnectionError, redis.TimeoutError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
 """What the client raises when the server is away, starting, or handing over."""
@@ -61,17 +64,21 @@ class Redis(Broker):
 
     @classmethod
     def queue_key(cls, name: str) -> str:
+        """Name the list that every version of Django Q uses."""
         return f"django_q:{name}:q"
 
     @property
     def dead_key(self) -> str:
+        """Name the list of dead letters."""
         return f"{{{self.list_key}}}:dead"
 
     def connect(self) -> redis.Redis:
+        """Give this process's client."""
         return client_for(self.settings)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> redis.Redis:
+        """Give the client of the settings of this moment."""
         return client_for(current_settings())
 
     # -- sending --------------------------------------------------------------------------------------------------
@@ -84,21 +91,24 @@ class Redis(Broker):
             self._sweep_at = 0.0
             return token
         with reaching():
-            return cast(int, self.connection.rpush(self.list_key, package))
+            return cast("int", self.connection.rpush(self.list_key, package))
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        """Append packages, in one command."""
         if not packages:
             return []
         with reaching():
-            length = cast(int, self.connection.rpush(self.list_key, *packages))
+            length = cast("int", self.connection.rpush(self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue(self) -> list[Delivery] | None:
+        """Lease up to `bulk` packages."""
         return self.dequeue_many(self.settings.bulk, 1.0) or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to *limit* packages; block until one comes, at most *wait* seconds."""
         deadline = time.monotonic() + wait
         found = self._reserve(limit) if self._is_due() or wait <= 0 else []
         while not found and (now := time.monotonic()) < deadline:
@@ -143,24 +153,31 @@ class Redis(Broker):
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge(self, ack_id: str) -> bool:
+        """Forget a leased package."""
         return not self.acknowledge_many([ack_id])
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        """Forget leased packages, in one step."""
         return self._settle(scripts.ACKNOWLEDGE, ack_ids)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        """Begin leases again, in one step."""
         return self._settle(scripts.RENEW, ack_ids, milliseconds(self.settings.retry))
 
     def release(self, ack_id: str, delay: float = 0) -> bool:
+        """Give a package back."""
         return not self.release_many([ack_id], delay)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        """Give packages back, in one step."""
         return self._settle(scripts.RELEASE, ack_ids, milliseconds(delay))
 
     def fail(self, ack_id: str) -> bool:
+        """Move a package to the dead letters."""
         return not self._settle(scripts.BURY, [ack_id])
 
     def delete(self, ack_id: str) -> bool:
+        """Forget a leased package."""
         return self.acknowledge(ack_id)
 
     def _settle(self, script: Script, ack_ids: Sequence[str], *options: int) -> list[str]:
@@ -174,10 +191,12 @@ class Redis(Broker):
     # -- dead letters ---------------------------------------------------------------------------------------------
 
     def dead_size(self) -> int:
+        """Count the dead letters."""
         with reaching():
-            return cast(int, self.connection.llen(self.dead_key))
+            return cast("int", self.connection.llen(self.dead_key))
 
     def requeue_dead(self, limit: int | None = None) -> int:
+        """Append dead letters to the queue, a thousand a step."""
         moved = 0
         while limit is None or moved < limit:
             part = self._run(scripts.EXHUME, MOST if limit is None else min(limit - moved, MOST))
@@ -189,27 +208,33 @@ class Redis(Broker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
+        """Count what waits."""
         with reaching():
-            return cast(int, self.connection.llen(self.list_key))
+            return cast("int", self.connection.llen(self.list_key))
 
     def lock_size(self) -> int:
+        """Count the leases, those that ended but were not noticed included."""
         with reaching():
-            return cast(int, self.connection.zcard(self._keys()[1]))
+            return cast("int", self.connection.zcard(self._keys()[1]))
 
     def purge_queue(self) -> None:
+        """Forget what waits and what is hidden; leases and dead letters stay."""
         self._run(scripts.PURGE)
 
     def delete_queue(self) -> None:
+        """Forget all keys of the queue, dead letters included."""
         with reaching():
             self.connection.delete(*self._keys())
 
     def ping(self) -> bool:
+        """Does the server answer?"""
         try:
             return bool(self.connection.ping())
         except RedisError:
             return False
 
     def info(self) -> str:
+        """Name the server and its version."""
         with reaching():
             server = cast("dict[str, Any]", self.connection.info("server"))
         if "valkey_version" in server:
@@ -219,14 +244,17 @@ class Redis(Broker):
     # -- statistics -----------------------------------------------------------------------------------------------
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
+        """Keep a cluster's statistics in a key that ends by itself."""
         with reaching():
             RedisStats(self.connection, self.settings.q_stat).set(key, value, timeout)
 
     def get_stat(self, key: str) -> bytes | None:
+        """Give the statistics under *key*."""
         with reaching():
             return RedisStats(self.connection, self.settings.q_stat).get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
+        """Give all statistics under keys that match."""
         with reaching():
             return RedisStats(self.connection, self.settings.q_stat).all(pattern)
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import redis
+from django_q.brokers.per_process import PerProcess
+from django_q.exceptions import ConfigurationError
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
 
-from django_q.brokers.per_process import PerProcess
-from django_q.exceptions import ConfigurationError
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from django_q.settings import ClusterSettings
 
 SOCKET_TIMEOUT = 5.0
@@ -57,13 +57,15 @@ def careful(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _django_redis(alias: str) -> redis.Redis:
     try:
-        from django_redis import get_redis_connection  # noqa: PLC0415 - optional
+        from django_redis import get_redis_connection
     except ImportError as error:
         raise ConfigurationError("'django_redis' needs django-redis: pip install django-redis") from error
     try:
         client: redis.Redis = get_redis_connection(alias)
     except NotImplementedError as error:
-        raise ConfigurationError(f"The cache '{alias}' that 'django_redis' names is not a django-redis cache.") from error
+        raise ConfigurationError(
+            f"The cache '{alias}' that 'django_redis' names is not a django-redis cache."
+        ) from error
     return client
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import redis
+if TYPE_CHECKING:
+    import redis
 
 LISTED = 30
 """Seconds for which a cluster that lists its key is trusted to be listed."""
@@ -49,7 +50,7 @@ class RedisStats:
     def _keys(self, pattern: str) -> list[str]:
         prefix = pattern.removesuffix("*")
         keys = set(self.client.zrange(self.index, 0, -1))
-        if cast(int, self.client.dbsize()) <= FEW:
+        if cast("int", self.client.dbsize()) <= FEW:
             keys.update(self.client.scan_iter(match=pattern, count=1000))
         names = {key.decode() if isinstance(key, bytes) else key for key in keys}
         return sorted(name for name in names if name.startswith(prefix))

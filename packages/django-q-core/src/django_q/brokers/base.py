@@ -14,6 +14,7 @@ from django_q.conf import current_settings
 
 if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache
+
     from django_q.settings import ClusterSettings
 
 AckId: TypeAlias = Hashable

@@ -8,13 +8,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from multiprocessing.connection import Client, Connection
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django_q.brokers.base import Broker, Delivery
 from django_q.brokers.per_process import PerProcess
 from django_q.exceptions import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ADDRESS = "DJANGO_Q_MEMORY"
 """Environment variable: the Unix socket of the process whose memory is used; without it, this process's own."""
@@ -177,57 +179,75 @@ class MemoryBroker(Broker):
         return cast("MemoryQueue", queue)
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
+        """Append a package, or hide it for *delay* seconds."""
         return self._queue().put([package], delay)[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        """Append packages."""
         return self._queue().put(packages, 0)
 
     def dequeue(self) -> list[Delivery] | None:
+        """Lease up to `bulk` packages."""
         return self.dequeue_many(self.settings.bulk, 1.0) or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to *limit* packages."""
         return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
 
     def acknowledge(self, ack_id: int) -> bool:
+        """Forget a leased package."""
         return not self.acknowledge_many([ack_id])
 
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
+        """Forget leased packages."""
         return self._queue().settle(ack_ids)
 
     def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        """Begin leases again."""
         return self._queue().renew(ack_ids, self.settings.retry)
 
     def release(self, ack_id: int, delay: float = 0) -> bool:
+        """Give a package back."""
         return not self.release_many([ack_id], delay)
 
     def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        """Give packages back."""
         return self._queue().release(ack_ids, delay)
 
     def fail(self, ack_id: int) -> bool:
+        """Move a package to the dead letters."""
         return not self._queue().bury([ack_id])
 
     def delete(self, ack_id: int) -> bool:
+        """Forget a leased package."""
         return self.acknowledge(ack_id)
 
     def dead_size(self) -> int:
+        """Count the dead letters."""
         return self._queue().sizes()[2]
 
     def requeue_dead(self, limit: int | None = None) -> int:
+        """Append dead letters to the queue."""
         return self._queue().exhume(limit)
 
     def queue_size(self) -> int:
+        """Count what waits."""
         return self._queue().sizes()[0]
 
     def lock_size(self) -> int:
+        """Count the leases."""
         return self._queue().sizes()[1]
 
     def purge_queue(self) -> None:
+        """Forget what waits and what is hidden."""
         self._queue().purge()
 
     def delete_queue(self) -> None:
+        """Forget everything."""
         self._queue().clear()
 
     def ping(self) -> bool:
+        """Is the process there whose memory it is?"""
         try:
             self._queue().sizes()
         except BrokerUnavailable:
@@ -235,4 +255,5 @@ class MemoryBroker(Broker):
         return True
 
     def info(self) -> str:
+        """Name the product."""
         return "Memory"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from django.utils.module_loading import import_string
 
-from django_q.brokers.base import Broker
 from django_q.brokers.per_process import PerProcess
 from django_q.conf import current_settings
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
 
 if TYPE_CHECKING:
+    from django_q.brokers.base import Broker
     from django_q.settings import ClusterSettings
 
 BROKERS: Registry[type[Broker]] = Registry("djangoq.brokers", "broker")

@@ -1,20 +1,24 @@
 """Promises: what is sent arrives, unchanged, once, in order."""
 
+# ruff: noqa: D102 - the name of a promise says it
+
 from __future__ import annotations
 
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connections
 
-from django_q.brokers import Broker
-
 from .suite import SLACK, MakeBroker, Suite, needs, nothing_comes, take, take_many, text
+
+if TYPE_CHECKING:
+    from django_q.brokers import Broker
 
 PACKAGES = {
     "signed": "gASVCgAAAAAAAAB9lIwCaWSUSwFzLg:1vXyZ_-:Zm9v-YmFy_",
-    "not ascii": "naïve – Größe – 任务 – 🚀",
+    "not ascii": "naïve · Größe · 任务 · 🚀",
     "quoted": "a 'quoted' \"package\" {with} %s \\ and\ttabs",
     "200 KB": "0123456789abcdef" * 12_800,
 }

@@ -1,11 +1,17 @@
 """Promises: queues are counted and emptied, and nothing unreadable is thrown away."""
 
+# ruff: noqa: D102 - the name of a promise says it
+
 from __future__ import annotations
 
-from django_q.brokers import Broker
+from typing import TYPE_CHECKING
+
 from django_q.testing.eventually import eventually
 
 from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
+
+if TYPE_CHECKING:
+    from django_q.brokers import Broker
 
 
 class DeadLetterPromises(Suite):

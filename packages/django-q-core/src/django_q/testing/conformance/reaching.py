@@ -1,19 +1,23 @@
 """Promises: how a broker is reached, from each process, and what it says when it is not."""
 
+# ruff: noqa: D102 - the name of a promise says it
+
 from __future__ import annotations
 
 import os
 import pickle
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from django_q.brokers import Broker
 from django_q.exceptions import BrokerUnavailable
 from django_q.testing.eventually import eventually
 
 from .suite import PATIENT, SLACK, Suite, needs, take, take_many, text
+
+if TYPE_CHECKING:
+    from django_q.brokers import Broker
 
 
 class ReachingPromises(Suite):

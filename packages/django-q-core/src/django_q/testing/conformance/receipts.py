@@ -1,12 +1,16 @@
 """Promises: a package stays with the broker until it is acknowledged, under a lease that can be lost."""
 
+# ruff: noqa: D102 - the name of a promise says it
+
 from __future__ import annotations
 
 import time
-
-from django_q.brokers import Broker
+from typing import TYPE_CHECKING
 
 from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
+
+if TYPE_CHECKING:
+    from django_q.brokers import Broker
 
 
 class ReceiptPromises(Suite):
