@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from demosite.tasks import records
-
 from django_q.brokers import get_broker
 from django_q.models import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from demosite.tasks import Measurement
 
-NAMED = 5
+NAMED = 3
 """Names given of each kind of trouble; the rest is counted."""
 
 
@@ -24,6 +23,8 @@ NAMED = 5
 class Account:
     """What was sent, what was run and what came of it."""
 
+    files: Sequence[str]
+    """Path of each file that is to be measured."""
     sent: Mapping[str, str]
     """Task id → path, for each task sent."""
     results: Mapping[str, Task]
@@ -34,12 +35,13 @@ class Account:
     """Tasks left in the queue, waiting or taken."""
 
     @classmethod
-    def of(cls, sent: Mapping[str, str], group: str) -> Account:
+    def of(cls, files: Sequence[str], sent: Mapping[str, str], group: str) -> Account:
         """Read the results through the API, and the records that the tasks left themselves."""
         lines = records().read_text(errors="surrogateescape").splitlines() if records().exists() else []
         paths = set(sent.values())
         broker = get_broker()
         return cls(
+            files=files,
             sent=sent,
             results={task.id: task for task in Task.get_task_group(group)},
             runs=Counter(path for _, _, path in (line.partition(" ") for line in lines) if path in paths),
@@ -59,18 +61,22 @@ class Account:
     def troubles(self) -> list[str]:
         """Everything that is not as it should be, a line each; none when all is well."""
         sent, results, runs = self.sent, self.results, self.runs
+        run = {task_id: path for task_id, path in sent.items() if runs[path]}
         kinds = {
-            "lost: sent, and not run": [path for path in sent.values() if not runs[path]],
+            "not sent": sorted(set(self.files) - set(sent.values())),
+            "sent, and not run": [path for path in sent.values() if not runs[path]],
             "run twice or more": [path for path in sent.values() if runs[path] > 1],
-            "run, and without a result": [path for id, path in sent.items() if runs[path] and id not in results],
+            "run, and without a result": [path for task_id, path in run.items() if task_id not in results],
             "with a result of something else": [
-                sent[id] for id, task in results.items() if id in sent and task.success and task.result["path"] != sent[id]
+                sent[task_id]
+                for task_id, task in results.items()
+                if task_id in sent and task.success and task.result["path"] != sent[task_id]
             ],
-            "with a result, and never sent": [task.name for id, task in results.items() if id not in sent],
+            "with a result, and never sent": [task.name for task_id, task in results.items() if task_id not in sent],
             "failed": [sent.get(task.id, task.name) for task in self.failed],
-            "still in the queue": ["tasks"] * self.waiting,
         }
-        return [_name(kind, members) for kind, members in kinds.items() if members]
+        troubles = [_name(kind, members) for kind, members in kinds.items() if members]
+        return [*troubles, f"{self.waiting:,} still in the queue"] if self.waiting else troubles
 
 
 def _name(kind: str, members: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The demo: a cluster measures every module of Python's standard library, one task a file.
 
-    python run.py                  from nothing to a clean stop, in under a minute
-    python run.py serve [--port N] the same, then keeps the cluster and the admin up until Ctrl-C
+python run.py                from nothing to a clean stop, in under a minute
+python run.py serve [port]   the same, but the cluster and the admin stay up until Ctrl-C
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import secrets
 import signal
 import socket
 import sys
-import sysconfig
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 sys.dont_write_bytecode = True  # the demo leaves nothing behind
 
+from janitor import STOP_SECONDS, Janitor  # noqa: E402
+from library import LIBRARY, modules, shorter  # noqa: E402
 from service import Service, ServiceDied  # noqa: E402
 from terminal import Terminal  # noqa: E402
 
 if TYPE_CHECKING:
-    from account import Account
     from types import FrameType
 
-LIBRARY = Path(sysconfig.get_path("stdlib"))
-NOT_THE_LIBRARY = {"site-packages", "dist-packages"}
+    from account import Account
+
 GROUP = "standard library"
 LOOK_EVERY = 0.1
 """Seconds between two looks at how far the cluster is."""
@@ -37,8 +37,6 @@ HELLO_SECONDS = 30.0
 """How long the first task may take, the start of the cluster included."""
 STALL_SECONDS = 20.0
 """How long nothing may be finished before the demo gives up."""
-STOP_SECONDS = 15.0
-"""How long the cluster may take to stop."""
 
 
 class DemoFailed(Exception):
@@ -47,12 +45,6 @@ class DemoFailed(Exception):
 
 class Interrupted(Exception):
     """Somebody wants the demo to end."""
-
-
-def modules() -> list[Path]:
-    """Every source file of the standard library, its own tests included; what others installed is not part of it."""
-    found = LIBRARY.rglob("*.py")
-    return sorted(path for path in found if not NOT_THE_LIBRARY & set(path.relative_to(LIBRARY).parts))
 
 
 class Demo:
@@ -68,8 +60,11 @@ class Demo:
         self.terminal = Terminal()
         self.cluster: Service | None = None
         self.site: Service | None = None
+        self.janitor = Janitor(folder)
+        self.paths = modules()
         self.sent: dict[str, str] = {}
-        self.seconds = 0.0
+        self.done = 0
+        self.began = self.looked = self.moved = self.seconds = 0.0
 
     def run(self) -> int:
         """Do everything.
@@ -84,13 +79,9 @@ class Demo:
             terminal.bad("Interrupted: the cluster is told to stop.")
             return 130
         except ServiceDied as error:
-            terminal.bad(str(error))
-            self._show_log(error.service)
-            return 1
+            return self._give_up(error, error.service)
         except DemoFailed as error:
-            terminal.bad(str(error))
-            self._show_log(self.cluster)
-            return 1
+            return self._give_up(error, self.cluster)
         finally:
             self._clean_up()
 
@@ -100,10 +91,15 @@ class Demo:
         self._measure()
         self._report()
         self._fail()
-        if self.serves:
-            self._serve()
+        if not self.serves:
+            self._stop()
+            return self._judge()
+        self._wait_for("an empty queue", lambda: None if self._account().waiting else True)
+        self.terminal.say()
+        status = self._judge()
+        self._serve()
         self._stop()
-        return self._judge()
+        return status
 
     # the acts
 
@@ -111,8 +107,10 @@ class Demo:
         from django_q.conf import Conf
 
         self.terminal.title(f"Django Q measures the standard library of Python {platform.python_version()}")
+        if not self.paths:
+            raise DemoFailed(f"There are no source files in {LIBRARY}.")
         migrate(self.folder)
-        self.cluster = Service("The cluster", self.folder, "qcluster")
+        self.cluster = self._start("The cluster", "qcluster")
         self.terminal.say("  a new site, on SQLite and the database broker")
         self.terminal.say(f"  a cluster of {Conf.WORKERS} workers: manage.py qcluster, process {self.cluster.pid}")
 
@@ -128,19 +126,16 @@ class Demo:
     def _measure(self) -> None:
         from django_q.tasks import async_task
 
-        paths = modules()
         self.began = self.moved = time.monotonic()
-        self.looked = 0.0
-        self.done = 0
-        for path in paths:
-            self.sent[async_task("demosite.tasks.measure", str(path), group=GROUP)] = str(path)
-            self._look(len(paths))
-        while self.done < len(paths):
+        for path in self.paths:
+            self.sent[async_task("demosite.tasks.measure", path, group=GROUP)] = path
+            self._look()
+        while self.done < len(self.paths):
             time.sleep(LOOK_EVERY / 5)
-            self._look(len(paths))
+            self._look()
         self.seconds = self.moved - self.began
 
-    def _look(self, total: int) -> None:
+    def _look(self) -> None:
         from django_q.models import Task
 
         now = time.monotonic()
@@ -152,11 +147,9 @@ class Demo:
         if done != self.done:
             self.done, self.moved = done, now
         elif now - self.moved > STALL_SECONDS:
-            self.terminal.bad(f"Nothing was finished for {STALL_SECONDS:g} seconds.")
-            self._judge()
-            raise DemoFailed("The demo gave up waiting.")
+            raise DemoFailed(f"Nothing was finished for {STALL_SECONDS:g} seconds.")
         if done:
-            self.terminal.progress(done, total, "files", done / (now - self.began or 1))
+            self.terminal.progress(done, len(self.paths), "files", done / (now - self.began or 1))
 
     def _report(self) -> None:
         found = self._account().measurements
@@ -168,7 +161,7 @@ class Demo:
                 ("lines", f"{sum(each['lines'] for each in found):,}"),
                 ("words", f"{sum(each['words'] for each in found):,}"),
                 ("definitions", f"{sum(each['definitions'] for each in found):,}", "functions and classes"),
-                ("seconds", f"{self.seconds:.1f}", "from the first task sent to the last result saved"),
+                ("seconds", f"{self.seconds:.1f}", "from the first task sent to the last result"),
                 ("tasks a second", f"{len(found) / self.seconds:,.0f}"),
             ]
         )
@@ -208,20 +201,22 @@ class Demo:
 
     def _judge(self) -> int:
         account = self._account()
-        troubles = account.troubles()
-        if not troubles:
-            self.terminal.good(
-                f"All accounted for: {len(account.sent):,} tasks sent, {account.runs.total():,} run, "
-                f"{len(account.measurements):,} results."
-            )
-            self.terminal.say("  None lost, none twice.")
-            return 0
-        self.terminal.bad(f"Not all of {len(account.sent):,} tasks are accounted for.")
-        for trouble in troubles:
-            self.terminal.say(f"  {trouble}")
-        for task in account.failed[:1]:
-            self.terminal.quote(shorter(str(task.result)))
-        self._show_log(self.cluster)
+        if account.troubles():
+            self._tell_troubles(account)
+            self._show_log(self.cluster)
+            return 1
+        self.terminal.good(
+            f"All accounted for: {len(account.sent):,} tasks sent, {account.runs.total():,} run, "
+            f"{len(account.measurements):,} results."
+        )
+        self.terminal.say("  None lost, none twice.")
+        return 0
+
+    def _give_up(self, error: Exception, service: Service | None) -> int:
+        self.terminal.bad(str(error))
+        if self.sent:
+            self._tell_troubles(self._account())
+        self._show_log(service)
         return 1
 
     def _serve(self) -> None:
@@ -230,7 +225,7 @@ class Demo:
         password = secrets.token_urlsafe(9)
         get_user_model().objects.create_superuser("demo", password=password)
         port = self.port or free_port()
-        self.site = Service("The site", self.folder, "runserver", f"127.0.0.1:{port}", "--noreload", "--insecure")
+        self.site = self._start("The site", "runserver", f"127.0.0.1:{port}", "--noreload", "--insecure")
         self._wait_for("the site", lambda: answers(port) or None)
         self.terminal.title("The site is up")
         self.terminal.say(f"  http://127.0.0.1:{port}/admin/")
@@ -240,13 +235,26 @@ class Demo:
             self._check()
             time.sleep(LOOK_EVERY)
         signals.clear()
+        self.terminal.say("\n  Stopping the site and the cluster.")
 
     # helps
+
+    def _start(self, what: str, *arguments: str) -> Service:
+        service = Service(what, self.folder, *arguments)
+        self.janitor.watch(service.pid)
+        return service
 
     def _account(self) -> Account:
         from account import Account
 
-        return Account.of(self.sent, GROUP)
+        return Account.of(self.paths, self.sent, GROUP)
+
+    def _tell_troubles(self, account: Account) -> None:
+        self.terminal.bad(f"Not all of {len(account.files):,} files are accounted for:")
+        for trouble in account.troubles():
+            self.terminal.item(shorter(trouble))
+        for task in account.failed[:1]:
+            self.terminal.quote(shorter(str(task.result)))
 
     def _check(self) -> None:
         if signals:
@@ -274,6 +282,7 @@ class Demo:
         for service, number in ((self.site, signal.SIGINT), (self.cluster, signal.SIGTERM)):
             if service is not None:
                 service.stop(number, STOP_SECONDS)
+        self.janitor.dismiss()
 
 
 def migrate(folder: Path) -> None:
@@ -282,13 +291,6 @@ def migrate(folder: Path) -> None:
 
     with (folder / "migrate.log").open("w") as log:
         call_command("migrate", stdout=log)
-
-
-def shorter(traceback: str) -> str:
-    """The same with paths that fit on a line."""
-    for folder in (Path(__file__).parents[2], LIBRARY):
-        traceback = traceback.replace(f"{folder}{os.sep}", "")
-    return traceback
 
 
 def free_port() -> int:
@@ -338,7 +340,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A cluster measures every module of Python's standard library.")
     commands = parser.add_subparsers(dest="command")
     serve = commands.add_parser("serve", help="keep the site and the cluster up afterwards, until Ctrl-C")
-    serve.add_argument("--port", type=int, help="where the site is; any that is free, if not given")
+    serve.add_argument("port", nargs="?", type=int, help="where the site is; any that is free, if not given")
     options = parser.parse_args()
     for number in SIGNALS:
         signal.signal(number, note_signal)

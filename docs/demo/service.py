@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 MANAGE = Path(__file__).parent / "manage.py"
 LOG_LINES = 25
+EACH_TASK = (" processing ", " Processed ")
+"""What a cluster's log says of every task that runs well."""
 
 
 class ServiceDied(Exception):
@@ -72,10 +75,8 @@ class Service:
 
     def kill(self) -> None:
         """End whatever is left of it, at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
     def how_it_ended(self) -> str:
@@ -84,5 +85,6 @@ class Service:
         return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
 
     def log(self) -> str:
-        """The last lines it wrote."""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        """The last lines it wrote, without those that every task leaves."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in lines if not any(words in line for words in EACH_TASK)][-LOG_LINES:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -39,6 +40,10 @@ class Terminal:
         self.say()
         self.say(self.style(text, "1"))
         self.say()
+
+    def item(self, text: str) -> None:
+        """Print one of several things, in as many lines as it needs."""
+        self.say(textwrap.fill(text, WIDTH, initial_indent="  - ", subsequent_indent="    "))
 
     def good(self, text: str) -> None:
         """Print what went well."""
