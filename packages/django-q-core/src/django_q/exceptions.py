@@ -48,6 +48,10 @@ class UnreadableArguments(DjangoQError, ValueError):
     """The arguments of a schedule cannot be read: write literals."""
 
 
+class ScheduleError(DjangoQError, ValueError):
+    """The schedule cannot be sent or reckoned: correct it."""
+
+
 class TaskError(DjangoQError):
     """A task ended without a result."""
 
