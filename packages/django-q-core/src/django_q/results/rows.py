@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,9 @@ from picklefield.fields import PickledObject
 from django_q.models import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from django_q.outcome import Outcome
 
@@ -27,45 +28,34 @@ MOMENTS: Final = ("started", "stopped")
 
 NAMES: Final = (*PLAIN, *MOMENTS, "attempt_count")
 FIELDS: Final = sorted(Task._meta.concrete_fields, key=lambda field: NAMES.index(field.name))
-PLACEHOLDERS: Final[Any] = ("%s",) * len(FIELDS)
-
-MOST_LETTERS: Final = 1_000_000
-"""How much text one statement carries: servers refuse very long ones (MariaDB above 16 MB)."""
 
 plain = attrgetter(*PLAIN)
 
 
 def insert(outcomes: Sequence[Outcome], using: str) -> None:
-    """Write new rows, in as few statements as the database takes them."""
+    """Write new rows, all of them or none."""
     connection = connections[using]
-    operations = connection.ops
-    moment = operations.adapt_datetimefield_value
+    moment = connection.ops.adapt_datetimefield_value
     rows = [
         (*plain(outcome), moment(outcome.started), moment(outcome.stopped), int(outcome.counted))
         for outcome in outcomes
     ]
-    names = ", ".join(operations.quote_name(field.column or field.name) for field in FIELDS)
-    into = f"INSERT INTO {operations.quote_name(Task._meta.db_table)} ({names})"
+    names = ", ".join(connection.ops.quote_name(field.column or field.name) for field in FIELDS)
+    into = f"INSERT INTO {connection.ops.quote_name(Task._meta.db_table)} ({names})"
     with connection.cursor() as cursor:
-        for some in in_statements(rows, operations.bulk_batch_size(FIELDS, rows)):
-            values = operations.bulk_insert_sql(FIELDS, [PLACEHOLDERS] * len(some))
-            cursor.execute(f"{into} {values}", list(chain.from_iterable(some)))
+        if connection.vendor == "postgresql":
+            # One statement, as Django's bulk_create does: its drivers' executemany is slow (psycopg2) or needs a
+            # server that understands pipelines (psycopg, behind PgBouncer).
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            cursor.execute(f"{into} SELECT * FROM UNNEST({arrays(connection)})", columns)
+        else:
+            cursor.executemany(f"{into} VALUES ({', '.join(['%s'] * len(FIELDS))})", rows)
 
 
-def in_statements(rows: Iterable[tuple[Any, ...]], most: int) -> Iterator[list[tuple[Any, ...]]]:
-    """Divide rows into statements: at most *most* rows and about a million letters each."""
-    some: list[tuple[Any, ...]] = []
-    letters = 0
-    for row in rows:
-        size = sum(len(value) for value in row if isinstance(value, str))
-        if some and (len(some) >= most or letters + size > MOST_LETTERS):
-            yield some
-            some = []
-            letters = 0
-        some.append(row)
-        letters += size
-    if some:
-        yield some
+def arrays(connection: BaseDatabaseWrapper) -> str:
+    """Give the placeholders of PostgreSQL's columns, without their lengths: casting would cut a value silently."""
+    types = [(field.db_type(connection) or "text").partition("(")[0] for field in FIELDS]
+    return ", ".join(f"(%s)::{kind}[]" for kind in types)
 
 
 def changes(outcome: Outcome) -> dict[str, Any]:
