@@ -27,6 +27,8 @@ from django_q_redis.stats import RedisStats
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from django_q.settings import ClusterSettings
+
     from django_q_redis.scripts import Script
 
 GONE = (redis.ConnectionError, redis.TimeoutError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
@@ -55,12 +57,13 @@ class Redis(Broker):
     acknowledges_failures = True
     blocks = True
 
-    _sweep_at = 0.0
-    """When to offer what is due, by the monotonic clock."""
-    _look_at = 0.0
-    """When to look for newly hidden packages, by the monotonic clock."""
-    _first_hidden: list[Any] | None = None
-    """The hidden package that is due first, as last seen."""
+    def _begin(self, settings: ClusterSettings | None) -> None:
+        super()._begin(settings)
+        # By the monotonic clock: when to offer what is due, and when to look for newly hidden packages.
+        self._sweep_at = 0.0
+        self._look_at = 0.0
+        self._first_hidden: list[Any] | None = None
+        self._listed: dict[str, float] = {}
 
     @classmethod
     def queue_key(cls, name: str) -> str:
@@ -110,7 +113,9 @@ class Redis(Broker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages; block until one comes, at most *wait* seconds."""
         deadline = time.monotonic() + wait
-        found = self._reserve(limit) if self._is_due() or wait <= 0 else []
+        found: list[Delivery] = []
+        if self._is_due() or wait <= 0:
+            found = self._reserve(limit)
         while not found and (now := time.monotonic()) < deadline:
             if self._look_at <= now:
                 self._look()
@@ -139,8 +144,8 @@ class Redis(Broker):
         nonce = secrets.token_hex(8)
         retry = self.settings.retry
         due, *packages = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
-        pause = min(SWEEP, retry / 2, *([due / 1000] if due >= 0 else []))
-        self._sweep_at = time.monotonic() + pause
+        soonest = due / 1000 if due >= 0 else SWEEP
+        self._sweep_at = time.monotonic() + min(SWEEP, retry / 2, soonest)
         return [Delivery(f"{nonce}:{number:04}", package) for number, package in enumerate(packages, 1)]
 
     def _something_waits(self, wait: float) -> bool:
@@ -184,7 +189,7 @@ class Redis(Broker):
         """Run *script* on leases and give those that were lost."""
         lost: list[str] = []
         for start in range(0, len(ack_ids), MOST):
-            part = ack_ids[start : start + MOST]
+            part = list(ack_ids[start : start + MOST])
             lost += [part[position - 1] for position in self._run(script, *options, *part)]
         return lost
 
@@ -246,17 +251,20 @@ class Redis(Broker):
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Keep a cluster's statistics in a key that ends by itself."""
         with reaching():
-            RedisStats(self.connection, self.settings.q_stat).set(key, value, timeout)
+            self._statistics().set(key, value, timeout)
 
     def get_stat(self, key: str) -> bytes | None:
         """Give the statistics under *key*."""
         with reaching():
-            return RedisStats(self.connection, self.settings.q_stat).get(key)
+            return self._statistics().get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """Give all statistics under keys that match."""
         with reaching():
-            return RedisStats(self.connection, self.settings.q_stat).all(pattern)
+            return self._statistics().all(pattern)
+
+    def _statistics(self) -> RedisStats:
+        return RedisStats(self.connection, self.settings.q_stat, self._listed)
 
     # -- scripts --------------------------------------------------------------------------------------------------
 

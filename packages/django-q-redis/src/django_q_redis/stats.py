@@ -19,10 +19,17 @@ FEW = 10_000
 
 
 class RedisStats:
-    """One key a cluster, as every version of Django Q has them, and a sorted set of these keys: no `KEYS`."""
+    """One key a cluster, as every version of Django Q has them, and a sorted set of these keys: no `KEYS`.
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    Args:
+        client: the client.
+        prefix: what the keys begin with.
+        listed: when each key was last put on the list, by whoever has this dictionary.
+    """
+
+    def __init__(self, client: redis.Redis, prefix: str, listed: dict[str, float]) -> None:
         self.client = client
+        self.listed = listed
         self.prefix = prefix
         # Not `<prefix>:…`, which would pass for a cluster's key.
         self.index = f"{prefix}s"
@@ -31,10 +38,10 @@ class RedisStats:
         """Keep *value* for *timeout* seconds, and list its key now and then."""
         self.client.set(key, value, px=max(round(timeout * 1000), 1))
         now = time.time()
-        if _listed.get((self.index, key), 0) + LISTED < now:
+        if self.listed.get(key, 0) + LISTED < now:
             self.client.zadd(self.index, {key: now})
             self.client.zremrangebyscore(self.index, "-inf", now - FORGOTTEN)
-            _listed[self.index, key] = now
+            self.listed[key] = now
 
     def get(self, key: str) -> bytes | None:
         """What is kept under *key*."""
@@ -49,12 +56,8 @@ class RedisStats:
 
     def _keys(self, pattern: str) -> list[str]:
         prefix = pattern.removesuffix("*")
-        keys = set(self.client.zrange(self.index, 0, -1))
+        keys = set(cast("list[bytes | str]", self.client.zrange(self.index, 0, -1)))
         if cast("int", self.client.dbsize()) <= FEW:
             keys.update(self.client.scan_iter(match=pattern, count=1000))
         names = {key.decode() if isinstance(key, bytes) else key for key in keys}
         return sorted(name for name in names if name.startswith(prefix))
-
-
-_listed: dict[tuple[str, str], float] = {}
-"""When this process last listed a key."""

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from django_q.exceptions import BrokerUnavailable
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_redis import Redis
+from redis.crc import key_slot
+
+if TYPE_CHECKING:
+    from tests.services import Redis as RedisServer
+
+LIST = "django_q:test:q"
+
+
+def broker_for(url: str, **others: object) -> Redis:
+    return Redis("test", settings=ClusterSettings.from_mapping({"redis": url, **others}))
+
+
+@pytest.fixture
+def broker(redis_url: str) -> Redis:
+    return broker_for(redis_url)
+
+
+@pytest.fixture
+def client(redis_url: str):
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def test_list_is_called_as_in_the_manual(broker: Redis):
+    assert broker.list_key == LIST
+
+
+def test_package_of_an_old_producer_arrives(broker: Redis, client: redis.Redis):
+    client.rpush(LIST, "package")
+    assert broker.dequeue_many(1, 1)[0].package == b"package"
+
+
+def test_old_consumer_takes_our_package_and_leaves_nothing(broker: Redis, client: redis.Redis):
+    broker.enqueue("package")
+    assert tuple(client.blpop(LIST, 1)) == (LIST.encode(), b"package")
+    assert client.keys() == []
+
+
+def test_settled_packages_leave_nothing(broker: Redis, client: redis.Redis):
+    broker.enqueue_many(["one", "two"])
+    broker.enqueue("later", delay=0.01)
+    found = []
+    eventually(lambda: found.extend(broker.dequeue_many(9, 0.1)) or len(found) == 3)
+    broker.acknowledge_many([delivery.ack_id for delivery in found])
+    assert client.keys() == []
+
+
+def test_clusters_and_an_old_consumer_share_without_loss(broker: Redis, redis_url: str, client: redis.Redis):
+    found: list[bytes] = []
+    done = threading.Event()
+
+    def ours() -> None:
+        mine = broker_for(redis_url)
+        while not done.is_set():
+            taken = mine.dequeue_many(5, 0.1)
+            found.extend(delivery.package for delivery in taken)
+            mine.acknowledge_many([delivery.ack_id for delivery in taken])
+
+    def theirs() -> None:
+        while not done.is_set():
+            if taken := client.blpop(LIST, 0.1):
+                found.append(taken[1])
+
+    consumers = [threading.Thread(target=consume) for consume in (ours, ours, theirs)]
+    for consumer in consumers:
+        consumer.start()
+    for number in range(300):
+        broker.enqueue(f"package {number}")
+    try:
+        eventually(lambda: len(found) >= 300)
+    finally:
+        done.set()
+        for consumer in consumers:
+            consumer.join()
+    assert sorted(found) == sorted(f"package {number}".encode() for number in range(300))
+
+
+def test_ended_leases_go_to_the_head_oldest_first(redis_url: str):
+    broker = broker_for(redis_url, retry=0.2)
+    broker.enqueue_many(["one", "two", "three", "four"])
+    broker.dequeue_many(1, 1)
+    broker.dequeue_many(2, 1)
+    time.sleep(0.3)
+    assert [delivery.package for delivery in broker.dequeue_many(9, 1)] == [b"one", b"two", b"three", b"four"]
+
+
+def test_thousands_are_settled_at_once(broker: Redis):
+    broker.enqueue_many(["package"] * 2500)
+    found = []
+    while len(found) < 2500:
+        found += broker.dequeue_many(2500, 1)
+    ids = [delivery.ack_id for delivery in found]
+    assert broker.renew(ids) == []
+    assert broker.acknowledge_many(ids) == []
+    assert broker.lock_size() == 0
+
+
+def test_thousands_that_nobody_settled_come_back(redis_url: str):
+    broker = broker_for(redis_url, retry=0.2)
+    broker.enqueue_many(["package"] * 2500)
+    while broker.dequeue_many(2500, 0):
+        pass
+    found: list[object] = []
+    eventually(lambda: found.extend(broker.dequeue_many(2500, 0.1)) or len(found) >= 2500)
+
+
+def test_keys_of_a_queue_are_in_one_slot(broker: Redis):
+    assert {key_slot(key.encode()) for key in broker._keys()} == {key_slot(LIST.encode())}
+
+
+def test_scripts_that_the_server_forgot_are_sent_again(broker: Redis, client: redis.Redis):
+    broker.dequeue_many(1, 0)
+    client.script_flush()
+    broker.enqueue("package")
+    assert broker.dequeue_many(1, 1)
+
+
+def test_idle_broker_asks_little(broker: Redis, client: redis.Redis):
+    broker.dequeue_many(1, 0.1)
+    before = client.info("stats")["total_commands_processed"]
+    started = time.monotonic()
+    while time.monotonic() - started < 5:
+        broker.dequeue_many(4, 1.0)
+    asked = client.info("stats")["total_commands_processed"] - before - 1
+    assert asked / (time.monotonic() - started) <= 3
+
+
+def test_delay_that_another_process_chose_is_noticed(broker: Redis, redis_url: str):
+    broker.dequeue_many(1, 0.1)
+    broker_for(redis_url).enqueue("package", delay=0.5)
+    started = time.monotonic()
+    assert broker.dequeue_many(1, 10)
+    assert time.monotonic() - started < 4
+
+
+def test_blocking_is_shorter_than_the_time_out_of_the_socket(redis_server: RedisServer, redis_url: str):
+    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": f"{redis_url}?socket_timeout=0.4"}))
+    assert broker.dequeue_many(1, 1.5) == []
+
+
+def test_push_to_a_server_that_hangs_is_stored_once(redis_server: RedisServer, redis_url: str, client: redis.Redis):
+    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": f"{redis_url}?socket_timeout=0.3"}))
+    broker.ping()
+    redis_server.pause()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue("package")
+    finally:
+        redis_server.resume()
+    client.ping()
+    time.sleep(0.2)
+    assert client.llen(LIST) <= 1
+
+
+def test_brokers_open_one_connection(redis_url: str, client: redis.Redis):
+    broker_for(redis_url).enqueue("package")
+    before = client.info("stats")["total_connections_received"]
+    for _ in range(20):
+        broker_for(redis_url).enqueue("package")
+    assert client.info("stats")["total_connections_received"] == before

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from django_q.exceptions import ConfigurationError
+from django_q.settings import ClusterSettings
+from django_q_redis import Redis
+from django_q_redis.client import client_for, longest_wait, make_client
+from redis.connection import SSLConnection, UnixDomainSocketConnection
+
+
+def settings_of(redis: object, **others: object) -> ClusterSettings:
+    return ClusterSettings.from_mapping({"redis": redis, **others})
+
+
+def options_of(redis: object) -> dict:
+    return make_client(settings_of(redis)).connection_pool.connection_kwargs
+
+
+def test_defaults_of_the_manual_are_understood():
+    manual = {
+        "host": "localhost",
+        "port": 6379,
+        "db": 0,
+        "password": None,
+        "socket_timeout": None,
+        "charset": "utf-8",
+        "errors": "strict",
+        "unix_socket_path": None,
+    }
+    options = options_of(manual)
+    assert (options["encoding"], options["encoding_errors"]) == ("utf-8", "strict")
+
+
+def test_old_keys_are_understood_in_a_url():
+    assert options_of("redis://localhost:6379/2?charset=latin-1")["encoding"] == "latin-1"
+
+
+def test_url_gives_host_port_password_and_database():
+    options = options_of("redis://user:secret@example.com:111/3")
+    assert [options[key] for key in ("host", "port", "username", "password", "db")] == [
+        "example.com",
+        111,
+        "user",
+        "secret",
+        3,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [("rediss://localhost:6379/0", SSLConnection), ("unix:///run/redis.sock?db=1", UnixDomainSocketConnection)],
+)
+def test_url_chooses_the_way(url: str, kind: type):
+    assert make_client(settings_of(url)).connection_pool.connection_class is kind
+
+
+@pytest.mark.parametrize("redis", [{"prot": 6379}, "http://localhost"])
+def test_what_the_client_refuses_is_a_configuration_error(redis: object):
+    with pytest.raises(ConfigurationError, match="redis"):
+        make_client(settings_of(redis))
+
+
+@pytest.mark.parametrize("redis", [{}, "redis://localhost"])
+def test_server_that_is_silent_is_not_waited_for_nor_asked_twice(redis: object):
+    options = options_of(redis)
+    assert options["socket_timeout"] == 5
+    assert options["retry"]._retries == 0
+
+
+def test_time_out_of_the_user_is_kept():
+    client = make_client(settings_of({"socket_timeout": 0.5}))
+    assert client.connection_pool.connection_kwargs["socket_timeout"] == 0.5
+    assert longest_wait(client) < 0.5
+
+
+def test_brokers_of_one_configuration_share_a_client():
+    assert Redis(settings=settings_of({"port": 1})).connection is Redis(settings=settings_of({"port": 1})).connection
+
+
+def test_brokers_of_two_configurations_do_not():
+    assert client_for(settings_of({"port": 1})) is not client_for(settings_of({"port": 2}))
+
+
+class TestDjangoRedis:
+    @pytest.fixture(autouse=True)
+    def caches(self, settings, redis_url: str):
+        pytest.importorskip("django_redis")
+        settings.CACHES = {
+            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "shared": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url},
+        }
+
+    def test_its_client_is_used(self):
+        broker = Redis(settings=settings_of({}, django_redis="shared"))
+        broker.enqueue("package")
+        assert broker.dequeue_many(1, 1)[0].package == b"package"
+
+    def test_another_kind_of_cache_is_a_configuration_error(self):
+        with pytest.raises(ConfigurationError, match="default"):
+            make_client(settings_of({}, django_redis="default"))
