@@ -11,7 +11,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
-from tests.compat.editions import EDITIONS, NAME, SECRET_KEY, Cannot, Edition, Installed
+from tests.compat.editions import DJANGO_Q, EDITIONS, NAME, SECRET_KEY, Cannot, Edition, Installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,14 +32,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", params=EDITIONS, ids=lambda edition: edition.label)
 def edition(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """A public edition that can be run; installed once, however many processes run tests."""
-    shared = tmp_path_factory.getbasetemp()
+    """A public edition that can be run."""
+    return install(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def django_q(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The one that began it."""
+    return install(DJANGO_Q, tmp_path_factory)
+
+
+def install(edition: Edition, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Install an edition once, however many processes run tests."""
+    folder = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
-    return install(request.param, shared)
-
-
-def install(edition: Edition, folder: Path) -> Installed:
+        folder = folder.parent
     with (folder / f"{edition.label}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

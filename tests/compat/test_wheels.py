@@ -12,7 +12,7 @@ from django_q.signing import PackageCodec
 from django_q_orm.models import OrmQ
 
 from tests.compat.conftest import migrate
-from tests.compat.editions import DJANGO_Q, NAME, Installed
+from tests.compat.editions import NAME, Installed
 from tests.compat.expected import CASES, CHAIN, columns, expected, plain
 from tests.compat.test_golden_databases import MODELS, schema
 
@@ -61,11 +61,9 @@ def test_they_go_on_queueing_into_an_adopted_database(
 
 @pytest.mark.parametrize("stop", ["0003", "0009", "0012", "0013", "0014"])
 def test_database_that_stopped_halfway_is_adopted(
-    edition: Installed, stop: str, tmp_path: Path, reach: Callable[[Path], str]
+    django_q: Installed, stop: str, tmp_path: Path, reach: Callable[[Path], str]
 ) -> None:
-    if edition.edition is not DJANGO_Q:
-        pytest.skip("the same migrations")
-    edition.migrate(tmp_path / "old.sqlite3", "django_q", stop)
+    django_q.migrate(tmp_path / "old.sqlite3", "django_q", stop)
     alias, fresh = reach(tmp_path / "old.sqlite3"), reach(tmp_path / "fresh.sqlite3")
     migrate(alias)
     migrate(alias)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @admin.register(OrmQ)
-class QueueAdmin(admin.ModelAdmin):
+class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
     """Queued tasks: to be looked into, postponed, moved to another queue and deleted.
 
     Listed only while the database is the broker.

@@ -46,9 +46,11 @@ class OrmQ(models.Model):
     def task(self) -> QueuedTask:
         """The package, unpacked; when it cannot be, one whose id is a star and the reason."""
         try:
-            return QueuedTask(PackageCodec.of(current_settings()).loads(self.payload))
+            return QueuedTask(**PackageCodec.of(current_settings()).loads(self.payload))
         except UnreadablePackage as error:
             return QueuedTask(id=f"*{type(error.__cause__ or error).__name__}")
+        except TypeError as error:  # signed, but not a dict
+            return QueuedTask(id=f"*{type(error).__name__}")
 
     def task_id(self) -> str | None:
         """Return the id of the task."""

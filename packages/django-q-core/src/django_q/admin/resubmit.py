@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @admin.action(description=_("Resubmit selected tasks to queue"))
-def resubmit_task(model_admin: ModelAdmin, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset: QuerySet[Task]) -> None:
     """Queue tasks again, as new ones: a failure that is queued again is no longer listed."""
     count = 0
     for task in queryset:

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
+    class Listed(Schedule):
+        """A schedule with what its list fetches of the last task."""
+
+        last_name: str
+        last_success: bool | None
+
 
 @admin.register(Schedule)
-class ScheduleAdmin(admin.ModelAdmin):
+class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
     """Schedules: to be made, changed and deleted."""
 
     list_display = ("id", "name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "success")
@@ -38,12 +44,13 @@ class ScheduleAdmin(admin.ModelAdmin):
         )
 
     @admin.display(description=_("last run"))
-    def last_run(self, schedule: Schedule) -> str | None:
+    def last_run(self, schedule: Listed) -> str | None:
         """Link to the last task."""
-        success = schedule.last_success
-        return None if success is None else link_to(schedule.task, schedule.last_name, success=success)
+        if schedule.task is None or schedule.last_success is None:
+            return None
+        return link_to(schedule.task, schedule.last_name, success=schedule.last_success)
 
     @admin.display(description=_("success"), boolean=True)
-    def success(self, schedule: Schedule) -> bool | None:
+    def success(self, schedule: Listed) -> bool | None:
         """Show how the last task ended."""
         return schedule.last_success

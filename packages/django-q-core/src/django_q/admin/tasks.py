@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @admin.register(Success)
-class TaskAdmin(admin.ModelAdmin):
+class TaskAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
     """Tasks that are done: to be read, resubmitted and deleted, never changed."""
 
-    list_display: Sequence[str] = ("name", "func", "started", "stopped", "time_taken", "group")
+    list_display = ("name", "func", "started", "stopped", "time_taken", "group")
     search_fields = ("name", "func", "group")
     list_filter = ("group",)
     actions = (resubmit_task,)
@@ -50,7 +50,7 @@ class TaskAdmin(admin.ModelAdmin):
 class FailAdmin(TaskAdmin):
     """Tasks that failed, with the first words of what went wrong."""
 
-    list_display: Sequence[str] = ("name", "func", "started", "stopped", "short_result")
+    list_display = ("name", "func", "started", "stopped", "short_result")
     unlisted: Sequence[str] = ("args", "kwargs")
 
     @admin.display(description=_("result"))

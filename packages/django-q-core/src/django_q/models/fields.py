@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from picklefield.fields import PickledObject, PickledObjectField
 
 from django_q.outcome import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PickledField(PickledObjectField):
@@ -18,7 +21,7 @@ class PickledField(PickledObjectField):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"null": True, "protocol": -1, "copy": False} | kwargs)
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         """Hide behind the parent."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "picklefield.fields.PickledObjectField", args, kwargs
