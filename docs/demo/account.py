@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from demosite.tasks import records
 from django_q.brokers import get_broker
-from django_q.models import Task
+from django_q.tasks import fetch_group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from demosite.tasks import Measurement
+    from django_q.models import Task
 
 NAMED = 3
 """Names given of each kind of trouble; the rest is counted."""
@@ -43,7 +44,7 @@ class Account:
         return cls(
             files=files,
             sent=sent,
-            results={task.id: task for task in Task.get_task_group(group)},
+            results={task.id: task for task in fetch_group(group) or ()},
             runs=Counter(path for _, _, path in (line.partition(" ") for line in lines) if path in paths),
             waiting=broker.queue_size() + (broker.lock_size() or 0),
         )

@@ -136,14 +136,14 @@ class Demo:
         self.seconds = self.moved - self.began
 
     def _look(self) -> None:
-        from django_q.models import Task
+        from django_q.tasks import count_group
 
         now = time.monotonic()
         if now - self.looked < LOOK_EVERY:
             return
         self.looked = now
         self._check()
-        done = Task.get_group_count(GROUP)
+        done = count_group(GROUP)
         if done != self.done:
             self.done, self.moved = done, now
         elif now - self.moved > STALL_SECONDS:

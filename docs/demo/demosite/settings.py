@@ -61,7 +61,7 @@ DATABASES = {
 Q_CLUSTER = {
     "name": "demo",
     "orm": "default",  # tasks wait in the site's own database
-    "bulk": 20,  # and are fetched twenty at a time
+    "queue_limit": 100,  # tasks fetched ahead: they are small, and one statement fetches many
     "save_limit": 0,  # every result is kept
     "max_attempts": 1,  # a task that fails is not tried again
 }
