@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import warnings
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
 
 from tests.compat.editions import DJANGO_Q, EDITIONS, NAME, SECRET_KEY, Cannot, Edition, Installed
+from tests.databases import reachable, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,25 +68,10 @@ def golden_settings(settings) -> None:
 @pytest.fixture
 def reach(tmp_path: Path, django_db_blocker, golden_settings) -> Iterator[Callable[[Path], str]]:
     """Brings an SQLite file into reach: a function from its path to the alias of a connection."""
-    aliases = []
-
-    def connect(path: Path) -> str:
-        alias = f"adopted{len(aliases)}"
-        connections.databases[alias] = connections.databases["default"] | {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": str(path),
-            "OPTIONS": {},
-        }
-        aliases.append(alias)
-        return alias
-
-    with django_db_blocker.unblock(), warnings.catch_warnings():
+    with ExitStack() as stack, warnings.catch_warnings():
+        stack.enter_context(django_db_blocker.unblock())
         warnings.simplefilter("ignore", RuntimeWarning)  # rows hold models pickled by an older Django
-        yield connect
-        for alias in aliases:
-            connections[alias].close()
-            del connections[alias]
-            del connections.databases[alias]
+        yield lambda path: stack.enter_context(reachable(f"adopted_{path.stem}", sqlite(path)))
 
 
 def migrate(alias: str, *target: str) -> None:

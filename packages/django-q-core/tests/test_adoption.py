@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connections, migrations, models
 from django.db.migrations.state import ProjectState
 from django_q.adoption import AdoptModel
+
+from tests.databases import reachable, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,14 +26,9 @@ OPERATION = AdoptModel(
 
 @pytest.fixture
 def connection(tmp_path, django_db_blocker) -> Iterator:
-    connections.databases["adoption"] = connections.databases["default"] | {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(tmp_path / "db.sqlite3"),
-        "OPTIONS": {},
-    }
-    with django_db_blocker.unblock(), closing(connections["adoption"]) as connection:
-        yield connection
-    del connections["adoption"], connections.databases["adoption"]
+    """A connection to an empty database."""
+    with django_db_blocker.unblock(), reachable("adoption", sqlite(tmp_path / "adoption.sqlite3")) as alias:
+        yield connections[alias]
 
 
 def apply(connection, operation: migrations.operations.base.Operation) -> ProjectState:

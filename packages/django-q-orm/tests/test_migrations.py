@@ -6,6 +6,8 @@ import pytest
 from django.core.management import call_command
 from django.db import connections
 
+from tests.databases import reachable, sqlite
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,15 +20,8 @@ OLD_TABLE = (
 @pytest.fixture
 def fresh(tmp_path, django_db_blocker) -> Iterator[str]:
     """An alias of an empty database."""
-    connections.databases["fresh"] = connections.databases["default"] | {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(tmp_path / "db.sqlite3"),
-        "OPTIONS": {},
-    }
-    with django_db_blocker.unblock():
-        yield "fresh"
-        connections["fresh"].close()
-    del connections["fresh"], connections.databases["fresh"]
+    with django_db_blocker.unblock(), reachable("fresh", sqlite(tmp_path / "fresh.sqlite3")) as alias:
+        yield alias
 
 
 def columns(alias: str) -> list[str]:

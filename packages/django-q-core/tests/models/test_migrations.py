@@ -10,6 +10,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import override_settings
 
+from tests.databases import reachable, sqlite
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,15 +50,16 @@ class Migration(migrations.Migration):
 @pytest.fixture
 def fresh(tmp_path, django_db_blocker) -> Iterator[str]:
     """An alias of an empty database."""
-    connections.databases["fresh"] = connections.databases["default"] | {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(tmp_path / "db.sqlite3"),
-        "OPTIONS": {},
-    }
-    with django_db_blocker.unblock():
-        yield "fresh"
-        connections["fresh"].close()
-    del connections["fresh"], connections.databases["fresh"]
+    with django_db_blocker.unblock(), reachable("fresh", sqlite(tmp_path / "fresh.sqlite3")) as alias:
+        yield alias
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def server(request, django_db_blocker) -> Iterator[str]:
+    """An alias of an empty database on a server."""
+    database = request.getfixturevalue(f"{request.param}_server").fresh_database()
+    with django_db_blocker.unblock(), reachable("server", database) as alias:
+        yield alias
 
 
 @pytest.fixture
@@ -79,6 +82,12 @@ def dependent(tmp_path, monkeypatch):
 
 def recorded(alias: str) -> set[str]:
     return {name for app, name in MigrationRecorder(connections[alias]).applied_migrations() if app == "django_q"}
+
+
+def indexes(alias: str, table: str) -> set[tuple[str, ...]]:
+    with connections[alias].cursor() as cursor:
+        constraints = connections[alias].introspection.get_constraints(cursor, table).values()
+    return {tuple(constraint["columns"]) for constraint in constraints if constraint["index"]}
 
 
 @pytest.mark.django_db
@@ -112,6 +121,17 @@ def test_migrations_go_back_to_zero(fresh: str) -> None:
     assert recorded(fresh) == set()
     call_command("migrate", database=fresh, verbosity=0)
     assert set(PUBLIC) <= recorded(fresh)
+
+
+def test_servers_get_the_same_tables_without_a_warning(server: str) -> None:
+    with override_settings(SILENCED_SYSTEM_CHECKS=[]):
+        call_command("check", databases=[server], fail_level="WARNING")
+    call_command("migrate", database=server, verbosity=0)
+    assert indexes(server, "django_q_task") >= {("success", "stopped"), ("group",), ("name",), ("func",)}
+    assert ("group", "name", "func") not in indexes(server, "django_q_task")
+    assert ("next_run",) in indexes(server, "django_q_schedule")
+    call_command("migrate", "django_q", "zero", database=server, verbosity=0)
+    call_command("migrate", database=server, verbosity=0)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
