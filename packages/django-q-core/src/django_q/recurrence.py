@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from threading import get_ident
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from arrow import Arrow
 from croniter import CroniterBadDateError, croniter
@@ -147,6 +147,11 @@ def next_slot(
 
 
 # local time
+
+
+def as_datetime(value: Any) -> Any:
+    """A date of arrow as a plain one; anything else as it is."""
+    return value.datetime if isinstance(value, Arrow) else value
 
 
 def local(moment: datetime, zone: tzinfo | None) -> datetime:

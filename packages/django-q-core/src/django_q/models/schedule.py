@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from keyword import iskeyword
+from typing import TYPE_CHECKING, Any
 
+from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import NoReverseMatch, reverse
@@ -12,7 +15,17 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from django_q import recurrence
-from django_q.models.task import Task
+from django_q.arguments import read_args, read_kwargs
+from django_q.clock import zone_of
+from django_q.conf import current_settings
+from django_q.exceptions import UnreadableArguments
+from django_q.models.task import ID_LENGTH, Task
+from django_q.recurrence import Recurrence, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from django_q.settings import ClusterSettings
 
 
 def validate_cron(value: str) -> None:
@@ -27,8 +40,17 @@ def validate_kwarg(value: str) -> None:
         raise ValidationError(_("%(value)s is not the name of a keyword argument."), params={"value": value})
 
 
+def validate_func(value: str) -> None:
+    """Refuse what cannot be the dotted path of a function; whether there is one is found out when it is sent."""
+    if not all(part.isidentifier() for part in value.split(".")):
+        raise ValidationError(_("%(value)s is not a dotted path, such as module.tasks.function."), params={"value": value})
+
+
 class Schedule(models.Model):
-    """When to send which task; the tasks it sends have its name, or else its id, as their group."""
+    """When to send which task; the tasks it sends have its name, or else its id, as their group.
+
+    A name is held by one schedule at a time. Several that had the same name before this was so keep it.
+    """
 
     ONCE = "O"
     MINUTES = "I"
@@ -56,7 +78,9 @@ class Schedule(models.Model):
     )
 
     name = models.CharField(_("name"), max_length=100, null=True, blank=True)
-    func = models.CharField(_("function"), max_length=256, help_text=_("e.g. module.tasks.function"))
+    func = models.CharField(
+        _("function"), max_length=256, validators=[validate_func], help_text=_("e.g. module.tasks.function")
+    )
     hook = models.CharField(
         _("hook"), max_length=256, null=True, blank=True, help_text=_("e.g. module.tasks.result_function")
     )
@@ -74,7 +98,7 @@ class Schedule(models.Model):
         null=True,
         blank=True,
         validators=[validate_cron],
-        help_text=_("Cron expression for the Cron type"),
+        help_text=_("Cron expression for the Cron type, e.g. 0 22 * * 1-5; the day L is the last of the month"),
     )
     task = models.CharField(_("last task"), max_length=100, null=True, editable=False)
     cluster = models.CharField(
@@ -94,6 +118,34 @@ class Schedule(models.Model):
         help_text=_("Name of a keyword argument that tells the task for which moment it was scheduled"),
     )
 
+    catch_up = models.BooleanField(
+        _("catch up"),
+        null=True,
+        blank=True,
+        default=None,
+        help_text=_("Whether slots that passed while no cluster ran are made up for; unknown: as the settings say"),
+    )
+    overlap = models.BooleanField(
+        _("overlap"),
+        default=True,
+        db_default=True,
+        help_text=_("Whether it is sent while its previous task still waits or runs"),
+    )
+    in_code = models.BooleanField(_("in code"), default=False, db_default=False, editable=False)
+    """Does the project's code say what it is? Then it is put right whenever a cluster starts."""
+    last_error = models.TextField(_("last error"), null=True, default=None, editable=False)
+    """Why its last slot could not be sent; None when it could."""
+    retry_at = models.DateTimeField(_("retried at"), null=True, default=None, editable=False)
+    """When that slot is tried again."""
+    wall = models.CharField(_("local time"), max_length=32, null=True, default=None, editable=False)
+    """The local time that `next_run` stands for, when the clocks skip it."""
+    runs = models.IntegerField(_("runs"), default=0, db_default=0, editable=False)
+    """How many slots are behind it; tells apart two runs of the same slot."""
+    waiting_for = models.CharField(_("waiting for"), max_length=ID_LENGTH, null=True, default=None, editable=False)
+    """The task that must end before the next is sent; only without `overlap`."""
+    name_key = models.CharField(max_length=100, null=True, default=None, unique=True, editable=False)
+    """The name, if it is held; several schedules of one name were allowed once."""
+
     class Meta:
         app_label = "django_q"
         verbose_name = _("Scheduled task")
@@ -101,19 +153,96 @@ class Schedule(models.Model):
         ordering = ("next_run",)
         indexes = (models.Index(fields=["next_run"], name="django_q_schedule_next_run"),)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "next_run" in kwargs:
+            kwargs["next_run"] = as_stored(kwargs["next_run"])
+        self._told_when = bool(args) or "next_run" in kwargs
+        super().__init__(*args, **kwargs)
+
     def __str__(self) -> str:
         return self.func
 
     def clean(self) -> None:
-        """Refuse a type without the field that makes it one."""
+        """Refuse a type without the field that makes it one, arguments that cannot be read, and a name that is taken."""
         if self.schedule_type == self.CRON and not self.cron:
             raise ValidationError({"cron": _("A schedule of the Cron type needs a cron expression.")})
         if self.schedule_type == self.MINUTES and not self.minutes:
             raise ValidationError({"minutes": _("A schedule of the Minutes type needs a number of minutes.")})
+        self._clean_text("args", read_args)
+        self._clean_text("kwargs", read_kwargs)
+        if self.name and self.others_named(self.name).filter(name_key=self.name).exists():
+            raise ValidationError({"name": _("There is a schedule of this name.")})
+
+    def _clean_text(self, field: str, read: Callable[[str | None], object]) -> None:
+        try:
+            read(getattr(self, field))
+        except UnreadableArguments as error:
+            raise ValidationError({field: str(error)}) from error
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save it; a new one of the Cron type without `next_run` begins with the first slot of its expression.
+
+        Raises:
+            IntegrityError: there is a schedule of this name.
+        """
+        if self._state.adding and self.schedule_type == self.CRON and not self._told_when:
+            first = self.recurrence().first(timezone.now())
+            self.next_run = first.moment if first else None
+        only = kwargs.get("update_fields")
+        if only is None or "name" in only:
+            self.name_key = self._held_name()
+            kwargs["update_fields"] = only if only is None else {*only, "name_key"}
+        if only is None:
+            self.last_error = self.retry_at = None
+        super().save(*args, **kwargs)
+
+    def _held_name(self) -> str | None:
+        name = self.name or None
+        if self._state.adding or self.name_key or not name:
+            return name
+        return None if self.others_named(name).exists() else name
+
+    def others_named(self, name: str) -> models.QuerySet[Schedule]:
+        """Find other schedules of a name."""
+        return type(self)._base_manager.using(self._state.db).filter(name=name).exclude(pk=self.pk)
+
+    # when
+
+    def recurrence(self, settings: ClusterSettings | None = None) -> Recurrence:
+        """Return the rule of its dates, in the time zone of some settings: by default of those of this moment."""
+        zone = (settings or current_settings()).time_zone
+        return Recurrence(
+            kind=self.schedule_type, zone=zone_of(zone) if zone else None, minutes=self.minutes, cron=self.cron
+        )
+
+    def slot(self) -> Slot | None:
+        """Return the slot that `next_run` is."""
+        if self.next_run is None:
+            return None
+        return Slot(self.next_run, datetime.fromisoformat(self.wall) if self.wall else None)
+
+    def move_to(self, slot: Slot) -> None:
+        """Let the next run be this slot."""
+        self.next_run, self.wall = slot.moment, slot.wall.isoformat() if slot.wall else None
+
+    def calculate_next_run(self, next_run: datetime | None = None) -> datetime | None:
+        """Return when it is due after `next_run`, by default its own."""
+        slot = Slot(next_run) if next_run else self.slot()
+        following = self.recurrence().next(slot) if slot else None
+        return following.moment if following else None
+
+    # what came of it
 
     def last_task(self) -> Task | None:
         """Return the last task this schedule sent, if it is finished and still kept."""
         return Task.objects.filter(pk=self.task).only("name", "success").first() if self.task else None
+
+    @classmethod
+    def tasks_ended(cls, task_ids: Iterable[str]) -> None:
+        """Let the schedules go on that waited for one of these tasks."""
+        waiting = cls.objects.filter(waiting_for__in=[*task_ids]).values_list("pk", "waiting_for")
+        for pk, task_id in waiting:
+            cls.objects.filter(pk=pk, waiting_for=task_id).update(waiting_for=None)
 
     def success(self) -> bool | None:
         """Return whether the last task succeeded, or None when there is none."""
@@ -124,6 +253,14 @@ class Schedule(models.Model):
         """Return a link to the last task's page in the admin, or None when there is none."""
         task = self.last_task()
         return link_to(task.pk, task.name, success=task.success) if task else None
+
+
+def as_stored(value: Any) -> Any:
+    """Return a date, of arrow too, as the project keeps dates: naive and local without `USE_TZ`."""
+    value = recurrence.as_datetime(value)
+    if isinstance(value, datetime) and timezone.is_aware(value) and not django_settings.USE_TZ:
+        return timezone.make_naive(value, timezone.get_default_timezone())
+    return value
 
 
 def link_to(task_id: str, name: str, *, success: bool) -> str:
