@@ -23,13 +23,12 @@ def insert_and_ring(
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
     then, now = moment(connection, -seconds), moment(connection)
-    waiting = f"EXISTS (SELECT 1 FROM {name} WHERE key = %s AND lock <= {now.sql})"
-    silent, given = ("false", []) if connection.in_atomic_block else (waiting, [key, *now.params])
+    silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND lock <= {now.sql})"
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH added AS (INSERT INTO {name} (key, payload, lock) VALUES (%s, %s, {then.sql}) RETURNING id) "
             f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
-            [key, payload, *then.params, *given, channel],
+            [key, payload, *then.params, connection.in_atomic_block, key, *now.params, channel],
         )
         (number, _rang) = cursor.fetchone()
     return int(number)

@@ -54,8 +54,8 @@ class Bell:
             time.sleep(pause)
             return False
         if not self._heard():
-            select.select([self._hearing.fileno()], [], [], pause)
-            self._read(connection)
+            if readable(self._hearing, pause):
+                self._read(connection)
         if rang := self._heard():
             self._rang, self._missed, self.pause = False, False, SOON
         return rang
@@ -79,9 +79,8 @@ class Bell:
 
     def _read(self, connection: BaseDatabaseWrapper) -> None:
         """Let the driver read what has arrived; it finds out here, too, that the server has gone."""
-        if select.select([self._hearing.fileno()], [], [], 0)[0]:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
 
     def _heard(self) -> bool:
         # psycopg 2 keeps a list instead of calling a handler.
@@ -90,6 +89,13 @@ class Bell:
             kept.clear()
             self._rang = True
         return self._rang
+
+
+def readable(connection: Any, seconds: float) -> bool:
+    """Wait up to *seconds* for something to arrive on a connection of the driver."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def channel_of(list_key: str) -> str:

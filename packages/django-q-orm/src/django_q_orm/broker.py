@@ -122,7 +122,9 @@ class ORM(Broker):
         """Lease up to *limit* rows and no more than `bulk`; wait for the first, at most *wait* seconds."""
         deadline = time.monotonic() + wait
         with self._reaching() as database:
-            found = self._claim(limit) if self._busy or wait <= 0 else []
+            found: list[Delivery] = []
+            if self._busy or wait <= 0:
+                found = self._claim(limit)
             while not found and (left := deadline - time.monotonic()) > 0:
                 due = self._seconds_until_due()
                 if due <= 0:

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_q.exceptions import BrokerError
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_orm import claims
+from django_q_orm.broker import ORM
+from django_q_orm.models import OrmQ
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def broker_for(**settings: object) -> ORM:
+    return ORM("test", settings=ClusterSettings.from_mapping({"orm": "default", "bulk": 10, **settings}))
+
+
+@pytest.fixture
+def broker() -> ORM:
+    return broker_for()
+
+
+def test_package_of_a_transaction_that_commits_exists(broker: ORM):
+    with transaction.atomic():
+        broker.enqueue("package")
+    assert broker.queue_size() == 1
+
+
+def test_package_of_a_transaction_that_fails_never_was(broker: ORM):
+    with transaction.atomic():
+        broker.enqueue("one")
+        broker.enqueue_many(["two", "three"])
+        transaction.set_rollback(True)
+    assert broker.queue_size() == 0
+
+
+def test_row_is_due_for_clusters_of_other_versions(broker: ORM):
+    broker.enqueue("package")
+    # django-q takes what was locked `retry` seconds ago, django-q2 what is locked until now.
+    assert OrmQ.objects.filter(lock__lte=timezone.now() - timedelta(seconds=59)).count() == 1
+
+
+def test_row_that_another_version_added_is_taken(broker: ORM):
+    OrmQ.objects.create(key="test", payload="package", lock=timezone.now() - timedelta(seconds=1))
+    assert broker.dequeue_many(1, 1)[0].package == "package"
+
+
+def test_row_that_another_version_took_is_left(broker: ORM):
+    OrmQ.objects.create(key="test", payload="package", lock=timezone.now() + timedelta(seconds=60))
+    assert broker.dequeue_many(1, 0.1) == []
+
+
+def test_row_without_lock_is_left(broker: ORM):
+    OrmQ.objects.create(key="test", payload="package", lock=None)
+    assert broker.dequeue_many(1, 0.1) == []
+    assert broker.queue_size() == 0
+
+
+def test_fetch_takes_no_more_than_bulk():
+    broker = broker_for(bulk=2)
+    broker.enqueue_many(["one", "two", "three"])
+    assert len(broker.dequeue_many(10, 1)) == 2
+
+
+@pytest.mark.skipif(connection.vendor not in {"postgresql", "sqlite"}, reason="needs two statements there")
+def test_fetch_is_one_statement(broker: ORM):
+    broker.enqueue_many(["one", "two"])
+    with CaptureQueriesContext(connection) as queries:
+        broker.dequeue_many(2, 1)
+    assert len(queries) == 1
+
+
+def test_many_are_acknowledged_in_one_statement(broker: ORM):
+    broker.enqueue_many(["one", "two", "three"])
+    ids = [delivery.ack_id for delivery in broker.dequeue_many(3, 1)]
+    with CaptureQueriesContext(connection) as queries:
+        broker.acknowledge_many(ids)
+    assert len(queries) == 1
+
+
+def test_many_are_renewed_in_one_statement(broker: ORM):
+    broker.enqueue_many(["one", "two", "three"])
+    ids = [delivery.ack_id for delivery in broker.dequeue_many(3, 1)]
+    with CaptureQueriesContext(connection) as queries:
+        broker.renew(ids)
+    assert len(queries) == 1
+
+
+def test_idle_broker_looks_every_poll_seconds():
+    broker = broker_for(poll=0.5)
+    broker.dequeue_many(1, 1.5)
+    with CaptureQueriesContext(connection) as queries:
+        broker.dequeue_many(1, 2)
+    assert len(queries) <= 5
+
+
+def test_calls_open_no_connections(broker: ORM):
+    broker.ping()
+    opened: list[object] = []
+    listener = lambda **_arguments: opened.append(1)  # noqa: E731
+    connection_created.connect(listener)
+    try:
+        for _ in range(5):
+            broker.enqueue("package")
+            broker.acknowledge(broker.dequeue_many(1, 1)[0].ack_id)
+    finally:
+        connection_created.disconnect(listener)
+    assert opened == []
+
+
+def test_missing_table_says_what_to_do(broker: ORM, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(OrmQ._meta, "db_table", "nowhere")
+    with pytest.raises(BrokerError, match="nowhere"):
+        broker.enqueue("package")
+    connection.close()
+
+
+def test_processes_claim_each_row_once(broker: ORM):
+    broker.enqueue_many([f"package {number}" for number in range(100)])
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            _claim_all_and_exit()
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    found = list(OrmQ.objects.filter(key="found").values_list("payload", flat=True))
+    assert sorted(found) == sorted(f"package {number}" for number in range(100))
+
+
+def _claim_all_and_exit() -> None:
+    try:
+        mine = broker_for(bulk=3)
+        while taken := mine.dequeue_many(3, 0):
+            for delivery in taken:
+                OrmQ.objects.create(key="found", payload=delivery.package)
+            assert mine.acknowledge_many([delivery.ack_id for delivery in taken]) == []
+    except BaseException as error:  # noqa: BLE001 - a child that raises would go on as the parent
+        print(repr(error))
+        os._exit(1)
+    os._exit(0)
+
+
+class TestWithoutReturning:
+    """On a database that cannot give back what it changed."""
+
+    @pytest.fixture(autouse=True)
+    def returns_nothing(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(connection.features.__class__, "can_return_rows_from_bulk_insert", False)
+        monkeypatch.setattr(claims, "_in_one_statement", claims._in_one_transaction)
+
+    def test_rows_are_taken_once(self, broker: ORM):
+        for number in range(10):
+            broker.enqueue(f"package {number}")
+        first, second = broker.dequeue_many(6, 1), broker_for().dequeue_many(6, 1)
+        assert [delivery.package for delivery in first + second] == [f"package {number}" for number in range(10)]
+
+    def test_lost_lease_cannot_acknowledge(self):
+        hasty, other = broker_for(retry=0.2), broker_for()
+        hasty.enqueue("package")
+        (lost,) = hasty.dequeue_many(1, 1)
+        (theirs,) = eventually(lambda: other.dequeue_many(1, 0.1))
+        assert hasty.acknowledge(lost.ack_id) is False
+        assert other.acknowledge(theirs.ack_id) is True
