@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import threading
 from datetime import timedelta
 
 import pytest
@@ -8,10 +10,10 @@ from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from django_q.exceptions import BrokerError
+from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
-from django_q_orm import claims
+from django_q_orm import arrivals, claims
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 
@@ -120,6 +122,31 @@ def test_missing_table_says_what_to_do(broker: ORM, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BrokerError, match="nowhere"):
         broker.enqueue("package")
     connection.close()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others have many writers")
+def test_sender_waits_for_the_writer(broker: ORM, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
+    connection.close()
+    writer = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.5, writer.rollback)
+    timer.start()
+    broker.enqueue("package")
+    timer.join()
+    assert broker.queue_size() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others have many writers")
+def test_sender_does_not_wait_for_ever(broker: ORM, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(arrivals, "PATIENCE", 0.2)
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
+    connection.close()
+    writer = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BrokerUnavailable, match="locked"):
+        broker.enqueue("package")
+    writer.rollback()
 
 
 def test_processes_claim_each_row_once(broker: ORM):

@@ -1,34 +1,72 @@
-"""A row comes in, and rings."""
+"""Rows come in, and ring."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from django.db import OperationalError
 
 from django_q_orm.moments import moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
+    from django.db.models.expressions import RawSQL
 
     from django_q_orm.models import OrmQ
 
 
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Seconds for which a sender waits for SQLite's one writer at a time, beyond Django's own time-out."""
+
+
+def insert(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, payload: str, lock: RawSQL) -> int:
+    """Add a row, in one statement, without the cost of a model's `save`."""
+    returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_insert_into(table, connection, lock)}{returning}", [key, payload, *lock.params])
+        return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
+
+
 def insert_and_ring(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, channel: str, key: str, payload: str, seconds: float
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, channel: str, key: str, payload: str, lock: RawSQL
 ) -> int:
-    """Add a row that was due *seconds* ago and notify who listens, in one statement of PostgreSQL.
+    """Add a row and notify who listens, in one statement of PostgreSQL.
 
     PostgreSQL commits transactions that notify one after another. So a row that finds others waiting is silent: who
     takes those will look again. Within a transaction it always rings: nobody knows when that commits.
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
-    then, now = moment(connection, -seconds), moment(connection)
+    now = moment(connection)
     silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND lock <= {now.sql})"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH added AS (INSERT INTO {name} (key, payload, lock) VALUES (%s, %s, {then.sql}) RETURNING id) "
+            f"WITH added AS ({_insert_into(table, connection, lock)} RETURNING id) "
             f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
-            [key, payload, *then.params, connection.in_atomic_block, key, *now.params, channel],
+            [key, payload, *lock.params, connection.in_atomic_block, key, *now.params, channel],
         )
         (number, _rang) = cursor.fetchone()
     return int(number)
+
+
+def patiently(connection: BaseDatabaseWrapper, write: Callable[[], T]) -> T:
+    """Write again while SQLite is locked by others; within a transaction only its owner can begin again."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return write()
+        except OperationalError as error:
+            mine = connection.vendor == "sqlite" and not connection.in_atomic_block and "is locked" in str(error)
+            if not mine or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _insert_into(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, lock: RawSQL) -> str:
+    name, *columns = map(connection.ops.quote_name, (table.model._meta.db_table, "key", "payload", "lock"))
+    return f"INSERT INTO {name} ({', '.join(columns)}) VALUES (%s, %s, {lock.sql})"

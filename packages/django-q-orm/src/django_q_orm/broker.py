@@ -17,7 +17,7 @@ from django_q.brokers.base import lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 
-from django_q_orm.arrivals import insert_and_ring
+from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import claim, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
@@ -88,29 +88,27 @@ class ORM(Broker):
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Add a row; within a transaction it exists when that commits, and only then."""
-        retry = self.settings.retry
+        table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
-            if database.vendor == "postgresql" and not delay:
-                channel = self.bell.channel
-                return insert_and_ring(queue_table(self.alias), database, channel, self.list_key, package, retry)
             # Due since `retry` seconds: django-q takes nothing that is younger.
-            row = self._row(package, moment(database, delay or -retry))
-            row.save(force_insert=True, using=self.alias)
-            return int(row.pk)
+            lock = moment(database, delay or -self.settings.retry)
+            if database.vendor == "postgresql" and not delay:
+                return insert_and_ring(table, database, self.bell.channel, key, package, lock)
+            return patiently(database, lambda: insert(table, database, key, package, lock))
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Add rows, in order."""
+        table = queue_table(self.alias)
         with self._reaching() as database:
             due = read_clock(database) - timedelta(seconds=self.settings.retry)
             # A microsecond apart, or their order would be lost.
-            locks = (due + timedelta(microseconds=number) for number in range(len(packages)))
-            rows = [self._row(package, lock) for package, lock in zip(packages, locks, strict=True)]
-            added = queue_table(self.alias).bulk_create(rows, batch_size=MOST)
+            rows = [
+                table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
+                for number, package in enumerate(packages)
+            ]
+            added = patiently(database, lambda: table.bulk_create(rows, batch_size=MOST))
             self.bell.ring(database)
             return [row.pk for row in added]
-
-    def _row(self, package: str, lock: Any) -> OrmQ:
-        return queue_table(self.alias).model(key=self.list_key, payload=package, lock=lock)
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -119,7 +117,7 @@ class ORM(Broker):
         return self.dequeue_many(self.settings.bulk, 1.0) or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Lease up to *limit* rows and no more than `bulk`; wait for the first, at most *wait* seconds."""
+        """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
         deadline = time.monotonic() + wait
         with self._reaching() as database:
             found: list[Delivery] = []
