@@ -13,6 +13,7 @@ from django.core.management import call_command
 
 from tests.compat.editions import DJANGO_Q, EDITIONS, NAME, SECRET_KEY, Cannot, Edition, Installed
 from tests.databases import reachable, sqlite
+from tests.services.fixtures import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "compat: installs the public editions' wheels; runs with -m compat, or in CI.")
+    config.addinivalue_line("markers", "compat: installs the public editions' wheels; -m compat or DJANGO_Q_COMPAT=1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("CI") or "compat" in config.getoption("markexpr"):
+    if os.environ.get("DJANGO_Q_COMPAT") or "compat" in config.getoption("markexpr"):
         return
     for item in items:
         if item.get_closest_marker("compat"):
-            item.add_marker(pytest.mark.skip(reason="installs the public editions' wheels: run with -m compat"))
+            item.add_marker(pytest.mark.skip(reason="run with -m compat or DJANGO_Q_COMPAT=1"))
 
 
 @pytest.fixture(scope="session", params=EDITIONS, ids=lambda edition: edition.label)
@@ -53,9 +54,7 @@ def install(edition: Edition, tmp_path_factory: pytest.TempPathFactory) -> Insta
         try:
             return Installed(edition, folder / edition.label)
         except Cannot as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
+            missing(edition.label, error)
 
 
 @pytest.fixture

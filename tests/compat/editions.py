@@ -71,6 +71,10 @@ class Installed:
         """Have it read packages; returns what it says is in them."""
         return json.loads(self.run("read.py", Path(os.devnull), stdin=json.dumps(packages)))
 
+    def work(self, database: Path) -> list[dict[str, Any]]:
+        """Have its cluster run what is queued; returns the tasks as its own model shows them."""
+        return json.loads(self.run("run.py", database))
+
     def migrate(self, database: Path, *target: str) -> None:
         """Bring a database as far as one of its migrations."""
         self.run("-m", database, "django", "migrate", "-v0", *target)

@@ -9,11 +9,12 @@ from django.db import connections
 from django_q.models import Schedule, Task
 from django_q.package import new_package
 from django_q.signing import PackageCodec
+from django_q.tasks import async_task
 from django_q_orm.models import OrmQ
 
 from tests.compat.conftest import migrate
 from tests.compat.editions import NAME, Installed
-from tests.compat.expected import CASES, CHAIN, columns, expected, plain
+from tests.compat.expected import CASES, CHAIN, RUNS, columns, expected, plain
 from tests.compat.test_golden_databases import MODELS, schema
 
 if TYPE_CHECKING:
@@ -57,6 +58,26 @@ def test_they_go_on_queueing_into_an_adopted_database(
     migrate(alias)
     edition.write(tmp_path)
     assert not OrmQ.objects.using(alias).exists()  # write.py takes back what it has queued
+
+
+def test_their_cluster_runs_what_we_queue(
+    edition: Installed, tmp_path: Path, reach: Callable[[Path], str], settings
+) -> None:
+    """New web processes and an old cluster share one table during an upgrade."""
+    path = tmp_path / "shared.sqlite3"
+    edition.migrate(path)
+    alias = reach(path)
+    migrate(alias)
+    settings.Q_CLUSTER = {"name": NAME, "orm": alias}
+    ids = [
+        async_task(case["func"], *case["args"], **case["kwargs"], q_options=case["options"]) for case in RUNS.values()
+    ]
+    connections[alias].close()
+    shown = edition.work(path)
+    assert {row["id"] for row in shown} == {repr(task_id) for task_id in ids}
+    assert [columns(task) for task in Task.objects.using(alias).order_by("pk")] == [
+        columns(task) | row for task, row in zip(Task.objects.using(alias).order_by("pk"), shown, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("stop", ["0003", "0009", "0012", "0013", "0014"])

@@ -6,16 +6,13 @@ Prints every row as its own models show it.
 """
 
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import django
 
 django.setup()
 
 from cases import CASES, RUNS, columns  # noqa: E402
+from clusters import run_a_cluster  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django_q.models import OrmQ, Schedule, Task  # noqa: E402
 from django_q.tasks import async_task, schedule  # noqa: E402
@@ -26,20 +23,6 @@ def queue(cases):
     for name, case in cases.items():
         options = dict({"task_name": name}, **case["options"])
         async_task(case["func"], *case["args"], **dict(case["kwargs"], **options))
-
-
-def run_a_cluster(tasks, within=60):
-    """Have a cluster run what is queued, and stop it as an operator would."""
-    cluster = subprocess.Popen([sys.executable, "-m", "django", "qcluster"], stdout=sys.stderr)
-    deadline = time.monotonic() + within
-    while (Task.objects.count() < tasks or OrmQ.objects.exists()) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    cluster.send_signal(signal.SIGINT)
-    try:
-        cluster.wait(20)
-    except subprocess.TimeoutExpired:
-        cluster.kill()
-    assert Task.objects.count() == tasks, "the cluster ran {} tasks of {}".format(Task.objects.count(), tasks)
 
 
 call_command("migrate", verbosity=0)
