@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from .site import Site
 
+Q_CLUSTER = {"name": "acceptance", "workers": 2, "retry": 30}
+
+
+@pytest.fixture(scope="session")
+def migrated(request, tmp_path_factory):
+    """Migrated databases: made once, since most of the time of a test would go into them."""
+    made = {}
+
+    def database(kind):
+        if kind not in made:
+            folder = tmp_path_factory.mktemp(kind)
+            server = None if kind == "sqlite" else request.getfixturevalue(f"{kind}_server").fresh_database()
+            site = Site(folder, Q_CLUSTER | {"orm": "default"}, server, ("django_q_orm",))
+            site.manage("migrate", "-v0")
+            made[kind] = folder / "db.sqlite3" if server is None else server
+        return made[kind]
+
+    return database
+
+
+@pytest.fixture
+def make_site(request, tmp_path, migrated):
+    """Make a site of a kind: `sqlite`, `postgres`, `mariadb` (database broker), or `redis` (results in SQLite)."""
+
+    def make(kind, **more):
+        q_cluster, database = dict(Q_CLUSTER), None
+        if kind == "redis":
+            q_cluster["redis"] = request.getfixturevalue("redis_url")
+        else:
+            q_cluster["orm"] = "default"
+        if kind in ("redis", "sqlite"):
+            shutil.copy(migrated("sqlite"), tmp_path / "db.sqlite3")
+        else:
+            database = migrated(kind)
+        site = Site(tmp_path, q_cluster | more, database, ("django_q_orm",))
+        if database:
+            site.manage("flush", "--no-input", "-v0")
+        return site
+
+    return make
+
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb", "redis"])
-def site(request, tmp_path):
+def site(request, make_site):
     """A migrated site with two workers, on each broker and database of the first round."""
-    q_cluster = {"name": "acceptance", "workers": 2, "retry": 30}
-    database, apps = None, ()
-    match request.param:
-        case "redis":
-            q_cluster["redis"] = request.getfixturevalue("redis_server").url
-        case "sqlite":
-            q_cluster["orm"] = "default"
-            apps = ("django_q_orm",)
-        case server:
-            database = request.getfixturevalue(f"{server}_server").fresh_database()
-            q_cluster["orm"] = "default"
-            apps = ("django_q_orm",)
-    site = Site(tmp_path, q_cluster, database, apps)
-    site.manage("migrate", "-v0")
-    return site
+    return make_site(request.param)

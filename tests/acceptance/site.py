@@ -62,6 +62,13 @@ def boom(label):
     note(label)
     raise ValueError("boom " + str(label))
 
+def second_time(label):
+    note(label)
+    with open(os.environ["NOTES"]) as notes:
+        if notes.read().split().count(label) < 2:
+            raise ValueError("not yet")
+    return label
+
 def suicide(label, how):
     note(label)
     if how == "kill": os.kill(os.getpid(), signal.SIGKILL)

@@ -105,7 +105,7 @@ class Executor:
     def _failure(self, error: BaseException) -> str:
         self.exception = error
         reporters.report(error, self.settings)
-        return f"{_sentence(error)} : {''.join(traceback.format_exception(error)).strip()}"
+        return f"{_sentence(error)} : {_traceback(error)}"
 
     # the outcome
 
@@ -238,3 +238,11 @@ def _how_far(path: str) -> str:
 
 def _sentence(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _traceback(error: BaseException) -> str:
+    """Where it happened, from the task's first line on: how the task was called is not its author's affair."""
+    place = error.__traceback__
+    while place is not None and place.tb_frame.f_code.co_filename == __file__:
+        place = place.tb_next
+    return "".join(traceback.format_exception(type(error), error, place or error.__traceback__)).strip()

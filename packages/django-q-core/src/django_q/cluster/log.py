@@ -82,9 +82,9 @@ def timed_out(name: str) -> None:
     logger.error("%s did not end its task within its timeout: killed", name)
 
 
-def out_of_time(name: str, seconds: float) -> None:
+def out_of_time(name: str) -> None:
     """A worker did not end within the time that a stop allows."""
-    logger.warning("%s did not finish within %g seconds of the stop: killed, its task will be offered again", name, seconds)
+    logger.warning("%s did not finish within the time of the stop: killed, its task will be offered again", name)
 
 
 def parent_is_gone(name: str) -> None:
@@ -210,3 +210,41 @@ def stopped_scheduling(name: str) -> None:
 def no_statistics(name: str, error: Exception) -> None:
     """The statistics could not be published."""
     logger.warning("%s could not publish the statistics of the cluster: %s", name, error)
+
+
+def sent_from_schedule(name: str, schedule: Any, package: Any) -> None:
+    """A slot of a schedule was due."""
+    logger.info("%s created task %s from schedule [%s]", name, package["name"], schedule.name or schedule.pk)
+
+
+def skipped_slot(name: str, schedule: Any) -> None:
+    """A slot of a schedule was due while its previous task had not ended."""
+    logger.info(
+        "%s skipped a slot of schedule [%s]: its task %s still waits or runs",
+        name, schedule.name or schedule.pk, schedule.waiting_for,
+    )  # fmt: skip
+
+
+def broken_schedule(name: str, schedule: Any, error: Exception) -> None:
+    """A schedule could not be sent; it is tried again."""
+    logger.error("%s cannot send schedule [%s]: %s", name, schedule.name or schedule.pk, error)
+
+
+def cannot_schedule(name: str, error: Exception) -> None:
+    """The database or the broker does not answer."""
+    logger.error("%s cannot send what is due, and keeps trying: %s", name, error)
+
+
+def scheduling_again(name: str) -> None:
+    """The database and the broker answer again."""
+    logger.info("%s sends what is due again", name)
+
+
+def schedules_in_code(name: str, done: str, names: list[str]) -> None:
+    """Schedules were put right at the start, as the code says."""
+    logger.info("%s %s the schedules of the code: %s", name, done, ", ".join(names))
+
+
+def broken_declaration(name: str, schedule: str, error: Exception) -> None:
+    """The code declares a schedule that cannot be."""
+    logger.error("%s: the code declares a schedule [%s] that cannot be: %s", name, schedule, error)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
 
 from django_q.brokers import get_broker
+from django_q.clock import now as clock_now
 from django_q.exceptions import BrokerUnavailable
+from django_q.schedules.declared import synchronise
+from django_q.schedules.due import DueSchedules, Turn
 
 from . import log
 from .backoff import Backoff
@@ -19,42 +23,103 @@ from .statistics import stat_of
 if TYPE_CHECKING:
     from datetime import datetime
 
-PUBLISH_EVERY = 1.0
+PUBLISH_EVERY: Final = 1.0
 """Seconds between two statistics; they are forgotten after three."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
+
+JUST_AFTER: Final = 0.001
+"""Seconds by which a look is later than the slot: clocks are not that exact."""
 
 
 class Scheduler(ClusterProcess):
-    """Publishes the cluster's `Stat`."""
+    """Sends what is due, and publishes the cluster's `Stat`."""
 
     role: ClassVar[str] = "scheduler"
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
         self.tob: datetime = timezone.now()
-        self.backoff = Backoff()
+        self.publishing, self.sending = Backoff(), Backoff()
+        self.publish_at = self.look_at = 0.0
+        self.put_right = False
+        """Are the schedules of the code as the code says?"""
 
     def start(self) -> None:
         self.broker = get_broker(settings=self.settings)
+        self.schedules = DueSchedules(self.settings, self.broker)
+        if not self.settings.scheduler:
+            self.look_at = float("inf")
         log.scheduling(self.name)
 
     def step(self) -> bool:
         if self.state.phase >= Phase.STOPPING:
             return False
-        began = time.monotonic()
-        self._publish()
-        self.wiring.alarm.wait(max(0.0, began + PUBLISH_EVERY + self.backoff.seconds - time.monotonic()))
+        if time.monotonic() >= self.publish_at:
+            self._publish()
+            self.publish_at = time.monotonic() + PUBLISH_EVERY + self.publishing.seconds
+        if time.monotonic() >= self.look_at:
+            self.look_at = time.monotonic() + self._look()
+        self.wiring.alarm.wait(max(0.0, min(self.publish_at, self.look_at) - time.monotonic()))
         return True
 
     def stop(self) -> None:
         self._publish()
         log.stopped_scheduling(self.name)
 
+    # schedules
+
+    def _look(self) -> float:
+        """Send what is due; in how many seconds to look again."""
+        try:
+            if not self.put_right:
+                self._put_right()
+            turn = self.schedules.turn()
+        except (DatabaseError, InterfaceError) as error:
+            connections[self.schedules.db].close()
+            return self._failed(error)
+        self._tell(turn)
+        if None in turn.down:
+            return self._failed(turn.down[None])
+        if self.sending.succeeded():
+            log.scheduling_again(self.name)
+        if turn.more:
+            return 0.0
+        if turn.next is None:
+            return LOOK_EVERY
+        return min(LOOK_EVERY, max(0.0, (turn.next - clock_now()).total_seconds() + JUST_AFTER))
+
+    def _failed(self, error: Exception) -> float:
+        if self.sending.failed():
+            log.cannot_schedule(self.name, error)
+        return self.sending.seconds
+
+    def _put_right(self) -> None:
+        changes = synchronise(self.settings)
+        for done in ("created", "updated", "removed"):
+            if names := getattr(changes, done):
+                log.schedules_in_code(self.name, done, names)
+        for schedule, error in changes.broken:
+            log.broken_declaration(self.name, schedule, error)
+        self.put_right = True
+
+    def _tell(self, turn: Turn) -> None:
+        for schedule, package in turn.sent:
+            log.sent_from_schedule(self.name, schedule, package)
+        for schedule in turn.skipped:
+            log.skipped_slot(self.name, schedule)
+        for schedule, error in turn.broken:
+            log.broken_schedule(self.name, schedule, error)
+
+    # statistics
+
     def _publish(self) -> None:
         stat = stat_of(self.state, self.wiring.cluster_id, self.settings)
         try:
             stat.save(self.broker)
         except BrokerUnavailable as error:
-            if self.backoff.failed():
+            if self.publishing.failed():
                 log.no_statistics(self.name, error)
         else:
-            self.backoff.succeeded()
+            self.publishing.succeeded()

@@ -171,7 +171,7 @@ class Sentinel:
         self._until(lambda: not any(worker.alive for worker in workers))
         for worker in workers:
             if worker.alive:
-                log.out_of_time(worker.name, self.settings.stop_timeout)
+                log.out_of_time(worker.name)
                 worker.kill(INTERRUPTED)
         while any(worker.process is not None for worker in workers):
             self._turn([self.pool.monitor])

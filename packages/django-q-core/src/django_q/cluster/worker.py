@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django_q import signals
 from django_q.connections import tidy_connections
+from django_q.context import stamp_records
 from django_q.dispatch import Finisher
 from django_q.exceptions import UnreadablePackage
 from django_q.execution import Executor
@@ -53,6 +54,7 @@ class Worker(ClusterProcess):
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
+        stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
         self.slot.state = WorkerState.IDLE
         log.ready(self.name)

@@ -1,0 +1,42 @@
+"""`manage.py qdead`: the dead letters of a queue, and the way back."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from django_q.brokers import get_broker
+from django_q.exceptions import DjangoQError
+from django_q.settings import CLUSTER_NAME_VARIABLE
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Command(BaseCommand):
+    """Count the dead letters, or queue them again."""
+
+    help = "Shows how many packages no cluster could read, and queues them again with --requeue."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--requeue", action="store_true", help="Put them back on the queue.")
+        parser.add_argument("--limit", type=int, help="How many to put back at the most.")
+        parser.add_argument("-n", "--name", help="Name of the cluster whose queue it is.")
+
+    def handle(
+        self, *args: Any, requeue: bool = False, limit: int | None = None, name: str | None = None, **options: Any
+    ) -> None:
+        """Do it and say how many."""
+        if name:
+            os.environ[CLUSTER_NAME_VARIABLE] = name
+        try:
+            broker = get_broker()
+            if requeue:
+                self.stdout.write(f"{broker.requeue_dead(limit)} dead letters are queued again.")
+            else:
+                self.stdout.write(f"{broker.dead_size()} dead letters.")
+        except DjangoQError as error:
+            raise CommandError(str(error)) from error

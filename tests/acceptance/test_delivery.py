@@ -1,0 +1,316 @@
+"""Every task ends where it should: saved, offered again, or with the dead letters."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from .site import eventually
+
+KINDS = ["sqlite", "redis"]
+SERVERS = ["sqlite", "postgres", "redis"]
+
+
+def sent(site, call: str) -> str:
+    return site.run(f"from django_q.tasks import async_task; answer = {call}")
+
+
+def task(site, task_id: str):
+    return site.run(
+        f"""
+        from django_q.tasks import fetch
+        task = fetch({task_id!r})
+        answer = task and [task.success, str(task.result), task.attempt_count]
+        """
+    )
+
+
+def sizes(site) -> list[int]:
+    return site.run(
+        """
+        from django_q.brokers import get_broker
+        broker = get_broker()
+        answer = [broker.queue_size(), broker.lock_size(), broker.dead_size()]
+        """
+    )
+
+
+def stop_whole(cluster) -> list[psutil.Process]:
+    family = cluster.family()
+    for process in family:
+        process.suspend()
+    return family
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_task_that_runs_longer_than_its_lease_runs_once(make_site, kind):
+    site = make_site(kind, retry=2)
+    with site.cluster():
+        task_id = sent(site, "async_task('jobs.slow', 'long', 7)")
+        eventually(lambda: task(site, task_id), within=30)
+        begun = [line for line in site.notes() if "begins" in line]
+        assert len(begun) == 1
+        assert task(site, task_id) == [True, "long", 1]
+        assert sizes(site) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_tasks_of_a_killed_cluster_come_back_when_their_leases_end(make_site, kind):
+    site = make_site(kind, retry=3)
+    with site.cluster() as cluster:
+        task_id = sent(site, "async_task('jobs.slow', 'x', 2)")
+        eventually(lambda: len(site.notes()) == 1, why=lambda: cluster.log)
+        for process in cluster.family():
+            process.kill()
+    with site.cluster() as cluster:
+        eventually(lambda: len(site.notes()) >= 2, within=8, why=lambda: cluster.log)
+        eventually(lambda: task(site, task_id), within=10)
+        assert task(site, task_id)[0] is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frozen_cluster_loses_its_tasks_and_cannot_run_them_a_third_time(make_site, kind):
+    site = make_site(kind, retry=2, workers=1)
+    with site.cluster() as frozen:
+        first, second = site.run(
+            "from django_q.tasks import async_task\n"
+            "answer = [async_task('jobs.slow', 'first', 4), async_task('jobs.mark', 'second')]"
+        )
+        eventually(lambda: len(site.notes()) == 1, why=lambda: frozen.log)
+        family = stop_whole(frozen)
+        with site.cluster() as other:
+            eventually(lambda: site.notes().count("first ends") == 1, within=20, why=lambda: other.log)
+            eventually(lambda: site.notes().count("second") == 1, within=20, why=lambda: other.log)
+            eventually(lambda: task(site, second), within=10)
+            saved = task(site, first)
+            for process in family:
+                process.resume()
+            eventually(lambda: site.notes().count("first ends") == 2, within=15, why=lambda: frozen.log)
+            third = sent(site, "async_task('jobs.mark', 'third')")
+            eventually(lambda: task(site, third), within=10)
+        begun = [line for line in site.notes() if line.startswith("first begins")]
+        assert len(begun) == 2
+        assert site.notes().count("second") == 1
+        assert task(site, first)[0] is True
+        assert saved[0] is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_task_ends_in_the_failures_after_max_attempts(make_site, kind):
+    site = make_site(kind, retry=1, max_attempts=3, ack_failures=False)
+    with site.cluster() as cluster:
+        task_id = sent(site, "async_task('jobs.suicide', 'x', 'kill')")
+        eventually(lambda: (task(site, task_id) or [0, 0, 0])[2] == 3, within=30, why=lambda: cluster.log)
+        eventually(lambda: sizes(site) == [0, 0, 0], within=10)
+        assert site.notes() == ["x"] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_failed_task_is_offered_again_and_a_success_replaces_the_failure(make_site, kind):
+    site = make_site(kind, retry=1, ack_failures=False)
+    with site.cluster() as cluster:
+        task_id = sent(site, "async_task('jobs.second_time', 'x')")
+        eventually(lambda: (task(site, task_id) or [0])[0] is True, within=20, why=lambda: cluster.log)
+        assert task(site, task_id) == [True, "x", 2]
+
+
+def test_failed_task_on_redis_is_not_repeated_by_default(make_site):
+    site = make_site("redis", retry=1)
+    with site.cluster():
+        task_id = sent(site, "async_task('jobs.boom', 'x')")
+        eventually(lambda: task(site, task_id), within=20)
+        eventually(lambda: sizes(site) == [0, 0, 0], within=10)
+        marker = sent(site, "async_task('jobs.slow', 'after', 2.5)")
+        eventually(lambda: task(site, marker), within=20)
+        assert site.notes().count("x") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unpicklable_result_is_a_failure_of_that_task_alone(make_site, kind):
+    site = make_site(kind)
+    with site.cluster() as cluster:
+        bad = sent(site, "async_task('jobs.unpicklable', ack_failure=True)")
+        good = sent(site, "async_task('jobs.mark', 1)")
+        eventually(lambda: task(site, good) and task(site, bad), within=20, why=lambda: cluster.log)
+        success, result, _ = task(site, bad)
+        assert not success
+        assert "cannot be pickled" in result
+        assert task(site, good)[0] is True
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_label_that_no_column_holds_is_a_failure_of_that_task_alone(make_site, kind):
+    site = make_site(kind)
+    with site.cluster():
+        bad = sent(site, "async_task('jobs.mark', 1, group='g' * 150, ack_failure=True)")
+        good = sent(site, "async_task('jobs.mark', 2)")
+        eventually(lambda: task(site, good) and task(site, bad), within=20)
+        assert task(site, bad)[0] is False
+        assert "150" in task(site, bad)[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unreadable_packages_go_to_the_dead_letters_and_come_back(make_site, kind):
+    site = make_site(kind)
+    site.run(
+        """
+        from django_q.brokers import get_broker
+        from django_q.signing import PackageCodec
+        from django_q.package import new_package
+        broker = get_broker()
+        package = new_package('jobs.mark', ('poison',))
+        broker.enqueue(PackageCodec('another name').dumps(package))
+        broker.enqueue('no package at all')
+        broker.enqueue(PackageCodec('acceptance').dumps(['no task']))
+        """
+    )
+    good = sent(site, "async_task('jobs.mark', 'good')")
+    with site.cluster() as cluster:
+        eventually(lambda: task(site, good), within=20, why=lambda: cluster.log)
+        eventually(lambda: sizes(site) == [0, 0, 3], within=10, why=lambda: (sizes(site), cluster.log))
+        assert cluster.log.count("dead letters") == 3
+        assert "reincarnated" not in cluster.log
+    assert site.run("from django_q.brokers import get_broker; answer = get_broker().requeue_dead()") == 3
+    assert sizes(site)[0] == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cluster_with_a_wrong_key_leaves_every_message_recoverable(make_site, kind):
+    site = make_site(kind)
+    ids = site.run("from django_q.tasks import async_task; answer = [async_task('jobs.mark', n) for n in range(10)]")
+    settings = site.folder / "site_settings.py"
+    right = settings.read_text()
+    settings.write_text(right.replace('"acceptance"', '"another"', 1))
+    with site.cluster() as cluster:
+        eventually(lambda: sizes(site) == [0, 0, 10], within=20, why=lambda: cluster.log)
+    settings.write_text(right)
+    done = site.manage("qdead", "--requeue")
+    assert "10" in done.stdout
+    with site.cluster():
+        eventually(lambda: all(task(site, each) for each in ids), within=20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_finishes_what_runs_and_gives_back_what_has_not_begun(make_site, kind):
+    site = make_site(kind, workers=1, queue_limit=5)
+    with site.cluster() as cluster:
+        ids = site.run(
+            "from django_q.tasks import async_task; answer = [async_task('jobs.slow', n, 2) for n in range(4)]"
+        )
+        eventually(lambda: site.notes(), why=lambda: cluster.log)
+        assert cluster.stop() == 0
+        ended = [line for line in site.notes() if "ends" in line]
+        assert len(ended) == len([line for line in site.notes() if "begins" in line]) < 4
+        assert sizes(site)[0] == 4 - len(ended)
+        assert sizes(site)[1] == 0
+        assert sum(task(site, each) is not None for each in ids) == len(ended)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_signal_shortens_the_stop_and_the_task_is_offered_again(make_site, kind):
+    site = make_site(kind, workers=1)
+    with site.cluster() as cluster:
+        task_id = sent(site, "async_task('jobs.slow', 'x', 60)")
+        eventually(lambda: site.notes(), why=lambda: cluster.log)
+        cluster.signal(signal.SIGTERM)
+        eventually(lambda: "stopping cluster processes" in cluster.log)
+        cluster.signal(signal.SIGTERM)
+        assert cluster.process.wait(10) == 0
+        assert sizes(site)[0] == 1
+        assert task(site, task_id) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_is_bounded_by_stop_timeout(make_site, kind):
+    site = make_site(kind, workers=1, stop_timeout=1)
+    with site.cluster() as cluster:
+        sent(site, "async_task('jobs.stubborn', 'x', 60)")
+        eventually(lambda: site.notes(), why=lambda: cluster.log)
+        assert cluster.stop(within=10) == 0
+        assert sizes(site)[0] == 1
+
+
+def test_results_wait_until_the_database_is_back(make_site, request):
+    site = make_site("postgres")
+    server = request.getfixturevalue("postgres_server")
+    redis = request.getfixturevalue("redis_url")
+    settings = site.folder / "site_settings.py"
+    settings.write_text(settings.read_text() + f"\nQ_CLUSTER = {{'name': 'acceptance', 'workers': 2, 'redis': {redis!r}}}\n")
+    with site.cluster() as cluster:
+        marker = sent(site, "async_task('jobs.mark', 'before')")
+        eventually(lambda: task(site, marker), within=20, why=lambda: cluster.log)
+        server.stop()
+        ids = site.run("from django_q.tasks import async_task; answer = [async_task('jobs.mark', n) for n in range(5)]")
+        eventually(lambda: "cannot save results" in cluster.log, within=20, why=lambda: cluster.log)
+        server.start()
+        eventually(lambda: "saves results again" in cluster.log, within=30, why=lambda: cluster.log)
+        eventually(lambda: all(task(site, each) for each in ids), within=20)
+        assert cluster.log.count("cannot save results") == 1
+        assert sizes(site) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgres", "mariadb"])
+def test_broker_that_restarts_is_reached_again(make_site, request, kind):
+    site = make_site(kind)
+    server = request.getfixturevalue(f"{kind}_server")
+    with site.cluster() as cluster:
+        marker = sent(site, "async_task('jobs.mark', 'before')")
+        eventually(lambda: task(site, marker), within=20, why=lambda: cluster.log)
+        server.stop()
+        eventually(lambda: "cannot reach the broker" in cluster.log, within=20, why=lambda: cluster.log)
+        server.start()
+        eventually(lambda: "reached the broker again" in cluster.log, within=30, why=lambda: cluster.log)
+        after = sent(site, "async_task('jobs.mark', 'after')")
+        eventually(lambda: task(site, after), within=20, why=lambda: cluster.log)
+        assert cluster.log.count("cannot reach the broker") == 1
+
+
+@pytest.mark.parametrize("kind", ["redis", "postgres"])
+def test_cluster_stops_while_its_broker_is_away(make_site, request, kind):
+    site = make_site(kind)
+    server = request.getfixturevalue(f"{kind}_server")
+    with site.cluster() as cluster:
+        server.stop()
+        try:
+            eventually(lambda: "cannot reach the broker" in cluster.log, within=20, why=lambda: cluster.log)
+            assert cluster.stop(within=20) == 0
+        finally:
+            server.start()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recycled_worker_is_replaced_at_once(make_site, kind):
+    site = make_site(kind, workers=1, recycle=5, guard_cycle=30)
+    with site.cluster() as cluster:
+        ids = site.run("from django_q.tasks import async_task; answer = [async_task('jobs.pid') for n in range(20)]")
+        eventually(lambda: all(task(site, each) for each in ids[-1:]), within=20, why=lambda: cluster.log)
+        assert len({task(site, each)[1] for each in ids}) == 4
+        eventually(lambda: cluster.log.count("recycled worker") >= 3)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cluster_runs_under_any_start_method(make_site, kind, method):
+    site = make_site(kind, start_method=method)
+    with site.cluster() as cluster:
+        task_id = sent(site, "async_task('jobs.mark', 'x', hook='jobs.hook', task_name='t')")
+        eventually(lambda: task(site, task_id), within=20, why=lambda: cluster.log)
+        eventually(lambda: "hook t True x" in site.notes(), why=lambda: cluster.log)
+        os.kill(cluster.pids("ready for work")[0], signal.SIGKILL)
+        eventually(lambda: len(cluster.pids("ready for work")) == 2, within=20, why=lambda: cluster.log)
+        assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slow_hook_delays_nobodys_result(make_site, kind):
+    site = make_site(kind)
+    with site.cluster() as cluster:
+        sent(site, "async_task('jobs.mark', 1, hook='jobs.slow_hook', task_name='slow')")
+        eventually(lambda: site.notes() == ["1"], why=lambda: cluster.log)
+        task_id = sent(site, "async_task('jobs.mark', 2)")
+        eventually(lambda: task(site, task_id), within=20)
+        eventually(lambda: "slow hook slow" in site.notes(), within=20)
+        assert site.notes().count("slow hook slow") == 1
