@@ -168,12 +168,12 @@ class ORM(Broker):
         return lost(ack_ids, kept)
 
     def _delete(self, database: BaseDatabaseWrapper, leases: Sequence[str]) -> list[str]:
-        held = self._held(leases)
         if not returns_rows(database):
-            kept = list(held.values_list("lease", flat=True))
+            held = self._held(leases)
+            kept = [lease for lease in held.values_list("lease", flat=True) if lease]
             held.delete()
-            return [lease for lease in kept if lease]
-        table = database.ops.quote_name(held.model._meta.db_table)
+            return kept
+        table = database.ops.quote_name(queue_table(self.alias).model._meta.db_table)
         places = ", ".join(["%s"] * len(leases))
         with database.cursor() as cursor:
             cursor.execute(

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pickle
+import time
+from collections import deque
+
+import pytest
+from django_q.brokers import Broker, Delivery
+from django_q.settings import ClusterSettings
+from django_q.testing import BrokerConformance
+
+QUEUES: dict[str, deque[str]] = {}
+
+
+class OldBroker(Broker):
+    """As one was written for the public editions: no settings, no bulk, bytes, and a `fail` that deletes."""
+
+    def __init__(self, list_key="old"):
+        super().__init__(list_key)
+
+    @staticmethod
+    def get_connection(list_key="old"):
+        return QUEUES
+
+    def enqueue(self, task):
+        queue = self.connection.setdefault(self.list_key, deque())
+        queue.append(task)
+        return len(queue)
+
+    def dequeue(self):
+        queue = self.connection.get(self.list_key)
+        return [(None, queue.popleft().encode())] if queue else None
+
+    def queue_size(self):
+        return len(self.connection.get(self.list_key, ()))
+
+    def purge_queue(self):
+        self.connection.pop(self.list_key, None)
+
+    delete_queue = purge_queue
+
+    def fail(self, task_id):
+        raise AssertionError("never called: it would delete the package")
+
+
+class OldBrokerWithReceipts(OldBroker):
+    def dequeue(self):
+        return [(1, "one"), (2, "two")]
+
+    def acknowledge(self, task_id):
+        self.acknowledged = [*getattr(self, "acknowledged", []), task_id]
+
+
+class TestOldBroker(BrokerConformance):
+    """Everything that newer methods promise is there in terms of the old ones."""
+
+    shared = False
+
+    @pytest.fixture
+    def make_broker(self):
+        return OldBroker
+
+
+def test_acknowledging_is_what_gives_receipts():
+    assert (OldBroker.supports_receipts, OldBrokerWithReceipts.supports_receipts) == (False, True)
+
+
+def test_what_is_declared_goes_before_what_is_derived():
+    class Declared(OldBrokerWithReceipts):
+        supports_receipts = False
+
+    class Heir(Declared):
+        def acknowledge(self, task_id):
+            return True
+
+    assert Heir.supports_receipts is False
+
+
+def test_old_broker_acknowledges_one_by_one():
+    broker = OldBrokerWithReceipts()
+    assert broker.acknowledge_many([1, 2]) == []
+    assert broker.acknowledged == [1, 2]
+
+
+def test_old_broker_that_gives_more_loses_none():
+    assert OldBrokerWithReceipts().dequeue_many(1, 0) == [Delivery(1, "one"), Delivery(2, "two")]
+
+
+def test_old_broker_that_does_not_wait_is_not_asked_without_pause():
+    broker = OldBroker("nobody")
+    broker.settings = ClusterSettings(poll=0.1)
+    started = time.monotonic()
+    broker.dequeue_many(1, 1)
+    assert time.monotonic() - started >= 0.1
+
+
+def test_queue_can_be_changed_afterwards():
+    broker = OldBroker()
+    broker.list_key = "another"
+    assert pickle.loads(pickle.dumps(broker)).list_key == "another"
+
+
+def test_nothing_of_a_connection_is_pickled():
+    broker = OldBroker()
+    broker.connection = lambda: "cannot be pickled"
+    assert pickle.loads(pickle.dumps(broker)).connection is QUEUES
+
+
+def test_broker_without_settings_follows_the_current_ones(settings):
+    broker = Broker()
+    settings.Q_CLUSTER = {"retry": 7}
+    assert broker.settings.retry == 7
+
+
+def test_queue_is_that_of_the_settings():
+    assert Broker(settings=ClusterSettings(cluster_name="other")).list_key == "other"
+
+
+def test_cache_that_does_not_exist_is_none():
+    assert Broker.get_cache("nowhere") is None
