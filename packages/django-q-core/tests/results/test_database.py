@@ -9,7 +9,7 @@ from django.db import DatabaseError, DataError, OperationalError, connection, tr
 from django.test.utils import CaptureQueriesContext
 from django_q.models import Failure, Success, Task
 from django_q.outcome import encode
-from django_q.results import database
+from django_q.results import database, sizes
 from django_q.results.database import DatabaseResults, is_unavailable
 
 pytestmark = pytest.mark.django_db
@@ -210,6 +210,19 @@ def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, 
     failure = Failure.objects.get()
     assert failure.id == bad.id
     assert failure.result == "The task returned, but could not be saved as it is: DataError: value out of range."
+
+
+def test_result_too_long_for_a_statement_fails_its_task_alone(results, outcome, monkeypatch) -> None:
+    monkeypatch.setattr(sizes, "longest_statement", lambda connection: 16_000_000)
+    good, bad = outcome("x" * 1_000_000), outcome("x" * 20_000_000)
+    assert results.save_many([good, bad]) == {bad.id: 1}
+    assert Success.objects.get().id == good.id
+    assert "max_allowed_packet is 16,000,000" in Failure.objects.get().result
+
+
+def test_server_says_how_long_a_statement_may_be() -> None:
+    limit = sizes.longest_statement(connection)
+    assert limit is None if connection.vendor != "mysql" else limit >= 1_000_000
 
 
 def test_moments_without_a_zone_are_understood(results, outcome) -> None:

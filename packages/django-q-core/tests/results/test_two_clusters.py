@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connection
-
 from django_q.models import Success, Task
 from django_q.results.database import DatabaseResults
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from django.db import DatabaseError, connections, router, transaction
@@ -12,6 +13,7 @@ from django_q.models import Task
 from django_q.results.labels import fit, refused
 from django_q.results.pruning import prune
 from django_q.results.rows import changes, insert
+from django_q.results.sizes import fit_statement
 from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class DatabaseResults:
         if not kept:
             return {}
         using = router.db_for_write(Task)
+        kept = [fit_statement(outcome, connections[using]) for outcome in kept]
         # Where one connection writes at a time, to prune in the same transaction is as exact, and one commit less.
         together = not connections[using].features.has_select_for_update
         try:
@@ -108,9 +111,10 @@ class DatabaseResults:
 
     def _prune(self, kept: Sequence[Outcome], using: str) -> None:
         """Prune what is saved already: the next batch makes good what fails now."""
+        within = connections[using].in_atomic_block
         for tries in range(1, TRIES + 1):
             try:
-                with transaction.atomic(using=using):
+                with transaction.atomic(using=using) if within else nullcontext():
                     prune(kept, self.settings, using)
             except DatabaseError as error:
                 if tries < TRIES and is_conflict(error):

@@ -19,6 +19,7 @@ from django_q.tasks.reading import (
     result_group,
     result_group_cached,
 )
+from django_q.tasks.scheduling import schedule, scheduled
 from django_q.tasks.sending import async_task
 
 __all__ = [
@@ -41,4 +42,6 @@ __all__ = [
     "result_cached",
     "result_group",
     "result_group_cached",
+    "schedule",
+    "scheduled",
 ]
