@@ -110,11 +110,12 @@ class Executor:
     # the outcome
 
     def _outcome(self, finished: dict[str, Any], ack_id: Any) -> Outcome:
+        text = self._signed(finished) if self._travels(finished) else None
         if finished["success"] and not self._wanted(finished):
             columns: tuple[str | None, ...] = (None, None, None)
         else:
             columns = self._columns(finished)
-        success = finished["success"]
+        success = finished["success"]  # known only now: a result that cannot be pickled has made it a failure
         hook = finished.get("hook")
         return Outcome(
             id=finished["id"],
@@ -133,7 +134,7 @@ class Executor:
             ack_failure=own_ack_failure(finished),
             save=finished.get("save"),
             cached=finished.get("cached", False),
-            finished=self._signed(finished) if self._travels(finished) else None,
+            finished=text,
             following=self._following(finished) if success else (),
             iter_count=finished.get("iter_count", 0),
             iter_cached=finished.get("iter_cached", False),

@@ -1,0 +1,191 @@
+"""What follows an outcome, without a process."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_q import signals
+from django_q.brokers.memory import MemoryBroker
+from django_q.dispatch import Finisher, acknowledges, run_inline, send
+from django_q.exceptions import BrokerUnavailable
+from django_q.execution import Executor
+from django_q.models import Task
+from django_q.package import new_package
+from django_q.settings import ClusterSettings
+
+pytestmark = pytest.mark.django_db
+
+
+def fail():
+    raise ValueError("no")
+
+
+def remember(task):
+    REMEMBERED.append((task.name, task.success, task.result))
+
+
+REMEMBERED: list = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_remembered():
+    REMEMBERED.clear()
+
+
+def settings_with(**more):
+    return ClusterSettings(name="dispatch", broker_class="django_q.brokers.memory.MemoryBroker", **more)
+
+
+@pytest.fixture
+def broker(request):
+    broker = MemoryBroker(list_key=request.node.name, settings=settings_with())
+    yield broker
+    broker.delete_queue()
+
+
+def deliver(broker, settings, package):
+    """One turn of pusher, worker and monitor."""
+    send(package, broker=broker, settings=settings)
+    return redeliver(broker, settings)
+
+
+def redeliver(broker, settings):
+    executor, finisher = Executor(settings), Finisher(settings, broker)
+    for ack_id, signed in broker.dequeue_many(10, 0):
+        finisher.finish([executor.execute(executor.codec.loads(signed), ack_id=ack_id)])
+
+
+def test_success_is_saved_and_acknowledged(broker):
+    package = new_package("math.floor", (1.5,))
+    deliver(broker, settings_with(), package)
+    assert Task.objects.get(pk=package["id"]).result == 1
+    assert (broker.queue_size(), broker.lock_size()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("success", "option", "setting", "forgets", "max_attempts", "attempts", "expected"),
+    [
+        (True, None, None, False, 0, 1, True),
+        (False, None, None, False, 0, 1, False),
+        (False, None, None, True, 0, 1, True),  # Redis, which never repeated a failure
+        (False, None, True, False, 0, 1, True),
+        (False, None, False, True, 0, 1, False),  # Redis, told to repeat
+        (False, True, False, False, 0, 1, True),
+        (False, False, True, True, 0, 1, False),
+        (False, None, None, False, 3, 2, False),
+        (False, None, None, False, 3, 3, True),
+        (False, None, None, False, 1, 1, True),
+        (False, False, None, False, 2, 9, True),
+    ],
+)
+def test_one_rule_decides_what_is_acknowledged(
+    broker, success, option, setting, forgets, max_attempts, attempts, expected
+):
+    given = {} if setting is None else {"ack_failures": setting}
+    settings = ClusterSettings.from_mapping({"name": "x", "max_attempts": max_attempts, **given})
+    broker.acknowledges_failures = forgets
+    outcome = Executor(settings).execute(new_package("math.floor", (1,)))._replace(success=success, ack_failure=option)
+    assert acknowledges(outcome, attempts, settings=settings, broker=broker) is expected
+
+
+def test_failure_written_by_a_public_edition_follows_the_rule_of_the_broker(broker):
+    settings = settings_with()
+    broker.acknowledges_failures = True
+    package = dict(new_package(fail, ack_failure=False), sync=False)
+    outcome = Executor(settings).execute(package)
+    assert acknowledges(outcome, 1, settings=settings, broker=broker)
+
+
+def test_failed_task_stays_with_the_broker_and_its_attempts_are_counted(broker):
+    settings = settings_with(retry=0.01)
+    broker.settings = settings
+    package = new_package(fail)
+    deliver(broker, settings, package)
+    assert Task.objects.get(pk=package["id"]).attempt_count == 1
+    assert broker.queue_size() + broker.lock_size() >= 0
+    for expected in (2, 3):
+        for _ in range(200):
+            redeliver(broker, settings)
+            if Task.objects.get(pk=package["id"]).attempt_count == expected:
+                break
+        assert Task.objects.get(pk=package["id"]).attempt_count == expected
+
+
+def test_link_of_a_chain_is_sent_before_its_forerunner_is_acknowledged(broker):
+    settings = settings_with()
+    seen = []
+    acknowledge = broker.acknowledge_many
+    broker.acknowledge_many = lambda ids: seen.append(broker.queue_size()) or acknowledge(ids)
+    deliver(broker, settings, new_package("math.floor", (1.5,), chain=[("math.ceil", (1.5,), {})], group="chain"))
+    assert seen == [1]
+    redeliver(broker, settings)
+    assert sorted(Task.get_result_group("chain")) == [1, 2]
+
+
+def test_chain_stops_at_a_failed_link(broker):
+    settings = settings_with()
+    deliver(broker, settings, new_package(fail, chain=[("math.ceil", (1.5,), {})], ack_failure=True))
+    assert broker.queue_size() == 0
+
+
+def test_chain_goes_on_when_successes_are_not_saved(broker):
+    settings = settings_with(save_limit=-1)
+    deliver(broker, settings, new_package("math.floor", (1.5,), chain=[("math.ceil", (1.5,), {})]))
+    assert broker.queue_size() == 1
+    assert not Task.objects.exists()
+
+
+def test_hook_gets_the_task_whether_saved_or_not(broker):
+    hook = f"{__name__}.remember"
+    for more in ({}, {"save_limit": -1}):
+        deliver(broker, settings_with(**more), new_package("math.floor", (1.5,), name="n", hook=hook))
+    assert REMEMBERED == [("n", True, 1)] * 2
+
+
+def test_broken_hook_harms_nobody(broker, caplog):
+    package = new_package("math.floor", (1.5,), hook="no.such.hook")
+    deliver(broker, settings_with(), package)
+    assert Task.objects.get(pk=package["id"]).success
+    assert "no.such.hook" in caplog.text
+
+
+def test_post_execute_tells_of_the_finished_task(broker):
+    told = []
+    signals.post_execute.connect(receiver := lambda task, **_: told.append(task["result"]))
+    deliver(broker, settings_with(), new_package("math.floor", (1.5,)))
+    signals.post_execute.disconnect(receiver)
+    assert told == [1]
+
+
+def test_inline_task_needs_no_broker_and_runs_its_chain_and_hook():
+    settings = settings_with()
+    package = new_package("math.floor", (1.5,), chain=[("math.ceil", (1.5,), {})], hook=f"{__name__}.remember", group="g")
+    run_inline(package, settings=settings)
+    assert sorted(Task.get_result_group("g")) == [1, 2]
+    assert len(REMEMBERED) == 1
+
+
+def test_inline_failure_is_saved_and_its_exception_kept():
+    package = new_package(fail)
+    executor = run_inline(package, settings=settings_with())
+    assert isinstance(executor.exception, ValueError)
+    assert not Task.objects.get(pk=package["id"]).success
+
+
+def test_nothing_is_acknowledged_that_was_not_saved(broker, monkeypatch):
+    settings = settings_with()
+    monkeypatch.setattr(
+        "django_q.results.database.DatabaseResults.save_many", lambda *_: (_ for _ in ()).throw(RuntimeError("down"))
+    )
+    with pytest.raises(RuntimeError):
+        deliver(broker, settings, new_package("math.floor", (1.5,)))
+    assert broker.lock_size() == 1
+
+
+def test_sending_to_a_broker_that_is_away_raises(broker, monkeypatch):
+    def away(*_, **__):
+        raise BrokerUnavailable
+
+    monkeypatch.setattr(broker, "enqueue", away)
+    with pytest.raises(BrokerUnavailable):
+        send(new_package("math.floor", (1.5,)), broker=broker, settings=settings_with())

@@ -1,0 +1,214 @@
+"""Whatever a task does, it becomes an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+
+import pytest
+
+from django_q.exceptions import UnknownFunction, WorkerDied
+from django_q.execution import Executor, next_link, resolve
+from django_q.outcome import decode
+from django_q.package import describe, new_package
+from django_q.settings import ClusterSettings
+
+
+def add(a, b=0):
+    return a + b
+
+
+def leave(status):
+    sys.exit(status)
+
+
+def interrupt():
+    raise KeyboardInterrupt("now")
+
+
+def broken():
+    raise ValueError("not today")
+
+
+def give_lambda():
+    return lambda: None
+
+
+def sleep_and_clean(seconds, cleaned):
+    try:
+        time.sleep(seconds)
+    finally:
+        cleaned.append(True)
+
+
+def swallow(seconds):
+    try:
+        time.sleep(seconds)
+    except BaseException:  # noqa: BLE001 - what this test is about
+        return "swallowed"
+    return "slept"
+
+
+async def coroutine(value):
+    await asyncio.sleep(0)
+    return value
+
+
+class Shelf:
+    @classmethod
+    def make(cls):
+        return cls.__name__
+
+
+@pytest.fixture
+def executor():
+    return Executor(ClusterSettings(name="test"))
+
+
+def run(executor, func, *args, **options):
+    kwargs = options.pop("kwargs", {})
+    return executor.execute(new_package(func, args, kwargs, **options))
+
+
+def test_result_of_the_function_is_the_result_of_the_task(executor):
+    outcome = run(executor, add, 1, kwargs={"b": 2})
+    assert outcome.success
+    assert (decode(outcome.result), decode(outcome.args), decode(outcome.kwargs)) == (3, (1,), {"b": 2})
+
+
+def test_dotted_path_is_imported(executor):
+    assert decode(run(executor, "math.copysign", 2, -2).result) == -2.0
+
+
+def test_package_is_not_changed(executor):
+    package = new_package(add, (1,), group="g")
+    before = dict(package)
+    executor.execute(package)
+    assert package == before
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "says"),
+    [(broken, (), "not today"), (leave, (3,), "3"), (interrupt, (), "now"), (leave, (None,), "SystemExit")],
+)
+def test_whatever_is_raised_is_a_failure(executor, func, args, says):
+    outcome = run(executor, func, *args)
+    assert not outcome.success
+    assert decode(outcome.result).startswith(f"{says} : Traceback")
+    assert outcome.error == says
+
+
+def test_traceback_begins_with_the_task(executor):
+    trace = decode(run(executor, broken).result)
+    assert "django_q/execution.py" not in trace
+    assert "in broken" in trace
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("my.buggy.code", "No module named 'my'"),
+        ("math.kopysign", "'math' exists, but has no 'kopysign'"),
+        ("math.pi", "cannot be called"),
+    ],
+)
+def test_function_that_cannot_be_found_says_what_was_tried(executor, path, says):
+    outcome = run(executor, path)
+    assert not outcome.success
+    assert says in decode(outcome.result)
+    with pytest.raises(UnknownFunction, match="'"):
+        resolve(path)
+
+
+def test_unpicklable_result_is_a_clear_failure(executor):
+    outcome = run(executor, give_lambda)
+    assert not outcome.success
+    assert "cannot be pickled" in decode(outcome.result)
+
+
+def test_unpicklable_result_of_a_cached_task_is_a_clear_failure(executor):
+    outcome = run(executor, give_lambda, cached=True)
+    assert not outcome.success
+    assert executor.codec.loads(outcome.finished)["success"] is False
+
+
+def test_result_that_nobody_keeps_is_not_pickled():
+    outcome = run(Executor(ClusterSettings(name="test", save_limit=-1)), give_lambda)
+    assert outcome.success
+    assert outcome.result is None
+
+
+def test_timeout_raises_inside_the_task_so_that_finally_runs(executor):
+    cleaned = []
+    outcome = executor.execute(new_package(sleep_and_clean, (5, cleaned), timeout=0.05))
+    assert not outcome.success
+    assert cleaned == [True]
+    assert "Task exceeded maximum timeout value (0.05 seconds)" in outcome.error
+
+
+def test_timeout_of_the_cluster_counts_when_the_task_has_none():
+    outcome = run(Executor(ClusterSettings(name="test", timeout=0.05)), time.sleep, 5)
+    assert not outcome.success
+    assert "0.05" in outcome.error
+
+
+def test_task_that_swallows_its_timeout_failed_all_the_same(executor):
+    outcome = run(executor, swallow, 5, timeout=0.05)
+    assert not outcome.success
+    assert "swallowed" in outcome.error
+
+
+def test_callers_alarm_is_not_disturbed(executor):
+    rang = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rang.append(True))
+    mine = signal.getsignal(signal.SIGALRM)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 30)
+        run(executor, time.sleep, 5, timeout=0.02)
+        assert signal.getsignal(signal.SIGALRM) is mine
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+        assert 20 < left <= 30
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not rang
+
+
+def test_task_without_timeout_leaves_the_alarm_alone(executor):
+    before = signal.getsignal(signal.SIGALRM)
+    run(executor, add, 1)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_coroutine_is_awaited(executor):
+    assert decode(run(executor, coroutine, 7).result) == 7
+    assert decode(run(executor, coroutine, 8).result) == 8
+
+
+def test_coroutine_that_takes_too_long_is_a_failure_and_the_next_one_runs(executor):
+    assert not run(executor, asyncio.sleep, 5, timeout=0.05).success
+    assert decode(run(executor, coroutine, 7).result) == 7
+
+
+def test_died_task_is_a_failure_with_its_arguments(executor):
+    outcome = executor.died(new_package(add, (1,)), "killed", error=WorkerDied("killed"), ack_id=7)
+    assert (outcome.success, decode(outcome.result), decode(outcome.args), outcome.ack_id) == (False, "killed", (1,), 7)
+
+
+def test_next_link_has_the_same_id_however_often_it_is_made():
+    finished = dict(new_package(add, (1,), group="g", chain=[("math.floor", (1.5,), {}), add]))
+    first, again = next_link(finished), next_link(finished)
+    assert first["id"] == again["id"] != finished["id"]
+    assert (first["func"], first["args"], first["group"]) == ("math.floor", (1.5,), "g")
+    assert first["chain"] == [add]
+    assert next_link(first)["func"] is add
+
+
+@pytest.mark.parametrize(
+    ("func", "name"),
+    [("math.floor", "math.floor"), (add, f"{__name__}.add"), (Shelf.make, f"{__name__}.Shelf.make"), (len, "builtins.len")],
+)
+def test_function_is_described_by_its_path(func, name):
+    assert describe(func) == name
