@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django_q import signals
 from django_q.execution import Executor
 from django_q.hooks import run_hook
-from django_q.models import Task
+from django_q.models import Schedule, Task
 from django_q.outcome import Outcome
 from django_q.results.store import ResultStore
 from django_q.signing import PackageCodec
@@ -141,7 +141,14 @@ class Finisher:
             django.db.DatabaseError: nothing was saved in the database; try again later.
         """
         attempts = self.store.save_many(outcomes)
-        return [_saved(outcome, attempts.get(outcome.id)) for outcome in outcomes]
+        saved = [_saved(outcome, attempts.get(outcome.id)) for outcome in outcomes]
+        Schedule.tasks_ended(each.outcome.id for each in saved if self._ends(each))
+        return saved
+
+    def _ends(self, saved: Saved) -> bool:
+        """Whether the task is not tried again."""
+        outcome, attempts = saved
+        return self.broker is None or acknowledges(outcome, attempts, settings=self.settings, broker=self.broker)
 
     def acknowledge(self, saved: Sequence[Saved]) -> None:
         """Send what follows, then tell the broker to forget what is done and to offer again what is not.

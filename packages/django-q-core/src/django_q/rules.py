@@ -105,6 +105,15 @@ def mapping_of_mappings(*, advice: str = "") -> Rule:
     return Rule("a dictionary of dictionaries", (Mapping,), fits, advice)
 
 
+def mappings(*, advice: str = "") -> Rule:
+    """A list of dictionaries."""
+
+    def fits(value: list[Any]) -> bool:
+        return all(isinstance(inner, Mapping) and has_text_keys(inner) for inner in value)
+
+    return Rule("a list of dictionaries", (list, tuple), fits, advice)
+
+
 def mapping_or_text(*, advice: str = "") -> Rule:
     """A dictionary, or a text such as an address."""
     return Rule(

@@ -207,6 +207,13 @@ class ClusterSettings:
 
     True or False. Default `True`. Manual 1.2.16."""
 
+    schedules: Sequence[Mapping[str, Any]] | None = setting(
+        None, rules.mappings(advice="Write [{'func': 'myapp.tasks.report', 'cron': '0 22 * * *'}], for instance.")
+    )
+    """Schedules that the code owns: created, updated and removed when a cluster starts.
+
+    List of dictionaries with `func` and what `schedule()` takes. Default `None`: none. Ours."""
+
     time_zone: str | None = setting(None, rules.time_zone())
     """The zone in which schedules are reckoned.
 

@@ -47,6 +47,7 @@ def test_lists_have_the_columns_of_the_manual() -> None:
     assert columns[Failure] == ("name", "func", "started", "stopped", "short_result")
     assert columns[Schedule] == (
         *("id", "name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "success"),
+        *("in_code", "error"),  # ours
     )
 
 

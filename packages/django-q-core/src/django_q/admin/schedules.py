@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models import OuterRef, Subquery
+from django.utils import timezone
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models import Schedule, Task
@@ -22,13 +25,51 @@ if TYPE_CHECKING:
         last_success: bool | None
 
 
+SAID_BY_CODE = (
+    *("name", "func", "hook", "args", "kwargs", "schedule_type", "minutes", "cron", "cluster"),
+    *("intended_date_kwarg", "catch_up", "overlap"),
+)
+"""What cannot be changed here when the code says it."""
+
+
+class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
+    """A schedule; left empty, its next run is the first that it can be."""
+
+    class Meta:
+        model = Schedule
+        fields = "__all__"  # noqa: DJ007 - what the scheduler writes is not editable
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "next_run" not in self.fields:
+            return
+        self.fields["next_run"].required = False
+        self.fields["next_run"].help_text = _("Empty: at once, or the first moment that the cron expression names.")
+        if self.instance.pk is None:
+            self.fields["next_run"].initial = None
+            self.initial.pop("next_run", None)
+
+    def clean(self) -> dict[str, Any] | None:
+        """Find the first run when nobody says."""
+        cleaned = super().clean() or self.cleaned_data
+        if "next_run" in self.fields and cleaned.get("next_run") is None and not self.errors:
+            draft = Schedule(**{name: cleaned.get(name) for name in ("schedule_type", "minutes", "cron")})
+            first = draft.recurrence().first(timezone.now())
+            cleaned["next_run"] = first.moment if first else None
+        return cleaned
+
+
 @admin.register(Schedule)
 class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
-    """Schedules: to be made, changed and deleted."""
+    """Schedules: to be made, changed and deleted; those of the code only to be paused and moved."""
 
-    list_display = ("id", "name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "success")
+    form = ScheduleForm
+    list_display = (
+        *("id", "name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "success"),
+        *("in_code", "error"),
+    )
     list_display_links = ("id", "name")
-    list_filter = ("next_run", "schedule_type", "cluster")
+    list_filter = ("next_run", "schedule_type", "cluster", "in_code")
     search_fields = ("name", "func")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
@@ -43,6 +84,24 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
             )
         )
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
+        """Show what went wrong, and leave to the code what is the code's."""
+        if obj is None:
+            return ()
+        return ("in_code", "last_error", *(SAID_BY_CODE if obj.in_code else ()))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
+        """Keep what the code would bring back."""
+        return super().has_delete_permission(request, obj) and not (obj and obj.in_code)
+
+    def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
+        """Write only what was changed: the scheduler may be moving the schedule on at this moment."""
+        if not change:
+            super().save_model(request, obj, form, change)
+            return
+        obj.last_error = obj.retry_at = obj.waiting_for = None
+        obj.save(update_fields={*form.changed_data, "last_error", "retry_at", "waiting_for"})
+
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Listed) -> str | None:
         """Link to the last task."""
@@ -54,3 +113,8 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     def success(self, schedule: Listed) -> bool | None:
         """Show how the last task ended."""
         return schedule.last_success
+
+    @admin.display(description=_("last error"))
+    def error(self, schedule: Schedule) -> str:
+        """Show why the last slot could not be sent."""
+        return Truncator(schedule.last_error or "").chars(60)

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
+WAITED_FOR = "8"
+"""The version digit in the id of a task whose end its schedule waits for; those of others are random or say 5."""
+
+VERSION_DIGIT = 12
+"""Where the version digit is."""
+
+
 def validate_cron(value: str) -> None:
     """Refuse what is no cron expression."""
     if error := recurrence.cron_error(value):
@@ -239,9 +246,11 @@ class Schedule(models.Model):
 
     @classmethod
     def tasks_ended(cls, task_ids: Iterable[str]) -> None:
-        """Let the schedules go on that waited for one of these tasks."""
-        waiting = cls.objects.filter(waiting_for__in=[*task_ids]).values_list("pk", "waiting_for")
-        for pk, task_id in waiting:
+        """Let the schedules go on that waited for one of these tasks: costs nothing when none did."""
+        ended = [task_id for task_id in task_ids if task_id[VERSION_DIGIT : VERSION_DIGIT + 1] == WAITED_FOR]
+        if not ended:
+            return
+        for pk, task_id in cls.objects.filter(waiting_for__in=ended).values_list("pk", "waiting_for"):
             cls.objects.filter(pk=pk, waiting_for=task_id).update(waiting_for=None)
 
     def success(self) -> bool | None:

@@ -55,7 +55,7 @@ def async_task(func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> str
     else:
         settings_of_target = settings
     sync = options.pop("sync", None)
-    package = _write_down(func, args, kwargs, options, settings)
+    package = write_down(func, args, kwargs, options, settings)
     signals.emit(signals.pre_enqueue, task=package)
     if settings.sync if sync is None else sync:
         run_inline(package, settings=settings)
@@ -81,7 +81,7 @@ def take_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _write_down(
+def write_down(
     func: str | Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

@@ -1,0 +1,103 @@
+"""`manage.py qschedule`: lists schedules with their next runs, and runs one now."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
+
+from django_q.brokers import get_broker
+from django_q.clock import zone_of
+from django_q.conf import current_settings
+from django_q.exceptions import DjangoQError, ScheduleError
+from django_q.models import Schedule
+from django_q.recurrence import local
+from django_q.schedules.due import DueSchedules
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from datetime import datetime
+
+    from django_q.settings import ClusterSettings
+
+
+class Command(BaseCommand):
+    """List schedules, or run one now."""
+
+    help = "Lists schedules with their next runs in local time, or runs one now."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--run", metavar="NAME", help="Run this schedule now, by name or id; its dates stay.")
+        parser.add_argument("--count", type=int, default=5, help="How many runs to show of each (5).")
+
+    def handle(self, *args: Any, run: str | None = None, count: int = 5, **options: Any) -> None:
+        """Do it."""
+        settings = current_settings()
+        if run:
+            self._run(run, settings)
+            return
+        schedules = Schedule.objects.order_by("next_run", "pk")
+        if not schedules:
+            self.stdout.write("There are no schedules.")
+        for schedule in schedules:
+            for line in lines(schedule, settings, count):
+                self.stdout.write(line)
+
+    def _run(self, name: str, settings: ClusterSettings) -> None:
+        wanted = Q(name=name) | (Q(pk=int(name)) if name.isdecimal() else Q())
+        found = list(Schedule.objects.filter(wanted))
+        by_name = [schedule for schedule in found if schedule.name == name] or found
+        if len(by_name) != 1:
+            raise CommandError(f"{len(by_name)} schedules are called {name!r}: 'manage.py qschedule' lists all, with ids.")
+        try:
+            task_id = DueSchedules(settings, get_broker(settings=settings)).run_now(by_name[0])
+        except DjangoQError as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"Sent {by_name[0].func} as task {task_id}.")
+
+
+def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
+    """One schedule for people: what it is, then when it runs."""
+    kind = schedule.get_schedule_type_display()
+    detail = {Schedule.CRON: f" {schedule.cron}", Schedule.MINUTES: f" {schedule.minutes}"}.get(schedule.schedule_type, "")
+    about = [f"[{schedule.pk}]", schedule.name or "-", schedule.func, f"{kind}{detail}", *marks(schedule)]
+    return ["  ".join(about), *(f"    {run}" for run in runs(schedule, settings, count))]
+
+
+def marks(schedule: Schedule) -> list[str]:
+    """What is out of the ordinary."""
+    found = [f"cluster {schedule.cluster}"] if schedule.cluster else []
+    if schedule.in_code:
+        found.append("in code")
+    if schedule.repeats > 0:
+        found.append(f"{schedule.repeats} times")
+    if schedule.last_error:
+        found.append(f"error: {schedule.last_error}")
+    return found
+
+
+def runs(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
+    """The next runs in local time."""
+    slot = schedule.slot()
+    if schedule.repeats == 0:
+        return ["paused"]
+    if slot is None:
+        return ["never"]
+    if 0 < schedule.repeats < count:
+        count = schedule.repeats
+    try:
+        slots = list(islice(schedule.recurrence(settings).upcoming(slot), count))
+    except ScheduleError as error:
+        return [str(error)]
+    return [show(each.moment, settings) for each in slots]
+
+
+def show(moment: datetime, settings: ClusterSettings) -> str:
+    """A moment as the clocks show it."""
+    if not settings.time_zone:
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
+    there = moment.astimezone(zone_of(settings.time_zone))
+    return f"{local(moment, zone_of(settings.time_zone)):%Y-%m-%d %H:%M:%S} {there.tzname()}"

@@ -1,0 +1,1 @@
+"""Schedules: what is due becomes tasks, and what the code declares becomes schedules."""

@@ -1,0 +1,129 @@
+"""Schedules that the code declares → schedules in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, router
+from django.db.models import Q
+from django.utils.module_loading import autodiscover_modules
+
+from django_q.clock import now
+from django_q.exceptions import DjangoQError
+from django_q.models import Schedule
+from django_q.tasks.scheduling import DECLARED, Declaration, create
+
+if TYPE_CHECKING:
+    from django_q.settings import ClusterSettings
+
+MODULES: Final = ("tasks", "schedules")
+"""Modules of apps in which `scheduled` is looked for."""
+
+@dataclass
+class Changes:
+    """What was put right, by name."""
+
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    broken: list[tuple[str, Exception]] = field(default_factory=list)
+
+
+def synchronise(settings: ClusterSettings) -> Changes:
+    """Create, update and remove the schedules that the code declares for this cluster.
+
+    What operators do with them stays: one that is paused (`repeats` 0) is not woken, and its next run only changes
+    with its dates. A schedule that somebody made by hand under a declared name is the code's from now on.
+    """
+    changes = Changes()
+    complete = discover(changes)
+    declared = {each.name: each for each in declarations(settings, changes)}
+    for declaration in declared.values():
+        try:
+            put_right(declaration, changes)
+        except (DjangoQError, ValidationError, IntegrityError) as error:
+            changes.broken.append((declaration.name, error))
+    kept = {*declared, *(name for name, _ in changes.broken)}
+    for schedule in owned(settings) if complete else ():
+        if schedule.name not in kept:
+            schedule.delete()
+            changes.removed.append(schedule.name or str(schedule.pk))
+    return changes
+
+
+def discover(changes: Changes) -> bool:
+    """Import the modules in which `scheduled` may be; whether all could be."""
+    try:
+        autodiscover_modules(*MODULES)
+    except Exception as error:  # other people's modules do what they like when they are imported
+        changes.broken.append(("?", error))
+        return False
+    return True
+
+
+def declarations(settings: ClusterSettings, changes: Changes) -> Iterable[Declaration]:
+    """What the code and the settings declare for this cluster; the settings win."""
+    found = dict(DECLARED)
+    for entry in settings.schedules or ():
+        try:
+            declaration = Declaration.from_mapping(entry)
+        except DjangoQError as error:
+            changes.broken.append((str(entry.get("name") or entry.get("func")), error))
+        else:
+            found[declaration.name] = declaration
+    mine = {None, "", settings.list_key} if settings.is_default_cluster else {settings.list_key}
+    return [each for each in found.values() if each.cluster in mine]
+
+
+def put_right(declaration: Declaration, changes: Changes) -> None:
+    """Let the schedule of that name be what the code says."""
+    columns = declaration.columns()
+    if find(declaration.name) is None:
+        repeats = {key: value for key, value in declaration.fields.items() if key == "repeats"}
+        try:
+            create(Schedule(name=declaration.name, in_code=True, **columns, **repeats))
+        except IntegrityError:
+            if find(declaration.name) is None:
+                raise
+        else:
+            changes.created.append(declaration.name)
+            return
+    schedule = find(declaration.name)
+    if schedule is not None and (different := differences(schedule, columns | {"in_code": True})):
+        update(schedule, different)
+        changes.updated.append(declaration.name)
+
+
+def find(name: str) -> Schedule | None:
+    """The schedule of that name: the oldest, if there are several."""
+    return Schedule.objects.using(router.db_for_write(Schedule)).filter(name=name).order_by("pk").first()
+
+
+def differences(schedule: Schedule, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that are not what they should be."""
+    return {name: value for name, value in columns.items() if getattr(schedule, name) != value}
+
+
+def update(schedule: Schedule, different: Mapping[str, Any]) -> None:
+    """Change a schedule; its next run only if it has another cron expression."""
+    for name, value in different.items():
+        setattr(schedule, name, value)
+    schedule.full_clean()
+    fields = {*different, "last_error", "retry_at"}
+    if schedule.schedule_type == Schedule.CRON and different.keys() & {"cron", "schedule_type"}:
+        if first := schedule.recurrence().first(now()):
+            schedule.move_to(first)
+        fields |= {"next_run", "wall"}
+    schedule.last_error = schedule.retry_at = None
+    schedule.save(update_fields=fields)
+
+
+def owned(settings: ClusterSettings) -> Iterable[Schedule]:
+    """Schedules of this cluster that are the code's."""
+    cluster = Q(cluster=settings.list_key)
+    if settings.is_default_cluster:
+        cluster |= Q(cluster=None) | Q(cluster="")
+    return Schedule.objects.filter(cluster, in_code=True)

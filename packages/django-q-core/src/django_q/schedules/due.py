@@ -1,0 +1,366 @@
+"""Due schedules → tasks: each slot once, whoever else looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.models import F, Q, QuerySet
+
+from django_q import signals
+from django_q.brokers import Broker, shared_broker
+from django_q.clock import now as clock_now
+from django_q.dispatch import send
+from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
+from django_q.execution import resolve
+from django_q.models import Schedule, Task
+from django_q.schedules.packing import Errand, may_overlap, pack
+from django_q.settings import ClusterSettings
+
+if TYPE_CHECKING:
+    from django_q.package import TaskPackage
+    from django_q.recurrence import Slot
+
+MOST_SCHEDULES: Final = 200
+"""How many schedules one transaction takes."""
+
+MOST_SLOTS: Final = 100
+"""How many slots of one schedule one transaction makes up for, so that the others have their turn."""
+
+MOST_SECONDS: Final = 0.5
+"""How long a transaction lasts before it is committed, be there more to send: others may want the rows, or on SQLite
+the database."""
+
+AHEAD: Final = timedelta(seconds=1)
+"""How far one look sees; the next look is no later than that."""
+
+RETRY: Final = timedelta(seconds=30)
+"""When a schedule that could not be sent is tried again, unless it is saved before."""
+
+COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "waiting_for")
+"""What the scheduler writes."""
+
+
+@dataclass
+class Turn:
+    """What one look at the schedules led to."""
+
+    sent: list[tuple[Schedule, TaskPackage]] = field(default_factory=list)
+    skipped: list[Schedule] = field(default_factory=list)
+    broken: list[tuple[Schedule, Exception]] = field(default_factory=list)
+    down: dict[str | None, BrokerUnavailable] = field(default_factory=dict)
+    """Queues that could not be reached; what is for them stays due."""
+    more: bool = False
+    """Is something still due that can be sent now?"""
+    next: datetime | None = None
+    """When something is due next, if that is soon."""
+
+    def add(self, other: Turn) -> None:
+        """Count in what was committed."""
+        self.sent += other.sent
+        self.skipped += other.skipped
+        self.broken += other.broken
+        self.down |= other.down
+        self.more |= other.more
+        self.due_at(other.next)
+
+    def due_at(self, moment: datetime | None) -> None:
+        """Remember the soonest."""
+        if moment is not None and (self.next is None or moment < self.next):
+            self.next = moment
+
+
+class Undone(Exception):
+    """The transaction holds something that failed, and must be rolled back."""
+
+
+class OwnQueueDown(Exception):
+    """The cluster's own queue cannot be reached: the schedule stays due, and is no worse than the others."""
+
+    def __init__(self, cause: BrokerUnavailable, is_news: bool) -> None:
+        super().__init__(str(cause))
+        self.cause, self.is_news = cause, is_news
+
+
+class DueSchedules:
+    """The schedules of one cluster that are due.
+
+    A slot is claimed by the lock on its row, in a transaction that sends its task before it moves the row on: whoever
+    dies in between leaves the slot due, and its task is sent again under the same id. Where the queue is in the same
+    database, the transaction holds both or neither.
+
+    Args:
+        settings: of the cluster.
+        broker: of the cluster.
+    """
+
+    def __init__(self, settings: ClusterSettings, broker: Broker) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.db: str = router.db_for_write(Schedule)
+
+    def turn(self, now: datetime | None = None) -> Turn:
+        """Look once, and send what is due, or a part of it when it is much.
+
+        Raises:
+            django.db.DatabaseError: the database cannot be reached; nothing is lost.
+        """
+        now = now or clock_now()
+        turn = Turn()
+        due: list[int] = []
+        unknown: dict[str, UnknownFunction] = {}
+        for pk, next_run, func, cluster, kwargs in self._look(now):
+            if next_run > now:
+                turn.due_at(next_run)
+                continue
+            due.append(pk)
+            # Imported before the transaction: that may take long.
+            if func not in unknown and not names_a_queue(cluster, kwargs) and (error := unknown_function(func)):
+                unknown[func] = error
+        if due:
+            self._send(due, now, unknown, turn)
+        turn.more |= len(due) == MOST_SCHEDULES
+        return turn
+
+    def run_now(self, schedule: Schedule) -> str:
+        """Send a schedule's task at once, whenever it is due; its dates and repeats stay. Returns the task's id.
+
+        Raises:
+            DjangoQError: it cannot be sent.
+        """
+        errand = pack(schedule, None, self.settings)
+        signals.emit(signals.pre_enqueue, task=errand.package)
+        send(errand.package, broker=self._broker_of(errand.queue), settings=self.settings)
+        schedule.task = errand.package["id"]
+        schedule.save(update_fields={"task"})
+        return errand.package["id"]
+
+    def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None]]:
+        soon = self.ours(now).filter(next_run__lte=now + AHEAD).order_by("next_run")
+        return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs")[:MOST_SCHEDULES])
+
+    def ours(self, now: datetime) -> QuerySet[Schedule]:
+        """Return the schedules that this cluster may send: those without a cluster belong to the default one."""
+        cluster = Q(cluster=self.settings.list_key)
+        if self.settings.is_default_cluster:
+            cluster |= Q(cluster=None) | Q(cluster="")
+        ready = Q(retry_at=None) | Q(retry_at__lte=now)
+        return Schedule.objects.using(self.db).filter(cluster, ready).exclude(repeats=0)
+
+    # one transaction
+
+    def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], turn: Turn) -> None:
+        try:
+            turn.add(self._batch(ids, now, unknown))
+        except (Undone, DataError, IntegrityError, InternalError) as error:
+            if len(ids) == 1:
+                self._mark(ids[0], now, error, turn)
+                return
+            for pk in ids:  # find out whose fault it is
+                self._send([pk], now, unknown, turn)
+
+    def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+        turn, until = Turn(), time.monotonic() + MOST_SECONDS
+        with transaction.atomic(using=self.db):
+            written: list[tuple[int, Schedule]] = []
+            done: list[int] = []
+            for schedule in self._locked(ids, now):
+                if time.monotonic() > until:
+                    turn.more = True
+                    break
+                runs = schedule.runs
+                if self._play(schedule, now, unknown.get(schedule.func), turn, until):
+                    written.append((runs, schedule))
+                if schedule.schedule_type == Schedule.ONCE and schedule.repeats < 0 and schedule.runs > runs:
+                    done.append(schedule.pk)
+                elif schedule.repeats and schedule.next_run and schedule.next_run > now:
+                    turn.due_at(schedule.next_run)
+            self._write(written)
+            if done:
+                Schedule.objects.using(self.db).filter(pk__in=done).delete()
+        return turn
+
+    def _locked(self, ids: Sequence[int], now: datetime) -> list[Schedule]:
+        """Return those that nobody else is sending, and keep others off until the end of the transaction."""
+        rows = self.ours(now).filter(pk__in=ids, next_run__lte=now)
+        features = connections[self.db].features
+        if features.has_select_for_update:
+            rows = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+        else:
+            # A write takes SQLite's lock, and waits for it: what has only read may not write any more.
+            Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
+        return sorted(rows.order_by(), key=lambda schedule: (schedule.next_run, schedule.pk))
+
+    def _write(self, written: Sequence[tuple[int, Schedule]]) -> None:
+        if not written:
+            return
+        connection, meta = connections[self.db], Schedule._meta
+        fields = [meta.get_field(name) for name in COLUMNS]
+        quote = connection.ops.quote_name
+        columns = ", ".join(f"{quote(each.column)} = %s" for each in fields)
+        sql = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote('id')} = %s AND {quote('runs')} = %s"
+        rows = [
+            (*(each.get_db_prep_save(getattr(schedule, each.attname), connection) for each in fields), schedule.pk, runs)
+            for runs, schedule in written
+        ]
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+            if cursor.rowcount != len(rows):
+                raise Undone("A schedule was changed while it was sent.")
+
+    def _mark(self, pk: int, now: datetime, error: Exception, turn: Turn) -> None:
+        cause = error.__cause__ if isinstance(error, Undone) and isinstance(error.__cause__, Exception) else error
+        row = Schedule.objects.using(self.db).filter(pk=pk)
+        row.update(last_error=as_sentence(cause), retry_at=now + RETRY)
+        for schedule in row:
+            turn.broken.append((schedule, cause))
+
+    # one schedule
+
+    def _play(self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, turn: Turn, until: float) -> bool:
+        """Send the slots of one schedule that are due, in order; whether anything of it changed."""
+        for number in range(MOST_SLOTS):
+            slot = schedule.slot()
+            if slot is None or slot.moment > now or schedule.repeats == 0:
+                return number > 0
+            if time.monotonic() > until and number:
+                break
+            try:
+                if unknown is not None:
+                    raise unknown
+                self._play_slot(schedule, slot, now, turn)
+            except OwnQueueDown as error:
+                if error.is_news:
+                    schedule.last_error = as_sentence(error.cause)
+                return error.is_news or number > 0
+            except (Undone, DatabaseError, InterfaceError):
+                raise
+            except Exception as error:  # whatever one schedule does, the others go on
+                schedule.last_error, schedule.retry_at = as_sentence(error), now + RETRY
+                turn.broken.append((schedule, error))
+                return True
+            if schedule.schedule_type == Schedule.ONCE:
+                return True
+        turn.more = True
+        return True
+
+    def _play_slot(self, schedule: Schedule, slot: Slot, now: datetime, turn: Turn) -> None:
+        """Send one slot, or skip it."""
+        recurrence = schedule.recurrence(self.settings)
+        if self._still_waits(schedule):
+            move_on(schedule, recurrence.skip(slot, now))
+            turn.skipped.append(schedule)
+            return
+        catches_up = self.settings.catch_up if schedule.catch_up is None else schedule.catch_up
+        following = recurrence.next(slot) if catches_up else recurrence.skip(slot, now)
+        errand = pack(schedule, slot.moment, self.settings)
+        signals.emit(signals.pre_enqueue, task=errand.package)
+        self._hand_over(errand, turn)
+        turn.sent.append((schedule, errand.package))
+        schedule.task = errand.package["id"]
+        schedule.waiting_for = None if may_overlap(schedule) else schedule.task
+        count_down(schedule)
+        move_on(schedule, following)
+
+    def _hand_over(self, errand: Errand, turn: Turn) -> None:
+        if errand.queue is None:
+            self._hand_to_own(errand.package, turn)
+            return
+        try:
+            self._hand_to(errand.queue, errand.package, turn)
+        except BrokerUnavailable:
+            if not errand.may_stay:
+                raise
+            errand.package.pop("cluster", None)
+            self._hand_to_own(errand.package, turn)
+
+    def _hand_to_own(self, package: TaskPackage, turn: Turn) -> None:
+        news = None not in turn.down
+        try:
+            self._hand_to(None, package, turn)
+        except BrokerUnavailable as error:
+            raise OwnQueueDown(error, news) from error
+
+    def _hand_to(self, queue: str | None, package: TaskPackage, turn: Turn) -> None:
+        if queue in turn.down:
+            raise turn.down[queue]
+        broker = self._broker_of(queue)
+        try:
+            send(package, broker=broker, settings=self.settings)
+        except BrokerError as error:
+            if getattr(broker, "alias", None) == self.db:  # the queue is in this database: so is the failure
+                raise Undone(str(error)) from error
+            if isinstance(error, BrokerUnavailable):
+                turn.down[queue] = error
+            raise
+
+    def _broker_of(self, queue: str | None) -> Broker:
+        if queue is None:
+            return self.broker
+        return shared_broker(ClusterSettings.from_django(queue), queue)
+
+    def _still_waits(self, schedule: Schedule) -> bool:
+        """Return whether the task before has not ended; asks around when nobody has said so."""
+        if may_overlap(schedule) or not schedule.waiting_for:
+            return False
+        if Task.objects.filter(pk=schedule.waiting_for, success=True).exists():
+            return False
+        return not self.is_empty(self._broker_of(pack(schedule, None, self.settings).queue))
+
+    @staticmethod
+    def is_empty(broker: Broker) -> bool:
+        """Return whether nothing waits or runs, as far as the broker can tell."""
+        return bool(broker.supports_lock_size) and not broker.queue_size() and not broker.lock_size()
+
+
+def move_on(schedule: Schedule, following: Slot | None) -> None:
+    """Leave a slot behind; without a following one it was the last."""
+    schedule.runs += 1
+    schedule.last_error = schedule.retry_at = None
+    if following is not None:
+        schedule.move_to(following)
+    elif schedule.schedule_type != Schedule.ONCE:
+        schedule.repeats = 0
+
+
+def count_down(schedule: Schedule) -> None:
+    """Count one run: for ever counts on below zero, once is not run again and deleted if its count is negative."""
+    if schedule.schedule_type != Schedule.ONCE:
+        schedule.repeats -= 1
+    elif schedule.repeats > 0:
+        schedule.repeats = 0
+
+
+def unknown_function(path: str) -> UnknownFunction | None:
+    """What is wrong with the function of that name; None when it can be called."""
+    try:
+        resolve(path)
+    except UnknownFunction as error:
+        return error
+    except (Exception, SystemExit) as error:  # its module does what it likes when it is imported
+        return UnknownFunction(f"Function {path!r} cannot be imported: {as_sentence(error)}")
+    return None
+
+
+def names_a_queue(cluster: str | None, kwargs: str | None) -> bool:
+    """Might the task go to another cluster, whose code we do not have?"""
+    return not cluster and kwargs is not None and ("cluster" in kwargs or "broker_name" in kwargs)
+
+
+def as_sentence(error: BaseException) -> str:
+    """Say an error in one line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,239 @@
+"""Calls that say what is to be sent later, once or again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from django.db import IntegrityError, router, transaction
+
+from django_q.arguments import write_args, write_kwargs
+from django_q.exceptions import ScheduleError
+from django_q.models import Schedule
+from django_q.package import describe
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FIELDS: Final = (
+    "hook",
+    "schedule_type",
+    "minutes",
+    "cron",
+    "repeats",
+    "cluster",
+    "intended_date_kwarg",
+    "catch_up",
+    "overlap",
+)
+"""What a declaration may say besides its name, its function and what that is given."""
+
+
+def schedule(
+    func: str | Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    hook: str | None = None,
+    schedule_type: str = Schedule.ONCE,
+    minutes: int | None = None,
+    repeats: int = -1,
+    next_run: datetime | None = None,
+    cron: str | None = None,
+    cluster: str | None = None,
+    intended_date_kwarg: str | None = None,
+    catch_up: bool | None = None,
+    overlap: bool = True,
+    **kwargs: Any,
+) -> Schedule:
+    """Create a schedule.
+
+    Args:
+        func: the function to schedule: its dotted path, or the function itself if it has one.
+        *args: its positional arguments. All arguments are literals: they are kept as text.
+        name: no other schedule has it; tasks have it as their group.
+        hook: the dotted path of a function that is called with each finished task.
+        schedule_type: one of `Schedule.TYPE`.
+        minutes: the number of minutes of the Minutes type.
+        repeats: how often it is sent; -1: for ever, still counting down; 0: not now. A Once schedule is deleted after
+            its run if this is negative, and kept if it is positive.
+        next_run: when it is due first: by default at once, and for the Cron type when its expression says.
+        cron: the expression of the Cron type.
+        cluster: the name of the only cluster that may run it.
+        intended_date_kwarg: a keyword argument that is given the slot, in ISO format.
+        catch_up: whether slots that passed while no cluster ran are made up for; None: as the setting says.
+        overlap: whether it is sent while its previous task still waits or runs.
+        **kwargs: keyword arguments of the function, and `q_options`: a dict of options of its tasks, as `async_task`
+            takes them, and `broker_name`: the queue to send them to.
+
+    Raises:
+        IntegrityError: there is a schedule of this name.
+        UnreadableArguments: an argument is not a literal.
+        django.core.exceptions.ValidationError: something else is wrong with it, such as its cron expression.
+
+    Source: the manual, 1.8.
+    """
+    new = Schedule(
+        name=name,
+        func=path_of(func),
+        hook=path_of(hook) if hook else None,
+        args=write_args(args) if args else None,
+        kwargs=write_kwargs(kwargs) if kwargs else None,
+        schedule_type=schedule_type,
+        minutes=minutes,
+        repeats=repeats,
+        cron=cron,
+        cluster=cluster,
+        intended_date_kwarg=intended_date_kwarg,
+        catch_up=catch_up,
+        overlap=overlap,
+        **({"next_run": next_run} if next_run is not None else {}),
+    )
+    create(new)
+    return new
+
+
+def create(new: Schedule) -> None:
+    """Save a schedule whose name nobody has.
+
+    Raises:
+        IntegrityError: somebody has, or was faster.
+    """
+    db = router.db_for_write(Schedule)
+    named = Schedule.objects.using(db).filter(name=new.name)
+    taken = f"There is a schedule called {new.name!r}: choose another name, or change that one."
+    if new.name and named.exists():
+        raise IntegrityError(taken)
+    new.full_clean()
+    try:
+        with transaction.atomic(using=db):
+            new.save(using=db)
+    except IntegrityError as error:
+        if not new.name or named.exists():
+            raise IntegrityError(taken) from error
+        # The name is still held by a schedule that was renamed behind our back, by `QuerySet.update`.
+        with transaction.atomic(using=db):
+            Schedule.objects.using(db).filter(name_key=new.name).update(name_key=None)
+            new.save(using=db)
+
+
+def path_of(func: str | Callable[..., Any]) -> str:
+    """The dotted path of a function.
+
+    Raises:
+        ScheduleError: it has none, such as a lambda.
+    """
+    path = describe(func)
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise ScheduleError(f"{path!r} is not a dotted path: schedule a function of a module.")
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """A schedule as the code declares it."""
+
+    name: str
+    func: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Of `FIELDS`, those that were given."""
+
+    @classmethod
+    def of(cls, func: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], said: Mapping[str, Any]) -> Self:
+        """Sort what was said; the type follows from `cron` or `minutes`.
+
+        Raises:
+            ScheduleError: nothing says when, or a word is not known.
+        """
+        fields = {key: value for key, value in said.items() if key != "name" and value is not None}
+        if unknown := fields.keys() - set(FIELDS):
+            raise ScheduleError(f"A schedule has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS)}.")
+        if "schedule_type" not in fields:
+            fields["schedule_type"] = type_of(fields)
+        return cls(name=said.get("name") or func, func=func, args=tuple(args), kwargs=kwargs, fields=fields)
+
+    @classmethod
+    def from_mapping(cls, entry: Mapping[str, Any]) -> Self:
+        """Read one entry of the `schedules` setting."""
+        said = dict(entry)
+        func, args, kwargs = said.pop("func", ""), said.pop("args", ()), dict(said.pop("kwargs", {}))
+        if not func:
+            raise ScheduleError(f"An entry of Q_CLUSTER['schedules'] has no 'func': {entry!r}.")
+        if "q_options" in said:
+            kwargs["q_options"] = said.pop("q_options")
+        return cls.of(path_of(func), args, kwargs, said)
+
+    @property
+    def cluster(self) -> str | None:
+        """The cluster it is for; None: the default one."""
+        return self.fields.get("cluster")
+
+    def columns(self) -> dict[str, Any]:
+        """What it says of a schedule's columns, but for `repeats`, which counts down."""
+        given: dict[str, Any] = {name: None for name in FIELDS} | {"overlap": True} | dict(self.fields)
+        given.pop("repeats")
+        return given | {
+            "func": self.func,
+            "args": write_args(self.args) if self.args else None,
+            "kwargs": write_kwargs(self.kwargs) if self.kwargs else None,
+        }
+
+
+DECLARED: Final[dict[str, Declaration]] = {}
+"""What `scheduled` has declared in this process, by name."""
+
+
+def scheduled(
+    *args: Any,
+    name: str | None = None,
+    hook: str | None = None,
+    schedule_type: str | None = None,
+    minutes: int | None = None,
+    repeats: int | None = None,
+    cron: str | None = None,
+    cluster: str | None = None,
+    intended_date_kwarg: str | None = None,
+    catch_up: bool | None = None,
+    overlap: bool | None = None,
+    **kwargs: Any,
+) -> Callable[[F], F]:
+    """Declare a schedule of the function below; a cluster creates or updates it when it starts.
+
+    Takes what `schedule` takes. The name is by default the dotted path of the function; `cron` or `minutes` say the
+    type. The function must be in a module that is imported then: a `tasks` or `schedules` of an installed app.
+    """
+    said = {
+        "name": name,
+        "hook": path_of(hook) if hook else None,
+        "schedule_type": schedule_type,
+        "minutes": minutes,
+        "repeats": repeats,
+        "cron": cron,
+        "cluster": cluster,
+        "intended_date_kwarg": intended_date_kwarg,
+        "catch_up": catch_up,
+        "overlap": overlap,
+    }
+
+    def declare(func: F) -> F:
+        new = Declaration.of(path_of(func), args, kwargs, said)
+        known = DECLARED.get(new.name)
+        if known is not None and known.func != new.func:
+            raise ScheduleError(f"{new.func} and {known.func} both declare a schedule {new.name!r}: rename one.")
+        DECLARED[new.name] = new
+        return func
+
+    return declare
+
+
+def type_of(fields: Mapping[str, Any]) -> str:
+    """The type that the other fields mean."""
+    if fields.get("cron"):
+        return Schedule.CRON
+    if fields.get("minutes"):
+        return Schedule.MINUTES
+    raise ScheduleError("Say when: cron='0 22 * * *', minutes=5, or schedule_type=Schedule.DAILY.")

@@ -1,0 +1,425 @@
+"""What is due is sent once, and moved on as the manual says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django_q.brokers.memory import MemoryBroker
+from django_q.exceptions import BrokerUnavailable, PackageTooLarge
+from django_q.models import Schedule, Task
+from django_q.signals import pre_enqueue
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+
+
+# what is sent
+
+
+def test_a_due_schedule_becomes_a_task(clockwork, due):
+    schedule = due(name="floor", kwargs="x=1, y='two'", hook="hooks.print_result")
+    (package,) = clockwork().play()
+    assert (package["func"], package["args"]) == ("math.floor", (1.5,))
+    assert package["kwargs"] == {"x": 1, "y": "two"}
+    assert (package["hook"], package["group"]) == ("hooks.print_result", "floor")
+    schedule.refresh_from_db()
+    assert schedule.task == package["id"]
+    assert schedule.next_run == NOW + HOUR
+
+
+def test_what_is_not_due_waits(clockwork, due):
+    due(next_run=NOW + SECOND)
+    assert clockwork().play() == []
+
+
+def test_the_id_is_the_group_of_a_schedule_without_a_name(clockwork, due):
+    schedule = due()
+    assert [package["group"] for package in clockwork().play()] == [str(schedule.pk)]
+
+
+@pytest.mark.parametrize("kwargs", ["{'q_options': {'group': 'mine', 'timeout': 30}}", "group='mine', timeout=30"])
+def test_options_are_not_given_to_the_function(clockwork, due, kwargs):
+    due(kwargs=kwargs)
+    (package,) = clockwork().play()
+    assert (package["group"], package["timeout"], package["kwargs"]) == ("mine", 30, {})
+
+
+@pytest.mark.parametrize("option", ["cluster", "broker_name"])
+def test_an_option_names_the_queue(clockwork, due, option):
+    due(kwargs=f"q_options={{'{option}': 'elsewhere'}}")
+    clock = clockwork()
+    assert clock.play() == []
+    (package,) = clock.queued("elsewhere")
+    assert package["cluster"] == "elsewhere"
+
+
+def test_the_intended_date_is_the_slot_not_the_time_it_is_sent(clockwork, due):
+    due(intended_date_kwarg="day")
+    (package,) = clockwork(catch_up=False).play(NOW + timedelta(minutes=5))
+    assert package["kwargs"] == {"day": "2025-06-02T12:00:00+00:00"}
+
+
+def test_receivers_see_scheduled_tasks_and_may_change_them(clockwork, due):
+    due()
+
+    def receive(task, **_):
+        task["args"] = (9.5,)
+
+    pre_enqueue.connect(receive)
+    try:
+        assert [package["args"] for package in clockwork().play()] == [(9.5,)]
+    finally:
+        pre_enqueue.disconnect(receive)
+
+
+# repeats
+
+
+@pytest.mark.parametrize(("before", "after"), [(-1, -2), (-7, -8), (3, 2), (1, 0)])
+def test_repeats_count_down(clockwork, due, before, after):
+    schedule = due(repeats=before)
+    clockwork().play()
+    schedule.refresh_from_db()
+    assert schedule.repeats == after
+
+
+def test_a_schedule_is_sent_as_often_as_it_says(clockwork, due):
+    due(repeats=24)
+    assert len(clockwork().play(NOW + 1000 * HOUR)) == 24
+
+
+def test_no_repeats_are_a_pause(clockwork, due):
+    due(repeats=0)
+    assert clockwork().play() == []
+
+
+def test_once_is_deleted_when_its_repeats_are_negative(clockwork, due):
+    due(schedule_type="O")
+    assert len(clockwork().play()) == 1
+    assert not Schedule.objects.exists()
+
+
+def test_once_stays_when_its_repeats_are_positive_and_is_not_run_again(clockwork, due):
+    schedule = due(schedule_type="O", repeats=3)
+    clock = clockwork()
+    assert len(clock.play()) == 1
+    assert clock.play(NOW + HOUR) == []
+    schedule.refresh_from_db()
+    assert (schedule.repeats, schedule.next_run) == (0, NOW)
+
+
+def test_once_runs_again_when_its_repeats_are_set_with_an_id_of_its_own(clockwork, due):
+    due(schedule_type="O", repeats=1)
+    clock = clockwork()
+    first = clock.play()
+    Schedule.objects.update(repeats=1)
+    second = clock.play(NOW + HOUR)
+    assert len(first) == len(second) == 1
+    assert first[0]["id"] != second[0]["id"]
+
+
+def test_a_cron_that_never_comes_again_ends(clockwork, due):
+    schedule = due(schedule_type="C", cron="0 0 1 1 * 0 2020")
+    assert len(clockwork().play()) == 1
+    schedule.refresh_from_db()
+    assert schedule.repeats == 0
+
+
+# whose it is
+
+
+def test_schedules_without_a_cluster_belong_to_the_default_cluster(clockwork, due):
+    due()
+    assert clockwork(cluster_name="other").play() == []
+    assert len(clockwork().play()) == 1
+
+
+def test_a_schedule_of_a_cluster_is_sent_by_that_one(clockwork, due):
+    due(cluster="other")
+    assert clockwork().play() == []
+    assert len(clockwork(cluster_name="other").play()) == 1
+
+
+# missed slots: complaint 26
+
+
+@pytest.mark.parametrize(
+    ("setting", "own", "count"), [(True, None, 6), (False, None, 1), (True, False, 1), (False, True, 6)]
+)
+def test_missed_slots_are_played_or_skipped_as_the_schedule_or_else_the_setting_says(
+    clockwork, due, setting, own, count
+):
+    schedule = due(catch_up=own, intended_date_kwarg="at")
+    packages = clockwork(catch_up=setting).play(NOW + 5 * HOUR + SECOND)
+    assert [package["kwargs"]["at"] for package in packages] == [
+        (NOW + number * HOUR).isoformat() for number in range(count)
+    ]
+    schedule.refresh_from_db()
+    assert schedule.next_run == NOW + 6 * HOUR
+
+
+def test_cron_catches_up_too(clockwork, due):
+    due(schedule_type="C", cron="0 * * * *")
+    assert len(clockwork().play(NOW + 5 * HOUR)) == 6
+
+
+def test_a_long_backlog_is_played_at_once_and_holds_up_nobody(clockwork, due):
+    due(func="math.floor", schedule_type="C", cron="* * * * * *", next_run=NOW - timedelta(seconds=1000))
+    due(func="math.ceil", next_run=NOW)
+    clock = clockwork()
+    turn = clock.turn()
+    assert turn.more
+    assert "math.ceil" in [package["func"] for package in clock.queued()]
+    assert len(clock.play()) == 1001 - (len(turn.sent) - 1)
+
+
+# one broken schedule: complaint 28
+
+
+def fails(schedule: Schedule) -> str:
+    """What was marked."""
+    schedule.refresh_from_db()
+    assert schedule.next_run == NOW
+    return schedule.last_error
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"args": "open('x')"}, "cannot be read as arguments"),
+        ({"kwargs": "x=__import__('os')"}, "cannot be read as keyword arguments"),
+        ({"kwargs": "q_options=5"}, "q_options"),
+        ({"kwargs": "q_options={'tiemout': 5}"}, "tiemout"),
+        ({"schedule_type": "C", "cron": "nonsense"}, "not a cron expression"),
+        ({"schedule_type": "I", "minutes": None}, "number of minutes"),
+        ({"schedule_type": "X"}, "not a type"),
+        ({"func": "math.no_such_function"}, "no_such_function"),
+        ({"func": "no_such_module.function"}, "no_such_module"),
+    ],
+)
+def test_a_broken_schedule_is_marked_and_stops_no_other_and_nothing_is_sent_twice(clockwork, due, columns, said):
+    due(name="before", next_run=NOW - SECOND)
+    broken = due(name="broken", **columns)
+    due(name="after")
+    clock = clockwork()
+    turns = [clock.turn(NOW + number * SECOND) for number in range(3)]
+    assert [package["group"] for package in clock.queued()] == ["before", "after"]
+    assert said in fails(broken)
+    assert [schedule.pk for turn in turns for schedule, _ in turn.broken] == [broken.pk]
+
+
+def test_a_broken_schedule_is_tried_again_later(clockwork, due):
+    due(args="nonsense")
+    clock = clockwork()
+    clock.play()
+    Schedule.objects.update(args="2.5")
+    assert clock.play(NOW + 5 * SECOND) == []
+    assert len(clock.play(NOW + 31 * SECOND)) == 1
+    assert Schedule.objects.get().last_error is None
+
+
+def test_a_corrected_schedule_is_tried_at_once(clockwork, due):
+    schedule = due(args="nonsense")
+    clock = clockwork()
+    clock.play()
+    schedule.refresh_from_db()
+    schedule.args = "2.5"
+    schedule.save()
+    assert len(clock.play(NOW + SECOND)) == 1
+
+
+class Refusing(MemoryBroker):
+    """Refuses some packages; `error` is what it says, `refuses` which."""
+
+    error: Exception
+    count: int
+
+    def enqueue(self, package, *, delay=0):
+        type(self).count -= 1
+        if type(self).count < 0:
+            raise type(self).error
+        return super().enqueue(package, delay=delay)
+
+
+def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(clockwork, due, monkeypatch):
+    clock = clockwork()
+    broken = due(name="large", kwargs="q_options={'cluster': 'test'}")
+    due(name="small", next_run=NOW + SECOND)
+    send = MemoryBroker.enqueue
+
+    def enqueue(self, package, *, delay=0):
+        if not Schedule.objects.exclude(task=None).exists() and not enqueue.called:
+            enqueue.called = True
+            raise PackageTooLarge("too large for this broker")
+        return send(self, package, delay=delay)
+
+    enqueue.called = False
+    monkeypatch.setattr(MemoryBroker, "enqueue", enqueue)
+    assert [package["group"] for package in clock.play(NOW + SECOND)] == ["small"]
+    assert "too large" in fails(broken)
+
+
+def test_a_broker_that_is_down_loses_and_doubles_nothing(clockwork, due, monkeypatch):
+    for number in range(5):
+        due(name=f"number {number}", next_run=NOW - timedelta(seconds=5 - number))
+    clock = clockwork(broker_class=Refusing)
+    Refusing.error, Refusing.count = BrokerUnavailable("the server is away"), 2
+    turn = clock.turn()
+    assert list(turn.down) == [None]
+    assert not turn.broken
+    assert Schedule.objects.filter(last_error__contains="the server is away").count() == 1
+    Refusing.count = 100
+    assert [package["group"] for package in clock.play()] == [f"number {number}" for number in range(5)]
+    assert not Schedule.objects.exclude(last_error=None).exists()
+
+
+def test_a_broker_name_that_cannot_be_reached_falls_back_to_the_own_queue(clockwork, due, monkeypatch):
+    due(kwargs="q_options={'broker_name': 'elsewhere'}")
+    clock = clockwork()
+    send = MemoryBroker.enqueue
+
+    def enqueue(self, package, *, delay=0):
+        if self.list_key == "elsewhere":
+            raise BrokerUnavailable("not there")
+        return send(self, package, delay=delay)
+
+    monkeypatch.setattr(MemoryBroker, "enqueue", enqueue)
+    (package,) = clock.play()
+    assert "cluster" not in package
+
+
+def test_another_cluster_that_cannot_be_reached_is_marked_and_holds_up_nobody(clockwork, due, monkeypatch):
+    broken = [due(name=f"far {number}", kwargs="q_options={'cluster': 'far'}") for number in range(3)]
+    due(name="near", next_run=NOW + SECOND)
+    clock = clockwork()
+    send, tried = MemoryBroker.enqueue, []
+
+    def enqueue(self, package, *, delay=0):
+        if self.list_key == "far":
+            tried.append(package)
+            raise BrokerUnavailable("not there")
+        return send(self, package, delay=delay)
+
+    monkeypatch.setattr(MemoryBroker, "enqueue", enqueue)
+    assert [package["group"] for package in clock.play(NOW + SECOND)] == ["near"]
+    assert len(tried) == 1
+    assert all("not there" in fails(schedule) for schedule in broken)
+
+
+# overlap: complaint 23
+
+
+def test_a_slot_is_skipped_while_its_previous_task_has_not_ended(clockwork, due):
+    schedule = due(overlap=False)
+    clock = clockwork()
+    first = clock.schedules.turn(NOW)
+    assert len(first.sent) == 1
+    assert [len(clock.turn(NOW + number * HOUR).skipped) for number in (1, 2)] == [1, 1]
+    schedule.refresh_from_db()
+    assert (schedule.next_run, schedule.repeats) == (NOW + 3 * HOUR, -2)
+    Schedule.tasks_ended([schedule.task])
+    assert len(clock.turn(NOW + 3 * HOUR).sent) == 1
+
+
+def test_a_backlog_of_what_may_not_overlap_is_one_task(clockwork, due):
+    due(overlap=False)
+    assert len(clockwork().turn(NOW + 100 * HOUR).sent) == 1
+
+
+def test_a_success_that_nobody_reported_ends_the_waiting(clockwork, due):
+    schedule = due(overlap=False)
+    clock = clockwork()
+    clock.turn(NOW)
+    schedule.refresh_from_db()
+    Task.objects.create(id=schedule.task, name="n", func="f", started=NOW, stopped=NOW, success=True)
+    assert len(clock.turn(NOW + HOUR).sent) == 1
+
+
+def test_a_task_that_is_lost_holds_nothing_up(clockwork, due):
+    due(overlap=False)
+    clock = clockwork()
+    clock.turn(NOW)
+    clock.broker.delete_queue()
+    assert len(clock.turn(NOW + HOUR).sent) == 1
+
+
+def test_other_tasks_cost_no_statement_when_they_end(django_assert_num_queries):
+    with django_assert_num_queries(0):
+        Schedule.tasks_ended(["a" * 12 + "4" + "a" * 19, "a" * 12 + "5" + "a" * 19, "short", ""])
+
+
+# one id a slot
+
+
+def test_a_slot_has_one_id_and_slots_have_different_ones(clockwork, due):
+    due()
+    clock = clockwork()
+    ids = [package["id"] for package in clock.play(NOW + 10 * HOUR)]
+    assert len(set(ids)) == 11
+    Schedule.objects.update(next_run=NOW, runs=0)
+    assert [package["id"] for package in clock.play(NOW + 10 * HOUR)] == ids
+
+
+# the budget
+
+
+def test_a_look_that_finds_nothing_is_one_statement(clockwork, due, django_assert_num_queries):
+    due(next_run=NOW + HOUR)
+    clock = clockwork()
+    with django_assert_num_queries(1):
+        clock.turn()
+
+
+def test_a_look_tells_what_is_due_within_a_second(clockwork, due):
+    due(next_run=NOW + timedelta(seconds=0.4))
+    due(next_run=NOW + HOUR)
+    assert clockwork().turn().next == NOW + timedelta(seconds=0.4)
+
+
+def test_a_hundred_due_schedules_take_a_handful_of_statements(clockwork, due):
+    for _ in range(100):
+        due()
+    clock = clockwork()
+    with CaptureQueriesContext(connection) as queries:
+        clock.turn()
+    assert len(clock.queued()) == 100
+    assert len(queries) <= 7
+
+
+# time zones
+
+
+def test_local_time_is_that_of_the_setting(clockwork, due):
+    amsterdam = ZoneInfo("Europe/Amsterdam")
+    schedule = due(schedule_type="D", next_run=datetime(2025, 3, 29, 18, 0, tzinfo=amsterdam))
+    clockwork(time_zone="Europe/Amsterdam").play(datetime(2025, 3, 29, 17, 1, tzinfo=UTC))
+    schedule.refresh_from_db()
+    assert schedule.next_run == datetime(2025, 3, 30, 16, 0, tzinfo=UTC)
+
+
+def test_a_gap_is_remembered_until_the_day_after(clockwork, due):
+    amsterdam = ZoneInfo("Europe/Amsterdam")
+    schedule = due(schedule_type="D", next_run=datetime(2025, 3, 29, 2, 30, tzinfo=amsterdam))
+    clock, seen = clockwork(time_zone="Europe/Amsterdam"), []
+    for _ in range(3):
+        schedule.refresh_from_db()
+        seen.append(schedule.next_run.astimezone(amsterdam).strftime("%d %H:%M"))
+        clock.play(schedule.next_run)
+    assert seen == ["29 02:30", "30 03:00", "31 02:30"]
+
+
+def test_without_time_zones_catching_up_ends(clockwork, settings, due):
+    """Cron without USE_TZ and without `catch_up` went round for ever: Koed00/django-q#501."""
+    settings.USE_TZ = False
+    now = datetime(2025, 6, 2, 12, 0)
+    schedule = due(schedule_type="C", cron="*/5 * * * *", next_run=now - timedelta(days=3))
+    assert len(clockwork(catch_up=False, time_zone=None).play(now)) == 1
+    schedule.refresh_from_db()
+    assert schedule.next_run == now + timedelta(minutes=5)
