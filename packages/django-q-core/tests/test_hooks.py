@@ -42,9 +42,9 @@ def test_hook_that_raises_is_logged_and_reported(error, reported, caplog) -> Non
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("nowhere.at.all", "There is no hook 'nowhere.at.all'"),
-        ("math.pi", "A float is no hook: 'math.pi'"),
-        ("", "There is no hook"),
+        ("nowhere.at.all", "Function 'nowhere.at.all' is not defined. No module named 'nowhere'."),
+        ("math.pi", "'math.pi' is a float and cannot be called"),
+        ("", "'' is a module and cannot be called"),
     ],
 )
 def test_hook_that_cannot_be_found_is_named(path, sentence, reported, caplog) -> None:

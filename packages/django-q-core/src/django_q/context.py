@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from django_q.package import describe
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -34,11 +36,10 @@ class CurrentTask:
     @classmethod
     def of(cls, package: Mapping[str, Any]) -> CurrentTask:
         """Read what a package says."""
-        func = package.get("func", "")
         return cls(
             id=package["id"],
             name=package.get("name") or package["id"],
-            func=func if isinstance(func, str) else getattr(func, "__qualname__", repr(func)),
+            func=describe(package.get("func", "")),
             group=package.get("group"),
             attempt=package.get("attempt", 1),
             schedule=package.get("schedule"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pydoc import ErrorDuringImport, locate
 from typing import TYPE_CHECKING, Any
 
 from django_q import reporters
 from django_q.conf import logger
-from django_q.exceptions import UnknownFunction
-from django_q.signals import name_of
+from django_q.execution import resolve
+from django_q.package import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,27 +28,12 @@ def run_hook(hook: str | Callable[[Task], Any], task: Task, settings: ClusterSet
         Whether the hook returned; what it raised is logged and reported.
     """
     try:
-        find_hook(hook)(task)
+        resolve(hook)(task)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises; a timeout is a SystemExit
-        name = hook if isinstance(hook, str) else name_of(hook)
-        logger.exception("Hook '%s' of %s (%s) failed: %s", name, task.name, task.id, error)
+        logger.exception("Hook '%s' of %s (%s) failed: %s", describe(hook), task.name, task.id, error)
         reporters.report(error, settings)
         return False
     return True
-
-
-def find_hook(hook: str | Callable[[Task], Any]) -> Callable[[Task], Any]:
-    """Import a hook by its dotted path."""
-    if not isinstance(hook, str):
-        return hook
-    try:
-        found = locate(hook) if hook else None
-    except ErrorDuringImport as error:
-        raise UnknownFunction(f"The hook {hook!r} cannot be imported: {error.value}") from error.value
-    if not callable(found):
-        what = "There is no hook" if found is None else f"A {type(found).__name__} is no hook:"
-        raise UnknownFunction(f"{what} {hook!r}: write the dotted path of a function that takes the task.")
-    return found
 
 
 def call_hook(sender: object, instance: Task, **kwargs: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from django.dispatch import Signal
 
 from django_q.conf import logger
+from django_q.package import describe
 
 SENDER: Final = "django_q"
 """Who sends all of these signals."""
@@ -34,13 +35,7 @@ def emit(signal: Signal, **arguments: Any) -> None:
         return
     for receiver, response in signal.send_robust(sender=SENDER, **arguments):
         if isinstance(response, Exception):
-            logger.error("Receiver %s raised %r; the task goes on.", name_of(receiver), response, exc_info=response)
-
-
-def name_of(receiver: object) -> str:
-    """The dotted path of a receiver, or what it calls itself."""
-    name = getattr(receiver, "__qualname__", None)
-    return f"{getattr(receiver, '__module__', '')}.{name}" if name else repr(receiver)
+            logger.error("Receiver %s raised %r; the task goes on.", describe(receiver), response, exc_info=response)
 
 
 def __getattr__(name: str) -> Any:

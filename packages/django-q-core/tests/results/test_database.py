@@ -226,7 +226,7 @@ def test_server_says_how_long_a_statement_may_be() -> None:
 
 
 def test_moments_without_a_zone_are_understood(results, outcome) -> None:
-    results.save_many([outcome(started=datetime(2020, 1, 1, 12))])  # noqa: DTZ001
+    results.save_many([outcome(started=datetime(2020, 1, 1, 12))])
     assert Task.objects.get().started == datetime(2020, 1, 1, 12, tzinfo=UTC)
 
 
@@ -266,3 +266,15 @@ def test_transaction_of_the_caller_decides(results, outcome) -> None:
         results.save_many([outcome(1), outcome(2, id=known.id)])
         transaction.set_rollback(True)
     assert Success.objects.count() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
+    said = outcome("oh", success=False)
+    results.save_many([outcome(1)])
+    connection.connection.close()
+    with pytest.raises(DatabaseError) as caught:
+        results.save_many([said])
+    assert is_unavailable(caught.value)
+    connection.close()
+    assert results.save_many([said]) == {said.id: 1}
