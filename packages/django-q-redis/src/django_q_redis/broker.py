@@ -43,6 +43,9 @@ SWEEP = 5.0
 LOOK = 2.0
 """Seconds after which an idle broker looks whether others have hidden a package for a while."""
 
+SHORTEST = 0.01
+"""Seconds that a command blocks at least: Redis 6.2 takes a millisecond for nothing, which means for ever."""
+
 
 class Redis(Broker):
     """Packages wait in a Redis list; what is being worked on waits in Redis under a lease."""
@@ -141,7 +144,8 @@ class Redis(Broker):
     def _reserve(self, limit: int) -> list[Delivery]:
         if limit < 1:
             return []
-        nonce = secrets.token_hex(8)
+        # Leases that end in the same instant go back in the order in which they were taken.
+        nonce = f"{time.time_ns():016x}{secrets.token_hex(4)}"
         retry = self.settings.retry
         due, *packages = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
         soonest = due / 1000 if due >= 0 else SWEEP
@@ -151,7 +155,7 @@ class Redis(Broker):
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
         client = self.connection
-        pause = min(max(wait, 0.001), longest_wait(client))
+        pause = min(max(wait, SHORTEST), longest_wait(client))
         with reaching():
             return client.blmove(self.list_key, self.list_key, pause, "LEFT", "LEFT") is not None
 
