@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django_q.connections import tidy_connections
 from django_q.models import Failure, Success, Task
 from django_q.outcome import encode
 from django_q.results import database, sizes
@@ -268,13 +269,29 @@ def test_transaction_of_the_caller_decides(results, outcome) -> None:
     assert Success.objects.count() == 0
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server that could cut a connection")
 @pytest.mark.django_db(transaction=True)
 def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
     said = outcome("oh", success=False)
     results.save_many([outcome(1)])
-    connection.connection.close()
+    cut()
     with pytest.raises(DatabaseError) as caught:
         results.save_many([said])
     assert is_unavailable(caught.value)
-    connection.close()
+    tidy_connections(idle=True)
     assert results.save_many([said]) == {said.id: 1}
+
+
+def cut() -> None:
+    """Have the server cut this thread's connection."""
+    asking, killing = {
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
+        "mysql": ("SELECT connection_id()", "KILL %s"),
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(asking)
+        mine = cursor.fetchone()
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute(killing, mine)
+    other.close()
