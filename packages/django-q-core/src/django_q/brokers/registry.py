@@ -47,7 +47,7 @@ def broker_class(settings: ClusterSettings) -> type[Broker]:
     try:
         found: type[Broker] = import_string(settings.broker_class)
     except ImportError as error:
-        raise ConfigurationError(f"Q_CLUSTER['broker_class'] cannot be imported: {error}") from error
+        raise ConfigurationError(f"Q_CLUSTER['broker_class'], {settings.broker_class!r}, cannot be imported: {error}") from error
     return found
 
 

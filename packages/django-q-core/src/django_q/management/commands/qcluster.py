@@ -12,11 +12,13 @@ from django.core.management.base import BaseCommand, CommandError
 from django_q.brokers import get_broker
 from django_q.cluster import Cluster
 from django_q.conf import current_settings
-from django_q.exceptions import DjangoQError
+from django_q.exceptions import BrokerUnavailable, DjangoQError
 from django_q.settings import CLUSTER_NAME_VARIABLE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+
+    from django_q.brokers import Broker
 
 
 class Command(BaseCommand):
@@ -46,10 +48,16 @@ class Command(BaseCommand):
             sys.exit(status)
 
 
-def _reach(broker: Any) -> None:
+def _reach(broker: Broker) -> None:
     if broker.ping():
         return
+    try:
+        broker.queue_size()
+    except BrokerUnavailable as error:
+        cause = str(error)
+    else:
+        cause = "it does not answer"
     raise CommandError(
-        f"The broker cannot be reached ({type(broker).__name__}, queue {broker.list_key!r}): check that its server "
-        "runs, and the address in Q_CLUSTER."
+        f"The broker cannot be reached ({type(broker).__name__}, queue {broker.list_key!r}): {cause}. Check that its "
+        "server runs, and the address in Q_CLUSTER."
     )
