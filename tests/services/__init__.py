@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from tests.services.disque import Disque
+from tests.services.ironmq import IronMQ
 from tests.services.mariadb import MariaDB
+from tests.services.mongo import Mongo
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
 from tests.services.server import Server, Unavailable
+from tests.services.sqs import Ministack, Moto
 
-__all__ = ["MariaDB", "Postgres", "Redis", "Server", "Unavailable"]
+__all__ = [
+    "Disque",
+    "IronMQ",
+    "MariaDB",
+    "Ministack",
+    "Mongo",
+    "Moto",
+    "Postgres",
+    "Redis",
+    "Server",
+    "Unavailable",
+]

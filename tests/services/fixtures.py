@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
-from tests.services import MariaDB, Postgres, Redis, Unavailable
+from tests.services import Disque, IronMQ, MariaDB, Ministack, Mongo, Moto, Postgres, Redis, Unavailable
+from tests.services.mongo import GivenMongo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.services import Server
 
@@ -43,13 +44,43 @@ def mariadb_server() -> Iterator[MariaDB]:
     yield from _running(MariaDB)
 
 
-def _running(make: type[S]) -> Iterator[S]:
+@pytest.fixture(scope="session")
+def ministack_server() -> Iterator[Ministack]:
+    """A private SQS: an emulator."""
+    yield from _running(Ministack)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Moto]:
+    """A private SQS: another emulator."""
+    yield from _running(Moto)
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[Mongo]:
+    """A private MongoDB, or the one that `MONGO_URL` names."""
+    yield from _running(GivenMongo if "MONGO_URL" in os.environ else Mongo)
+
+
+@pytest.fixture(scope="session")
+def ironmq_server() -> Iterator[IronMQ]:
+    """A private stand-in of IronMQ, which takes short reservations too."""
+    yield from _running(lambda: IronMQ(shortest=1), IronMQ.product)
+
+
+@pytest.fixture(scope="session")
+def disque_server() -> Iterator[Disque]:
+    """A private Disque."""
+    yield from _running(Disque)
+
+
+def _running(make: Callable[[], S], product: str = "") -> Iterator[S]:
     server = make()
     try:
         try:
             server.start()
         except (ImportError, Unavailable) as error:
-            missing(make.product, error)
+            missing(product or getattr(make, "product", ""), error)
         yield server
     finally:
         server.close()

@@ -1,0 +1,78 @@
+"""Python environments of their own, for servers that are Python programs: made once, kept in a temporary folder."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.services.server import Unavailable
+
+FOLDER = "DJANGO_Q_TEST_ENVIRONMENTS"
+"""Environment variable: the folder that keeps the environments; unless set, one among the temporary files."""
+
+NEWEST = 14
+"""The newest Python 3 that is looked for."""
+
+
+@cache
+def environment(*requirements: str, python: tuple[int, int] = (3, 11)) -> Path:
+    """The `bin` folder of an environment with these requirements and at least that Python."""
+    interpreter = interpreter_from(python)
+    name = hashlib.sha256("\n".join([interpreter, *requirements]).encode()).hexdigest()[:16]
+    parent = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"django-q-environments-{os.getuid()}")
+    parent.mkdir(parents=True, exist_ok=True)
+    folder, whole = parent / name, parent / name / "whole"
+    with (parent / f"{name}.lock").open("w") as lock:
+        # Tests that run in parallel want the same one.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _make(folder, interpreter, requirements)
+            whole.touch()
+    return folder / "bin"
+
+
+def interpreter_from(python: tuple[int, int]) -> str:
+    """The running Python when it is new enough, else the oldest of this machine that is."""
+    if sys.version_info >= python:
+        return sys.executable
+    for minor in range(python[1], NEWEST + 1):
+        versions = sorted(Path.home().glob(f".pyenv/versions/{python[0]}.{minor}.*/bin"), reverse=True)
+        folders = [*map(str, versions), os.environ.get("PATH", "")]
+        found = shutil.which(f"python{python[0]}.{minor}", path=os.pathsep.join(folders))
+        if found is not None and _runs(found):
+            return found
+    raise Unavailable(f"no Python from {python[0]}.{python[1]} on is installed")
+
+
+def _runs(interpreter: str) -> bool:
+    """Whether it is more than a shim of pyenv for a version that is switched off."""
+    return subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode == 0
+
+
+def _make(folder: Path, interpreter: str, requirements: tuple[str, ...]) -> None:
+    python = str(folder / "bin" / "python")
+    if uv := shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)):
+        _run([uv, "venv", "-q", "--python", interpreter, str(folder)])
+        _run([uv, "pip", "install", "-q", "--python", python, *requirements])
+    else:
+        _run([interpreter, "-m", "venv", str(folder)])
+        _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_clean())
+    if done.returncode:
+        raise Unavailable(f"{' '.join(command[:4])} failed: {done.stderr[-500:]}")
+
+
+def _clean() -> dict[str, str]:
+    """Our environment, without what would lead another Python to our modules."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
