@@ -1,0 +1,234 @@
+"""MongoDB as the broker."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+from bson.errors import InvalidDocument
+from django_q.brokers import Broker, Delivery
+from django_q.brokers.base import as_text, lost
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
+from pymongo import ReturnDocument
+from pymongo.errors import ConnectionFailure, DocumentTooLarge, ExecutionTimeout, PyMongoError, WaitQueueTimeoutError
+
+from django_q_mongo import documents
+from django_q_mongo.client import Client, client_for, database_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pymongo.collection import Collection
+
+GONE = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
+"""What the client raises when the server is away, or when nobody of a replica set leads."""
+
+MOST = 1000
+"""How many packages one fetch takes at most."""
+
+
+class Mongo(Broker):
+    """Packages are documents of a collection; a lease is a token and the time at which it ends."""
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+    supports_delay = 10 * 365 * 86_400.0
+    supports_lock_size = True
+    supports_dead_letters = True
+
+    _indexed = False
+    """Has this broker seen to the index?"""
+
+    def connect(self) -> Client:
+        return client_for(self.settings)
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Client:
+        return client_for(current_settings())
+
+    @property
+    def collection(self) -> Collection[dict[str, Any]]:
+        """The queue."""
+        return database_of(self.connection, self.settings)[self.list_key]
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, package: str, *, delay: float = 0) -> str:
+        with reaching():
+            return str(self._queue().insert_one(documents.new(as_text(package), delay)).inserted_id)
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[str]:
+        if not packages:
+            return []
+        with reaching():
+            made = self._queue().insert_many([documents.new(as_text(package), 0) for package in packages])
+        return [str(each) for each in made.inserted_ids]
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def dequeue(self) -> list[Delivery] | None:
+        return self.dequeue_many(self.settings.bulk, 1.0) or None
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Take up to *limit* packages; an empty queue is looked at every `poll` seconds."""
+        deadline = time.monotonic() + wait
+        while True:
+            found = self._take(self._at_most(limit))
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            time.sleep(min(self.settings.poll, left))
+
+    def _at_most(self, limit: int) -> int:
+        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
+        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
+
+    def _take(self, limit: int) -> list[Delivery]:
+        if limit < 1:
+            return []
+        token = secrets.token_hex(8)
+        with reaching():
+            found = self._take_one(token) if limit == 1 else self._take_many(limit, token)
+        return [Delivery(f"{document['_id']}:{token}", document["payload"]) for document in found]
+
+    def _take_one(self, token: str) -> list[dict[str, Any]]:
+        retry = self.settings.retry
+        found = self._queue().find_one_and_update(
+            documents.offered(retry),
+            documents.taken(token, retry),
+            projection={"payload": True},
+            return_document=ReturnDocument.AFTER,
+            sort=documents.INDEX,
+        )
+        return [] if found is None else [found]
+
+    def _take_many(self, limit: int, token: str) -> list[dict[str, Any]]:
+        """Look for candidates, lease those that are still offered, read what became ours."""
+        queue, retry = self._queue(), self.settings.retry
+        oldest = queue.find(documents.offered(retry), {"_id": True}).sort(documents.INDEX).limit(limit)
+        candidates = [each["_id"] for each in oldest]
+        if not candidates:
+            return []
+        queue.update_many({"_id": {"$in": candidates}, **documents.offered(retry)}, documents.taken(token, retry))
+        leased = queue.find({"_id": {"$in": candidates}, "lease": token}, {"payload": True})
+        ours = {each["_id"]: each for each in leased}
+        return [ours[each] for each in candidates if each in ours]
+
+    # -- settling -------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, ack_id: str) -> bool:
+        with reaching():
+            return self.collection.delete_one(held([ack_id])).deleted_count == 1
+
+    def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        with reaching():
+            kept = self._kept(ack_ids)
+            self.collection.delete_many(held(kept))
+        return lost(ack_ids, kept)
+
+    def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        return self._settle(ack_ids, documents.due_at(documents.later(self.settings.retry), release=False))
+
+    def release(self, ack_id: str, delay: float = 0) -> bool:
+        return not self.release_many([ack_id], delay)
+
+    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        return self._settle(ack_ids, documents.due_at(documents.later(delay) if delay > 0 else documents.EARLIEST))
+
+    def fail(self, ack_id: str) -> bool:
+        return not self._settle([ack_id], documents.due_at(documents.NEVER))
+
+    def delete(self, ack_id: str) -> bool:
+        return self.acknowledge(ack_id)
+
+    def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
+        """Change leased documents and give those whose lease was lost."""
+        with reaching():
+            kept = self._kept(ack_ids)
+            self.collection.update_many(held(kept), change)
+        return lost(ack_ids, kept)
+
+    def _kept(self, ack_ids: Sequence[str]) -> list[str]:
+        """Those whose lease is still theirs."""
+        found = self.collection.find(held(ack_ids), {"lease": True})
+        leases = {f"{document['_id']}:{document['lease']}" for document in found}
+        return [ack_id for ack_id in ack_ids if ack_id in leases]
+
+    # -- dead letters ---------------------------------------------------------------------------------------------
+
+    def dead_size(self) -> int:
+        return self._count({"due": documents.NEVER})
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        dead = {"due": documents.NEVER}
+        with reaching():
+            oldest = self.collection.find(dead, {"_id": True}).sort(documents.INDEX).limit(limit or 0)
+            ids = [] if limit == 0 else [each["_id"] for each in oldest]
+            change = documents.due_at(documents.now())
+            return self.collection.update_many({"_id": {"$in": ids}, **dead}, change).modified_count
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        return self._count(documents.offered(self.settings.retry))
+
+    def lock_size(self) -> int:
+        return self._count({"due": {"$gt": documents.now(), "$lt": documents.NEVER}, "lease": {"$ne": None}})
+
+    def _count(self, which: dict[str, Any]) -> int:
+        with reaching():
+            return self.collection.count_documents(which)
+
+    def purge_queue(self) -> None:
+        """Forget what waits and what is hidden; leases, dead letters and the index stay."""
+        hidden = {"due": {"$lt": documents.NEVER}, "lease": None}
+        with reaching():
+            self.collection.delete_many({"$or": [*documents.offered(self.settings.retry)["$or"], hidden]})
+
+    def delete_queue(self) -> None:
+        self._indexed = False
+        with reaching():
+            self.collection.drop()
+
+    def ping(self) -> bool:
+        try:
+            self.connection.admin.command("ping")
+        except (PyMongoError, ConfigurationError):
+            return False
+        return True
+
+    def info(self) -> str:
+        with reaching():
+            return f"MongoDB {self.connection.admin.command('buildInfo')['version']}"
+
+    def _queue(self) -> Collection[dict[str, Any]]:
+        """The queue, with the index that it needs."""
+        if not self._indexed:
+            self.collection.create_index(documents.INDEX)
+            self._indexed = True
+        return self.collection
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what pymongo raises into the errors of brokers."""
+    try:
+        yield
+    except GONE as error:
+        raise BrokerUnavailable(f"MongoDB cannot be reached: {error}") from error
+    except (DocumentTooLarge, InvalidDocument) as error:
+        raise PackageTooLarge(f"MongoDB does not take the package: {error}") from error
+    except PyMongoError as error:
+        raise BrokerError(f"MongoDB refuses: {error}") from error
+
+
+def held(ack_ids: Iterable[str]) -> dict[str, Any]:
+    """The documents under these leases, and perhaps some that another fetch of these took again."""
+    pairs = [ack_id.split(":", 1) for ack_id in ack_ids]
+    ids, tokens = [ObjectId(pair[0]) for pair in pairs], sorted({pair[1] for pair in pairs})
+    return {"_id": {"$in": ids}, "lease": {"$in": tokens}}

@@ -1,0 +1,67 @@
+"""What a package is in MongoDB: one document of the queue's collection.
+
+    payload   the signed package
+    due       when it is offered: its lease or its delay ends then; `NEVER` for a dead letter
+    lease     the token of the delivery that holds it, or held it last
+    lock      for clusters of the public editions, which offer what was locked `retry` seconds ago
+
+Senders of the public editions write `payload` and `lock` only. A cluster of theirs that takes one of our documents
+sets `lock` later than `due`: it is left to that cluster for `retry` seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Due before everything else."""
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""Never due."""
+
+INDEX = [("due", 1), ("_id", 1)]
+"""What finds the oldest package that is due."""
+
+
+def now() -> datetime:
+    """This moment, as MongoDB keeps times."""
+    return datetime.now(UTC)
+
+
+def later(seconds: float) -> datetime:
+    """So many seconds from now, and not later than MongoDB can tell."""
+    try:
+        return min(now() + timedelta(seconds=seconds), NEVER - timedelta(days=1))
+    except OverflowError:
+        return NEVER - timedelta(days=1)
+
+
+def new(package: str, delay: float) -> dict[str, Any]:
+    """The document of a package that is offered in *delay* seconds."""
+    if delay <= 0:
+        return {"payload": package, "due": now(), "lock": EARLIEST}
+    due = later(delay)
+    return {"payload": package, "due": due, "lock": due}
+
+
+def offered(retry: float) -> dict[str, Any]:
+    """The documents that may be taken; *retry* seconds is what a sender or cluster of old meant by its lock."""
+    moment = now()
+    locked = moment - timedelta(seconds=min(retry, 10**9))
+    ours = {"due": {"$lte": moment}, "$expr": {"$lte": ["$lock", "$due"]}}
+    theirs = {"due": {"$lte": moment}, "lock": {"$lte": locked}}
+    of_old = {"due": None, "lock": {"$lte": locked}}
+    return {"$or": [ours, theirs, of_old]}
+
+
+def taken(token: str, retry: float) -> dict[str, Any]:
+    """The change that leases a document for *retry* seconds."""
+    due = later(retry)
+    return {"$set": {"due": due, "lock": due, "lease": token}}
+
+
+def due_at(due: datetime, *, release: bool = True) -> dict[str, Any]:
+    """The change that ends a lease and offers the document then."""
+    change: dict[str, Any] = {"$set": {"due": due, "lock": due}}
+    return {**change, "$unset": {"lease": ""}} if release else change

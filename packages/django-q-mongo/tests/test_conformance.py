@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from django_q.settings import ClusterSettings
+from django_q.testing import BrokerConformance
+from django_q_mongo import Mongo
+
+if TYPE_CHECKING:
+    from tests.services import Mongo as Server
+
+
+class TestMongo(BrokerConformance):
+    @pytest.fixture
+    def make_broker(self, mongo_server: Server):
+        mongo_server.start()
+        settings = ClusterSettings.from_mapping({"mongo": mongo_server.options})
+        return lambda list_key: Mongo(list_key, settings=settings)
+
+    @pytest.fixture
+    def server(self, mongo_server: Server):
+        return mongo_server
