@@ -1,0 +1,274 @@
+"""IronMQ as the broker."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import requests
+from django_q.brokers import Broker, Delivery
+from django_q.brokers.base import as_text
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
+
+from django_q_ironmq.client import TimelyMQ, client_for
+from django_q_ironmq.reservations import Reservations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+MOST = 100
+"""How many messages one request carries."""
+
+LONGEST_WAIT = 30
+"""Seconds that a long poll lasts at most."""
+
+LONGEST_LEASE = 86_400
+"""Seconds that a reservation lasts at most."""
+
+LONGEST_DELAY = 604_800
+"""Seconds that a message can be hidden at most."""
+
+LOST = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+"""What IronMQ answers when the message is gone, or reserved by somebody else."""
+
+PATIENCE = 1.0
+"""Seconds in which a lease that is just being prolonged must have its new reservation id."""
+
+TIDY = 3600.0
+"""Seconds after which forgotten reservations are looked for again."""
+
+
+class Lease(NamedTuple):
+    """What a delivery is acknowledged with: a message, and the reservation it came with."""
+
+    message: str
+    reservation: str
+
+    @classmethod
+    def of(cls, ack_id: str) -> Lease:
+        """Read it back."""
+        return cls(*ack_id.split(":", 1))
+
+
+class IronMQBroker(Broker):
+    """Packages are messages of an IronMQ queue; a lease is their reservation."""
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+    supports_delay = LONGEST_DELAY
+    blocks = True
+
+    shortest_lease: int = 30
+    """Seconds that a reservation lasts at least, however short `retry` is."""
+    _tidy_at = 0.0
+    """When to forget reservations that nobody settled, by the monotonic clock."""
+
+    def connect(self) -> TimelyMQ:
+        return client_for(self.settings)
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> TimelyMQ:
+        return client_for(current_settings())
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, package: str, *, delay: float = 0) -> str:
+        if delay > LONGEST_DELAY:
+            raise BrokerError(f"IronMQ hides a package for {LONGEST_DELAY} s at most: {delay:g}")
+        return self._post([as_text(package)], delay)[0]
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[str]:
+        return [sent for part in hundreds(packages) for sent in self._post([as_text(package) for package in part], 0)]
+
+    def _post(self, bodies: Sequence[str], delay: float) -> list[str]:
+        options = {"delay": math.ceil(delay)} if delay > 0 else {}
+        with reaching():
+            answer = self._queue().post(*({"body": body, **options} for body in bodies))
+        return [str(each) for each in answer["ids"]]
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def dequeue(self) -> list[Delivery] | None:
+        return self.dequeue_many(self.settings.bulk, 1) or None
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Take up to *limit* and a hundred packages; IronMQ waits whole seconds, what is left is slept."""
+        deadline = time.monotonic() + wait
+        found = self._reserve(self._at_most(limit), min(int(wait), LONGEST_WAIT))
+        if not found:
+            time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
+        return found
+
+    def _at_most(self, limit: int) -> int:
+        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
+        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
+
+    def _reserve(self, limit: int, wait: int) -> list[Delivery]:
+        if limit < 1:
+            return []
+        with reaching():
+            answer = self._made(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
+        return [Delivery(f"{each['id']}:{each['reservation_id']}", each["body"]) for each in answer["messages"]]
+
+    def _lease_seconds(self) -> int:
+        return min(max(math.ceil(self.settings.retry), self.shortest_lease), LONGEST_LEASE)
+
+    # -- settling -------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, ack_id: str) -> bool:
+        return self._settle(ack_id, lambda lease, newest: self._queue().delete(lease.message, newest))
+
+    def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        return [ack_id for part in hundreds(ack_ids) for ack_id in self._delete(part)]
+
+    def _delete(self, ack_ids: Sequence[str]) -> list[str]:
+        """Delete in one request; one by one when IronMQ refuses, to learn whose lease was lost."""
+        if len(ack_ids) < 2:
+            return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
+        kept = self._reservations()
+        leases = [Lease.of(ack_id) for ack_id in ack_ids]
+        messages = [{"id": lease.message, "reservation_id": kept.newest(*lease)} for lease in leases]
+        with reaching():
+            if done(lambda: self._queue().delete_multiple(messages={"messages": messages})):
+                for lease in leases:
+                    kept.forget(*lease)
+                return []
+        return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
+
+    def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        """Prolong reservations, one request each; none where the new ids cannot be kept for the other processes."""
+        kept = self._reservations()
+        if not kept.usable():
+            return []
+        if self._tidy_at <= time.monotonic():
+            self._tidy_at = time.monotonic() + TIDY
+            kept.tidy()
+        return [ack_id for ack_id in ack_ids if not self._touch(kept, Lease.of(ack_id))]
+
+    def _touch(self, kept: Reservations, lease: Lease) -> bool:
+        newest = kept.newest(*lease)
+        kept.begin(*lease)
+        with reaching():
+            answer = done(lambda: self._queue().touch(lease.message, newest, self._lease_seconds()))
+        if answer:
+            kept.keep(*lease, answer["reservation_id"])
+        else:
+            kept.forget(*lease)
+        return bool(answer)
+
+    def release(self, ack_id: str, delay: float = 0) -> bool:
+        seconds = min(math.ceil(delay), LONGEST_DELAY)
+        return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))
+
+    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        """Offer messages again, the last one first: each goes to the front."""
+        return super().release_many(ack_ids[::-1], delay)[::-1]
+
+    def delete(self, ack_id: str) -> bool:
+        return self.acknowledge(ack_id)
+
+    def _settle(self, ack_id: str, settle: Callable[[Lease, str], Any]) -> bool:
+        """Do something to a reserved message; when it is refused, see whether its lease is just being prolonged."""
+        lease, kept = Lease.of(ack_id), self._reservations()
+        newest, deadline = kept.newest(*lease), time.monotonic() + PATIENCE
+        with reaching():
+            while not done(partial(settle, lease, newest)):
+                refused = newest
+                while (newest := kept.newest(*lease)) == refused:
+                    if not kept.is_changing(*lease) or time.monotonic() > deadline:
+                        return False
+                    time.sleep(0.02)
+        kept.forget(*lease)
+        return True
+
+    def _reservations(self) -> Reservations:
+        return Reservations(f"{self.connection.client.base_url} {self.list_key}")
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        with reaching():
+            info = found(lambda: self._queue().info())
+        return int(info["size"]) if info else 0
+
+    def purge_queue(self) -> None:
+        with reaching():
+            found(lambda: self._queue().clear())
+
+    def delete_queue(self) -> None:
+        with reaching():
+            found(lambda: self._queue().delete_queue())
+
+    def ping(self) -> bool:
+        try:
+            self.queue_size()
+        except (BrokerError, ConfigurationError):
+            return False
+        return True
+
+    def info(self) -> str:
+        return "IronMQ"
+
+    def _queue(self) -> Any:
+        return self.connection.queue(self.list_key)
+
+    def _made(self, call: Callable[[], Any]) -> Any:
+        """What *call* gives; the queue is made when it is missing."""
+        answer = found(call)
+        if answer is None:
+            self.connection.create_queue(self.list_key)
+            answer = call()
+        return answer
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what the client raises into the errors of brokers."""
+    try:
+        yield
+    except requests.HTTPError as error:
+        status = status_of(error)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise BrokerUnavailable(f"IronMQ is not able to answer: {error}") from error
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise PackageTooLarge(f"IronMQ does not take packages of this size: {error}") from error
+        raise BrokerError(f"IronMQ refuses: {error}") from error
+    except requests.RequestException as error:
+        raise BrokerUnavailable(f"IronMQ cannot be reached: {error}") from error
+
+
+def status_of(error: requests.HTTPError) -> int:
+    """The HTTP status that IronMQ answered with."""
+    return 0 if error.response is None else error.response.status_code
+
+
+def found(call: Callable[[], Any]) -> Any:
+    """What *call* gives; None when there is no such queue."""
+    return answer_unless((HTTPStatus.NOT_FOUND,), call)
+
+
+def done(call: Callable[[], Any]) -> Any:
+    """What *call* gives; None when the message is not ours any more."""
+    return answer_unless(LOST, call)
+
+
+def answer_unless(statuses: Sequence[int], call: Callable[[], Any]) -> Any:
+    """What *call* gives; None when it is answered with one of *statuses*."""
+    try:
+        return call()
+    except requests.HTTPError as error:
+        if status_of(error) in statuses:
+            return None
+        raise
+
+
+def hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The items, as many at a time as one request carries."""
+    for start in range(0, len(items), MOST):
+        yield items[start : start + MOST]

@@ -1,0 +1,60 @@
+"""The settings → an IronMQ client."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import requests
+from django_q.brokers.per_process import PerProcess
+from django_q.exceptions import ConfigurationError
+from iron_core import IronClient
+from iron_mq import IronMQ
+
+if TYPE_CHECKING:
+    from django_q.settings import ClusterSettings
+
+TIMEOUT = (5.0, 40.0)
+"""Seconds after which a silent server counts as gone: while connecting, and while it answers (a poll may take 30)."""
+
+_clients: PerProcess[dict[str, TimelyMQ]] = PerProcess(dict)
+
+
+class TimelyClient(IronClient):  # type: ignore[misc]
+    """The product's client with time-outs, on connections that are kept; as it comes, a hung server hangs us."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._local = threading.local()
+
+    def _doRequest(self, url: str, method: str, body: str = "", headers: dict[str, str] | None = None) -> Any:  # noqa: N802
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+        authorization = {"Authorization": f"OAuth {self.token_provider.getToken()}"}
+        return session.request(method, url, data=body, headers={**(headers or {}), **authorization}, timeout=TIMEOUT)
+
+
+class TimelyMQ(IronMQ):  # type: ignore[misc]
+    """The product's API on a `TimelyClient`."""
+
+    def __init__(self, **options: Any) -> None:
+        options = {"api_version": self.API_VERSION, **options}
+        self.client = TimelyClient(name=self.NAME, version=self.VERSION, product="iron_mq", **options)
+
+
+def client_for(settings: ClusterSettings) -> TimelyMQ:
+    """This process's client for *settings*: one, however many brokers and threads use it."""
+    clients = _clients.get()
+    key = repr(sorted((settings.iron_mq or {}).items()))
+    if key not in clients:
+        clients[key] = make_client(settings)
+    return clients[key]
+
+
+def make_client(settings: ClusterSettings) -> TimelyMQ:
+    """A client, made of whatever IronMQ's own takes."""
+    try:
+        return TimelyMQ(**(settings.iron_mq or {}))
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"Q_CLUSTER['iron_mq'] is not understood by the IronMQ client: {error}") from error
