@@ -1,0 +1,247 @@
+"""Disque as the broker."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django_q.brokers import Broker, Delivery
+from django_q.brokers.base import as_text
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from redis.exceptions import RedisError, ResponseError
+
+from django_q_disque.nodes import GONE, LONGEST_WAIT, Nodes, NotTaken, nodes_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+REPLICATE_MILLISECONDS = 500
+"""How long a job may take to reach the nodes that keep a copy of it."""
+
+TTL = 365 * 86_400
+"""Seconds after which Disque forgets a job, done or not; its own default is a day."""
+
+MOST = 1000
+"""How many jobs one command carries."""
+
+LATER = ("NOREPL", "PAUSED", "OOM")
+"""How refusals begin that are over some time later."""
+
+UNKNOWN = ("BADID", "NOJOB")
+"""How refusals begin that are about a job the node does not know."""
+
+
+class Lease(NamedTuple):
+    """What a delivery is acknowledged with: a job, and how often that had been offered before."""
+
+    job: str
+    offers: int
+
+    @classmethod
+    def of(cls, ack_id: str) -> Lease:
+        """Read it back."""
+        job, offers = ack_id.rsplit(":", 1)
+        return cls(job, int(offers))
+
+    @classmethod
+    def taken(cls, delivery: Sequence[Any]) -> Lease:
+        """Of what GETJOB gives for one job: queue, id, body, names and values of counters."""
+        return cls(text(delivery[1]), offers_in(fields(delivery[3:])))
+
+    @property
+    def ack_id(self) -> str:
+        """As it is handed out."""
+        return f"{self.job}:{self.offers}"
+
+
+class Disque(Broker):
+    """Packages are jobs of a Disque queue; a lease is the time until Disque offers an unacknowledged job again."""
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+    supports_delay = TTL / 2
+    blocks = True
+
+    def connect(self) -> Nodes:
+        return nodes_for(self.settings)
+
+    @staticmethod
+    def get_connection(list_key: str | None = None) -> Nodes:
+        return nodes_for(current_settings())
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    def enqueue(self, package: str, *, delay: float = 0) -> str:
+        """Add a job. It is not sent again when a node falls silent before it answers: it may have been added."""
+        if delay > self.supports_delay:
+            raise BrokerError(f"Disque hides a package for {self.supports_delay:g} s at most: {delay:g}")
+        options = ["DELAY", math.ceil(delay)] if delay > 0 else []
+        return self._add(as_text(package), *options)
+
+    def _add(self, package: str | bytes, *options: Any) -> str:
+        retry = max(math.ceil(self.settings.retry), 1)
+        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", retry, "TTL", TTL]
+        with reaching():
+            return text(self.connection.run("ADDJOB", *words, *options, repeatable=False))
+
+    # -- fetching -------------------------------------------------------------------------------------------------
+
+    def dequeue(self) -> list[Delivery] | None:
+        return self.dequeue_many(self.settings.bulk, 1.0) or None
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        """Take up to *limit* packages."""
+        count = self._at_most(limit)
+        deadline = time.monotonic() + wait
+        while count > 0:
+            pause = min(deadline - time.monotonic(), LONGEST_WAIT)
+            hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
+            with reaching():
+                jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
+            if jobs or pause <= 0:
+                return [Delivery(Lease.taken(job).ack_id, job[2]) for job in jobs or ()]
+        return []
+
+    def _at_most(self, limit: int) -> int:
+        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
+        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
+
+    # -- settling -------------------------------------------------------------------------------------------------
+
+    def acknowledge(self, ack_id: str) -> bool:
+        return not self.acknowledge_many([ack_id])
+
+    def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
+        return self._settle("FASTACK" if self.settings.disque_fastack else "ACKJOB", ack_ids)
+
+    def renew(self, ack_ids: Sequence[str]) -> list[str]:
+        """Begin the time until a job is offered again anew; Disque does so in the first half of the job's life."""
+        return self._settle("WORKING", ack_ids)
+
+    def release(self, ack_id: str, delay: float = 0) -> bool:
+        return not self.release_many([ack_id], delay)
+
+    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
+        """Offer jobs again; to be hidden for a while, they become other jobs."""
+        if delay <= 0:
+            return self._settle("NACK", ack_ids)
+        lost, delay = self._lost(ack_ids), min(delay, self.supports_delay)
+        return [ack_id for ack_id in ack_ids if ack_id in lost or not self._hide(Lease.of(ack_id).job, delay)]
+
+    def _hide(self, job: str, delay: float) -> bool:
+        with reaching():
+            known = [shown for shown in self.connection.everywhere("SHOW", job) if shown]
+        if not known:
+            return False
+        self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
+        return not self._tell("ACKJOB", [job])
+
+    def delete(self, ack_id: str) -> bool:
+        return self.acknowledge(ack_id)
+
+    def _settle(self, command: str, ack_ids: Sequence[str]) -> list[str]:
+        """Do something to the jobs whose lease is ours still, and give the ids of the others."""
+        lost = self._lost(ack_ids)
+        jobs = {Lease.of(ack_id).job: ack_id for ack_id in ack_ids if ack_id not in lost}
+        unknown = {jobs[job] for job in self._tell(command, list(jobs))}
+        return [ack_id for ack_id in ack_ids if ack_id in lost or ack_id in unknown]
+
+    def _lost(self, ack_ids: Sequence[str]) -> set[str]:
+        """Whose job has been offered again since.
+
+        Several nodes do not count alike, so that only the answer of a single node is an answer.
+        """
+        if len(self.connection) > 1:
+            return set()
+        leases = [Lease.of(ack_id) for ack_id in ack_ids]
+        with reaching():
+            shown = self.connection.run_all([["SHOW", lease.job] for lease in leases]) if leases else []
+        known = [(lease, fields(job)) for lease, job in zip(leases, shown, strict=True) if isinstance(job, list)]
+        return {lease.ack_id for lease, job in known if offers_in(job) > lease.offers}
+
+    def _tell(self, command: str, jobs: Sequence[str]) -> list[str]:
+        """Give a command about each job, and give those jobs that no node knows.
+
+        The node in use is asked first. It need not have a copy of a job that another process took from another node.
+        """
+        unknown: list[str] = []
+        with reaching():
+            for start in range(0, len(jobs), MOST):
+                part = jobs[start : start + MOST]
+                answers = self.connection.run_all([[command, job] for job in part])
+                unknown += [job for job, answer in zip(part, answers, strict=True) if not took(answer)]
+            if len(self.connection) > 1:
+                unknown = [job for job in unknown if not any(map(took, self.connection.everywhere(command, job)))]
+        return unknown
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def queue_size(self) -> int:
+        """How many jobs wait on the nodes that can be reached, without those under a lease and those hidden."""
+        with reaching():
+            return sum(int(length) for length in self.connection.everywhere("QLEN", self.list_key))
+
+    def purge_queue(self) -> None:
+        """Forget what waits; jobs under a lease and hidden ones stay."""
+        self._forget("STATE", "queued")
+
+    def delete_queue(self) -> None:
+        self._forget()
+
+    def _forget(self, *which: str) -> None:
+        with reaching():
+            jobs = {text(job) for job in self.connection.pages("JSCAN", "QUEUE", self.list_key, *which, "REPLY", "id")}
+        self._tell("ACKJOB", sorted(jobs))
+
+    def ping(self) -> bool:
+        try:
+            with reaching():
+                self.connection.run("HELLO")
+        except (BrokerError, ConfigurationError):
+            return False
+        return True
+
+    def info(self) -> str:
+        with reaching():
+            lines = text(self.connection.run("INFO", "server")).splitlines()
+        server = dict(line.split(":", 1) for line in lines if ":" in line)
+        return f"Disque {server.get('disque_version', '')}".rstrip()
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what the client raises into the errors of brokers."""
+    try:
+        yield
+    except (*GONE, NotTaken) as error:
+        raise BrokerUnavailable(f"Disque cannot be reached: {error}") from error
+    except RedisError as error:
+        if str(error).startswith(LATER):
+            raise BrokerUnavailable(f"Disque is not able to answer: {error}") from error
+        raise BrokerError(f"Disque refuses: {error}") from error
+
+
+def took(answer: Any) -> bool:
+    """Did the node know the job, and did it do what it was told?"""
+    if isinstance(answer, ResponseError) and not str(answer).startswith(UNKNOWN):
+        raise answer
+    return isinstance(answer, int) and answer > 0
+
+
+def offers_in(counters: dict[str, Any]) -> int:
+    """How often a job was given back, or came back by itself."""
+    return int(counters["nacks"]) + int(counters["additional-deliveries"])
+
+
+def fields(shown: Sequence[Any]) -> dict[str, Any]:
+    """A flat list of names and values as a dictionary."""
+    return dict(zip(map(text, shown[::2]), shown[1::2], strict=True))
+
+
+def text(value: Any) -> str:
+    """What Disque said, as text."""
+    return value.decode() if isinstance(value, bytes) else str(value)
