@@ -41,7 +41,7 @@ def _sqlite() -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": name,
-        "OPTIONS": {"timeout": 20},
+        "OPTIONS": {"init_command": "PRAGMA synchronous=OFF", "timeout": 20},  # no test survives a power cut
         "TEST": {"NAME": str(folder() / "test.sqlite3")},
     }
 

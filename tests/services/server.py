@@ -105,7 +105,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(),
                 cwd=self.folder,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509: it calls one C function
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (it calls one C function)
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
