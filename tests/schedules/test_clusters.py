@@ -1,0 +1,101 @@
+"""Real clusters, the real clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from datetime import datetime, timedelta
+
+import pytest
+
+from tests.acceptance.site import eventually
+
+SECONDS = int(os.environ.get("DJANGO_Q_SCHEDULE_SECONDS", "8"))
+"""How long the clusters send; the promise of the issue is a minute."""
+
+MANY = int(os.environ.get("DJANGO_Q_SCHEDULES", "60"))
+"""How many schedules of one second; the promise of the issue is 500."""
+
+JOB = '''
+def slot(number, at):
+    note(number, at, time.time())
+'''
+
+
+def seconds_late(line: str) -> float:
+    """How long after its slot a task began."""
+    _, at, began = line.split()
+    return float(began) - datetime.fromisoformat(at).timestamp()
+
+
+@pytest.fixture
+def project(one_database):
+    """A project whose task notes its slot, and when it began."""
+    with (one_database.folder / "jobs.py").open("a") as file:
+        file.write(JOB)
+    return one_database
+
+
+def every_second(project, count: int, begins: datetime, repeats: int = -1) -> None:
+    """Make schedules that are due each second."""
+    project.run(
+        f"""
+from datetime import datetime
+from django_q.models import Schedule
+Schedule.objects.bulk_create(
+    Schedule(func="jobs.slot", args=str(number), schedule_type="C", cron="* * * * * *", repeats={repeats},
+             intended_date_kwarg="at", next_run=datetime.fromisoformat("{begins.isoformat()}"))
+    for number in range({count})
+)
+"""
+    )
+
+
+def test_two_clusters_send_each_slot_of_many_schedules_once(project):
+    with project.cluster() as one, project.cluster() as two:
+        begins = (datetime.now().astimezone() + timedelta(seconds=3)).replace(microsecond=0)
+        every_second(project, MANY, begins, repeats=SECONDS)
+        eventually(lambda: len(project.notes()) >= MANY * SECONDS, within=SECONDS * 5 + 60, why=lambda: one.log[-500:])
+        time.sleep(1)  # a slot that was sent twice would come now
+        shares = [each.log.count("created task") for each in (one, two)]
+    slots = Counter(tuple(line.split()[:2]) for line in project.notes())
+    late = sorted(map(seconds_late, project.notes()))
+    print(f"\n{len(slots)} slots, {shares}; late: median {late[len(late) // 2]:.2f} s, worst {late[-1]:.2f} s")
+    assert set(slots.values()) == {1}
+    assert len(slots) == MANY * SECONDS
+    assert project.run(
+        "from django_q.models import Schedule; answer = list(Schedule.objects.values_list('repeats').distinct())"
+    ) == [[0]]
+
+
+def test_a_new_schedule_is_noticed_and_due_ones_start_in_time(project):
+    with project.cluster():
+        begins = (datetime.now().astimezone() + timedelta(seconds=4)).replace(microsecond=0)
+        every_second(project, 1, begins, repeats=5)
+        eventually(lambda: len(project.notes()) == 5, within=20)
+        project.run("from django_q.tasks import schedule; schedule('jobs.mark', 'now')")
+        created = time.monotonic()
+        eventually(lambda: "now" in project.notes(), within=10)
+        noticed = time.monotonic() - created
+    late = [seconds_late(line) for line in project.notes() if line != "now"]
+    print(f"\nlate: {[round(each, 3) for each in late]} s; a new one after {noticed:.2f} s")
+    assert max(late) < 1.5
+    assert noticed < 2.5
+
+
+def test_a_slot_is_skipped_while_the_task_before_runs(project):
+    with project.cluster() as cluster:
+        project.run(
+            """
+from django_q.tasks import schedule
+schedule("jobs.slow", "one", 2.5, schedule_type="C", cron="* * * * * *", overlap=False, name="slow")
+"""
+        )
+        eventually(lambda: project.notes().count("one ends") >= 2, within=30)
+        assert "skipped a slot of schedule [slow]" in cluster.log
+    begins = [line for line in project.notes() if not line.endswith("ends")]
+    ends = [line for line in project.notes() if line.endswith("ends")]
+    lines = [line.split()[1] for line in project.notes()]
+    assert len(begins) - len(ends) in (0, 1)
+    assert all(a != b for a, b in zip(lines, lines[1:], strict=False))  # begins, ends, begins, ends: never two at once
