@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_disque import Disque, nodes
+
+from tests.services import Disque as Server
+
+
+@pytest.fixture(scope="module")
+def second():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def pair(disque_server, second):
+    for server in (disque_server, second):
+        server.start()
+    return disque_server, second
+
+
+@pytest.fixture
+def make(disque_server):
+    disque_server.start()
+
+    def make(*servers, name="", **q_cluster):
+        addresses = [server.address for server in servers or [disque_server]]
+        q_cluster = {"disque_nodes": addresses, "retry": 60, **q_cluster}
+        return Disque(name or f"own-{uuid.uuid4().hex[:12]}", settings=ClusterSettings.from_mapping(q_cluster))
+
+    return make
+
+
+@pytest.fixture
+def in_this_order(monkeypatch):
+    """Choose the first node, and know the nodes no longer than a test."""
+    monkeypatch.setattr(nodes.random, "sample", lambda population, _count: population)
+    nodes._nodes.forget()
+    yield
+    nodes._nodes.forget()
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_another_node_is_asked_when_one_goes_away(make, pair):
+    first, second = pair
+    broker = make(first, second)
+    broker.ping()
+    assert broker.connection.current == first.address
+    first.stop()
+    broker.enqueue("package")
+    assert broker.connection.current == second.address
+    assert [delivery.package for delivery in broker.dequeue_many(1, 1)] == [b"package"]
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_node_that_is_away_at_first_does_no_harm(make, pair):
+    first, second = pair
+    first.stop()
+    broker = make(first, second)
+    assert broker.ping()
+    assert broker.queue_size() == 0
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_all_nodes_away_is_unavailable(make, pair):
+    for server in pair:
+        server.stop()
+    broker = make(*pair)
+    with pytest.raises(BrokerUnavailable, match=pair[1].address):
+        broker.enqueue("package")
+    assert broker.ping() is False
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_package_is_not_sent_to_another_node_when_it_may_have_arrived(make, pair, monkeypatch):
+    first, second = pair
+    monkeypatch.setattr(nodes, "SOCKET_TIMEOUT", 0.3)
+    broker = make(first, second)
+    broker.ping()
+    first.pause()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue("package")
+        assert broker.dequeue_many(1, 0) == []
+        assert broker.connection.current == second.address
+    finally:
+        first.resume()
+    eventually(lambda: broker.queue_size() == 1)
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_job_of_another_node_is_settled_there(make, pair):
+    first, second = pair
+    pusher = make(first)
+    monitor = make(second, first, name=pusher.list_key)
+    pusher.enqueue_many(["one", "two", "three", "four"])
+    one, two, three, four = (delivery.ack_id for delivery in pusher.dequeue_many(4, 1))
+    assert monitor.acknowledge(one)
+    assert monitor.renew([two]) == []
+    assert monitor.release(three)
+    assert monitor.release(four, delay=60)
+    assert [delivery.package for delivery in pusher.dequeue_many(4, 1)] == [b"three"]
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_size_is_that_of_all_nodes(make, pair):
+    name = f"own-{uuid.uuid4().hex[:12]}"
+    for server in pair:
+        make(server, name=name).enqueue("package")
+    assert make(*pair, name=name).queue_size() == 2
+
+
+def test_all_pages_of_a_scan_are_deleted(make):
+    broker = make()
+    broker.enqueue_many([f"package {number}" for number in range(60)])
+    broker.enqueue("hidden", delay=60)
+    broker.dequeue_many(10, 1)
+    broker.delete_queue()
+    jobs = list(broker.connection.pages("JSCAN", "QUEUE", broker.list_key, "REPLY", "id"))
+    assert (jobs, broker.queue_size()) == ([], 0)
+
+
+def test_purge_leaves_leases(make):
+    broker = make()
+    broker.enqueue_many([f"package {number}" for number in range(30)])
+    mine = broker.dequeue_many(1, 1)[0]
+    broker.purge_queue()
+    assert broker.queue_size() == 0
+    assert broker.acknowledge(mine.ack_id)
+
+
+def test_password_is_asked_for():
+    with Server(password="secret") as server:
+        q_cluster = {"disque_nodes": [server.address], "disque_auth": "secret"}
+        assert Disque("queue", settings=ClusterSettings.from_mapping(q_cluster)).enqueue("package")
+        wrong = Disque("queue", settings=ClusterSettings.from_mapping({**q_cluster, "disque_auth": "wrong"}))
+        assert wrong.ping() is False
+
+
+def test_fast_acknowledgement_is_one_too(make):
+    broker = make(disque_fastack=True)
+    broker.enqueue("package")
+    assert broker.acknowledge(broker.dequeue_many(1, 1)[0].ack_id)
+
+
+def test_lease_is_in_whole_seconds(make):
+    broker = make(retry=0.2)
+    broker.enqueue("package")
+    job = broker.dequeue_many(1, 1)[0].ack_id.partition(":")[0]
+    shown = broker.connection.run("SHOW", job)
+    assert shown[shown.index(b"retry") + 1] == 1
+
+
+def test_longer_delay_than_disque_keeps_jobs_is_refused(make):
+    with pytest.raises(BrokerError, match="most"):
+        make().enqueue("package", delay=365 * 86_400)
+
+
+def test_spaces_and_line_ends_arrive(make):
+    broker = make()
+    broker.enqueue("a package\r\nwith spaces")
+    assert broker.dequeue_many(1, 1)[0].package == b"a package\r\nwith spaces"
+
+
+def test_info_tells_the_version(make):
+    assert make().info().startswith("Disque 1")
+
+
+def test_address_without_a_port_means_the_usual_one():
+    assert nodes.split("disque.example") == ("disque.example", 7711)
+    assert nodes.split("[::1]:7712") == ("::1", 7712)
+
+
+@pytest.mark.parametrize("slip", [["host:port"], []])
+def test_slip_in_the_settings_is_a_configuration_error(slip):
+    broker = Disque("queue", settings=ClusterSettings.from_mapping({"disque_nodes": slip}))
+    with pytest.raises(ConfigurationError, match="disque_nodes"):
+        _ = broker.connection

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import uuid
+
+import pytest
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_ironmq import IronMQBroker, client
+from django_q_ironmq.reservations import Reservations
+
+from tests.services import IronMQ
+
+
+@pytest.fixture
+def make(ironmq_server, monkeypatch):
+    ironmq_server.start()
+    monkeypatch.setattr(IronMQBroker, "shortest_lease", 1)
+
+    def make(name="", **q_cluster):
+        settings = ClusterSettings.from_mapping({"iron_mq": ironmq_server.options, "retry": 60, **q_cluster})
+        return IronMQBroker(name or f"own-{uuid.uuid4().hex[:12]}", settings=settings)
+
+    return make
+
+
+@pytest.fixture
+def requests(monkeypatch):
+    """The requests made, as method and path."""
+    made, real = [], client.TimelyClient._doRequest
+
+    def note(self, url, method, *more, **options):
+        made.append(f"{method} {url.partition('/queues/')[2].partition('/')[2]}")
+        return real(self, url, method, *more, **options)
+
+    monkeypatch.setattr(client.TimelyClient, "_doRequest", note)
+    return made
+
+
+def in_a_child(call):
+    """What *call* gives in another process: a small number."""
+    if not (child := os.fork()):
+        try:
+            os._exit(call())
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_other_process_acknowledges_what_this_one_renewed(make):
+    pusher = make()
+    monitor = make(pusher.list_key)
+    pusher.enqueue_many(["one", "two", "three"])
+    one, two, three = (delivery.ack_id for delivery in pusher.dequeue_many(3, 1))
+    for _ in range(3):
+        assert pusher.renew([one, two]) == []
+    assert in_a_child(lambda: len(monitor.acknowledge_many([one, two, three]))) == 0
+    assert pusher.renew([one, two, three]) == [one, two, three]
+
+
+def test_other_process_releases_what_this_one_renewed(make):
+    pusher = make()
+    monitor = make(pusher.list_key)
+    pusher.enqueue("package")
+    mine = pusher.dequeue_many(1, 1)[0].ack_id
+    pusher.renew([mine])
+    assert in_a_child(lambda: int(monitor.release(mine))) == 1
+    assert [delivery.package for delivery in monitor.dequeue_many(1, 1)] == ["package"]
+
+
+def test_other_process_renews_what_a_first_one_renewed(make):
+    pusher = make()
+    successor = make(pusher.list_key)
+    pusher.enqueue("package")
+    mine = pusher.dequeue_many(1, 1)[0].ack_id
+    assert pusher.renew([mine]) == successor.renew([mine]) == pusher.renew([mine]) == []
+    assert successor.acknowledge(mine)
+
+
+def test_settled_messages_leave_no_files(make):
+    broker = make()
+    broker.enqueue("package")
+    mine = broker.dequeue_many(1, 1)[0].ack_id
+    broker.renew([mine])
+    kept = broker._reservations()
+    assert kept.newest(*mine.split(":")) != mine.split(":")[1]
+    broker.acknowledge(mine)
+    assert kept.newest(*mine.split(":")) == mine.split(":")[1]
+
+
+def test_nothing_is_touched_where_ids_cannot_be_kept(make, monkeypatch, requests):
+    broker = make()
+    broker.enqueue("package")
+    mine = broker.dequeue_many(1, 1)[0].ack_id
+    monkeypatch.setattr(Reservations, "usable", lambda self: False)
+    assert broker.renew([mine]) == []
+    assert not [request for request in requests if "touch" in request]
+    assert broker.acknowledge(mine)
+
+
+def test_folder_of_somebody_else_is_not_used(tmp_path):
+    tmp_path.chmod(0o777)
+    assert not Reservations("queue", tmp_path).usable()
+    assert not Reservations("queue", tmp_path / "missing" / "too").usable()
+    assert Reservations("queue", tmp_path / "ours").usable()
+
+
+def test_forgotten_reservations_are_tidied(tmp_path):
+    kept = Reservations("queue", tmp_path)
+    kept.keep("old", "r1", "r2")
+    os.utime(next(tmp_path.iterdir()), (0, 0))
+    kept.keep("new", "r1", "r2")
+    kept.tidy()
+    assert (kept.newest("old", "r1"), kept.newest("new", "r1")) == ("r1", "r2")
+
+
+def test_batches_are_one_request_each(make, requests):
+    broker = make()
+    broker.enqueue_many([f"package {number}" for number in range(100)])
+    found = broker.dequeue_many(200, 1)
+    assert len(found) == 100
+    assert broker.acknowledge_many([delivery.ack_id for delivery in found]) == []
+    assert requests == ["POST messages", "POST reservations", "DELETE messages"]
+
+
+def test_lease_is_within_what_the_service_takes(make, monkeypatch):
+    monkeypatch.undo()
+    with IronMQ() as strict:
+        for retry in (0.5, 100_000):
+            broker = make(f"strict-{retry:g}", retry=retry, iron_mq=strict.options)
+            broker.enqueue("package")
+            mine = broker.dequeue_many(1, 1)[0].ack_id
+            assert broker.renew([mine]) == []
+            assert broker.acknowledge(mine)
+
+
+def test_longer_delay_than_the_service_knows_is_refused(make):
+    with pytest.raises(BrokerError, match="604800"):
+        make().enqueue("package", delay=604_801)
+
+
+def test_hung_server_is_away(make, ironmq_server, monkeypatch):
+    monkeypatch.setattr(client, "TIMEOUT", (0.3, 0.3))
+    broker = make()
+    ironmq_server.pause()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue("package")
+        assert broker.ping() is False
+    finally:
+        ironmq_server.resume()
+    eventually(broker.ping)
+
+
+def test_wrong_token_is_refused(make, ironmq_server):
+    broker = make(iron_mq=ironmq_server.options | {"token": "wrong"})
+    with pytest.raises(BrokerError, match="401"):
+        broker.enqueue("package")
+    assert broker.ping() is False
+
+
+@pytest.mark.parametrize("slip", [{}, {"project_id": "p"}, {"project_id": "p", "token": "t", "prot": 1}])
+def test_slip_in_the_settings_is_a_configuration_error(slip, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = ClusterSettings.from_mapping({"iron_mq": slip})
+    with pytest.raises(ConfigurationError, match="iron_mq"):
+        _ = IronMQBroker("queue", settings=settings).connection
+
+
+def test_brokers_of_a_process_share_a_client(make):
+    assert make().connection is make().connection
+
+
+def test_missing_queue_is_empty(make):
+    broker = make()
+    assert broker.queue_size() == 0
+    broker.purge_queue()
+    broker.delete_queue()
+    assert broker.dequeue_many(1, 0) == []

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pymongo.monitoring
+import pytest
+from django_q.exceptions import ConfigurationError, PackageTooLarge
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_mongo import Mongo
+from django_q_mongo.client import client_for, database_of
+
+
+class Commands(pymongo.monitoring.CommandListener):
+    def __init__(self):
+        self.names = []
+
+    def started(self, event):
+        self.names.append(event.command_name)
+
+    def succeeded(self, event):
+        pass
+
+    failed = succeeded
+
+
+@pytest.fixture
+def make(mongo_server):
+    mongo_server.start()
+    made = []
+
+    def make(name="", **q_cluster):
+        options = mongo_server.options | q_cluster.pop("mongo", {})
+        settings = ClusterSettings.from_mapping({"mongo": options, "retry": 60, **q_cluster})
+        made.append(Mongo(name or f"own-{uuid.uuid4().hex[:12]}", settings=settings))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.delete_queue()
+
+
+def ago(seconds):
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def packages(found):
+    return [delivery.package for delivery in found]
+
+
+def test_index_is_made_at_first_use(make):
+    broker = make()
+    broker.enqueue("package")
+    assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
+
+
+def test_purge_keeps_the_index_and_the_leases(make):
+    broker = make()
+    broker.enqueue_many(["leased", "waiting"])
+    broker.enqueue("hidden", delay=60)
+    mine = broker.dequeue_many(1, 0)
+    broker.purge_queue()
+    assert len(list(broker.collection.list_indexes())) == 2
+    assert broker.collection.count_documents({}) == 1
+    assert broker.acknowledge(mine[0].ack_id)
+
+
+def test_changed_retry_retimes_nothing(make):
+    broker = make(retry=60)
+    broker.enqueue("package")
+    broker.dequeue_many(1, 0)
+    assert make(broker.list_key, retry=0.001).dequeue_many(1, 0.2) == []
+
+
+def test_batch_takes_three_commands_at_most(make):
+    listener = Commands()
+    broker = make(mongo={"event_listeners": [listener]})
+    broker.enqueue_many([f"package {number}" for number in range(50)])
+    listener.names.clear()
+    found = broker.dequeue_many(50, 0)
+    assert packages(found) == [f"package {number}" for number in range(50)]
+    assert len(listener.names) == 3
+    listener.names.clear()
+    broker.acknowledge_many([delivery.ack_id for delivery in found])
+    assert len(listener.names) == 2
+
+
+def test_brokers_of_a_process_share_a_client(make):
+    assert make().connection is make().connection
+
+
+def test_package_of_an_older_sender_is_taken(make):
+    broker = make(retry=60)
+    broker.collection.insert_one({"payload": "of old", "lock": ago(60)})
+    found = broker.dequeue_many(5, 0)
+    assert packages(found) == ["of old"]
+    assert broker.acknowledge(found[0].ack_id)
+
+
+def test_package_that_an_older_cluster_holds_is_left_to_it(make):
+    broker = make(retry=60)
+    broker.collection.insert_one({"payload": "of old", "lock": ago(5)})
+    broker.enqueue("ours")
+    broker.collection.update_one({"payload": "ours"}, {"$set": {"lock": ago(-1)}})
+    assert broker.dequeue_many(5, 0) == []
+    broker.collection.update_many({}, {"$set": {"lock": ago(61)}})
+    assert sorted(packages(broker.dequeue_many(5, 0))) == ["of old", "ours"]
+
+
+def test_older_cluster_sees_what_waits_and_nothing_else(make):
+    broker = make(retry=60)
+    broker.enqueue_many(["leased", "released", "waiting"])
+    broker.enqueue("hidden", delay=60)
+    _leased, released = broker.dequeue_many(2, 0)
+    broker.release(released.ack_id)
+    seen = broker.collection.find({"lock": {"$lte": ago(60)}})
+    assert sorted(document["payload"] for document in seen) == ["released", "waiting"]
+
+
+def test_dead_letters_are_hidden_from_older_clusters(make):
+    broker = make()
+    broker.enqueue("unreadable")
+    broker.bury(broker.dequeue_many(1, 0)[0])
+    assert broker.collection.count_documents({"lock": {"$lte": ago(0)}}) == 0
+    assert broker.lock_size() == broker.queue_size() == 0
+
+
+def test_released_packages_go_first(make):
+    broker = make()
+    broker.enqueue_many(["one", "two", "three"])
+    found = broker.dequeue_many(2, 0)
+    broker.release_many([delivery.ack_id for delivery in found])
+    assert packages(broker.dequeue_many(3, 0)) == ["one", "two", "three"]
+
+
+def test_bulk_that_was_given_is_heeded(make):
+    broker = make(bulk=2)
+    broker.enqueue_many(["package"] * 5)
+    assert len(broker.dequeue_many(5, 0)) == 2
+
+
+def test_too_large_package_is_refused(make):
+    with pytest.raises(PackageTooLarge):
+        make().enqueue("x" * (17 * 1024 * 1024))
+
+
+def test_database_is_the_one_that_is_named(make, mongo_server):
+    uri = f"mongodb://{mongo_server.address}"
+    for mongo, mongo_db, name in [(uri, None, "django-q"), (f"{uri}/mine", None, "mine"), (uri, "other", "other")]:
+        settings = ClusterSettings.from_mapping({"mongo": {"host": mongo}, "mongo_db": mongo_db})
+        assert database_of(client_for(settings), settings).name == name
+
+
+def test_times_in_the_address_are_kept(mongo_server):
+    address = f"mongodb://{mongo_server.address}/?serverSelectionTimeoutMS=123"
+    client = client_for(ClusterSettings.from_mapping({"mongo": {"host": address}}))
+    assert client.options.server_selection_timeout == pytest.approx(0.123)
+
+
+def test_slip_in_the_settings_is_a_configuration_error():
+    settings = ClusterSettings.from_mapping({"mongo": {"hots": "x"}})
+    with pytest.raises(ConfigurationError, match="mongo"):
+        _ = Mongo("queue", settings=settings).connection
+
+
+def test_ping_of_nobody_is_false():
+    options = {"host": "127.0.0.1", "port": 1, "serverSelectionTimeoutMS": 200}
+    assert Mongo("queue", settings=ClusterSettings.from_mapping({"mongo": options})).ping() is False
+
+
+def test_size_is_that_of_this_moment(make):
+    broker = make()
+    broker.enqueue_many(["one", "two"])
+    eventually(lambda: broker.queue_size() == 2)
+    broker.dequeue_many(1, 0)
+    assert (broker.queue_size(), broker.lock_size()) == (1, 1)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+
+import pytest
+from django_q.exceptions import BrokerError, ConfigurationError, PackageTooLarge
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_sqs import Sqs
+
+
+@pytest.fixture(params=["ministack", "moto"])
+def options(request):
+    emulator = request.getfixturevalue(f"{request.param}_server")
+    emulator.door.start()
+    return emulator.options
+
+
+@pytest.fixture
+def make(options):
+    made = []
+
+    def make(name="", **q_cluster):
+        settings = ClusterSettings.from_mapping({"sqs": options, "retry": 60, **q_cluster})
+        made.append(Sqs(name or f"own-{uuid.uuid4().hex[:12]}", settings=settings))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.delete_queue()
+
+
+@pytest.fixture
+def requests(make):
+    """How often each operation was asked of SQS."""
+    events, counter = make().connection.meta.events, Counter()
+
+    def count(model, **_more):
+        counter[model.name] += 1
+
+    events.register("before-call.sqs", count)
+    yield counter
+    events.unregister("before-call.sqs", count)
+
+
+def body(broker):
+    found = eventually(lambda: broker.dequeue_many(1, 1))
+    broker.acknowledge(found[0].ack_id)
+    return found[0].package
+
+
+def test_brokers_of_a_process_share_a_client(make):
+    assert make().connection is make().connection
+
+
+def test_ten_packages_are_one_request_each_way(make, requests):
+    broker = make()
+    broker.enqueue_many([f"package {number}" for number in range(10)])
+    found = broker.dequeue_many(10, 2)
+    broker.renew([delivery.ack_id for delivery in found])
+    broker.release_many([delivery.ack_id for delivery in found])
+    assert len(found) == 10
+    assert requests["SendMessageBatch"] == requests["ReceiveMessage"] == 1
+    assert requests["ChangeMessageVisibilityBatch"] == 2
+
+
+def test_batches_stay_below_the_limit(make, requests):
+    broker = make()
+    broker.enqueue_many(["x" * 300_000] * 6)
+    assert requests["SendMessageBatch"] == 2
+    eventually(lambda: broker.queue_size() == 6)
+
+
+def test_package_over_the_limit_is_refused_with_both_sizes(make):
+    broker = make()
+    with pytest.raises(PackageTooLarge, match=r"1048577 bytes.*1048576"):
+        broker.enqueue("x" * 1_048_577)
+    with pytest.raises(PackageTooLarge, match="1048578 bytes"):
+        broker.enqueue_many(["fine", "ä" * 524_289])
+    assert broker.queue_size() == 0
+
+
+def test_limit_is_that_of_the_queue(make):
+    broker = make()
+    attributes = {"MaximumMessageSize": "2048"}
+    broker.connection.create_queue(QueueName=broker.list_key, Attributes=attributes)
+    with pytest.raises(PackageTooLarge, match="2048"):
+        broker.enqueue("x" * 2049)
+
+
+def test_longer_delay_than_sqs_knows_is_refused(make):
+    with pytest.raises(BrokerError, match="900"):
+        make().enqueue("package", delay=901)
+
+
+def test_bulk_that_was_given_is_heeded(make):
+    broker = make(bulk=3)
+    broker.enqueue_many(["package"] * 10)
+    assert len(broker.dequeue_many(10, 1)) <= 3
+
+
+def test_old_method_polls_as_long_as_the_settings_say(make, options):
+    broker = make(sqs=options | {"receive_message_wait_time_seconds": 2})
+    started = time.monotonic()
+    assert broker.dequeue() is None
+    assert time.monotonic() - started >= 1.9
+
+
+def test_fetch_polls_no_longer_than_the_settings_say(make, options):
+    broker = make(sqs=options | {"receive_message_wait_time_seconds": 0})
+    broker.queue_size()
+    started = time.monotonic()
+    assert broker.dequeue_many(1, 5) == []
+    assert time.monotonic() - started < 4
+
+
+def test_purging_twice_in_a_minute_works(make):
+    broker = make()
+    for _ in range(2):
+        broker.enqueue_many(["one", "two", "three"])
+        broker.purge_queue()
+        eventually(lambda: broker.queue_size() == 0)
+
+
+def test_queue_that_somebody_deleted_is_made_again(make):
+    broker = make()
+    broker.enqueue("before")
+    make(broker.list_key).delete_queue()
+    broker.enqueue("after")
+    assert body(broker) == "after"
+
+
+def test_new_queue_keeps_messages_for_fourteen_days(make):
+    broker = make()
+    broker.enqueue("package")
+    assert broker._attribute("MessageRetentionPeriod", 0) == 14 * 86_400
+
+
+def test_fifo_queue_keeps_the_order(make):
+    broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo", bulk=1)
+    broker.enqueue("one")
+    broker.enqueue_many(["two", "three", "one"])
+    assert [body(broker) for _ in range(4)] == ["one", "two", "three", "one"]
+
+
+def test_fifo_queue_buries_in_another_one(make):
+    broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
+    broker.enqueue("unreadable")
+    broker.bury(eventually(lambda: broker.dequeue_many(1, 1))[0])
+    assert broker.dead_key.endswith("-dead.fifo")
+    eventually(lambda: broker.dead_size() == 1)
+    broker.dead_letters().delete_queue()
+
+
+def test_fifo_queue_cannot_delay(make):
+    broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
+    assert not broker.supports_delay
+    with pytest.raises(BrokerError):
+        broker.enqueue("package", delay=1)
+
+
+def test_nobody_there_is_no_ping(options):
+    settings = ClusterSettings.from_mapping({"sqs": options | {"endpoint_url": "http://127.0.0.1:1"}})
+    assert Sqs("queue", settings=settings).ping() is False
+
+
+@pytest.mark.parametrize("slip", [{"aws_regoin": "x"}, {"endpoint_url": "not a url"}, {"profile_name": "nobody"}])
+def test_slip_in_the_settings_is_a_configuration_error(slip):
+    settings = ClusterSettings.from_mapping({"sqs": {"aws_region": "us-east-1", **slip}})
+    with pytest.raises(ConfigurationError, match="sqs"):
+        _ = Sqs("queue", settings=settings).connection
+
+
+def test_settings_are_left_as_they_are(options):
+    given = options | {"receive_message_wait_time_seconds": 5}
+    settings = ClusterSettings.from_mapping({"sqs": given})
+    for _ in range(2):
+        assert Sqs("queue", settings=settings).connection.meta.region_name == "us-east-1"
+    assert settings.sqs == given
+
+
+def test_empty_settings_leave_everything_to_boto3(monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+    settings = ClusterSettings.from_mapping({"sqs": {}})
+    assert Sqs("queue", settings=settings).connection.meta.region_name == "eu-west-3"
