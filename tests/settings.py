@@ -15,6 +15,7 @@ with suppress(ImportError):
 SECRET_KEY = "not a secret: for tests only"
 ALLOWED_HOSTS = ["*"]
 DEBUG = False
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
 ROOT_URLCONF = "tests.urls"
 STATIC_URL = "static/"
 TIME_ZONE = "UTC"
