@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router, transaction
 
 from django_q.arguments import write_args, write_kwargs
@@ -106,7 +107,12 @@ def create(new: Schedule) -> None:
     taken = f"There is a schedule called {new.name!r}: choose another name, or change that one."
     if new.name and named.exists():
         raise IntegrityError(taken)
-    new.full_clean()
+    try:
+        new.full_clean()
+    except ValidationError as error:
+        if new.name and named.exists():  # somebody was faster
+            raise IntegrityError(taken) from error
+        raise
     try:
         with transaction.atomic(using=db):
             new.save(using=db)

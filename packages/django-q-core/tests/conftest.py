@@ -1,9 +1,9 @@
-"""A cluster's schedules on a simulated clock: no process, no queue but memory."""
+"""What tests of several modules share: a cluster's schedules on a simulated clock, without a process."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from django_q.brokers import get_broker
@@ -69,9 +69,3 @@ def due(db):
         return Schedule.objects.create(**columns)
 
     return make
-
-
-@pytest.fixture
-def hours():
-    """So many hours."""
-    return lambda number: timedelta(hours=number)
