@@ -1,0 +1,116 @@
+"""The books of a run in which processes are killed at random: every task is accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Something that was ended on purpose."""
+
+    at: float
+    """Seconds since the epoch."""
+    cluster: int
+    """Number of the cluster; -1 for the broker."""
+    role: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a task, as the task itself noted it."""
+
+    began: float
+    """Seconds since the epoch."""
+    pid: int
+    ended: bool
+
+
+@dataclass
+class Ledger:
+    """What was sent, what ran, what was saved, and what was killed."""
+
+    sent: list[str]
+    runs: dict[str, list[Run]]
+    saved: dict[str, int]
+    """Task id → attempts, of the successes in the database."""
+    waiting: set[str]
+    kills: list[Kill]
+    clusters: dict[int, int]
+    """Process id of a worker → number of its cluster."""
+    unexplained: list[str] = field(default_factory=list)
+
+    @property
+    def lost(self) -> list[str]:
+        """Tasks that were sent, are not saved, and wait nowhere."""
+        return [task for task in self.sent if task not in self.saved and task not in self.waiting]
+
+    @property
+    def saved_without_a_run(self) -> list[str]:
+        """Tasks that are saved though nobody saw them run."""
+        return [task for task in self.saved if task not in self.runs]
+
+    @property
+    def doubles(self) -> dict[str, list[Run]]:
+        """Tasks that ran more than once."""
+        return {task: runs for task, runs in self.runs.items() if len(runs) > 1}
+
+    def unexplained_doubles(self) -> list[str]:
+        """Tasks that ran again though nothing that held their first run was killed in between."""
+        found = []
+        for task, runs in self.doubles.items():
+            runs.sort(key=lambda run: run.began)
+            for first, second in zip(runs, runs[1:], strict=False):
+                if not self._explained(first, second):
+                    found.append(task)
+        return found
+
+    def _explained(self, first: Run, second: Run) -> bool:
+        cluster = self.clusters.get(first.pid)
+        for kill in self.kills:
+            if not first.began - 1 <= kill.at <= second.began:
+                continue
+            if kill.pid == first.pid or kill.cluster == -1:
+                return True
+            if kill.cluster == cluster and kill.role != "worker" and kill.role != "scheduler":
+                return True
+        return False
+
+    def summary(self) -> str:
+        """The result in a few lines."""
+        roles = Counter(kill.role for kill in self.kills)
+        attempts = Counter(self.saved.values())
+        unexplained = self.unexplained_doubles()
+        return "\n".join(
+            [
+                f"{len(self.sent)} tasks sent, {len(self.saved)} saved, {len(self.waiting)} waiting, {len(self.lost)} lost",
+                f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
+                f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
+                "attempts of the saved: " + ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items())),
+            ]
+        )
+
+    @property
+    def balances(self) -> bool:
+        """Whether nothing is lost and every double is explained."""
+        return not self.lost and not self.unexplained_doubles() and not self.saved_without_a_run
+
+
+def read_runs(lines: list[str]) -> tuple[dict[str, list[Run]], dict[int, int]]:
+    """Read what tasks noted: `id begins pid parent seconds` and `id ends pid`.
+
+    Returns:
+        The runs of each task, and nothing known of clusters yet: worker → process id of its sentinel.
+    """
+    ends = {(task, pid) for task, word, pid, *_ in map(str.split, lines) if word == "ends"}
+    runs: dict[str, list[Run]] = defaultdict(list)
+    parents = {}
+    for line in lines:
+        task, word, pid, *more = line.split()
+        if word != "begins":
+            continue
+        parents[int(pid)] = int(more[0])
+        runs[task].append(Run(float(more[1]), int(pid), (task, pid) in ends))
+    return dict(runs), parents

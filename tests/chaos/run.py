@@ -1,0 +1,235 @@
+"""Kill processes of two busy clusters at random, then balance the books.
+
+    hatch run chaos:run --kind redis --tasks 20000 --kills 200
+    hatch run chaos:run --kind postgres --minutes 30 --seed 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from tests.acceptance.site import RunningCluster, Site, eventually
+
+from .ledger import Kill, Ledger, read_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROLES = {"ready for work": "worker", "pushing tasks": "pusher", "monitoring": "monitor", "scheduling": "scheduler"}
+
+JOBS = '''
+import os, time
+
+def note(*words):
+    file = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, (" ".join(map(str, words)) + "\\n").encode())
+    os.close(file)
+
+def work(seconds):
+    from django_q.context import current_task
+    task = current_task()
+    note(task.id, "begins", os.getpid(), os.getppid(), time.time())
+    if seconds:
+        time.sleep(seconds)
+    note(task.id, "ends", os.getpid())
+'''
+
+SEND = """
+import random
+from django_q.tasks import async_task
+chance = random.Random({seed})
+answer = []
+for number in range({count}):
+    answer.append(async_task('chaos_jobs.work', chance.choice([0, 0.01, 0.05, 0.1, 0.4])))
+"""
+
+
+class Chaos:
+    """One run.
+
+    Args:
+        site: migrated and empty.
+        seed: of every choice made at random.
+        restart: restarts the broker's server; None when it has none.
+        say: where a line of progress goes.
+    """
+
+    def __init__(
+        self, site: Site, seed: int, *, restart: Callable[[], Any] | None = None, say: Callable[[str], Any] = print
+    ) -> None:
+        self.site, self.restart, self.say = site, restart, say
+        self.random = random.Random(seed)
+        self.kills: list[Kill] = []
+        self.sentinels: dict[int, int] = {}
+        self.clusters: list[RunningCluster] = []
+        self.sent: list[str] = []
+        (site.folder / "chaos_jobs.py").write_text(JOBS)
+
+    def run(self, *, tasks: int, kills: int, pause: float = 0.4, minutes: float = 0) -> Ledger:
+        """Send, kill, wait, and balance.
+
+        Args:
+            tasks: how many are sent.
+            kills: how many processes are killed meanwhile.
+            pause: mean seconds between two kills.
+            minutes: go on killing and sending for so long, whatever the other numbers say.
+        """
+        end = time.monotonic() + minutes * 60
+        with ExitStack() as stack:
+            self.clusters = [RunningCluster(self.site, (), {}) for _ in range(2)]
+            stack.callback(lambda: [cluster.end() for cluster in self.clusters])
+            for cluster in self.clusters:
+                cluster.wait_until_running()
+            portion = max(1, tasks // max(1, kills))
+            while len(self.kills) < kills or len(self.sent) < tasks or time.monotonic() < end:
+                if len(self.sent) < tasks or time.monotonic() < end:
+                    self._send(min(max(portion * 10, 50), max(1, tasks - len(self.sent)) if not minutes else 500))
+                for _ in range(10):
+                    if len(self.kills) < kills or time.monotonic() < end:
+                        time.sleep(self.random.uniform(0, 2 * pause))
+                        self._kill()
+                self.say(f"{len(self.sent)} sent, {len(self.kills)} killed")
+            self._settle()
+        return self._balance()
+
+    def _send(self, count: int) -> None:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                self.sent += self.site.run(SEND.format(seed=self.random.random(), count=count))
+            except AssertionError:  # a broker in its restart: what was sent before it is noted by the tasks themselves
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return
+
+    def _kill(self) -> None:
+        number = self.random.randrange(len(self.clusters))
+        cluster = self.clusters[number]
+        family = cluster.family()
+        self._note_sentinel(number, family)
+        if self.restart is not None and self.random.random() < 0.03:
+            self.kills.append(Kill(time.time(), -1, "broker", 0))
+            self.restart()
+            return
+        for victim in self.random.sample(family, min(len(family), self.random.choice([1, 1, 1, 1, 2, 3]))):
+            role = self._role(cluster, victim, family)
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+                self.kills.append(Kill(time.time(), number, role, victim.pid))
+        if cluster.process.poll() is not None or any(kill.role in ("parent", "sentinel") for kill in self.kills[-3:]):
+            with suppress(Exception):
+                cluster.process.wait(10)
+        if cluster.process.poll() is not None:
+            orphans = [process for process in family if _lives(process)]
+            eventually(lambda: not [p for p in orphans if _lives(p)], within=15, why=lambda: orphans)
+            self.clusters[number] = RunningCluster(self.site, (), {})
+            self.clusters[number].wait_until_running()
+
+    def _role(self, cluster: RunningCluster, victim: psutil.Process, family: list[psutil.Process]) -> str:
+        if victim.pid == family[0].pid:
+            return "parent"
+        if len(family) > 1 and victim.pid == family[1].pid:
+            return "sentinel"
+        log = cluster.log
+        for words, role in ROLES.items():
+            if f"{words} at {victim.pid}\n" in log:
+                return role
+        return "newborn"
+
+    def _note_sentinel(self, number: int, family: list[psutil.Process]) -> None:
+        if len(family) > 1:
+            self.sentinels[family[1].pid] = number
+
+    def _settle(self) -> None:
+        """Wait until both clusters have nothing left to do."""
+        for number, cluster in enumerate(self.clusters):
+            if cluster.process.poll() is not None:
+                self.clusters[number] = RunningCluster(self.site, (), {})
+                self.clusters[number].wait_until_running()
+            self._note_sentinel(number, self.clusters[number].family())
+        eventually(lambda: self._left() == 0, within=180, why=lambda: (self._left(), self.clusters[0].log[-3000:]))
+        for cluster in self.clusters:
+            assert cluster.stop() == 0, cluster.log[-3000:]
+
+    def _left(self) -> int:
+        return self.site.run(
+            "from django_q.brokers import get_broker; b = get_broker(); answer = b.queue_size() + b.lock_size()"
+        )
+
+    def _balance(self) -> Ledger:
+        runs, parents = read_runs(self.site.notes())
+        saved = self.site.run(
+            "from django_q.models import Success; answer = dict(Success.objects.values_list('id', 'attempt_count'))"
+        )
+        clusters = {pid: self.sentinels[parent] for pid, parent in parents.items() if parent in self.sentinels}
+        return Ledger(self.sent, runs, saved, set(), self.kills, clusters)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def make_site(folder: Path, kind: str, server: Any) -> Site:
+    """A migrated site for a run: short leases, failures tried again, every success kept."""
+    q_cluster: dict[str, Any] = {
+        "name": "chaos", "workers": 3, "retry": 5, "ack_failures": False, "save_limit": 0, "queue_limit": 20,
+    }  # fmt: skip
+    database = None
+    if kind == "redis":
+        q_cluster["redis"] = server.url
+    else:
+        q_cluster["orm"] = "default"
+        database = server.fresh_database() if server is not None else None
+    site = Site(folder, q_cluster, database, ("django_q_orm",))
+    if database is None:
+        settings = folder / "site_settings.py"
+        wal = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+        more = f"\nDATABASES['default']['OPTIONS'] = {{'timeout': 30, 'init_command': '{wal}'}}\n"
+        settings.write_text(settings.read_text() + more)
+    site.manage("migrate", "-v0")
+    return site
+
+
+def main() -> int:
+    """Run by hand, with servers of its own."""
+    from tests.services.postgres import Postgres
+    from tests.services.redis import Redis
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=["redis", "postgres", "sqlite"], default="redis")
+    parser.add_argument("--tasks", type=int, default=2000)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+        server = {"redis": Redis, "postgres": Postgres}[arguments.kind]() if arguments.kind != "sqlite" else None
+        if server is not None:
+            server.start()
+            stack.callback(server.close)
+        site = make_site(Path(folder), arguments.kind, server)
+        chaos = Chaos(site, arguments.seed, restart=server.restart if server is not None else None)
+        ledger = chaos.run(tasks=arguments.tasks, kills=arguments.kills, minutes=arguments.minutes)
+        print(ledger.summary())
+        for task in [*ledger.lost, *ledger.unexplained_doubles()][:10]:
+            print("  ", task, ledger.runs.get(task))
+        return 0 if ledger.balances else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
