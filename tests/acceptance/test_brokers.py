@@ -1,0 +1,108 @@
+"""A cluster on each broker: tasks sent, run, failed and retried, timed out; the broker restarted; stopped."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+from .site import Site, eventually
+
+RETRY = 2
+
+
+@pytest.fixture(params=["disque", "ironmq", "ministack", "mongo", "moto", "redis", "sqlite"])
+def product(request):
+    """What `Q_CLUSTER` says about a broker, and what can be stopped and started of it."""
+    if request.param == "sqlite":
+        return {"orm": "default"}, None
+    server = request.getfixturevalue(f"{request.param}_server")
+    server.start()
+    match request.param:
+        case "disque":
+            return {"disque_nodes": [server.address]}, server
+        case "ironmq":
+            return {"iron_mq": server.options}, server
+        case "ministack" | "moto":
+            return {"sqs": server.options}, server.door
+        case "mongo":
+            return {"mongo": server.options}, server
+    server.flush()
+    return {"redis": server.url}, server
+
+
+@pytest.fixture
+def site(product, tmp_path, migrated):
+    q_cluster = {
+        "name": f"acceptance-{time.time_ns()}",
+        "ack_failures": False,
+        "max_attempts": 2,
+        "recycle": 4,
+        "retry": RETRY,
+        "workers": 2,
+    }
+    shutil.copy(migrated("sqlite"), tmp_path / "db.sqlite3")
+    return Site(tmp_path, q_cluster | product[0], None, ("django_q_orm",))
+
+
+def test_cluster_works_on_each_broker(site, product):
+    with site.cluster() as cluster:
+        workers = set(cluster.pids("ready for work"))
+        site.run(
+            f"""
+            from django_q.tasks import async_task
+            async_task("jobs.slow", "long", {RETRY * 3})
+            async_task("jobs.boom", "fails")
+            async_task("jobs.tidy", "late", 30, timeout=0.5, ack_failure=True)
+            for number in range(8):
+                async_task("jobs.mark", number)
+            """
+        )
+        eventually(lambda: "long ends" in site.notes(), within=30, why=lambda: cluster.log)
+        eventually(lambda: site.notes().count("fails") == 2, within=30, why=lambda: cluster.log)
+        eventually(lambda: "late finally" in site.notes(), why=lambda: cluster.log)
+        eventually(lambda: set(cluster.pids("ready for work")) - workers, why=lambda: cluster.log)
+
+        restart(product[1], cluster)
+        site.run("from django_q.tasks import async_task\nasync_task('jobs.mark', 'after')")
+        eventually(lambda: "after" in site.notes(), within=30, why=lambda: cluster.log)
+        eventually(lambda: left_over(site) == 0, within=20, why=lambda: cluster.log)
+        assert cluster.stop() == 0, cluster.log
+
+    notes = site.notes()
+    assert sum(note.startswith("long begins") for note in notes) == 1, cluster.log
+    assert [notes.count(str(number)) for number in range(8)] == [1] * 8, cluster.log
+    assert outcomes(site) == {"jobs.boom": [False, 2], "jobs.slow": [True, 1], "jobs.tidy": [False, 1]}
+
+
+def restart(server, cluster):
+    """Let the broker's server go away until the cluster has noticed."""
+    if server is None:
+        return
+    server.stop()
+    eventually(lambda: "cannot reach the broker" in cluster.log, within=30, why=lambda: cluster.log)
+    server.start()
+    eventually(lambda: "reached the broker again" in cluster.log, within=30, why=lambda: cluster.log)
+
+
+def left_over(site):
+    """How many packages wait, are hidden or are leased, as far as the broker tells."""
+    return site.run(
+        """
+        from django_q.brokers import get_broker
+        broker = get_broker()
+        answer = broker.queue_size() + (broker.lock_size() or 0)
+        """
+    )
+
+
+def outcomes(site):
+    """Success and attempts of each function but the quick one."""
+    return site.run(
+        """
+        from django_q.models import Task
+        tasks = Task.objects.exclude(func="jobs.mark")
+        answer = {task.func: [task.success, task.attempt_count] for task in tasks}
+        """
+    )
