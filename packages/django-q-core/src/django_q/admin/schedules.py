@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -11,6 +12,7 @@ from django.utils import timezone
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
+from django_q.exceptions import ScheduleError
 from django_q.models import Schedule, Task
 from django_q.models.schedule import link_to
 
@@ -41,6 +43,9 @@ class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argume
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name in ("next_run", "repeats"):  # or what the scheduler wrote meanwhile would look like a change
+            if name in self.fields:
+                self.fields[name].show_hidden_initial = True
         if "next_run" not in self.fields:
             return
         self.fields["next_run"].required = False
@@ -54,8 +59,9 @@ class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argume
         cleaned = super().clean() or self.cleaned_data
         if "next_run" in self.fields and cleaned.get("next_run") is None and not self.errors:
             draft = Schedule(**{name: cleaned.get(name) for name in ("schedule_type", "minutes", "cron")})
-            first = draft.recurrence().first(timezone.now())
-            cleaned["next_run"] = first.moment if first else None
+            with suppress(ScheduleError):  # which the model says, too
+                first = draft.recurrence().first(timezone.now())
+                cleaned["next_run"] = first.moment if first else None
         return cleaned
 
 
