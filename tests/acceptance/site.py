@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -145,8 +145,13 @@ class Site:
         """Run `manage.py` with arguments."""
         return subprocess.run(
             [sys.executable, "-m", "django", *arguments],
-            env=self.environment | environment, cwd=self.folder, text=True, capture_output=True, check=check, timeout=120,
-        )  # fmt: skip
+            env=self.environment | environment,
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            check=check,
+            timeout=120,
+        )
 
     def run(self, code: str) -> Any:
         """Run Python code in the site; what it assigns to `answer` comes back through JSON."""
@@ -154,8 +159,13 @@ class Site:
         script += "\nprint('\\nANSWER', json.dumps(answer, default=str))"
         done = subprocess.run(
             [sys.executable, "-c", script],
-            env=self.environment, cwd=self.folder, text=True, capture_output=True, timeout=120,
-        )  # fmt: skip
+            env=self.environment,
+            cwd=self.folder,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.rpartition("ANSWER ")[2])
 
@@ -224,15 +234,11 @@ class RunningCluster:
         family = self.family()
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                pass
         for process in family:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         self.process.wait(10)
 
 

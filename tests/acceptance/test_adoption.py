@@ -29,8 +29,10 @@ def test_queued_tasks_of_a_public_edition_run_after_the_switch(tmp_path, edition
     assert len(queued) == len(rows["OrmQ"]) > 0
     with site.cluster() as cluster:
         eventually(
-            lambda: site.run("from django_q.brokers import get_broker as b; answer = b().queue_size() + b().lock_size()")
-            == 0,
+            lambda: (
+                site.run("from django_q.brokers import get_broker as b; answer = b().queue_size() + b().lock_size()")
+                == 0
+            ),
             within=40,
             why=lambda: cluster.log,
         )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from .site import eventually
+
+if TYPE_CHECKING:
+    import psutil
 
 KINDS = ["sqlite", "redis"]
 SERVERS = ["sqlite", "postgres", "redis"]
@@ -238,7 +241,9 @@ def test_results_wait_until_the_database_is_back(make_site, request):
     server = request.getfixturevalue("postgres_server")
     redis = request.getfixturevalue("redis_url")
     settings = site.folder / "site_settings.py"
-    settings.write_text(settings.read_text() + f"\nQ_CLUSTER = {{'name': 'acceptance', 'workers': 2, 'redis': {redis!r}}}\n")
+    settings.write_text(
+        settings.read_text() + f"\nQ_CLUSTER = {{'name': 'acceptance', 'workers': 2, 'redis': {redis!r}}}\n"
+    )
     with site.cluster() as cluster:
         marker = sent(site, "async_task('jobs.mark', 'before')")
         eventually(lambda: task(site, marker), within=20, why=lambda: cluster.log)

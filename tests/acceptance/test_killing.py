@@ -73,7 +73,8 @@ def test_worker_that_dies_in_a_task_is_a_failed_attempt(site, how, says):
         answer = site.run(
             f"""
             from django_q.tasks import async_task, fetch
-            task = fetch(async_task('jobs.suicide', 'x', {how!r}, ack_failure=True, hook='jobs.hook', task_name='t'), 20000)
+            options = {{'ack_failure': True, 'hook': 'jobs.hook', 'task_name': 't'}}
+            task = fetch(async_task('jobs.suicide', 'x', {how!r}, **options), 20000)
             answer = task and [task.success, task.result, task.attempt_count, task.args]
             """
         )

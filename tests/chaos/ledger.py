@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -62,7 +63,7 @@ class Ledger:
         found = []
         for task, runs in self.doubles.items():
             runs.sort(key=lambda run: run.began)
-            for first, second in zip(runs, runs[1:], strict=False):
+            for first, second in itertools.pairwise(runs):
                 if not self._explained(first, second):
                     found.append(task)
         return found
@@ -85,7 +86,8 @@ class Ledger:
         unexplained = self.unexplained_doubles()
         return "\n".join(
             [
-                f"{len(self.sent)} tasks sent, {len(self.saved)} saved, {len(self.waiting)} waiting, {len(self.lost)} lost",
+                f"{len(self.sent)} tasks sent, {len(self.saved)} saved, "
+                f"{len(self.waiting)} waiting, {len(self.lost)} lost",
                 f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
                 "attempts of the saved: " + ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items())),

@@ -1,7 +1,7 @@
 """Kill processes of two busy clusters at random, then balance the books.
 
-    hatch run chaos:run --kind redis --tasks 20000 --kills 200
-    hatch run chaos:run --kind postgres --minutes 30 --seed 7
+hatch run chaos:run --kind redis --tasks 20000 --kills 200
+hatch run chaos:run --kind postgres --minutes 30 --seed 7
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROLES = {"ready for work": "worker", "pushing tasks": "pusher", "monitoring": "monitor", "scheduling": "scheduler"}
 
-JOBS = '''
+JOBS = """
 import os, time
 
 def note(*words):
@@ -41,7 +41,7 @@ def work(seconds):
     if seconds:
         time.sleep(seconds)
     note(task.id, "ends", os.getpid())
-'''
+"""
 
 SEND = """
 import random

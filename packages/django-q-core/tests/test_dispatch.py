@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.dispatch import Finisher, acknowledges, run_inline, send
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
-from django_q.models import Task
+from django_q.models import Schedule, Task
 from django_q.package import new_package
 from django_q.settings import ClusterSettings
 
@@ -159,7 +158,9 @@ def test_post_execute_tells_of_the_finished_task(broker):
 
 def test_inline_task_needs_no_broker_and_runs_its_chain_and_hook():
     settings = settings_with()
-    package = new_package("math.floor", (1.5,), chain=[("math.ceil", (1.5,), {})], hook=f"{__name__}.remember", group="g")
+    package = new_package(
+        "math.floor", (1.5,), chain=[("math.ceil", (1.5,), {})], hook=f"{__name__}.remember", group="g"
+    )
     run_inline(package, settings=settings)
     assert sorted(Task.get_result_group("g")) == [1, 2]
     assert len(REMEMBERED) == 1
@@ -189,3 +190,15 @@ def test_sending_to_a_broker_that_is_away_raises(broker, monkeypatch):
     monkeypatch.setattr(broker, "enqueue", away)
     with pytest.raises(BrokerUnavailable):
         send(new_package("math.floor", (1.5,)), broker=broker, settings=settings_with())
+
+
+@pytest.mark.parametrize(
+    ("success", "settings", "waits"), [(True, {}, False), (False, {}, True), (False, {"max_attempts": 1}, False)]
+)
+def test_a_schedule_waits_for_its_task_until_that_is_not_tried_again(broker, success, settings, waits):
+    task_id = "c" * 12 + "8" + "c" * 19
+    schedule = Schedule.objects.create(func="math.floor", overlap=False, waiting_for=task_id)
+    func = "math.floor" if success else "math.no_such_function"
+    deliver(broker, settings_with(**settings), new_package(func, (1.5,), task_id=task_id))
+    schedule.refresh_from_db()
+    assert (schedule.waiting_for == task_id) is waits

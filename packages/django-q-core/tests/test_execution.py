@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-
 from django_q.exceptions import UnknownFunction, WorkerDied
 from django_q.execution import Executor, next_link, resolve
 from django_q.outcome import decode
@@ -208,7 +207,12 @@ def test_next_link_has_the_same_id_however_often_it_is_made():
 
 @pytest.mark.parametrize(
     ("func", "name"),
-    [("math.floor", "math.floor"), (add, f"{__name__}.add"), (Shelf.make, f"{__name__}.Shelf.make"), (len, "builtins.len")],
+    [
+        ("math.floor", "math.floor"),
+        (add, f"{__name__}.add"),
+        (Shelf.make, f"{__name__}.Shelf.make"),
+        (len, "builtins.len"),
+    ],
 )
 def test_function_is_described_by_its_path(func, name):
     assert describe(func) == name

@@ -12,7 +12,6 @@ from django_q import signals
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
-from django_q.outcome import Outcome
 from django_q.results.store import ResultStore
 from django_q.signing import PackageCodec
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from django_q.brokers import Broker
+    from django_q.outcome import Outcome
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
 

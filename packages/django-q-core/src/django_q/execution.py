@@ -59,7 +59,7 @@ class Executor:
                 func = resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
                 success, result = True, self._call(func, package)
-            except BaseException as error:  # whatever a task raises, SystemExit and KeyboardInterrupt too, is its failure
+            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are its failure too
                 success, result = False, self._failure(error)
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
@@ -160,7 +160,7 @@ class Executor:
     def _columns(self, finished: dict[str, Any]) -> tuple[str | None, ...]:
         try:
             result = encode(finished["result"])
-        except Exception as error:  # pickling runs the methods of whatever the task returned
+        except Exception as error:  # noqa: BLE001 - pickling runs the methods of whatever the task returned
             self._spoil(finished, error)
             result = encode(finished["result"])
         return encode(finished.get("args", ())), encode(finished.get("kwargs", {})), result
@@ -168,7 +168,7 @@ class Executor:
     def _signed(self, finished: dict[str, Any]) -> str:
         try:
             return self.codec.dumps(finished)
-        except Exception as error:  # as above
+        except Exception as error:  # noqa: BLE001 - as above
             self._spoil(finished, error)
             return self.codec.dumps(finished)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -14,6 +13,8 @@ from django_q.exceptions import UnreadablePackage
 from django_q.signing import PackageCodec
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
 

@@ -9,7 +9,6 @@ import signal
 import time
 
 import pytest
-
 from django_q.cluster.channels import INLINE, Bell, Channel
 
 

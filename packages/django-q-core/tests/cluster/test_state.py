@@ -7,7 +7,6 @@ import os
 import signal
 
 import pytest
-
 from django_q.cluster.backoff import LONGEST_SECONDS, Backoff
 from django_q.cluster.messages import HookMessage, Kind, TaskMessage, kind_of, pack, unpack
 from django_q.cluster.pool import how_it_ended

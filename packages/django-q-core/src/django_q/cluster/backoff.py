@@ -20,7 +20,7 @@ class Backoff:
         if not self.failures:
             return 0.0
         longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(self.failures - 1, 16))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+        return longest * random.uniform(0.5, 1.0)
 
     def failed(self) -> bool:
         """Count a failure; whether it is the first of its row."""

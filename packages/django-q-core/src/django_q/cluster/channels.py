@@ -13,6 +13,7 @@ import socket
 import struct
 import tempfile
 import time
+from contextlib import suppress
 
 INLINE = 16 * 1024
 """Bytes up to which a message travels in the socket itself; a larger one travels as a file descriptor."""
@@ -26,7 +27,7 @@ _INLINE, _FILE = b"\0", b"\1"
 
 
 def unlinked_file() -> int:
-    """A file descriptor of an empty file without a name, in memory where the system can; it vanishes with its last holder."""
+    """Open an empty file without a name, in memory where the system can; it vanishes with its last holder."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("django-q", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # macOS
@@ -128,10 +129,8 @@ class Bell:
 
     def ring(self) -> None:
         """Wake whoever waits."""
-        try:
+        with suppress(OSError):  # no room: it has been rung often enough
             self._writer.send(b"!", socket.MSG_DONTWAIT)
-        except OSError:
-            pass  # no room: it has been rung often enough
 
     def wait(self, seconds: float) -> bool:
         """Sleep until rung, `seconds` at most; whether it was rung."""

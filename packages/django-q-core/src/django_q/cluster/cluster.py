@@ -177,7 +177,7 @@ class Cluster:
             if self.is_stopping and not said:
                 log.stopping(self.name)
                 said = True
-            connection.wait([self.sentinel.sentinel, bell])
+            connection.wait([self.sentinel.sentinel, bell.fileno()])
             bell.clear()
         return self._say_how_it_ended()
 

@@ -93,8 +93,8 @@ def parent_is_gone(name: str) -> None:
 
 
 def crashed(name: str) -> None:
-    """A process ends because of an error of its own."""
-    logger.exception("%s crashed", name)
+    """A process ends because of the error that is being handled."""
+    logger.critical("%s crashed", name)
 
 
 # the pusher

@@ -43,7 +43,7 @@ class TaskMessage(NamedTuple):
         """From what `pack` made."""
         _, number, leased, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
-        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:])  # noqa: S301 - our own
+        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:])
 
 
 class Unreadable(NamedTuple):
@@ -90,7 +90,7 @@ def pack(kind: Kind, content: Outcome | Unreadable | Death | HookMessage) -> byt
 
 def unpack(message: bytes) -> Outcome | Unreadable | Death | HookMessage:
     """From what `pack` made."""
-    return _CONTENTS[message[0]](*pickle.loads(memoryview(message)[1:]))  # noqa: S301 - our own processes wrote it
+    return _CONTENTS[message[0]](*pickle.loads(memoryview(message)[1:]))
 
 
 _CONTENTS: dict[int, Any] = {

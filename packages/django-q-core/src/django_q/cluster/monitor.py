@@ -51,17 +51,20 @@ class Monitor(ClusterProcess):
         self.told_to_stop = False
 
     def start(self) -> None:
+        """Take the broker."""
         self.broker = get_broker(settings=self.settings)
         self.finisher = Finisher(self.settings, self.broker, hook=self._queue_hook)
         log.monitoring(self.name)
 
     def step(self) -> bool:
+        """Receive, finish what can be finished, and hand on hooks."""
         self._receive()
         self._settle()
         self._send_hooks()
         return not self.told_to_stop or (self._unfinished() and not self._given_up())
 
     def stop(self) -> None:
+        """Run the hooks that found no worker any more."""
         for message in self.hooks:  # the workers are gone
             self.finisher.run_hook(message.finished)
         self.state.hooks = 0

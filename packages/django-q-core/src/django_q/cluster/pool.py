@@ -172,5 +172,3 @@ class Pool:
 def context_of(start_method: str) -> BaseContext:
     """The `multiprocessing` context of a start method."""
     return multiprocessing.get_context(start_method)
-
-

@@ -48,7 +48,7 @@ class Wiring:
 
 
 class ClusterProcess:
-    """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, a monitor or a scheduler."""
+    """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, …."""
 
     role: ClassVar[str]
 
@@ -129,6 +129,6 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
     process: ClusterProcess = getattr(import_module(module), qualname)(wiring, *args)
     try:
         process.run()
-    except Exception:  # the edge of the process: the sentinel makes another one
+    except Exception:  # noqa: BLE001 - the edge of the process: the sentinel makes another one
         log.crashed(process.name)
         sys.exit(1)

@@ -40,6 +40,7 @@ class Pusher(ClusterProcess):
         self.stopping = False
 
     def start(self) -> None:
+        """Take the broker, and over from a pusher before."""
         self.broker = get_broker(settings=self.settings)
         signal.signal(signal.SIGTERM, self._stop)
         self._adopt()
@@ -51,6 +52,7 @@ class Pusher(ClusterProcess):
         self.wiring.hungry.ring()
 
     def step(self) -> bool:
+        """Fetch as much as there is room for, and keep the leases alive."""
         if self.stopping or self.state.phase >= Phase.STOPPING:
             return False
         try:
@@ -70,6 +72,7 @@ class Pusher(ClusterProcess):
         return True
 
     def stop(self) -> None:
+        """Give back what has not begun."""
         self._give_back()
         log.stopped_pushing(self.name)
 
@@ -129,7 +132,8 @@ class Pusher(ClusterProcess):
         task and laying it on the desk a worker needs an instant, so a task must be missing twice.
         """
         taken = self.state.taken
-        on_desks = {slot.taken for slot in self.state.slots if slot.state in (WorkerState.BUSY, WorkerState.SENDING)}
+        working = (WorkerState.BUSY, WorkerState.SENDING)
+        on_desks = {slot.taken for slot in self.state.slots if slot.state in working}
         missing = {number for number in self.held if number <= taken and number not in on_desks}
         for number in missing & self.missing:
             del self.held[number]
@@ -154,8 +158,9 @@ class Pusher(ClusterProcess):
                 self.state.pushed = number
                 if task.ack_id is not None and self.broker.supports_renewal:
                     self.held[number] = task.ack_id
-                message = task._replace(number=number).pack()
-            self._send(message)
+                self._send(task._replace(number=number).pack())
+            else:
+                self._send(message)
 
     def _unsent(self) -> list[bytes]:
         messages = []

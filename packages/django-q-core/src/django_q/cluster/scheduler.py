@@ -47,6 +47,7 @@ class Scheduler(ClusterProcess):
         """Are the schedules of the code as the code says?"""
 
     def start(self) -> None:
+        """Take the broker."""
         self.broker = get_broker(settings=self.settings)
         self.schedules = DueSchedules(self.settings, self.broker)
         if not self.settings.scheduler:
@@ -54,6 +55,7 @@ class Scheduler(ClusterProcess):
         log.scheduling(self.name)
 
     def step(self) -> bool:
+        """Send what is due, publish what the cluster is doing, and sleep until there is more to do."""
         if self.state.phase >= Phase.STOPPING:
             return False
         if time.monotonic() >= self.publish_at:
@@ -65,6 +67,7 @@ class Scheduler(ClusterProcess):
         return True
 
     def stop(self) -> None:
+        """Publish once more that the cluster stops."""
         self._publish()
         log.stopped_scheduling(self.name)
 

@@ -176,9 +176,7 @@ class Sentinel:
         while any(worker.process is not None for worker in workers):
             self._turn([self.pool.monitor])
 
-    def _until(
-        self, done: Callable[[], bool], *, extra: float = 0.0, wanted: Sequence[Member] | None = None
-    ) -> None:
+    def _until(self, done: Callable[[], bool], *, extra: float = 0.0, wanted: Sequence[Member] | None = None) -> None:
         """Guard on until something is done, as long as the stop may take, or `extra` seconds if that is longer."""
         least = time.monotonic() + extra
         while not done() and time.monotonic() < max(self._deadline(), least):

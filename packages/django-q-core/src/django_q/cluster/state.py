@@ -38,7 +38,10 @@ _HEADER = 16
 _SLOT = 8
 _WORD = 8
 # whole numbers of the header: who writes each is said where it is a property below
-_PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS, _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT = range(13)
+(
+    _PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS,
+    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT,
+) = range(13)  # fmt: skip
 _RENEWED, _BORN = 14, 15  # seconds, floats
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
@@ -91,7 +94,7 @@ class ClusterState:
     scheduler = _number(_SCHEDULER, "Process id of the scheduler. Written by the sentinel.")
     reincarnations = _number(_REINCARNATIONS, "Processes replaced so far. Written by the sentinel.")
     pushed = _number(_PUSHED, "Number of the last task pushed. Written by the pusher.")
-    wake_at = _number(_WAKE_AT, "The worker that takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
+    wake_at = _number(_WAKE_AT, "Who takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
     received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
     stop_requests = _number(_STOP_REQUESTS, "How often the cluster was asked to stop. Written by the parent.")
     paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")

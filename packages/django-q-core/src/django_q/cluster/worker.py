@@ -51,6 +51,7 @@ class Worker(ClusterProcess):
         self.measured = 0.0
 
     def start(self) -> None:
+        """Make the process ready for tasks of any kind."""
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
@@ -60,6 +61,7 @@ class Worker(ClusterProcess):
         log.ready(self.name)
 
     def step(self) -> bool:
+        """Do what one message asks for."""
         message = self.tasks.receive()
         if message is None:
             tidy_connections(idle=True)
@@ -76,6 +78,7 @@ class Worker(ClusterProcess):
         return not self._worn_out()
 
     def stop(self) -> None:
+        """Say goodbye."""
         log.stopped_working(self.name)
 
     # work

@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it.")
-        parser.add_argument("-n", "--name", help="Name of the cluster to start: its queue, and its part of ALT_CLUSTERS.")
+        parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
 
     def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
         """Run the cluster; the process ends with its exit status."""

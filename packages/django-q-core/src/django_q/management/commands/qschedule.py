@@ -51,7 +51,9 @@ class Command(BaseCommand):
         found = list(Schedule.objects.filter(wanted))
         by_name = [schedule for schedule in found if schedule.name == name] or found
         if len(by_name) != 1:
-            raise CommandError(f"{len(by_name)} schedules are called {name!r}: 'manage.py qschedule' lists all, with ids.")
+            raise CommandError(
+                f"{len(by_name)} schedules are called {name!r}: 'manage.py qschedule' lists all, with ids."
+            )
         try:
             task_id = DueSchedules(settings, get_broker(settings=settings)).run_now(by_name[0])
         except DjangoQError as error:
@@ -62,7 +64,9 @@ class Command(BaseCommand):
 def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
     """One schedule for people: what it is, then when it runs."""
     kind = schedule.get_schedule_type_display()
-    detail = {Schedule.CRON: f" {schedule.cron}", Schedule.MINUTES: f" {schedule.minutes}"}.get(schedule.schedule_type, "")
+    detail = {Schedule.CRON: f" {schedule.cron}", Schedule.MINUTES: f" {schedule.minutes}"}.get(
+        schedule.schedule_type, ""
+    )
     about = [f"[{schedule.pk}]", schedule.name or "-", schedule.func, f"{kind}{detail}", *marks(schedule)]
     return ["  ".join(about), *(f"    {run}" for run in runs(schedule, settings, count))]
 
