@@ -86,7 +86,7 @@ class Ledger:
         unexplained = self.unexplained_doubles()
         return "\n".join(
             [
-                f"{len(self.sent)} tasks sent, {len(self.saved)} saved, "
+                f"{len(self.sent)} tasks sent, {len(self.saved)} saved",
                 f"{len(self.waiting)} waiting, {len(self.lost)} lost",
                 f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),

@@ -128,8 +128,8 @@ class Pusher(ClusterProcess):
     def _forget_finished(self) -> None:
         """Stop renewing what no worker has in hand.
 
-        A task that is neither waiting nor on a desk has been finished: its outcome is with the monitor. Between taking a
-        task and laying it on the desk a worker needs an instant, so a task must be missing twice.
+        A task that is neither waiting nor on a desk has been finished: its outcome is with the monitor. Between taking
+        a task and laying it on the desk a worker needs an instant, so a task must be missing twice.
         """
         taken = self.state.taken
         working = (WorkerState.BUSY, WorkerState.SENDING)
