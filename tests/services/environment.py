@@ -39,6 +39,24 @@ def environment(*requirements: str, python: tuple[int, int] = (3, 11)) -> Path:
     return folder / "bin"
 
 
+def fresh_environment(folder: Path, *requirements: str) -> Path:
+    """The `bin` folder of a new environment of the running Python."""
+    _make(folder, sys.executable, requirements)
+    return folder / "bin"
+
+
+def build_wheel(project: Path, folder: Path) -> Path:
+    """The wheel of a project of ours."""
+    known = set(folder.glob("*.whl"))
+    if uv := _uv():
+        _run([uv, "build", "-q", "--wheel", "--out-dir", str(folder), str(project)])
+    else:
+        pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"]
+        _run([*pip, "--wheel-dir", str(folder), str(project)])
+    [wheel] = set(folder.glob("*.whl")) - known
+    return wheel
+
+
 def interpreter_from(python: tuple[int, int]) -> str:
     """The running Python when it is new enough, else the oldest of this machine that is."""
     if sys.version_info >= python:
@@ -59,12 +77,16 @@ def _runs(interpreter: str) -> bool:
 
 def _make(folder: Path, interpreter: str, requirements: tuple[str, ...]) -> None:
     python = str(folder / "bin" / "python")
-    if uv := shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)):
+    if uv := _uv():
         _run([uv, "venv", "-q", "--python", interpreter, str(folder)])
         _run([uv, "pip", "install", "-q", "--python", python, *requirements])
     else:
         _run([interpreter, "-m", "venv", str(folder)])
         _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
+
+
+def _uv() -> str | None:
+    return shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
 
 
 def _run(command: list[str]) -> None:

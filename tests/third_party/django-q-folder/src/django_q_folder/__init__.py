@@ -1,0 +1,61 @@
+"""A broker whose packages are files: `Q_CLUSTER = {"folder": "/somewhere"}`."""
+
+import itertools
+import shutil
+import time
+from pathlib import Path
+
+from django_q.brokers import Broker
+
+
+class Folder(Broker):
+    """A file is called `<when it is offered>-<number>`: taking it renames it to when its lease ends."""
+
+    supports_delay = 86_400
+
+    numbers = itertools.count()
+
+    @property
+    def folder(self):
+        folder = Path(self.settings.others["folder"], self.list_key)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def enqueue(self, package, *, delay=0):
+        name = self.name(delay)
+        hidden = self.folder / f".{name}"
+        hidden.write_text(package, newline="")
+        hidden.rename(self.folder / name)
+        return name
+
+    def dequeue(self):
+        for file in sorted(self.folder.glob("[0-9]*")):
+            if int(file.name.split("-")[0]) > time.time_ns():
+                break
+            leased = self.folder / self.name(self.settings.retry)
+            try:
+                file.rename(leased)
+                return [(leased.name, leased.read_bytes().decode())]
+            except FileNotFoundError:
+                continue  # somebody else was faster
+        return None
+
+    def acknowledge(self, ack_id):
+        try:
+            (self.folder / ack_id).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def queue_size(self):
+        return sum(int(file.name.split("-")[0]) <= time.time_ns() for file in self.folder.glob("[0-9]*"))
+
+    def purge_queue(self):
+        for file in self.folder.glob("[0-9]*"):
+            file.unlink(missing_ok=True)
+
+    def delete_queue(self):
+        shutil.rmtree(self.folder)
+
+    def name(self, delay):
+        return f"{time.time_ns() + int(delay * 1e9)}-{next(self.numbers):09}-{id(self)}"
