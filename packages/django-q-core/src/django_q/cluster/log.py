@@ -120,6 +120,11 @@ def broker_back(name: str) -> None:
     logger.info("%s reached the broker again", name)
 
 
+def leases_lost(name: str, count: int) -> None:
+    """Waiting tasks belong to somebody else now."""
+    logger.warning("%s dropped %d waiting tasks whose leases had ended: the broker offers them again", name, count)
+
+
 def not_given_back(name: str, count: int, error: Exception) -> None:
     """Tasks could not be returned to the broker."""
     logger.warning("%s could not give back %d tasks, they come back when their lease ends: %s", name, count, error)

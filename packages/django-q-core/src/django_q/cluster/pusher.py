@@ -122,8 +122,22 @@ class Pusher(ClusterProcess):
         self._forget_finished()
         if self.held:
             lost = set(self.broker.renew(list(self.held.values())))
-            self.held = {number: ack_id for number, ack_id in self.held.items() if ack_id not in lost}
+            if lost:
+                self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
         self.state.renewed = now
+
+    def _drop(self, lost: set[int]) -> None:
+        """Take back from the workers what somebody else has by now, before they are told that leases were renewed."""
+        for number in lost:
+            del self.held[number]
+        dropped = 0
+        for message in self._unsent():
+            if kind_of(message) == Kind.TASK and TaskMessage.unpack(message).number in lost:
+                dropped += 1
+            else:
+                self.tasks.send(message, wait=RECEIVE_SECONDS)
+        if dropped:
+            log.leases_lost(self.name, dropped)
 
     def _forget_finished(self) -> None:
         """Stop renewing what no worker has in hand.
