@@ -18,6 +18,9 @@ PATIENT = {"timeout": 20}
 class Project(Site):
     """A site whose scheduler is taken apart."""
 
+    where: str
+    """Where its tasks wait: in the `same` database as its schedules, in an `other`, or in `redis`."""
+
     def start(self, code: str) -> subprocess.Popen:
         """Run Python code in a process of its own."""
         script = "import django, os, signal, sys\ndjango.setup()\n" + textwrap.dedent(code)
@@ -42,7 +45,7 @@ def database(request, tmp_path):
 @pytest.fixture(params=["same", "other", "redis"])
 def project(request, database, tmp_path):
     """A migrated project; the param says where its tasks wait."""
-    yield make(tmp_path, database, request.param, request)
+    return make(tmp_path, database, request.param, request)
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def make(folder, database, where, request) -> Project:
     if where == "other":
         q_cluster["orm"] = "queue"
     project = Project(folder, q_cluster, database, ("django_q_orm",))
-    project.environment["WHERE"] = where
+    project.where = where
     if "mysql" in database["ENGINE"]:
         project.also("import pymysql; pymysql.install_as_MySQLdb()")
     if where == "other":

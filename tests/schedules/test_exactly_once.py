@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 from collections import Counter
 
-import pytest
-
 from tests.acceptance.site import eventually
 
 DUE = """
@@ -31,35 +29,37 @@ codec = PackageCodec.of(settings)
 """
 DIE = "lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)"
 MOMENTS = {
-    "before it is sent": f"due.send = {DIE}",
+    "before it is sent": f"due.send = due.send_many = {DIE}",
     "after it is sent": f"due.DueSchedules._write = {DIE}",
     "before the commit": f"from django.db import connection; connection.connect(); connection._commit = {DIE}",
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_slot_whose_scheduler_is_killed_is_sent_and_has_one_result(project, moment):
-    project.run(DUE + "Schedule.objects.create(func='jobs.mark', args='1', schedule_type='H', next_run=NOW)")
-    dead = project.start(DUE + MOMENTS[moment] + "\nschedules.turn(NOW)")
-    assert dead.wait(60) == -signal.SIGKILL
-    project.run(DUE + "while schedules.turn(NOW).more: pass")
-    sent, results, next_run = project.run(
-        DUE
-        + TAKE
-        + """
+def test_a_slot_whose_scheduler_is_killed_is_sent_and_has_one_result(project):
+    for moment, killed in MOMENTS.items():
+        made = f"func='jobs.mark', args='1', name={moment!r}, schedule_type='H', next_run=NOW"
+        project.run(DUE + f"Schedule.objects.create({made})")
+        dead = project.start(DUE + killed + "\nschedules.turn(NOW)")
+        assert dead.wait(60) == -signal.SIGKILL
+        sent, results, next_run = project.run(
+            DUE
+            + TAKE
+            + f"""
 from django_q.dispatch import Finisher
 from django_q.execution import Executor
+while schedules.turn(NOW).more: pass
 executor, finisher = Executor(settings), Finisher(settings, broker)
 packages = [(each.ack_id, codec.loads(each.package)) for each in take()]
 for ack_id, package in packages:
     finisher.finish([executor.execute(package, ack_id=ack_id)])
-answer = [package["id"] for _, package in packages], Task.objects.count(), Schedule.objects.get().next_run
+schedule = Schedule.objects.get(name={moment!r})
+answer = [p["id"] for _, p in packages], Task.objects.filter(group={moment!r}).count(), schedule.next_run
 """
-    )
-    assert results == len(set(sent)) == 1
-    assert next_run == "2025-06-02 13:00:00+00:00"
-    beside = "same" in project.environment["WHERE"]
-    assert len(sent) == (1 if beside or moment == "before it is sent" else 2)
+        )
+        assert results == len(set(sent)) == 1, moment
+        assert next_run == "2025-06-02 13:00:00+00:00", moment
+        at_most = 1 if project.where == "same" or moment == "before it is sent" else 2
+        assert len(sent) == at_most, moment
 
 
 def test_however_many_look_each_slot_is_sent_once(one_database):
@@ -90,7 +90,12 @@ for second in range({seconds}):
     assert [each.wait(120) for each in racing] == [0] * clusters
     one_database.run(DUE + f"while schedules.turn(NOW + timedelta(seconds={seconds - 1})).more: pass")
     sent = one_database.run(
-        DUE + TAKE + "answer = [(p['args'][0], p['kwargs']['at'], p['id']) for p in (codec.loads(d.package) for d in take())]"
+        DUE
+        + TAKE
+        + """
+packages = [codec.loads(delivery.package) for delivery in take()]
+answer = [(package["args"][0], package["kwargs"]["at"], package["id"]) for package in packages]
+"""
     )
     slots = Counter((number, at) for number, at, _ in sent)
     assert len(slots) == schedules * seconds
@@ -105,7 +110,7 @@ def test_a_schedule_is_held_by_nobody_when_its_scheduler_is_gone(one_database):
         DUE
         + """
 import time
-due.send = lambda *args, **kwargs: (print("sending", flush=True), time.sleep(600))
+due.send_many = lambda *args, **kwargs: (print("sending", flush=True), time.sleep(600))
 schedules.turn(NOW)
 """
     )

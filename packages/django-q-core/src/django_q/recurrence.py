@@ -223,6 +223,7 @@ def cron_error(text: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def cron_after(text: str, wall: datetime) -> datetime | None:
     """The first local time after *wall* that the expression names; None when there is none.
 

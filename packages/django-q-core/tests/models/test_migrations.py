@@ -10,6 +10,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import override_settings
 
+from django_q.models import Schedule
+
 from tests.databases import reachable, sqlite
 
 if TYPE_CHECKING:
@@ -160,3 +162,25 @@ def test_database_of_a_public_edition_counts_as_squashed(fresh: str) -> None:
         key for key in loader.graph.forwards_plan(("django_q", "0020_indexes")) if key not in loader.applied_migrations
     ]
     assert waiting == [("django_q", "0020_indexes")]
+
+
+def test_names_that_are_there_once_are_held_and_others_stay(fresh: str) -> None:
+    call_command("migrate", "django_q", "0020", database=fresh, verbosity=0)
+    with connections[fresh].cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO django_q_schedule (name, func, schedule_type, repeats) VALUES (%s, 'math.floor', 'H', -1)",
+            [("once",), ("twice",), ("twice",), (None,), ("",), ("",)],
+        )
+    call_command("migrate", "django_q", database=fresh, verbosity=0)
+    rows = Schedule.objects.using(fresh).order_by("pk").values_list("name", "name_key", "overlap", "in_code", "runs")
+    assert [row[:2] for row in rows] == [
+        ("once", "once"), ("twice", None), ("twice", None), (None, None), ("", None), ("", None),
+    ]  # fmt: skip
+    assert {row[2:] for row in rows} == {(True, False, 0)}
+
+
+def test_older_editions_still_add_schedules(fresh: str) -> None:
+    call_command("migrate", "django_q", database=fresh, verbosity=0)
+    with connections[fresh].cursor() as cursor:
+        cursor.execute("INSERT INTO django_q_schedule (func, schedule_type, repeats) VALUES ('math.floor', 'H', -1)")
+    assert Schedule.objects.using(fresh).values_list("overlap", "in_code", "runs").get() == (True, False, 0)

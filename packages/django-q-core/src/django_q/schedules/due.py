@@ -23,7 +23,7 @@ from django.db.models import F, Q, QuerySet
 from django_q import signals
 from django_q.brokers import Broker, shared_broker
 from django_q.clock import now as clock_now
-from django_q.dispatch import send
+from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule, Task
@@ -65,6 +65,8 @@ class Turn:
     """Queues that could not be reached; what is for them stays due."""
     more: bool = False
     """Is something still due that can be sent now?"""
+    beside: list[TaskPackage] = field(default_factory=list)
+    """What goes to a queue of this very database, all at once."""
     next: datetime | None = None
     """When something is due next, if that is soon."""
 
@@ -188,6 +190,7 @@ class DueSchedules:
                     done.append(schedule.pk)
                 elif schedule.repeats and schedule.next_run and schedule.next_run > now:
                     turn.due_at(schedule.next_run)
+            self._send_beside(turn)
             self._write(written)
             if done:
                 Schedule.objects.using(self.db).filter(pk__in=done).delete()
@@ -204,17 +207,29 @@ class DueSchedules:
             Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
         return sorted(rows.order_by(), key=lambda schedule: (schedule.next_run, schedule.pk))
 
+    def _send_beside(self, turn: Turn) -> None:
+        """Put everything on a queue of this very database at once."""
+        if not turn.beside:
+            return
+        try:
+            send_many(turn.beside, broker=self.broker, settings=self.settings)
+        except BrokerError as error:
+            raise Undone(str(error)) from error
+
     def _write(self, written: Sequence[tuple[int, Schedule]]) -> None:
         if not written:
             return
         connection, meta = connections[self.db], Schedule._meta
-        fields = [meta.get_field(name) for name in COLUMNS]
         quote = connection.ops.quote_name
-        columns = ", ".join(f"{quote(each.column)} = %s" for each in fields)
+        columns = ", ".join(f"{quote(name)} = %s" for name in COLUMNS)
         sql = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote('id')} = %s AND {quote('runs')} = %s"
+        adapt = connection.ops.adapt_datetimefield_value
+
+        def prepared(value: object) -> object:
+            return adapt(value) if isinstance(value, datetime) else value
+
         rows = [
-            (*(each.get_db_prep_save(getattr(schedule, each.attname), connection) for each in fields), schedule.pk, runs)
-            for runs, schedule in written
+            (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for runs, schedule in written
         ]
         with connection.cursor() as cursor:
             cursor.executemany(sql, rows)
@@ -298,14 +313,21 @@ class DueSchedules:
         if queue in turn.down:
             raise turn.down[queue]
         broker = self._broker_of(queue)
+        if broker is self.broker and self._is_beside(broker):
+            turn.beside.append(package)
+            return
         try:
             send(package, broker=broker, settings=self.settings)
         except BrokerError as error:
-            if getattr(broker, "alias", None) == self.db:  # the queue is in this database: so is the failure
+            if self._is_beside(broker):  # the failure is one of this transaction
                 raise Undone(str(error)) from error
             if isinstance(error, BrokerUnavailable):
                 turn.down[queue] = error
             raise
+
+    def _is_beside(self, broker: Broker) -> bool:
+        """Return whether the queue is in the database of the schedules."""
+        return getattr(broker, "alias", None) == self.db
 
     def _broker_of(self, queue: str | None) -> Broker:
         if queue is None:

@@ -1,0 +1,175 @@
+"""The scheduler's loop on a simulated clock."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.db import OperationalError
+from django_q.cluster import scheduler as module
+from django_q.cluster.scheduler import Scheduler
+from django_q.cluster.state import ClusterState, Phase
+from django_q.conf import current_settings
+from django_q.exceptions import BrokerUnavailable
+from django_q.models import Schedule
+from django_q.schedules import due as due_module
+
+pytestmark = pytest.mark.django_db
+
+BEGAN = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
+
+
+class Clock:
+    """Time that only passes while the scheduler sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return BEGAN + timedelta(seconds=self.seconds)
+
+    def wait(self, seconds: float) -> None:
+        """The scheduler's sleep."""
+        self.waits.append(seconds)
+        self.seconds += max(seconds, 0.0001)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The only clock there is."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(module, "clock_now", clock.now)
+    monkeypatch.setattr(due_module, "clock_now", clock.now)
+    monkeypatch.setattr(
+        module, "synchronise", lambda settings: SimpleNamespace(created=[], updated=[], removed=[], broken=[])
+    )
+    return clock
+
+
+@pytest.fixture
+def running(clock):
+    """Makes a scheduler that has started."""
+    made = []
+
+    def make(**changes) -> Scheduler:
+        settings = replace(current_settings(), **changes)
+        state = ClusterState(settings.workers)
+        state.phase = Phase.RUNNING
+        made.append(Scheduler(SimpleNamespace(settings=settings, cluster_id="0" * 32, state=state, alarm=clock)))
+        made[-1].start()
+        made[-1].broker.delete_queue()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.broker.delete_queue()
+
+
+def run(scheduler: Scheduler, clock: Clock, until: float) -> None:
+    """Let time pass."""
+    while clock.seconds < until:
+        assert scheduler.step()
+
+
+def test_an_idle_minute_takes_a_statement_a_second(running, clock, due, django_assert_max_num_queries):
+    due(next_run=BEGAN + timedelta(hours=1))
+    scheduler = running()
+    with django_assert_max_num_queries(61):
+        run(scheduler, clock, 60)
+    assert len(clock.waits) < 130
+
+
+def test_a_slot_is_sent_when_it_is_due(running, clock, due):
+    due(next_run=BEGAN + timedelta(seconds=7.35), schedule_type="O", repeats=1)
+    scheduler = running()
+    run(scheduler, clock, 7.34)
+    assert scheduler.broker.queue_size() == 0
+    run(scheduler, clock, 7.36)
+    assert scheduler.broker.queue_size() == 1
+
+
+def test_every_second_is_sent_every_second(running, clock, due):
+    due(schedule_type="C", cron="* * * * * *", next_run=BEGAN + timedelta(seconds=1))
+    scheduler = running()
+    sizes = []
+    for second in range(1, 11):
+        run(scheduler, clock, second + 0.1)
+        sizes.append(scheduler.broker.queue_size())
+    assert sizes == list(range(1, 11))
+
+
+def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, due):
+    later = due(next_run=BEGAN + timedelta(days=1))
+    scheduler = running()
+    run(scheduler, clock, 10.5)
+    due(next_run=clock.now())
+    Schedule.objects.filter(pk=later.pk).update(next_run=clock.now())
+    run(scheduler, clock, 11.6)
+    assert scheduler.broker.queue_size() == 2
+
+
+def test_the_setting_turns_it_off(running, clock, due, django_assert_num_queries):
+    due(next_run=BEGAN)
+    scheduler = running(scheduler=False)
+    with django_assert_num_queries(0):
+        run(scheduler, clock, 5)
+    assert scheduler.broker.queue_size() == 0
+
+
+def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):
+    due(next_run=BEGAN)
+    scheduler = running()
+    turn = scheduler.schedules.turn
+
+    def away():
+        raise OperationalError("the server is away")
+
+    monkeypatch.setattr(module, "connections", {"default": SimpleNamespace(close=lambda: None)})
+    monkeypatch.setattr(scheduler.schedules, "turn", away)
+    caplog.set_level(logging.INFO, "django-q")
+    run(scheduler, clock, 30)
+    monkeypatch.setattr(scheduler.schedules, "turn", turn)
+    run(scheduler, clock, 45)
+    assert scheduler.broker.queue_size() == 1
+    assert caplog.text.count("the server is away") == 1
+    assert caplog.text.count("sends what is due again") == 1
+
+
+def test_a_broker_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):
+    due(next_run=BEGAN)
+    scheduler = running()
+    enqueue = type(scheduler.broker).enqueue
+
+    def away(self, package, **options):
+        raise BrokerUnavailable("nobody there")
+
+    monkeypatch.setattr(type(scheduler.broker), "enqueue", away)
+    run(scheduler, clock, 30)
+    monkeypatch.setattr(type(scheduler.broker), "enqueue", enqueue)
+    run(scheduler, clock, 45)
+    assert scheduler.broker.queue_size() == 1
+    assert caplog.text.count("nobody there") == 1
+
+
+def test_it_says_what_it_sent_skipped_and_could_not_send(running, clock, due, caplog):
+    due(name="good", overlap=False, schedule_type="C", cron="* * * * * *", next_run=BEGAN)
+    due(name="bad", args="nonsense")
+    caplog.set_level(logging.INFO, "django-q")
+    run(running(), clock, 2.5)
+    assert "from schedule [good]" in caplog.text
+    assert "skipped a slot of schedule [good]" in caplog.text
+    assert "cannot send schedule [bad]: 'nonsense' cannot be read" in caplog.text
+
+
+def test_it_ends_when_the_cluster_stops(running):
+    scheduler = running()
+    scheduler.state.phase = Phase.STOPPING
+    assert scheduler.step() is False
