@@ -58,6 +58,23 @@ def test_run_once_starts_and_stops(site):
     assert "has stopped." in done.stderr
 
 
+def test_statistics_show_the_running_cluster(site):
+    with site.cluster() as cluster:
+        code = """
+            from django_q.monitor import Stat
+            answer = [[each.cluster_id, each.status, each.sentinel, sorted(each.workers)] for each in Stat.get_all()]
+            """
+        ((cluster_id, status, sentinel, workers),) = eventually(lambda: site.run(code), why=lambda: cluster.log)
+        family = [process.pid for process in cluster.family()]
+        assert status in ("Idle", "Working")
+        assert sentinel == family[1]
+        assert len(workers) == 2
+        assert set(workers) <= set(family)
+        code = f"from django_q.monitor import Stat; answer = str(Stat.get({cluster_id!r}).status)"
+        assert site.run(code) in ("Idle", "Working")
+    assert site.run(code) in ("Stopped", "Stopping")
+
+
 def test_two_clusters_share_the_work(site):
     count = 2000
     with site.cluster() as first, site.cluster() as second:

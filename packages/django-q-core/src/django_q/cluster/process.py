@@ -87,6 +87,7 @@ def ignore_signals() -> None:
     def nothing(signum: int, frame: FrameType | None) -> None:
         return
 
+    signal.set_wakeup_fd(-1)  # a fork was born with its parent's
     signal.signal(signal.SIGINT, nothing)
     signal.signal(signal.SIGTERM, nothing)
 
