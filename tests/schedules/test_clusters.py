@@ -18,12 +18,12 @@ SECONDS = int(os.environ.get("DJANGO_Q_SCHEDULE_SECONDS", "8"))
 MANY = int(os.environ.get("DJANGO_Q_SCHEDULES", "60"))
 """How many schedules of one second; the promise of the issue is 500."""
 
-JOB = '''
+JOB = """
 from django_q.context import current_task
 
 def slot(number, at):
     note(number, at, time.time(), current_task()["started"].timestamp())
-'''
+"""
 
 WAITING = """
 from django_q.brokers import get_broker

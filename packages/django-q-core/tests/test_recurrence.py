@@ -8,7 +8,6 @@ from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-
 from django_q.exceptions import ScheduleError
 from django_q.recurrence import STEPS, Recurrence, Slot, at, cron_error, first_change, local, next_slot
 
@@ -334,7 +333,9 @@ def test_cron_is_due_whenever_its_expression_says_and_never_else(cron, times, is
     days = [datetime(2023, 1, 1) + timedelta(days=number) for number in range(3 * 365 + 1)]
     walls = [datetime.fromisoformat(f"{day:%Y-%m-%d} {time}") for day in days if is_due(day) for time in times]
     expected = {at(wall, zone).moment for wall in walls}
-    assert [slot.moment for slot in slots[1:]] == sorted(due for due in expected if slots[0].moment < due <= slots[-1].moment)
+    assert [slot.moment for slot in slots[1:]] == sorted(
+        due for due in expected if slots[0].moment < due <= slots[-1].moment
+    )
 
 
 @EVERY_ZONE

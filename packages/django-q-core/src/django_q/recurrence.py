@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from threading import get_ident
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from arrow import Arrow
 from croniter import CroniterBadDateError, croniter
 
 from django_q.exceptions import ScheduleError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ONCE: Final = "O"
 MINUTES: Final = "I"
 HOURLY: Final = "H"
 CRON: Final = "C"
 
-STEPS: Final = {
+STEPS: Final[dict[str, dict[str, Any]]] = {
     "D": {"days": 1},
     "W": {"weeks": 1},
     "BW": {"weeks": 2},

@@ -17,7 +17,13 @@ ADD = "admin:django_q_schedule_add"
 
 def form(**fields) -> dict[str, str]:
     """What the browser sends."""
-    return {"func": "math.floor", "schedule_type": "H", "repeats": "-1", "catch_up": "unknown", "overlap": "on"} | fields
+    return {
+        "func": "math.floor",
+        "schedule_type": "H",
+        "repeats": "-1",
+        "catch_up": "unknown",
+        "overlap": "on",
+    } | fields
 
 
 def save(admin_client, schedule: Schedule, **fields):

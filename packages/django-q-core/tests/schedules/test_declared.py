@@ -71,7 +71,7 @@ def test_nothing_changes_when_nothing_changed(clockwork, django_assert_max_num_q
     before = Schedule.objects.values().get()
     with django_assert_max_num_queries(3):
         changes = put_right(clockwork)
-    assert not (changes.created or changes.updated or changes.removed or changes.broken)
+    assert (changes.created, changes.updated, changes.removed, changes.broken) == ([], [], [], [])
     assert Schedule.objects.values().get() == before
 
 

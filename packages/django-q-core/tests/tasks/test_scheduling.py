@@ -22,9 +22,7 @@ pytestmark = pytest.mark.django_db
 
 def test_the_manuals_examples_run_as_printed(clockwork):
     schedule("math.copysign", 2, -2, hook="hooks.print_result", schedule_type="D")
-    Schedule.objects.create(
-        func="math.copysign", hook="hooks.print_result", args="2,-2", schedule_type=Schedule.DAILY
-    )
+    Schedule.objects.create(func="math.copysign", hook="hooks.print_result", args="2,-2", schedule_type=Schedule.DAILY)
     schedule(
         "math.sqrt",
         9,
@@ -155,7 +153,9 @@ def test_dates_of_arrow_are_dates():
 
 def test_dates_of_arrow_are_local_without_time_zones(settings):
     settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Amsterdam"
-    assert Schedule(func="math.floor", next_run=arrow.get(2030, 1, 2, 3, 4)).next_run.isoformat() == "2030-01-02T04:04:00"
+    assert (
+        Schedule(func="math.floor", next_run=arrow.get(2030, 1, 2, 3, 4)).next_run.isoformat() == "2030-01-02T04:04:00"
+    )
 
 
 # names: complaint 25

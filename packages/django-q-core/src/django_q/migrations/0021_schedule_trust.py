@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import migrations, models
 
 import django_q.models.schedule
+
+if TYPE_CHECKING:
+    from django.apps.registry import Apps
+    from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 MOST = 500
 """How many rows one statement names."""
 
 
-def hold_names(apps, schema_editor):
+def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Let each name that is there once be held; those that are there more often stay as they are."""
     schedules = apps.get_model("django_q", "Schedule")._base_manager.using(schema_editor.connection.alias)
     named = schedules.exclude(name=None).exclude(name="").order_by().values("name")

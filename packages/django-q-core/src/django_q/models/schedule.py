@@ -50,7 +50,8 @@ def validate_kwarg(value: str) -> None:
 def validate_func(value: str) -> None:
     """Refuse what cannot be the dotted path of a function; whether there is one is found out when it is sent."""
     if not all(part.isidentifier() for part in value.split(".")):
-        raise ValidationError(_("%(value)s is not a dotted path, such as module.tasks.function."), params={"value": value})
+        text = _("%(value)s is not a dotted path, such as module.tasks.function.")
+        raise ValidationError(text, params={"value": value})
 
 
 class Schedule(models.Model):
@@ -169,23 +170,6 @@ class Schedule(models.Model):
     def __str__(self) -> str:
         return self.func
 
-    def clean(self) -> None:
-        """Refuse a type without the field that makes it one, arguments that cannot be read, and a name that is taken."""
-        if self.schedule_type == self.CRON and not self.cron:
-            raise ValidationError({"cron": _("A schedule of the Cron type needs a cron expression.")})
-        if self.schedule_type == self.MINUTES and not self.minutes:
-            raise ValidationError({"minutes": _("A schedule of the Minutes type needs a number of minutes.")})
-        self._clean_text("args", read_args)
-        self._clean_text("kwargs", read_kwargs)
-        if self.name and self.others_named(self.name).filter(name_key=self.name).exists():
-            raise ValidationError({"name": _("There is a schedule of this name.")})
-
-    def _clean_text(self, field: str, read: Callable[[str | None], object]) -> None:
-        try:
-            read(getattr(self, field))
-        except UnreadableArguments as error:
-            raise ValidationError({field: str(error)}) from error
-
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save it; a new one of the Cron type without `next_run` begins with the first slot of its expression.
 
@@ -202,6 +186,23 @@ class Schedule(models.Model):
         if only is None:
             self.last_error = self.retry_at = None
         super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Refuse a type without its own field, arguments that cannot be read, and a name that is taken."""
+        if self.schedule_type == self.CRON and not self.cron:
+            raise ValidationError({"cron": _("A schedule of the Cron type needs a cron expression.")})
+        if self.schedule_type == self.MINUTES and not self.minutes:
+            raise ValidationError({"minutes": _("A schedule of the Minutes type needs a number of minutes.")})
+        self._clean_text("args", read_args)
+        self._clean_text("kwargs", read_kwargs)
+        if self.name and self.others_named(self.name).filter(name_key=self.name).exists():
+            raise ValidationError({"name": _("There is a schedule of this name.")})
+
+    def _clean_text(self, field: str, read: Callable[[str | None], object]) -> None:
+        try:
+            read(getattr(self, field))
+        except UnreadableArguments as error:
+            raise ValidationError({field: str(error)}) from error
 
     def _held_name(self) -> str | None:
         name = self.name or None

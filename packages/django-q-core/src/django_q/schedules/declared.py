@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +16,13 @@ from django_q.models import Schedule
 from django_q.tasks.scheduling import DECLARED, Declaration, create
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from django_q.settings import ClusterSettings
 
 MODULES: Final = ("tasks", "schedules")
 """Modules of apps in which `scheduled` is looked for."""
+
 
 @dataclass
 class Changes:
@@ -58,7 +60,7 @@ def discover(changes: Changes) -> bool:
     """Import the modules in which `scheduled` may be; whether all could be."""
     try:
         autodiscover_modules(*MODULES)
-    except Exception as error:  # other people's modules do what they like when they are imported
+    except Exception as error:  # noqa: BLE001 - other people's modules do what they like when they are imported
         changes.broken.append(("?", error))
         return False
     return True

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import (
     DatabaseError,
@@ -31,6 +30,8 @@ from django_q.schedules.packing import Errand, may_overlap, pack
 from django_q.settings import ClusterSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django_q.package import TaskPackage
     from django_q.recurrence import Slot
 
@@ -225,7 +226,7 @@ class DueSchedules:
         sql = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote('id')} = %s AND {quote('runs')} = %s"
         adapt = connection.ops.adapt_datetimefield_value
 
-        def prepared(value: object) -> object:
+        def prepared(value: Any) -> Any:
             return adapt(value) if isinstance(value, datetime) else value
 
         rows = [
@@ -245,7 +246,9 @@ class DueSchedules:
 
     # one schedule
 
-    def _play(self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, turn: Turn, until: float) -> bool:
+    def _play(
+        self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, turn: Turn, until: float
+    ) -> bool:
         """Send the slots of one schedule that are due, in order; whether anything of it changed."""
         for number in range(MOST_SLOTS):
             slot = schedule.slot()
@@ -263,7 +266,7 @@ class DueSchedules:
                 return error.is_news or number > 0
             except (Undone, DatabaseError, InterfaceError):
                 raise
-            except Exception as error:  # whatever one schedule does, the others go on
+            except Exception as error:  # noqa: BLE001 - whatever one schedule does, the others go on
                 schedule.last_error, schedule.retry_at = as_sentence(error), now + RETRY
                 turn.broken.append((schedule, error))
                 return True
@@ -372,7 +375,7 @@ def unknown_function(path: str) -> UnknownFunction | None:
         resolve(path)
     except UnknownFunction as error:
         return error
-    except (Exception, SystemExit) as error:  # its module does what it likes when it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its module does what it likes when it is imported
         return UnknownFunction(f"Function {path!r} cannot be imported: {as_sentence(error)}")
     return None
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = UUID("c8b3f1de-5f3c-5c8e-9d3a-0b1f6c2f7a55")
 """Of the ids of scheduled tasks."""
 
+
 class Errand(NamedTuple):
     """A task and the queue it is for."""
 

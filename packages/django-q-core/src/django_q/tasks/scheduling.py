@@ -180,7 +180,7 @@ class Declaration:
 
     def columns(self) -> dict[str, Any]:
         """What it says of a schedule's columns, but for `repeats`, which counts down."""
-        given: dict[str, Any] = {name: None for name in FIELDS} | {"overlap": True} | dict(self.fields)
+        given: dict[str, Any] = dict.fromkeys(FIELDS) | {"overlap": True} | dict(self.fields)
         given.pop("repeats")
         return given | {
             "func": self.func,
