@@ -30,6 +30,12 @@ GONE = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
 MOST = 1000
 """How many packages one fetch takes at most."""
 
+FEW = 3
+"""How many packages are leased one by one: a batch takes as many commands, and may collide with other consumers."""
+
+COLLISIONS = 5
+"""How often a fetch looks again when other consumers were faster with all it had found."""
+
 
 class Mongo(Broker):
     """Packages are documents of a collection; a lease is a token and the time at which it ends."""
@@ -93,31 +99,41 @@ class Mongo(Broker):
             return []
         token = secrets.token_hex(8)
         with reaching():
-            found = self._take_one(token) if limit == 1 else self._take_many(limit, token)
+            found = self._take_few(limit, token) if limit <= FEW else self._take_many(limit, token)
         return [Delivery(f"{document['_id']}:{token}", document["payload"]) for document in found]
 
-    def _take_one(self, token: str) -> list[dict[str, Any]]:
+    def _take_few(self, limit: int, token: str) -> list[dict[str, Any]]:
+        """Lease the oldest, one after the other: no other consumer gets in between."""
+        found: list[dict[str, Any]] = []
+        while len(found) < limit and (document := self._take_one(token)) is not None:
+            found.append(document)
+        return found
+
+    def _take_one(self, token: str) -> dict[str, Any] | None:
         retry = self.settings.retry
-        found = self._queue().find_one_and_update(
+        return self._queue().find_one_and_update(
             documents.offered(retry),
             documents.taken(token, retry),
             projection={"payload": True},
             return_document=ReturnDocument.AFTER,
             sort=documents.INDEX,
         )
-        return [] if found is None else [found]
 
     def _take_many(self, limit: int, token: str) -> list[dict[str, Any]]:
         """Look for candidates, lease those that are still offered, read what became ours."""
         queue, retry = self._queue(), self.settings.retry
-        oldest = queue.find(documents.offered(retry), {"_id": True}).sort(documents.INDEX).limit(limit)
-        candidates = [each["_id"] for each in oldest]
-        if not candidates:
-            return []
-        queue.update_many({"_id": {"$in": candidates}, **documents.offered(retry)}, documents.taken(token, retry))
-        leased = queue.find({"_id": {"$in": candidates}, "lease": token}, {"payload": True})
-        ours = {each["_id"]: each for each in leased}
-        return [ours[each] for each in candidates if each in ours]
+        for _again in range(COLLISIONS):
+            oldest = queue.find(documents.offered(retry), {"_id": True}).sort(documents.INDEX).limit(limit)
+            candidates = [each["_id"] for each in oldest]
+            if not candidates:
+                break
+            mine = {"_id": {"$in": candidates}}
+            queue.update_many(mine | documents.offered(retry), documents.taken(token, retry))
+            leased = queue.find({**mine, "lease": token}, {"payload": True})
+            ours = {each["_id"]: each for each in leased}
+            if ours:
+                return [ours[each] for each in candidates if each in ours]
+        return []
 
     # -- settling -------------------------------------------------------------------------------------------------
 
