@@ -19,19 +19,23 @@ MANY = int(os.environ.get("DJANGO_Q_SCHEDULES", "60"))
 """How many schedules of one second; the promise of the issue is 500."""
 
 JOB = """
-from django_q.context import current_task
+from django_q.signals import pre_execute
+
+def remember(task, **_):
+    slot.sent = task["started"].timestamp()
+
+pre_execute.connect(remember)
 
 def slot(number, at):
-    note(number, at, time.time(), current_task()["started"].timestamp())
+    note(number, at, time.time(), slot.sent)
 """
 
 WAITING = """
-from django_q.brokers import get_broker
 from django_q.conf import current_settings
+from django_q.models import OrmQ
 from django_q.signing import PackageCodec
-broker, codec, packages = get_broker(), PackageCodec.of(current_settings()), []
-while deliveries := broker.dequeue_many(1000, 0):
-    packages += [codec.loads(delivery.package) for delivery in deliveries]
+codec = PackageCodec.of(current_settings())
+packages = [codec.loads(payload) for payload in OrmQ.objects.values_list("payload", flat=True)]
 answer = [[p["args"][0], p["kwargs"]["at"], 0, p["started"].timestamp()] for p in packages]
 """
 

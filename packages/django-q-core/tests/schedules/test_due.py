@@ -31,6 +31,7 @@ def test_a_due_schedule_becomes_a_task(clockwork, due):
     assert (package["hook"], package["group"]) == ("hooks.print_result", "floor")
     schedule.refresh_from_db()
     assert schedule.task == package["id"]
+    assert package["schedule"] == str(schedule.pk)
     assert schedule.next_run == NOW + HOUR
 
 

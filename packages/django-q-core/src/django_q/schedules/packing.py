@@ -60,6 +60,7 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
         options["cluster"] = queue
     options["task_id"] = task_id(schedule, moment, settings.salt) if moment else new_id()
     package = _written(schedule.func, args, kwargs, options, settings)
+    package["schedule"] = str(schedule.pk)
     return Errand(package, None if queue == settings.list_key else queue, not named)
 
 
