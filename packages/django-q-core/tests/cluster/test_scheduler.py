@@ -116,6 +116,13 @@ def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, d
     assert scheduler.broker.queue_size() == 2
 
 
+def test_it_does_not_run_hot_while_another_cluster_sends_what_is_due(running, clock, monkeypatch):
+    scheduler = running()
+    monkeypatch.setattr(scheduler.schedules, "turn", lambda: due_module.Turn(more=True))
+    run(scheduler, clock, 2)
+    assert len(clock.waits) < 50
+
+
 def test_the_setting_turns_it_off(running, clock, due, django_assert_num_queries):
     due(next_run=BEGAN)
     scheduler = running(scheduler=False)

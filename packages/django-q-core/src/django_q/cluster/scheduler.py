@@ -29,6 +29,9 @@ PUBLISH_EVERY: Final = 1.0
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
 
+OTHERS_AT_WORK: Final = 0.05
+"""Seconds until the next look when all that is due is in the hands of another cluster."""
+
 JUST_AFTER: Final = 0.001
 """Seconds by which a look is later than the slot: clocks are not that exact."""
 
@@ -88,7 +91,7 @@ class Scheduler(ClusterProcess):
         if self.sending.succeeded():
             log.scheduling_again(self.name)
         if turn.more:
-            return 0.0
+            return 0.0 if turn.sent or turn.skipped or turn.broken else OTHERS_AT_WORK
         if turn.next is None:
             return LOOK_EVERY
         return min(LOOK_EVERY, max(0.0, (turn.next - clock_now()).total_seconds() + JUST_AFTER))
