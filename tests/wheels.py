@@ -28,12 +28,17 @@ from django.core.management import call_command
 apps = ["django.contrib.contenttypes", "django_q"]
 database = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 apps += [module] if importlib.util.find_spec(f"{module}.models") and module != "django_q" else []
-settings.configure(DATABASES={"default": database}, INSTALLED_APPS=apps, SECRET_KEY="x" * 50, USE_TZ=True)
+brokers = [each.value.replace(":", ".") for each in entry_points(group="djangoq.brokers")]
+cluster = {"broker_class": (brokers or ["django_q.brokers.memory.MemoryBroker"])[0], "name": "alone"}
+settings.configure(
+    DATABASES={"default": database}, INSTALLED_APPS=apps, Q_CLUSTER=cluster, SECRET_KEY="x" * 50, USE_TZ=True
+)
 django.setup()
 call_command("check", fail_level="ERROR")
 call_command("migrate", verbosity=0)
-for entry_point in entry_points(group="djangoq.brokers"):
-    entry_point.load()
+for group in ("djangoq.brokers", "djangoq.errorreporters"):
+    for entry_point in entry_points(group=group):
+        entry_point.load()
 """
 
 
