@@ -131,6 +131,7 @@ def test_cache_that_is_away_is_told_from_a_bad_outcome(results, cached, monkeypa
 
 
 def test_keys_begin_as_the_broker_calls_the_queue(settings_of) -> None:
+    pytest.importorskip("django_q_redis")
     settings = settings_of(name="site", redis={"host": "nowhere"})
     assert CacheResults(settings).list_key == broker_class(settings).queue_key("site")
 

@@ -171,11 +171,13 @@ def test_groups_in_the_database_cache(settings) -> None:
 
 
 def test_groups_in_redis(settings, redis_url) -> None:
+    pytest.importorskip("redis")
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
     exercise(Members(caches["default"], "q"))
 
 
 def test_writers_at_the_same_time_lose_nobody_in_redis(settings, redis_url) -> None:
+    pytest.importorskip("redis")
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
 
     def write(writer: int) -> None:
