@@ -9,7 +9,6 @@ from django.db import connections
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import override_settings
-
 from django_q.models import Schedule
 
 from tests.databases import reachable, sqlite

@@ -53,9 +53,8 @@ class Bell:
         if not listens:
             time.sleep(pause)
             return False
-        if not self._heard():
-            if readable(self._hearing, pause):
-                self._read(connection)
+        if not self._heard() and readable(self._hearing, pause):
+            self._read(connection)
         if rang := self._heard():
             self._rang, self._missed, self.pause = False, False, SOON
         return rang

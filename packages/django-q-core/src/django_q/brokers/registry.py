@@ -47,7 +47,8 @@ def broker_class(settings: ClusterSettings) -> type[Broker]:
     try:
         found: type[Broker] = import_string(settings.broker_class)
     except ImportError as error:
-        raise ConfigurationError(f"Q_CLUSTER['broker_class'], {settings.broker_class!r}, cannot be imported: {error}") from error
+        sentence = f"Q_CLUSTER['broker_class'], {settings.broker_class!r}, cannot be imported: {error}"
+        raise ConfigurationError(sentence) from error
     return found
 
 
