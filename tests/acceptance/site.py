@@ -108,6 +108,13 @@ def slow_hook(task):
 
 def pid():
     return os.getpid()
+
+def make_process():
+    import multiprocessing
+    child = multiprocessing.get_context("fork").Process(target=os.getpid)
+    child.start()
+    child.join()
+    return child.exitcode
 '''
 
 
