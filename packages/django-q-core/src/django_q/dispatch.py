@@ -12,11 +12,14 @@ from django_q import signals
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
+from django_q.results.chains import Chains
+from django_q.results.iters import Iters, gather
 from django_q.results.store import ResultStore
 from django_q.signing import PackageCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from django_q.brokers import Broker
     from django_q.outcome import Outcome
@@ -72,10 +75,38 @@ def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Exe
     """
     executor = executor or Executor(settings)
     finisher = Finisher(settings, broker=None)
-    finished = finisher.finish([executor.execute(package)])
-    exception = executor.exception
-    for following in finished:
-        run_inline(executor.codec.loads(following), settings=settings, executor=executor)
+    waiting, exception = [package], None
+    while waiting:
+        following = finisher.finish([executor.execute(waiting.pop(0))])
+        waiting += [executor.codec.loads(each) for each in following]
+        exception = exception or executor.exception
+    executor.exception = exception
+    return executor
+
+
+def run_iter_inline(
+    members: Sequence[TaskPackage], collation: TaskPackage, said: Mapping[str, Any], *, settings: ClusterSettings
+) -> Executor:
+    """Run the members of an iter here and now, one after another, and save their results as one. It needs no cache.
+
+    Args:
+        members: in the order of the arguments.
+        collation: the task that has their results.
+        said: what a member says of the iter.
+        settings: of the cluster it would have run in.
+
+    Returns:
+        The executor: its `exception` is what the first member that failed raised.
+    """
+    executor, finisher = Executor(settings), Finisher(settings, broker=None)
+    finished, exception = [], None
+    for member in members:
+        outcome = executor.execute(member)
+        exception = exception or executor.exception
+        finisher.announce([Saved(outcome, 1)])
+        finished.append(executor.codec.loads(outcome.finished or ""))
+    restated = gather(collation["id"], finished, len(members), said)
+    finisher.finish([executor.restate(collation, restated)])
     executor.exception = exception
     return executor
 
@@ -92,10 +123,20 @@ def acknowledges(outcome: Outcome, attempts: int, *, settings: ClusterSettings, 
     Returns:
         True for a success, for a failure that is not to be tried again, and when `max_attempts` are used up.
     """
-    if outcome.success:
-        return True
-    if outcome.ack_failure is not None:
-        forgets_failures = outcome.ack_failure
+    return outcome.success or is_last(outcome.ack_failure, attempts, settings=settings, broker=broker)
+
+
+def is_last(ack_failure: bool | None, attempts: int, *, settings: ClusterSettings, broker: Broker) -> bool:
+    """Decide whether a failed task is not tried again.
+
+    Args:
+        ack_failure: what the task's own option says; None if nothing.
+        attempts: attempts at the task so far.
+        settings: of the cluster.
+        broker: whose product may have a rule of its own for failures.
+    """
+    if ack_failure is not None:
+        forgets_failures = ack_failure
     elif "ack_failures" in settings.explicit:
         forgets_failures = settings.ack_failures
     else:
@@ -130,6 +171,8 @@ class Finisher:
         self.broker = broker
         self.codec = PackageCodec.of(settings)
         self.store = ResultStore(settings, broker.list_key if broker is not None else None)
+        self.chains = Chains(self.store.cache)
+        self.iters = Iters(self.store.cache, broker) if broker is not None else None
         self.hook = hook or self.run_hook
 
     def finish(self, outcomes: Sequence[Outcome]) -> list[str]:
@@ -165,13 +208,12 @@ class Finisher:
 
         Raises:
             BrokerUnavailable: try again later; what was acknowledged is acknowledged twice without harm.
+            ResultsUnavailable: the same, of the cache that iters need.
         """
         broker = self.broker
         if broker is None:
             return
-        following = [package for each in saved for package in each.outcome.following]
-        if following:
-            broker.enqueue_many(following)
+        self._follow(saved)
         done, again = [], []
         for each in saved:
             if each.outcome.ack_id is None:
@@ -182,6 +224,42 @@ class Finisher:
             broker.acknowledge_many(done)
         if again:
             broker.release_many(again, delay=self.settings.retry)
+
+    def _follow(self, saved: Sequence[Saved]) -> None:
+        """Send the next links of chains and what collates iters: before the broker forgets what they follow from."""
+        outcomes = [each.outcome for each in saved]
+        if links := [outcome for outcome in outcomes if outcome.following]:
+            self._send_links(links)
+        if self.iters is not None and any(outcome.iter_count for outcome in outcomes):
+            ripe = [each.outcome for each in saved if each.outcome.iter_count and self._ripe(each)]
+            self._send(self.iters.join(ripe))
+        for outcome in outcomes:
+            if outcome.gathered:
+                self.store.cache.delete_group(outcome.gathered)
+
+    def _send_links(self, links: Sequence[Outcome]) -> None:
+        unsent = self.chains.unsent(links)
+        if unsent and self.broker is not None:
+            self.broker.enqueue_many([package for outcome in unsent for package in outcome.following])
+            self.chains.sent(unsent)
+
+    def _ripe(self, saved: Saved) -> bool:
+        """Whether an iter need not wait for another attempt at this member; without a limit there is always one."""
+        return self._ends(saved) or self.settings.max_attempts <= 0
+
+    def look_after_iters(self) -> None:
+        """Collate the iters of which a member is lost; costs nothing as long as there are none.
+
+        Raises:
+            BrokerUnavailable: try again later.
+            ResultsUnavailable: the same, of the cache.
+        """
+        if self.iters is not None and self.iters.open:
+            self._send(self.iters.look())
+
+    def _send(self, packages: Sequence[TaskPackage]) -> None:
+        if packages and self.broker is not None:
+            self.broker.enqueue_many([self.codec.dumps(package) for package in packages])
 
     def announce(self, saved: Sequence[Saved]) -> None:
         """Log, signal and hook: nothing of it can change what was saved."""

@@ -44,6 +44,14 @@ class UnknownFunction(PackageError):
     """The function of the package cannot be imported: deploy it where the cluster runs."""
 
 
+class UnsendableTask(PackageError, TypeError):
+    """The task cannot be written down: name a function that can be imported, and give it arguments that pickle."""
+
+
+class OptionError(DjangoQError, TypeError):
+    """An option of a task is not one, or contradicts another: correct the call."""
+
+
 class UnreadableArguments(DjangoQError, ValueError):
     """The arguments of a schedule cannot be read: write literals."""
 
@@ -62,10 +70,6 @@ class WorkerDied(TaskError):
 
 class ResultNotPicklable(TaskError):
     """The task returned something that cannot be pickled: return plain values."""
-
-
-class ScheduleError(DjangoQError, ValueError):
-    """The schedule cannot be kept: correct it."""
 
 
 class ClusterDied(DjangoQError):

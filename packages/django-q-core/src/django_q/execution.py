@@ -8,15 +8,23 @@ import pydoc
 import traceback
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid5
 
 from django.utils import timezone
 
 from django_q import reporters, signals
 from django_q.context import running
 from django_q.exceptions import ResultNotPicklable, TimeoutException, UnknownFunction
-from django_q.outcome import Outcome, encode
-from django_q.package import describe, new_package, own_ack_failure
+from django_q.outcome import Outcome, Restated, encode
+from django_q.package import (
+    INHERITED,
+    PACKED_OPTIONS,
+    describe,
+    link_of,
+    new_package,
+    next_id,
+    own_ack_failure,
+    take_options,
+)
 from django_q.signing import PackageCodec
 from django_q.timeout import TaskTimer, timeout_of
 
@@ -62,6 +70,8 @@ class Executor:
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are its failure too
                 success, result = False, self._failure(error)
             finished = dict(package, result=result, success=success, stopped=timezone.now())
+            if isinstance(result, Restated):
+                finished |= result
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
         return self._outcome(finished, ack_id)
 
@@ -82,6 +92,10 @@ class Executor:
             reporters.report(error, self.settings)
         finished = dict(package, result=reason, success=False, stopped=timezone.now())
         return self._outcome(finished, ack_id)
+
+    def restate(self, package: TaskPackage, restated: Restated) -> Outcome:
+        """Give the outcome of a task that need not run, because others did."""
+        return self._outcome(dict(package, stopped=timezone.now()) | restated, None)
 
     def _call(self, func: Callable[..., Any], package: TaskPackage) -> Any:
         with self.timer.running(timeout_of(package, self.settings)):
@@ -138,7 +152,8 @@ class Executor:
             following=self._following(finished) if success else (),
             iter_count=finished.get("iter_count", 0),
             iter_cached=finished.get("iter_cached", False),
-            error=None if success else str(finished["result"]).partition(" : ")[0],
+            error=None if success else finished.get("error") or str(finished["result"]).partition(" : ")[0],
+            gathered=finished.get("gathered"),
         )
 
     def _wanted(self, finished: dict[str, Any]) -> bool:
@@ -194,11 +209,11 @@ def next_link(finished: dict[str, Any]) -> TaskPackage:
     Its id follows from the finished link's: sent twice it is still one task.
     """
     first, *rest = finished["chain"]
-    func, args, kwargs = first if isinstance(first, (list, tuple)) else (first, (), {})
-    inherited = {key: finished[key] for key in ("group", "cached", "cluster", "save") if key in finished}
-    return new_package(
-        func, tuple(args), kwargs, task_id=uuid5(UUID(finished["id"]), "chain").hex, chain=rest or None, **inherited
-    )
+    func, args, kwargs = link_of(first)
+    options = {key: value for key, value in take_options(kwargs).items() if key in PACKED_OPTIONS or key == "task_name"}
+    options |= {key: finished[key] for key in INHERITED if key in finished}
+    options |= {"chain": rest or None, "name": options.pop("task_name", None)}
+    return new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
 
 
 def resolve(func: str | Callable[..., Any]) -> Callable[..., Any]:

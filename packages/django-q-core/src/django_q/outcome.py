@@ -65,6 +65,12 @@ class Outcome(NamedTuple):
     """Whether this was an attempt of the task, to be added to its `attempt_count`."""
     error: str | None = None
     """The failure in one line, for the log."""
+    gathered: str | None = None
+    """The iter whose members' results this one holds: they are forgotten once it is saved."""
+
+
+class Restated(dict[str, Any]):
+    """What a task returns that speaks for others: the keys of the finished package that it wants to be its own."""
 
 
 def encode(value: object) -> str | None:

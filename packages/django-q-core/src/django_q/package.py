@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 from django.utils import timezone
 
 from django_q.humanhash import humanize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
 OPTIONS = (
@@ -29,8 +29,18 @@ OPTIONS = (
 )
 """The keywords that tell Django Q about a task, and are not given to its function."""
 
+TASK_OPTIONS = (*OPTIONS, "task_name")
+"""All that a call may say about its task."""
+
+SENDING_OPTIONS = ("delay", "eta", "on_commit")
+"""The keywords that say when a task is sent."""
+
 PACKED_OPTIONS = tuple(option for option in OPTIONS if option != "broker")
 """The options that travel: a broker is where the package goes, not what it says."""
+
+
+INHERITED = ("group", "cached", "cluster")
+"""What the links of a chain have in common."""
 
 
 class TaskPackage(TypedDict, total=False):
@@ -58,6 +68,8 @@ class TaskPackage(TypedDict, total=False):
     chain: list[Any]
     timeout: float
     cluster: str
+    schedule: str
+    iter_options: dict[str, Any]
 
     ack_id: Any
     result: Any
@@ -68,6 +80,16 @@ class TaskPackage(TypedDict, total=False):
 def new_id() -> str:
     """Name a task for machines: 32 hexadecimal characters."""
     return uuid4().hex
+
+
+def next_id(task_id: str) -> str:
+    """Name the link of a chain that comes after another: the same however often it is sent."""
+    return uuid5(UUID(task_id), "chain").hex
+
+
+def member_id(iter_id: str, index: int) -> str:
+    """Name the task of an iter that is given the arguments of this index."""
+    return uuid5(UUID(iter_id), str(index)).hex
 
 
 def new_name(task_id: str) -> str:
@@ -106,6 +128,35 @@ def new_package(
         unknown = ", ".join(sorted(options))
         raise TypeError(f"not an option of a task: {unknown}. Options are {', '.join(PACKED_OPTIONS)}.")
     return package
+
+
+def take_options(kwargs: dict[str, Any], names: Iterable[str] = TASK_OPTIONS) -> dict[str, Any]:
+    """Split the options off the keywords of a call.
+
+    Args:
+        kwargs: of the call; the options are taken out of it, its `q_options` is left as it is.
+        names: of the options; all of `q_options` are taken for options.
+    """
+    given = kwargs.pop("q_options", None) or {}
+    options = dict(given)
+    for name in names:
+        if name not in given and name in kwargs:
+            options[name] = kwargs.pop(name)
+    return options
+
+
+def link_of(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Read a link of a chain: a function alone, or with its arguments, or with its keywords too.
+
+    Raises:
+        TypeError: it is nothing of the kind.
+    """
+    func, args, kwargs = link if isinstance(link, (list, tuple)) and len(link) == 3 else (link, (), {})
+    if isinstance(link, (list, tuple)) and len(link) in (1, 2):
+        func, args = link[0], link[1] if len(link) == 2 else ()
+    if isinstance(func, (list, tuple)) or not isinstance(args, (list, tuple)):
+        raise TypeError(f"{link!r} is not (function, (arguments,), {{keywords}}).")
+    return func, tuple(args), dict(kwargs or {})
 
 
 def describe(func: object) -> str:

@@ -173,6 +173,16 @@ class ClusterSettings:
 
     True or False. Default `False`. Manual 1.2.13."""
 
+    sync_raises: bool = setting(False, rules.flag())
+    """Does a task that runs at once, in the process that sends it, raise there what it raised? It is saved anyway.
+
+    True or False. Default `False`. Ours."""
+
+    on_commit: bool = setting(False, rules.flag())
+    """Are tasks sent when the current database transaction commits, and not at all when it rolls back?
+
+    True or False. Default `False`. Ours."""
+
     # Results
 
     save_limit: int = setting(250, rules.whole(unit="tasks"))

@@ -61,6 +61,7 @@ class Monitor(ClusterProcess):
         self._receive()
         self._settle()
         self._send_hooks()
+        self._look_after_iters()
         return not self.told_to_stop or (self._unfinished() and not self._given_up())
 
     def stop(self) -> None:
@@ -160,6 +161,15 @@ class Monitor(ClusterProcess):
         while self.unreadable:
             self._bury(self.unreadable[0])
             del self.unreadable[0]
+
+    def _look_after_iters(self) -> None:
+        if self.backoff.failures:
+            return
+        try:
+            self.finisher.look_after_iters()
+        except Exception as error:  # as above; the next look makes good what this one could not do
+            if not isinstance(error, BrokerUnavailable) and not is_unavailable(error):
+                raise
 
     def _wait_and_retry(self, error: Exception) -> None:
         if self.backoff.failed():

@@ -11,7 +11,7 @@ from django.core.cache import caches
 from django_q.brokers.registry import broker_class
 from django_q.conf import logger
 from django_q.exceptions import MissingPlugin
-from django_q.results.members import Member, Members
+from django_q.results.members import WINDOW, Member, Members
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING, Missing
 from django_q.signing import PackageCodec
@@ -80,13 +80,24 @@ class CacheResults:
             self._save_successes([outcome for outcome in some if outcome.success], timeout)
             failures = [outcome for outcome in some if not outcome.success]
             attempts |= {outcome.id: self._save_failure(outcome, timeout) for outcome in failures}
-            groups: defaultdict[str, list[Member]] = defaultdict(list)
-            for outcome in some:
-                if outcome.group:
-                    groups[outcome.group].append(Member(outcome.id, outcome.success))
-            if groups:
-                self.members.add(groups, timeout)
+            self._group([outcome for outcome in some if not outcome.iter_count], timeout)
         return attempts
+
+    def join(self, members: Sequence[Outcome]) -> None:
+        """Count outcomes as members of their iters: those only that are not tried again.
+
+        Raises:
+            ResultsUnavailable: the cache is away: try again later.
+        """
+        self._at_work(lambda: self._group(members, None))
+
+    def _group(self, outcomes: Sequence[Outcome], timeout: int | None) -> None:
+        groups: defaultdict[str, list[Member]] = defaultdict(list)
+        for outcome in outcomes:
+            if outcome.group:
+                groups[outcome.group].append(Member(outcome.id, outcome.success))
+        if groups:
+            self.members.add(groups, timeout)
 
     def _save_successes(self, successes: Sequence[Outcome], timeout: int | None) -> None:
         if successes:
@@ -129,6 +140,10 @@ class CacheResults:
         found = self._at_work(lambda: self.cache.get(self.key(task_id)))
         return MISSING if found is None else cast("TaskPackage", self.codec.loads(found))
 
+    def attempts(self, task_id: str) -> int:
+        """Give how often a task that has failed was tried."""
+        return self._at_work(lambda: self.cache.get(self._attempts_key(task_id), 0))
+
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]
@@ -142,12 +157,19 @@ class CacheResults:
 
     def has_members(self, group: str, count: int) -> bool:
         """Tell whether a group has at least *count* members, and tell it quickly as long as it has not."""
-        return self._at_work(
-            lambda: (
-                self.members.count_at_most(group) + len(self._listed(group)) >= count
-                and len(self.read_members(group)) >= count
-            )
-        )
+        return self._at_work(lambda: self.count_at_most(group) >= count and len(self.read_members(group)) >= count)
+
+    def fetch_texts(self, ids: Sequence[str]) -> list[str]:
+        """Read finished tasks as they are kept, signed, without those that are not there."""
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), WINDOW):
+            keys = [self.key(task_id) for task_id in ids[start : start + WINDOW]]
+            found |= self._at_work(lambda keys=keys: self.cache.get_many(keys))
+        return list(found.values())
+
+    def count_at_most(self, group: str) -> int:
+        """Give a number that the group's members do not exceed, at the cost of a few reads."""
+        return self._at_work(lambda: self.members.count_at_most(group) + len(self._listed(group)))
 
     def delete(self, task_id: str) -> bool:
         """Forget a task."""

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
-from django_q import signals
+from asgiref.sync import sync_to_async
+
 from django_q.brokers import shared_broker
 from django_q.conf import current_settings
-from django_q.dispatch import run_inline, send
-from django_q.package import OPTIONS, TaskPackage, new_package
+from django_q.package import SENDING_OPTIONS, TASK_OPTIONS, TaskPackage, link_of, new_package, take_options
+from django_q.tasks.checking import refuse_func, refuse_unknown
+from django_q.tasks.routing import Route
 from django_q.timeout import NO_TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
-
-logger = logging.getLogger("django-q")
 
 DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
 """Options that take the value of a setting when a call does not give them, and only if the setting was given."""
+
+ALL_OPTIONS = (*TASK_OPTIONS, *SENDING_OPTIONS)
+"""The keywords of `async_task` that its function does not see."""
 
 
 def async_task(func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> str:
@@ -35,50 +36,75 @@ def async_task(func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> str
             success is saved, whatever the settings say), `timeout` (seconds, may be a fraction; None for none),
             `ack_failure` (whether a failure is acknowledged), `sync` (run it here and now), `cached` (keep the result
             in the cache; True, or for so many seconds), `broker` (a broker to send it through), `cluster` (the name of
-            the cluster to run it), `task_name`, and `q_options`: a dict of the same options, which wins over the
-            keywords; a keyword that is also in it goes to the function.
+            the cluster to run it), `task_name`, `delay` (seconds, or a timedelta, before it may run), `eta` (the
+            moment from which it may run), `on_commit` (send it when the current transaction commits, and not at all
+            when it rolls back; True, or the alias of a database), and `q_options`: a dict of the same options, which
+            wins over the keywords; a keyword that is also in it goes to the function.
 
     Returns:
-        The id of the task.
+        The id of the task, known even if it is sent later.
 
     Raises:
+        UnsendableTask: the function or an argument cannot be pickled.
+        OptionError: there is no such option, or it contradicts another.
         BrokerUnavailable: the task was not queued.
         PackageTooLarge: the broker does not take a package of this size.
 
     Source: the manual, 1.4.1 and 1.4.6.
     """
-    options = take_options(kwargs)
     settings = current_settings()
-    broker: Broker | None = options.pop("broker", None)
-    if broker is None and options.get("cluster"):
-        settings_of_target = settings if options["cluster"] == settings.list_key else _settings_for(options["cluster"])
-    else:
-        settings_of_target = settings
-    sync = options.pop("sync", None)
+    options = options_of(kwargs)
+    route = Route.take(options, settings)
     package = write_down(func, args, kwargs, options, settings)
-    signals.emit(signals.pre_enqueue, task=package)
-    if settings.sync if sync is None else sync:
-        run_inline(package, settings=settings)
-        return package["id"]
-    broker = broker or shared_broker(settings_of_target, options.get("cluster"))
-    send(package, broker=broker, settings=settings)
-    if logger.isEnabledFor(logging.INFO):
-        logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
+    route.send([package])
     return package["id"]
 
 
-def take_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Split the options off the keywords of a call.
+async def aasync_task(func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """Do as `async_task` does, without blocking the event loop."""
+    return await sync_to_async(async_task)(func, *args, **kwargs)
+
+
+def async_bulk(tasks: Iterable[Any], **options: Any) -> list[str]:
+    """Queue many tasks in as few round trips as the broker allows.
 
     Args:
-        kwargs: of the call; the options are taken out of it, its `q_options` is left as it is.
+        tasks: each a function, or (function, (arguments,)), or (function, (arguments,), {keywords}); the keywords may
+            hold options of that one task, as with `async_task`.
+        **options: of all tasks, as `async_task` takes them.
+
+    Returns:
+        The ids, in the order of the tasks.
+
+    Raises:
+        UnsendableTask: a function or an argument cannot be pickled; no task was queued.
+        OptionError: there is no such option; no task was queued.
+        BrokerUnavailable: some tasks may be queued and others not.
     """
-    given = kwargs.pop("q_options", None) or {}
-    options = dict(given)
-    for name in (*OPTIONS, "task_name"):
-        if name not in given and name in kwargs:
-            options[name] = kwargs.pop(name)
-    return options
+    settings = current_settings()
+    common = options_of(options)
+    refuse_unknown(options, ALL_OPTIONS)
+    route = Route.take(common, settings)
+    packages = []
+    for task in tasks:
+        func, args, kwargs = read_link(task)
+        own = take_options(kwargs)
+        refuse_unknown(own, TASK_OPTIONS, route.NAMES)
+        packages.append(write_down(func, args, kwargs, common | own, settings))
+    route.send(packages)
+    return [package["id"] for package in packages]
+
+
+def options_of(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Split all options off the keywords of a call.
+
+    Raises:
+        OptionError: `q_options` hold something that is no option.
+    """
+    given = kwargs.get("q_options")
+    if given:
+        refuse_unknown(given, ALL_OPTIONS)
+    return take_options(kwargs, ALL_OPTIONS)
 
 
 def write_down(
@@ -88,6 +114,8 @@ def write_down(
     options: dict[str, Any],
     settings: ClusterSettings,
 ) -> TaskPackage:
+    """Make a package, with the options that the settings say for all tasks."""
+    refuse_func(func)
     for option, setting in DEFAULTS:
         if option not in options and getattr(settings, setting):
             options[option] = getattr(settings, setting)
@@ -96,8 +124,20 @@ def write_down(
     return new_package(func, args, kwargs, name=options.pop("task_name", None), **options)
 
 
-def _settings_for(cluster: str) -> ClusterSettings:
-    from django_q.settings import ClusterSettings
+def read_link(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Read one of many tasks.
 
-    return ClusterSettings.from_django(cluster)
+    Raises:
+        UnsendableTask: it is not written as a task is.
+    """
+    from django_q.exceptions import UnsendableTask
 
+    try:
+        return link_of(link)
+    except (ValueError, TypeError) as error:
+        raise UnsendableTask(f"A task is (function, (arguments,), {{keywords}}), not {link!r}.") from error
+
+
+def deliver(signed: str) -> None:
+    """Queue a package that a schedule has kept; what runs when a broker cannot wait for so long."""
+    shared_broker(current_settings()).enqueue(signed)

@@ -1,0 +1,57 @@
+"""Which links of chains have been sent, so that none is sent twice when the one before it comes again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django_q.conf import logger
+from django_q.models import Task
+from django_q.package import next_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_q.outcome import Outcome
+    from django_q.results.cache import CacheResults
+
+REMEMBERED: Final = 24 * 3600
+"""Seconds for which it is known of a link that it was sent."""
+
+
+class Chains:
+    """Remembers in the cache what was sent; without a cache, finished links are still known by their rows.
+
+    A link is sent before it is remembered: a monitor that is killed in between sends it again, rather than never.
+
+    Args:
+        cache: where it is remembered, as well as it can be.
+    """
+
+    def __init__(self, cache: CacheResults) -> None:
+        self.cache = cache
+
+    def unsent(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Leave out the outcomes whose next link has been sent before."""
+        known = self._known([next_id(outcome.id) for outcome in outcomes])
+        return [outcome for outcome in outcomes if next_id(outcome.id) not in known]
+
+    def sent(self, outcomes: Sequence[Outcome]) -> None:
+        """Remember that their next links were sent."""
+        marks = {self._key(next_id(outcome.id)): 1 for outcome in outcomes}
+        try:
+            self.cache.cache.set_many(marks, REMEMBERED)
+        except Exception as error:  # noqa: BLE001 - each product has its own; it is a hint only
+            logger.debug("Links of chains cannot be remembered: %s", error)
+
+    def _known(self, ids: Sequence[str]) -> set[str]:
+        known = set(Task.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        keys = {key: task_id for task_id in ids for key in (self._key(task_id), self.cache.key(task_id))}
+        try:
+            found = self.cache.cache.get_many(list(keys))
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.debug("Links of chains cannot be remembered: %s", error)
+            return known
+        return known | {keys[key] for key in found}
+
+    def _key(self, task_id: str) -> str:
+        return f"{self.cache.key(task_id)}:sent"

@@ -1,0 +1,69 @@
+"""One function, many arguments, one result."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django_q.conf import current_settings
+from django_q.dispatch import run_iter_inline
+from django_q.package import member_id, new_id
+from django_q.results.iters import collation
+from django_q.tasks.routing import Route
+from django_q.tasks.sending import options_of, write_down
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from django_q.package import TaskPackage
+
+OF_THE_WHOLE = ("task_name", "group", "save")
+"""Options that say something of the one result, not of the tasks that make it."""
+
+MEANINGLESS = ("hook", "chain", "iter_count", "iter_cached")
+"""Options that an iter ignores, or sets itself."""
+
+
+def async_iter(func: str | Callable[..., Any], args_iter: Iterable[Any], **kwargs: Any) -> str:
+    """Queue a function once for each of many arguments, and collate the results into one list.
+
+    The results wait in the cache, which all processes must share, until all are there. They are then a list in the
+    order of the arguments: the result of one task, in the database or, if *cached*, in the cache. A member that has
+    failed is in it with the text of its failure, and makes the whole a failure, like one that was lost.
+
+    Args:
+        func: the function to run: its dotted path, or the function itself if it can be imported by name.
+        args_iter: an iterable, which may be a generator or empty: tuples of arguments, or single arguments.
+        **kwargs: keyword arguments of the function, the same each time, and the options of `async_task` but `hook`.
+
+    Returns:
+        The id of the task that has the list as its result.
+
+    Source: the manual, 1.6.
+    """
+    settings = current_settings()
+    options = options_of(kwargs)
+    route = Route.take(options, settings)
+    for name in MEANINGLESS:
+        options.pop(name, None)
+    iter_id, cached = new_id(), options.pop("cached", None)
+    cached = settings.cached if cached is None else cached
+    whole = {name: options.pop(name) for name in OF_THE_WHOLE if options.get(name) is not None}
+    each_args = [each if isinstance(each, tuple) else (each,) for each in args_iter]
+    count = len(each_args)
+    shared = options | {"cached": True, "group": iter_id, "iter_count": count, "iter_cached": cached or None}
+
+    def member(task_id: str, args: tuple[Any, ...]) -> TaskPackage:
+        package = write_down(func, args, kwargs, shared | {"task_id": task_id}, settings)
+        if whole:
+            package["iter_options"] = whole
+        return package
+
+    said = member(iter_id, ())
+    whole_task = collation(iter_id, count, None, None if count else said)
+    packages = [member(member_id(iter_id, index), args) for index, args in enumerate(each_args)]
+    route.send(
+        packages or [whole_task],
+        inline=partial(run_iter_inline, packages, whole_task, said, settings=settings),
+    )
+    return iter_id

@@ -1,0 +1,169 @@
+"""Where, when and how packages are sent."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import DEFAULT_DB_ALIAS, transaction
+from django.utils import timezone
+
+from django_q import signals
+from django_q.arguments import write_args, write_kwargs
+from django_q.brokers import shared_broker
+from django_q.dispatch import run_inline
+from django_q.exceptions import OptionError
+from django_q.models import Schedule
+from django_q.settings import ClusterSettings
+from django_q.signing import PackageCodec
+from django_q.tasks.checking import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from django_q.brokers import Broker
+    from django_q.execution import Executor
+    from django_q.package import TaskPackage
+
+logger = logging.getLogger("django-q")
+
+DELIVER = "django_q.tasks.sending.deliver"
+"""The task of a schedule that keeps a package for longer than the broker can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """What the options of one call say about sending."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ("broker", "cluster", "sync", "delay", "eta", "on_commit")
+
+    settings: ClusterSettings
+    cluster: str | None = None
+    chosen: Broker | None = None
+    """The caller's own broker."""
+    sync: bool = False
+    due: datetime | None = None
+    """When the tasks may run; None means now."""
+    on_commit: str | None = None
+    """The database whose transaction is waited for."""
+
+    @classmethod
+    def take(cls, options: dict[str, Any], settings: ClusterSettings) -> Route:
+        """Take what is said of sending out of the options of a call.
+
+        Raises:
+            OptionError: it makes no sense.
+        """
+        sync, on_commit = options.pop("sync", None), options.pop("on_commit", None)
+        on_commit = settings.on_commit if on_commit is None else on_commit
+        return cls(
+            settings=settings,
+            cluster=options.get("cluster"),
+            chosen=options.pop("broker", None),
+            sync=bool(settings.sync if sync is None else sync),
+            due=due(options.pop("delay", None), options.pop("eta", None)),
+            on_commit=on_commit if isinstance(on_commit, str) else (DEFAULT_DB_ALIAS if on_commit else None),
+        )
+
+    def send(self, packages: Sequence[TaskPackage], *, inline: Callable[[], Executor] | None = None) -> None:
+        """Send packages, now or when the transaction commits; in sync mode, run them instead.
+
+        They are pickled now in any case: what becomes of the arguments afterwards makes no difference.
+
+        Args:
+            packages: the tasks.
+            inline: how they are run in sync mode; by default one after another.
+
+        Raises:
+            UnsendableTask: one cannot be pickled; none was sent.
+            BrokerUnavailable: the broker cannot be reached.
+        """
+        for package in packages:
+            signals.emit(signals.pre_enqueue, task=package)
+        codec = PackageCodec.of(self.settings)
+        signed = [sign(codec, package) for package in packages]
+        work = partial(self._run, packages, inline) if self.sync else partial(self._deliver, packages, signed)
+        if self.on_commit is None:
+            work()
+        else:
+            transaction.on_commit(work, using=self.on_commit)
+
+    def _run(self, packages: Sequence[TaskPackage], inline: Callable[[], Executor] | None) -> None:
+        runs = [inline] if inline else [partial(run_inline, each, settings=self.settings) for each in packages]
+        errors = [run().exception for run in runs]
+        error = next((each for each in errors if each is not None), None)
+        if error is not None and self.settings.sync_raises:
+            raise error
+
+    @property
+    def broker(self) -> Broker:
+        """The broker of the queue."""
+        return self.chosen or shared_broker(self._target(), self.cluster)
+
+    def _target(self) -> ClusterSettings:
+        """The settings of the cluster that is to run the tasks."""
+        if self.cluster and self.cluster != self.settings.list_key:
+            return ClusterSettings.from_django(self.cluster)
+        return self.settings
+
+    def _deliver(self, packages: Sequence[TaskPackage], signed: Sequence[str]) -> None:
+        broker = self.broker
+        seconds = 0.0 if self.due is None else (self.due - datetime.now(UTC)).total_seconds()
+        if seconds > broker.supports_delay:
+            self._schedule(broker, packages, signed)
+        elif seconds > 0:
+            for each in signed:
+                broker.enqueue(each, delay=seconds)
+        elif len(signed) == 1:
+            broker.enqueue(signed[0])
+        elif signed:
+            broker.enqueue_many(signed)
+        if logger.isEnabledFor(logging.INFO):
+            for package in packages:
+                logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
+                logger.debug("Pushed (%r, %r)", package["name"], package["id"])
+
+    def _schedule(self, broker: Broker, packages: Sequence[TaskPackage], signed: Sequence[str]) -> None:
+        """Let a schedule keep what the broker cannot keep for so long."""
+        target = self._target()
+        if broker.list_key != shared_broker(target, self.cluster).list_key:
+            raise OptionError(
+                f"{broker!r} cannot hold a task back for so long, and a schedule sends to clusters only: say "
+                "cluster='its name' instead of broker=."
+            )
+        moment = self.due if self.due is None or timezone.is_aware(timezone.now()) else timezone.make_naive(self.due)
+        cluster = None if target.is_default_cluster else target.list_key
+        for package, text in zip(packages, signed, strict=True):
+            options = {"save": False, "task_name": f"deliver {package['name']}"[:100]}
+            Schedule.objects.create(
+                func=DELIVER,
+                args=write_args((text,)),
+                kwargs=write_kwargs({"q_options": options}),
+                schedule_type=Schedule.ONCE,
+                repeats=-1,
+                next_run=moment,
+                cluster=cluster,
+            )
+
+
+def due(delay: float | timedelta | None, eta: datetime | None) -> datetime | None:
+    """Read when a task may run.
+
+    Raises:
+        OptionError: it is said twice, or is no time.
+    """
+    if delay is not None and eta is not None:
+        raise OptionError("delay and eta both say when: give one of them.")
+    if eta is not None:
+        if not isinstance(eta, datetime):
+            raise OptionError(f"eta is {eta!r}: give a datetime, or delay in seconds.")
+        return eta if timezone.is_aware(eta) else timezone.make_aware(eta)
+    if delay is None:
+        return None
+    if isinstance(delay, bool) or not isinstance(delay, (int, float, timedelta)):
+        raise OptionError(f"delay is {delay!r}: give seconds or a timedelta, or eta.")
+    wait = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
+    return datetime.now(UTC) + wait if wait > timedelta() else None
