@@ -99,13 +99,15 @@ def run_iter_inline(
         The executor: its `exception` is what the first member that failed raised.
     """
     executor, finisher = Executor(settings), Finisher(settings, broker=None)
-    finished, exception = [], None
+    texts: list[str] = []
+    exception = None
     for member in members:
         outcome = executor.execute(member)
         exception = exception or executor.exception
         finisher.announce([Saved(outcome, 1)])
-        finished.append(executor.codec.loads(outcome.finished or ""))
-    restated = gather(collation["id"], finished, len(members), said)
+        texts.append(outcome.finished or "")
+    finished = [executor.codec.loads(text) for text in texts]
+    restated = gather(collation["id"], finished, len(members), said, size=sum(map(len, texts)))
     finisher.finish([executor.restate(collation, restated)])
     executor.exception = exception
     return executor

@@ -227,6 +227,13 @@ def test_iter_object_passes_its_options_on_and_keeps_its_dictionaries(turns):
     assert not Task.objects.exists()
 
 
+@pytest.mark.parametrize("sync", [False, True])
+def test_very_large_arguments_are_not_repeated_beside_the_result(turns, sync):
+    iter_id = async_iter(len, ["x" * 600_000, "x" * 600_000], sync=sync)
+    turns.all()
+    assert (fetch(iter_id).result, fetch(iter_id).args) == ([600_000, 600_000], [])
+
+
 def test_ordinary_group_of_cached_tasks_is_no_iter(turns):
     async_task("math.floor", 1.5, cached=True, group="plain")
     turns.all()

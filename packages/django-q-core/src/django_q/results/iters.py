@@ -28,6 +28,9 @@ COLLATE: Final = f"{__name__}.collate"
 LOOK: Final = 5.0
 """Seconds between two looks at iters that are not complete."""
 
+MOST_ARGUMENTS: Final = 1_000_000
+"""How large the members may be together for their arguments to be kept beside the result."""
+
 PATIENCE: Final = 24 * 3600.0
 """Seconds without a result after which an iter is collated as it is, where the queue does not tell that it is empty."""
 
@@ -137,25 +140,33 @@ def collate(iter_id: str, count: int, list_key: str | None, said: Mapping[str, A
     if not count:
         return gather(iter_id, [], 0, said)
     cache = CacheResults(current_settings(), list_key)
-    members = finished_members(cache, iter_id)
+    texts = cache.fetch_texts([member.id for member in cache.read_members(iter_id)])
+    members, size = read_all(cache, texts), sum(map(len, texts))
     if members and len(members) >= count:
-        return gather(iter_id, members, count)
-    return collated_before(cache, iter_id) or (gather(iter_id, members, count) if members else all_lost(cache, count))
+        return gather(iter_id, members, count, size=size)
+    if before := collated_before(cache, iter_id):
+        return before
+    return gather(iter_id, members, count, size=size) if members else all_lost(cache, count)
 
 
-def finished_members(cache: CacheResults, iter_id: str) -> list[dict[str, Any]]:
-    """Read the members; one that cannot be read is lost."""
-    members = []
-    for text in cache.fetch_texts([member.id for member in cache.read_members(iter_id)]):
+def read_all(cache: CacheResults, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Read members; one that cannot be read is lost."""
+    members: list[dict[str, Any]] = []
+    for text in texts:
         try:
             members.append(cache.codec.loads(text))
         except UnreadablePackage as error:
-            logger.error("A member of the iter %s cannot be read: %s", iter_id, error)
+            logger.error("A member of an iter cannot be read: %s", error)
     return members
 
 
 def gather(
-    iter_id: str, members: Sequence[dict[str, Any]], count: int, said: Mapping[str, Any] | None = None
+    iter_id: str,
+    members: Sequence[dict[str, Any]],
+    count: int,
+    said: Mapping[str, Any] | None = None,
+    *,
+    size: int = 0,
 ) -> Restated:
     """Collate finished members.
 
@@ -164,6 +175,7 @@ def gather(
         members: finished packages, in any order.
         count: how many there should be.
         said: what a member would say of the iter.
+        size: of all the members' packages: with very much, the arguments are not repeated.
     """
     ordered = in_order(iter_id, members, count)
     first: Mapping[str, Any] = said or members[0]
@@ -172,7 +184,7 @@ def gather(
     return Restated(
         name=options.get("task_name") or new_name(iter_id),
         func=first["func"],
-        args=[member["args"] for member in ordered if member is not None],
+        args=[member["args"] for member in ordered if member is not None] if size <= MOST_ARGUMENTS else [],
         kwargs=first.get("kwargs") or {},
         result=[lost(index) if member is None else member["result"] for index, member in enumerate(ordered)],
         success=not failed,
