@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_q import signals
+from django_q.context import running
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
@@ -277,7 +278,8 @@ class Finisher:
     def run_hook(self, finished: str) -> None:
         """Call the hook of a finished task, signed."""
         package = self.codec.loads(finished)
-        run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
+        with running(package):
+            run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
 
 
 def _saved(outcome: Outcome, attempts: int | None) -> Saved:

@@ -73,7 +73,7 @@ class Executor:
             if isinstance(result, Restated):
                 finished |= result
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
-        return self._outcome(finished, ack_id)
+            return self._outcome(finished, ack_id)
 
     def died(self, package: TaskPackage, reason: str, *, error: BaseException, ack_id: Any = None) -> Outcome:
         """Record a task whose worker did not live to do it.
