@@ -109,6 +109,28 @@ def slow_hook(task):
 def pid():
     return os.getpid()
 
+def c_code():
+    return sum(range(10**12))
+
+def own_alarm(label):
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    note(label)
+
+def own_alarm_for_ever(label):
+    own_alarm(label)
+    while True:
+        time.sleep(0.1)
+
+def peak(megabytes):
+    block = bytearray(megabytes * 2**20)
+    block[:: 4096] = b"x" * len(block[:: 4096])
+    return os.getpid()
+
+class Noter:
+    def report(self):
+        from django_q.context import current_task
+        note("reported", current_task().name, type(sys.exc_info()[1]).__name__)
+
 def make_process():
     import multiprocessing
     child = multiprocessing.get_context("fork").Process(target=os.getpid)

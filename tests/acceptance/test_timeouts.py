@@ -6,7 +6,7 @@ import pytest
 
 from .site import eventually
 
-pytestmark = pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
+both = pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
 
 
 def fetch(site, call: str) -> list:
@@ -19,6 +19,7 @@ def fetch(site, call: str) -> list:
     )
 
 
+@both
 def test_exception_is_raised_inside_the_task_so_that_finally_runs(site):
     with site.cluster() as cluster:
         success, result, attempts = fetch(site, "async_task('jobs.tidy', 'x', 30, timeout=0.5, ack_failure=True)")
@@ -30,6 +31,7 @@ def test_exception_is_raised_inside_the_task_so_that_finally_runs(site):
         assert "reincarnated" not in cluster.log
 
 
+@both
 def test_task_that_swallows_exceptions_is_killed(site):
     with site.cluster() as cluster:
         call = "async_task('jobs.stubborn', 'x', 30, timeout=0.5, ack_failure=True, hook='jobs.hook', task_name='s')"
@@ -40,7 +42,28 @@ def test_task_that_swallows_exceptions_is_killed(site):
         eventually(lambda: "hook s False failure" in site.notes(), why=lambda: cluster.log)
 
 
+@both
 def test_timeout_none_means_none(site):
     with site.cluster():
         success, _, _ = fetch(site, "async_task('jobs.slow', 'x', 1.0, timeout=None)")
         assert success
+
+
+@pytest.mark.parametrize("call", ["'jobs.c_code'", "'jobs.own_alarm_for_ever', 'x'"])
+@both
+def test_task_that_no_exception_reaches_is_killed(site, call):
+    with site.cluster() as cluster:
+        success, result, attempts = fetch(site, f"async_task({call}, timeout=0.5, ack_failure=True)")
+        assert not success, cluster.log
+        assert "timeout" in result
+        assert attempts == 1
+
+
+def test_task_that_took_the_alarm_takes_it_from_nobody_else(make_site):
+    site = make_site("sqlite", workers=1)
+    with site.cluster():
+        success, _, _ = fetch(site, "async_task('jobs.own_alarm', 'x', timeout=5)")
+        assert success
+        success, result, _ = fetch(site, "async_task('jobs.tidy', 'y', 30, timeout=0.5, ack_failure=True)")
+        assert not success
+        assert "in tidy" in result
