@@ -201,8 +201,7 @@ def test_cluster_with_a_wrong_key_leaves_every_message_recoverable(make_site, ki
     with site.cluster() as cluster:
         eventually(lambda: sizes(site) == [0, 0, 10], within=20, why=lambda: cluster.log)
     settings.write_text(right)
-    done = site.manage("qdead", "--requeue")
-    assert "10" in done.stdout
+    assert "10" in site.manage("qdead", "--requeue").stdout
     with site.cluster():
         eventually(lambda: len(done(site, ids)) == len(ids), within=20)
 
