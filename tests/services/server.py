@@ -134,6 +134,8 @@ class Server:
     def pause(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
         self.signal(signal.SIGSTOP)
+        if self.process is not None:  # a signal takes its time, and a last answer would be one too many
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
