@@ -247,7 +247,7 @@ class RunningCluster:
     def pids(self, role: str) -> list[int]:
         """Process ids by what the log says they do: `ready for work`, `pushing tasks`, `monitoring`, `scheduling`."""
         found = [int(line.rsplit(" ", 1)[1]) for line in self.log.splitlines() if f"{role} at " in line]
-        return [pid for pid in found if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+        return [pid for pid in found if lives(pid)]
 
     def signal(self, number: int) -> None:
         """Send a signal to the outermost process."""
@@ -269,6 +269,15 @@ class RunningCluster:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait(10)
+
+
+def lives(process: psutil.Process | int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        process = psutil.Process(process) if isinstance(process, int) else process
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 PATIENCE = 4

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
 import pytest
 
-from .site import eventually
+from .site import eventually, lives
 
 pytestmark = pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
 
@@ -60,7 +59,7 @@ def test_no_orphan_is_left_when_an_outer_process_is_killed(site, outer):
         family = cluster.family()
         victim = family[0] if outer == "parent" else family[1]
         victim.kill()
-        eventually(lambda: not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], within=10)
+        eventually(lambda: not any(lives(process) for process in family), within=10)
         assert cluster.process.wait(5) != 0
 
 

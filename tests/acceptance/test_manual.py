@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from .site import eventually
+from .site import eventually, lives
 
 
 def test_first_example_runs(site):
@@ -43,7 +43,7 @@ def test_stop_ends_all_processes_with_status_zero(site):
         assert len(family) >= 6
         assert cluster.stop() == 0
         assert "has stopped." in cluster.log
-        eventually(lambda: not any(process.is_running() for process in family))
+        eventually(lambda: not any(lives(process) for process in family))
 
 
 def test_interrupt_stops_the_cluster(site):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .site import RunningCluster, eventually
+from .site import RunningCluster, eventually, lives
 
 STOPS = int(os.environ.get("DJANGO_Q_STOPS", "6"))
 """How often; by hand, `DJANGO_Q_STOPS=100`."""
@@ -33,7 +33,7 @@ def test_stop_at_any_moment_hangs_nowhere_and_loses_nothing(make_site, kind):
             time.sleep(chance.uniform(0, 1.5))  # the moment is what is random, not a wait for something
             family = cluster.family()
             assert cluster.stop(within=35) == 0, f"seed {seed}: {cluster.log}"
-            eventually(lambda: not any(process.is_running() for process in family))  # noqa: B023
+            eventually(lambda: not any(lives(process) for process in family))  # noqa: B023
         finally:
             cluster.end()
     with site.cluster() as cluster:
