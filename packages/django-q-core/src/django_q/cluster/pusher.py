@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +32,8 @@ class Pusher(ClusterProcess):
         super().__init__(wiring)
         self.tasks = wiring.tasks
         self.limit = self.settings.queue_limit
+        self.low = self.limit // 4
+        """How few tasks wait when it is time to fetch more."""
         self.held: dict[int, Any] = {}
         """Number → ack id of each task whose lease is ours to renew."""
         self.missing: set[int] = set()
@@ -58,7 +61,7 @@ class Pusher(ClusterProcess):
         try:
             self._renew_when_due()
             room = self._room()
-            if room > 0:
+            if room >= self.limit - self.low:
                 self._push(self.broker.dequeue_many(room, wait=self._seconds_to_wait()))
             else:
                 self._wait_for_room()
@@ -86,8 +89,8 @@ class Pusher(ClusterProcess):
         return self.limit - self.state.waiting
 
     def _wait_for_room(self) -> None:
-        """Sleep until half of the queue is taken: then one fetch brings many."""
-        self.state.wake_at = self.state.pushed - self.limit // 2
+        """Sleep until most of the queue is taken: then one fetch brings many."""
+        self.state.wake_at = self.state.pushed - self.low
         if self.state.taken < self.state.wake_at or self.state.hooks or self.state.paused:
             self.wiring.hungry.wait(self._seconds_to_wait())
         self.state.wake_at = 0
@@ -107,6 +110,7 @@ class Pusher(ClusterProcess):
                 self.held[number] = ack_id
             self.state.pushed = number
             self._send(TaskMessage(number, leased, ack_id, body).pack())
+        self._forget_passed()
 
     def _send(self, message: bytes) -> None:
         while not self.tasks.send(message, wait=self._seconds_to_wait()):
@@ -138,6 +142,12 @@ class Pusher(ClusterProcess):
                 self.tasks.send(message, wait=RECEIVE_SECONDS)
         if dropped:
             log.leases_lost(self.name, dropped)
+
+    def _forget_passed(self) -> None:
+        """Forget the tasks after which every worker has begun another one."""
+        passed = min(slot.taken for slot in self.state.slots)
+        for number in list(itertools.takewhile(passed.__gt__, self.held)):
+            del self.held[number]
 
     def _forget_finished(self) -> None:
         """Stop renewing what no worker has in hand.
