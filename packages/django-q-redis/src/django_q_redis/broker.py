@@ -22,6 +22,7 @@ from redis.exceptions import (
 
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait
+from django_q_redis.line import line_of
 from django_q_redis.stats import RedisStats
 
 if TYPE_CHECKING:
@@ -97,14 +98,14 @@ class Redis(Broker):
             self._sweep_at = 0.0
             return token
         with reaching():
-            return cast("int", self.connection.rpush(self.list_key, package))
+            return cast("int", line_of(self.connection)("RPUSH", self.list_key, package))
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Append packages, in one command."""
         if not packages:
             return []
         with reaching():
-            length = cast("int", self.connection.rpush(self.list_key, *packages))
+            length = cast("int", line_of(self.connection)("RPUSH", self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
     # -- fetching -------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ class Redis(Broker):
         client = self.connection
         pause = min(max(wait, SHORTEST), longest_wait(client))
         with reaching():
-            return client.blmove(self.list_key, self.list_key, pause, "LEFT", "LEFT") is not None
+            return line_of(client)("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -279,10 +280,11 @@ class Redis(Broker):
     def _run(self, script: Script, *arguments: str | int) -> Any:
         keys = self._keys()
         with reaching():
+            run = line_of(self.connection)
             try:
-                return self.connection.evalsha(script.sha, len(keys), *keys, *arguments)
+                return run("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
-                return self.connection.eval(script.text, len(keys), *keys, *arguments)
+                return run("EVAL", script.text, len(keys), *keys, *arguments)
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""The kept connections of a client."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import redis
+from django_q_redis.line import Line, line_of
+
+
+@pytest.fixture
+def client(redis_url: str):
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def test_client_keeps_its_line(client: redis.Redis):
+    assert line_of(client) is line_of(client)
+
+
+def test_client_with_one_connection_of_its_own_runs_its_commands_itself(redis_url: str):
+    class Another(redis.Redis):
+        pass
+
+    with Another.from_url(redis_url) as client:
+        assert line_of(client) == client.execute_command
+
+
+def test_connection_that_the_server_closed_meanwhile_is_made_again(client: redis.Redis):
+    run = Line(client)
+    number = run("CLIENT", "ID")
+    client.client_kill_filter(_id=number)
+    assert run("PING") == b"PONG"
+    assert run("CLIENT", "ID") != number
+
+
+def test_refused_command_leaves_the_connection_as_it_was(client: redis.Redis):
+    run = Line(client)
+    number = run("CLIENT", "ID")
+    with pytest.raises(redis.ResponseError):
+        run("LPUSH")
+    assert run("CLIENT", "ID") == number
+
+
+def test_answer_that_nobody_waited_for_is_nobody_elses(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
+    run = Line(client)
+    run("PING")
+    connection = run._idle[0]
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("ECHO", "mine")
+    assert run("ECHO", "yours") == b"yours"
+
+
+def test_threads_do_not_read_each_others_answers(client: redis.Redis):
+    run, wrong = Line(client), []
+
+    def echo(name: str) -> None:
+        for number in range(200):
+            said = f"{name} {number}".encode()
+            if run("ECHO", said) != said:
+                wrong.append(said)
+
+    threads = [threading.Thread(target=echo, args=(str(name),)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
