@@ -270,7 +270,7 @@ class Finisher:
             _log(outcome, attempts)
             if outcome.finished is None:
                 continue
-            if signals.post_execute.has_listeners(signals.SENDER):
+            if signals.is_heard(signals.post_execute):
                 signals.emit(signals.post_execute, task=self.codec.loads(outcome.finished))
             if outcome.hook is not None:
                 self.hook(outcome.finished)

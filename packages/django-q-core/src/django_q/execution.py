@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
 
+NO_ARGS, NO_KWARGS = encode(()), encode({})
+
 
 class Executor:
     """Runs tasks one after another, in this process and this thread.
@@ -169,7 +171,7 @@ class Executor:
             finished.get("cached")
             or finished.get("iter_count")
             or finished.get("hook")
-            or signals.post_execute.has_listeners(signals.SENDER)
+            or signals.is_heard(signals.post_execute)
         )
 
     def _columns(self, finished: dict[str, Any]) -> tuple[str | None, ...]:
@@ -178,7 +180,8 @@ class Executor:
         except Exception as error:  # noqa: BLE001 - pickling runs the methods of whatever the task returned
             self._spoil(finished, error)
             result = encode(finished["result"])
-        return encode(finished.get("args", ())), encode(finished.get("kwargs", {})), result
+        args, kwargs = finished.get("args", ()), finished.get("kwargs", {})
+        return NO_ARGS if args == () else encode(args), NO_KWARGS if kwargs == {} else encode(kwargs), result
 
     def _signed(self, finished: dict[str, Any]) -> str:
         try:

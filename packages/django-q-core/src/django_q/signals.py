@@ -38,6 +38,11 @@ def emit(signal: Signal, **arguments: Any) -> None:
             logger.error("Receiver %s raised %r; the task goes on.", describe(receiver), response, exc_info=response)
 
 
+def is_heard(signal: Signal) -> bool:
+    """Does any receiver listen?"""
+    return bool(signal.receivers) and signal.has_listeners(SENDER)
+
+
 def __getattr__(name: str) -> Any:
     """Find `call_hook`, which lives in `hooks` now."""
     if name == "call_hook":

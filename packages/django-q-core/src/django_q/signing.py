@@ -18,8 +18,6 @@ from django_q import pickles
 from django_q.exceptions import UnreadablePackage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from django_q.settings import ClusterSettings
 
 __all__ = ["BadSignature", "PackageCodec", "PickleSerializer", "SignedPackage"]
@@ -64,7 +62,7 @@ class PackageCodec:
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
             data, mark = smaller, b"."
         value = mark + b64_encode(data) + b":" + _timestamp(int(time.time()))
-        return (value + b":" + _signature(value, _derived_key(django_settings.SECRET_KEY, self.salt))).decode()
+        return (value + b":" + _signature(value, django_settings.SECRET_KEY, self.salt)).decode()
 
     def unsign(self, package: str | bytes) -> bytes:
         """Turn signed text back into bytes, or raise `BadSignature`."""
@@ -72,15 +70,13 @@ class PackageCodec:
         value, separator, signature = signed.rpartition(b":")
         if not separator:
             raise BadSignature('no ":" found in it')
-        if not any(hmac.compare_digest(signature, _signature(value, key)) for key in self._keys()):
+        for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
+            if hmac.compare_digest(signature, _signature(value, secret, self.salt)):
+                break
+        else:
             raise BadSignature("its signature does not match")
         data = value.rpartition(b":")[0]
         return zlib.decompress(b64_decode(data[1:])) if data.startswith(b".") else b64_decode(data)
-
-    def _keys(self) -> Iterator[bytes]:
-        yield _derived_key(django_settings.SECRET_KEY, self.salt)
-        for secret in django_settings.SECRET_KEY_FALLBACKS:
-            yield _derived_key(secret, self.salt)
 
 
 class PickleSerializer:
@@ -128,9 +124,9 @@ class SignedPackage:
 
 
 @lru_cache(maxsize=64)
-def _derived_key(secret: str | bytes, salt: str) -> bytes:
+def _signer(secret: str | bytes, salt: str) -> hmac.HMAC:
     """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough."""
-    return sha256(salt.encode() + b"signer" + force_bytes(secret)).digest()
+    return hmac.new(sha256(salt.encode() + b"signer" + force_bytes(secret)).digest(), digestmod=sha256)
 
 
 @lru_cache(maxsize=1)
@@ -138,8 +134,10 @@ def _timestamp(second: int) -> bytes:
     return b62_encode(second).encode()
 
 
-def _signature(value: bytes, key: bytes) -> bytes:
-    return b64_encode(hmac.digest(key, value, "sha256"))
+def _signature(value: bytes, secret: str | bytes, salt: str) -> bytes:
+    signer = _signer(secret, salt).copy()
+    signer.update(value)
+    return b64_encode(signer.digest())
 
 
 def _cannot_be_unpickled(error: Exception) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from django_q.exceptions import TimeoutException
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
     from django_q.package import TaskPackage
@@ -42,45 +41,67 @@ class TaskTimer:
         """Whether the time of the last task was over, whatever the task made of the exception."""
         self._seconds = 0.0
         self._armed = False
-        self._installed = False
+        self.installed = False
+        """Whether SIGALRM is this timer's for good."""
 
     def install(self) -> None:
         """Become this process's handler of SIGALRM for good: what a worker does."""
-        signal.signal(signal.SIGALRM, self._ring)
-        self._installed = True
+        signal.signal(signal.SIGALRM, self.ring)
+        self.installed = True
 
-    @contextmanager
-    def running(self, seconds: float | None) -> Iterator[None]:
+    def running(self, seconds: float | None) -> AbstractContextManager[None]:
         """Limit the block to `seconds`; None for no limit.
 
         Raises:
             TimeoutException: inside the block.
         """
         self.fired = False
-        if seconds is None or not _possible():
-            yield
-            return
-        previous = None if self._installed else signal.signal(signal.SIGALRM, self._ring)
-        before = signal.getitimer(signal.ITIMER_REAL) if previous is not None else (0.0, 0.0)
-        self._seconds, self._armed = seconds, True
-        try:
-            signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
-            yield
-        finally:
-            self._armed = False
-            if previous is not None:
-                signal.signal(signal.SIGALRM, previous)
-                signal.setitimer(signal.ITIMER_REAL, *before)
-            else:
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
-                if signal.getsignal(signal.SIGALRM) != self._ring:  # the task took it
-                    signal.signal(signal.SIGALRM, self._ring)
+        return _NO_LIMIT if seconds is None or not _possible() else _Limit(self, seconds)
 
-    def _ring(self, signum: int, frame: FrameType | None) -> None:
+    def arm(self, seconds: float) -> None:
+        """Ring in so many seconds."""
+        self._seconds, self._armed = seconds, True
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+
+    def disarm(self) -> None:
+        """Do not ring any more."""
+        self._armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def ring(self, signum: int, frame: FrameType | None) -> None:
+        """Handle SIGALRM."""
         if self._armed:
             self._armed = False
             self.fired = True
             raise TimeoutException(f"Task exceeded maximum timeout value ({self._seconds:g} seconds)")
+
+
+class _Limit:
+    """The time of one block. A class, because a generator would cost as much as the timer itself."""
+
+    def __init__(self, timer: TaskTimer, seconds: float) -> None:
+        self.timer, self.seconds = timer, seconds
+
+    def __enter__(self) -> None:
+        if not self.timer.installed:
+            self.handler = signal.signal(signal.SIGALRM, self.timer.ring)
+            self.alarm = signal.getitimer(signal.ITIMER_REAL)
+        try:
+            self.timer.arm(self.seconds)
+        except BaseException:  # it has rung already
+            self.__exit__()
+            raise
+
+    def __exit__(self, *raised: object) -> None:
+        self.timer.disarm()
+        if not self.timer.installed:
+            signal.signal(signal.SIGALRM, self.handler)
+            signal.setitimer(signal.ITIMER_REAL, *self.alarm)
+        elif signal.getsignal(signal.SIGALRM) != self.timer.ring:  # the task took it
+            self.timer.install()
+
+
+_NO_LIMIT = nullcontext()
 
 
 def _possible() -> bool:

@@ -19,7 +19,7 @@ from django_q.humanhash import humanize
 from . import log
 from .channels import Bell
 from .lifeline import Lifeline
-from .pool import context_of, how_it_ended
+from .pool import context_of, how_it_ended, preload
 from .sentinel import main
 from .state import ClusterState, Phase
 from .statistics import stat_of
@@ -152,6 +152,8 @@ class Cluster:
         Returns:
             The exit status for the process: 0 when the cluster was told to stop and did.
         """
+        if self.settings.start_method == "fork":
+            preload()
         bell = Bell()
         os.set_blocking(bell.writer_fileno(), False)
         before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}
