@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from django.db import connections
 from django.db.models import F, Q, QuerySet, Window
@@ -72,7 +72,7 @@ def keep_newest(limit: int, using: str) -> int:
         if len(border) < 2:
             return 0
         last_in, first_out = border
-        if last_in > first_out and Collector(using=using).can_fast_delete(Task):
+        if last_in > first_out and Collector(using=using).can_fast_delete(cast("Any", Task)):
             cursor.execute(f"DELETE FROM {table} WHERE {success} IN (%s) AND {stopped} <= %s", [True, first_out])
             return cursor.rowcount
     return delete(kept := successes_in(using), beyond(kept, limit))
