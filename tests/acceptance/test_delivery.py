@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,6 +84,24 @@ def test_tasks_of_a_killed_cluster_come_back_when_their_leases_end(make_site, ki
         eventually(lambda: len(site.notes()) >= 2, within=8, why=lambda: cluster.log)
         eventually(lambda: task(site, task_id), within=10)
         assert task(site, task_id)[0] is True
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_tasks_of_a_killed_cluster_are_offered_within_retry_and_two_seconds(make_site, kind):
+    retry, load = 4, 2  # seconds; the second is for a machine that has other things to do
+    site = make_site(kind, retry=retry, workers=1)
+    with site.cluster() as cluster:
+        task_id = sent(site, "async_task('jobs.slow', 'x', 20)")
+        eventually(lambda: len(site.notes()) == 1, why=lambda: cluster.log)
+        with site.cluster() as other:
+            for process in cluster.family():
+                process.kill()
+            killed = time.monotonic()
+            eventually(lambda: len(site.notes()) == 2, within=retry + 2, why=lambda: other.log)
+            assert time.monotonic() - killed < retry + 2 + load
+            for process in other.family():
+                process.kill()
+    assert task(site, task_id) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,14 +200,24 @@ def test_unreadable_packages_go_to_the_dead_letters_and_come_back(make_site, kin
         broker.enqueue(PackageCodec('acceptance').dumps(['no task']))
         """
     )
+    gone = site.folder / "gone.py"
+    gone.write_text("def function(): pass")
+    vanished = sent(site, "(__import__('gone'), async_task(__import__('gone').function))[1]")
+    named = sent(site, "async_task('gone.function', ack_failure=True)")
+    gone.unlink()
     good = sent(site, "async_task('jobs.mark', 'good')")
     with site.cluster() as cluster:
         eventually(lambda: task(site, good), within=20, why=lambda: cluster.log)
-        eventually(lambda: sizes(site) == [0, 0, 3], within=10, why=lambda: (sizes(site), cluster.log))
-        assert cluster.log.count("dead letters") == 3
+        eventually(lambda: sizes(site) == [0, 0, 4], within=10, why=lambda: (sizes(site), cluster.log))
+        assert cluster.log.count("dead letters") == 4
         assert "reincarnated" not in cluster.log
-    assert site.run("from django_q.brokers import get_broker; answer = get_broker().requeue_dead()") == 3
-    assert sizes(site)[0] == 3
+        assert "No module named 'gone'" in eventually(lambda: task(site, named), within=10)[1]
+    gone.write_text("def function(): pass")
+    assert site.run("from django_q.brokers import get_broker; answer = get_broker().requeue_dead()") == 4
+    assert sizes(site)[0] == 4
+    with site.cluster() as cluster:
+        eventually(lambda: task(site, vanished), within=20, why=lambda: cluster.log)
+        eventually(lambda: sizes(site) == [0, 0, 3], within=10, why=lambda: (sizes(site), cluster.log))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -51,6 +51,25 @@ def test_no_task_is_lost_when_a_busy_process_is_killed(site, role):
         )
 
 
+@pytest.mark.parametrize("roles", [("worker", "monitor"), ("pusher", "scheduler"), tuple(ROLES)], ids="-".join)
+def test_no_task_is_lost_when_several_processes_are_killed_at_once(site, roles):
+    with site.cluster() as cluster:
+        send(site, 200)
+        eventually(lambda: len(site.notes()) > 5)
+        victims = [pid for role in roles for pid in cluster.pids(ROLES[role])]
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: set(site.notes()) == {str(n) for n in range(200)}, within=60, why=lambda: cluster.log)
+        eventually(
+            lambda: site.run("from django_q.models import Task; answer = Task.objects.count()") == 200,
+            within=60,
+            why=lambda: cluster.log,
+        )
+        for role in roles:
+            eventually(lambda role=role: set(cluster.pids(ROLES[role])) - set(victims), why=lambda: cluster.log)
+        assert cluster.stop() == 0
+
+
 @pytest.mark.parametrize("outer", ["parent", "sentinel"])
 def test_no_orphan_is_left_when_an_outer_process_is_killed(site, outer):
     with site.cluster() as cluster:
