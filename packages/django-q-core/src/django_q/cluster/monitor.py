@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BATCH = 500
 """Outcomes finished together at the most: a batch is what has arrived, nobody waits for it to fill."""
 
+GATHER_SECONDS = 0.002
+"""How long outcomes may gather while other tasks wait or run: a larger batch leaves the processor to the workers."""
+
 HOOK_SECONDS = 0.02
 """How often it is tried whether a worker has room for a hook that waits."""
 
@@ -85,6 +88,8 @@ class Monitor(ClusterProcess):
                 tidy_connections(idle=True)
                 return
             self._accept(message)
+            if self.state.busy:
+                time.sleep(GATHER_SECONDS)
         while len(self.outcomes) < BATCH or self.backoff.failures:
             message = self.results.receive(block=False)
             if message is None:

@@ -134,9 +134,14 @@ class ClusterState:
         return max(0, sum(slot.sent for slot in self.slots) - self.received)
 
     @property
+    def busy(self) -> bool:
+        """Whether tasks wait or run."""
+        return bool(self.waiting) or any(slot.state == WorkerState.BUSY for slot in self.slots)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits, runs, or is to be saved."""
-        return not self.waiting and not self.unsaved and all(slot.state != WorkerState.BUSY for slot in self.slots)
+        return not self.busy and not self.unsaved
 
 
 class Slot:
