@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from django_q.context import current_task
 from django_q.exceptions import UnknownFunction, WorkerDied
 from django_q.execution import Executor, next_link, resolve
 from django_q.outcome import decode
@@ -184,6 +185,15 @@ def test_task_without_timeout_leaves_the_alarm_alone(executor):
 def test_coroutine_is_awaited(executor):
     assert decode(run(executor, coroutine, 7).result) == 7
     assert decode(run(executor, coroutine, 8).result) == 8
+
+
+async def which():
+    return current_task().id
+
+
+def test_each_coroutine_knows_its_own_task(executor):
+    for task_id in ("1" * 32, "2" * 32):
+        assert decode(executor.execute(new_package(which, task_id=task_id)).result) == task_id
 
 
 def test_coroutine_that_takes_too_long_is_a_failure_and_the_next_one_runs(executor):

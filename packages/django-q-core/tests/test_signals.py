@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from django_q import hooks, signals
 
@@ -37,6 +39,19 @@ def test_receiver_that_raises_is_logged_and_the_others_are_told(told, caplog) ->
     record = next(record for record in caplog.records if record.name == "django-q")
     assert "broken" in record.getMessage()
     assert "receiver broke" in record.getMessage()
+
+
+def test_receiver_without_a_name_harms_nothing_either(caplog) -> None:
+    def broken(text, sender, **arguments) -> None:
+        raise RuntimeError(text)
+
+    receiver = partial(broken, "receiver broke")
+    signals.pre_execute.connect(receiver)
+    try:
+        signals.emit(signals.pre_execute, func=len, task={})
+    finally:
+        signals.pre_execute.disconnect(receiver)
+    assert "receiver broke" in caplog.text
 
 
 def test_nobody_listens_and_nothing_happens() -> None:

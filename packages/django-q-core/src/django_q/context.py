@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.package import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["CurrentTask", "TaskFilter", "current_task", "running", "stamp_records"]
 
@@ -28,21 +29,31 @@ class CurrentTask:
     """The dotted path of its function, or what a callable without one calls itself."""
     group: str | None = None
     """The label it shares with others."""
-    attempt: int = 1
-    """Which attempt this is, where the broker counts deliveries; otherwise 1."""
     schedule: str | None = None
     """The schedule that sent it, by its id."""
+    count_attempts: Callable[[], int] = field(default=lambda: 1, repr=False, compare=False)
+    """Finds out which attempt this is."""
+
+    @cached_property
+    def attempt(self) -> int:
+        """Which attempt this is, the first being 1: looked up where results are kept when it is first asked for.
+
+        Raises:
+            django.db.DatabaseError: the database is away.
+            ResultsUnavailable: the cache is, for a cached task.
+        """
+        return self.count_attempts()
 
     @classmethod
-    def of(cls, package: Mapping[str, Any]) -> CurrentTask:
+    def of(cls, package: Mapping[str, Any], count_attempts: Callable[[], int] = lambda: 1) -> CurrentTask:
         """Read what a package says."""
         return cls(
             id=package["id"],
             name=package.get("name") or package["id"],
             func=describe(package.get("func", "")),
             group=package.get("group"),
-            attempt=package.get("attempt", 1),
             schedule=package.get("schedule"),
+            count_attempts=count_attempts,
         )
 
 
@@ -55,9 +66,14 @@ def current_task() -> CurrentTask | None:
 
 
 @contextmanager
-def running(package: Mapping[str, Any]) -> Iterator[CurrentTask]:
-    """Make a package the current task, for as long as the block lasts."""
-    task = CurrentTask.of(package)
+def running(package: Mapping[str, Any], count_attempts: Callable[[], int] = lambda: 1) -> Iterator[CurrentTask]:
+    """Make a package the current task, for as long as the block lasts.
+
+    Args:
+        package: the task's.
+        count_attempts: finds out which attempt this is, for those who ask.
+    """
+    task = CurrentTask.of(package, count_attempts)
     token = _current.set(task)
     try:
         yield task

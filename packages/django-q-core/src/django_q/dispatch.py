@@ -6,6 +6,7 @@ The whole life of a task but the waiting: nothing here needs a process or a queu
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_q import signals
@@ -13,6 +14,7 @@ from django_q.context import running
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
+from django_q.results.attempts import attempt_of
 from django_q.results.chains import Chains
 from django_q.results.iters import Iters, gather
 from django_q.results.store import ResultStore
@@ -233,12 +235,11 @@ class Finisher:
         outcomes = [each.outcome for each in saved]
         if links := [outcome for outcome in outcomes if outcome.following]:
             self._send_links(links)
-        if self.iters is not None and any(outcome.iter_count for outcome in outcomes):
-            ripe = [each.outcome for each in saved if each.outcome.iter_count and self._ripe(each)]
-            self._send(self.iters.join(ripe))
-        for outcome in outcomes:
-            if outcome.gathered:
-                self.store.cache.delete_group(outcome.gathered)
+        if self.iters is not None:
+            self._send(
+                self.iters.join([each.outcome for each in saved if each.outcome.iter_count and self._ripe(each)])
+            )
+            self.iters.forget([outcome.gathered for outcome in outcomes if outcome.gathered])
 
     def _send_links(self, links: Sequence[Outcome]) -> None:
         unsent = self.chains.unsent(links)
@@ -251,13 +252,13 @@ class Finisher:
         return self._ends(saved) or self.settings.max_attempts <= 0
 
     def look_after_iters(self) -> None:
-        """Collate the iters of which a member is lost; costs nothing as long as there are none.
+        """Collate the iters of which a member is lost; as long as there are none, it costs a look in a minute.
 
         Raises:
             BrokerUnavailable: try again later.
             ResultsUnavailable: the same, of the cache.
         """
-        if self.iters is not None and self.iters.open:
+        if self.iters is not None:
             self._send(self.iters.look())
 
     def _send(self, packages: Sequence[TaskPackage]) -> None:
@@ -278,7 +279,7 @@ class Finisher:
     def run_hook(self, finished: str) -> None:
         """Call the hook of a finished task, signed."""
         package = self.codec.loads(finished)
-        with running(package):
+        with running(package, partial(attempt_of, package, self.settings)):
             run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
 
 

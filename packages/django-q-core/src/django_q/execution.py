@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import pydoc
 import traceback
-from functools import lru_cache
+from contextvars import copy_context
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -25,6 +26,7 @@ from django_q.package import (
     own_ack_failure,
     take_options,
 )
+from django_q.results.attempts import attempt_of
 from django_q.signing import PackageCodec
 from django_q.timeout import TaskTimer, timeout_of
 
@@ -64,7 +66,7 @@ class Executor:
             The outcome, a failure if the task raised anything at all; nothing is raised.
         """
         self.exception = None
-        with running(package):
+        with running(package, partial(attempt_of, package, self.settings)):
             try:
                 func = resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
@@ -90,7 +92,7 @@ class Executor:
             The failure.
         """
         self.exception = error
-        with running(package):
+        with running(package, partial(attempt_of, package, self.settings)):
             reporters.report(error, self.settings)
         finished = dict(package, result=reason, success=False, stopped=timezone.now())
         return self._outcome(finished, ack_id)
@@ -112,7 +114,7 @@ class Executor:
         if self._runner is None:
             self._runner = asyncio.Runner()
         try:
-            return self._runner.run(coroutine)
+            return self._runner.run(coroutine, context=copy_context())  # by default it would be the first task's
         except (TimeoutException, SystemExit, KeyboardInterrupt):
             self._runner.close()  # a loop that was left in the middle is not used again
             self._runner = None

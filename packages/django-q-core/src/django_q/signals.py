@@ -33,7 +33,12 @@ def emit(signal: Signal, **arguments: Any) -> None:
     """Tell every receiver; what one of them raises is logged, and harms neither the task nor the other receivers."""
     if not signal.receivers:
         return
-    for receiver, response in signal.send_robust(sender=SENDER, **arguments):
+    try:
+        responses = signal.send_robust(sender=SENDER, **arguments)
+    except Exception as error:  # noqa: BLE001 - Django fails to log receivers without a __qualname__, as partials are
+        logger.exception("A receiver raised %r; the task goes on.", error.__context__ or error)
+        return
+    for receiver, response in responses:
         if isinstance(response, Exception):
             logger.error("Receiver %s raised %r; the task goes on.", describe(receiver), response, exc_info=response)
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.cache import cache
+from django_q.dispatch import Finisher
 from django_q.exceptions import OptionError, UnsendableTask
 from django_q.models import Task
 from django_q.package import new_package
@@ -108,6 +109,61 @@ def test_lost_member_does_not_hold_up_the_others(turns, monkeypatch):
     assert not task.success
     assert task.result[1:] == [2, 3]
     assert task.result[0].startswith("Lost")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["restarted", "another cluster that was there before"])
+def test_iter_that_a_killed_monitor_watched_is_found_by_the_next(turns, monkeypatch, again):
+    now = iters.time.monotonic()
+    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
+    following = Finisher(turns.settings, turns.broker)
+    if again:
+        following.look_after_iters()  # there is none yet
+    iter_id = async_iter("math.floor", [1.5, 2.5, 3.5])
+    turns.broker.acknowledge(turns.take(1)[0].ack_id)
+    turns.all()
+    turns.finisher = following  # the monitor that has finished the others is killed
+    now += iters.SEARCH
+    turns.finisher.look_after_iters()
+    assert turns.all() == 0
+    now += turns.settings.retry + 3 * iters.LOOK
+    turns.finisher.look_after_iters()
+    turns.all()
+    assert fetch(iter_id).result[0].startswith("Lost")
+    assert fetch(iter_id).result[1:] == [2, 3]
+    assert (turns.finisher.iters.open, turns.finisher.iters.watchlist.read()) == ({}, {})
+
+
+def test_iter_whose_results_are_gone_is_a_failure_for_the_next_monitor_too(turns, monkeypatch):
+    now = iters.time.monotonic()
+    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
+    iter_id = async_iter("math.floor", [1.5, 2.5])
+    turns.turn()
+    turns.finisher.store.cache.delete_group(iter_id)
+    turns.broker.acknowledge(turns.take(1)[0].ack_id)
+    turns.finisher = Finisher(turns.settings, turns.broker)
+    turns.finisher.look_after_iters()
+    now += turns.settings.retry + 3 * iters.LOOK
+    turns.finisher.look_after_iters()
+    turns.all()
+    assert "cache that all processes share" in result(iter_id)
+    assert turns.finisher.iters.watchlist.read() == {}
+
+
+def test_monitor_without_iters_looks_for_them_once_a_minute(turns, monkeypatch):
+    now, looks = iters.time.monotonic(), []
+    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(turns.finisher.iters.watchlist, "read", lambda: looks.append(now) or {})
+    for _ in range(180):
+        turns.finisher.look_after_iters()
+        now += 1
+    assert len(looks) == 3
+
+
+def test_iter_that_is_complete_at_once_is_not_written_down(turns):
+    async_iter("math.floor", range(3))
+    outcomes = [turns.run(delivery) for delivery in turns.take(3)]
+    turns.finisher.iters.watchlist._add = None
+    turns.finisher.finish(outcomes)
 
 
 def test_member_that_only_takes_long_is_waited_for(turns, monkeypatch):

@@ -72,7 +72,7 @@ class CacheResults:
         by_timeout: defaultdict[int | None, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             by_timeout[None if outcome.cached is True else ceil(outcome.cached)].append(outcome)
-        return self._at_work(lambda: self._save(by_timeout))
+        return self.at_work(lambda: self._save(by_timeout))
 
     def _save(self, by_timeout: dict[int | None, list[Outcome]]) -> dict[str, int]:
         attempts: dict[str, int] = {}
@@ -89,7 +89,7 @@ class CacheResults:
         Raises:
             ResultsUnavailable: the cache is away: try again later.
         """
-        self._at_work(lambda: self._group(members, None))
+        self.at_work(lambda: self._group(members, None))
 
     def _group(self, outcomes: Sequence[Outcome], timeout: int | None) -> None:
         groups: defaultdict[str, list[Member]] = defaultdict(list)
@@ -137,51 +137,51 @@ class CacheResults:
         Raises:
             UnreadablePackage: somebody else signed it, or its code is gone.
         """
-        found = self._at_work(lambda: self.cache.get(self.key(task_id)))
+        found = self.at_work(lambda: self.cache.get(self.key(task_id)))
         return MISSING if found is None else cast("TaskPackage", self.codec.loads(found))
 
     def attempts(self, task_id: str) -> int:
         """Give how often a task that has failed was tried."""
-        return self._at_work(lambda: self.cache.get(self._attempts_key(task_id), 0))
+        return self.at_work(lambda: self.cache.get(self._attempts_key(task_id), 0))
 
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]
-        found = self._at_work(lambda: self.cache.get_many([self.key(member.id) for member in members]))
+        found = self.at_work(lambda: self.cache.get_many([self.key(member.id) for member in members]))
         packages = [self.codec.loads(found[key]) for member in members if (key := self.key(member.id)) in found]
         return sorted(packages, key=lambda package: package["started"])
 
     def read_members(self, group: str) -> list[Member]:
         """Give the members of a group, those too that a public edition of Django Q has listed."""
-        return self._at_work(lambda: [*self._listed(group), *self.members.read(group)])
+        return self.at_work(lambda: [*self._listed(group), *self.members.read(group)])
 
     def has_members(self, group: str, count: int) -> bool:
         """Tell whether a group has at least *count* members, and tell it quickly as long as it has not."""
-        return self._at_work(lambda: self.count_at_most(group) >= count and len(self.read_members(group)) >= count)
+        return self.at_work(lambda: self.count_at_most(group) >= count and len(self.read_members(group)) >= count)
 
     def fetch_texts(self, ids: Sequence[str]) -> list[str]:
         """Read finished tasks as they are kept, signed, without those that are not there."""
         found: dict[str, str] = {}
         for start in range(0, len(ids), WINDOW):
             keys = [self.key(task_id) for task_id in ids[start : start + WINDOW]]
-            found |= self._at_work(lambda keys=keys: self.cache.get_many(keys))
+            found |= self.at_work(lambda keys=keys: self.cache.get_many(keys))
         return list(found.values())
 
     def count_at_most(self, group: str) -> int:
         """Give a number that the group's members do not exceed, at the cost of a few reads."""
-        return self._at_work(lambda: self.members.count_at_most(group) + len(self._listed(group)))
+        return self.at_work(lambda: self.members.count_at_most(group) + len(self._listed(group)))
 
     def delete(self, task_id: str) -> bool:
         """Forget a task."""
-        self._at_work(lambda: self.cache.delete(self._attempts_key(task_id)))
-        return self._at_work(lambda: self.cache.delete(self.key(task_id)))
+        self.at_work(lambda: self.cache.delete(self._attempts_key(task_id)))
+        return self.at_work(lambda: self.cache.delete(self.key(task_id)))
 
     def delete_group(self, group: str) -> int:
         """Forget a group with its tasks, and give how many they were."""
         members = self.read_members(group)
         keys = [key for member in members for key in (self.key(member.id), self._attempts_key(member.id))]
-        self._at_work(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
-        self._at_work(lambda: self.members.delete(group))
+        self.at_work(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
+        self.at_work(lambda: self.members.delete(group))
         return len(members)
 
     def _listed(self, group: str) -> list[Member]:
@@ -189,7 +189,7 @@ class CacheResults:
         found = self.cache.get(self.key(f"{group}:keys"))
         return [Member(key.removeprefix(self.key("")), success=True) for key in found or ()]
 
-    def _at_work(self, work: Callable[[], Any]) -> Any:
+    def at_work(self, work: Callable[[], Any]) -> Any:
         """Do something with the cache; each product has errors of its own for being away."""
         try:
             return work()

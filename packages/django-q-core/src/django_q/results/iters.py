@@ -14,6 +14,7 @@ from django_q.outcome import Restated
 from django_q.package import TaskPackage, member_id, new_name, new_package
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
+from django_q.results.watchlist import Watchlist
 from django_q.timeout import NO_TIMEOUT
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ COLLATE: Final = f"{__name__}.collate"
 
 LOOK: Final = 5.0
 """Seconds between two looks at iters that are not complete."""
+
+SEARCH: Final = 60.0
+"""Seconds between two looks for iters that a monitor left behind, here or in another cluster of the queue."""
 
 MOST_ARGUMENTS: Final = 1_000_000
 """How large the members may be together for their arguments to be kept beside the result."""
@@ -58,8 +62,9 @@ class Iters:
     def __init__(self, cache: CacheResults, broker: Broker) -> None:
         self.cache = cache
         self.broker = broker
+        self.watchlist = Watchlist(cache)
         self.open: dict[str, Open] = {}
-        self.look_at = 0.0
+        self.look_at = self.search_at = 0.0
 
     def join(self, members: Sequence[Outcome]) -> list[TaskPackage]:
         """Count members that have finished for good; to count one again changes nothing.
@@ -77,10 +82,24 @@ class Iters:
         if not groups:
             return []
         self.cache.join(members)
-        for iter_id, some in groups.items():
-            self.open[iter_id] = Open(some[0].iter_count)
-        complete = [each for each in groups if self.cache.has_members(each, self.open[each].count)]
+        joined = {iter_id: Open(some[0].iter_count) for iter_id, some in groups.items()}
+        complete = [iter_id for iter_id, each in joined.items() if self.cache.has_members(iter_id, each.count)]
+        unknown = joined.keys() - self.open.keys() - set(complete)
+        self.watchlist.add({iter_id: joined[iter_id].count for iter_id in unknown})
+        self.open |= joined
         return [self._collation(iter_id) for iter_id in complete]
+
+    def forget(self, iter_ids: Sequence[str]) -> None:
+        """Forget the members of iters whose results are safe.
+
+        Raises:
+            ResultsUnavailable: the cache is away: try again later.
+        """
+        if iter_ids:
+            self.watchlist.remove(iter_ids)
+        for iter_id in iter_ids:
+            self.open.pop(iter_id, None)
+            self.cache.delete_group(iter_id)
 
     def look(self) -> list[TaskPackage]:
         """Look after the iters that make no progress, now and then.
@@ -92,15 +111,24 @@ class Iters:
             ResultsUnavailable: the cache is away.
             BrokerUnavailable: the broker is.
         """
-        if not self.open or time.monotonic() < self.look_at:
+        now = time.monotonic()
+        if now >= self.search_at:
+            self.search_at = now + SEARCH
+            self._search()
+        if not self.open or now < self.look_at:
             return []
-        self.look_at = time.monotonic() + LOOK
+        self.look_at = now + LOOK
         return [self._collation(iter_id) for iter_id in list(self.open) if self._is_over(iter_id)]
+
+    def _search(self) -> None:
+        """Open the iters of a monitor that was killed, or whose cluster is gone."""
+        for iter_id, count in self.watchlist.read().items():
+            self.open.setdefault(iter_id, Open(count))
 
     def _is_over(self, iter_id: str) -> bool:
         now, waiting = time.monotonic(), self.open[iter_id]
         found = self.cache.count_at_most(iter_id)
-        if not found:  # it is collated
+        if not found and not self.watchlist.has(iter_id):  # it is collated
             del self.open[iter_id]
             return False
         if found != waiting.found:
@@ -146,7 +174,7 @@ def collate(iter_id: str, count: int, list_key: str | None, said: Mapping[str, A
         return gather(iter_id, members, count, size=size)
     if before := collated_before(cache, iter_id):
         return before
-    return gather(iter_id, members, count, size=size) if members else all_lost(cache, count)
+    return gather(iter_id, members, count, size=size) if members else all_lost(cache, iter_id, count)
 
 
 def read_all(cache: CacheResults, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -225,12 +253,13 @@ def collated_before(cache: CacheResults, iter_id: str) -> Restated | None:
     return None if found is MISSING else Restated(found, gathered=iter_id)
 
 
-def all_lost(cache: CacheResults, count: int) -> Restated:
+def all_lost(cache: CacheResults, iter_id: str, count: int) -> Restated:
     """Say why there is nothing to collate."""
     alias = cache.settings.cache
     return Restated(
         success=False,
         ack_failure=True,
+        gathered=iter_id,
         result=f"None of the {count} results is in the cache {alias!r} any more ({type(cache.cache).__name__}): iters "
         "need a cache that all processes share, such as Redis, Memcached or the database, and that is large enough.",
     )

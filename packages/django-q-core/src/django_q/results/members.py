@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from django.core.cache.backends.base import BaseCache
 
@@ -78,7 +78,7 @@ class Members:
         """Give the members of a group, the last outcome of each, in the order in which they were first added."""
         head = self._head(self.cache.get(self.head_key(group)))
         found: dict[str, Member] = {}
-        for member in self._places(group, head):
+        for _, member in self._places(group, head):
             found[member.id] = member
         return list(found.values())
 
@@ -86,6 +86,12 @@ class Members:
         """Give a number that the group's members do not exceed, at the cost of one or two reads."""
         head = self._head(self.cache.get(self.head_key(group)))
         return self._last(group, head) - head.first + 1
+
+    def remove(self, group: str, ids: Collection[str]) -> None:
+        """Take some members out of a group, as if they had expired."""
+        head = self._head(self.cache.get(self.head_key(group)))
+        places = [place for place, member in self._places(group, head) if member.id in ids]
+        self.cache.delete_many([self.place_key(group, place) for place in places])
 
     def delete(self, group: str) -> None:
         """Forget a group; its members' own keys stay."""
@@ -123,13 +129,13 @@ class Members:
             left = ceil((head.until or now) - now)
         self.cache.set(self.head_key(group), tuple(head), left)
 
-    def _places(self, group: str, head: Head) -> Iterator[Member]:
+    def _places(self, group: str, head: Head) -> Iterator[tuple[int, Member]]:
         """Read window after window, and past the head as long as there is something."""
         start, more = head.first, True
         while more:
             end = start + min(max(head.last - start, 0) + A_FEW, WINDOW)
             window = self._many({place: self.place_key(group, place) for place in range(start, end)})
-            yield from (Member(*window[place]) for place in sorted(window))
+            yield from ((place, Member(*window[place])) for place in sorted(window))
             more = end <= head.last or end - 1 in window
             start = end
 

@@ -1,0 +1,43 @@
+"""What a task knows of itself, on a real cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from .site import eventually
+
+JOBS = """
+def which_attempt(key, until):
+    from django_q.context import current_task
+    attempt = current_task().attempt
+    note(key, current_task().id, attempt)
+    if attempt < until:
+        raise ValueError("not yet")
+    return attempt
+
+async def which_attempt_awaited(key, until):
+    return which_attempt(key, until)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_task_knows_its_attempt(make_site, kind):
+    site = make_site(kind, retry=1, ack_failures=False)
+    with (site.folder / "jobs.py").open("a") as jobs:
+        jobs.write(JOBS)
+    with site.cluster() as cluster:
+        ids = site.run(
+            """
+            from django_q.tasks import async_task
+            answer = {
+                "plain": async_task("jobs.which_attempt", "plain", 3),
+                "awaited": async_task("jobs.which_attempt_awaited", "awaited", 3),
+                "cached": async_task("jobs.which_attempt", "cached", 3, cached=60),
+                "unsaved": async_task("jobs.which_attempt", "unsaved", 3, save=False),
+            }
+            """
+        )
+        eventually(lambda: sum(line.endswith(" 3") for line in site.notes()) == 4, within=30, why=lambda: cluster.log)
+    for key, task_id in ids.items():
+        attempts = [line for line in site.notes() if line.startswith(f"{key} ")]
+        assert attempts == [f"{key} {task_id} {number}" for number in (1, 2, 3)]
