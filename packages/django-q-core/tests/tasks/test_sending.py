@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import timeit
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -300,6 +301,14 @@ def test_sync_task_is_saved_success_or_failure_and_needs_no_broker(settings):
     task = fetch(async_task("my.buggy.code", sync=True))
     assert not task.success
     assert "No module named 'my'" in task.result
+
+
+@pytest.mark.parametrize(("options", "most"), [({"save": False}, 0.001), ({}, 0.005)])
+def test_sync_task_costs_little(settings, options, most):
+    settings.Q_CLUSTER = {"name": "sync", "redis": {"host": "nowhere.invalid"}, "save_limit": 0}
+    best = min(timeit.repeat(lambda: async_task("math.floor", 1.5, sync=True, **options), number=50, repeat=10)) / 50
+    print(f"\n{options}: {best * 1e6:.0f} µs")
+    assert best < most
 
 
 def test_sync_raises_lets_the_exception_through_and_saves_the_failure(settings):
