@@ -114,7 +114,7 @@ def parzen_async():
     mu_vec = numpy.array([0, 0])
     cov_mat = numpy.array([[1, 0], [0, 1]])
     sample = numpy.random. \\
-        multivariate_normal(mu_vec, cov_mat, 100)
+        multivariate_normal(mu_vec, cov_mat, 10000)
     widths = numpy.linspace(1.0, 1.2, 100)
     x = numpy.array([[0], [0]])
     # async_task them with a group label to the cache backend
@@ -128,7 +128,7 @@ def parzen_async_iter():
     mu_vec = numpy.array([0, 0])
     cov_mat = numpy.array([[1, 0], [0, 1]])
     sample = numpy.random. \\
-        multivariate_normal(mu_vec, cov_mat, 100)
+        multivariate_normal(mu_vec, cov_mat, 10000)
     widths = numpy.linspace(1.0, 1.2, 100)
     x = numpy.array([[0], [0]])
     # async_task them with async_task iterable
