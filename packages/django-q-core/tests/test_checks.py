@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.core.checks import registry
 from django.test import override_settings
-from django_q import checks
+from django_q import checks, reporters
 from django_q.brokers import Broker
 from django_q.brokers.registry import BROKERS
 
@@ -32,7 +32,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {name: [EntryPoint(name, value, BROKERS.group)] for name, value in points.items()}
     monkeypatch.setattr(BROKERS, "_found", found)
     monkeypatch.setattr(BROKERS, "_loaded", {})
-    monkeypatch.setattr(checks.REPORTERS, "_found", {})
+    monkeypatch.setattr(reporters.REPORTERS, "_found", {})
     monkeypatch.setattr("django_q.plugins.is_app", lambda package: package == "wsgi")
 
 

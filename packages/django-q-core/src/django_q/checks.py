@@ -11,7 +11,8 @@ from django.core import checks
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
 from django_q.exceptions import ConfigurationError, MissingPlugin
-from django_q.plugins import Registry, distribution_for
+from django_q.plugins import distribution_for
+from django_q.reporters import REPORTERS
 from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ TAG: Final = "django_q"
 
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """What looks for problems of one of the `ALT_CLUSTERS`, or (None) of the project's own cluster."""
-
-REPORTERS: Final[Registry[type]] = Registry("djangoq.errorreporters", "error reporter")
 
 PRIVATE_CACHES: Final = (
     "django.core.cache.backends.dummy.DummyCache",

@@ -10,10 +10,10 @@ from django_q.brokers.per_process import PerProcess
 from django_q.conf import current_settings
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
+from django_q.settings import ClusterSettings
 
 if TYPE_CHECKING:
     from django_q.brokers.base import Broker
-    from django_q.settings import ClusterSettings
 
 BROKERS: Registry[type[Broker]] = Registry("djangoq.brokers", "broker")
 """Installed brokers, each by the Q_CLUSTER key that asks for it."""
@@ -70,3 +70,8 @@ def shared_broker(settings: ClusterSettings, list_key: str | None = None) -> Bro
             shared.clear()
         shared[key] = get_broker(list_key, settings=settings)
     return shared[key]
+
+
+def broker_of(cluster: str) -> Broker:
+    """Return this process's broker of another cluster, with that cluster's settings."""
+    return shared_broker(ClusterSettings.from_django(cluster), cluster)

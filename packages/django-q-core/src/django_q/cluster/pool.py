@@ -35,7 +35,7 @@ class Role(NamedTuple):
 WORKER = Role("worker", "django_q.cluster.worker:Worker")
 PUSHER = Role("pusher", "django_q.cluster.pusher:Pusher")
 MONITOR = Role("monitor", "django_q.cluster.monitor:Monitor")
-SCHEDULER = Role("scheduler", "django_q.cluster.scheduler:Scheduler")
+SCHEDULER = Role("scheduler", "django_q.cluster.scheduling:Scheduler")
 
 
 class Member:

@@ -20,20 +20,20 @@ from django.db import (
 from django.db.models import F, Q, QuerySet
 
 from django_q import signals
-from django_q.brokers import Broker, shared_broker
+from django_q.brokers import Broker, broker_of
 from django_q.clock import now as clock_now
 from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule, Task
 from django_q.schedules.packing import Errand, may_overlap, pack
-from django_q.settings import ClusterSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_q.package import TaskPackage
     from django_q.recurrence import Slot
+    from django_q.settings import ClusterSettings
 
 MOST_SCHEDULES: Final = 200
 """How many schedules one transaction takes."""
@@ -333,9 +333,7 @@ class DueSchedules:
         return getattr(broker, "alias", None) == self.db
 
     def _broker_of(self, queue: str | None) -> Broker:
-        if queue is None:
-            return self.broker
-        return shared_broker(ClusterSettings.from_django(queue), queue)
+        return self.broker if queue is None else broker_of(queue)
 
     def _still_waits(self, schedule: Schedule) -> bool:
         """Return whether the task before has not ended; asks around when nobody has said so."""

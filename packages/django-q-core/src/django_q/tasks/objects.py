@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django_q.brokers import shared_broker
+from django_q.brokers import broker_of, shared_broker
 from django_q.conf import current_settings
 from django_q.dispatch import is_last
 from django_q.package import new_id, take_options
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING, wait_for
-from django_q.settings import ClusterSettings
 from django_q.tasks import reading
 from django_q.tasks.chains import async_chain
 from django_q.tasks.iterables import async_iter
@@ -124,7 +123,7 @@ class AsyncTask:
         return bool(current_settings().cached if self.cached is None else self.cached)
 
     def _broker(self) -> Broker | None:
-        return _broker_of(self.broker, self.cluster)
+        return _chosen(self.broker, self.cluster)
 
 
 class Iter:
@@ -205,7 +204,7 @@ class Iter:
         options = take_options(dict(self.kwargs))
         cached = options.get("cached") if self.cached is None else self.cached
         cached = current_settings().cached if cached is None else cached
-        return bool(cached), _broker_of(self.broker or options.get("broker"), options.get("cluster"))
+        return bool(cached), _chosen(self.broker or options.get("broker"), options.get("cluster"))
 
 
 class Chain:
@@ -324,11 +323,11 @@ class Chain:
         return bool(current_settings().cached if self.cached is None else self.cached)
 
     def _broker(self) -> Broker | None:
-        return _broker_of(self.broker, self.cluster)
+        return _chosen(self.broker, self.cluster)
 
 
-def _broker_of(broker: Broker | None, cluster: str | None) -> Broker | None:
+def _chosen(broker: Broker | None, cluster: str | None) -> Broker | None:
     """The broker whose queue's key begins the keys in the cache; None for that of the settings."""
     if broker is not None or not cluster or cluster == current_settings().list_key:
         return broker
-    return shared_broker(ClusterSettings.from_django(cluster), cluster)
+    return broker_of(cluster)

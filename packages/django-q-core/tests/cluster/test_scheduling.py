@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
-from django_q.cluster import scheduler as module
-from django_q.cluster.scheduler import Scheduler
+from django_q.cluster import scheduling as module
+from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.state import ClusterState, Phase
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
@@ -180,3 +180,22 @@ def test_it_ends_when_the_cluster_stops(running):
     scheduler = running()
     scheduler.state.phase = Phase.STOPPING
     assert scheduler.step() is False
+
+
+# old names
+
+
+def test_what_the_public_editions_call_scheduler_sends_what_is_due(clockwork, due):
+    from django_q import cluster
+    from django_q.cluster import scheduler
+    from django_q.scheduler import scheduler as newer
+
+    assert scheduler is newer is cluster.scheduler
+    clock = clockwork()
+    due(args="1.5", schedule_type="O")
+    due(args="2.5", schedule_type="O", next_run=BEGAN + timedelta(days=36500))
+    assert scheduler() is None
+    assert [package["args"] for package in clock.queued()] == [(1.5,)]
+    due(args="3.5", schedule_type="O")
+    scheduler(broker=clock.broker)
+    assert [package["args"] for package in clock.queued()] == [(3.5,)]
