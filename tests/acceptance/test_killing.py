@@ -36,6 +36,21 @@ def test_cluster_goes_on_when_an_idle_process_is_killed(site, role):
         assert cluster.stop() == 0
 
 
+def test_scheduler_that_hangs_delays_neither_the_guard_nor_tasks(site):
+    with site.cluster() as cluster:
+        (scheduler,) = eventually(lambda: cluster.pids(ROLES["scheduler"]), why=lambda: cluster.log)
+        os.kill(scheduler, signal.SIGSTOP)
+        try:
+            (victim, *_) = eventually(lambda: cluster.pids(ROLES["worker"]), why=lambda: cluster.log)
+            os.kill(victim, signal.SIGKILL)
+            eventually(lambda: len(cluster.pids(ROLES["worker"])) == 2 and not lives(victim), why=lambda: cluster.log)
+            assert victim not in cluster.pids(ROLES["worker"])
+            send(site, 4)
+            eventually(lambda: len(site.notes()) == 4, why=lambda: cluster.log)
+        finally:
+            os.kill(scheduler, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_no_task_is_lost_when_a_busy_process_is_killed(site, role):
     with site.cluster() as cluster:

@@ -57,6 +57,12 @@ def inform_everyone(user):
         async_task('django.core.mail.send_mail',
             'New email', msg, 'from@example.com', [u.email])
 
+from django.core import management
+
+# wrapping `manage.py clearsessions`
+def clear_sessions_command():
+    return management.call_command('clearsessions')
+
 from haystack import connection_router, connections
 
 def index_object(sender, instance):

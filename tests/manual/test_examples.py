@@ -1,4 +1,4 @@
-"""Every example of the manual's chapters 1.4 to 1.7, 1.13 and 1.15, as printed.
+"""Every example of the manual's chapters 1.4 to 1.8, 1.13 and 1.15, as printed.
 
 Corrected are: imports that no example has (`fetch`, `async_iter`), `import math.copysign`, names that an example uses
 but never makes (`successes`), brackets that do not close, waits of milliseconds that are meant as seconds, and an
@@ -272,6 +272,76 @@ def test_1_7_chain(site):
         """
     )
     assert answer == [-1.0, 1]
+
+
+def test_1_8_schedules(site):
+    if site.kind == "sync":
+        pytest.skip("needs a cluster")
+    site.run(
+        """
+        # Use the schedule wrapper
+        from django_q.tasks import schedule
+        schedule('math.copysign',
+                 2, -2,
+                 hook='hooks.print_result',
+                 schedule_type='D')
+        # Or create the object directly
+        from django_q.models import Schedule
+        Schedule.objects.create(func='math.copysign',
+                                hook='hooks.print_result',
+                                args='3,-3',
+                                schedule_type=Schedule.DAILY
+                                )
+        # In case you want to use q_options
+        # Specify the broker by using the property broker_name in q_options
+        schedule('math.sqrt',
+                 9,
+                 hook='hooks.print_result',
+                 q_options={'timeout': 30, 'broker_name': 'broker_1'},
+                 schedule_type=Schedule.HOURLY)
+        # Run a schedule every 5 minutes, starting at 6 today
+        # for 2 hours
+        import arrow
+        schedule('math.hypot',
+                 3, 4,
+                 schedule_type=Schedule.MINUTES,
+                 minutes=5,
+                 repeats=24,
+                 next_run=arrow.utcnow().replace(hour=18, minute=0))
+        # Use a cron expression
+        schedule('math.hypot',
+                 3, 4,
+                 schedule_type=Schedule.CRON,
+                 cron='0 22 * * 1-5')
+        # Restrain a schedule to a specific cluster
+        schedule('math.hypot',
+                 3, 4,
+                 schedule_type=Schedule.DAILY,
+                 cluster='my_cluster')
+        # run `manage.py clearsession` every hour
+        schedule('django.core.management.call_command',
+                 'clearsessions',
+                 schedule_type='H')
+        # now you can schedule it to run every hour
+        schedule('tasks.clear_sessions_command', schedule_type='H')
+        """
+    )
+    eventually(lambda: {"printed -2.0", "printed -3.0"} <= set(site.notes()), why=site.notes)
+    ran = """
+        from django_q.models import Schedule, Success
+        commands = ['django.core.management.call_command', 'tasks.clear_sessions_command']
+        answer = [
+            sorted(Success.objects.filter(func__in=commands, group__isnull=False).values_list('func', flat=True)),
+            Schedule.objects.filter(last_error__isnull=False).count(),
+            [each.success() for each in Schedule.objects.filter(func='math.copysign')],
+            Schedule.objects.get(func='math.hypot', cluster='my_cluster').task,
+        ]
+        from django_q.tasks import queue_size
+        from django_q.brokers import get_broker
+        answer.append(queue_size(get_broker('broker_1')))
+        """
+    commands = ["django.core.management.call_command", "tasks.clear_sessions_command"]
+    eventually(lambda: site.run(ran) == [commands, 0, [True, True], None, 1], why=lambda: site.run(ran))
 
 
 def test_1_13_signals(site):

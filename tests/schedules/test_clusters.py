@@ -12,6 +12,8 @@ import pytest
 
 from tests.acceptance.site import eventually
 
+from .conftest import make
+
 SECONDS = int(os.environ.get("DJANGO_Q_SCHEDULE_SECONDS", "8"))
 """How long the clusters send; the promise of the issue is a minute."""
 
@@ -46,12 +48,23 @@ def seconds_late(slot: list, *, begun: bool = False) -> float:
     return float(began if begun else sent) - datetime.fromisoformat(at).timestamp()
 
 
+def noting(project):
+    """Make the project's task note its slot, and when it began."""
+    with (project.folder / "jobs.py").open("a") as file:
+        file.write(JOB)
+    return project
+
+
 @pytest.fixture
 def project(one_database):
-    """A project whose task notes its slot, and when it began."""
-    with (one_database.folder / "jobs.py").open("a") as file:
-        file.write(JOB)
-    return one_database
+    """A project whose tasks wait beside its schedules."""
+    return noting(one_database)
+
+
+@pytest.fixture
+def apart(request, database, tmp_path):
+    """A project whose tasks wait in another database than its schedules are in."""
+    return noting(make(tmp_path, database, "other", request))
 
 
 def every_second(project, count: int, begins: datetime, repeats: int = -1) -> None:
@@ -97,9 +110,27 @@ def test_a_new_schedule_is_noticed_and_due_ones_start_in_time(project):
         eventually(lambda: "now" in project.notes(), within=10)
         noticed = time.monotonic() - created
     late = [seconds_late(line.split(), begun=True) for line in project.notes() if line != "now"]
-    print(f"\nlate: {[round(each, 3) for each in late]} s; a new one after {noticed:.2f} s")
+    sent = [seconds_late(line.split()) for line in project.notes() if line != "now"]
+    print(f"\nsent: {[round(each, 3) for each in sent]}, begun: {[round(each, 3) for each in late]} s late")
+    print(f"a new one was noticed after {noticed:.2f} s")
+    assert max(sent) < 1
     assert max(late) < 1.5
     assert noticed < 2.5
+
+
+def test_schedules_go_on_when_their_queue_is_in_another_database(apart):
+    """Complaint 10: there, `next_run` never moved, and the task was sent again and again."""
+    with apart.cluster() as cluster:
+        begins = (datetime.now().astimezone() + timedelta(seconds=3)).replace(microsecond=0)
+        every_second(apart, 3, begins, repeats=4)
+        eventually(lambda: len(apart.notes()) >= 12, within=20, why=lambda: cluster.log)
+        left = apart.run("from django_q.models import Schedule; answer = list(Schedule.objects.values_list('repeats'))")
+        assert left == [[0], [0], [0]]
+        assert cluster.stop() == 0
+        assert "Traceback" not in cluster.log
+    slots = Counter(tuple(line.split()[:2]) for line in apart.notes())
+    assert len(slots) == 12
+    assert set(slots.values()) == {1}
 
 
 def test_a_slot_is_skipped_while_the_task_before_runs(project):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise, takewhile
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import django_q
 import pytest
 from django_q.exceptions import ScheduleError
 from django_q.recurrence import STEPS, Recurrence, Slot, at, cron_error, first_change, local, next_slot
@@ -362,3 +365,9 @@ def test_a_next_slot_costs_little():
     for _ in islice(recurrence.upcoming(Slot(moment("2025-06-01 00:00"))), count):
         pass
     assert (time.perf_counter() - began) / count < 0.005
+
+
+def test_only_this_module_knows_the_libraries_of_dates():
+    imports = re.compile(r"^\s*(from|import) (arrow|croniter)\b", re.MULTILINE)
+    modules = Path(django_q.__file__).parent.rglob("*.py")
+    assert [module.name for module in modules if imports.search(module.read_text())] == ["recurrence.py"]
