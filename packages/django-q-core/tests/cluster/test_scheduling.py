@@ -153,14 +153,14 @@ def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, du
 def test_a_broker_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):
     due(next_run=BEGAN)
     scheduler = running()
-    enqueue = type(scheduler.broker).enqueue
+    enqueue = type(scheduler.broker).enqueue_many
 
-    def away(self, package, **options):
+    def away(self, packages):
         raise BrokerUnavailable("nobody there")
 
-    monkeypatch.setattr(type(scheduler.broker), "enqueue", away)
+    monkeypatch.setattr(type(scheduler.broker), "enqueue_many", away)
     run(scheduler, clock, 30)
-    monkeypatch.setattr(type(scheduler.broker), "enqueue", enqueue)
+    monkeypatch.setattr(type(scheduler.broker), "enqueue_many", enqueue)
     run(scheduler, clock, 45)
     assert scheduler.broker.queue_size() == 1
     assert caplog.text.count("nobody there") == 1

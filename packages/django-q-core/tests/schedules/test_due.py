@@ -12,6 +12,7 @@ from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge
 from django_q.models import Schedule, Task
 from django_q.signals import pre_enqueue
+from django_q.signing import PackageCodec
 
 pytestmark = pytest.mark.django_db
 
@@ -237,48 +238,86 @@ def test_a_corrected_schedule_is_tried_at_once(clockwork, due):
 
 
 class Refusing(MemoryBroker):
-    """Refuses some packages; `error` is what it says, `refuses` which."""
+    """Takes packages in one piece or not at all."""
 
-    error: Exception
-    count: int
+    requests: list[int]
+    """How many packages each request had."""
 
-    def enqueue(self, package, *, delay=0):
-        type(self).count -= 1
-        if type(self).count < 0:
-            raise type(self).error
-        return super().enqueue(package, delay=delay)
+    @staticmethod
+    def refusal(package: dict) -> Exception | None:
+        """What it says to a package."""
 
-
-def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(clockwork, due, monkeypatch):
-    clock = clockwork()
-    broken = due(name="large", kwargs="q_options={'cluster': 'test'}")
-    due(name="small", next_run=NOW + SECOND)
-    send = MemoryBroker.enqueue
-
-    def enqueue(self, package, *, delay=0):
-        if not Schedule.objects.exclude(task=None).exists() and not enqueue.called:
-            enqueue.called = True
-            raise PackageTooLarge("too large for this broker")
-        return send(self, package, delay=delay)
-
-    enqueue.called = False
-    monkeypatch.setattr(MemoryBroker, "enqueue", enqueue)
-    assert [package["group"] for package in clock.play(NOW + SECOND)] == ["small"]
-    assert "too large" in fails(broken)
+    def enqueue_many(self, packages):
+        type(self).requests.append(len(packages))
+        codec = PackageCodec.of(self.settings)
+        if errors := [error for each in packages if (error := type(self).refusal(codec.loads(each)))]:
+            raise errors[0]
+        return super().enqueue_many(packages)
 
 
-def test_a_broker_that_is_down_loses_and_doubles_nothing(clockwork, due, monkeypatch):
-    for number in range(5):
-        due(name=f"number {number}", next_run=NOW - timedelta(seconds=5 - number))
-    clock = clockwork(broker_class=Refusing)
-    Refusing.error, Refusing.count = BrokerUnavailable("the server is away"), 2
+@pytest.fixture
+def refusing(clockwork, monkeypatch):
+    """A clockwork whose broker refuses what the test says."""
+
+    def make(refusal):
+        monkeypatch.setattr(Refusing, "requests", [], raising=False)
+        monkeypatch.setattr(Refusing, "refusal", staticmethod(refusal))
+        return clockwork(broker_class=Refusing)
+
+    return make
+
+
+def too_large(*groups):
+    """Refuse the tasks of these schedules."""
+    return lambda package: PackageTooLarge("too large for this broker") if package["group"] in groups else None
+
+
+def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(refusing, due):
+    names = [f"number {number}" for number in range(25)]
+    made = {name: due(name=name) for name in names}
+    clock = refusing(too_large("number 3", "number 17"))
+    assert [package["group"] for package in clock.play()] == [*names[:3], *names[4:17], *names[18:]]
+    assert all("too large" in fails(made[name]) for name in ("number 3", "number 17"))
+    assert Schedule.objects.filter(next_run=NOW + HOUR, last_error=None).count() == 23
+
+
+def test_a_slot_that_the_broker_refuses_stays_due_and_those_before_it_were_sent(refusing, due):
+    schedule = due(intended_date_kwarg="at")
+    third = (NOW + 2 * HOUR).isoformat()
+    clock = refusing(lambda package: PackageTooLarge("too large") if package["kwargs"]["at"] == third else None)
+    assert len(clock.play(NOW + 4 * HOUR)) == 2
+    schedule.refresh_from_db()
+    assert (schedule.next_run, schedule.runs, schedule.repeats) == (NOW + 2 * HOUR, 2, -3)
+    assert "too large" in schedule.last_error
+    Refusing.refusal = staticmethod(lambda package: None)
+    sent = [package["kwargs"]["at"] for package in clock.play(NOW + 4 * HOUR + timedelta(minutes=1))]
+    assert sent == [(NOW + number * HOUR).isoformat() for number in (2, 3, 4)]
+
+
+def test_a_broker_that_is_down_loses_and_doubles_nothing(refusing, due):
+    names = [f"number {number:02}" for number in range(25)]
+    for number, name in enumerate(names):
+        due(name=name, next_run=NOW - timedelta(seconds=30 - number))
+    away = BrokerUnavailable("the server is away")
+    clock = refusing(lambda package: away if package["group"] > "number 11" else None)
     turn = clock.turn()
     assert list(turn.down) == [None]
     assert not turn.broken
+    assert [schedule.name for schedule, _ in turn.sent] == names[:10]
+    assert Refusing.requests == [10, 10]
     assert Schedule.objects.filter(last_error__contains="the server is away").count() == 1
-    Refusing.count = 100
-    assert [package["group"] for package in clock.play()] == [f"number {number}" for number in range(5)]
+    assert Schedule.objects.filter(runs=0).count() == 15
+    Refusing.refusal = staticmethod(lambda package: None)
+    assert [package["group"] for package in clock.play()] == names
     assert not Schedule.objects.exclude(last_error=None).exists()
+
+
+def test_tasks_go_to_a_broker_elsewhere_in_parts(refusing, due):
+    for _ in range(95):
+        due()
+    clock = refusing(lambda package: None)
+    assert len(clock.play()) == 95
+    assert Refusing.requests == [10] * 9 + [5]
 
 
 def test_a_broker_name_that_cannot_be_reached_falls_back_to_the_own_queue(clockwork, due, monkeypatch):
@@ -332,6 +371,13 @@ def test_a_slot_is_skipped_while_its_previous_task_has_not_ended(clockwork, due)
 def test_a_backlog_of_what_may_not_overlap_is_one_task(clockwork, due):
     due(overlap=False)
     assert len(clockwork().turn(NOW + 100 * HOUR).sent) == 1
+
+
+def test_so_it_is_when_the_queue_is_beside_the_schedules(clockwork, due):
+    due(overlap=False)
+    clock = clockwork()
+    clock.broker.alias = "default"
+    assert len(clock.turn(NOW + 100 * HOUR).sent) == 1
 
 
 def test_a_success_that_nobody_reported_ends_the_waiting(clockwork, due):

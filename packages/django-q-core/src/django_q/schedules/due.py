@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import (
     DatabaseError,
@@ -51,8 +51,20 @@ AHEAD: Final = timedelta(seconds=1)
 RETRY: Final = timedelta(seconds=30)
 """When a schedule that could not be sent is tried again, unless it is saved before."""
 
+PART: Final = 10
+"""How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
+
 COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "waiting_for")
 """What the scheduler writes."""
+
+
+class Waiting(NamedTuple):
+    """A task that is sent with others, in a moment."""
+
+    schedule: Schedule
+    package: TaskPackage
+    before: dict[str, Any]
+    """The state of the schedule before this slot."""
 
 
 @dataclass
@@ -66,8 +78,8 @@ class Turn:
     """Queues that could not be reached; what is for them stays due."""
     more: bool = False
     """Is something still due that can be sent now?"""
-    beside: list[TaskPackage] = field(default_factory=list)
-    """What goes to a queue of this very database, all at once."""
+    waiting: list[Waiting] = field(default_factory=list)
+    """What goes to the cluster's own queue, and is not sent yet."""
     next: datetime | None = None
     """When something is due next, if that is soon."""
 
@@ -92,10 +104,6 @@ class Undone(Exception):
 
 class OwnQueueDown(Exception):
     """The cluster's own queue cannot be reached: the schedule stays due, and is no worse than the others."""
-
-    def __init__(self, cause: BrokerUnavailable, is_news: bool) -> None:
-        super().__init__(str(cause))
-        self.cause, self.is_news = cause, is_news
 
 
 class DueSchedules:
@@ -178,24 +186,33 @@ class DueSchedules:
     def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
         turn, until = Turn(), time.monotonic() + MOST_SECONDS
         with transaction.atomic(using=self.db):
-            written: list[tuple[int, Schedule]] = []
-            done: list[int] = []
+            played: list[tuple[Schedule, dict[str, Any]]] = []
             for schedule in self._locked(ids, now):
                 if time.monotonic() > until:
                     turn.more = True
                     break
-                runs = schedule.runs
-                if self._play(schedule, now, unknown.get(schedule.func), turn, until):
-                    written.append((runs, schedule))
-                if schedule.schedule_type == Schedule.ONCE and schedule.repeats < 0 and schedule.runs > runs:
-                    done.append(schedule.pk)
-                elif schedule.repeats and schedule.next_run and schedule.next_run > now:
-                    turn.due_at(schedule.next_run)
-            self._send_beside(turn)
-            self._write(written)
-            if done:
-                Schedule.objects.using(self.db).filter(pk__in=done).delete()
+                played.append((schedule, state_of(schedule)))
+                self._play(schedule, now, unknown.get(schedule.func), turn, until)
+                if not self._is_beside(self.broker):
+                    self._send_parts(turn, now, at_least=PART)
+            if self._is_beside(self.broker):
+                self._send_beside(turn)
+            else:
+                self._send_parts(turn, now)
+            self._leave(played, now, turn)
         return turn
+
+    def _leave(self, played: Sequence[tuple[Schedule, dict[str, Any]]], now: datetime, turn: Turn) -> None:
+        """Write down what has become of the schedules."""
+        self._write([(schedule, before["runs"]) for schedule, before in played if state_of(schedule) != before])
+        done: list[int] = []
+        for schedule, before in played:
+            if schedule.schedule_type == Schedule.ONCE and schedule.repeats < 0 and schedule.runs > before["runs"]:
+                done.append(schedule.pk)
+            elif schedule.repeats and schedule.next_run and schedule.next_run > now:
+                turn.due_at(schedule.next_run)
+        if done:
+            Schedule.objects.using(self.db).filter(pk__in=done).delete()
 
     def _locked(self, ids: Sequence[int], now: datetime) -> list[Schedule]:
         """Return those that nobody else is sending, and keep others off until the end of the transaction."""
@@ -209,15 +226,43 @@ class DueSchedules:
         return sorted(rows.order_by(), key=lambda schedule: (schedule.next_run, schedule.pk))
 
     def _send_beside(self, turn: Turn) -> None:
-        """Put everything on a queue of this very database at once."""
-        if not turn.beside:
+        """Put everything on a queue of this very database at once: the transaction holds all of it or nothing."""
+        if not turn.waiting:
             return
         try:
-            send_many(turn.beside, broker=self.broker, settings=self.settings)
+            send_many([each.package for each in turn.waiting], broker=self.broker, settings=self.settings)
         except BrokerError as error:
             raise Undone(str(error)) from error
+        turn.sent += [(each.schedule, each.package) for each in turn.waiting]
+        turn.waiting.clear()
 
-    def _write(self, written: Sequence[tuple[int, Schedule]]) -> None:
+    def _send_parts(self, turn: Turn, now: datetime, *, at_least: int = 1) -> None:
+        """Send what waits for a queue elsewhere, in parts, as long as there are *at_least* so many tasks."""
+        size = PART
+        while turn.waiting and len(turn.waiting) >= at_least:
+            part = turn.waiting[:size]
+            try:
+                send_many([each.package for each in part], broker=self.broker, settings=self.settings)
+            except BrokerUnavailable as error:
+                self._down(turn, error)
+            except BrokerError as error:
+                if len(part) > 1:  # find out whose fault it is
+                    size = 1
+                    continue
+                take_back(turn, [each for each in turn.waiting if each.schedule is part[0].schedule])
+                blame(part[0].schedule, error, now, turn)
+            else:
+                turn.sent += [(each.schedule, each.package) for each in part]
+                del turn.waiting[: len(part)]
+
+    def _down(self, turn: Turn, error: BrokerUnavailable) -> None:
+        """Leave everything due that was not sent; the first schedule says why."""
+        first = turn.waiting[0].schedule
+        take_back(turn, turn.waiting)
+        first.last_error = as_sentence(error)
+        turn.down[None] = error
+
+    def _write(self, written: Sequence[tuple[Schedule, int]]) -> None:
         if not written:
             return
         connection, meta = connections[self.db], Schedule._meta
@@ -230,7 +275,7 @@ class DueSchedules:
             return adapt(value) if isinstance(value, datetime) else value
 
         rows = [
-            (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for runs, schedule in written
+            (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for schedule, runs in written
         ]
         with connection.cursor() as cursor:
             cursor.executemany(sql, rows)
@@ -248,37 +293,33 @@ class DueSchedules:
 
     def _play(
         self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, turn: Turn, until: float
-    ) -> bool:
-        """Send the slots of one schedule that are due, in order; whether anything of it changed."""
+    ) -> None:
+        """Send the slots of one schedule that are due, in order."""
         for number in range(MOST_SLOTS):
             slot = schedule.slot()
             if slot is None or slot.moment > now or schedule.repeats == 0:
-                return number > 0
+                return
             if time.monotonic() > until and number:
                 break
             try:
                 if unknown is not None:
                     raise unknown
                 self._play_slot(schedule, slot, now, turn)
-            except OwnQueueDown as error:
-                if error.is_news:
-                    schedule.last_error = as_sentence(error.cause)
-                return error.is_news or number > 0
+            except OwnQueueDown:
+                return
             except (Undone, DatabaseError, InterfaceError):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever one schedule does, the others go on
-                schedule.last_error, schedule.retry_at = as_sentence(error), now + RETRY
-                turn.broken.append((schedule, error))
-                return True
+                blame(schedule, error, now, turn)
+                return
             if schedule.schedule_type == Schedule.ONCE:
-                return True
+                return
         turn.more = True
-        return True
 
     def _play_slot(self, schedule: Schedule, slot: Slot, now: datetime, turn: Turn) -> None:
         """Send one slot, or skip it."""
         recurrence = schedule.recurrence(self.settings)
-        if self._still_waits(schedule):
+        if self._still_waits(schedule, turn):
             move_on(schedule, recurrence.skip(slot, now))
             turn.skipped.append(schedule)
             return
@@ -286,39 +327,31 @@ class DueSchedules:
         following = recurrence.next(slot) if catches_up else recurrence.skip(slot, now)
         errand = pack(schedule, slot.moment, self.settings)
         signals.emit(signals.pre_enqueue, task=errand.package)
-        self._hand_over(errand, turn)
-        turn.sent.append((schedule, errand.package))
+        self._hand_over(schedule, errand, turn)
         schedule.task = errand.package["id"]
         schedule.waiting_for = None if may_overlap(schedule) else schedule.task
         count_down(schedule)
         move_on(schedule, following)
 
-    def _hand_over(self, errand: Errand, turn: Turn) -> None:
-        if errand.queue is None:
-            self._hand_to_own(errand.package, turn)
-            return
-        try:
-            self._hand_to(errand.queue, errand.package, turn)
-        except BrokerUnavailable:
-            if not errand.may_stay:
-                raise
-            errand.package.pop("cluster", None)
-            self._hand_to_own(errand.package, turn)
+    def _hand_over(self, schedule: Schedule, errand: Errand, turn: Turn) -> None:
+        if errand.queue is not None:
+            try:
+                self._hand_to(errand.queue, errand.package, turn)
+            except BrokerUnavailable:
+                if not errand.may_stay:
+                    raise
+                errand.package.pop("cluster", None)
+            else:
+                turn.sent.append((schedule, errand.package))
+                return
+        if None in turn.down:
+            raise OwnQueueDown
+        turn.waiting.append(Waiting(schedule, errand.package, state_of(schedule)))
 
-    def _hand_to_own(self, package: TaskPackage, turn: Turn) -> None:
-        news = None not in turn.down
-        try:
-            self._hand_to(None, package, turn)
-        except BrokerUnavailable as error:
-            raise OwnQueueDown(error, news) from error
-
-    def _hand_to(self, queue: str | None, package: TaskPackage, turn: Turn) -> None:
+    def _hand_to(self, queue: str, package: TaskPackage, turn: Turn) -> None:
         if queue in turn.down:
             raise turn.down[queue]
-        broker = self._broker_of(queue)
-        if broker is self.broker and self._is_beside(broker):
-            turn.beside.append(package)
-            return
+        broker = broker_of(queue)
         try:
             send(package, broker=broker, settings=self.settings)
         except BrokerError as error:
@@ -335,10 +368,12 @@ class DueSchedules:
     def _broker_of(self, queue: str | None) -> Broker:
         return self.broker if queue is None else broker_of(queue)
 
-    def _still_waits(self, schedule: Schedule) -> bool:
+    def _still_waits(self, schedule: Schedule, turn: Turn) -> bool:
         """Return whether the task before has not ended; asks around when nobody has said so."""
         if may_overlap(schedule) or not schedule.waiting_for:
             return False
+        if any(each.schedule is schedule for each in turn.waiting):
+            return True
         if Task.objects.filter(pk=schedule.waiting_for, success=True).exists():
             return False
         return not self.is_empty(self._broker_of(pack(schedule, None, self.settings).queue))
@@ -347,6 +382,26 @@ class DueSchedules:
     def is_empty(broker: Broker) -> bool:
         """Return whether nothing waits or runs, as far as the broker can tell."""
         return bool(broker.supports_lock_size) and not broker.queue_size() and not broker.lock_size()
+
+
+def state_of(schedule: Schedule) -> dict[str, Any]:
+    """Return what the scheduler writes, as it is now."""
+    return {name: getattr(schedule, name) for name in COLUMNS}
+
+
+def take_back(turn: Turn, waiting: Sequence[Waiting]) -> None:
+    """Let slots be due again whose tasks were not sent."""
+    for each in reversed(waiting):
+        for name, value in each.before.items():
+            setattr(each.schedule, name, value)
+    gone = {id(each) for each in waiting}
+    turn.waiting = [each for each in turn.waiting if id(each) not in gone]
+
+
+def blame(schedule: Schedule, error: Exception, now: datetime, turn: Turn) -> None:
+    """Mark a schedule that cannot be sent; the others go on."""
+    schedule.last_error, schedule.retry_at = as_sentence(error), now + RETRY
+    turn.broken.append((schedule, error))
 
 
 def move_on(schedule: Schedule, following: Slot | None) -> None:
