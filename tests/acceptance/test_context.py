@@ -20,6 +20,48 @@ async def which_attempt_awaited(key, until):
 """
 
 
+LOGGING = """
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"task": {"()": "django_q.context.TaskFilter"}},
+    "formatters": {"task": {"format": "%(message)s of [%(task_id)s] [%(task_name)s]"}},
+    "handlers": {"own": {"class": "logging.StreamHandler", "formatter": "task", "filters": ["task"]}},
+    "loggers": {"shop": {"handlers": ["own"], "level": "INFO"}},
+}
+"""
+
+SAYS = """
+def says(text):
+    import logging
+    logging.getLogger("shop").info(text)
+
+async def says_awaited(text):
+    says(text)
+"""
+
+
+def test_log_records_of_a_task_carry_its_id_on_a_real_cluster(make_site):
+    site = make_site("sqlite")
+    with (site.folder / "site_settings.py").open("a") as settings:
+        settings.write(LOGGING)
+    with (site.folder / "jobs.py").open("a") as jobs:
+        jobs.write(SAYS)
+    with site.cluster() as cluster:
+        one, two, three = site.run(
+            """
+            from django_q.tasks import async_task, result
+            answer = [
+                async_task("jobs.says", "first", task_name="one"),
+                async_task("jobs.says_awaited", "second", task_name="two"),
+                async_task("jobs.says_awaited", "third", task_name="three"),
+            ]
+            """
+        )
+        said = [f"first of [{one}] [one]", f"second of [{two}] [two]", f"third of [{three}] [three]"]
+        eventually(lambda: all(line in cluster.log for line in said), why=lambda: cluster.log)
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_task_knows_its_attempt(make_site, kind):
     site = make_site(kind, retry=1, ack_failures=False)

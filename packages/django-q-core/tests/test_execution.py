@@ -187,6 +187,14 @@ def test_coroutine_is_awaited(executor):
     assert decode(run(executor, coroutine, 8).result) == 8
 
 
+async def its_loop():
+    return id(asyncio.get_running_loop())
+
+
+def test_coroutines_share_one_event_loop_which_is_kept(executor):
+    assert decode(run(executor, its_loop).result) == decode(run(executor, its_loop).result)
+
+
 async def which():
     return current_task().id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from django_q.exceptions import OptionError, UnsendableTask
 from django_q.models import Task
 from django_q.package import new_package
 from django_q.results import iters
+from django_q.results.unavailable import ResultsUnavailable
 from django_q.tasks import Iter, async_iter, async_task, fetch, fetch_group, result
 
 pytestmark = pytest.mark.django_db
@@ -157,6 +159,22 @@ def test_monitor_without_iters_looks_for_them_once_a_minute(turns, monkeypatch):
         turns.finisher.look_after_iters()
         now += 1
     assert len(looks) == 3
+
+
+def test_monitor_whose_cache_is_away_seldom_looks_for_iters(turns, monkeypatch):
+    now, looks = iters.time.monotonic(), []
+    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def away():
+        looks.append(now)
+        raise ResultsUnavailable("away")
+
+    monkeypatch.setattr(turns.finisher.iters.watchlist, "read", away)
+    for _ in range(1200):
+        with suppress(ResultsUnavailable):
+            turns.finisher.look_after_iters()
+        now += 1
+    assert len(looks) == 2
 
 
 def test_iter_that_is_complete_at_once_is_not_written_down(turns):

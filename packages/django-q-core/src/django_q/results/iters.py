@@ -32,6 +32,9 @@ LOOK: Final = 5.0
 SEARCH: Final = 60.0
 """Seconds between two looks for iters that a monitor left behind, here or in another cluster of the queue."""
 
+SEARCH_AGAIN: Final = 600.0
+"""Seconds until the next such look when the cache is away: where its server does not even refuse, a look takes long."""
+
 MOST_ARGUMENTS: Final = 1_000_000
 """How large the members may be together for their arguments to be kept beside the result."""
 
@@ -113,8 +116,9 @@ class Iters:
         """
         now = time.monotonic()
         if now >= self.search_at:
-            self.search_at = now + SEARCH
+            self.search_at = now + SEARCH_AGAIN
             self._search()
+            self.search_at = now + SEARCH
         if not self.open or now < self.look_at:
             return []
         self.look_at = now + LOOK
