@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,8 @@ import pytest
 from .site import eventually
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import psutil
 
 KINDS = ["sqlite", "redis"]
@@ -54,10 +58,28 @@ def sizes(site) -> list[int]:
 
 
 def stop_whole(cluster) -> list[psutil.Process]:
+    """Freeze a cluster, but not in the middle of a write: on SQLite that would lock everybody else out."""
     family = cluster.family()
-    for process in family:
-        process.suspend()
-    return family
+    while True:
+        for process in family:
+            process.suspend()
+        if writable(cluster.site.folder / "db.sqlite3"):
+            return family
+        for process in family:
+            process.resume()
+
+
+def writable(database: Path) -> bool:
+    """Whether nobody holds the lock of an SQLite database, where there is one."""
+    if not database.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(database, timeout=0.1, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("kind", SERVERS)
