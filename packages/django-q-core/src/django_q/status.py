@@ -58,7 +58,7 @@ class Status:
 
 
 class Stat(Status):
-    """A snapshot of a cluster: plain values, published about once a second.
+    """A snapshot of a cluster: plain values, published once a second while they change.
 
     Class path and attribute names are those of the public editions, which read and write the same statistics.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,7 @@ from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule
 from django_q.schedules import due as due_module
+from django_q.status import SECONDS
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +87,19 @@ def test_an_idle_minute_takes_a_statement_a_second(running, clock, due, django_a
     with django_assert_max_num_queries(61):
         run(scheduler, clock, 60)
     assert len(clock.waits) < 130
+
+
+def test_statistics_are_published_when_they_change_and_long_before_they_are_forgotten(running, clock, monkeypatch):
+    scheduler, published = running(), []
+    monkeypatch.setattr(scheduler.broker, "set_stat", lambda key, value, timeout: published.append(clock.seconds))
+    run(scheduler, clock, 10)
+    pauses = [second - first for first, second in pairwise(published)]
+    assert 1 < max(pauses) < SECONDS / 2
+    assert len(published) < 8
+    published.clear()
+    scheduler.state.reincarnations = 1
+    run(scheduler, clock, clock.seconds + 1.1)
+    assert published
 
 
 def test_a_slot_is_sent_when_it_is_due(running, clock, due):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 PUBLISH_EVERY: Final = 1.0
-"""Seconds between two statistics; they are forgotten after three."""
+"""Seconds between two statistics of a cluster that works."""
+
+PUBLISH_AGAIN: Final = 2.0
+"""Seconds between two statistics that say the same; they are forgotten after five."""
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
@@ -45,7 +48,8 @@ class Scheduler(ClusterProcess):
         super().__init__(wiring)
         self.tob: datetime = timezone.now()
         self.publishing, self.sending = Backoff(), Backoff()
-        self.publish_at = self.look_at = 0.0
+        self.publish_at = self.publish_again_at = self.look_at = 0.0
+        self.published: dict[str, Any] = {}
         self.put_right = False
         """Are the schedules of the code as the code says?"""
 
@@ -122,6 +126,10 @@ class Scheduler(ClusterProcess):
 
     def _publish(self) -> None:
         stat = stat_of(self.state, self.wiring.cluster_id, self.settings)
+        said = {name: value for name, value in vars(stat).items() if name != "timestamp"}
+        now = time.monotonic()
+        if said == self.published and now < self.publish_again_at:
+            return
         try:
             stat.save(self.broker)
         except BrokerUnavailable as error:
@@ -129,3 +137,4 @@ class Scheduler(ClusterProcess):
                 log.no_statistics(self.name, error)
         else:
             self.publishing.succeeded()
+            self.published, self.publish_again_at = said, now + PUBLISH_AGAIN - PUBLISH_EVERY / 2
