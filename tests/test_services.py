@@ -33,7 +33,7 @@ def test_each_fresh_database_is_another(request, product):
 
 def test_redis_is_empty_for_each_test(redis_server, redis_url):
     assert redis_server.url == redis_url
-    assert redis_server._say(b"DBSIZE") == b":0"
+    assert redis_server.say("DBSIZE") == ":0"
 
 
 @pytest.mark.django_db

@@ -12,7 +12,10 @@ from .site import Site, eventually
 RETRY = 2
 
 
-@pytest.fixture(params=["disque", "ironmq", "ministack", "mongo", "moto", "redis", "sqlite"])
+PRODUCTS = ["disque", "ironmq", "ministack", "mongo", "moto", "redis", "redis_cluster", "redis_sentinel", "sqlite"]
+
+
+@pytest.fixture(params=PRODUCTS)
 def product(request):
     """What `Q_CLUSTER` says about a broker, and what can be stopped and started of it."""
     if request.param == "sqlite":
@@ -28,6 +31,9 @@ def product(request):
             return {"sqs": server.options}, server.door
         case "mongo":
             return {"mongo": server.options}, server
+        case "redis_cluster" | "redis_sentinel":
+            server.flush()
+            return {"redis": server.setting}, server
     server.flush()
     return {"redis": server.url}, server
 

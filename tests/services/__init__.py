@@ -8,6 +8,8 @@ from tests.services.mariadb import MariaDB
 from tests.services.mongo import Mongo
 from tests.services.postgres import Postgres
 from tests.services.redis import Redis
+from tests.services.redis_cluster import RedisCluster
+from tests.services.redis_sentinel import RedisSentinel
 from tests.services.server import Server, Unavailable
 from tests.services.sqs import Ministack, Moto
 
@@ -20,6 +22,8 @@ __all__ = [
     "Moto",
     "Postgres",
     "Redis",
+    "RedisCluster",
+    "RedisSentinel",
     "Server",
     "Unavailable",
 ]

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
-from tests.services import Disque, IronMQ, MariaDB, Ministack, Mongo, Moto, Postgres, Redis, Unavailable
+from tests.services import (
+    Disque,
+    IronMQ,
+    MariaDB,
+    Ministack,
+    Mongo,
+    Moto,
+    Postgres,
+    Redis,
+    RedisCluster,
+    RedisSentinel,
+    Unavailable,
+)
 from tests.services.mongo import GivenMongo
 
 if TYPE_CHECKING:
@@ -30,6 +42,18 @@ def redis_url(redis_server: Redis) -> str:
     redis_server.start()
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_sentinel_server() -> Iterator[RedisSentinel]:
+    """A private Redis (or Valkey) with a replica and a sentinel."""
+    yield from _running(RedisSentinel)
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_server() -> Iterator[RedisCluster]:
+    """A private Redis (or Valkey) Cluster."""
+    yield from _running(RedisCluster)
 
 
 @pytest.fixture(scope="session")

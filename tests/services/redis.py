@@ -14,28 +14,33 @@ class Redis(Server):
     product = "redis"
 
     @property
+    def options(self) -> dict[str, str]:
+        """Its configuration."""
+        return {"appendonly": "yes", "appendfsync": "no", "bind": self.host, "port": str(self.port), "save": ""}
+
+    @property
     def url(self) -> str:
         """Its first database."""
         return f"redis://{self.address}/0"
 
     def command(self) -> list[str]:
         """Keep everything that was acknowledged, so that a killed server comes back with it."""
-        options = {"appendonly": "yes", "appendfsync": "no", "bind": self.host, "port": str(self.port), "save": ""}
-        return [_binary(), *(word for key, value in options.items() for word in (f"--{key}", value))]
+        return [_binary(), *(word for key, value in self.options.items() for word in (f"--{key}", value))]
 
     def ready(self) -> bool:
         """Whether it answers PING (it does not while it loads)."""
-        return self._say(b"PING") == b"+PONG"
+        return self.say("PING") == "+PONG"
 
     def flush(self) -> None:
         """Forget everything."""
-        self._say(b"FLUSHALL")
+        self.say("FLUSHALL")
 
-    def _say(self, command: bytes) -> bytes:
+    def say(self, command: str) -> str:
+        """What it answers, as far as that comes in one piece; nothing when it is away."""
         with suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
-            connection.sendall(command + b"\r\n")
-            return connection.recv(1024).rstrip()
-        return b""
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65_536).decode().rstrip()
+        return ""
 
 
 def _binary() -> str:

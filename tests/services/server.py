@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from tests.services.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
 PR_SET_PDEATHSIG = 1
@@ -111,8 +112,12 @@ class Server:
                 stderr=log,
                 user=self.user,
             )
+        self.wait(self.ready, within)
+
+    def wait(self, true: Callable[[], bool], within: float = 30) -> None:
+        """Wait until something is true of it."""
         deadline = time.monotonic() + within
-        while not self.ready():
+        while not true():
             if not self.running or time.monotonic() > deadline:
                 self.kill()
                 raise Unavailable(f"{self.product} did not start: {self.log[-2000:]}")
@@ -176,6 +181,18 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.process = None
+
+
+@contextmanager
+def stalled(server: Server, seconds: float = 0.8) -> Iterator[None]:
+    """Let a server hang at once, and go on after so many seconds, whatever is asked of it meanwhile."""
+    server.pause()
+    later = threading.Timer(seconds, server.resume)
+    later.start()
+    try:
+        yield
+    finally:
+        later.join()
 
 
 def program(name: str, *folders: str) -> str:

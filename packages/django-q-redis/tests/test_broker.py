@@ -12,6 +12,8 @@ from django_q.testing import eventually
 from django_q_redis import Redis
 from redis.crc import key_slot
 
+from tests.services.server import stalled
+
 if TYPE_CHECKING:
     from tests.services import Redis as RedisServer
 
@@ -150,17 +152,12 @@ def test_blocking_is_shorter_than_the_time_out_of_the_socket(redis_server: Redis
     assert broker.dequeue_many(1, 1.5) == []
 
 
-def test_push_to_a_server_that_hangs_is_stored_once(redis_server: RedisServer, redis_url: str, client: redis.Redis):
-    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": f"{redis_url}?socket_timeout=0.3"}))
+def test_push_to_a_server_that_stalls_is_stored_once(redis_server: RedisServer, redis_url: str, client: redis.Redis):
+    options = {"host": redis_server.host, "port": redis_server.port, "socket_timeout": 0.3}
+    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": options}))
     broker.ping()
-    redis_server.pause()
-    try:
-        with pytest.raises(BrokerUnavailable):
-            broker.enqueue("package")
-    finally:
-        redis_server.resume()
-    client.ping()
-    time.sleep(0.2)
+    with stalled(redis_server), pytest.raises(BrokerUnavailable):
+        broker.enqueue("package")
     assert client.llen(LIST) <= 1
 
 

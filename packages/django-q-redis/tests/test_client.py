@@ -54,7 +54,24 @@ def test_url_chooses_the_way(url: str, kind: type):
     assert make_client(settings_of(url)).connection_pool.connection_class is kind
 
 
-@pytest.mark.parametrize("redis", [{"prot": 6379}, "http://localhost"])
+SENTINELS = [("127.0.0.1", 1)]
+
+
+@pytest.mark.parametrize(
+    "redis",
+    [
+        {"prot": 6379},
+        "http://localhost",
+        "redis://localhost?prot=6379",
+        {"sentinels": SENTINELS},
+        {"sentinels": SENTINELS, "service_name": "mymaster", "prot": 6379},
+        {"sentinels": SENTINELS, "service_name": "mymaster", "sentinel_kwargs": {"prot": 6379}},
+        {"sentinels": ["localhost"], "service_name": "mymaster"},
+        {"startup_nodes": SENTINELS, "db": 1},
+        {"startup_nodes": SENTINELS, "prot": 6379},
+        {"startup_nodes": []},
+    ],
+)
 def test_what_the_client_refuses_is_a_configuration_error(redis: object):
     with pytest.raises(ConfigurationError, match="redis"):
         make_client(settings_of(redis))
@@ -65,6 +82,27 @@ def test_server_that_is_silent_is_not_waited_for_nor_asked_twice(redis: object):
     options = options_of(redis)
     assert options["socket_timeout"] == 5
     assert options["retry"]._retries == 0
+
+
+def test_sentinels_and_their_master_have_options_of_their_own():
+    others = {"service_name": "mymaster", "db": 3, "sentinel_kwargs": {"password": "theirs", "socket_timeout": 0.2}}
+    client = make_client(settings_of({"sentinels": SENTINELS, "password": "ours", **others}))
+    (sentinel,) = client.connection_pool.sentinel_manager.sentinels
+    options, theirs = client.get_connection_kwargs(), sentinel.get_connection_kwargs()
+    assert (options["password"], options["db"], options["socket_timeout"]) == ("ours", 3, 5)
+    assert (theirs["password"], theirs["db"], theirs["socket_timeout"]) == ("theirs", 0, 0.2)
+    assert (options["retry"]._retries, theirs["retry"]._retries) == (0, 0)
+
+
+def test_sentinels_are_waited_for_as_long_as_their_master_unless_they_have_options():
+    client = make_client(settings_of({"sentinels": SENTINELS, "service_name": "mymaster", "socket_timeout": 0.2}))
+    (sentinel,) = client.connection_pool.sentinel_manager.sentinels
+    assert sentinel.get_connection_kwargs()["socket_timeout"] == 0.2
+
+
+def test_encrypted_master_of_sentinels_is_reached_so():
+    client = make_client(settings_of({"sentinels": SENTINELS, "service_name": "mymaster", "ssl": True}))
+    assert issubclass(client.connection_pool.connection_class, SSLConnection)
 
 
 def test_time_out_of_the_user_is_kept():

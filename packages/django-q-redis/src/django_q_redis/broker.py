@@ -12,10 +12,10 @@ from django_q.brokers import Broker, Delivery
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from redis.exceptions import (
-    ClusterDownError,
-    MasterDownError,
+    ClusterError,
     NoScriptError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     TryAgainError,
 )
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 
     from django_q.settings import ClusterSettings
 
+    from django_q_redis.client import Client
     from django_q_redis.scripts import Script
 
-GONE = (redis.ConnectionError, redis.TimeoutError, ClusterDownError, MasterDownError, ReadOnlyError, TryAgainError)
+GONE = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException, ReadOnlyError, TryAgainError)
 """What the client raises when the server is away, starting, or handing over."""
+
+HANDING_OVER = ("NOREPLICAS", "UNBLOCKED")
+"""What a server says that is, for a moment, not the one to write to."""
 
 MOST = 1000
 """How many packages one script moves: Lua takes no more arguments than fit its stack."""
@@ -79,12 +83,12 @@ class Redis(Broker):
         """Name the list of dead letters."""
         return f"{{{self.list_key}}}:dead"
 
-    def connect(self) -> redis.Redis:
+    def connect(self) -> Client:
         """Give this process's client."""
         return client_for(self.settings)
 
     @staticmethod
-    def get_connection(list_key: str | None = None) -> redis.Redis:
+    def get_connection(list_key: str | None = None) -> Client:
         """Give the client of the settings of this moment."""
         return client_for(current_settings())
 
@@ -155,9 +159,9 @@ class Redis(Broker):
 
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
-        client = self.connection
-        pause = min(max(wait, SHORTEST), longest_wait(client))
         with reaching():
+            client = self.connection
+            pause = min(max(wait, SHORTEST), longest_wait(client))
             return line_of(client)("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
 
     # -- settling -------------------------------------------------------------------------------------------------
@@ -239,8 +243,9 @@ class Redis(Broker):
     def ping(self) -> bool:
         """Does the server answer?"""
         try:
-            return bool(self.connection.ping())
-        except RedisError:
+            with reaching():
+                return bool(self.connection.ping())
+        except BrokerError:
             return False
 
     def info(self) -> str:
@@ -295,6 +300,8 @@ def reaching() -> Iterator[None]:
     except GONE as error:
         raise BrokerUnavailable(f"Redis cannot be reached: {error}") from error
     except RedisError as error:
+        if str(error).startswith(HANDING_OVER):
+            raise BrokerUnavailable(f"Redis is being handed over: {error}") from error
         raise BrokerError(f"Redis refuses: {error}") from error
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
 from django_q.brokers.per_process import PerProcess
 from django_q.exceptions import ConfigurationError
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import parse_url
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django_q.settings import ClusterSettings
+
+Client: TypeAlias = "redis.Redis | RedisCluster"
 
 SOCKET_TIMEOUT = 5.0
 """Seconds after which a silent server counts as gone, unless the settings say otherwise."""
@@ -22,10 +27,10 @@ SOCKET_TIMEOUT = 5.0
 OLD_NAMES = {"charset": "encoding", "errors": "encoding_errors"}
 """Keys of the manual that the client calls otherwise today."""
 
-_clients: PerProcess[dict[str, redis.Redis]] = PerProcess(dict)
+_clients: PerProcess[dict[str, Client]] = PerProcess(dict)
 
 
-def client_for(settings: ClusterSettings) -> redis.Redis:
+def client_for(settings: ClusterSettings) -> Client:
     """This process's client for *settings*: one, however many brokers use it."""
     clients = _clients.get()
     key = f"{settings.django_redis!r} {settings.redis!r}"
@@ -34,14 +39,17 @@ def client_for(settings: ClusterSettings) -> redis.Redis:
     return clients[key]
 
 
-def make_client(settings: ClusterSettings) -> redis.Redis:
-    """A client by the first of `django_redis`, a URL, and keywords."""
+def make_client(settings: ClusterSettings) -> Client:
+    """A client by the first of `django_redis`, a URL, and keywords.
+
+    Raises:
+        ConfigurationError: the client does not understand them.
+        RedisClusterException: no node of a Redis Cluster answers.
+    """
     if settings.django_redis:
         return _django_redis(settings.django_redis)
     try:
-        if isinstance(settings.redis, str):
-            return redis.Redis(connection_pool=redis.ConnectionPool(**careful(parse_url(settings.redis))))
-        return redis.Redis(**careful(settings.redis))
+        return _from_url(settings.redis) if isinstance(settings.redis, str) else _from_keywords(settings.redis)
     except (TypeError, ValueError, redis.RedisError) as error:
         raise ConfigurationError(f"Q_CLUSTER['redis'] is not understood by the Redis client: {error}") from error
 
@@ -53,6 +61,53 @@ def careful(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {OLD_NAMES.get(key, key): value for key, value in options.items() if value is not None}
     return {"socket_timeout": SOCKET_TIMEOUT, "retry": Retry(NoBackoff(), 0), **given}
+
+
+def _from_url(url: str) -> redis.Redis:
+    return _understood(redis.Redis(connection_pool=redis.ConnectionPool(**careful(parse_url(url)))))
+
+
+def _from_keywords(options: Mapping[str, Any]) -> Client:
+    given = careful(options)
+    if "sentinels" in given:
+        return _master(**given)
+    if "startup_nodes" in given:
+        return _cluster(**given)
+    return redis.Redis(**given)
+
+
+def _master(
+    *,
+    sentinels: list[tuple[str, int]],
+    service_name: str | None = None,
+    sentinel_kwargs: Mapping[str, Any] | None = None,
+    min_other_sentinels: int = 0,
+    **options: Any,
+) -> redis.Redis:
+    """The master that sentinels name, whoever that is at the moment."""
+    if not sentinels or not service_name:
+        raise ValueError("'sentinels' needs at least one, and the 'service_name' of the master they watch")
+    if sentinel_kwargs is None:
+        sentinel_kwargs = {key: value for key, value in options.items() if key.startswith("socket_")}
+    watching = Sentinel(sentinels, min_other_sentinels, careful(sentinel_kwargs))
+    return _understood(watching.master_for(service_name, **options))
+
+
+def _cluster(*, startup_nodes: list[Any], db: int = 0, **options: Any) -> RedisCluster:
+    """A client of a Redis Cluster, which one of its nodes is enough to find."""
+    if not startup_nodes or db:
+        raise ValueError("'startup_nodes' needs at least one, and no 'db': a Redis Cluster has only one")
+    nodes = [ClusterNode(*node) if isinstance(node, (list, tuple)) else node for node in startup_nodes]
+    # The client of clusters ignores what it does not understand, so one that does not is asked.
+    redis.Redis(**{key: value for key, value in options.items() if key not in signature(RedisCluster).parameters})
+    return RedisCluster(startup_nodes=nodes, **options)
+
+
+def _understood(client: redis.Redis) -> redis.Redis:
+    """The client, when its connections take their keywords: a pool finds out only when it connects."""
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+    return client
 
 
 def _django_redis(alias: str) -> redis.Redis:
@@ -69,8 +124,7 @@ def _django_redis(alias: str) -> redis.Redis:
     return client
 
 
-def longest_wait(client: redis.Redis) -> float:
+def longest_wait(client: Client) -> float:
     """How many seconds a command may block before the client takes the server for gone."""
-    options = client.connection_pool.connection_kwargs
-    timeout = options.get("socket_timeout", SOCKET_TIMEOUT)
+    timeout = client.get_connection_kwargs().get("socket_timeout", SOCKET_TIMEOUT)
     return float("inf") if timeout is None else float(timeout) / 2

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    import redis
+    from django_q_redis.client import Client
 
 LISTED = 30
 """Seconds for which a cluster that lists its key is trusted to be listed."""
@@ -27,7 +27,7 @@ class RedisStats:
         listed: when each key was last put on the list, by whoever has this dictionary.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str, listed: dict[str, float]) -> None:
+    def __init__(self, client: Client, prefix: str, listed: dict[str, float]) -> None:
         self.client = client
         self.listed = listed
         self.prefix = prefix

@@ -1,0 +1,96 @@
+"""Redis Cluster: what a queue needs is on one node, wherever that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from django_q.exceptions import BrokerUnavailable
+from django_q.settings import ClusterSettings
+from django_q.testing import BrokerConformance
+from django_q_redis import Redis, stats
+from redis.cluster import RedisCluster
+
+from tests.services.server import stalled
+
+if TYPE_CHECKING:
+    from tests.services import RedisCluster as Server
+
+NAMES = [f"queue {number}" for number in range(30)]
+
+
+@pytest.fixture
+def server(redis_cluster_server: Server) -> Server:
+    redis_cluster_server.start()
+    return redis_cluster_server
+
+
+@pytest.fixture
+def cluster_settings(server: Server) -> ClusterSettings:
+    return ClusterSettings.from_mapping({"redis": server.setting})
+
+
+class TestRedisCluster(BrokerConformance):
+    @pytest.fixture
+    def make_broker(self, cluster_settings: ClusterSettings):
+        return lambda list_key: Redis(list_key, settings=cluster_settings)
+
+    @pytest.fixture
+    def server(self, server: Server) -> Server:
+        return server
+
+
+def test_queues_are_spread_over_the_nodes(server: Server, cluster_settings: ClusterSettings):
+    server.flush()
+    for name in NAMES:
+        Redis(name, settings=cluster_settings).enqueue("package")
+    assert all(int(node.say("DBSIZE").removeprefix(":")) for node in server.nodes)
+
+
+def test_statistics_are_gathered_from_all_nodes_without_keys(
+    server: Server, cluster_settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+):
+    server.flush()
+    broker = Redis("test", settings=cluster_settings)
+    for node in server.nodes:
+        node.say("CONFIG RESETSTAT")
+    prefix = cluster_settings.q_stat
+    for name in NAMES:
+        broker.set_stat(f"{prefix}:{name}", name, 60)
+    assert sorted(broker.get_stats(f"{prefix}:*")) == sorted(name.encode() for name in NAMES)
+    broker.connection.set(f"{prefix}:theirs", "of another version", ex=60)
+    assert b"of another version" in broker.get_stats(f"{prefix}:*")
+    monkeypatch.setattr(stats, "FEW", 0)
+    assert len(broker.get_stats(f"{prefix}:*")) == len(NAMES)
+    assert not any("cmdstat_keys" in node.say("INFO commandstats") for node in server.nodes)
+
+
+def test_push_to_a_node_that_stalls_is_stored_once(server: Server, cluster_settings: ClusterSettings):
+    hasty = {**server.setting, "socket_timeout": 0.3}
+    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": hasty}))
+    broker.delete_queue()
+    port = broker.connection.get_node_from_key(broker.list_key).port
+    (node,) = [node for node in server.nodes if node.port == port]
+    with stalled(node), pytest.raises(BrokerUnavailable):
+        broker.enqueue("package")
+    server.start()
+    assert Redis("test", settings=cluster_settings).queue_size() <= 1
+
+
+def test_one_node_of_several_is_enough_to_find_the_others(server: Server):
+    nodes = [("127.0.0.1", 1), *server.setting["startup_nodes"]]
+    assert Redis("test", settings=ClusterSettings.from_mapping({"redis": {"startup_nodes": nodes}})).ping()
+
+
+def test_cluster_that_is_away_when_it_is_first_asked_is_no_mistake():
+    away = ClusterSettings.from_mapping({"redis": {"startup_nodes": [("127.0.0.1", 1)]}})
+    assert Redis("test", settings=away).ping() is False
+    with pytest.raises(BrokerUnavailable):
+        Redis("test", settings=away).enqueue("package")
+
+
+def test_client_is_one_of_clusters(cluster_settings: ClusterSettings):
+    connection = Redis("test", settings=cluster_settings).connection
+    assert isinstance(connection, RedisCluster)
+    assert not isinstance(connection, redis.Redis)

@@ -1,0 +1,114 @@
+"""Redis Sentinel: the broker follows the master."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from django_q.exceptions import BrokerUnavailable
+from django_q.settings import ClusterSettings
+from django_q.testing import eventually
+from django_q_redis import Redis
+
+if TYPE_CHECKING:
+    from tests.services import RedisSentinel
+
+
+@pytest.fixture
+def server(redis_sentinel_server: RedisSentinel) -> RedisSentinel:
+    redis_sentinel_server.start()
+    redis_sentinel_server.flush()
+    return redis_sentinel_server
+
+
+@pytest.fixture
+def broker(server: RedisSentinel) -> Redis:
+    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": server.setting}))
+    # The connection may still be to who was the master in another test.
+    eventually(lambda: send(broker, "package"))
+    broker.delete_queue()
+    return broker
+
+
+@pytest.fixture
+def borrowing(server: RedisSentinel, settings) -> Redis:
+    """A broker that uses the connection of django-redis."""
+    pytest.importorskip("django_redis")
+    settings.DJANGO_REDIS_CONNECTION_FACTORY = "django_redis.pool.SentinelConnectionFactory"
+    options = {
+        "CLIENT_CLASS": "django_redis.client.SentinelClient",
+        "SENTINELS": server.setting["sentinels"],
+    }
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": f"redis://{server.service_name}/0",
+            "OPTIONS": options,
+        },
+    }
+    return Redis("test", settings=ClusterSettings.from_mapping({"django_redis": "default"}))
+
+
+def send(broker: Redis, package: str) -> bool:
+    try:
+        broker.enqueue(package)
+    except BrokerUnavailable:
+        return False
+    return True
+
+
+def copied(broker: Redis) -> bool:
+    """Has the replica what the master has?"""
+    return broker.connection.wait(1, 5000) == 1
+
+
+def test_packages_and_leases_outlive_a_fail_over(broker: Redis, server: RedisSentinel):
+    broker.enqueue_many(["held", "waiting"])
+    (held,) = broker.dequeue_many(1, 1)
+    assert copied(broker)
+    server.fail_over()
+    eventually(lambda: send(broker, "after"))
+    assert broker.renew([held.ack_id]) == []
+    assert [delivery.package for delivery in broker.dequeue_many(9, 1)] == [b"waiting", b"after"]
+    assert broker.acknowledge(held.ack_id) is True
+
+
+def test_blocked_fetch_wakes_with_the_new_master(broker: Redis, server: RedisSentinel):
+    """What a server says to those who wait when it is demoted is no reason to end."""
+    broker.dequeue_many(1, 0.1)
+    raised: list[BaseException] = []
+
+    def fetch() -> None:
+        try:
+            broker.dequeue_many(1, 20)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            raised.append(error)
+
+    fetching = threading.Thread(target=fetch)
+    fetching.start()
+    server.fail_over()
+    eventually(lambda: send(broker, "after"))
+    fetching.join()
+    assert all(isinstance(error, BrokerUnavailable) for error in raised)
+
+
+def test_broker_without_its_master_is_away_until_there_is_another(broker: Redis, server: RedisSentinel):
+    broker.enqueue("before")
+    assert copied(broker)
+    server.stop()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue("nowhere")
+        eventually(lambda: send(broker, "after"), within=30)
+        assert [delivery.package for delivery in broker.dequeue_many(9, 1)] == [b"before", b"after"]
+    finally:
+        server.start()
+
+
+def test_connection_of_django_redis_follows_the_master(borrowing: Redis, server: RedisSentinel):
+    borrowing.enqueue("before")
+    assert copied(borrowing)
+    server.fail_over()
+    eventually(lambda: send(borrowing, "after"))
+    assert [delivery.package for delivery in borrowing.dequeue_many(9, 1)] == [b"before", b"after"]

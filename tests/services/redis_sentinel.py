@@ -1,0 +1,104 @@
+"""Redis Sentinel, for tests: a master, a replica, and a sentinel that watches them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.services.redis import Redis
+
+
+class Member(Redis):
+    """One of the two."""
+
+    follows: Redis | None = None
+    """Its master."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Follow at once."""
+        if self.follows is None:
+            return super().options
+        where = f"{self.follows.host} {self.follows.port}"
+        return {**super().options, "replicaof": where, "repl-diskless-sync-delay": "0"}
+
+    def ready(self) -> bool:
+        """Whether it has all that its master has."""
+        return super().ready() and (self.follows is None or "master_link_status:up" in self.say("INFO replication"))
+
+
+class RedisSentinel(Redis):
+    """The sentinel; it starts, and ends, the two that it watches.
+
+    `stop` ends whoever is the master at that moment; `start` brings it back, and waits for a master.
+    """
+
+    product = "redis-sentinel"
+    service_name = "mymaster"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members = Member(), Member()
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What `Q_CLUSTER["redis"]` says about it."""
+        return {"sentinels": [(self.host, self.port)], "service_name": self.service_name}
+
+    @property
+    def leader(self) -> Member:
+        """Who is the master at this moment."""
+        first, second = self.members
+        answer = self.say(f"SENTINEL get-master-addr-by-name {self.service_name}")
+        return second if f"\n{second.port}" in answer else first
+
+    def prepare(self) -> None:
+        """Write what a sentinel insists on having in a file; it adds to it later."""
+        name = self.service_name
+        lines = [
+            f"bind {self.host}",
+            f"port {self.port}",
+            f"sentinel monitor {name} {self.leader.address.replace(':', ' ')} 1",
+            f"sentinel down-after-milliseconds {name} 500",
+            f"sentinel failover-timeout {name} 2000",
+        ]
+        (self.folder / "sentinel.conf").write_text("\n".join(lines))
+
+    def command(self) -> list[str]:
+        """Run as a sentinel."""
+        return [super().command()[0], "sentinel.conf", "--sentinel"]
+
+    def ready(self) -> bool:
+        """Whether its master is one, and somebody has all that this one has."""
+        watched, leading = self.say("INFO sentinel"), self.leader.say("INFO replication")
+        return "status=ok" in watched and "slaves=1" in watched and "state=online" in leading
+
+    def start(self, within: float = 30) -> None:
+        """Start those that do not run, and let the one follow the other sooner than the sentinel would."""
+        leader = self.leader
+        for member in sorted(self.members, key=lambda member: member is not leader):
+            member.follows = None if member is leader else leader
+            member.start(within)
+            if member is not leader:
+                member.say(f"REPLICAOF {leader.host} {leader.port}")
+        super().start(within)
+        self.wait(self.ready, within)
+
+    def stop(self) -> None:
+        """End the master."""
+        self.leader.kill()
+
+    def flush(self) -> None:
+        """Forget everything."""
+        self.leader.flush()
+
+    def fail_over(self) -> None:
+        """Let the other one lead."""
+        before = self.leader
+        self.wait(lambda: self.say(f"SENTINEL FAILOVER {self.service_name}") == "+OK")
+        self.wait(lambda: self.leader is not before and "role:master" in self.leader.say("INFO replication"))
+
+    def close(self) -> None:
+        """End all three."""
+        super().close()
+        for member in self.members:
+            member.close()
