@@ -7,8 +7,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DjangoQOrmConfig(AppConfig):
-    """Brings the queue's table and its admin."""
+    """Brings the tables of queues and of statistics, and the admin of the queues."""
 
     name = "django_q_orm"
     verbose_name = _("Django Q queue")
-    default_auto_field = "django.db.models.AutoField"
+    default_auto_field = "django.db.models.BigAutoField"

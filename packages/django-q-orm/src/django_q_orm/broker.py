@@ -21,6 +21,7 @@ from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import claim, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
+from django_q_orm.stats import TableStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -282,6 +283,23 @@ class ORM(Broker):
         """Name the database and its version."""
         with self._reaching() as database:
             return f"{database.display_name} {'.'.join(map(str, database.get_database_version()))}"
+
+    # -- statistics -----------------------------------------------------------------------------------------------
+
+    def set_stat(self, key: str, value: str, timeout: float) -> None:
+        """Keep a cluster's statistics in a row of its own."""
+        with self._reaching() as database:
+            TableStats(database).set(key, value, timeout)
+
+    def get_stat(self, key: str) -> str | None:
+        """Give the statistics under *key*."""
+        with self._reaching() as database:
+            return TableStats(database).get(key)
+
+    def get_stats(self, pattern: str) -> list[str | bytes]:
+        """Give all statistics under keys that match."""
+        with self._reaching() as database:
+            return TableStats(database).all(pattern)
 
     # -- the database ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A package that waits in the database."""
+"""Packages that wait in the database, and what clusters leave there about themselves."""
 
 from __future__ import annotations
 
@@ -80,3 +80,20 @@ class OrmQ(models.Model):
     def q_options(self) -> dict[str, Any]:
         """Return everything else the package says."""
         return {key: value for key, value in self.task.items() if key not in NOT_OPTIONS}
+
+
+class OrmStat(models.Model):
+    """The statistics of one cluster, for as long as it publishes them."""
+
+    key = models.CharField(_("cluster"), max_length=255, primary_key=True)
+    value = models.TextField(_("statistics"))
+    expires = models.DateTimeField(_("expires"))
+
+    class Meta:
+        app_label = "django_q_orm"
+        db_table = "django_q_ormstat"
+        verbose_name = _("Statistics of a cluster")
+        verbose_name_plural = _("Statistics of clusters")
+
+    def __str__(self) -> str:
+        return self.key

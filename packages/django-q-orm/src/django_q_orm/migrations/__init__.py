@@ -1,1 +1,1 @@
-"""The table the queue waits in."""
+"""The tables of queues and of statistics."""

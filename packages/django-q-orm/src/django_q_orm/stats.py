@@ -1,0 +1,55 @@
+"""Statistics of clusters, in the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+
+from django_q_orm.arrivals import patiently
+from django_q_orm.moments import moment
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
+
+    from django_q_orm.models import OrmStat
+
+
+class TableStats:
+    """One row a cluster, written again and again; what expired is not shown, and deleted when a cluster begins.
+
+    Args:
+        connection: of the database that holds the queue.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    def set(self, key: str, value: str, timeout: float) -> None:
+        """Keep *value* for *timeout* seconds: one statement, but for the first time."""
+        patiently(self.connection, lambda: self._write(key, value, timeout))
+
+    def get(self, key: str) -> str | None:
+        """What is kept under *key*."""
+        return self._kept().filter(key=key).values_list("value", flat=True).first()
+
+    def all(self, pattern: str) -> list[str | bytes]:
+        """Everything kept under keys that match *pattern* (a prefix and `*`)."""
+        prefix = pattern.removesuffix("*")
+        found = self._kept().filter(key__startswith=prefix).order_by("key").values_list("key", "value")
+        # SQLite does not tell capitals from small letters.
+        return [value for key, value in found if key.startswith(prefix)]
+
+    def _write(self, key: str, value: str, timeout: float) -> None:
+        rows, expires = self._rows(), moment(self.connection, timeout)
+        if not rows.filter(key=key).update(value=value, expires=expires):
+            rows.filter(expires__lte=moment(self.connection)).delete()
+            rows.create(key=key, value=value, expires=expires)
+
+    def _kept(self) -> QuerySet[OrmStat]:
+        return self._rows().filter(expires__gt=moment(self.connection))
+
+    def _rows(self) -> QuerySet[OrmStat]:
+        model: type[OrmStat] = apps.get_model("django_q_orm", "OrmStat")
+        return model._default_manager.using(self.connection.alias)
