@@ -1,4 +1,4 @@
-"""A cluster on each broker: tasks sent, run, failed and retried, timed out; the broker restarted; stopped."""
+"""Clusters on each broker: tasks sent, run, failed and retried, timed out; the broker restarted; stopped."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def product(request):
 @pytest.fixture
 def site(product, tmp_path, migrated):
     q_cluster = {
+        "ALT_CLUSTERS": {"other": {"workers": 1}},
         "name": f"acceptance-{time.time_ns()}",
         "ack_failures": False,
         "max_attempts": 2,
@@ -80,6 +81,24 @@ def test_cluster_works_on_each_broker(site, product):
     assert sum(note.startswith("long begins") for note in notes) == 1, cluster.log
     assert [notes.count(str(number)) for number in range(8)] == [1] * 8, cluster.log
     assert outcomes(site) == {"jobs.boom": [False, 2], "jobs.slow": [True, 1], "jobs.tidy": [False, 1]}
+
+
+def test_each_cluster_has_its_queue_on_the_broker_they_share(site):
+    with site.cluster(Q_CLUSTER_NAME="other") as other:
+        site.run(
+            """
+            from django_q.tasks import async_task
+            async_task("jobs.mark", "project's")
+            async_task("jobs.mark", "other's", cluster="other")
+            """
+        )
+        eventually(lambda: "other's" in site.notes(), within=20, why=lambda: other.log)
+        assert other.stop() == 0, other.log
+    assert site.notes() == ["other's"]
+    with site.cluster() as project:
+        eventually(lambda: "project's" in site.notes(), within=20, why=lambda: project.log)
+        assert project.stop() == 0, project.log
+    assert sorted(site.notes()) == ["other's", "project's"]
 
 
 def restart(server, cluster):

@@ -45,6 +45,15 @@ def in_this_order(monkeypatch):
     nodes._nodes.forget()
 
 
+def test_node_is_chosen_at_random(make, pair):
+    def chosen() -> str:
+        nodes._nodes.forget()
+        return make(*pair).connection.current
+
+    assert {chosen() for _ in range(40)} == {server.address for server in pair}
+    nodes._nodes.forget()
+
+
 @pytest.mark.usefixtures("in_this_order")
 def test_another_node_is_asked_when_one_goes_away(make, pair):
     first, second = pair

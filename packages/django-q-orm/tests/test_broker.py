@@ -117,6 +117,33 @@ def test_calls_open_no_connections(broker: ORM):
     assert opened == []
 
 
+class Replica:
+    """A router that sends everything elsewhere."""
+
+    def db_for_read(self, model: object, **hints: object) -> str:
+        return "replica"
+
+    db_for_write = db_for_read
+
+
+def test_routers_lead_the_broker_nowhere_else(broker: ORM, settings):
+    settings.DATABASE_ROUTERS = [Replica()]
+    broker.enqueue_many(["one", "two", "three"])
+    broker.enqueue("later", delay=60)
+    one, two, three = broker.dequeue_many(3, 1)
+    assert (
+        broker.renew([one.ack_id]) == broker.release_many([one.ack_id]) == broker.acknowledge_many([two.ack_id]) == []
+    )
+    broker.fail(three.ack_id)
+    assert (broker.queue_size(), broker.lock_size(), broker.dead_size()) == (1, 0, 1)
+    assert broker.requeue_dead() == 1
+    broker.set_stat("key", "value", 60)
+    assert (broker.get_stat("key"), broker.get_stats("k*")) == ("value", ["value"])
+    broker.purge_queue()
+    broker.delete_queue()
+    assert broker.ping()
+
+
 def test_missing_table_says_what_to_do(broker: ORM, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(OrmQ._meta, "db_table", "nowhere")
     with pytest.raises(BrokerError, match="nowhere"):

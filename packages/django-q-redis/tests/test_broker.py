@@ -161,6 +161,25 @@ def test_push_to_a_server_that_stalls_is_stored_once(redis_server: RedisServer, 
     assert client.llen(LIST) <= 1
 
 
+def test_several_at_once_are_one_round_trip(broker: Redis, monkeypatch: pytest.MonkeyPatch):
+    def go_through() -> None:
+        broker.enqueue_many(["package"] * 10)
+        ids = [delivery.ack_id for delivery in broker.dequeue_many(10, 0)]
+        assert broker.renew(ids) == broker.release_many(ids) == []
+        assert broker.acknowledge_many([delivery.ack_id for delivery in broker.dequeue_many(10, 0)]) == []
+
+    def execute(*words: object, **options: object) -> object:
+        asked.append(words[0])
+        return client.execute_command(*words, **options)
+
+    go_through()  # now the server has the scripts
+    asked: list[object] = []
+    client = redis.Redis(connection_pool=broker.connection.connection_pool)
+    monkeypatch.setattr(broker.connection, "execute_command", execute)
+    go_through()
+    assert asked == ["RPUSH", *["EVALSHA"] * 5]
+
+
 def test_brokers_open_one_connection(redis_url: str, client: redis.Redis):
     broker_for(redis_url).enqueue("package")
     before = client.info("stats")["total_connections_received"]

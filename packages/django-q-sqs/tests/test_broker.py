@@ -66,6 +66,19 @@ def test_ten_packages_are_one_request_each_way(make, requests):
     assert requests["ChangeMessageVisibilityBatch"] == 2
 
 
+@pytest.mark.parametrize(("retry", "seconds"), [(0.2, 1), (1.5, 2), (60, 60), (100_000, 43_200)])
+def test_lease_is_in_whole_seconds_and_no_longer_than_sqs_takes(make, retry, seconds):
+    broker, asked = make(retry=retry), []
+    events = broker.connection.meta.events
+    listener = lambda params, **_more: asked.append(params["VisibilityTimeout"])  # noqa: E731
+    events.register("provide-client-params.sqs.ReceiveMessage", listener)
+    try:
+        broker.dequeue_many(1, 0)
+    finally:
+        events.unregister("provide-client-params.sqs.ReceiveMessage", listener)
+    assert asked == [seconds]
+
+
 def test_batches_stay_below_the_limit(make, requests):
     broker = make()
     broker.enqueue_many(["x" * 300_000] * 6)

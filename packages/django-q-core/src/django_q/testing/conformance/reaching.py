@@ -127,6 +127,21 @@ class StatisticsPromises(Suite):
         found = {text(value) for value in broker.get_stats(self._key(broker, "*"))}
         assert found == {"value a", "value b"}
 
+    def test_newer_statistics_replace_older_ones(self, broker: Broker) -> None:
+        for value in ("older", "newer"):
+            broker.set_stat(self._key(broker, "a"), value, PATIENT)
+        assert text(broker.get_stat(self._key(broker, "a")) or "") == "newer"
+        assert [text(value) for value in broker.get_stats(self._key(broker, "*"))] == ["newer"]
+
+    def test_statistics_of_others_are_not_among_ours(self, broker: Broker) -> None:
+        broker.set_stat(self._key(broker, "a"), "ours", PATIENT)
+        broker.set_stat(f"not-{self._key(broker, 'a')}", "theirs", PATIENT)
+        assert [text(value) for value in broker.get_stats(self._key(broker, "*"))] == ["ours"]
+
+    def test_another_broker_finds_the_statistics(self, broker: Broker, other: Broker) -> None:
+        broker.set_stat(self._key(broker, "a"), "value", PATIENT)
+        assert [text(value) for value in other.get_stats(self._key(broker, "*"))] == ["value"]
+
     def test_statistics_are_forgotten(self, broker: Broker) -> None:
         broker.set_stat(self._key(broker, "a"), "value", 1)
         eventually(lambda: broker.get_stat(self._key(broker, "a")) is None, SLACK)
