@@ -17,7 +17,8 @@ class Redis(Server):
     @property
     def options(self) -> dict[str, str]:
         """Its configuration."""
-        return {"appendonly": "yes", "appendfsync": "no", "bind": self.host, "port": str(self.port), "save": ""}
+        where = {"bind": self.host, "port": str(self.port), "unixsocket": self.socket}
+        return {"appendonly": "yes", "appendfsync": "no", "save": "", **where}
 
     @property
     def url(self) -> str:
@@ -27,6 +28,11 @@ class Redis(Server):
     def command(self) -> list[str]:
         """Keep everything that was acknowledged, so that a killed server comes back with it."""
         return [self.binary(), *(word for key, value in self.options.items() for word in (f"--{key}", value))]
+
+    @property
+    def socket(self) -> str:
+        """Its Unix socket."""
+        return str(self.folder / "redis.sock")
 
     def binary(self) -> str:
         """The program."""

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django_q.exceptions import ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q_redis import Redis
 from django_q_redis.client import client_for, longest_wait, make_client
 from redis.connection import SSLConnection, UnixDomainSocketConnection
+
+if TYPE_CHECKING:
+    from tests.services import Redis as RedisServer
 
 
 def settings_of(redis: object, **others: object) -> ClusterSettings:
@@ -117,6 +122,14 @@ def test_brokers_of_one_configuration_share_a_client():
 
 def test_brokers_of_two_configurations_do_not():
     assert client_for(settings_of({"port": 1})) is not client_for(settings_of({"port": 2}))
+
+
+@pytest.mark.parametrize("way", ["url", "keyword"])
+def test_unix_socket_is_a_way(redis_server: RedisServer, redis_url: str, way: str):
+    path = redis_server.socket
+    broker = Redis(settings=settings_of(f"unix://{path}?db=0" if way == "url" else {"unix_socket_path": path}))
+    broker.enqueue("package")
+    assert broker.dequeue_many(1, 1)[0].package == b"package"
 
 
 class TestDjangoRedis:

@@ -59,10 +59,10 @@ def test_ten_packages_are_one_request_each_way(make, requests):
     broker = make()
     broker.enqueue_many([f"package {number}" for number in range(10)])
     found = broker.dequeue_many(10, 2)
-    broker.renew([delivery.ack_id for delivery in found])
-    broker.release_many([delivery.ack_id for delivery in found])
     assert len(found) == 10
-    assert requests["SendMessageBatch"] == requests["ReceiveMessage"] == 1
+    ids = [delivery.ack_id for delivery in found]
+    assert broker.renew(ids) == broker.release_many(ids, delay=60) == broker.acknowledge_many(ids) == []
+    assert requests["SendMessageBatch"] == requests["ReceiveMessage"] == requests["DeleteMessageBatch"] == 1
     assert requests["ChangeMessageVisibilityBatch"] == 2
 
 

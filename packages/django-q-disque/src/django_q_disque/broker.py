@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
@@ -57,12 +57,9 @@ class Lease(NamedTuple):
         return f"{self.job}:{self.offers}"
 
 
-class Disque(Broker):
+class Disque(BulkBroker):
     """Packages are jobs of a Disque queue; a lease is the time until Disque offers an unacknowledged job again."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay = TTL / 2
     blocks = True
 
@@ -90,9 +87,6 @@ class Disque(Broker):
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    def dequeue(self) -> list[Delivery] | None:
-        return self.dequeue_many(self.settings.bulk, 1.0) or None
-
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* packages."""
         count = self._at_most(limit)
@@ -112,18 +106,12 @@ class Disque(Broker):
 
     # -- settling -------------------------------------------------------------------------------------------------
 
-    def acknowledge(self, ack_id: str) -> bool:
-        return not self.acknowledge_many([ack_id])
-
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         return self._settle("FASTACK" if self.settings.disque_fastack else "ACKJOB", ack_ids)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Begin the time until a job is offered again anew; Disque does so in the first half of the job's life."""
         return self._settle("WORKING", ack_ids)
-
-    def release(self, ack_id: str, delay: float = 0) -> bool:
-        return not self.release_many([ack_id], delay)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer jobs again; to be hidden for a while, they become other jobs."""
@@ -139,9 +127,6 @@ class Disque(Broker):
             return False
         self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
         return not self._tell("ACKJOB", [job])
-
-    def delete(self, ack_id: str) -> bool:
-        return self.acknowledge(ack_id)
 
     def _settle(self, command: str, ack_ids: Sequence[str]) -> list[str]:
         """Do something to the jobs whose lease is ours still, and give the ids of the others."""

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
@@ -55,12 +55,9 @@ class Lease(NamedTuple):
         return cls(*ack_id.split(":", 1))
 
 
-class IronMQBroker(Broker):
+class IronMQBroker(BulkBroker):
     """Packages are messages of an IronMQ queue; a lease is their reservation."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay = LONGEST_DELAY
     blocks = True
 
@@ -93,9 +90,6 @@ class IronMQBroker(Broker):
         return [str(each) for each in answer["ids"]]
 
     # -- fetching -------------------------------------------------------------------------------------------------
-
-    def dequeue(self) -> list[Delivery] | None:
-        return self.dequeue_many(self.settings.bulk, 1) or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* and a hundred packages; IronMQ waits whole seconds, what is left is slept."""
@@ -169,9 +163,6 @@ class IronMQBroker(Broker):
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer messages again, the last one first: each goes to the front."""
         return super().release_many(ack_ids[::-1], delay)[::-1]
-
-    def delete(self, ack_id: str) -> bool:
-        return self.acknowledge(ack_id)
 
     def _settle(self, ack_id: str, settle: Callable[[Lease, str], Any]) -> bool:
         """Do something to a reserved message; when it is refused, see whether its lease is just being prolonged."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from bson.errors import InvalidDocument
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
@@ -37,12 +37,9 @@ COLLISIONS = 5
 """How often a fetch looks again when other consumers were faster with all it had found."""
 
 
-class Mongo(Broker):
+class Mongo(BulkBroker):
     """Packages are documents of a collection; a lease is a token and the time at which it ends."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
@@ -76,9 +73,6 @@ class Mongo(Broker):
         return [str(each) for each in made.inserted_ids]
 
     # -- fetching -------------------------------------------------------------------------------------------------
-
-    def dequeue(self) -> list[Delivery] | None:
-        return self.dequeue_many(self.settings.bulk, 1.0) or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* packages; an empty queue is looked at every `poll` seconds."""
@@ -150,17 +144,11 @@ class Mongo(Broker):
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         return self._settle(ack_ids, documents.due_at(documents.later(self.settings.retry), release=False))
 
-    def release(self, ack_id: str, delay: float = 0) -> bool:
-        return not self.release_many([ack_id], delay)
-
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         return self._settle(ack_ids, documents.due_at(documents.later(delay) if delay > 0 else documents.EARLIEST))
 
     def fail(self, ack_id: str) -> bool:
         return not self._settle([ack_id], documents.due_at(documents.NEVER))
-
-    def delete(self, ack_id: str) -> bool:
-        return self.acknowledge(ack_id)
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
         """Change leased documents and give those whose lease was lost."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.models import Q
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
@@ -38,12 +38,9 @@ HEAD = 86_400.0
 """Seconds by which a package that is given back goes before those that were never taken."""
 
 
-class ORM(Broker):
+class ORM(BulkBroker):
     """Packages are rows; a lease is a lock in the future and a token that only its holder knows."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
@@ -113,10 +110,6 @@ class ORM(Broker):
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    def dequeue(self) -> list[Delivery] | None:
-        """Lease up to `bulk` rows."""
-        return self.dequeue_many(self.settings.bulk, 1.0) or None
-
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
         deadline = time.monotonic() + wait
@@ -156,10 +149,6 @@ class ORM(Broker):
 
     # -- settling -------------------------------------------------------------------------------------------------
 
-    def acknowledge(self, ack_id: str) -> bool:
-        """Delete a leased row."""
-        return not self.acknowledge_many([ack_id])
-
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         """Delete leased rows, in one statement."""
         kept: list[str] = []
@@ -193,10 +182,6 @@ class ORM(Broker):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
-    def release(self, ack_id: str, delay: float = 0) -> bool:
-        """Give a row back."""
-        return not self.release_many([ack_id], delay)
-
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Give rows back."""
         with self._reaching() as database:
@@ -210,10 +195,6 @@ class ORM(Broker):
         """Move a row to the dead letters."""
         with self._reaching():
             return not self._change([ack_id], key=self.dead_key, lock=None, lease=None)
-
-    def delete(self, ack_id: str) -> bool:
-        """Delete a leased row."""
-        return self.acknowledge(ack_id)
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
         return queue_table(self.alias).filter(id__in=[*map(row_of, leases)], lease__in=leases)

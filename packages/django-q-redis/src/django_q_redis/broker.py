@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from redis.exceptions import (
@@ -52,12 +52,9 @@ SHORTEST = 0.01
 """Seconds that a command blocks at least: Redis 6.2 takes a millisecond for nothing, which means for ever."""
 
 
-class Redis(Broker):
+class Redis(BulkBroker):
     """Packages wait in a Redis list; what is being worked on waits in Redis under a lease."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
@@ -114,10 +111,6 @@ class Redis(Broker):
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    def dequeue(self) -> list[Delivery] | None:
-        """Lease up to `bulk` packages."""
-        return self.dequeue_many(self.settings.bulk, 1.0) or None
-
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages; block until one comes, at most *wait* seconds."""
         deadline = time.monotonic() + wait
@@ -166,10 +159,6 @@ class Redis(Broker):
 
     # -- settling -------------------------------------------------------------------------------------------------
 
-    def acknowledge(self, ack_id: str) -> bool:
-        """Forget a leased package."""
-        return not self.acknowledge_many([ack_id])
-
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         """Forget leased packages, in one step."""
         return self._settle(scripts.ACKNOWLEDGE, ack_ids)
@@ -178,10 +167,6 @@ class Redis(Broker):
         """Begin leases again, in one step."""
         return self._settle(scripts.RENEW, ack_ids, milliseconds(self.settings.retry))
 
-    def release(self, ack_id: str, delay: float = 0) -> bool:
-        """Give a package back."""
-        return not self.release_many([ack_id], delay)
-
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Give packages back, in one step."""
         return self._settle(scripts.RELEASE, ack_ids, milliseconds(delay))
@@ -189,10 +174,6 @@ class Redis(Broker):
     def fail(self, ack_id: str) -> bool:
         """Move a package to the dead letters."""
         return not self._settle(scripts.BURY, [ack_id])
-
-    def delete(self, ack_id: str) -> bool:
-        """Forget a leased package."""
-        return self.acknowledge(ack_id)
 
     def _settle(self, script: Script, ack_ids: Sequence[str], *options: int) -> list[str]:
         """Run *script* on leases and give those that were lost."""

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
-from django_q.brokers import Broker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
@@ -46,12 +46,9 @@ AGAIN = 3
 """How often the messages of a batch that SQS itself stumbled over are sent again."""
 
 
-class Sqs(Broker):
+class Sqs(BulkBroker):
     """Packages are messages of an SQS queue; a lease is their visibility timeout."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay: float = LONGEST_DELAY
     supports_lock_size = True
     blocks = True
@@ -172,23 +169,14 @@ class Sqs(Broker):
 
     # -- settling -------------------------------------------------------------------------------------------------
 
-    def acknowledge(self, ack_id: str) -> bool:
-        return not self.acknowledge_many([ack_id])
-
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         return self._settle("delete_message_batch", ack_ids)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         return self._hide(ack_ids, self.settings.retry)
 
-    def release(self, ack_id: str, delay: float = 0) -> bool:
-        return not self.release_many([ack_id], delay)
-
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         return self._hide(ack_ids, delay)
-
-    def delete(self, ack_id: str) -> bool:
-        return self.acknowledge(ack_id)
 
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
         return self._settle("change_message_visibility_batch", ack_ids, VisibilityTimeout=lease_seconds(seconds))

@@ -1,6 +1,7 @@
 """Brokers: where a package waits between its sender and a cluster."""
 
 from django_q.brokers.base import AckId, Broker, Delivery
+from django_q.brokers.bulk import BulkBroker
 from django_q.brokers.registry import broker_class, broker_of, get_broker, shared_broker
 
-__all__ = ["AckId", "Broker", "Delivery", "broker_class", "broker_of", "get_broker", "shared_broker"]
+__all__ = ["AckId", "Broker", "BulkBroker", "Delivery", "broker_class", "broker_of", "get_broker", "shared_broker"]

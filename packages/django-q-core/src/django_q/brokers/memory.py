@@ -11,7 +11,8 @@ from collections import deque
 from multiprocessing.connection import Client, Connection
 from typing import TYPE_CHECKING, Any, cast
 
-from django_q.brokers.base import Broker, Delivery
+from django_q.brokers.base import Delivery
+from django_q.brokers.bulk import BulkBroker
 from django_q.brokers.per_process import PerProcess
 from django_q.exceptions import BrokerUnavailable
 
@@ -158,12 +159,9 @@ class RemoteQueue:
             raise BrokerUnavailable(f"Nobody listens at {self._address}: {error}") from error
 
 
-class MemoryBroker(Broker):
+class MemoryBroker(BulkBroker):
     """Queues in the memory of one process, with everything the contract knows."""
 
-    supports_receipts = True
-    supports_bulk = True
-    supports_renewal = True
     supports_delay = float("inf")
     supports_lock_size = True
     supports_dead_letters = True
@@ -186,17 +184,9 @@ class MemoryBroker(Broker):
         """Append packages."""
         return self._queue().put(packages, 0)
 
-    def dequeue(self) -> list[Delivery] | None:
-        """Lease up to `bulk` packages."""
-        return self.dequeue_many(self.settings.bulk, 1.0) or None
-
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages."""
         return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
-
-    def acknowledge(self, ack_id: int) -> bool:
-        """Forget a leased package."""
-        return not self.acknowledge_many([ack_id])
 
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
         """Forget leased packages."""
@@ -206,10 +196,6 @@ class MemoryBroker(Broker):
         """Begin leases again."""
         return self._queue().renew(ack_ids, self.settings.retry)
 
-    def release(self, ack_id: int, delay: float = 0) -> bool:
-        """Give a package back."""
-        return not self.release_many([ack_id], delay)
-
     def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
         """Give packages back."""
         return self._queue().release(ack_ids, delay)
@@ -217,10 +203,6 @@ class MemoryBroker(Broker):
     def fail(self, ack_id: int) -> bool:
         """Move a package to the dead letters."""
         return not self._queue().bury([ack_id])
-
-    def delete(self, ack_id: int) -> bool:
-        """Forget a leased package."""
-        return self.acknowledge(ack_id)
 
     def dead_size(self) -> int:
         """Count the dead letters."""

@@ -1,0 +1,37 @@
+"""What brokers have in common that do things to several packages at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_q.brokers.base import Broker
+
+if TYPE_CHECKING:
+    from django_q.brokers.base import Delivery
+
+
+class BulkBroker(Broker):
+    """A broker that leases, and settles, several packages at once: one package is a bulk of one.
+
+    Yours has `enqueue`, `dequeue_many`, `acknowledge_many`, `renew` and `release_many`, and may override any other.
+    """
+
+    supports_receipts = True
+    supports_bulk = True
+    supports_renewal = True
+
+    def dequeue(self) -> list[Delivery] | None:
+        """Lease up to `bulk` packages; wait about a second for the first."""
+        return self.dequeue_many(self.settings.bulk, 1.0) or None
+
+    def acknowledge(self, ack_id: Any) -> bool:
+        """Forget one package; False when its lease was lost."""
+        return not self.acknowledge_many([ack_id])
+
+    def release(self, ack_id: Any, delay: float = 0) -> bool:
+        """Give one package back; False when its lease was lost."""
+        return not self.release_many([ack_id], delay)
+
+    def delete(self, ack_id: Any) -> bool:
+        """Forget one package; False when its lease was lost."""
+        return self.acknowledge(ack_id)
