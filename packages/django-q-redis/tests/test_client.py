@@ -89,6 +89,12 @@ def test_server_that_is_silent_is_not_waited_for_nor_asked_twice(redis: object):
     assert options["retry"]._retries == 0
 
 
+def test_clusters_need_a_client_that_can_be_kept_from_repeating(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("redis.VERSION", (5, 3, 1))
+    with pytest.raises(ConfigurationError, match="redis 6"):
+        make_client(settings_of({"startup_nodes": SENTINELS}))
+
+
 def test_sentinels_and_their_master_have_options_of_their_own():
     others = {"service_name": "mymaster", "db": 3, "sentinel_kwargs": {"password": "theirs", "socket_timeout": 0.2}}
     client = make_client(settings_of({"sentinels": SENTINELS, "password": "ours", **others}))

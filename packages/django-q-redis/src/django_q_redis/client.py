@@ -27,6 +27,9 @@ SOCKET_TIMEOUT = 5.0
 OLD_NAMES = {"charset": "encoding", "errors": "encoding_errors"}
 """Keys of the manual that the client calls otherwise today."""
 
+CLUSTERS_SINCE = (6,)
+"""The first redis-py whose client of clusters can be kept from repeating a push."""
+
 _clients: PerProcess[dict[str, Client]] = PerProcess(dict)
 
 
@@ -95,6 +98,10 @@ def _master(
 
 def _cluster(*, startup_nodes: list[Any], db: int = 0, **options: Any) -> RedisCluster:
     """A client of a Redis Cluster, which one of its nodes is enough to find."""
+    if redis.VERSION < CLUSTERS_SINCE:
+        raise ValueError(
+            f"a Redis Cluster needs redis {CLUSTERS_SINCE[0]} or newer, and {redis.__version__} is installed"
+        )
     if not startup_nodes or db:
         raise ValueError("'startup_nodes' needs at least one, and no 'db': a Redis Cluster has only one")
     nodes = [ClusterNode(*node) if isinstance(node, (list, tuple)) else node for node in startup_nodes]
