@@ -74,6 +74,8 @@ class RedisSentinel(Redis):
 
     def start(self, within: float = 30) -> None:
         """Start those that do not run, and let the one follow the other sooner than the sentinel would."""
+        if self.running:  # it is choosing another master for one that has ended: not to be disturbed
+            self.wait(lambda: self.leader.running and self._leads(self.leader), within)
         leader = self.leader
         for member in sorted(self.members, key=lambda member: member is not leader):
             member.follows = None if member is leader else leader
@@ -95,10 +97,14 @@ class RedisSentinel(Redis):
         """Let the other one lead."""
         before = self.leader
         self.wait(lambda: self.say(f"SENTINEL FAILOVER {self.service_name}") == "+OK")
-        self.wait(lambda: self.leader is not before and "role:master" in self.leader.say("INFO replication"))
+        self.wait(lambda: self.leader is not before and self._leads(self.leader))
 
     def close(self) -> None:
         """End all three."""
         super().close()
         for member in self.members:
             member.close()
+
+    @staticmethod
+    def _leads(member: Member) -> bool:
+        return "role:master" in member.say("INFO replication")

@@ -162,6 +162,20 @@ def test_push_to_a_server_that_stalls_is_stored_once(redis_server: RedisServer, 
     assert client.llen(LIST) <= 1
 
 
+def test_master_that_is_demoted_while_we_wait_is_away(broker: Redis, redis_server: RedisServer):
+    """What it says then is no reason for a cluster's process to end."""
+    broker.dequeue_many(1, 0.1)
+    demoted = threading.Timer(0.5, redis_server.say, ["REPLICAOF 127.0.0.1 1"])
+    demoted.start()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            broker.dequeue_many(1, 10)
+    finally:
+        demoted.join()
+        redis_server.say("REPLICAOF NO ONE")
+    assert broker.dequeue_many(1, 0.1) == []
+
+
 def test_several_at_once_are_one_round_trip(broker: Redis, client: redis.Redis):
     def go_through() -> None:
         broker.enqueue_many(["package"] * 10)

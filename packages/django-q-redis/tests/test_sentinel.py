@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,25 +71,6 @@ def test_packages_and_leases_outlive_a_fail_over(broker: Redis, server: RedisSen
     assert broker.renew([held.ack_id]) == []
     assert [delivery.package for delivery in broker.dequeue_many(9, 1)] == [b"waiting", b"after"]
     assert broker.acknowledge(held.ack_id) is True
-
-
-def test_blocked_fetch_wakes_with_the_new_master(broker: Redis, server: RedisSentinel):
-    """What a server says to those who wait when it is demoted is no reason to end."""
-    broker.dequeue_many(1, 0.1)
-    raised: list[BaseException] = []
-
-    def fetch() -> None:
-        try:
-            broker.dequeue_many(1, 20)
-        except BaseException as error:  # noqa: BLE001 - looked at below
-            raised.append(error)
-
-    fetching = threading.Thread(target=fetch)
-    fetching.start()
-    server.fail_over()
-    eventually(lambda: send(broker, "after"))
-    fetching.join()
-    assert all(isinstance(error, BrokerUnavailable) for error in raised)
 
 
 def test_broker_without_its_master_is_away_until_there_is_another(broker: Redis, server: RedisSentinel):
