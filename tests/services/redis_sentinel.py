@@ -15,11 +15,11 @@ class Member(Redis):
 
     @property
     def options(self) -> dict[str, str]:
-        """Follow at once."""
-        if self.follows is None:
-            return super().options
-        where = f"{self.follows.host} {self.follows.port}"
-        return {**super().options, "replicaof": where, "repl-diskless-sync-delay": "0"}
+        """Let nobody wait who wants to follow."""
+        options = {**super().options, "repl-diskless-sync-delay": "0"}
+        if self.follows is not None:
+            options["replicaof"] = f"{self.follows.host} {self.follows.port}"
+        return options
 
     def ready(self) -> bool:
         """Whether it has all that its master has."""
@@ -58,8 +58,9 @@ class RedisSentinel(Redis):
             f"bind {self.host}",
             f"port {self.port}",
             f"sentinel monitor {name} {self.leader.address.replace(':', ' ')} 1",
-            f"sentinel down-after-milliseconds {name} 500",
-            f"sentinel failover-timeout {name} 2000",
+            # Its own ways to reconnect take half a second.
+            f"sentinel down-after-milliseconds {name} 2000",
+            f"sentinel failover-timeout {name} 5000",
         ]
         (self.folder / "sentinel.conf").write_text("\n".join(lines))
 
@@ -68,9 +69,10 @@ class RedisSentinel(Redis):
         return [super().command()[0], "sentinel.conf", "--sentinel"]
 
     def ready(self) -> bool:
-        """Whether its master is one, and somebody has all that this one has."""
-        watched, leading = self.say("INFO sentinel"), self.leader.say("INFO replication")
-        return "status=ok" in watched and "slaves=1" in watched and "state=online" in leading
+        """Whether its master is one, and it knows of somebody who has all that this one has."""
+        known = self.say(f"SENTINEL replicas {self.service_name}")
+        self.say("SENTINEL debug info-period 500")  # or it looks every ten seconds
+        return "status=ok" in self.say("INFO sentinel") and "master-link-status\r\n$2\r\nok" in known
 
     def start(self, within: float = 30) -> None:
         """Start those that do not run, and let the one follow the other sooner than the sentinel would."""
