@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
@@ -23,11 +24,7 @@ def server(redis_sentinel_server: RedisSentinel) -> RedisSentinel:
 
 @pytest.fixture
 def broker(server: RedisSentinel) -> Redis:
-    broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": server.setting}))
-    # The connection may still be to who was the master in another test.
-    eventually(lambda: send(broker, "package"))
-    broker.delete_queue()
-    return broker
+    return at_its_master(Redis("test", settings=ClusterSettings.from_mapping({"redis": server.setting})))
 
 
 @pytest.fixture
@@ -46,7 +43,14 @@ def borrowing(server: RedisSentinel, settings) -> Redis:
             "OPTIONS": options,
         },
     }
-    return Redis("test", settings=ClusterSettings.from_mapping({"django_redis": "default"}))
+    return at_its_master(Redis("test", settings=ClusterSettings.from_mapping({"django_redis": "default"})))
+
+
+def at_its_master(broker: Redis) -> Redis:
+    """The broker, when nothing is left of what another test did to its servers."""
+    eventually(lambda: send(broker, "package") and copied(broker))
+    broker.delete_queue()
+    return broker
 
 
 def send(broker: Redis, package: str) -> bool:
@@ -59,12 +63,15 @@ def send(broker: Redis, package: str) -> bool:
 
 def copied(broker: Redis) -> bool:
     """Has the replica what the master has?"""
-    return broker.connection.wait(1, 5000) == 1
+    try:
+        return broker.connection.wait(1, 1000) == 1
+    except redis.RedisError:
+        return False
 
 
 def test_broker_without_its_master_is_away_until_there_is_another(broker: Redis, server: RedisSentinel):
     broker.enqueue("before")
-    assert copied(broker)
+    eventually(lambda: copied(broker))
     server.stop()
     try:
         with pytest.raises(BrokerUnavailable):
@@ -78,7 +85,7 @@ def test_broker_without_its_master_is_away_until_there_is_another(broker: Redis,
 def test_packages_and_leases_outlive_a_fail_over(broker: Redis, server: RedisSentinel):
     broker.enqueue_many(["held", "waiting"])
     (held,) = broker.dequeue_many(1, 1)
-    assert copied(broker)
+    eventually(lambda: copied(broker))
     server.fail_over()
     eventually(lambda: send(broker, "after"))
     assert broker.renew([held.ack_id]) == []
@@ -88,7 +95,7 @@ def test_packages_and_leases_outlive_a_fail_over(broker: Redis, server: RedisSen
 
 def test_connection_of_django_redis_follows_the_master(borrowing: Redis, server: RedisSentinel):
     borrowing.enqueue("before")
-    assert copied(borrowing)
+    eventually(lambda: copied(borrowing))
     server.fail_over()
     eventually(lambda: send(borrowing, "after"))
     assert [delivery.package for delivery in borrowing.dequeue_many(9, 1)] == [b"before", b"after"]
