@@ -1,0 +1,1 @@
+"""Ourselves beside the peers: one task body, the same figures of each."""

@@ -1,0 +1,42 @@
+"""A process and all its descendants, looked at from outside."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Family:
+    """The processes that do a peer's work."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def members(self) -> list[psutil.Process]:
+        """Those who live, the outermost first."""
+        with suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
+    def cpu(self) -> float:
+        """Seconds of processor that all of them have used, those that ended in the meantime too."""
+        return sum(self._each_cpu())
+
+    def pss(self) -> float:
+        """Megabytes: what is shared, counted once."""
+        return sum(member.memory_full_info().pss for member in self.members()) / 2**20
+
+    def uss(self) -> dict[int, float]:
+        """Megabytes that each shares with nobody, by process id."""
+        return {member.pid: member.memory_full_info().uss / 2**20 for member in self.members()}
+
+    def _each_cpu(self) -> Iterator[float]:
+        for member in self.members():
+            with suppress(psutil.NoSuchProcess):
+                yield sum(member.cpu_times()[:4])  # its own and that of children it has buried

@@ -1,0 +1,41 @@
+"""The bench itself, in small: it works on the day it is wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.services import Unavailable
+from tests.services.fixtures import missing
+
+from .run import measure
+from .servers import Servers
+from .trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIGURES = {
+    *("enqueue_per_s", "enqueue_cpu_us", "drain_per_s", "settled_per_s", "worker_cpu_us", "start_s"),
+    *("p50_ms", "p95_ms", "p99_ms", "procs", "pss_mb", "idle_cpu_pct", "idle_redis_ops_s", "executed", "twice", "stop"),
+}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    with Servers() as servers:
+        try:
+            assert servers.redis.running
+        except (ImportError, Unavailable) as error:
+            missing("redis", error)
+        yield servers
+
+
+def test_whole_trial_is_measured(servers: Servers) -> None:
+    pytest.importorskip("psutil", reason="the bench looks at processes from outside")
+    figures = measure(servers, Trial(tasks=200), seconds=0.5, paced=10)
+    assert figures.keys() == FIGURES
+    assert (figures["executed"], figures["twice"], figures["stop"]) == (200, 0, "ended")
+    assert all(figures[name] > 0 for name in FIGURES - {"twice", "stop", "idle_cpu_pct", "idle_redis_ops_s"})
+    assert figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
