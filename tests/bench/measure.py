@@ -127,13 +127,17 @@ def drain(workers: Workers) -> Figures:
     """How fast all that waits is done."""
     trial = workers.place.trial
     awaited = trial.measured or trial.tasks
+    workers.wait_for(1, PATIENCE)
+    start, early = workers.family.cpu(), body.count(workers.place.records)
     workers.wait_for(awaited, PATIENCE)
     records = body.read(workers.place.records)[:awaited]
     figures: Figures = {"executed": len({record.index for record in records}), "drain_per_s": drain_rate(records)}
     figures |= {"twice": len(records) - figures["executed"], "start_s": round(records[0].ran - workers.began, 2)}
     if awaited == trial.tasks:
         figures["settled_per_s"] = round(awaited / (workers.settle() - records[0].ran))
-        figures["worker_cpu_us"] = round(workers.family.cpu() / awaited * 1e6)
+        spent = workers.family.cpu()
+        figures["worker_cpu_us"] = round(spent / awaited * 1e6)
+        figures["task_cpu_us"] = round((spent - start) / max(awaited - early, 1) * 1e6)
     return figures
 
 

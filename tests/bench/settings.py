@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from .trial import Place
 
 PLACE = Place.here()
@@ -34,5 +32,5 @@ LOGGING = {
 }
 
 Q_CLUSTER = {"name": "bench", "workers": TRIAL.workers, **TRIAL.settings}
-if not Q_CLUSTER.keys() & {"broker_class", *entry_points(group="djangoq.brokers").names}:
+if not TRIAL.own_broker:
     Q_CLUSTER["redis"] = PLACE.redis

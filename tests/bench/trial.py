@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -42,6 +43,11 @@ class Trial:
     """Bytes of an argument that each task gets."""
     rows: int = 0
     """`Task` rows that there are before the first task."""
+
+    @property
+    def own_broker(self) -> bool:
+        """Whether its settings name a broker, so that it is not our Redis."""
+        return bool(self.settings.keys() & {"broker_class", *entry_points(group="djangoq.brokers").names})
 
     def scaled(self, factor: float) -> Trial:
         """The same with more of everything that is counted, or less; a few tasks stay a few."""

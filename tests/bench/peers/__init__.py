@@ -46,6 +46,6 @@ def servers(trial: Trial) -> set[str]:
     needed = set(SERVERS[trial.peer])
     if trial.database == "postgres":
         needed.add("postgres")
-    if trial.peer == "ours" and "orm" not in trial.settings:
+    if trial.peer == "ours" and not trial.own_broker:
         needed.add("redis")
     return needed
