@@ -6,14 +6,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from .measure import draining, enqueuing, flowing, growing, idling, pressing, sleeping, starting, waking
+from .measure import draining, enqueuing, flowing, growing, idling, sleeping, starting, waking
+from .pressure import pressing
 from .series import Line
 from .trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .measure import Figures
+    from .children import Figures
     from .series import Bound, Measure, Series
 
     Lines = Iterator[Line]

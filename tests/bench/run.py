@@ -12,8 +12,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import peers
-from .measure import child, drain, idle, latency, memory
+from . import children, peers
+from .figures import drain, idle, latency, memory
 from .servers import Servers
 from .trial import Trial
 from .workers import Workers
@@ -32,8 +32,8 @@ def measure(servers: Servers, trial: Trial, *, seconds: float, paced: int) -> di
         paced: tasks whose latency is taken.
     """
     with servers.place(trial) as place:
-        child(place, "setup")
-        figures = child(place, "send")
+        children.run(place, "setup")
+        figures = children.run(place, "send")
         with Workers(place) as workers:
             figures |= drain(workers) | memory(workers)
             figures |= idle(workers, servers, seconds) | latency(workers, paced)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .measure import Figures
+    from .children import Figures
     from .servers import Servers
     from .trial import Trial
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .body import Record
-from .measure import backlogs, drain_rate
+from .figures import drain_rate
+from .pressure import backlogs
 from .rows import ROWS
 from .series import Line, Series
 from .servers import Servers
@@ -16,7 +17,7 @@ from .table import SHORT
 from .trial import ROOT, Trial
 
 if TYPE_CHECKING:
-    from .measure import Figures
+    from .children import Figures
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""A database under pressure: transactions that stay open while tasks come in."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import contextmanager
+from statistics import median
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from . import body
+from .children import run
+from .figures import PATIENCE
+from .workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .body import Record
+    from .children import Figures
+    from .servers import Servers
+    from .trial import Place, Trial
+
+
+def pressing(servers: Servers, trial: Trial, rate: float, seconds: float) -> Figures:
+    """Offer tasks at an even pace while three transactions of PostgreSQL stay open."""
+    with servers.place(trial) as place:
+        run(place, "setup")
+        with open_transactions(place, 3), Workers(place) as workers:
+            run(place, "pace", rate, seconds)
+            workers.wait_for(int(rate * seconds), PATIENCE)
+        waiting = list(backlogs(body.read(place.records)))
+    quarter = max(len(waiting) // 4, 1)
+    return {"first_backlog": median(waiting[:quarter]), "last_backlog": median(waiting[-quarter:])}
+
+
+@contextmanager
+def open_transactions(place: Place, count: int) -> Iterator[None]:
+    database = place.database
+    address = {"host": database["HOST"], "port": database["PORT"], "user": database["USER"], "dbname": database["NAME"]}
+    connections = [psycopg.connect(**address) for _ in range(count)]
+    try:
+        for connection in connections:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT pg_current_xact_id(), count(*) FROM django_q_task")
+        yield
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def backlogs(records: Sequence[Record]) -> Iterator[int]:
+    """Second by second of the time in which tasks were offered: how many were enqueued and not yet executed."""
+    first, last = (end(record.sent for record in records) for end in (min, max))
+    for second in itertools.takewhile(lambda second: second <= last, itertools.count(first + 1)):
+        yield sum(record.sent <= second < record.ran for record in records)
