@@ -58,6 +58,11 @@ class Ledger:
         """Tasks that ran more than once."""
         return {task: runs for task, runs in self.runs.items() if len(runs) > 1}
 
+    @property
+    def uncounted(self) -> list[str]:
+        """Tasks that ran more often than their rows say."""
+        return [task for task, runs in self.doubles.items() if self.saved.get(task, len(runs)) < len(runs)]
+
     def unexplained_doubles(self) -> list[str]:
         """Tasks that ran again though nothing that held their first run was killed in between."""
         found = []
@@ -89,6 +94,7 @@ class Ledger:
                 f"{len(self.sent)} tasks sent, {len(self.saved)} saved",
                 f"{len(self.waiting)} waiting, {len(self.lost)} lost",
                 f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
+                f"{len(self.uncounted)} ran more often than their rows say",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
                 "attempts of the saved: " + ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items())),
             ]

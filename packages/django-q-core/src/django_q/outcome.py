@@ -61,8 +61,8 @@ class Outcome(NamedTuple):
     """How many tasks belong to the iter this one is part of; 0 outside of iters."""
     iter_cached: bool | int = False
     """Where the collected result of the iter goes, as `cached` says for a task."""
-    counted: bool = True
-    """Whether this was an attempt of the task, to be added to its `attempt_count`."""
+    counted: int = 1
+    """Attempts to be added to the `attempt_count` of the task: this one, and those that nobody could record."""
     error: str | None = None
     """The failure in one line, for the log."""
     gathered: str | None = None

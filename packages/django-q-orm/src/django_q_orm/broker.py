@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.models import Q
-from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers import AckId, BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
-from django_q_orm.claims import claim, returns_rows, row_of
+from django_q_orm.claims import claim, lapses_of, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
 from django_q_orm.stats import TableStats
 
@@ -44,6 +44,7 @@ class ORM(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    counts_lapses = True
     blocks = True
 
     _busy = True
@@ -146,6 +147,10 @@ class ORM(BulkBroker):
             .first()
         )
         return (row[0] - row[1]).total_seconds() if row else float("inf")
+
+    def lapses(self, ack_id: AckId) -> int:
+        """Read the lease."""
+        return lapses_of(str(ack_id))
 
     # -- settling -------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers import AckId, BulkBroker, Delivery
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from redis.exceptions import (
@@ -58,6 +58,7 @@ class Redis(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    counts_lapses = True
     # Redis never repeated a failed task before it had receipts: an upgrade must not begin to.
     acknowledges_failures = True
     blocks = True
@@ -145,10 +146,15 @@ class Redis(BulkBroker):
         # Leases that end in the same instant go back in the order in which they were taken.
         nonce = f"{time.time_ns():016x}{secrets.token_hex(4)}"
         retry = self.settings.retry
-        due, *packages = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
+        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
         soonest = due / 1000 if due >= 0 else SWEEP
         self._sweep_at = time.monotonic() + min(SWEEP, retry / 2, soonest)
-        return [Delivery(f"{nonce}:{number:04}", package) for number, package in enumerate(packages, 1)]
+        lapsed, *packages = found or [[]]
+        tokens = [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
+        for each in lapsed:
+            token = each.decode() if isinstance(each, bytes) else each
+            tokens[int(token.split(":")[1]) - 1] = token
+        return [Delivery(token, package) for token, package in zip(tokens, packages, strict=True)]
 
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
@@ -156,6 +162,11 @@ class Redis(BulkBroker):
             client = self.connection
             pause = min(max(wait, SHORTEST), longest_wait(client))
             return line_of(client)("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
+
+    def lapses(self, ack_id: AckId) -> int:
+        """Read the token: `<nonce>:<number>`, and `:<lapses>` where there were any."""
+        _nonce, _number, *lapses = str(ack_id).split(":")
+        return int(lapses[0]) if lapses else 0
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -261,7 +272,7 @@ class Redis(BulkBroker):
 
     def _keys(self) -> list[str]:
         tag = f"{{{self.list_key}}}"
-        return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key]
+        return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key, f"{tag}:lapses"]
 
     def _run(self, script: Script, *arguments: str | int) -> Any:
         keys = self._keys()

@@ -1,12 +1,13 @@
 """What Redis does in one step, as Lua.
 
-A queue is five keys, all in the hash slot of the first:
+A queue is six keys, all in the hash slot of the first:
 
     django_q:<name>:q              list    packages that wait, as every version of Django Q has them
     {django_q:<name>:q}:leases     zset    token of a lease → when it ends, in milliseconds of the server's clock
     {django_q:<name>:q}:delayed    zset    token of a hidden package → when it is offered
     {django_q:<name>:q}:packages   hash    token → package, for both
     {django_q:<name>:q}:dead       list    packages that nobody could read
+    {django_q:<name>:q}:lapses     hash    SHA-1 of a package → how often it was leased in vain, where it was
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def script(body: str) -> Script:
 
 
 PRELUDE = """
-local queue, leases, delayed, packages, dead = unpack(KEYS)
+local queue, leases, delayed, packages, dead, lapses = unpack(KEYS)
 
 local function clock()
   local time = redis.call('TIME')
@@ -54,6 +55,17 @@ local function take(tokens)
   end
   redis.call('HDEL', packages, unpack(tokens))
   return found
+end
+
+-- Somebody said something of these tokens: the count of their packages ends.
+local function heard(tokens)
+  if redis.call('HLEN', lapses) == 0 then return end
+  for _, token in ipairs(tokens) do
+    if string.match(token, '^[^:]*:[^:]*:') then
+      local package = redis.call('HGET', packages, token)
+      if package then redis.call('HDEL', lapses, redis.sha1hex(package)) end
+    end
+  end
 end
 
 local function reversed(list)
@@ -83,7 +95,11 @@ local function offer(zset, command, order)
   end
   local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1000)
   redis.call('ZREM', zset, unpack(tokens))
-  push(command, queue, order(take(tokens)))
+  local found = take(tokens)
+  if zset == leases then
+    for _, package in ipairs(found) do redis.call('HINCRBY', lapses, redis.sha1hex(package), 1) end
+  end
+  push(command, queue, order(found))
 end
 
 offer(leases, 'LPUSH', reversed)
@@ -92,24 +108,33 @@ offer(delayed, 'RPUSH', function(list) return list end)
 local taken = redis.call('LPOP', queue, limit)
 if not taken then return {soonest} end
 local expiry = (now or clock()) + length
-local scores, fields = {}, {}
+local scores, fields, tokens = {}, {}, {}
+local lapsed = redis.call('HLEN', lapses) > 0
 for i, package in ipairs(taken) do
   local token = nonce .. string.format(':%04d', i)
+  local count = lapsed and redis.call('HGET', lapses, redis.sha1hex(package))
+  if count then
+    token = token .. ':' .. count
+    tokens[#tokens + 1] = token
+  end
   scores[2 * i - 1], scores[2 * i] = expiry, token
   fields[2 * i - 1], fields[2 * i] = token, package
 end
 redis.call('ZADD', leases, unpack(scores))
 redis.call('HSET', packages, unpack(fields))
+table.insert(taken, 1, tokens)
 table.insert(taken, 1, 0)
 return taken
 """)
 """Offer what is due again, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
 
-Gives 0 and the packages, or, when there are none, only the milliseconds until something is due (-1: nothing is)."""
+Gives 0, the tokens of packages that lapsed (how often, they say at their end) and the packages; or, when there are
+none, only the milliseconds until something is due (-1: nothing is)."""
 
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
+  heard(kept)
   redis.call('ZREM', leases, unpack(kept))
   redis.call('HDEL', packages, unpack(kept))
 end
@@ -134,6 +159,7 @@ RELEASE = script("""
 local delay = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if not kept[1] then return lost end
+heard(kept)
 redis.call('ZREM', leases, unpack(kept))
 if delay == 0 then
   push('LPUSH', queue, reversed(take(kept)))
@@ -152,6 +178,7 @@ return lost
 BURY = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
+  heard(kept)
   redis.call('ZREM', leases, unpack(kept))
   push('RPUSH', dead, take(kept))
 end

@@ -49,6 +49,8 @@ class Broker:
     """Does it know how many packages are under a lease?"""
     supports_dead_letters: bool = False
     """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
+    counts_lapses: bool = False
+    """Does it know how often a package was leased and nothing was heard of it again?"""
     acknowledges_failures: bool = False
     """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""
     blocks: bool = False
@@ -112,6 +114,13 @@ class Broker:
     def get_connection(list_key: str | None = None) -> Any:
         """Make the client: what brokers of older versions override."""
         return None
+
+    def lapses(self, ack_id: AckId) -> int:
+        """How often a lease of this package ended in silence before this one; a release is a word, and ends the count.
+
+        Nobody can know whether the package was worked on: each counts as an attempt at its task.
+        """
+        return 0
 
     # -- sending --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from multiprocessing.connection import Client, Connection
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +18,11 @@ from django_q.exceptions import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from django_q.brokers.base import AckId
+
+MOST_LAPSES = 1000
+"""A token says how often its package was leased before in vain: up to so often, less one."""
 
 ADDRESS = "DJANGO_Q_MEMORY"
 """Environment variable: the Unix socket of the process whose memory is used; without it, this process's own."""
@@ -38,6 +43,7 @@ class MemoryQueue:
             self.hidden: list[tuple[float, int, str]] = []
             self.leased: dict[int, tuple[float, str]] = {}
             self.dead: deque[str] = deque()
+            self.lapsed: Counter[str] = Counter()
 
     def purge(self) -> None:
         """Forget what waits."""
@@ -64,13 +70,13 @@ class MemoryQueue:
                     break
             self._offer()
             count = max(min(limit, len(self.waiting)), 0)
-            taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
+            taken = [(self._token(package), package) for package in (self.waiting.popleft() for _ in range(count))]
             self.leased.update((token, (time.monotonic() + lease, package)) for token, package in taken)
             return taken
 
     def settle(self, tokens: Sequence[int]) -> list[int]:
         """Forget leased packages; give the tokens that are not valid any more."""
-        return self._end(tokens, lambda _token, _package: None)
+        return self._end(tokens, lambda _token, package: self._heard(package))
 
     def renew(self, tokens: Sequence[int], lease: float) -> list[int]:
         """Begin leases again; give the tokens that are not valid any more."""
@@ -80,12 +86,12 @@ class MemoryQueue:
     def release(self, tokens: Sequence[int], delay: float) -> list[int]:
         """Offer leased packages again: now at the head, or in *delay* seconds."""
         if delay > 0:
-            return self._end(tokens, lambda token, package: self._hide(token, package, delay))
-        return self._end(tokens[::-1], lambda _token, package: self.waiting.appendleft(package))[::-1]
+            return self._end(tokens, lambda token, package: self._hide(token, self._heard(package), delay))
+        return self._end(tokens[::-1], lambda _token, package: self.waiting.appendleft(self._heard(package)))[::-1]
 
     def bury(self, tokens: Sequence[int]) -> list[int]:
         """Move leased packages to the dead letters."""
-        return self._end(tokens, lambda _token, package: self.dead.append(package))
+        return self._end(tokens, lambda _token, package: self.dead.append(self._heard(package)))
 
     def exhume(self, limit: int | None) -> int:
         """Offer dead letters again."""
@@ -100,6 +106,13 @@ class MemoryQueue:
         with self._changed:
             self._offer()
             return len(self.waiting), len(self.leased), len(self.dead)
+
+    def _token(self, package: str) -> int:
+        return next(self._tokens) * MOST_LAPSES + min(self.lapsed[package], MOST_LAPSES - 1)
+
+    def _heard(self, package: str) -> str:
+        self.lapsed.pop(package, None)
+        return package
 
     def _end(self, tokens: Sequence[int], then: Any) -> list[int]:
         with self._changed:
@@ -122,7 +135,9 @@ class MemoryQueue:
         while self.hidden and self.hidden[0][0] <= now:
             self.waiting.append(heapq.heappop(self.hidden)[2])
         expired = [token for token, (expiry, _package) in self.leased.items() if expiry <= now]
-        self.waiting.extendleft(self.leased.pop(token)[1] for token in reversed(expired))
+        silent = [self.leased.pop(token)[1] for token in expired]
+        self.lapsed.update(silent)
+        self.waiting.extendleft(reversed(silent))
         if self.waiting:
             return None
         return min([*self.hidden[:1], *self.leased.values()], default=(float("inf"),))[0]
@@ -165,6 +180,7 @@ class MemoryBroker(BulkBroker):
     supports_delay = float("inf")
     supports_lock_size = True
     supports_dead_letters = True
+    counts_lapses = True
     blocks = True
 
     def _queue(self) -> MemoryQueue:
@@ -187,6 +203,10 @@ class MemoryBroker(BulkBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages."""
         return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
+
+    def lapses(self, ack_id: AckId) -> int:
+        """Read the token."""
+        return cast("int", ack_id) % MOST_LAPSES
 
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
         """Forget leased packages."""

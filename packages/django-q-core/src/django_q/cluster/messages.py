@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from django_q.outcome import Outcome
 
-_HEAD = struct.Struct("<BQdH")
+_MOST = 2**16 - 1
+_HEAD = struct.Struct("<BQdHH")
 
 
 class Kind(enum.IntEnum):
@@ -33,18 +34,21 @@ class TaskMessage(NamedTuple):
     """When its lease began (`time.monotonic`, seconds); 0.0 when the broker gives no leases."""
     ack_id: Any
     package: bytes
+    lapses: int = 0
+    """How often it was leased before in vain."""
 
     def pack(self) -> bytes:
         """As bytes."""
         ack = pickle.dumps(self.ack_id)
-        return _HEAD.pack(Kind.TASK, self.number, self.leased, len(ack)) + ack + self.package
+        lapses = min(self.lapses, _MOST)
+        return _HEAD.pack(Kind.TASK, self.number, self.leased, lapses, len(ack)) + ack + self.package
 
     @classmethod
     def unpack(cls, message: bytes) -> TaskMessage:
         """From what `pack` made."""
-        _, number, leased, length = _HEAD.unpack_from(message)
+        _, number, leased, lapses, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
-        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:])
+        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:], lapses)
 
 
 class Unreadable(NamedTuple):

@@ -127,7 +127,9 @@ class Monitor(ClusterProcess):
         if death.interrupted and task.ack_id is not None:
             self._release(task.ack_id, package)
             return
-        outcome = self.executor.died(package, death.reason, error=WorkerDied(death.reason), ack_id=task.ack_id)
+        outcome = self.executor.died(
+            package, death.reason, error=WorkerDied(death.reason), ack_id=task.ack_id, lapses=task.lapses
+        )
         self.outcomes.append(outcome)
 
     def _release(self, ack_id: Any, package: dict[str, Any]) -> None:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
-def attempt_of(package: Mapping[str, Any], settings: ClusterSettings) -> int:
+def attempt_of(package: Mapping[str, Any], settings: ClusterSettings, lapses: int = 0) -> int:
     """Count the attempts at a task that are recorded where its result goes, and this one.
 
     Args:
         package: of the task, which runs, or has just run.
         settings: of the cluster.
+        lapses: attempts that nobody could record.
 
     Raises:
         django.db.DatabaseError: the database is away.
@@ -31,8 +32,8 @@ def attempt_of(package: Mapping[str, Any], settings: ClusterSettings) -> int:
     """
     if package.get("cached"):
         recorded = CacheResults(settings).attempts(package["id"])
-        return max(1, recorded + ("stopped" not in package))
-    return _in_database(package)
+        return max(1, recorded + ("stopped" not in package)) + lapses
+    return _in_database(package) + lapses
 
 
 def _in_database(package: Mapping[str, Any]) -> int:

@@ -120,9 +120,9 @@ class CacheResults:
         kept = max(ATTEMPTS_KEPT, 2 * self.settings.retry)
         self.cache.add(key, 0, kept)
         try:
-            attempts = self.cache.incr(key, int(outcome.counted))
+            attempts = self.cache.incr(key, outcome.counted)
         except ValueError:  # it expired just now, or this cache keeps nothing
-            return int(outcome.counted)
+            return outcome.counted
         self.cache.touch(key, kept)
         return attempts
 

@@ -144,7 +144,7 @@ def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int
         insert([first[task_id] for task_id in sorted(first)], using)
     for outcome in sorted(again, key=lambda outcome: outcome.id):
         revise(outcome, using)
-    attempts = {outcome.id: int(outcome.counted) for outcome in first.values()}
+    attempts = {outcome.id: outcome.counted for outcome in first.values()}
     if again:
         revised = rows(using).filter(pk__in={outcome.id for outcome in again})
         attempts |= dict(revised.values_list("pk", "attempt_count"))
@@ -154,12 +154,14 @@ def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int
 def revise(outcome: Outcome, using: str) -> None:
     """Write another attempt into the row of its task, unless it is in there already."""
     row = rows(using).filter(pk=outcome.id)
-    attempts = F("attempt_count") + int(outcome.counted)
+    attempts = F("attempt_count") + outcome.counted
     failure = row.filter(success=False)
     earlier = failure if outcome.success else failure.filter(stopped__lt=outcome.stopped)
     if earlier.update(**changes(outcome), attempt_count=attempts):
         return
-    if not row.exclude(stopped=outcome.stopped).update(attempt_count=attempts) and not row.exists():
+    # A success was saved before: what lapsed is its acknowledgement, not an attempt.
+    again = F("attempt_count") + min(outcome.counted, 1)
+    if not row.exclude(stopped=outcome.stopped).update(attempt_count=again) and not row.exists():
         insert([outcome], using)
 
 

@@ -56,6 +56,26 @@ class ReceiptPromises(Suite):
     def test_acknowledging_none_is_harmless(self, broker: Broker) -> None:
         assert broker.acknowledge_many([]) == []
 
+    @needs("counts_lapses")
+    def test_leases_that_lapse_are_counted_until_there_is_a_word(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        assert hasty.lapses(take(hasty).ack_id) == 0
+        assert hasty.lapses(take(hasty, within=self.retry + SLACK).ack_id) == 1
+        third = take(other, within=self.retry + SLACK)
+        assert other.lapses(third.ack_id) == 2
+        assert other.renew([third.ack_id]) == []
+        assert other.release(third.ack_id) is not False
+        assert other.lapses(take(other).ack_id) == 0
+
+    @needs("counts_lapses")
+    def test_lapses_are_those_of_one_package(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("first")
+        take(hasty)
+        time.sleep(self.retry * 1.1)
+        hasty.enqueue("second")
+        found = {text(each.package): other.lapses(each.ack_id) for each in take_many(other, 2)}
+        assert found == {"first": 1, "second": 0}
+
 
 class LeasePromises(Suite):
     """A lease is kept by renewing it; who lost it can change nothing."""
