@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from bson.errors import InvalidDocument
-from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers import AckId, BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
@@ -43,6 +43,7 @@ class Mongo(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    counts_lapses = True
 
     _indexed = False
     """Has this broker seen to the index?"""
@@ -94,7 +95,7 @@ class Mongo(BulkBroker):
         token = secrets.token_hex(8)
         with reaching():
             found = self._take_few(limit, token) if limit <= FEW else self._take_many(limit, token)
-        return [Delivery(f"{document['_id']}:{token}", document["payload"]) for document in found]
+        return [Delivery(f"{each['_id']}:{token}:{each['leases'] - 1}", each["payload"]) for each in found]
 
     def _take_few(self, limit: int, token: str) -> list[dict[str, Any]]:
         """Lease the oldest, one after the other: no other consumer gets in between."""
@@ -108,7 +109,7 @@ class Mongo(BulkBroker):
         return self._queue().find_one_and_update(
             documents.offered(retry),
             documents.taken(token, retry),
-            projection={"payload": True},
+            projection={"payload": True, "leases": True},
             return_document=ReturnDocument.AFTER,
             sort=documents.INDEX,
         )
@@ -123,11 +124,14 @@ class Mongo(BulkBroker):
                 break
             mine = {"_id": {"$in": candidates}}
             queue.update_many(mine | documents.offered(retry), documents.taken(token, retry))
-            leased = queue.find({**mine, "lease": token}, {"payload": True})
+            leased = queue.find({**mine, "lease": token}, {"payload": True, "leases": True})
             ours = {each["_id"]: each for each in leased}
             if ours:
                 return [ours[each] for each in candidates if each in ours]
         return []
+
+    def lapses(self, ack_id: AckId) -> int:
+        return int(str(ack_id).rpartition(":")[2])
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -161,7 +165,7 @@ class Mongo(BulkBroker):
         """Those whose lease is still theirs."""
         found = self.collection.find(held(ack_ids), {"lease": True})
         leases = {f"{document['_id']}:{document['lease']}" for document in found}
-        return [ack_id for ack_id in ack_ids if ack_id in leases]
+        return [ack_id for ack_id in ack_ids if ack_id.rpartition(":")[0] in leases]
 
     # -- dead letters ---------------------------------------------------------------------------------------------
 
@@ -233,6 +237,6 @@ def reaching() -> Iterator[None]:
 
 def held(ack_ids: Iterable[str]) -> dict[str, Any]:
     """The documents under these leases, and perhaps some that another fetch of these took again."""
-    pairs = [ack_id.split(":", 1) for ack_id in ack_ids]
-    ids, tokens = [ObjectId(pair[0]) for pair in pairs], sorted({pair[1] for pair in pairs})
+    parts = [ack_id.split(":") for ack_id in ack_ids]
+    ids, tokens = [ObjectId(part[0]) for part in parts], sorted({part[1] for part in parts})
     return {"_id": {"$in": ids}, "lease": {"$in": tokens}}

@@ -3,6 +3,7 @@
     payload   the signed package
     due       when it is offered: its lease or its delay ends then; `NEVER` for a dead letter
     lease     the token of the delivery that holds it, or held it last
+    leases    how often it was leased since something was heard of it
     lock      for clusters of the public editions, which offer what was locked `retry` seconds ago
 
 Senders of the public editions write `payload` and `lock` only. A cluster of theirs that takes one of our documents
@@ -58,10 +59,10 @@ def offered(retry: float) -> dict[str, Any]:
 def taken(token: str, retry: float) -> dict[str, Any]:
     """The change that leases a document for *retry* seconds."""
     due = later(retry)
-    return {"$set": {"due": due, "lock": due, "lease": token}}
+    return {"$set": {"due": due, "lock": due, "lease": token}, "$inc": {"leases": 1}}
 
 
 def due_at(due: datetime, *, release: bool = True) -> dict[str, Any]:
     """The change that ends a lease and offers the document then."""
     change: dict[str, Any] = {"$set": {"due": due, "lock": due}}
-    return {**change, "$unset": {"lease": ""}} if release else change
+    return {**change, "$unset": {"lease": "", "leases": ""}} if release else change
