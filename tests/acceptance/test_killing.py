@@ -24,6 +24,15 @@ def send(site, count: int, func: str = "jobs.mark", first: int = 0) -> None:
     )
 
 
+def all_run_and_are_saved(site, cluster, count: int) -> None:
+    eventually(lambda: set(site.notes()) == {str(n) for n in range(count)}, within=60, why=lambda: cluster.log)
+    eventually(
+        lambda: site.run("from django_q.models import Task; answer = Task.objects.count()") == count,
+        within=60,
+        why=lambda: cluster.log,
+    )
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_cluster_goes_on_when_an_idle_process_is_killed(site, role):
     with site.cluster() as cluster:
@@ -58,12 +67,7 @@ def test_no_task_is_lost_when_a_busy_process_is_killed(site, role):
         eventually(lambda: len(site.notes()) > 5)
         victim = cluster.pids(ROLES[role])[-1]
         os.kill(victim, signal.SIGKILL)
-        eventually(lambda: set(site.notes()) == {str(n) for n in range(200)}, within=60, why=lambda: cluster.log)
-        eventually(
-            lambda: site.run("from django_q.models import Task; answer = Task.objects.count()") == 200,
-            within=60,
-            why=lambda: cluster.log,
-        )
+        all_run_and_are_saved(site, cluster, 200)
 
 
 @pytest.mark.parametrize("roles", [("worker", "monitor"), ("pusher", "scheduler"), tuple(ROLES)], ids="-".join)
@@ -74,12 +78,7 @@ def test_no_task_is_lost_when_several_processes_are_killed_at_once(site, roles):
         victims = [pid for role in roles for pid in cluster.pids(ROLES[role])]
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        eventually(lambda: set(site.notes()) == {str(n) for n in range(200)}, within=60, why=lambda: cluster.log)
-        eventually(
-            lambda: site.run("from django_q.models import Task; answer = Task.objects.count()") == 200,
-            within=60,
-            why=lambda: cluster.log,
-        )
+        all_run_and_are_saved(site, cluster, 200)
         for role in roles:
             eventually(lambda role=role: set(cluster.pids(ROLES[role])) - set(victims), why=lambda: cluster.log)
         assert cluster.stop() == 0

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.services import Postgres, Redis
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from tests.services.server import Server
+
     from .trial import Trial
+
+S = TypeVar("S", bound="Server")
 
 WAL = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
 """How a site that takes SQLite seriously sets it up."""
@@ -44,10 +48,7 @@ class Servers:
         Raises:
             Unavailable: this machine has none.
         """
-        server = Redis()
-        self._stack.callback(server.close)
-        server.start()
-        return server
+        return self._started(Redis())
 
     @cached_property
     def postgres(self) -> Postgres:
@@ -56,7 +57,9 @@ class Servers:
         Raises:
             Unavailable: this machine has none.
         """
-        server = Postgres()
+        return self._started(Postgres())
+
+    def _started(self, server: S) -> S:
         self._stack.callback(server.close)
         server.start()
         return server

@@ -34,16 +34,14 @@ class Line:
         connection = self._take()
         try:
             connection.send_command(*command)
-            reply = connection.read_response()
+            return connection.read_response()
         except redis.ResponseError:  # the server has answered
-            self._idle.append(connection)
             raise
         except BaseException:
             connection.disconnect()  # or the next command would read the answer to this one
-            self._idle.append(connection)
             raise
-        self._idle.append(connection)
-        return reply
+        finally:
+            self._idle.append(connection)
 
     def _take(self) -> ConnectionInterface:
         try:
