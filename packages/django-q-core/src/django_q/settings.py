@@ -159,7 +159,11 @@ class ClusterSettings:
     Seconds, above 0. Default 0.2. Manual 1.2.28."""
 
     queue_limit: int = derived("workers ** 2", rules.whole(0, unit="tasks"))
-    """How many tasks one cluster holds in memory; not how many may wait in the broker.
+    """How many tasks one cluster keeps in memory; not how many may wait in the broker.
+
+    Tasks that take next to nothing are fetched ahead: what the workers finish in 10 ms, 256 tasks and 128 KiB at the
+    most. Those that have not begun after 50 ms go back, if the broker is one that can take them back without a trace
+    (Redis, the database).
 
     Tasks. Default: `workers` squared. 0 or an explicit `None`: no limit of yours, and 10,000 of ours. Manual 1.2.14."""
 

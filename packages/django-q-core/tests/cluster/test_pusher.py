@@ -27,7 +27,7 @@ def pusher():
         lifeline=Lifeline(),
     )
     pusher = Pusher(wiring)
-    pusher.broker = MemoryBroker("pusher", settings=settings)
+    pusher.use(MemoryBroker("pusher", settings=settings))
     yield pusher
     pusher.broker.delete_queue()
 
@@ -46,7 +46,7 @@ def test_fetch_fills_the_queue_and_waits_until_most_of_it_is_taken(pusher):
     assert pusher.state.waiting == 8
     for _ in range(5):
         take(pusher, 0)
-    assert pusher._room() < 8 - pusher.low
+    assert pusher._room() < 8 - pusher.window.low
     take(pusher, 1)
     pusher.step()
     assert pusher.state.waiting == 8
@@ -69,3 +69,98 @@ def test_task_between_the_queue_and_the_desk_is_remembered(pusher):
         take(pusher, 1)
     pusher._forget_passed()
     assert slow in pusher.held
+
+
+def test_room_of_lost_packages_is_free_again(pusher):
+    pusher.broker.enqueue_many(["package"] * 8)
+    pusher.step()
+    lost = [task.ack_id for task in pusher._withdraw()]
+    pusher._push_again([TaskMessage(number, 0.0, ack_id, b"") for number, ack_id in enumerate(lost, 1)])
+    pusher.broker.release_many(lost)  # as when the cluster was frozen for longer than the leases
+    pusher.renew_at = 0.0
+    pusher._renew_when_due()
+    assert pusher.state.waiting == 0
+    assert not pusher.tasks.wait(0)
+    pusher.step()
+    assert pusher.state.waiting == 8
+
+
+def test_task_that_died_in_a_workers_hand_is_not_kept_from_others(pusher):
+    pusher.broker.enqueue_many(["package"] * 3)
+    pusher.step()
+    for _ in range(2):
+        take(pusher, 0)
+    pusher.state.slots[0].finish(sent=True)
+    assert pusher.tasks.receive(block=False)  # and the worker is killed before it says that it has it
+    for _ in range(2):
+        pusher.renew_at = 0.0
+        pusher._renew_when_due()
+    assert not pusher.held
+    assert pusher.state.waiting == 0
+
+
+class TestReadAhead:
+    def work(self, pusher: Pusher, seconds: float) -> None:
+        """Two workers do all that waits, each task in so many seconds."""
+        while pusher.tasks.wait(0):
+            for worker in (0, 1):
+                if pusher.tasks.wait(0):
+                    take(pusher, worker)
+                    pusher.state.slots[worker].finish(sent=True)
+            self.now += seconds
+
+    @pytest.fixture(autouse=True)
+    def clock(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr("django_q.cluster.pusher.time.monotonic", lambda: self.now)
+
+    def test_quick_tasks_are_fetched_ahead(self, pusher):
+        pusher.broker.enqueue_many(["package"] * 2000)
+        for _ in range(8):
+            pusher.step()
+            self.work(pusher, 0.0001)
+        pusher.step()
+        assert 8 < pusher.state.waiting <= 2 * 0.01 / 0.0001
+
+    @pytest.mark.parametrize("seconds", [0.01, 1, 100])
+    def test_others_are_not(self, pusher, seconds):
+        pusher.broker.enqueue_many(["package"] * 200)
+        for _ in range(8):
+            pusher.step()
+            assert pusher.state.waiting == 8
+            self.work(pusher, seconds)
+
+    def test_large_packages_are_not(self, pusher):
+        pusher.broker.enqueue_many(["package" * 10_000] * 200)
+        for _ in range(8):
+            pusher.step()
+            assert pusher.state.waiting == 8
+            self.work(pusher, 0.0001)
+
+    def test_no_broker_is_asked_that_leaves_a_trace(self, pusher):
+        pusher.broker.supports_read_ahead = False
+        pusher.use(pusher.broker)
+        pusher.broker.enqueue_many(["package"] * 200)
+        for _ in range(8):
+            pusher.step()
+            assert pusher.state.waiting == 8
+            self.work(pusher, 0.0001)
+
+    def test_what_has_not_begun_goes_back_in_its_place(self, pusher):
+        pusher.broker.enqueue_many([str(number) for number in range(2000)])
+        for _ in range(8):
+            pusher.step()
+            self.work(pusher, 0.0001)
+        pusher.step()
+        fetched = pusher.state.waiting
+        assert fetched > 8
+        first = int(TaskMessage.unpack(pusher.tasks.receive(block=False)).package)
+        pusher.state.slots[0].begin(b"", self.now, pusher.state.taken + 1)  # and it takes long
+        self.now += 0.051
+        pusher.step()
+        assert pusher.state.waiting == 8
+        assert sum(number > pusher.state.taken for number in pusher.held) == 8
+        left = pusher.broker.dequeue_many(2000, 0)
+        assert [int(package) for _, package in left] == list(range(first + 9, 2000))
+        kept = [TaskMessage.unpack(pusher.tasks.receive(block=False)).package for _ in range(8)]
+        assert kept == [str(number).encode() for number in range(first + 1, first + 9)]

@@ -45,6 +45,7 @@ class ORM(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     counts_lapses = True
+    supports_read_ahead = True
     blocks = True
 
     _busy = True

@@ -49,6 +49,8 @@ class Broker:
     """Does it know how many packages are under a lease?"""
     supports_dead_letters: bool = False
     """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
+    supports_read_ahead: bool = False
+    """Can packages be fetched on approval, and given back at once, in their place and without a trace?"""
     counts_lapses: bool = False
     """Does it know how often a package was leased and nothing was heard of it again?"""
     acknowledges_failures: bool = False

@@ -181,6 +181,7 @@ class MemoryBroker(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     counts_lapses = True
+    supports_read_ahead = True
     blocks = True
 
     def _queue(self) -> MemoryQueue:

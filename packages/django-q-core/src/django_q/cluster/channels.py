@@ -101,11 +101,11 @@ class Channel:
             return data[1:]
         return _read_file(rights)
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until there is a message, `seconds` at most. Another reader may be faster to take it."""
+    def wait(self, seconds: float) -> bool:
+        """Sleep until there is a message, `seconds` at most; whether there is. Another reader may take it first."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
-        poll.poll(max(seconds, 0.0) * 1000)
+        return bool(poll.poll(max(seconds, 0.0) * 1000))
 
     def close(self) -> None:
         """Give both ends back to the system; other processes keep theirs."""

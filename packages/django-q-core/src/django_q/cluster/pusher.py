@@ -15,12 +15,13 @@ from .backoff import Backoff
 from .channels import RECEIVE_SECONDS
 from .messages import Kind, TaskMessage, kind_of
 from .process import ClusterProcess, Wiring
+from .readahead import LATE_SECONDS, ReadAhead
 from .state import Phase, WorkerState
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from django_q.brokers import Delivery
+    from django_q.brokers import AckId, Broker, Delivery
 
 
 class Pusher(ClusterProcess):
@@ -32,8 +33,7 @@ class Pusher(ClusterProcess):
         super().__init__(wiring)
         self.tasks = wiring.tasks
         self.limit = self.settings.queue_limit
-        self.low = self.limit // 4
-        """How few tasks wait when it is time to fetch more."""
+        self.pushed_at = 0.0
         self.held: dict[int, Any] = {}
         """Number → ack id of each task whose lease is ours to renew."""
         self.missing: set[int] = set()
@@ -44,11 +44,16 @@ class Pusher(ClusterProcess):
 
     def start(self) -> None:
         """Take the broker, and over from a pusher before."""
-        self.broker = get_broker(settings=self.settings)
+        self.use(get_broker(settings=self.settings))
         signal.signal(signal.SIGTERM, self._stop)
         self._adopt()
         self.renew_at = time.monotonic() + self.renew_every
         log.pushing(self.name)
+
+    def use(self, broker: Broker) -> None:
+        """Fetch from *broker*."""
+        self.broker = broker
+        self.window = ReadAhead(self.limit, ahead=broker.supports_read_ahead)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
@@ -60,8 +65,9 @@ class Pusher(ClusterProcess):
             return False
         try:
             self._renew_when_due()
+            self.window.pace(self.state.sent, time.monotonic())
             room = self._room()
-            if room >= self.limit - self.low:
+            if room >= self.window.size - self.window.low:
                 self._push(self.broker.dequeue_many(room, wait=self._seconds_to_wait()))
             else:
                 self._wait_for_room()
@@ -86,14 +92,21 @@ class Pusher(ClusterProcess):
             return 0
         if self.state.hooks > self.limit + self.settings.workers:
             return 0  # hooks come before new tasks, or they would pile up in the monitor
-        return self.limit - self.state.waiting
+        return self.window.size - self.state.waiting
 
     def _wait_for_room(self) -> None:
         """Sleep until most of the queue is taken: then one fetch brings many."""
-        self.state.wake_at = self.state.pushed - self.low
+        seconds = self._seconds_to_wait()
+        surplus = self.state.waiting > self.limit
+        if surplus:
+            seconds = min(seconds, max(0.0, self.pushed_at + LATE_SECONDS - time.monotonic()))
+        self.state.wake_at = self.state.pushed - self.window.low
+        rung = True
         if self.state.taken < self.state.wake_at or self.state.hooks or self.state.paused:
-            self.wiring.hungry.wait(self._seconds_to_wait())
+            rung = self.wiring.hungry.wait(seconds)
         self.state.wake_at = 0
+        if surplus and not rung and self.pushed_at + LATE_SECONDS <= time.monotonic():
+            self._give_back_surplus()
 
     def _seconds_to_wait(self) -> float:
         return min(RECEIVE_SECONDS, max(0.0, self.renew_at - time.monotonic())) if self.held else RECEIVE_SECONDS
@@ -103,15 +116,20 @@ class Pusher(ClusterProcess):
     def _push(self, deliveries: list[Delivery]) -> None:
         now = time.monotonic()
         for ack_id, package in deliveries:
-            number = self.state.pushed + 1
             leased = now if ack_id is not None else 0.0
             body = package.encode() if isinstance(package, str) else package
-            if ack_id is not None and self.broker.supports_renewal:
-                self.held[number] = ack_id
-            self.state.pushed = number
             lapses = self.broker.lapses(ack_id) if ack_id is not None else 0
-            self._send(TaskMessage(number, leased, ack_id, body, lapses).pack())
+            self._push_task(leased, ack_id, body, lapses)
         self._forget_passed()
+        self.window.fetched(deliveries)
+        self.pushed_at = time.monotonic()
+
+    def _push_task(self, leased: float, ack_id: AckId | None, package: bytes, lapses: int) -> None:
+        number = self.state.pushed + 1
+        if ack_id is not None and self.broker.supports_renewal:
+            self.held[number] = ack_id
+        self.state.pushed = number
+        self._send(TaskMessage(number, leased, ack_id, package, lapses).pack())
 
     def _send(self, message: bytes) -> None:
         while not self.tasks.send(message, wait=self._seconds_to_wait()):
@@ -135,14 +153,11 @@ class Pusher(ClusterProcess):
         """Take back from the workers what somebody else has by now, before they are told that leases were renewed."""
         for number in lost:
             del self.held[number]
-        dropped = 0
-        for message in self._unsent():
-            if kind_of(message) == Kind.TASK and TaskMessage.unpack(message).number in lost:
-                dropped += 1
-            else:
-                self.tasks.send(message, wait=RECEIVE_SECONDS)
+        tasks = self._withdraw()
+        dropped = [task for task in tasks if task.number in lost]
+        self._push_again([task for task in tasks if task.number not in lost])
         if dropped:
-            log.leases_lost(self.name, dropped)
+            log.leases_lost(self.name, len(dropped))
 
     def _forget_passed(self) -> None:
         """Forget the tasks after which every worker has begun another one."""
@@ -156,7 +171,9 @@ class Pusher(ClusterProcess):
         A task that is neither waiting nor on a desk has been finished: its outcome is with the monitor. Between taking
         a task and laying it on the desk a worker needs an instant, so a task must be missing twice.
         """
-        taken = self.state.taken
+        if not self.tasks.wait(0):
+            self.state.withdrawn = self.state.pushed  # a worker may have died with the last of them in its hand
+        taken = max(self.state.taken, self.state.withdrawn)
         working = (WorkerState.BUSY, WorkerState.SENDING)
         on_desks = {slot.taken for slot in self.state.slots if slot.state in working}
         missing = {number for number in self.held if number <= taken and number not in on_desks}
@@ -175,35 +192,54 @@ class Pusher(ClusterProcess):
                     task = TaskMessage.unpack(message)
                     if task.ack_id is not None and self.broker.supports_renewal:
                         self.held[task.number] = task.ack_id
-        waiting = self._unsent()
-        for message in waiting:
-            if kind_of(message) == Kind.TASK:
-                task = TaskMessage.unpack(message)
-                number = self.state.pushed + 1
-                self.state.pushed = number
-                if task.ack_id is not None and self.broker.supports_renewal:
-                    self.held[number] = task.ack_id
-                self._send(task._replace(number=number).pack())
-            else:
-                self._send(message)
+        self._push_again(self._withdraw())
 
-    def _unsent(self) -> list[bytes]:
-        messages = []
+    # taking back
+
+    def _withdraw(self) -> list[TaskMessage]:
+        """Take all tasks that no worker has begun back from the channel."""
+        last = self.state.pushed
+        tasks, others = [], []
         while (message := self.tasks.receive(block=False)) is not None:
-            messages.append(message)
-        return messages
+            if kind_of(message) == Kind.TASK:
+                tasks.append(TaskMessage.unpack(message))
+            else:
+                others.append(message)
+        self.state.withdrawn = last
+        for message in others:
+            self._send(message)
+        return tasks
+
+    def _push_again(self, tasks: list[TaskMessage]) -> None:
+        """Offer tasks to the workers again, under new numbers."""
+        for task in tasks:
+            self.held.pop(task.number, None)
+            self._push_task(task.leased, task.ack_id, task.package, task.lapses)
+
+    def _give_back_surplus(self) -> None:
+        """Return what was fetched ahead, and has not begun, because the tasks take longer than was thought."""
+        tasks = self._withdraw()
+        kept, surplus = tasks[: self.limit], tasks[self.limit :]
+        self.window.slow()
+        self._push_again(kept)
+        try:
+            self._release(surplus)
+        except BrokerUnavailable:
+            self._push_again(surplus)
+            raise
 
     def _give_back(self) -> None:
         """Return what no worker has begun; without receipts nobody would bring it back, so it stays and is run."""
-        back = []
-        for message in self._unsent():
-            if kind_of(message) == Kind.TASK and (task := TaskMessage.unpack(message)).ack_id is not None:
-                back.append(task.ack_id)
-            else:
-                self.tasks.send(message, wait=RECEIVE_SECONDS)
-        if not back:
-            return
+        tasks = self._withdraw()
+        back = [task for task in tasks if task.ack_id is not None]
+        self._push_again([task for task in tasks if task.ack_id is None])
         try:
-            self.broker.release_many(back)
+            self._release(back)
         except BrokerUnavailable as error:
             log.not_given_back(self.name, len(back), error)
+
+    def _release(self, tasks: list[TaskMessage]) -> None:
+        if tasks:
+            self.broker.release_many([task.ack_id for task in tasks])
+            for task in tasks:
+                self.held.pop(task.number, None)

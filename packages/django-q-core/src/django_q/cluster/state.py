@@ -40,8 +40,8 @@ _WORD = 8
 # whole numbers of the header: who writes each is said where it is a property below
 (
     _PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS,
-    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT,
-) = range(13)  # fmt: skip
+    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT, _WITHDRAWN,
+) = range(14)  # fmt: skip
 _RENEWED, _BORN = 14, 15  # seconds, floats
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
@@ -94,6 +94,7 @@ class ClusterState:
     scheduler = _number(_SCHEDULER, "Process id of the scheduler. Written by the sentinel.")
     reincarnations = _number(_REINCARNATIONS, "Processes replaced so far. Written by the sentinel.")
     pushed = _number(_PUSHED, "Number of the last task pushed. Written by the pusher.")
+    withdrawn = _number(_WITHDRAWN, "Up to this number, tasks that nobody took wait no more. Written by the pusher.")
     wake_at = _number(_WAKE_AT, "Who takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
     received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
     stop_requests = _number(_STOP_REQUESTS, "How often the cluster was asked to stop. Written by the parent.")
@@ -125,13 +126,18 @@ class ClusterState:
 
     @property
     def waiting(self) -> int:
-        """Tasks pushed and not yet taken by a worker."""
-        return max(0, self.pushed - self.taken)
+        """Tasks pushed that wait for a worker."""
+        return max(0, self.pushed - max(self.taken, self.withdrawn))
+
+    @property
+    def sent(self) -> int:
+        """Outcomes sent by the workers so far."""
+        return sum(slot.sent for slot in self.slots)
 
     @property
     def unsaved(self) -> int:
         """Outcomes sent by the workers and not yet received by the monitor."""
-        return max(0, sum(slot.sent for slot in self.slots) - self.received)
+        return max(0, self.sent - self.received)
 
     @property
     def busy(self) -> bool:
