@@ -200,3 +200,22 @@ def test_brokers_open_one_connection(redis_url: str, client: redis.Redis):
     for _ in range(20):
         broker_for(redis_url).enqueue("package")
     assert client.info("stats")["total_connections_received"] == before
+
+
+def test_package_that_comes_while_a_fetch_waits_is_leased_in_the_same_flight(broker: Redis, client: redis.Redis):
+    broker.enqueue("first")
+    assert broker.dequeue_many(1, 1)
+    assert not broker.dequeue_many(1, 0)
+    sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and client.rpush(LIST, "second"))
+    sender.start()
+    client.config_resetstat()
+    assert [package for _, package in broker.dequeue_many(1, 5)] == [b"second"]
+    sender.join()
+    assert broker.lock_size() == 2
+    calls = client.info("commandstats")
+    assert calls["cmdstat_blmove"]["calls"] == calls["cmdstat_evalsha"]["calls"] == 1
+
+
+def waits(client: redis.Redis) -> bool:
+    """Whether somebody waits for a package."""
+    return int(client.info("clients")["blocked_clients"]) > 0

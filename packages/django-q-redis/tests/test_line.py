@@ -73,3 +73,35 @@ def test_threads_do_not_read_each_others_answers(client: redis.Redis):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_flight_brings_all_replies_in_order(client: redis.Redis):
+    assert Line(client).flight(("ECHO", "one"), ("ECHO", "two")) == [b"one", b"two"]
+
+
+def test_refused_command_of_a_flight_leaves_no_reply_behind(client: redis.Redis):
+    run = Line(client)
+    number = run("CLIENT", "ID")
+    with pytest.raises(redis.ResponseError, match="lpush"):
+        run.flight(("ECHO", "one"), ("LPUSH",), ("ECHO", "two"))
+    assert run("CLIENT", "ID") == number
+
+
+def test_interrupted_flight_leaves_no_reply_behind(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
+    run = Line(client)
+    run("PING")
+    connection = run._idle[0]
+    read = connection.read_response
+    replies = iter([read])
+
+    def interrupted() -> bytes:
+        try:
+            return next(replies)()
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run.flight(("ECHO", "one"), ("ECHO", "two"))
+    assert run("ECHO", "yours") == b"yours"

@@ -22,7 +22,7 @@ from redis.exceptions import (
 
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait
-from django_q_redis.line import line_of
+from django_q_redis.line import in_one_flight, line_of
 from django_q_redis.stats import RedisStats
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Redis(BulkBroker):
         self._sweep_at = 0.0
         self._look_at = 0.0
         self._first_hidden: list[Any] | None = None
+        self._flowing = False
         self._listed: dict[str, float] = {}
 
     @classmethod
@@ -122,11 +123,16 @@ class Redis(BulkBroker):
         while not found and (now := time.monotonic()) < deadline:
             if self._look_at <= now:
                 self._look()
-            if self._something_waits(min(deadline - now, self._sweep_at - now, LOOK)) or self._is_due():
+            pause = min(deadline - now, self._sweep_at - now, LOOK)
+            if self._flowing:
+                found = self._reserve(limit, wait=pause)
+                self._flowing = bool(found)
+            elif self._something_waits(pause) or self._is_due():
                 found = self._reserve(limit)
         if found:
-            # Where something was, there may be more: ask at once next time.
+            # Where something was, there may be more: ask at once next time, and wait and lease in one flight.
             self._sweep_at = 0.0
+            self._flowing = True
         return found
 
     def _is_due(self) -> bool:
@@ -141,13 +147,15 @@ class Redis(BulkBroker):
             self._sweep_at = 0.0
         self._first_hidden = first
 
-    def _reserve(self, limit: int) -> list[Delivery]:
+    def _reserve(self, limit: int, *, wait: float = 0) -> list[Delivery]:
+        """Lease what is there, or there after at most *wait* seconds."""
         if limit < 1:
             return []
         # Leases that end in the same instant go back in the order in which they were taken.
         nonce = f"{time.time_ns():016x}{secrets.token_hex(4)}"
         retry = self.settings.retry
-        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
+        first = [self._wait_command(wait)] if wait > 0 else []
+        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce, first=first)
         soonest = due / 1000 if due >= 0 else SWEEP
         self._sweep_at = time.monotonic() + min(SWEEP, retry / 2, soonest)
         lapsed, *packages = found or [[]]
@@ -160,9 +168,11 @@ class Redis(BulkBroker):
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
         with reaching():
-            client = self.connection
-            pause = min(max(wait, SHORTEST), longest_wait(client))
-            return line_of(client)("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
+            return line_of(self.connection)(*self._wait_command(wait)) is not None
+
+    def _wait_command(self, wait: float) -> tuple[str | float, ...]:
+        pause = min(max(wait, SHORTEST), longest_wait(self.connection))
+        return "BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause
 
     def lapses(self, ack_id: AckId) -> int:
         """Read the token: `<nonce>:<number>`, and `:<lapses>` where there were any."""
@@ -275,14 +285,15 @@ class Redis(BulkBroker):
         tag = f"{{{self.list_key}}}"
         return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key, f"{tag}:lapses"]
 
-    def _run(self, script: Script, *arguments: str | int) -> Any:
+    def _run(self, script: Script, *arguments: str | int, first: Sequence[tuple[str | float, ...]] = ()) -> Any:
+        """Run *script*, after the commands in *first*."""
         keys = self._keys()
         with reaching():
-            run = line_of(self.connection)
+            client = self.connection
             try:
-                return run("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                return in_one_flight(client, *first, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[-1]
             except NoScriptError:
-                return run("EVAL", script.text, len(keys), *keys, *arguments)
+                return line_of(client)("EVAL", script.text, len(keys), *keys, *arguments)
 
 
 @contextmanager

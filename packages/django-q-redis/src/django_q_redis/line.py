@@ -43,6 +43,26 @@ class Line:
         finally:
             self._idle.append(connection)
 
+    def flight(self, *commands: tuple[str | bytes | float, ...]) -> list[Any]:
+        """Send commands together and give the replies: the server runs each as soon as it has done the one before.
+
+        Raises:
+            redis.RedisError: as above; the commands after one that the server refuses are run.
+        """
+        connection = self._take()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            replies = [_reply_of(connection) for _ in commands]
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._idle.append(connection)
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError):
+                raise reply
+        return replies
+
     def _take(self) -> ConnectionInterface:
         try:
             connection = self._idle.pop()
@@ -57,7 +77,21 @@ class Line:
         return connection
 
 
+def _reply_of(connection: ConnectionInterface) -> Any:
+    """The next reply, which may be a refusal."""
+    try:
+        return connection.read_response()
+    except redis.ResponseError as error:
+        return error
+
+
 _lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()
+
+
+def in_one_flight(client: Any, *commands: tuple[str | bytes | float, ...]) -> list[Any]:
+    """Run commands for *client* one after another, on a line in one flight."""
+    run = line_of(client)
+    return run.flight(*commands) if isinstance(run, Line) else [run(*command) for command in commands]
 
 
 def line_of(client: Any) -> Callable[..., Any]:
