@@ -6,16 +6,21 @@ its metrics each time. A connection that is kept needs none of them.
 
 from __future__ import annotations
 
+import select
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import redis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from redis.connection import ConnectionInterface
+
+HAS_POLL = hasattr(select, "poll")
+"""Not on Windows, and not under eventlet."""
 
 
 class Line:
@@ -23,7 +28,7 @@ class Line:
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        self._idle: deque[ConnectionInterface] = deque()
+        self._idle: deque[Kept] = deque()
 
     def __call__(self, *command: str | bytes | float) -> Any:
         """Run a command and give the server's reply as it is.
@@ -31,30 +36,64 @@ class Line:
         Raises:
             redis.RedisError: what the client would raise; nothing is tried twice.
         """
-        connection = self._take()
         try:
-            connection.send_command(*command)
+            kept = self._idle.pop()
+        except IndexError:
+            kept = Kept(self._pool.get_connection())
+        try:
+            return kept.run(command)
+        finally:
+            self._idle.append(kept)
+
+
+class Kept:
+    """A connection that waits for the next command; the server may close it meanwhile."""
+
+    def __init__(self, connection: ConnectionInterface) -> None:
+        self.connection = connection
+        self._socket: Any = None
+        self._look: Any = None
+
+    def run(self, command: Sequence[str | bytes | float]) -> Any:
+        """Send a command and read the reply."""
+        connection = self.connection
+        if self._stale():
+            connection.disconnect()  # to send connects it again
+        try:
+            connection.send_packed_command(packed(command))
             return connection.read_response()
         except redis.ResponseError:  # the server has answered
             raise
         except BaseException:
             connection.disconnect()  # or the next command would read the answer to this one
             raise
-        finally:
-            self._idle.append(connection)
 
-    def _take(self) -> ConnectionInterface:
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            return self._pool.get_connection()
-        try:
-            stale = connection.can_read(timeout=0)
-        except (redis.ConnectionError, redis.TimeoutError):
-            stale = True
-        if stale:  # the server has closed it; to send connects it again
-            connection.disconnect()
-        return connection
+    def _stale(self) -> bool:
+        """Whether there is something to read, which can only be the end: as `can_read`, in a third of the time."""
+        socket = self.connection._sock
+        if socket is None:
+            return False
+        if socket is not self._socket:
+            self._socket, self._look = socket, looker(socket)
+        return bool(self._look())
+
+
+def looker(socket: Any) -> Callable[[], object]:
+    """Give what tells, at once, whether a socket has something to read."""
+    if not HAS_POLL:
+        return lambda: select.select([socket], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return partial(poll.poll, 0)
+
+
+def packed(command: Sequence[str | bytes | float]) -> list[bytes]:
+    """Write a command as the protocol has it, in a third of the time that the client takes."""
+    parts = [b"*%d\r\n" % len(command)]
+    for word in command:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        parts += (b"$%d\r\n" % len(data), data, b"\r\n")
+    return [b"".join(parts)]
 
 
 _lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()
