@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from django_q.humanhash import DEFAULT_HASHER, DEFAULT_WORDLIST, HumanHasher, humanize, uuid
+from django_q.humanhash import DEFAULT_HASHER, DEFAULT_WORDLIST, HumanHasher, humanize, name_of, uuid
 
 DIGEST = "7528880a986c40e78c38115e640da2a1"
 
@@ -13,6 +13,11 @@ def test_word_list_is_that_of_humanhash() -> None:
 
 def test_same_digest_has_the_same_words() -> None:
     assert humanize(DIGEST) == "three-georgia-xray-jig"
+
+
+@pytest.mark.parametrize("digest", [DIGEST, "0" * 32, "f" * 32, "0123456789abcdef" * 2, "80" + "0" * 29 + "1"])
+def test_name_of_an_id_is_its_four_words(digest: str) -> None:
+    assert name_of(digest) == humanize(digest)
 
 
 def test_words_and_separator_can_be_chosen() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from django_q.humanhash import humanize
@@ -11,6 +12,13 @@ def test_id_is_32_hexadecimal_characters_and_new() -> None:
     assert len({new_id() for _ in range(100)}) == 100
     assert len(new_id()) == 32
     int(new_id(), 16)
+
+
+def test_id_is_a_random_uuid() -> None:
+    ids = [UUID(new_id()) for _ in range(200)]
+    assert {each.version for each in ids} == {4}
+    digits = [{each.hex[place] for each in ids} for place in range(32)]
+    assert [len(seen) > 8 for seen in digits] == [place not in (12, 16) for place in range(32)]
 
 
 def test_name_is_the_id_in_words() -> None:

@@ -6,7 +6,10 @@ import threading
 
 import pytest
 import redis
-from django_q_redis.line import Line, line_of
+from django_q_redis import line
+from django_q_redis.line import Line, line_of, packed
+from redis._parsers import Encoder
+from redis.connection import PythonRespSerializer
 
 
 @pytest.fixture
@@ -35,6 +38,21 @@ def test_connection_that_the_server_closed_meanwhile_is_made_again(client: redis
     assert run("CLIENT", "ID") != number
 
 
+def test_closed_connection_is_seen_where_the_system_has_no_poll(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(line, "HAS_POLL", False)
+    test_connection_that_the_server_closed_meanwhile_is_made_again(client)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("PING",), ("RPUSH", "a key", "grüße\r\n", b"\xff\r\n"), ("BLMOVE", 0.01, 5), ("SET", "", "x" * 1_000_000)],
+    ids=["one word", "text and bytes", "numbers", "long"],
+)
+def test_command_is_written_as_the_client_writes_it(command: tuple[str | bytes | float, ...]):
+    theirs = PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(*command)
+    assert b"".join(packed(command)) == b"".join(theirs)
+
+
 def test_refused_command_leaves_the_connection_as_it_was(client: redis.Redis):
     run = Line(client)
     number = run("CLIENT", "ID")
@@ -46,7 +64,7 @@ def test_refused_command_leaves_the_connection_as_it_was(client: redis.Redis):
 def test_answer_that_nobody_waited_for_is_nobody_elses(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     run = Line(client)
     run("PING")
-    connection = run._idle[0]
+    connection = run._idle[0].connection
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -90,7 +108,7 @@ def test_refused_command_of_a_flight_leaves_no_reply_behind(client: redis.Redis)
 def test_interrupted_flight_leaves_no_reply_behind(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     run = Line(client)
     run("PING")
-    connection = run._idle[0]
+    connection = run._idle[0].connection
     read = connection.read_response
     replies = iter([read])
 

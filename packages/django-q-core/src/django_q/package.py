@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypedDict
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 from django.utils import timezone
 
-from django_q.humanhash import humanize
+from django_q.humanhash import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,9 +78,16 @@ class TaskPackage(TypedDict, total=False):
     stopped: datetime
 
 
+_FREE = 0xFFFFFFFFFFFF0FFF3FFFFFFFFFFFFFFF
+_VERSION_4 = 0x00000000000040008000000000000000
+"""What is random in a UUID, and what says that all else is."""
+
+
 def new_id() -> str:
     """Name a task for machines: 32 hexadecimal characters."""
-    return uuid4().hex
+    # As uuid4().hex, in half the time.
+    number = int.from_bytes(os.urandom(16)) & _FREE | _VERSION_4
+    return f"{number:032x}"
 
 
 def next_id(task_id: str) -> str:
@@ -94,7 +102,7 @@ def member_id(iter_id: str, index: int) -> str:
 
 def new_name(task_id: str) -> str:
     """Name a task for people: four words made from its id."""
-    return humanize(task_id)
+    return name_of(task_id)
 
 
 def new_package(
@@ -121,13 +129,18 @@ def new_package(
         "kwargs": dict(kwargs) if kwargs else {},
         "started": started or timezone.now(),
     }
+    if options:
+        _add(options, package)
+    return package
+
+
+def _add(options: dict[str, Any], package: TaskPackage) -> None:
     for option in PACKED_OPTIONS:
         if (value := options.pop(option, None)) is not None:
             package[option] = value  # type: ignore[literal-required]
     if options:
         unknown = ", ".join(sorted(options))
         raise TypeError(f"not an option of a task: {unknown}. Options are {', '.join(PACKED_OPTIONS)}.")
-    return package
 
 
 def take_options(kwargs: dict[str, Any], names: Iterable[str] = TASK_OPTIONS) -> dict[str, Any]:
@@ -137,11 +150,12 @@ def take_options(kwargs: dict[str, Any], names: Iterable[str] = TASK_OPTIONS) ->
         kwargs: of the call; the options are taken out of it, its `q_options` is left as it is.
         names: of the options; all of `q_options` are taken for options.
     """
+    if not kwargs:
+        return {}
     given = kwargs.pop("q_options", None) or {}
     options = dict(given)
-    for name in names:
-        if name not in given and name in kwargs:
-            options[name] = kwargs.pop(name)
+    for name in [name for name in kwargs if name in names and name not in given]:
+        options[name] = kwargs.pop(name)
     return options
 
 

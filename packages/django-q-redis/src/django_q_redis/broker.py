@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
@@ -26,7 +25,7 @@ from django_q_redis.line import in_one_flight, line_of
 from django_q_redis.stats import RedisStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from django_q.settings import ClusterSettings
 
@@ -296,17 +295,22 @@ class Redis(BulkBroker):
                 return line_of(client)("EVAL", script.text, len(keys), *keys, *arguments)
 
 
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Turn what the client raises into the errors of brokers."""
-    try:
-        yield
-    except GONE as error:
-        raise BrokerUnavailable(f"Redis cannot be reached: {error}") from error
-    except RedisError as error:
-        if str(error).startswith(HANDING_OVER):
-            raise BrokerUnavailable(f"Redis is being handed over: {error}") from error
-        raise BrokerError(f"Redis refuses: {error}") from error
+class reaching:  # noqa: N801 - it is said as a verb
+    """Turns what the client raises into the errors of brokers."""
+
+    def __enter__(self) -> None:
+        """Watch."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        """Translate."""
+        if error is None:
+            return
+        if isinstance(error, GONE):
+            raise BrokerUnavailable(f"Redis cannot be reached: {error}") from error
+        if isinstance(error, RedisError):
+            if str(error).startswith(HANDING_OVER):
+                raise BrokerUnavailable(f"Redis is being handed over: {error}") from error
+            raise BrokerError(f"Redis refuses: {error}") from error
 
 
 def milliseconds(seconds: float) -> int:

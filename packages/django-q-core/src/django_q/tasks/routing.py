@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
@@ -33,12 +32,12 @@ logger = logging.getLogger("django-q")
 DELIVER = "django_q.tasks.sending.deliver"
 """The task of a schedule that keeps a package for longer than the broker can."""
 
+ROUTE_OPTIONS = ("broker", "cluster", "sync", "delay", "eta", "on_commit")
+"""The options that are said once for all tasks of a call."""
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
+
+class Route(NamedTuple):
     """What the options of one call say about sending."""
-
-    NAMES: ClassVar[tuple[str, ...]] = ("broker", "cluster", "sync", "delay", "eta", "on_commit")
 
     settings: ClusterSettings
     cluster: str | None = None
@@ -57,6 +56,8 @@ class Route:
         Raises:
             OptionError: it makes no sense.
         """
+        if not options and not settings.on_commit:
+            return cls(settings, sync=bool(settings.sync))
         sync, on_commit = options.pop("sync", None), options.pop("on_commit", None)
         on_commit = settings.on_commit if on_commit is None else on_commit
         return cls(
@@ -85,11 +86,18 @@ class Route:
             signals.emit(signals.pre_enqueue, task=package)
         codec = PackageCodec.of(self.settings)
         signed = [sign(codec, package) for package in packages]
-        work = partial(self._run, packages, inline) if self.sync else partial(self._deliver, packages, signed)
         if self.on_commit is None:
-            work()
+            self._work(packages, signed, inline)
         else:
-            transaction.on_commit(work, using=self.on_commit)
+            transaction.on_commit(partial(self._work, packages, signed, inline), using=self.on_commit)
+
+    def _work(
+        self, packages: Sequence[TaskPackage], signed: Sequence[str], inline: Callable[[], Executor] | None
+    ) -> None:
+        if self.sync:
+            self._run(packages, inline)
+        else:
+            self._deliver(packages, signed)
 
     def _run(self, packages: Sequence[TaskPackage], inline: Callable[[], Executor] | None) -> None:
         runs = [inline] if inline else [partial(run_inline, each, settings=self.settings) for each in packages]

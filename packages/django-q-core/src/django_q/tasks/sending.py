@@ -10,7 +10,7 @@ from django_q.brokers import shared_broker
 from django_q.conf import current_settings
 from django_q.package import SENDING_OPTIONS, TASK_OPTIONS, TaskPackage, link_of, new_package, take_options
 from django_q.tasks.checking import refuse_func, refuse_unknown
-from django_q.tasks.routing import Route
+from django_q.tasks.routing import ROUTE_OPTIONS, Route
 from django_q.timeout import NO_TIMEOUT
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def async_bulk(tasks: Iterable[Any], **options: Any) -> list[str]:
     for task in tasks:
         func, args, kwargs = read_link(task)
         own = take_options(kwargs)
-        refuse_unknown(own, TASK_OPTIONS, route.NAMES)
+        refuse_unknown(own, TASK_OPTIONS, ROUTE_OPTIONS)
         packages.append(write_down(func, args, kwargs, common | own, settings))
     route.send(packages)
     return [package["id"] for package in packages]
