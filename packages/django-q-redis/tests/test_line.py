@@ -50,7 +50,7 @@ def test_closed_connection_is_seen_where_the_system_has_no_poll(client: redis.Re
 )
 def test_command_is_written_as_the_client_writes_it(command: tuple[str | bytes | float, ...]):
     theirs = PythonRespSerializer(6000, Encoder("utf-8", "strict", False).encode).pack(*command)
-    assert b"".join(packed(command)) == b"".join(theirs)
+    assert b"".join(packed([command])) == b"".join(theirs)
 
 
 def test_refused_command_leaves_the_connection_as_it_was(client: redis.Redis):
