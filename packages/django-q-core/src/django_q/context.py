@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django_q.package import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["CurrentTask", "TaskFilter", "current_task", "running", "stamp_records"]
 
@@ -57,28 +56,43 @@ class CurrentTask:
         )
 
 
-_current: Final[ContextVar[CurrentTask | None]] = ContextVar("django_q_task", default=None)
-
-
-def current_task() -> CurrentTask | None:
-    """The task this code runs in, or None outside of tasks."""
-    return _current.get()
-
-
-@contextmanager
-def running(package: Mapping[str, Any], count_attempts: Callable[[], int] = lambda: 1) -> Iterator[CurrentTask]:
+class running:  # noqa: N801 - reads as the block that it is
     """Make a package the current task, for as long as the block lasts.
+
+    A class, and the task is made when somebody asks: most tasks do not, and to make it takes as long as to verify them.
 
     Args:
         package: the task's.
         count_attempts: finds out which attempt this is, for those who ask.
     """
-    task = CurrentTask.of(package, count_attempts)
-    token = _current.set(task)
-    try:
-        yield task
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_task", "_token", "count_attempts", "package")
+
+    def __init__(self, package: Mapping[str, Any], count_attempts: Callable[[], int] = lambda: 1) -> None:
+        self.package, self.count_attempts = package, count_attempts
+        self._task: CurrentTask | None = None
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self)
+
+    def __exit__(self, *raised: object) -> None:
+        _current.reset(self._token)
+
+    @property
+    def task(self) -> CurrentTask:
+        """The task, the same each time."""
+        if self._task is None:
+            self._task = CurrentTask.of(self.package, self.count_attempts)
+        return self._task
+
+
+_current: Final[ContextVar[running | None]] = ContextVar("django_q_task", default=None)
+
+
+def current_task() -> CurrentTask | None:
+    """The task this code runs in, or None outside of tasks."""
+    block = _current.get()
+    return block.task if block else None
 
 
 class TaskFilter(logging.Filter):
@@ -96,7 +110,7 @@ class TaskFilter(logging.Filter):
 def stamp(record: logging.LogRecord) -> logging.LogRecord:
     """Write the current task into a log record that has none yet."""
     if not hasattr(record, "task_id"):
-        task = _current.get()
+        task = current_task()
         record.task_id, record.task_name = (task.id, task.name) if task else ("", "")
     return record
 
