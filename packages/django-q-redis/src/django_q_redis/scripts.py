@@ -57,7 +57,7 @@ local function take(tokens)
   return found
 end
 
--- Somebody said something of these tokens: the count of their packages ends.
+-- What happened to the packages under these tokens is recorded, or no matter any more: their count ends.
 local function heard(tokens)
   if redis.call('HLEN', lapses) == 0 then return end
   for _, token in ipairs(tokens) do
@@ -159,12 +159,12 @@ RELEASE = script("""
 local delay = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if not kept[1] then return lost end
-heard(kept)
 redis.call('ZREM', leases, unpack(kept))
 if delay == 0 then
   push('LPUSH', queue, reversed(take(kept)))
   return lost
 end
+heard(kept)
 local due = clock() + delay
 local scores = {}
 for i, token in ipairs(kept) do

@@ -109,8 +109,8 @@ class Pusher(ClusterProcess):
             if ack_id is not None and self.broker.supports_renewal:
                 self.held[number] = ack_id
             self.state.pushed = number
-            lapses = self.broker.lapses(ack_id) if ack_id is not None else 0
-            self._send(TaskMessage(number, leased, ack_id, body, lapses).pack())
+            counts = (self.broker.lapses(ack_id), self.broker.deliveries(ack_id)) if ack_id is not None else ()
+            self._send(TaskMessage(number, leased, ack_id, body, *counts).pack())
         self._forget_passed()
 
     def _send(self, message: bytes) -> None:
