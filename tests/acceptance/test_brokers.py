@@ -83,6 +83,21 @@ def test_cluster_works_on_each_broker(site, product):
     assert outcomes(site) == {"jobs.boom": [False, 2], "jobs.slow": [True, 1], "jobs.tidy": [False, 1]}
 
 
+@pytest.mark.parametrize("product", ["disque", "ironmq", "ministack", "mongo", "moto"], indirect=True)
+def test_row_says_how_often_a_task_ran_whose_clusters_were_killed(site, product):
+    shortest = 30 if "iron_mq" in product[0] else RETRY
+    with site.cluster() as cluster:
+        site.run("from django_q.tasks import async_task\nasync_task('jobs.slow', 'x', 3)")
+        eventually(lambda: len(site.notes()) == 1, within=20, why=lambda: cluster.log)
+        for process in cluster.family():
+            process.kill()
+    with site.cluster() as cluster:
+        eventually(lambda: len(site.notes()) == 2, within=shortest + 20, why=lambda: cluster.log)
+        assert cluster.stop() == 0, cluster.log
+    assert [note.split()[1] for note in site.notes()] == ["begins", "begins", "ends"]
+    assert outcomes(site) == {"jobs.slow": [True, 2]}
+
+
 def test_each_cluster_has_its_queue_on_the_broker_they_share(site):
     with site.cluster(Q_CLUSTER_NAME="other") as other:
         site.run(

@@ -8,6 +8,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationErr
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_ironmq import IronMQBroker, client
+from django_q_ironmq.broker import Lease
 from django_q_ironmq.reservations import Reservations
 
 from tests.services import IronMQ
@@ -84,9 +85,10 @@ def test_settled_messages_leave_no_files(make):
     mine = broker.dequeue_many(1, 1)[0].ack_id
     broker.renew([mine])
     kept = broker._reservations()
-    assert kept.newest(*mine.split(":")) != mine.split(":")[1]
+    lease = Lease.of(mine)
+    assert kept.newest(*lease.key) != lease.reservation
     broker.acknowledge(mine)
-    assert kept.newest(*mine.split(":")) == mine.split(":")[1]
+    assert kept.newest(*lease.key) == lease.reservation
 
 
 def test_nothing_is_touched_where_ids_cannot_be_kept(make, monkeypatch, requests):

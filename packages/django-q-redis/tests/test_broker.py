@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.services import Redis as RedisServer
 
 LIST = "django_q:test:q"
+LAPSES = "{django_q:test:q}:lapses"
 
 
 def broker_for(url: str, **others: object) -> Redis:
@@ -117,6 +118,60 @@ def test_thousands_that_nobody_settled_come_back(redis_url: str):
         pass
     found: list[object] = []
     eventually(lambda: found.extend(broker.dequeue_many(2500, 0.1)) or len(found) >= 2500)
+
+
+def lapsed(url: str, *packages: str) -> None:
+    """Lease packages for an instant, in vain."""
+    lease = 0.01
+    broker = broker_for(url, retry=lease)
+    broker.enqueue_many(packages)
+    assert len(broker.dequeue_many(9, 1)) == len(packages)
+    time.sleep(2 * lease)
+
+
+def test_leases_that_ended_in_silence_are_forgotten_when_somebody_settles(
+    broker: Redis, redis_url: str, client: redis.Redis
+):
+    lapsed(redis_url, "one", "two", "three")
+    one, two, three = broker.dequeue_many(9, 1)
+    assert [broker.lapses(each.ack_id) for each in (one, two, three)] == [1, 1, 1]
+    broker.acknowledge(one.ack_id)
+    broker.release(two.ack_id, delay=60)
+    broker.fail(three.ack_id)
+    assert not client.exists(LAPSES)
+
+
+def test_leases_that_ended_in_silence_are_forgotten_after_a_month(redis_url: str, broker: Redis, client: redis.Redis):
+    lapsed(redis_url, "package")
+    broker.dequeue_many(9, 1)
+    client.pexpire(LAPSES, 1000)
+    lapsed(redis_url, "another")
+    broker.dequeue_many(9, 1)
+    assert 30 * 86_400_000 - 60_000 < client.pttl(LAPSES) <= 30 * 86_400_000 + 60_000
+
+
+def test_purge_forgets_leases_that_ended_in_silence_but_those_before_a_living_one(
+    redis_url: str, broker: Redis, client: redis.Redis
+):
+    lapsed(redis_url, "held", "purged")
+    held, purged = broker.dequeue_many(9, 1)
+    broker.release(purged.ack_id)
+    assert client.hlen(LAPSES) == 2
+    broker.purge_queue()
+    assert client.hlen(LAPSES) == 1
+    assert client.pttl(LAPSES) > 0
+    broker.release(held.ack_id)
+    [again] = broker.dequeue_many(9, 1)
+    assert broker.lapses(again.ack_id) == 1
+    broker.acknowledge(again.ack_id)
+    assert client.keys() == []
+
+
+def test_purge_leaves_nothing_of_what_nobody_holds(redis_url: str, broker: Redis, client: redis.Redis):
+    lapsed(redis_url, "package")
+    broker.release(broker.dequeue_many(1, 1)[0].ack_id)
+    broker.purge_queue()
+    assert client.keys() == []
 
 
 def test_keys_of_a_queue_are_in_one_slot(broker: Redis):

@@ -5,7 +5,11 @@ import uuid
 from collections import Counter
 
 import pytest
+from django_q.dispatch import Finisher, send
 from django_q.exceptions import BrokerError, ConfigurationError, PackageTooLarge
+from django_q.execution import Executor
+from django_q.models import Task
+from django_q.package import new_package
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_sqs import Sqs
@@ -156,6 +160,56 @@ def test_fifo_queue_keeps_the_order(make):
     broker.enqueue("one")
     broker.enqueue_many(["two", "three", "one"])
     assert [body(broker) for _ in range(4)] == ["one", "two", "three", "one"]
+
+
+def test_fifo_queue_counts_deliveries_too(make):
+    broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo", retry=1, bulk=1)
+    broker.enqueue("package")
+    counts = []
+    for again in (True, True, False):
+        mine = eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id
+        counts.append(broker.deliveries(mine))
+        if again:
+            continue
+        broker.release(mine)
+        counts.append(broker.deliveries(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id))
+    assert counts == [1, 2, 3, 3]
+
+
+def test_first_deliveries_ask_no_cache(make, monkeypatch):
+    broker = make()
+    broker.enqueue("package")
+    monkeypatch.setattr(Sqs, "cache", None)
+    assert broker.deliveries(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id) == 1
+
+
+def test_without_a_cache_what_was_given_back_counts_and_nothing_is_lost(make):
+    broker = make(cache="nowhere")
+    broker.enqueue("package")
+    broker.release(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id)
+    assert broker.deliveries(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id) == 2
+
+
+@pytest.mark.django_db
+def test_row_says_how_often_a_task_was_run_though_no_cache_remembers(make):
+    broker = make(retry=1, cache="nowhere")
+    package = new_package("math.floor", ("no number",))
+    send(package, broker=broker, settings=broker.settings)
+    counts = []
+    for silent in (False, False, True, False):
+        [delivery] = eventually(lambda: broker.dequeue_many(1, 1))
+        if not silent:
+            counts.append(run(broker, delivery))
+    assert counts == [1, 2, 4]
+
+
+def run(broker, delivery):
+    """Run a task that fails, and give the attempts that its row then says."""
+    executor = Executor(broker.settings)
+    package, deliveries = executor.codec.loads(delivery.package), broker.deliveries(delivery.ack_id)
+    outcome = executor.execute(package, ack_id=delivery.ack_id, deliveries=deliveries)
+    Finisher(broker.settings, broker).finish([outcome])
+    return Task.objects.get(pk=package["id"]).attempt_count
 
 
 def test_fifo_queue_buries_in_another_one(make):

@@ -55,19 +55,20 @@ class Executor:
         """What the last task raised."""
         self._runner: asyncio.Runner | None = None
 
-    def execute(self, package: TaskPackage, *, ack_id: Any = None, lapses: int = 0) -> Outcome:
+    def execute(self, package: TaskPackage, *, ack_id: Any = None, lapses: int = 0, deliveries: int = 0) -> Outcome:
         """Run one task.
 
         Args:
             package: verified and unpacked; it is not changed.
             ack_id: what the broker wants to hear of it.
             lapses: how often it was leased before in vain: attempts that nobody could record.
+            deliveries: how often it was delivered, where the broker counts that: attempts, recorded or not.
 
         Returns:
             The outcome, a failure if the task raised anything at all; nothing is raised.
         """
         self.exception = None
-        with running(package, partial(attempt_of, package, self.settings, lapses)):
+        with running(package, partial(attempt_of, package, self.settings, lapses, deliveries)):
             try:
                 func = resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
@@ -78,10 +79,17 @@ class Executor:
             if isinstance(result, Restated):
                 finished |= result
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
-            return self._outcome(finished, ack_id, lapses)
+            return self._outcome(finished, ack_id, lapses, deliveries)
 
     def died(
-        self, package: TaskPackage, reason: str, *, error: BaseException, ack_id: Any = None, lapses: int = 0
+        self,
+        package: TaskPackage,
+        reason: str,
+        *,
+        error: BaseException,
+        ack_id: Any = None,
+        lapses: int = 0,
+        deliveries: int = 0,
     ) -> Outcome:
         """Record a task whose worker did not live to do it.
 
@@ -91,15 +99,16 @@ class Executor:
             error: the same as an exception, for error reporters.
             ack_id: what the broker wants to hear of it.
             lapses: as of `execute`.
+            deliveries: as of `execute`.
 
         Returns:
             The failure.
         """
         self.exception = error
-        with running(package, partial(attempt_of, package, self.settings, lapses)):
+        with running(package, partial(attempt_of, package, self.settings, lapses, deliveries)):
             reporters.report(error, self.settings)
         finished = dict(package, result=reason, success=False, stopped=timezone.now())
-        return self._outcome(finished, ack_id, lapses)
+        return self._outcome(finished, ack_id, lapses, deliveries)
 
     def restate(self, package: TaskPackage, restated: Restated) -> Outcome:
         """Give the outcome of a task that need not run, because others did."""
@@ -131,7 +140,7 @@ class Executor:
 
     # the outcome
 
-    def _outcome(self, finished: dict[str, Any], ack_id: Any, lapses: int = 0) -> Outcome:
+    def _outcome(self, finished: dict[str, Any], ack_id: Any, lapses: int = 0, deliveries: int = 0) -> Outcome:
         text = self._signed(finished) if self._travels(finished) else None
         if finished["success"] and not self._wanted(finished):
             columns: tuple[str | None, ...] = (None, None, None)
@@ -161,6 +170,7 @@ class Executor:
             iter_count=finished.get("iter_count", 0),
             iter_cached=finished.get("iter_cached", False),
             counted=1 + lapses,
+            deliveries=deliveries,
             error=None if success else finished.get("error") or str(finished["result"]).partition(" : ")[0],
             gathered=finished.get("gathered"),
         )

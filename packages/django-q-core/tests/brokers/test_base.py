@@ -86,6 +86,14 @@ def test_old_broker_that_gives_more_loses_none():
     assert OldBrokerWithReceipts().dequeue_many(1, 0) == [Delivery(1, "one"), Delivery(2, "two")]
 
 
+def test_old_broker_counts_no_leases():
+    broker = OldBrokerWithReceipts()
+    assert [(broker.lapses(each.ack_id), broker.deliveries(each.ack_id)) for each in broker.dequeue_many(2, 0)] == [
+        (0, 0),
+        (0, 0),
+    ]
+
+
 def test_old_broker_that_does_not_wait_is_not_asked_without_pause():
     broker = OldBroker("nobody")
     broker.settings = ClusterSettings(poll=0.1)

@@ -57,6 +57,22 @@ def test_attempts_are_counted(broker, option):
     assert ATTEMPTS == [1, 2, 3]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("option", [{}, {"cached": True}])
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([{"lapses": 1}, {"lapses": 0}, {"lapses": 2}], [2, 3, 6]),
+        ([{"deliveries": 2}, {"deliveries": 3}, {"deliveries": 6}], [2, 3, 6]),
+    ],
+)
+def test_attempts_that_nobody_could_record_are_counted(broker, option, counts, expected):
+    package, finisher = new_package(third_time, **option), Finisher(SETTINGS, broker)
+    for count in counts:
+        finisher.finish([Executor(SETTINGS).execute(package, **count)])
+    assert expected == ATTEMPTS
+
+
 @pytest.mark.django_db(transaction=True)
 def test_coroutine_is_told(broker):
     attempt(broker, new_package(third_time_awaited), times=3)

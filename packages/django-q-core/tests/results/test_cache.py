@@ -71,6 +71,14 @@ def test_later_failure_replaces_a_failure_and_is_counted(results, cached) -> Non
     assert results.fetch(failure.id)["result"] == "second"
 
 
+def test_deliveries_that_a_broker_counts_are_attempts(results, cached) -> None:
+    failure = cached("oh", success=False, deliveries=2)
+    assert results.save_many([failure]) == {failure.id: 2}
+    assert results.save_many([cached("oh", id=failure.id, success=False, deliveries=3)]) == {failure.id: 3}
+    assert results.save_many([cached("oh", id=failure.id, success=False, deliveries=5)]) == {failure.id: 5}
+    assert results.attempts(failure.id) == 5
+
+
 @pytest.mark.parametrize(("option", "seconds"), [(True, None), (60, 60), (0.2, 1)])
 def test_result_is_kept_as_long_as_its_task_says(results, cached, monkeypatch, option, seconds) -> None:
     said = []

@@ -141,6 +141,35 @@ def test_outcome_that_was_no_attempt_is_not_counted(results, outcome) -> None:
     assert results.save_many([failure]) == {failure.id: 0}
 
 
+@pytest.mark.parametrize(
+    ("recorded", "deliveries", "expected"),
+    [
+        (0, 1, 1),
+        (0, 3, 3),  # twice nobody could record it
+        (1, 2, 2),  # a failure is a delivery and recorded
+        (1, 4, 4),  # and twice in silence after it
+        (3, 1, 4),  # sent anew: the broker counts from the beginning
+    ],
+)
+def test_deliveries_that_a_broker_counts_are_attempts_recorded_or_not(
+    results, outcome, recorded, deliveries, expected
+) -> None:
+    last = outcome(42, deliveries=deliveries)
+    for _ in range(recorded):
+        results.save_many([outcome("oh", id=last.id, success=False)])
+    last = last._replace(stopped=outcome().stopped)
+    results.save_many([last])
+    assert Task.objects.get().attempt_count == expected
+    results.save_many([last])
+    assert Task.objects.get().attempt_count == expected
+
+
+def test_failure_tells_the_deliveries_that_were_counted(results, outcome) -> None:
+    failure = outcome("oh", success=False, deliveries=2)
+    assert results.save_many([failure]) == {failure.id: 2}
+    assert results.save_many([outcome("oh", id=failure.id, success=False, deliveries=3)]) == {failure.id: 3}
+
+
 def test_new_and_known_tasks_share_a_batch(results, outcome) -> None:
     known = outcome("oh", success=False)
     results.save_many([known])

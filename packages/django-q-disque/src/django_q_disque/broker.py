@@ -18,6 +18,8 @@ from django_q_disque.nodes import GONE, LONGEST_WAIT, Nodes, NotTaken, nodes_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from django_q.brokers import AckId
+
 REPLICATE_MILLISECONDS = 500
 """How long a job may take to reach the nodes that keep a copy of it."""
 
@@ -39,22 +41,25 @@ class Lease(NamedTuple):
 
     job: str
     offers: int
+    lapses: int
+    """How many of these offers followed a lease that ended in silence; the others, a job that was given back."""
 
     @classmethod
     def of(cls, ack_id: str) -> Lease:
         """Read it back."""
-        job, offers = ack_id.rsplit(":", 1)
-        return cls(job, int(offers))
+        job, offers, lapses = ack_id.rsplit(":", 2)
+        return cls(job, int(offers), int(lapses))
 
     @classmethod
     def taken(cls, delivery: Sequence[Any]) -> Lease:
         """Of what GETJOB gives for one job: queue, id, body, names and values of counters."""
-        return cls(text(delivery[1]), offers_in(fields(delivery[3:])))
+        counters = fields(delivery[3:])
+        return cls(text(delivery[1]), offers_in(counters), int(counters["additional-deliveries"]))
 
     @property
     def ack_id(self) -> str:
         """As it is handed out."""
-        return f"{self.job}:{self.offers}"
+        return f"{self.job}:{self.offers}:{self.lapses}"
 
 
 class Disque(BulkBroker):
@@ -103,6 +108,9 @@ class Disque(BulkBroker):
     def _at_most(self, limit: int) -> int:
         """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
         return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
+
+    def lapses(self, ack_id: AckId) -> int:
+        return Lease.of(str(ack_id)).lapses
 
     # -- settling -------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import requests
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
+from django_q.brokers.given_back import GivenBack
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 
@@ -20,6 +21,8 @@ from django_q_ironmq.reservations import Reservations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from django_q.brokers import AckId
 
 MOST = 100
 """How many messages one request carries."""
@@ -46,13 +49,26 @@ TIDY = 3600.0
 class Lease(NamedTuple):
     """What a delivery is acknowledged with: a message, and the reservation it came with."""
 
+    deliveries: int
+    """How often the message was reserved, but for the times it was given back."""
     message: str
     reservation: str
 
     @classmethod
     def of(cls, ack_id: str) -> Lease:
         """Read it back."""
-        return cls(*ack_id.split(":", 1))
+        deliveries, message, reservation = ack_id.split(":", 2)
+        return cls(int(deliveries), message, reservation)
+
+    @property
+    def ack_id(self) -> str:
+        """As it is handed out."""
+        return f"{self.deliveries}:{self.message}:{self.reservation}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What its newest reservation id is kept under."""
+        return self.message, self.reservation
 
 
 class IronMQBroker(BulkBroker):
@@ -108,7 +124,18 @@ class IronMQBroker(BulkBroker):
             return []
         with reaching():
             answer = self._made(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
-        return [Delivery(f"{each['id']}:{each['reservation_id']}", each["body"]) for each in answer["messages"]]
+        messages = answer["messages"]
+        counts = self._given_back().deliveries({each["id"]: each.get("reserved_count", 1) for each in messages})
+        return [
+            Delivery(Lease(counts[each["id"]], each["id"], each["reservation_id"]).ack_id, each["body"])
+            for each in messages
+        ]
+
+    def deliveries(self, ack_id: AckId) -> int:
+        return Lease.of(str(ack_id)).deliveries
+
+    def _given_back(self) -> GivenBack:
+        return GivenBack(self.cache, self._name())
 
     def _lease_seconds(self) -> int:
         return min(max(math.ceil(self.settings.retry), self.shortest_lease), LONGEST_LEASE)
@@ -127,11 +154,11 @@ class IronMQBroker(BulkBroker):
             return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
         kept = self._reservations()
         leases = [Lease.of(ack_id) for ack_id in ack_ids]
-        messages = [{"id": lease.message, "reservation_id": kept.newest(*lease)} for lease in leases]
+        messages = [{"id": lease.message, "reservation_id": kept.newest(*lease.key)} for lease in leases]
         with reaching():
             if done(lambda: self._queue().delete_multiple(messages={"messages": messages})):
                 for lease in leases:
-                    kept.forget(*lease)
+                    kept.forget(*lease.key)
                 return []
         return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
 
@@ -146,40 +173,47 @@ class IronMQBroker(BulkBroker):
         return [ack_id for ack_id in ack_ids if not self._touch(kept, Lease.of(ack_id))]
 
     def _touch(self, kept: Reservations, lease: Lease) -> bool:
-        newest = kept.newest(*lease)
-        kept.begin(*lease)
+        newest = kept.newest(*lease.key)
+        kept.begin(*lease.key)
         with reaching():
             answer = done(lambda: self._queue().touch(lease.message, newest, self._lease_seconds()))
         if answer:
-            kept.keep(*lease, answer["reservation_id"])
+            kept.keep(*lease.key, answer["reservation_id"])
         else:
-            kept.forget(*lease)
+            kept.forget(*lease.key)
         return bool(answer)
-
-    def release(self, ack_id: str, delay: float = 0) -> bool:
-        seconds = min(math.ceil(delay), LONGEST_DELAY)
-        return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer messages again, the last one first: each goes to the front."""
-        return super().release_many(ack_ids[::-1], delay)[::-1]
+        lost = [ack_id for ack_id in ack_ids[::-1] if not self._release(ack_id, delay)][::-1]
+        if delay <= 0:
+            self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
+        return lost
+
+    def _release(self, ack_id: str, delay: float) -> bool:
+        seconds = min(math.ceil(delay), LONGEST_DELAY)
+        return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))
 
     def _settle(self, ack_id: str, settle: Callable[[Lease, str], Any]) -> bool:
         """Do something to a reserved message; when it is refused, see whether its lease is just being prolonged."""
         lease, kept = Lease.of(ack_id), self._reservations()
-        newest, deadline = kept.newest(*lease), time.monotonic() + PATIENCE
+        newest, deadline = kept.newest(*lease.key), time.monotonic() + PATIENCE
         with reaching():
             while not done(partial(settle, lease, newest)):
                 refused = newest
-                while (newest := kept.newest(*lease)) == refused:
-                    if not kept.is_changing(*lease) or time.monotonic() > deadline:
+                while (newest := kept.newest(*lease.key)) == refused:
+                    if not kept.is_changing(*lease.key) or time.monotonic() > deadline:
                         return False
                     time.sleep(0.02)
-        kept.forget(*lease)
+        kept.forget(*lease.key)
         return True
 
     def _reservations(self) -> Reservations:
-        return Reservations(f"{self.connection.client.base_url} {self.list_key}")
+        return Reservations(self._name())
+
+    def _name(self) -> str:
+        """What tells the queue from all others."""
+        return f"{self.connection.client.base_url} {self.list_key}"
 
     # -- the queue ------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,6 @@ class Mongo(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
-    counts_lapses = True
 
     _indexed = False
     """Has this broker seen to the index?"""
@@ -146,10 +145,10 @@ class Mongo(BulkBroker):
         return lost(ack_ids, kept)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        return self._settle(ack_ids, documents.due_at(documents.later(self.settings.retry), release=False))
+        return self._settle(ack_ids, documents.renewed(self.settings.retry))
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        return self._settle(ack_ids, documents.due_at(documents.later(delay) if delay > 0 else documents.EARLIEST))
+        return self._settle(ack_ids, documents.due_at(documents.later(delay)) if delay > 0 else documents.given_back())
 
     def fail(self, ack_id: str) -> bool:
         return not self._settle([ack_id], documents.due_at(documents.NEVER))

@@ -3,7 +3,7 @@
     payload   the signed package
     due       when it is offered: its lease or its delay ends then; `NEVER` for a dead letter
     lease     the token of the delivery that holds it, or held it last
-    leases    how often it was leased since something was heard of it
+    leases    how often it was leased since it was released for later, but for the times it was given back
     lock      for clusters of the public editions, which offer what was locked `retry` seconds ago
 
 Senders of the public editions write `payload` and `lock` only. A cluster of theirs that takes one of our documents
@@ -62,7 +62,17 @@ def taken(token: str, retry: float) -> dict[str, Any]:
     return {"$set": {"due": due, "lock": due, "lease": token}, "$inc": {"leases": 1}}
 
 
-def due_at(due: datetime, *, release: bool = True) -> dict[str, Any]:
+def renewed(retry: float) -> dict[str, Any]:
+    """The change that begins a lease of *retry* seconds again."""
+    due = later(retry)
+    return {"$set": {"due": due, "lock": due}}
+
+
+def given_back() -> dict[str, Any]:
+    """The change that takes a lease back, and offers the document before all others."""
+    return {"$set": {"due": EARLIEST, "lock": EARLIEST}, "$unset": {"lease": ""}, "$inc": {"leases": -1}}
+
+
+def due_at(due: datetime) -> dict[str, Any]:
     """The change that ends a lease and offers the document then."""
-    change: dict[str, Any] = {"$set": {"due": due, "lock": due}}
-    return {**change, "$unset": {"lease": "", "leases": ""}} if release else change
+    return {"$set": {"due": due, "lock": due}, "$unset": {"lease": "", "leases": ""}}

@@ -19,7 +19,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
-from django_q_orm.claims import claim, lapses_of, returns_rows, row_of
+from django_q_orm.claims import claim, given_back, lapses_of, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
 from django_q_orm.stats import TableStats
 
@@ -44,7 +44,6 @@ class ORM(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
-    counts_lapses = True
     supports_read_ahead = True
     blocks = True
 
@@ -192,9 +191,12 @@ class ORM(BulkBroker):
         """Give rows back."""
         with self._reaching() as database:
             when = moment(database, delay or -self.settings.retry - HEAD)
-            gone = self._change(ack_ids, lock=when, lease=None)
-            if not delay:
-                self.bell.ring(database)
+            if delay:
+                return self._change(ack_ids, lock=when, lease=None)
+            gone = []
+            for lease, leases in given_back(ack_ids).items():
+                gone += self._change(leases, lock=when, lease=lease)
+            self.bell.ring(database)
         return gone
 
     def fail(self, ack_id: str) -> bool:

@@ -12,6 +12,8 @@ from django.db.models.functions import Cast, Coalesce, Concat, Substr
 from django_q_orm.moments import moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
 
@@ -45,6 +47,15 @@ NEVER = 1000
 def lapses_of(lease: str) -> int:
     """How often its row was leased before in vain."""
     return max(0, int(lease.split(":")[1]) - NEVER)
+
+
+def given_back(leases: Iterable[str]) -> dict[str | None, list[str]]:
+    """What the rows say instead of these leases once they are given back: the next lease counts what these did."""
+    found: dict[str | None, list[str]] = {}
+    for lease in leases:
+        count = lapses_of(lease)
+        found.setdefault(f"{'-' * NONCE}:{NEVER + count - 1}:" if count else None, []).append(lease)
+    return found
 
 
 def claim(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float) -> list[Claim]:

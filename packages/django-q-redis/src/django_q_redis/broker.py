@@ -57,7 +57,6 @@ class Redis(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
-    counts_lapses = True
     supports_read_ahead = True
     # Redis never repeated a failed task before it had receipts: an upgrade must not begin to.
     acknowledges_failures = True

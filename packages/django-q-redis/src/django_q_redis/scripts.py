@@ -7,7 +7,8 @@ A queue is six keys, all in the hash slot of the first:
     {django_q:<name>:q}:delayed    zset    token of a hidden package → when it is offered
     {django_q:<name>:q}:packages   hash    token → package, for both
     {django_q:<name>:q}:dead       list    packages that nobody could read
-    {django_q:<name>:q}:lapses     hash    SHA-1 of a package → how often it was leased in vain, where it was
+    {django_q:<name>:q}:lapses     hash    SHA-1 of a package → how often it was leased in vain, where it was;
+                                          forgotten a month after the last such lease of any
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ local function take(tokens)
   return found
 end
 
--- Somebody said something of these tokens: the count of their packages ends.
+-- What happened to the packages under these tokens is recorded, or no matter any more: their count ends.
 local function heard(tokens)
   if redis.call('HLEN', lapses) == 0 then return end
   for _, token in ipairs(tokens) do
@@ -98,6 +99,7 @@ local function offer(zset, command, order)
   local found = take(tokens)
   if zset == leases then
     for _, package in ipairs(found) do redis.call('HINCRBY', lapses, redis.sha1hex(package), 1) end
+    redis.call('PEXPIRE', lapses, length + 30 * 86400000)
   end
   push(command, queue, order(found))
 end
@@ -159,12 +161,12 @@ RELEASE = script("""
 local delay = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if not kept[1] then return lost end
-heard(kept)
 redis.call('ZREM', leases, unpack(kept))
 if delay == 0 then
   push('LPUSH', queue, reversed(take(kept)))
   return lost
 end
+heard(kept)
 local due = clock() + delay
 local scores = {}
 for i, token in ipairs(kept) do
@@ -209,6 +211,16 @@ while tokens[1] do
   redis.call('HDEL', packages, unpack(tokens))
   tokens = redis.call('ZRANGE', delayed, 0, 999)
 end
+if redis.call('HLEN', lapses) > 0 then
+  local remaining = redis.call('PTTL', lapses)
+  redis.call('DEL', lapses)
+  for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+    local count = string.match(token, '^[^:]*:[^:]*:(%d+)$')
+    local package = count and redis.call('HGET', packages, token)
+    if package then redis.call('HSET', lapses, redis.sha1hex(package), count) end
+  end
+  if remaining > 0 then redis.call('PEXPIRE', lapses, remaining) end
+end
 return 1
 """)
-"""Forget what waits and what is hidden; leases stay."""
+"""Forget what waits and what is hidden; leases stay, and how often those before them ended in silence."""

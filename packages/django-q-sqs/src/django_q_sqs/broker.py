@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -18,6 +18,7 @@ from botocore.exceptions import (
 )
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
+from django_q.brokers.given_back import GivenBack
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 
@@ -26,6 +27,8 @@ from django_q_sqs.client import WAIT_KEY, client_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from django_q.brokers import AckId
 
 LONGEST_WAIT = 20
 """Seconds that a long poll lasts at most."""
@@ -44,6 +47,31 @@ LARGEST = 1_048_576
 
 AGAIN = 3
 """How often the messages of a batch that SQS itself stumbled over are sent again."""
+
+RECEIVED = "ApproximateReceiveCount"
+"""The attribute that says how often a message was received, this time included."""
+
+
+class Lease(NamedTuple):
+    """What a delivery is acknowledged with."""
+
+    deliveries: int
+    """How often the message was received, but for the times it was given back."""
+    message: str
+    """Its id, the same each time."""
+    receipt: str
+    """What SQS wants to hear."""
+
+    @classmethod
+    def of(cls, ack_id: str) -> Lease:
+        """Read it back."""
+        deliveries, message, receipt = ack_id.split(":", 2)
+        return cls(int(deliveries), message, receipt)
+
+    @property
+    def ack_id(self) -> str:
+        """As it is handed out."""
+        return f"{self.deliveries}:{self.message}:{self.receipt}"
 
 
 class Sqs(BulkBroker):
@@ -156,11 +184,24 @@ class Sqs(BulkBroker):
             return []
         answer = self._call(
             "receive_message",
+            AttributeNames=[RECEIVED],
             MaxNumberOfMessages=limit,
             VisibilityTimeout=lease_seconds(self.settings.retry),
             WaitTimeSeconds=wait,
         )
-        return [Delivery(message["ReceiptHandle"], message["Body"]) for message in answer.get("Messages", ())]
+        messages = answer.get("Messages", ())
+        received = {each["MessageId"]: int(each.get("Attributes", {}).get(RECEIVED, 1)) for each in messages}
+        counts = self._given_back().deliveries(received)
+        return [
+            Delivery(Lease(counts[each["MessageId"]], each["MessageId"], each["ReceiptHandle"]).ack_id, each["Body"])
+            for each in messages
+        ]
+
+    def deliveries(self, ack_id: AckId) -> int:
+        return Lease.of(str(ack_id)).deliveries
+
+    def _given_back(self) -> GivenBack:
+        return GivenBack(self.cache, self.list_key)
 
     def _long_poll(self, default: float) -> float:
         """Seconds that a fetch waits at most: as the settings say, within what SQS takes."""
@@ -176,7 +217,10 @@ class Sqs(BulkBroker):
         return self._hide(ack_ids, self.settings.retry)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        return self._hide(ack_ids, delay)
+        lost = self._hide(ack_ids, delay)
+        if delay <= 0:
+            self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
+        return lost
 
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
         return self._settle("change_message_visibility_batch", ack_ids, VisibilityTimeout=lease_seconds(seconds))
@@ -185,7 +229,8 @@ class Sqs(BulkBroker):
         """Do something to leased messages and give those whose lease was lost."""
         lost: list[str] = []
         for part in tens(ack_ids):
-            entries = [{"Id": str(n), "ReceiptHandle": ack_id, **options} for n, ack_id in enumerate(part)]
+            receipts = [Lease.of(ack_id).receipt for ack_id in part]
+            entries = [{"Id": str(n), "ReceiptHandle": receipt, **options} for n, receipt in enumerate(receipts)]
             failed = self._call(operation, Entries=entries).get("Failed", ())
             if stumbled := [each for each in failed if not each["SenderFault"]]:
                 raise BrokerUnavailable(f"SQS could not settle {len(stumbled)} packages: {stumbled[0]}")

@@ -51,8 +51,6 @@ class Broker:
     """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
     supports_read_ahead: bool = False
     """Can packages be fetched on approval, and given back at once, in their place and without a trace?"""
-    counts_lapses: bool = False
-    """Does it know how often a package was leased and nothing was heard of it again?"""
     acknowledges_failures: bool = False
     """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""
     blocks: bool = False
@@ -118,9 +116,17 @@ class Broker:
         return None
 
     def lapses(self, ack_id: AckId) -> int:
-        """How often a lease of this package ended in silence before this one; a release is a word, and ends the count.
+        """How often a lease of this package ended in silence before this one, since it was released for later.
 
-        Nobody can know whether the package was worked on: each counts as an attempt at its task.
+        Nobody can know whether the package was worked on: each counts as an attempt at its task. What is released for
+        later has been recorded as one, so that the count begins again; what is given back at once is none.
+        """
+        return 0
+
+    def deliveries(self, ack_id: AckId) -> int:
+        """How often this package was delivered, this time included and what was given back at once not.
+
+        For products that count deliveries, those of recorded failures too; 0 where `lapses` tells instead.
         """
         return 0
 

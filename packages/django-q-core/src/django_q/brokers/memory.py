@@ -50,6 +50,8 @@ class MemoryQueue:
         with self._changed:
             self.waiting.clear()
             self.hidden.clear()
+            leased = {package for _expiry, package in self.leased.values()}
+            self.lapsed = Counter({package: count for package, count in self.lapsed.items() if package in leased})
 
     def put(self, packages: Sequence[str], delay: float) -> list[int]:
         """Append *packages*, visible in *delay* seconds."""
@@ -87,7 +89,7 @@ class MemoryQueue:
         """Offer leased packages again: now at the head, or in *delay* seconds."""
         if delay > 0:
             return self._end(tokens, lambda token, package: self._hide(token, self._heard(package), delay))
-        return self._end(tokens[::-1], lambda _token, package: self.waiting.appendleft(self._heard(package)))[::-1]
+        return self._end(tokens[::-1], lambda _token, package: self.waiting.appendleft(package))[::-1]
 
     def bury(self, tokens: Sequence[int]) -> list[int]:
         """Move leased packages to the dead letters."""
@@ -180,7 +182,6 @@ class MemoryBroker(BulkBroker):
     supports_delay = float("inf")
     supports_lock_size = True
     supports_dead_letters = True
-    counts_lapses = True
     supports_read_ahead = True
     blocks = True
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from django_q.outcome import Outcome
 
 _MOST = 2**16 - 1
-_HEAD = struct.Struct("<BQdHH")
+_HEAD = struct.Struct("<BQdHHH")
 
 
 class Kind(enum.IntEnum):
@@ -36,19 +36,21 @@ class TaskMessage(NamedTuple):
     package: bytes
     lapses: int = 0
     """How often it was leased before in vain."""
+    deliveries: int = 0
+    """How often it was delivered, where the broker counts that instead."""
 
     def pack(self) -> bytes:
         """As bytes."""
         ack = pickle.dumps(self.ack_id)
-        lapses = min(self.lapses, _MOST)
-        return _HEAD.pack(Kind.TASK, self.number, self.leased, lapses, len(ack)) + ack + self.package
+        counts = min(self.lapses, _MOST), min(self.deliveries, _MOST)
+        return _HEAD.pack(Kind.TASK, self.number, self.leased, *counts, len(ack)) + ack + self.package
 
     @classmethod
     def unpack(cls, message: bytes) -> TaskMessage:
         """From what `pack` made."""
-        _, number, leased, lapses, length = _HEAD.unpack_from(message)
+        _, number, leased, lapses, deliveries, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
-        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:], lapses)
+        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:], lapses, deliveries)
 
 
 class Unreadable(NamedTuple):

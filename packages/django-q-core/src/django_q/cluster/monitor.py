@@ -128,7 +128,12 @@ class Monitor(ClusterProcess):
             self._release(task.ack_id, package)
             return
         outcome = self.executor.died(
-            package, death.reason, error=WorkerDied(death.reason), ack_id=task.ack_id, lapses=task.lapses
+            package,
+            death.reason,
+            error=WorkerDied(death.reason),
+            ack_id=task.ack_id,
+            lapses=task.lapses,
+            deliveries=task.deliveries,
         )
         self.outcomes.append(outcome)
 

@@ -118,18 +118,18 @@ class Pusher(ClusterProcess):
         for ack_id, package in deliveries:
             leased = now if ack_id is not None else 0.0
             body = package.encode() if isinstance(package, str) else package
-            lapses = self.broker.lapses(ack_id) if ack_id is not None else 0
-            self._push_task(leased, ack_id, body, lapses)
+            counts = (self.broker.lapses(ack_id), self.broker.deliveries(ack_id)) if ack_id is not None else ()
+            self._push_task(leased, ack_id, body, *counts)
         self._forget_passed()
         self.window.fetched(deliveries)
         self.pushed_at = time.monotonic()
 
-    def _push_task(self, leased: float, ack_id: AckId | None, package: bytes, lapses: int) -> None:
+    def _push_task(self, leased: float, ack_id: AckId | None, package: bytes, *counts: int) -> None:
         number = self.state.pushed + 1
         if ack_id is not None and self.broker.supports_renewal:
             self.held[number] = ack_id
         self.state.pushed = number
-        self._send(TaskMessage(number, leased, ack_id, package, lapses).pack())
+        self._send(TaskMessage(number, leased, ack_id, package, *counts).pack())
 
     def _send(self, message: bytes) -> None:
         while not self.tasks.send(message, wait=self._seconds_to_wait()):
@@ -214,7 +214,7 @@ class Pusher(ClusterProcess):
         """Offer tasks to the workers again, under new numbers."""
         for task in tasks:
             self.held.pop(task.number, None)
-            self._push_task(task.leased, task.ack_id, task.package, task.lapses)
+            self._push_task(*task[1:])
 
     def _give_back_surplus(self) -> None:
         """Return what was fetched ahead, and has not begun, because the tasks take longer than was thought."""

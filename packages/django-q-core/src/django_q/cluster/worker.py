@@ -104,7 +104,7 @@ class Worker(ClusterProcess):
         if seconds is not None:
             self.slot.deadline = now + seconds + GRACE
         log.processing(self.name, package)
-        outcome = self.executor.execute(package, ack_id=task.ack_id, lapses=task.lapses)
+        outcome = self.executor.execute(package, ack_id=task.ack_id, lapses=task.lapses, deliveries=task.deliveries)
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
         tidy_connections()

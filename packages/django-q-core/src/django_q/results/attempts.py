@@ -18,22 +18,25 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
-def attempt_of(package: Mapping[str, Any], settings: ClusterSettings, lapses: int = 0) -> int:
+def attempt_of(package: Mapping[str, Any], settings: ClusterSettings, lapses: int = 0, deliveries: int = 0) -> int:
     """Count the attempts at a task that are recorded where its result goes, and this one.
 
     Args:
         package: of the task, which runs, or has just run.
         settings: of the cluster.
         lapses: attempts that nobody could record.
+        deliveries: attempts, recorded or not, where the broker counts them.
 
     Raises:
         django.db.DatabaseError: the database is away.
         ResultsUnavailable: the cache is, for a cached task.
     """
-    if package.get("cached"):
-        recorded = CacheResults(settings).attempts(package["id"])
-        return max(1, recorded + ("stopped" not in package)) + lapses
-    return _in_database(package) + lapses
+    attempt = _in_cache(package, settings) if package.get("cached") else _in_database(package)
+    return max(attempt + lapses, deliveries)
+
+
+def _in_cache(package: Mapping[str, Any], settings: ClusterSettings) -> int:
+    return max(1, CacheResults(settings).attempts(package["id"]) + ("stopped" not in package))
 
 
 def _in_database(package: Mapping[str, Any]) -> int:

@@ -121,8 +121,10 @@ class CacheResults:
         self.cache.add(key, 0, kept)
         try:
             attempts = self.cache.incr(key, outcome.counted)
+            if attempts < outcome.deliveries:
+                attempts = self.cache.incr(key, outcome.deliveries - attempts)
         except ValueError:  # it expired just now, or this cache keeps nothing
-            return outcome.counted
+            return outcome.first_count
         self.cache.touch(key, kept)
         return attempts
 

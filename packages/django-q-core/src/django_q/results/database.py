@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import F
+from django.db.models.functions import Greatest
 
 from django_q.conf import logger
 from django_q.models import Task
@@ -144,7 +145,7 @@ def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int
         insert([first[task_id] for task_id in sorted(first)], using)
     for outcome in sorted(again, key=lambda outcome: outcome.id):
         revise(outcome, using)
-    attempts = {outcome.id: outcome.counted for outcome in first.values()}
+    attempts = {outcome.id: outcome.first_count for outcome in first.values()}
     if again:
         revised = rows(using).filter(pk__in={outcome.id for outcome in again})
         attempts |= dict(revised.values_list("pk", "attempt_count"))
@@ -154,7 +155,7 @@ def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int
 def revise(outcome: Outcome, using: str) -> None:
     """Write another attempt into the row of its task, unless it is in there already."""
     row = rows(using).filter(pk=outcome.id)
-    attempts = F("attempt_count") + outcome.counted
+    attempts = Greatest(F("attempt_count") + outcome.counted, outcome.deliveries)
     failure = row.filter(success=False)
     earlier = failure if outcome.success else failure.filter(stopped__lt=outcome.stopped)
     if earlier.update(**changes(outcome), attempt_count=attempts):

@@ -9,7 +9,7 @@ from django_q.brokers import Broker
 
 
 class Folder(Broker):
-    """A file is called `<when it is offered>-<number>`: taking it renames it to when its lease ends."""
+    """A file is called `<when it is offered>-<number>-<leases>`: taking it renames it to when its lease ends."""
 
     supports_delay = 86_400
 
@@ -32,13 +32,16 @@ class Folder(Broker):
         for file in sorted(self.folder.glob("[0-9]*")):
             if int(file.name.split("-")[0]) > time.time_ns():
                 break
-            leased = self.folder / self.name(self.settings.retry)
+            leased = self.folder / self.name(self.settings.retry, leases_of(file.name) + 1)
             try:
                 file.rename(leased)
                 return [(leased.name, leased.read_bytes().decode())]
             except FileNotFoundError:
                 continue  # somebody else was faster
         return None
+
+    def lapses(self, ack_id):
+        return leases_of(ack_id) - 1
 
     def acknowledge(self, ack_id):
         try:
@@ -57,5 +60,9 @@ class Folder(Broker):
     def delete_queue(self):
         shutil.rmtree(self.folder)
 
-    def name(self, delay):
-        return f"{time.time_ns() + int(delay * 1e9)}-{next(self.numbers):09}-{id(self)}"
+    def name(self, delay, leases=0):
+        return f"{time.time_ns() + int(delay * 1e9)}-{next(self.numbers):09}-{id(self)}-{leases}"
+
+
+def leases_of(name):
+    return int(name.rpartition("-")[2])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
 
 if TYPE_CHECKING:
-    from django_q.brokers import Broker
+    from django_q.brokers import Broker, Delivery
 
 
 class ReceiptPromises(Suite):
@@ -56,25 +56,49 @@ class ReceiptPromises(Suite):
     def test_acknowledging_none_is_harmless(self, broker: Broker) -> None:
         assert broker.acknowledge_many([]) == []
 
-    @needs("counts_lapses")
-    def test_leases_that_lapse_are_counted_until_there_is_a_word(self, hasty: Broker, other: Broker) -> None:
+    @needs("supports_receipts")
+    def test_lease_that_ends_in_silence_is_an_attempt(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
-        assert hasty.lapses(take(hasty).ack_id) == 0
-        assert hasty.lapses(take(hasty, within=self.retry + SLACK).ack_id) == 1
-        third = take(other, within=self.retry + SLACK)
-        assert other.lapses(third.ack_id) == 2
-        assert other.renew([third.ack_id]) == []
-        assert other.release(third.ack_id) is not False
-        assert other.lapses(take(other).ack_id) == 0
+        assert attempt(hasty, take(hasty)) == 1
+        assert attempt(hasty, take(hasty, within=self.retry + SLACK)) == 2
+        assert attempt(other, take(other, within=self.retry + SLACK)) == 3
 
-    @needs("counts_lapses")
-    def test_lapses_are_those_of_one_package(self, hasty: Broker, other: Broker) -> None:
+    @needs("supports_receipts")
+    def test_silence_is_that_of_one_package(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("first")
         take(hasty)
-        time.sleep(self.retry * 1.1)
+        first = take(other, within=self.retry + SLACK)
         hasty.enqueue("second")
-        found = {text(each.package): other.lapses(each.ack_id) for each in take_many(other, 2)}
-        assert found == {"first": 1, "second": 0}
+        assert (attempt(other, first), attempt(other, take(other))) == (2, 1)
+
+    @needs("supports_receipts", "supports_renewal")
+    def test_package_given_back_is_no_attempt_and_earlier_ones_still_count(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        other.release(take(other).ack_id)
+        first = take(other)
+        assert attempt(other, first) == 1
+        other.release(first.ack_id)
+        take(hasty)
+        second = take(other, within=self.retry + SLACK)
+        assert other.renew([second.ack_id]) == []
+        assert attempt(other, second) == 2
+        other.release(second.ack_id)
+        assert attempt(other, take(other)) == 2
+
+    @needs("supports_receipts", "supports_renewal", "supports_delay")
+    def test_recorded_attempt_is_not_counted_twice(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        hasty.release(take(hasty).ack_id, delay=1)
+        assert attempt(hasty, take(hasty), recorded=1) == 2
+        third = take(other, within=self.retry + SLACK)
+        assert attempt(other, third, recorded=1) == 3
+        other.release(third.ack_id, delay=1)
+        assert attempt(other, take(other), recorded=3) == 4
+
+
+def attempt(broker: Broker, delivery: Delivery, recorded: int = 0) -> int:
+    """Which attempt at its task a delivery is, when so many are recorded."""
+    return max(recorded + 1 + broker.lapses(delivery.ack_id), broker.deliveries(delivery.ack_id))
 
 
 class LeasePromises(Suite):
