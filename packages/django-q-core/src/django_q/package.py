@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import hexdigits
 from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID, uuid4, uuid5
 
@@ -80,6 +81,11 @@ class TaskPackage(TypedDict, total=False):
 def new_id() -> str:
     """Name a task for machines: 32 hexadecimal characters."""
     return uuid4().hex
+
+
+def is_id(text: str) -> bool:
+    """Tell whether this may be what a task is named for machines."""
+    return len(text) == 32 and set(text) <= set(hexdigits)
 
 
 def next_id(task_id: str) -> str:

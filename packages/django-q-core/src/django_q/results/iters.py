@@ -11,7 +11,7 @@ from django_q.conf import current_settings, logger
 from django_q.exceptions import UnreadablePackage
 from django_q.models import Task
 from django_q.outcome import Restated
-from django_q.package import TaskPackage, member_id, new_name, new_package
+from django_q.package import TaskPackage, is_id, member_id, new_name, new_package
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
 from django_q.results.watchlist import Watchlist
@@ -72,6 +72,8 @@ class Iters:
     def join(self, members: Sequence[Outcome]) -> list[TaskPackage]:
         """Count members that have finished for good; to count one again changes nothing.
 
+        A task whose caller says `iter_count` is none, if its group is not an id.
+
         Returns:
             The tasks to send, which collate what is complete now.
 
@@ -80,7 +82,7 @@ class Iters:
         """
         groups: defaultdict[str, list[Outcome]] = defaultdict(list)
         for outcome in members:
-            if outcome.group:
+            if outcome.group and is_id(outcome.group):
                 groups[outcome.group].append(outcome)
         if not groups:
             return []
