@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from string import hexdigits
 from typing import TYPE_CHECKING, Any, TypedDict
 from uuid import UUID, uuid5
 
@@ -88,6 +89,11 @@ def new_id() -> str:
     # As uuid4().hex, in half the time.
     number = int.from_bytes(os.urandom(16)) & _FREE | _VERSION_4
     return f"{number:032x}"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether this may be what a task is named for machines."""
+    return len(text) == 32 and set(text) <= set(hexdigits)
 
 
 def next_id(task_id: str) -> str:

@@ -238,6 +238,14 @@ def test_iter_of_a_public_edition_is_in_the_order_of_sending(turns):
     assert result("0" * 32) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_task_that_only_calls_itself_an_iter_stops_no_monitor(turns, count):
+    task_id = async_task("math.floor", 1.5, cached=True, group="our-own", iter_count=count)
+    turns.all()
+    assert result(task_id, cached=True) == 1
+    assert (turns.finisher.iters.open, turns.finisher.iters.watchlist.read()) == ({}, {})
+
+
 def test_options_reach_the_members_and_the_hook_is_ignored(turns):
     async_iter("math.floor", [1.5], timeout=7, q_options={"ack_failure": True, "hook": "nowhere"}, hook="nowhere")
     member = turns.waiting()[0]

@@ -59,7 +59,7 @@ class ORM(BulkBroker):
         return self._bell
 
     @property
-    def alias(self) -> str:
+    def alias(self) -> str:  # pyrefly: ignore[bad-override]
         """The database that holds the queue."""
         return self.settings.orm or "default"
 

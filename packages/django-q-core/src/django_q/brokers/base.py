@@ -47,12 +47,16 @@ class Broker:
     """For how many seconds, at most, can a package be hidden before it is offered? 0 means not at all."""
     supports_lock_size: bool = False
     """Does it know how many packages are under a lease?"""
+    sizes_lag: float = 0
+    """For how many seconds may the sizes that it tells be out of date?"""
     supports_dead_letters: bool = False
     """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
     supports_read_ahead: bool = False
     """Can packages be fetched on approval, and given back at once, in their place and without a trace?"""
     acknowledges_failures: bool = False
     """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""
+    alias: str | None = None
+    """Which database holds the queue, if one does, so that what a transaction queues is there when that commits?"""
     blocks: bool = False
     """Does a fetch from an empty queue wait by itself, and wake when something arrives?"""
 

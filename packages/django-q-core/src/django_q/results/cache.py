@@ -146,6 +146,12 @@ class CacheResults:
         """Give how often a task that has failed was tried."""
         return self.at_work(lambda: self.cache.get(self._attempts_key(task_id), 0))
 
+    def count_attempts(self, task_ids: Sequence[str]) -> int:
+        """Give how many attempts at these tasks have failed, of those that have not succeeded."""
+        keys = [self._attempts_key(task_id) for task_id in task_ids]
+        windows = [keys[start : start + WINDOW] for start in range(0, len(keys), WINDOW)]
+        return self.at_work(lambda: sum(sum(self.cache.get_many(window).values()) for window in windows))
+
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
+
+from django.utils import timezone
 
 from django_q.conf import current_settings, logger
 from django_q.exceptions import UnreadablePackage
 from django_q.models import Task
 from django_q.outcome import Restated
-from django_q.package import TaskPackage, member_id, new_name, new_package
+from django_q.package import TaskPackage, describe, is_id, member_id, new_name, new_package
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
-from django_q.results.watchlist import Watchlist
+from django_q.results.watchlist import PATIENCE, Watchlist
 from django_q.timeout import NO_TIMEOUT
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ LOOK: Final = 5.0
 """Seconds between two looks at iters that are not complete."""
 
 SEARCH: Final = 60.0
-"""Seconds between two looks for iters that a monitor left behind, here or in another cluster of the queue."""
+"""Seconds between two readings of the list of open iters: of those just sent, and those that a monitor left behind."""
 
 SEARCH_AGAIN: Final = 600.0
 """Seconds until the next such look when the cache is away: where its server does not even refuse, a look takes long."""
@@ -38,24 +42,42 @@ SEARCH_AGAIN: Final = 600.0
 MOST_ARGUMENTS: Final = 1_000_000
 """How large the members may be together for their arguments to be kept beside the result."""
 
-PATIENCE: Final = 24 * 3600.0
-"""Seconds without a result after which an iter is collated as it is, where the queue does not tell that it is empty."""
-
 
 @dataclass
 class Open:
-    """An iter of which some members have finished."""
+    """An iter that is not collated."""
 
     count: int
+    said: dict[str, Any] | None = None
+    """What its sender has written down of it, as long as no member is known to have finished."""
     found: int = 0
+    tries: int = 0
+    """Attempts at its members after which these were to be tried again, when they were last counted."""
     since: float = field(default_factory=time.monotonic)
-    """When the last of them did, or the task that collates them was sent."""
+    """When something was last heard of its members, or the task that collates them was sent."""
     sent: bool = False
     """Whether that task was sent."""
 
 
+class Queue:
+    """How full a queue is at one look: each size is asked for once, and only when somebody wants to know."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+
+    @cached_property
+    def nothing_waits(self) -> bool:
+        """Whether no package waits; those that are hidden do not count."""
+        return not self.broker.queue_size()
+
+    @cached_property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing runs, as far as the broker can tell."""
+        return self.broker.supports_lock_size and self.nothing_waits and not self.broker.lock_size()
+
+
 class Iters:
-    """Sees to it that each iter whose members finish here is collated, complete or not.
+    """Sees to it that each iter of the queue is collated, complete or not.
 
     Args:
         cache: where the members are.
@@ -72,6 +94,8 @@ class Iters:
     def join(self, members: Sequence[Outcome]) -> list[TaskPackage]:
         """Count members that have finished for good; to count one again changes nothing.
 
+        A task whose caller says `iter_count` is none, if its group is not an id.
+
         Returns:
             The tasks to send, which collate what is complete now.
 
@@ -80,15 +104,16 @@ class Iters:
         """
         groups: defaultdict[str, list[Outcome]] = defaultdict(list)
         for outcome in members:
-            if outcome.group:
+            if outcome.group and is_id(outcome.group):
                 groups[outcome.group].append(outcome)
         if not groups:
             return []
         self.cache.join(members)
         joined = {iter_id: Open(some[0].iter_count) for iter_id, some in groups.items()}
         complete = [iter_id for iter_id, each in joined.items() if self.cache.has_members(iter_id, each.count)]
-        unknown = joined.keys() - self.open.keys() - set(complete)
-        self.watchlist.add({iter_id: joined[iter_id].count for iter_id in unknown})
+        begun = {iter_id for iter_id, each in self.open.items() if each.said is None}
+        unknown = joined.keys() - begun - set(complete)
+        self.watchlist.begin({iter_id: joined[iter_id].count for iter_id in unknown})
         self.open |= joined
         return [self._collation(iter_id) for iter_id in complete]
 
@@ -121,37 +146,63 @@ class Iters:
             self.search_at = now + SEARCH
         if not self.open or now < self.look_at:
             return []
-        self.look_at = now + LOOK
-        return [self._collation(iter_id) for iter_id in list(self.open) if self._is_over(iter_id)]
+        self.look_at, queue = now + LOOK, Queue(self.broker)
+        return [self._collation(iter_id) for iter_id in list(self.open) if self._is_over(iter_id, queue)]
 
     def _search(self) -> None:
-        """Open the iters of a monitor that was killed, or whose cluster is gone."""
-        for iter_id, count in self.watchlist.read().items():
-            self.open.setdefault(iter_id, Open(count))
+        """Open the iters whose members may all be lost, and those that a monitor watched which was killed."""
+        listed = self.watchlist.read()
+        for iter_id, each in listed.items():
+            if each.is_due():
+                known = self.open.setdefault(iter_id, Open(each.count, each.said))
+                known.said = known.said and each.said
+        for iter_id in [iter_id for iter_id, each in self.open.items() if each.said is not None]:
+            if iter_id not in listed:  # others have collated it
+                del self.open[iter_id]
 
-    def _is_over(self, iter_id: str) -> bool:
+    def _is_over(self, iter_id: str, queue: Queue) -> bool:
         now, waiting = time.monotonic(), self.open[iter_id]
+        # The queue is asked before the cache: what ends in between is found there.
+        over = self._is_given_up(waiting, now - waiting.since, queue)
+        if waiting.said is not None and not over:
+            return False
         found = self.cache.count_at_most(iter_id)
         if not found and not self.watchlist.has(iter_id):  # it is collated
             del self.open[iter_id]
             return False
         if found != waiting.found:
-            waiting.found, waiting.since = found, now
+            waiting.found, waiting.since, over = found, now, False
         if not waiting.sent and self.cache.has_members(iter_id, waiting.count):
             return True
-        # A member that is offered again after a failure is hidden for `retry` seconds: neither waiting nor leased.
-        quiet = now - waiting.since
-        return quiet > PATIENCE or (quiet > self.cache.settings.retry + 2 * LOOK and self._nothing_waits())
+        return over and not self._is_tried_again(iter_id, waiting)
 
-    def _nothing_waits(self) -> bool:
-        broker = self.broker
-        return broker.supports_lock_size and not broker.queue_size() and not broker.lock_size()
+    def _is_given_up(self, waiting: Open, quiet: float, queue: Queue) -> bool:
+        """Whether nothing more will be heard of an iter's members, unless the cache knows better.
+
+        A member that is offered again after a failure is hidden for `retry` seconds: neither waiting nor leased.
+        """
+        if quiet <= self.cache.settings.retry + 2 * LOOK + self.broker.sizes_lag:
+            return False
+        if queue.is_idle:
+            return True
+        # Members are sent together. When one has finished, the others do not wait behind a backlog of a day.
+        return quiet > PATIENCE and (waiting.said is None or queue.nothing_waits)
+
+    def _is_tried_again(self, iter_id: str, waiting: Open) -> bool:
+        """Whether there were attempts at its members since the last time: then there is one more, or the last was."""
+        if self.cache.settings.max_attempts <= 0:  # the first attempt counts, see `Finisher`
+            return False
+        tries = self.cache.count_attempts([member_id(iter_id, index) for index in range(waiting.count)])
+        if tries == waiting.tries:
+            return False
+        waiting.tries, waiting.since = tries, time.monotonic()
+        return True
 
     def _collation(self, iter_id: str) -> TaskPackage:
         """Write the task down; the iter stays open until its members are gone."""
         waiting = self.open[iter_id]
         waiting.sent, waiting.since = True, time.monotonic()
-        return collation(iter_id, waiting.count, self.cache.list_key)
+        return collation(iter_id, waiting.count, self.cache.list_key, waiting.said and restored(waiting.said))
 
 
 def collation(iter_id: str, count: int, list_key: str | None, said: Mapping[str, Any] | None = None) -> TaskPackage:
@@ -161,7 +212,7 @@ def collation(iter_id: str, count: int, list_key: str | None, said: Mapping[str,
         iter_id: its id, which is the task's, too.
         count: how many members it has.
         list_key: of the queue, which begins the keys in the cache.
-        said: what a member would say of the iter; for iters without any.
+        said: what a member would say of the iter; for iters without any, and those that may have lost all.
     """
     args = (iter_id, count, list_key, *([dict(said)] if said else []))
     return new_package(COLLATE, args, task_id=iter_id, ack_failure=False, timeout=NO_TIMEOUT)
@@ -178,7 +229,29 @@ def collate(iter_id: str, count: int, list_key: str | None, said: Mapping[str, A
         return gather(iter_id, members, count, size=size)
     if before := collated_before(cache, iter_id):
         return before
-    return gather(iter_id, members, count, size=size) if members else all_lost(cache, iter_id, count)
+    if members or said:
+        return gather(iter_id, members, count, None if members else said, size=size)
+    return all_gone(cache, iter_id, count)
+
+
+def plainly(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what a member says of its iter in values that are read without the code that the member needs.
+
+    Nor is there one that a cache could not keep which writes JSON.
+    """
+    options = said.get("iter_options", {})
+    return {
+        "func": describe(said["func"]),
+        "started": said["started"].timestamp(),
+        "iter_cached": said.get("iter_cached", False),
+        "iter_options": {name: bool(value) if name == "save" else str(value) for name, value in options.items()},
+    }
+
+
+def restored(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what `plainly` wrote."""
+    zone = UTC if timezone.is_aware(timezone.now()) else None
+    return dict(plain, started=datetime.fromtimestamp(plain["started"], zone))
 
 
 def read_all(cache: CacheResults, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -257,8 +330,8 @@ def collated_before(cache: CacheResults, iter_id: str) -> Restated | None:
     return None if found is MISSING else Restated(found, gathered=iter_id)
 
 
-def all_lost(cache: CacheResults, iter_id: str, count: int) -> Restated:
-    """Say why there is nothing to collate."""
+def all_gone(cache: CacheResults, iter_id: str, count: int) -> Restated:
+    """Say why there is nothing to collate though members have finished."""
     alias = cache.settings.cache
     return Restated(
         success=False,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from django.core.cache.backends.base import BaseCache
 
@@ -86,12 +86,6 @@ class Members:
         """Give a number that the group's members do not exceed, at the cost of one or two reads."""
         head = self._head(self.cache.get(self.head_key(group)))
         return self._last(group, head) - head.first + 1
-
-    def remove(self, group: str, ids: Collection[str]) -> None:
-        """Take some members out of a group, as if they had expired."""
-        head = self._head(self.cache.get(self.head_key(group)))
-        places = [place for place, member in self._places(group, head) if member.id in ids]
-        self.cache.delete_many([self.place_key(group, place) for place in places])
 
     def delete(self, group: str) -> None:
         """Forget a group; its members' own keys stay."""

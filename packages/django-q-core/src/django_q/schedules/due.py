@@ -363,7 +363,7 @@ class DueSchedules:
 
     def _is_beside(self, broker: Broker) -> bool:
         """Return whether the queue is in the database of the schedules."""
-        return getattr(broker, "alias", None) == self.db
+        return broker.alias == self.db
 
     def _broker_of(self, queue: str | None) -> Broker:
         return self.broker if queue is None else broker_of(queue)

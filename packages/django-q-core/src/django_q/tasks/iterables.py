@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from django_q.conf import current_settings
 from django_q.dispatch import run_iter_inline
 from django_q.package import member_id, new_id
-from django_q.results.iters import collation
+from django_q.results.iters import collation, plainly
+from django_q.results.watchlist import watched
 from django_q.tasks.routing import Route
 from django_q.tasks.sending import options_of, write_down
 
@@ -65,5 +66,6 @@ def async_iter(func: str | Callable[..., Any], args_iter: Iterable[Any], **kwarg
     route.send(
         packages or [whole_task],
         inline=partial(run_iter_inline, packages, whole_task, said, settings=settings),
+        within=partial(watched, iter_id, count, plainly(said)),
     )
     return iter_id

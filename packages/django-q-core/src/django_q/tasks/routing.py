@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,7 @@ from django_q.tasks.checking import sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from django_q.brokers import Broker
     from django_q.execution import Executor
@@ -69,7 +71,13 @@ class Route(NamedTuple):
             on_commit=on_commit if isinstance(on_commit, str) else (DEFAULT_DB_ALIAS if on_commit else None),
         )
 
-    def send(self, packages: Sequence[TaskPackage], *, inline: Callable[[], Executor] | None = None) -> None:
+    def send(
+        self,
+        packages: Sequence[TaskPackage],
+        *,
+        inline: Callable[[], Executor] | None = None,
+        within: Callable[[Broker, float], AbstractContextManager[None]] | None = None,
+    ) -> None:
         """Send packages, now or when the transaction commits; in sync mode, run them instead.
 
         They are pickled now in any case: what becomes of the arguments afterwards makes no difference.
@@ -77,6 +85,8 @@ class Route(NamedTuple):
         Args:
             packages: the tasks.
             inline: how they are run in sync mode; by default one after another.
+            within: what surrounds the moment in which they are queued, given the broker and the seconds until they are
+                due.
 
         Raises:
             UnsendableTask: one cannot be pickled; none was sent.
@@ -86,18 +96,11 @@ class Route(NamedTuple):
             signals.emit(signals.pre_enqueue, task=package)
         codec = PackageCodec.of(self.settings)
         signed = [sign(codec, package) for package in packages]
+        work = partial(self._run, packages, inline) if self.sync else partial(self._deliver, packages, signed, within)
         if self.on_commit is None:
-            self._work(packages, signed, inline)
+            work()
         else:
-            transaction.on_commit(partial(self._work, packages, signed, inline), using=self.on_commit)
-
-    def _work(
-        self, packages: Sequence[TaskPackage], signed: Sequence[str], inline: Callable[[], Executor] | None
-    ) -> None:
-        if self.sync:
-            self._run(packages, inline)
-        else:
-            self._deliver(packages, signed)
+            transaction.on_commit(work, using=self.on_commit)
 
     def _run(self, packages: Sequence[TaskPackage], inline: Callable[[], Executor] | None) -> None:
         runs = [inline] if inline else [partial(run_inline, each, settings=self.settings) for each in packages]
@@ -117,18 +120,19 @@ class Route(NamedTuple):
             return ClusterSettings.from_django(self.cluster)
         return self.settings
 
-    def _deliver(self, packages: Sequence[TaskPackage], signed: Sequence[str]) -> None:
+    def _deliver(
+        self,
+        packages: Sequence[TaskPackage],
+        signed: Sequence[str],
+        within: Callable[[Broker, float], AbstractContextManager[None]] | None,
+    ) -> None:
         broker = self.broker
-        seconds = 0.0 if self.due is None else (self.due - datetime.now(UTC)).total_seconds()
-        if seconds > broker.supports_delay:
-            self._schedule(broker, packages, signed)
-        elif seconds > 0:
-            for each in signed:
-                broker.enqueue(each, delay=seconds)
-        elif len(signed) == 1:
-            broker.enqueue(signed[0])
-        elif signed:
-            broker.enqueue_many(signed)
+        seconds = 0.0 if self.due is None else max((self.due - datetime.now(UTC)).total_seconds(), 0.0)
+        with within(broker, seconds) if within else nullcontext():
+            if seconds > broker.supports_delay:
+                self._schedule(broker, packages, signed)
+            else:
+                enqueue(broker, signed, seconds)
         if logger.isEnabledFor(logging.INFO):
             for package in packages:
                 logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
@@ -155,6 +159,17 @@ class Route(NamedTuple):
                 next_run=moment,
                 cluster=cluster,
             )
+
+
+def enqueue(broker: Broker, signed: Sequence[str], delay: float) -> None:
+    """Queue packages in as few calls as the broker has for it, each of them hidden for *delay* seconds."""
+    if delay:
+        for each in signed:
+            broker.enqueue(each, delay=delay)
+    elif len(signed) == 1:
+        broker.enqueue(signed[0])
+    elif signed:
+        broker.enqueue_many(signed)
 
 
 def due(delay: float | timedelta | None, eta: datetime | None) -> datetime | None:
