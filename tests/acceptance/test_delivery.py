@@ -277,14 +277,18 @@ def test_stop_finishes_what_runs_and_gives_back_what_has_not_begun(make_site, ki
 def test_second_signal_shortens_the_stop_and_the_task_is_offered_again(make_site, kind):
     site = make_site(kind, workers=1)
     with site.cluster() as cluster:
-        task_id = sent(site, "async_task('jobs.slow', 'x', 60)")
+        task_id = sent(site, "async_task('jobs.slow', 'x', 8)")
         eventually(lambda: site.notes(), why=lambda: cluster.log)
         cluster.signal(signal.SIGTERM)
         eventually(lambda: "stopping cluster processes" in cluster.log)
         cluster.signal(signal.SIGTERM)
-        assert cluster.process.wait(10) == 0
+        assert cluster.process.wait(6) == 0
         assert sizes(site)[0] == 1
         assert task(site, task_id) is None
+    with site.cluster() as cluster:
+        found = eventually(lambda: task(site, task_id), within=20, why=lambda: cluster.log)
+    assert [note.split()[1] for note in site.notes()] == ["begins", "begins", "ends"]
+    assert found == [True, found[1], 2]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -190,6 +190,9 @@ class IronMQBroker(BulkBroker):
             self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
         return lost
 
+    def lapse(self, ack_id: str) -> bool:
+        return self._release(ack_id, 0)
+
     def _release(self, ack_id: str, delay: float) -> bool:
         seconds = min(math.ceil(delay), LONGEST_DELAY)
         return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))

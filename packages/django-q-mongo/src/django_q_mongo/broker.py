@@ -150,6 +150,9 @@ class Mongo(BulkBroker):
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         return self._settle(ack_ids, documents.due_at(documents.later(delay)) if delay > 0 else documents.given_back())
 
+    def lapse(self, ack_id: str) -> bool:
+        return not self._settle([ack_id], documents.lapsed())
+
     def fail(self, ack_id: str) -> bool:
         return not self._settle([ack_id], documents.due_at(documents.NEVER))
 

@@ -73,6 +73,11 @@ def given_back() -> dict[str, Any]:
     return {"$set": {"due": EARLIEST, "lock": EARLIEST}, "$unset": {"lease": ""}, "$inc": {"leases": -1}}
 
 
+def lapsed() -> dict[str, Any]:
+    """The change that ends a lease as if its time were over."""
+    return {"$set": {"due": EARLIEST, "lock": EARLIEST}, "$unset": {"lease": ""}}
+
+
 def due_at(due: datetime) -> dict[str, Any]:
     """The change that ends a lease and offers the document then."""
     return {"$set": {"due": due, "lock": due}, "$unset": {"lease": "", "leases": ""}}

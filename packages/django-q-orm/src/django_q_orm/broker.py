@@ -199,6 +199,13 @@ class ORM(BulkBroker):
             self.bell.ring(database)
         return gone
 
+    def lapse(self, ack_id: str) -> bool:
+        """Let a row be due, under a lease that counts."""
+        with self._reaching() as database:
+            gone = self._change([ack_id], lock=moment(database, -self.settings.retry - HEAD))
+            self.bell.ring(database)
+        return not gone
+
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters."""
         with self._reaching():

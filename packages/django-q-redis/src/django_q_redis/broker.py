@@ -191,6 +191,10 @@ class Redis(BulkBroker):
         """Give packages back, in one step."""
         return self._settle(scripts.RELEASE, ack_ids, milliseconds(delay))
 
+    def lapse(self, ack_id: str) -> bool:
+        """End a lease as if its time were over."""
+        return not self._settle(scripts.LAPSE, [ack_id], milliseconds(self.settings.retry))
+
     def fail(self, ack_id: str) -> bool:
         """Move a package to the dead letters."""
         return not self._settle(scripts.BURY, [ack_id])

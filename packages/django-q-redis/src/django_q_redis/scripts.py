@@ -69,6 +69,12 @@ local function heard(tokens)
   end
 end
 
+-- Leases of so many ms ended in silence on these packages, which is remembered for a month longer.
+local function count(list, length)
+  for _, package in ipairs(list) do redis.call('HINCRBY', lapses, redis.sha1hex(package), 1) end
+  if list[1] then redis.call('PEXPIRE', lapses, length + 30 * 86400000) end
+end
+
 local function reversed(list)
   local other = {}
   for i = #list, 1, -1 do other[#other + 1] = list[i] end
@@ -97,10 +103,7 @@ local function offer(zset, command, order)
   local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1000)
   redis.call('ZREM', zset, unpack(tokens))
   local found = take(tokens)
-  if zset == leases then
-    for _, package in ipairs(found) do redis.call('HINCRBY', lapses, redis.sha1hex(package), 1) end
-    redis.call('PEXPIRE', lapses, length + 30 * 86400000)
-  end
+  if zset == leases then count(found, length) end
   push(command, queue, order(found))
 end
 
@@ -176,6 +179,19 @@ redis.call('ZADD', delayed, unpack(scores))
 return lost
 """)
 """Offer leased packages again, at the head or in *delay* ms; give the positions of tokens not valid any more."""
+
+LAPSE = script("""
+local length = tonumber(table.remove(ARGV, 1))
+local kept, lost = held(ARGV)
+if kept[1] then
+  redis.call('ZREM', leases, unpack(kept))
+  local found = take(kept)
+  count(found, length)
+  push('LPUSH', queue, reversed(found))
+end
+return lost
+""")
+"""End leases of *length* ms as if their time were over; give the positions of tokens that were not valid any more."""
 
 BURY = script("""
 local kept, lost = held(ARGV)

@@ -226,6 +226,9 @@ class Sqs(BulkBroker):
             self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
         return lost
 
+    def lapse(self, ack_id: str) -> bool:
+        return not self._hide([ack_id], 0)
+
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
         return self._settle("change_message_visibility_batch", ack_ids, VisibilityTimeout=lease_seconds(seconds))
 

@@ -180,6 +180,12 @@ class Broker:
         """Offer several packages again after *delay* seconds and give the ids whose lease was lost."""
         return [ack_id for ack_id in ack_ids if self.release(ack_id, delay) is False]
 
+    def lapse(self, ack_id: Any) -> bool | None:
+        """End a lease as if its holder had died: the package is offered again, and this delivery was an attempt.
+
+        At once where the product can; without a method of its own, when the lease ends by itself.
+        """
+
     def fail(self, ack_id: Any) -> bool | None:
         """Put a package that nobody can read among the dead letters."""
 

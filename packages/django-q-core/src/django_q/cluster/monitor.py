@@ -140,7 +140,7 @@ class Monitor(ClusterProcess):
     def _release(self, ack_id: Any, package: dict[str, Any]) -> None:
         log.interrupted(self.name, package)
         try:
-            self.broker.release(ack_id)
+            self.broker.lapse(ack_id)
         except BrokerUnavailable as error:
             log.not_given_back(self.name, 1, error)
 

@@ -63,6 +63,15 @@ class ReceiptPromises(Suite):
         assert attempt(hasty, take(hasty, within=self.retry + SLACK)) == 2
         assert attempt(other, take(other, within=self.retry + SLACK)) == 3
 
+    @needs("supports_receipts", "supports_renewal")
+    def test_lease_that_is_let_lapse_is_an_attempt(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        hasty.lapse(take(hasty).ack_id)
+        second = take(other, within=self.retry + SLACK)
+        assert attempt(other, second) == 2
+        other.release(second.ack_id)
+        assert attempt(other, take(other)) == 2
+
     @needs("supports_receipts")
     def test_silence_is_that_of_one_package(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("first")
