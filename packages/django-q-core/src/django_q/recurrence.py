@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from arrow import Arrow
 from croniter import CroniterBadDateError, croniter
 
 from django_q.exceptions import ScheduleError
@@ -116,6 +116,8 @@ class Recurrence:
         wall = local(slot.moment, zone)
         if slot.wall is not None and at(slot.wall, zone).moment == slot.moment:
             wall = slot.wall
+        from arrow import Arrow  # a megabyte, of the scheduler alone and only for days and longer
+
         while True:
             wall = Arrow.fromdatetime(wall, UTC).shift(**STEPS[self.kind]).naive
             following = at(wall, zone)
@@ -153,7 +155,9 @@ def next_slot(
 
 def as_datetime(value: Any) -> Any:
     """A date of arrow as a plain one; anything else as it is."""
-    return value.datetime if isinstance(value, Arrow) else value
+    # Who has one of its dates has imported it.
+    kind = getattr(sys.modules.get("arrow"), "Arrow", ())
+    return value.datetime if isinstance(value, kind) else value
 
 
 def local(moment: datetime, zone: tzinfo | None) -> datetime:
