@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -12,6 +13,10 @@ from typing import Any, Literal, Self
 from . import body
 
 ROOT = Path(__file__).parents[2]
+BYTECODE = Path(tempfile.gettempdir(), "django-q-bench-bytecode")
+"""Where Python keeps what it compiled. A machine that is told to keep none compiles Django in every start of a process,
+and has half as much memory again in holes that this leaves: not what anybody runs."""
+
 PLACE = "BENCH_PLACE"
 """Environment variable: the place, as JSON."""
 
@@ -84,7 +89,9 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """For processes that measure, enqueue and work here."""
-        return os.environ | {
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return inherited | {
+            "PYTHONPYCACHEPREFIX": str(BYTECODE),
             PLACE: json.dumps(asdict(self)),
             body.RECORDS: str(self.records),
             "DJANGO_SETTINGS_MODULE": "tests.bench.settings",

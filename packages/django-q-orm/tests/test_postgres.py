@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
+from django_q_orm import bell
 from django_q_orm.bell import channel_of
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
@@ -57,12 +59,58 @@ def test_row_of_a_transaction_rings_when_that_commits(broker: ORM, alias: str):
     assert time.monotonic() - sent[0] < 0.4
 
 
-def test_row_that_does_not_ring_is_found(broker: ORM, alias: str):
-    broker.dequeue_many(1, 2.5)
+def test_rows_that_do_not_ring_are_found_and_the_next_sooner(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bell, "LONGEST", 1.5)
+    broker.dequeue_many(1, 3)
     rows = OrmQ.objects.using(alias)
-    sent = later(lambda: rows.create(key="test", payload="old", lock=timezone.now()))
-    assert broker.dequeue_many(1, 5)
-    assert time.monotonic() - sent[0] < 1.5
+    for within in (1.9, 0.8):
+        sent = later(lambda: rows.create(key="test", payload="old", lock=timezone.now()))
+        assert broker.dequeue_many(1, 9)
+        assert time.monotonic() - sent[0] < within
+        broker.dequeue_many(1, 3)
+
+
+def test_idle_broker_that_listens_looks_now_and_then(broker: ORM, alias: str):
+    broker.dequeue_many(1, 5)
+    with CaptureQueriesContext(connections[alias]) as queries:
+        for _ in range(5):
+            broker.dequeue_many(1, 1)
+    assert len(queries) <= 2
+
+
+def test_lease_that_ended_while_nobody_looked_is_no_silent_producer(
+    broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bell, "LONGEST", 1.0)
+    other = broker_for(orm=alias, retry=4)
+    other.enqueue("package")
+    other.dequeue_many(1, 0)
+    began = time.monotonic()
+    assert broker.dequeue_many(1, 9)
+    assert 3.9 < time.monotonic() - began < 4.5
+    broker.dequeue_many(1, 2.5)
+    with CaptureQueriesContext(connections[alias]) as queries:
+        broker.dequeue_many(1, 2)
+    assert len(queries) <= 3
+
+
+@pytest.mark.parametrize("how", ["sent", "given back"])
+def test_package_that_is_delayed_while_nobody_looks_is_offered_in_time(broker: ORM, alias: str, how: str):
+    other = broker_for(orm=alias)
+    if how == "given back":
+        other.enqueue("package")
+        (taken,) = other.dequeue_many(1, 0)
+    broker.dequeue_many(1, 2.7)
+
+    def delay() -> None:
+        if how == "sent":
+            other.enqueue("package", delay=1)
+        else:
+            other.release_many([taken.ack_id], 1)
+
+    sent = later(delay)
+    assert broker.dequeue_many(1, 9)
+    assert 0.9 < time.monotonic() - sent[0] < 1.5
 
 
 def test_row_that_finds_others_waiting_is_silent(broker: ORM, alias: str, postgres_server: Postgres):

@@ -6,7 +6,7 @@ import pytest
 from django_q.exceptions import ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q_redis import Redis
-from django_q_redis.client import client_for, longest_wait, make_client
+from django_q_redis.client import client_for, introduction, longest_wait, make_client
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
 if TYPE_CHECKING:
@@ -34,6 +34,18 @@ def test_defaults_of_the_manual_are_understood():
     }
     options = options_of(manual)
     assert (options["encoding"], options["encoding_errors"]) == ("utf-8", "strict")
+
+
+@pytest.mark.parametrize("given", [{}, "redis://localhost"])
+def test_no_file_is_read_for_the_client_to_name_itself(monkeypatch: pytest.MonkeyPatch, given: object):
+    read: list[str] = []
+    monkeypatch.setattr("importlib.metadata.version", lambda name: read.append(name) or "0")
+    make_client(settings_of(given)).connection_pool.make_connection()
+    assert read == []
+
+
+def test_name_of_the_site_is_kept():
+    assert introduction({"lib_name": "shop"}) == {}
 
 
 def test_old_keys_are_understood_in_a_url():

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import import_module
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from arrow import Arrow
-from croniter import CroniterBadDateError, croniter
 
 from django_q.exceptions import ScheduleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
+
+    from croniter import croniter
 
 ONCE: Final = "O"
 MINUTES: Final = "I"
@@ -116,6 +118,8 @@ class Recurrence:
         wall = local(slot.moment, zone)
         if slot.wall is not None and at(slot.wall, zone).moment == slot.moment:
             wall = slot.wall
+        from arrow import Arrow  # a megabyte, of the scheduler alone and only for days and longer
+
         while True:
             wall = Arrow.fromdatetime(wall, UTC).shift(**STEPS[self.kind]).naive
             following = at(wall, zone)
@@ -153,7 +157,9 @@ def next_slot(
 
 def as_datetime(value: Any) -> Any:
     """A date of arrow as a plain one; anything else as it is."""
-    return value.datetime if isinstance(value, Arrow) else value
+    # Who has one of its dates has imported it.
+    kind = getattr(sys.modules.get("arrow"), "Arrow", ())
+    return value.datetime if isinstance(value, kind) else value
 
 
 def local(moment: datetime, zone: tzinfo | None) -> datetime:
@@ -217,12 +223,18 @@ def cron_error(text: str) -> str | None:
     if any(RANDOM.match(field) for field in text.split()):
         return f"{text!r} leaves its moment to chance: write a number."
     try:
-        croniter.expand(text)
+        library().croniter.expand(text)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         return f"{text!r} is not a cron expression: {error}. {HINT}"
     if cron_after(text, LONG_AGO.replace(tzinfo=None)) is None:
         return f"{text!r} never happens. For the last day of each month write L as the day: '0 0 L * *'."
     return None
+
+
+@cache
+def library() -> ModuleType:
+    """Croniter, for those who have cron expressions: it takes memory and time that web processes need not spend."""
+    return import_module("croniter")
 
 
 @lru_cache(maxsize=4096)
@@ -234,7 +246,7 @@ def cron_after(text: str, wall: datetime) -> datetime | None:
     """
     try:
         found: datetime = expression(text, get_ident()).get_next(datetime, start_time=wall.replace(tzinfo=UTC))
-    except CroniterBadDateError:
+    except library().CroniterBadDateError:
         return None
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ScheduleError(f"{text!r} is not a cron expression: {error}. {HINT}") from error
@@ -244,14 +256,15 @@ def cron_after(text: str, wall: datetime) -> datetime | None:
 @lru_cache(maxsize=1024)
 def expression(text: str, thread: int) -> croniter:
     """A parsed expression; each thread has its own, for it remembers where it is."""
-    return croniter(text, LONG_AGO)
+    parsed: croniter = library().croniter(text, LONG_AGO)
+    return parsed
 
 
 @lru_cache(maxsize=1024)
 def names_no_hour(text: str) -> bool:
     """Is the expression due in every hour, so that an hour that comes twice is meant twice?"""
     try:
-        fields, _ = croniter.expand(text)
+        fields, _ = library().croniter.expand(text)
     except (ValueError, KeyError, AttributeError, TypeError):
         return False
     return fields[1] in (["*"], [*range(24)])

@@ -31,7 +31,7 @@ def test_linux_tells_pages(elsewhere: Path) -> None:
 
 def test_psutil_tells_bytes(elsewhere: Path) -> None:
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=2048 * 1024))
-    with patch.object(memory, "psutil", SimpleNamespace(Process=lambda: process)):
+    with patch.object(memory, "psutil", lambda: SimpleNamespace(Process=lambda: process)):
         assert memory.current_rss_kb() == 2048
 
 
@@ -39,7 +39,7 @@ def test_psutil_tells_bytes(elsewhere: Path) -> None:
 def test_peak_is_better_than_nothing(elsewhere: Path, platform: str, kilobytes: int) -> None:
     usage = SimpleNamespace(ru_maxrss=4096)
     with (
-        patch.object(memory, "psutil", None),
+        patch.object(memory, "psutil", lambda: None),
         patch.object(resource, "getrusage", return_value=usage),
         patch.object(sys, "platform", platform),
     ):

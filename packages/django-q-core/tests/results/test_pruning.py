@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db.models.signals import post_delete
 from django_q.models import Failure, Success
+from django_q.results import pruning
 from django_q.results.database import DatabaseResults
 
 pytestmark = pytest.mark.django_db
@@ -52,13 +53,35 @@ def test_failures_are_never_pruned(settings_of, outcome) -> None:
     assert kept() == [4]
 
 
-def test_successes_of_one_moment_are_kept_by_their_id(settings_of, outcome) -> None:
+@pytest.mark.parametrize("heard", [False, True])
+def test_successes_of_one_moment_are_kept_by_their_id(settings_of, outcome, heard, request) -> None:
+    if heard:  # then Django deletes, and tells
+
+        def receiver(**kwargs: object) -> None:
+            return
+
+        post_delete.connect(receiver)
+        request.addfinalizer(lambda: post_delete.disconnect(receiver))
     first = outcome()
     twins = [first._replace(id=f"{number:032}") for number in range(9)]
     DatabaseResults(settings_of(save_limit=4)).save_many([outcome(stopped=first.stopped.replace(year=2090)), *twins])
     assert set(Success.objects.filter(stopped=first.stopped).values_list("id", flat=True)) == {
         f"{number:032}" for number in (6, 7, 8)
     }
+
+
+def test_usual_pruning_leaves_the_query_machinery_alone(settings_of, outcome, monkeypatch) -> None:
+    """Its memory would be the monitor's own from then on, and not the cluster's."""
+
+    def touched(using: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(pruning, "successes_in", touched)
+    first = outcome()
+    results = DatabaseResults(settings_of(save_limit=2))
+    results.save_many([first._replace(id=f"{number:032}") for number in range(9)])
+    results.save_many([outcome()])
+    assert Success.objects.count() == 2
 
 
 def test_late_outcome_older_than_all_that_is_kept_goes(settings_of, outcome) -> None:

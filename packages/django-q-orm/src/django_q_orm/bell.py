@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SOON = 0.02
 """Seconds before the second look, when there was something a moment ago."""
 
-LONGEST = 1.0
+LONGEST = 4.0
 """Seconds between looks while listening: producers of older versions do not ring."""
 
 
@@ -27,6 +27,7 @@ class Bell:
         self._rang = False
         self._missed = False
         self._hearing: Any = None
+        self._listens = False
 
     def ring(self, connection: BaseDatabaseWrapper) -> None:
         """Wake who listens, when the transaction of this connection commits."""
@@ -40,20 +41,29 @@ class Bell:
         A row that did not ring, because others waited when it was written, may have been committed only after they
         were taken.
         """
-        # Found without ringing after a long silence: somebody writes whom we cannot hear (an older version, or one
-        # beyond a connection pooler).
-        self._missed = self._hearing is not None and self.pause >= LONGEST
         self.pause = SOON
 
+    def missed(self) -> None:
+        """A row came that did not ring, after a long silence: somebody writes whom we cannot hear.
+
+        That is an older version, or one beyond a connection pooler; it is looked for more often until it rings.
+        """
+        self._missed = self._missed or self.pause >= LONGEST
+
+    def next_look(self) -> float:
+        """In how many seconds to look again: longer each time, for there was nothing."""
+        pause = self.pause
+        self.pause = min(pause * 2, LONGEST if self._listens and not self._missed else self.poll)
+        return pause
+
     def wait(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
-        """Wait up to *seconds*, less when it is time to look anyway; True when it rang."""
-        listens = self._listen(connection)
-        pause = max(min(seconds, self.pause), 0)
-        self.pause = min(self.pause * 2, LONGEST if listens and not self._missed else self.poll)
-        if not listens:
-            time.sleep(pause)
+        """Wait up to *seconds*; True, and before they are over, when it rang."""
+        self._listens = self._listen(connection)
+        seconds = max(seconds, 0)
+        if not self._listens:
+            time.sleep(seconds)
             return False
-        if not self._heard() and readable(self._hearing, pause):
+        if not self._heard() and readable(self._hearing, seconds):
             self._read(connection)
         if rang := self._heard():
             self._rang, self._missed, self.pause = False, False, SOON

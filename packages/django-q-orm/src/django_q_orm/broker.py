@@ -50,6 +50,10 @@ class ORM(BulkBroker):
     _busy = True
     """Did the last fetch find something?"""
     _bell: Bell | None = None
+    _look_at = 0.0
+    """When to ask what is due next (`time.monotonic`)."""
+    _due_at = float("inf")
+    """When the next row is due, as far as we know: one that is due before came without ringing."""
 
     @property
     def bell(self) -> Bell:
@@ -93,7 +97,9 @@ class ORM(BulkBroker):
             lock = moment(database, delay or -self.settings.retry)
             if database.vendor == "postgresql" and not delay:
                 return insert_and_ring(table, database, self.bell.channel, key, package, lock)
-            return patiently(database, lambda: insert(table, database, key, package, lock))
+            number = patiently(database, lambda: insert(table, database, key, package, lock))
+            self.bell.ring(database)  # who waits asks when it is due
+            return number
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Add rows, in order."""
@@ -118,16 +124,30 @@ class ORM(BulkBroker):
             found: list[Delivery] = []
             if self._busy or wait <= 0:
                 found = self._claim(limit)
-            while not found and (left := deadline - time.monotonic()) > 0:
-                due = self._seconds_until_due()
-                if due <= 0:
+            while not found and (now := time.monotonic()) < deadline:
+                if self._look_at <= now:
+                    found = self._look(limit)
+                elif self.bell.wait(database, min(self._look_at, deadline) - now):
                     found = self._claim(limit)
-                    due = SOON
-                if not found and self.bell.wait(database, min(due, left)):
-                    found = self._claim(limit)
+                    self._look_at = 0.0
         if found:
             self.bell.found()
+            self._look_at = 0.0
         self._busy = bool(found)
+        return found
+
+    def _look(self, limit: int) -> list[Delivery]:
+        """Claim what is due, if anything is, and find out when to look again."""
+        found: list[Delivery] = []
+        due = self._seconds_until_due()
+        if due <= 0:
+            if self._due_at > time.monotonic():
+                self.bell.missed()
+            found = self._claim(limit)
+            due = SOON
+        now = time.monotonic()
+        self._due_at = now + due
+        self._look_at = now + min(due, self.bell.next_look(), max(self.settings.retry / 2, SOON))
         return found
 
     def _claim(self, limit: int) -> list[Delivery]:
@@ -191,10 +211,8 @@ class ORM(BulkBroker):
         """Give rows back."""
         with self._reaching() as database:
             when = moment(database, delay or -self.settings.retry - HEAD)
-            if delay:
-                return self._change(ack_ids, lock=when, lease=None)
             gone = []
-            for lease, leases in given_back(ack_ids).items():
+            for lease, leases in ({None: ack_ids} if delay else given_back(ack_ids)).items():
                 gone += self._change(leases, lock=when, lease=lease)
             self.bell.ring(database)
         return gone

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from django_q.settings import ClusterSettings
 
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # older clients read it once, or never
+    DriverInfo = None  # type: ignore[assignment,misc]
+
 Client: TypeAlias = "redis.Redis | RedisCluster"
 
 SOCKET_TIMEOUT = 5.0
@@ -63,7 +68,14 @@ def careful(options: Mapping[str, Any]) -> dict[str, Any]:
     A client that repeats a command after a time-out stores a pushed package twice.
     """
     given = {OLD_NAMES.get(key, key): value for key, value in options.items() if value is not None}
-    return {"socket_timeout": SOCKET_TIMEOUT, "retry": Retry(NoBackoff(), 0), **given}
+    return {"socket_timeout": SOCKET_TIMEOUT, "retry": Retry(NoBackoff(), 0), **introduction(given), **given}
+
+
+def introduction(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the client names itself to the server, said here: else it reads a file for that, for each connection."""
+    if DriverInfo is None or options.keys() & {"driver_info", "lib_name", "lib_version"}:
+        return {}
+    return {"driver_info": DriverInfo(lib_version=redis.__version__)}
 
 
 def _from_url(url: str) -> redis.Redis:

@@ -153,7 +153,7 @@ class Cluster:
             The exit status for the process: 0 when the cluster was told to stop and did.
         """
         if self.settings.start_method == "fork":
-            preload()
+            preload(self.settings)
         bell = Bell()
         os.set_blocking(bell.writer_fileno(), False)
         before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}

@@ -10,8 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-psutil: Any = import_module("psutil") if find_spec("psutil") else None
-
 STATM = Path("/proc/self/statm")
 
 
@@ -31,7 +29,13 @@ def from_proc() -> int | None:
 
 def from_psutil() -> int | None:
     """The resident set as psutil tells it, which django-q-core[process] installs."""
-    return None if psutil is None else int(psutil.Process().memory_info().rss) // 1024
+    library = psutil()
+    return None if library is None else int(library.Process().memory_info().rss) // 1024
+
+
+def psutil() -> Any:
+    """The library, where it is installed; it takes memory itself, and Linux does without."""
+    return import_module("psutil") if find_spec("psutil") else None
 
 
 def peak_rss_kb() -> int:

@@ -7,16 +7,22 @@ import itertools
 import multiprocessing
 import signal
 import time
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from django_q.brokers import broker_class
 
 from .backoff import Backoff
 from .process import Wiring, main
 from .state import Slot, WorkerState
+from .title import prepare_title
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
+
+    from django_q.settings import ClusterSettings
 
 STEADY_SECONDS = 2.0
 """A process that lived this long was no failed start."""
@@ -124,10 +130,17 @@ def how_it_ended(code: int) -> str:
         return f"sudden death (signal {-code})"
 
 
-def preload() -> None:
-    """Import what the processes will need, once: forked, they share its memory and start at once."""
-    for role in (WORKER, PUSHER, MONITOR, SCHEDULER):
-        import_module(role.path.partition(":")[0])
+LATE = ("django.db.models.sql.compiler", "encodings.idna")
+"""What would otherwise be imported in each process: by Django for the first query, by Python to look up a host."""
+
+
+@cache
+def preload(settings: ClusterSettings) -> None:
+    """Have ready what the processes will need, once: forked, they share its memory and start at once."""
+    for module in (*(role.path.partition(":")[0] for role in (WORKER, PUSHER, MONITOR, SCHEDULER)), *LATE):
+        import_module(module)
+    broker_class(settings)
+    prepare_title()
     gc.collect()
     gc.freeze()  # or the collector would write to, and so copy, every shared page
 

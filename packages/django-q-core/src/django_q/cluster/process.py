@@ -15,7 +15,6 @@ from django.apps import apps
 from django.db import connections
 
 from . import log
-from .lifeline import Lifeline, die_with_parent
 from .title import set_title
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
     from .channels import Bell, Channel
+    from .lifeline import Lifeline
     from .state import ClusterState
 
 _inherited: list[object] = []
@@ -63,7 +63,7 @@ class ClusterProcess:
         self.start()
         try:
             while self.step():
-                pass
+                self.wiring.lifeline.check()
         finally:
             self.stop()
 
@@ -122,9 +122,7 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         wiring: what connects it to the others.
         *args: further arguments of the class.
     """
-    wiring.lifeline.guard()
-    if wiring.settings.start_method == "fork":
-        die_with_parent()
+    wiring.lifeline.guard(forked=wiring.settings.start_method == "fork")
     module, _, qualname = path.partition(":")
     prepare(wiring.settings, qualname.lower())
     process: ClusterProcess = getattr(import_module(module), qualname)(wiring, *args)

@@ -68,7 +68,7 @@ class Sentinel:
         """Start, guard until told to stop, stop."""
         self.state.sentinel = os.getpid()
         if self.settings.start_method == "fork":
-            preload()
+            preload(self.settings)
         self.pool.spawn()
         self.state.phase = Phase.RUNNING
         log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)

@@ -58,24 +58,34 @@ def delete(kept: QuerySet[Task], surplus: Q | None) -> int:
 def keep_newest(limit: int, using: str) -> int:
     """Delete all but the newest *limit* successes, with the index over `stopped` alone; give how many were deleted.
 
-    By hand, because it is done after each batch: to write these two statements takes Django longer than the database
-    takes to run them.
+    By hand, because it is done after each batch: to write these statements takes Django longer than the database
+    takes to run them, and the memory that its query machinery touches first would be the monitor's alone from then on.
     """
+    if not Collector(using=using).can_fast_delete(cast("Any", Task)):
+        return delete(kept := successes_in(using), beyond(kept, limit))
     name = connections[using].ops.quote_name
-    table, success, stopped = (name(each) for each in (Task._meta.db_table, "success", "stopped"))
+    table, success, stopped, pk = (name(each) for each in (Task._meta.db_table, "success", "stopped", "id"))
+    successes = f"FROM {table} WHERE {success} IN (%s)"
     with connections[using].cursor() as cursor:
-        cursor.execute(
-            f"SELECT {stopped} FROM {table} WHERE {success} IN (%s) ORDER BY {stopped} DESC LIMIT 2 OFFSET %s",
-            [True, limit - 1],
-        )
+        cursor.execute(f"SELECT {stopped} {successes} ORDER BY {stopped} DESC LIMIT 2 OFFSET %s", [True, limit - 1])
         border = [moment for (moment,) in cursor.fetchall()]
         if len(border) < 2:
             return 0
         last_in, first_out = border
-        if last_in > first_out and Collector(using=using).can_fast_delete(cast("Any", Task)):
-            cursor.execute(f"DELETE FROM {table} WHERE {success} IN (%s) AND {stopped} <= %s", [True, first_out])
-            return cursor.rowcount
-    return delete(kept := successes_in(using), beyond(kept, limit))
+        surplus, values = f"{stopped} <= %s", [first_out]
+        if last_in == first_out:
+            # Several ended at the same moment, on both sides of the border: the id decides.
+            cursor.execute(f"SELECT COUNT(*) {successes} AND {stopped} > %s", [True, first_out])
+            (newer,) = cursor.fetchone()
+            cursor.execute(
+                f"SELECT {pk} {successes} AND {stopped} = %s ORDER BY {pk} DESC LIMIT 1 OFFSET %s",
+                [True, first_out, max(limit - newer, 0)],
+            )
+            if not (twin := cursor.fetchone()):  # another cluster was faster
+                return 0
+            surplus, values = f"{surplus} AND ({stopped} < %s OR {pk} <= %s)", [first_out, first_out, *twin]
+        cursor.execute(f"DELETE {successes} AND {surplus}", [True, *values])
+        return cursor.rowcount
 
 
 def beyond(kept: QuerySet[Task], limit: int) -> Q | None:
@@ -89,7 +99,7 @@ def beyond(kept: QuerySet[Task], limit: int) -> Q | None:
     # Several ended at the same moment, on both sides of the border: the id decides.
     newer = kept.filter(stopped__gt=first_out).count()
     twins = kept.filter(stopped=first_out).order_by("-pk").values_list("pk", flat=True)
-    return older_than(first_out, twins[limit - newer])
+    return older_than(first_out, twins[max(limit - newer, 0)])
 
 
 def beyond_in_each(kept: QuerySet[Task], per: str, values: set[str | None], limit: int) -> Q | None:

@@ -13,6 +13,7 @@ from django.utils.module_loading import autodiscover_modules
 from django_q.clock import now
 from django_q.exceptions import DjangoQError
 from django_q.models import Schedule
+from django_q.schedules.glance import is_in_code
 from django_q.tasks.scheduling import DECLARED, Declaration, create
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def synchronise(settings: ClusterSettings) -> Changes:
         except (DjangoQError, ValidationError, IntegrityError) as error:
             changes.broken.append((declaration.name, error))
     kept = {*declared, *(name for name, _ in changes.broken)}
-    for schedule in owned(settings) if complete else ():
+    anything = declared or is_in_code(settings, router.db_for_read(Schedule))
+    for schedule in owned(settings) if complete and anything else ():
         if schedule.name not in kept:
             schedule.delete()
             changes.removed.append(schedule.name or str(schedule.pk))

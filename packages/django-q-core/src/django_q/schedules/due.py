@@ -26,6 +26,7 @@ from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule, Task
+from django_q.schedules.glance import is_soon_due
 from django_q.schedules.packing import Errand, may_overlap, pack
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class DueSchedules:
         return errand.package["id"]
 
     def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None]]:
+        if not is_soon_due(self.settings, self.db, now, now + AHEAD):
+            return []
         soon = self.ours(now).filter(next_run__lte=now + AHEAD).order_by("next_run")
         return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs")[:MOST_SCHEDULES])
 

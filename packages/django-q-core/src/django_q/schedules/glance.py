@@ -1,0 +1,50 @@
+"""Is there anything to do? Asked by hand, each second.
+
+Django's query machinery is only touched when there is: what of its memory a process touches is its own from then on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from django_q.models import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django_q.settings import ClusterSettings
+
+
+def is_soon_due(settings: ClusterSettings, using: str, now: datetime, until: datetime) -> bool:
+    """Whether a schedule of this cluster that may be sent *now* is due *until* then."""
+    moment = connections[using].ops.adapt_datetimefield_value
+    return _is_any(
+        settings,
+        using,
+        "{next_run} <= %s AND {repeats} <> 0 AND ({retry_at} IS NULL OR {retry_at} <= %s)",
+        [moment(until), moment(now)],
+    )
+
+
+def is_in_code(settings: ClusterSettings, using: str) -> bool:
+    """Whether a schedule of this cluster was declared by code, at any time."""
+    return _is_any(settings, using, "{in_code} IN (%s)", [True])
+
+
+def _is_any(settings: ClusterSettings, using: str, where: str, values: Sequence[Any]) -> bool:
+    """Whether there is a schedule like that; those without a cluster belong to the default one."""
+    connection = connections[using]
+    names = {field.attname: connection.ops.quote_name(str(field.column)) for field in Schedule._meta.concrete_fields}
+    ours = "{cluster} = %s"
+    if settings.is_default_cluster:
+        ours += " OR {cluster} IS NULL OR {cluster} = ''"
+    table = connection.ops.quote_name(Schedule._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT 1 FROM {table} WHERE {where} AND ({ours}) LIMIT 1".format(**names),
+            [*values, settings.list_key],
+        )
+        return cursor.fetchone() is not None
