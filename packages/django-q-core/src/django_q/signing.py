@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import time
 import zlib
-from binascii import a2b_base64, b2a_base64
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from django.conf import settings as django_settings
 from django.core.signing import BadSignature, b62_encode
 from django.utils.encoding import force_bytes
 
-from django_q import pickles
+from django_q import base64s, pickles
 from django_q.exceptions import UnreadablePackage
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class PackageCodec:
         mark = b""
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
             data, mark = smaller, b"."
-        value = [mark, *_encoded(data), b":", _timestamp(int(time.time()))]
+        value = [mark, *base64s.encode_url(data), b":", _timestamp(int(time.time()))]
         return b"".join((*value, b":", _signature(value, django_settings.SECRET_KEY, self.salt))).decode()
 
     def unsign(self, package: str | bytes) -> bytes:
@@ -79,7 +78,7 @@ class PackageCodec:
         else:
             raise BadSignature("its signature does not match")
         data = text[: max(signed.rfind(b":", 0, end), 0)]
-        return zlib.decompress(_decode(data[1:])) if signed.startswith(b".") else _decode(data)
+        return zlib.decompress(base64s.decode_url(data[1:])) if signed.startswith(b".") else base64s.decode_url(data)
 
 
 class PickleSerializer:
@@ -126,12 +125,6 @@ class SignedPackage:
         return PackageCodec.of(current_settings())
 
 
-_PIECE = 48_000
-"""Bytes that are encoded at a time: whole threes of them."""
-
-_URLSAFE, _STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
-
-
 @lru_cache(maxsize=64)
 def _signer(secret: str | bytes, salt: str) -> hmac.HMAC:
     """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough."""
@@ -147,26 +140,7 @@ def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: s
     signer = _signer(secret, salt).copy()
     for part in value:  # which may be megabytes: what is not copied saves time
         signer.update(part)
-    return _encode(signer.digest())
-
-
-def _encode(data: bytes | memoryview) -> bytes:
-    """As `django.core.signing.b64_encode`."""
-    return b2a_base64(data, newline=False).translate(_URLSAFE).rstrip(b"=")
-
-
-def _encoded(data: bytes) -> Iterable[bytes]:
-    """The same in pieces: each megabyte that is not in use at once is one that the system need not find."""
-    if len(data) <= _PIECE:
-        return (_encode(data),)
-    view = memoryview(data)
-    return [_encode(view[start : start + _PIECE]) for start in range(0, len(data), _PIECE)]
-
-
-def _decode(text: memoryview) -> bytes:
-    """As `django.core.signing.b64_decode`."""
-    padded = b"".join((text, b"=" * (-len(text) % 4)))
-    return a2b_base64(padded.translate(_STANDARD))
+    return base64s.encode_url(signer.digest())[0]
 
 
 def _cannot_be_unpickled(error: Exception) -> str:

@@ -73,7 +73,7 @@ class Kept:
 
     def _stale(self) -> bool:
         """Whether there is something to read, which can only be the end: as `can_read`, in a third of the time."""
-        socket = self.connection._sock
+        socket = getattr(self.connection, "_sock", None)
         if socket is None:
             return False
         if socket is not self._socket:
