@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core import signing
 from django_q import base64s
-from django_q.base64s import PIECE, decode_url, encode, encode_url
+from django_q.base64s import PIECE, decode_url, encode, encode_url, encode_url_pieces
 
 SIZES = [0, 1, 2, 3, 250, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1, 1_000_001]
 
@@ -30,7 +30,8 @@ def test_text_is_that_of_python(data: bytes) -> None:
 
 
 def test_text_for_urls_is_that_of_django(data: bytes) -> None:
-    assert b"".join(encode_url(data)) == signing.b64_encode(data)
+    assert encode_url(data) == signing.b64_encode(data)
+    assert b"".join(encode_url_pieces(data)) == signing.b64_encode(data)
 
 
 @pytest.mark.parametrize("kind", [bytes, memoryview])

@@ -29,17 +29,17 @@ def encode(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode()
 
 
-def encode_url(data: bytes) -> Sequence[bytes]:
-    """The text of data in the alphabet of URLs, without padding, in pieces.
+def encode_url(data: bytes | memoryview) -> bytes:
+    """The text of data in the alphabet of URLs, without padding."""
+    return b2a_base64(data, newline=False).translate(URLS).rstrip(b"=")
 
-    Each megabyte that is not in use at once is one that the system need not find.
-    """
-    if len(data) <= PIECE:
-        return (_encode_url(data),)
+
+def encode_url_pieces(data: bytes) -> Sequence[bytes]:
+    """The same in pieces: each megabyte that is not in use at once is one that the system need not find."""
     if pybase64 is not None:
         return (pybase64.b64encode(data, altchars=b"-_").rstrip(b"="),)
     view = memoryview(data)
-    return [_encode_url(view[start : start + PIECE]) for start in range(0, len(data), PIECE)]
+    return [encode_url(view[start : start + PIECE]) for start in range(0, len(data), PIECE)]
 
 
 def decode_url(text: bytes | memoryview) -> bytes:
@@ -52,7 +52,3 @@ def decode_url(text: bytes | memoryview) -> bytes:
     if pybase64 is not None and len(text) > PIECE:
         return pybase64.b64decode(padded, altchars=b"-_")
     return a2b_base64(padded.translate(STANDARD))
-
-
-def _encode_url(data: bytes | memoryview) -> bytes:
-    return b2a_base64(data, newline=False).translate(URLS).rstrip(b"=")

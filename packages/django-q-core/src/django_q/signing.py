@@ -14,6 +14,7 @@ from django.core.signing import BadSignature, b62_encode
 from django.utils.encoding import force_bytes
 
 from django_q import base64s, pickles
+from django_q.base64s import PIECE
 from django_q.exceptions import UnreadablePackage
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ class PackageCodec:
         mark = b""
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
             data, mark = smaller, b"."
-        value = [mark, *base64s.encode_url(data), b":", _timestamp(int(time.time()))]
-        return b"".join((*value, b":", _signature(value, django_settings.SECRET_KEY, self.salt))).decode()
+        moment = _timestamp(int(time.time()))
+        if len(data) <= PIECE:
+            value = [b"%b%b:%b" % (mark, base64s.encode_url(data), moment)]
+        else:
+            value = [mark, *base64s.encode_url_pieces(data), b":", moment]
+        value += (b":", _signature(value, django_settings.SECRET_KEY, self.salt))
+        return b"".join(value).decode()
 
     def unsign(self, package: str | bytes) -> bytes:
         """Turn signed text back into bytes, or raise `BadSignature`."""
@@ -71,7 +77,8 @@ class PackageCodec:
         end = signed.rfind(b":")
         if end < 0:
             raise BadSignature('no ":" found in it')
-        text, signature = memoryview(signed), signed[end + 1 :]
+        text = signed if end <= PIECE else memoryview(signed)
+        signature = signed[end + 1 :]
         for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
             if hmac.compare_digest(signature, _signature((text[:end],), secret, self.salt)):
                 break
@@ -140,7 +147,7 @@ def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: s
     signer = _signer(secret, salt).copy()
     for part in value:  # which may be megabytes: what is not copied saves time
         signer.update(part)
-    return base64s.encode_url(signer.digest())[0]
+    return base64s.encode_url(signer.digest())
 
 
 def _cannot_be_unpickled(error: Exception) -> str:
