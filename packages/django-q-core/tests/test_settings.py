@@ -264,6 +264,13 @@ def test_environment_chooses_the_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
 # -- live -------------------------------------------------------------------------------------------------------------
 
 
+def test_environment_may_be_put_in_place_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {CLUSTER_NAME_VARIABLE: "slow"})
+    assert ClusterSettings.from_django().cluster_name == "slow"
+    monkeypatch.setattr("os.environ", {})
+    assert ClusterSettings.from_django().cluster_name != "slow"
+
+
 def test_settings_follow_django() -> None:
     with override_settings(Q_CLUSTER={"name": "one"}):
         assert ClusterSettings.from_django().name == "one"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from unittest.mock import patch
 
@@ -10,6 +11,7 @@ from django_q.settings import ClusterSettings
 from django_q.signing import BadSignature, PackageCodec, PickleSerializer, SignedPackage
 
 PACKAGE = {"id": "f" * 32, "name": "alpha-beta-gamma-delta", "func": "math.copysign", "args": (2, -2), "kwargs": {}}
+VERY_LONG = [PACKAGE | {"args": (os.urandom(size),)} for size in (48_000, 144_000, 200_001, 1_000_001)]
 LONG = PACKAGE | {"args": ("long " * 1000,)}
 
 
@@ -20,7 +22,9 @@ def codec() -> PackageCodec:
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize(
-    "package", [PACKAGE, LONG, None, b"\xff", "Grüße 🚀"], ids=["short", "long", "none", "bytes", "text"]
+    "package",
+    [PACKAGE, LONG, None, b"\xff", "Grüße 🚀", *VERY_LONG, *(b"x" * size for size in range(95_960, 96_005))],
+    ids=lambda package: str(len(repr(package))),
 )
 def test_text_is_that_of_django(package: object, compress: bool) -> None:
     codec = PackageCodec("a name", compress=compress)
@@ -30,16 +34,18 @@ def test_text_is_that_of_django(package: object, compress: bool) -> None:
     assert ours == theirs
 
 
+@pytest.mark.parametrize("package", [LONG, *VERY_LONG], ids=lambda package: str(len(package["args"][0])))
 @pytest.mark.parametrize("compress", [False, True])
-def test_django_reads_ours(compress: bool) -> None:
-    text = PackageCodec("a name", compress=compress).dumps(LONG)
-    assert signing.loads(text, salt="a name", serializer=PickleSerializer) == LONG
+def test_django_reads_ours(compress: bool, package: dict[str, object]) -> None:
+    text = PackageCodec("a name", compress=compress).dumps(package)
+    assert signing.loads(text, salt="a name", serializer=PickleSerializer) == package
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_we_read_djangos(codec: PackageCodec, compress: bool) -> None:
-    text = signing.dumps(LONG, salt="default", serializer=PickleSerializer, compress=compress)
-    assert codec.loads(text) == LONG
+@pytest.mark.parametrize("package", [LONG, *VERY_LONG], ids=lambda package: str(len(package["args"][0])))
+def test_we_read_djangos(codec: PackageCodec, compress: bool, package: dict[str, object]) -> None:
+    text = signing.dumps(package, salt="default", serializer=PickleSerializer, compress=compress)
+    assert codec.loads(text) == package
 
 
 def test_bytes_are_read_like_text(codec: PackageCodec) -> None:

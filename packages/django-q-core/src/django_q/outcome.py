@@ -6,9 +6,9 @@ import pickle
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from picklefield.fields import _ObjectWrapper, dbsafe_encode, wrap_conflictual_object
+from picklefield.fields import PickledObject, _ObjectWrapper, wrap_conflictual_object
 
-from django_q import pickles
+from django_q import base64s, pickles
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,7 +88,8 @@ def encode(value: object) -> str | None:
     """
     if value is None:
         return None
-    return dbsafe_encode(wrap_conflictual_object(value), pickle_protocol=pickle.HIGHEST_PROTOCOL, copy=False)
+    data = pickle.dumps(wrap_conflictual_object(value), protocol=pickle.HIGHEST_PROTOCOL)
+    return PickledObject(base64s.encode(data))
 
 
 def decode(text: str | None) -> Any:

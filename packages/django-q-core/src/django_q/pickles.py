@@ -32,9 +32,9 @@ def dumps(value: object) -> bytes:
     rest = value.copy()
     del rest["started"]
     data = pickle.dumps(rest, protocol=PROTOCOL)
-    moment = sent.__reduce_ex__(PROTOCOL)[1][0]
+    how: Any = sent.__reduce_ex__(PROTOCOL)
     # The mark takes the place of the stop, so that the frame around it keeps its length.
-    return b"".join((memoryview(data)[:-1], _BEFORE, moment, _AFTER))
+    return b"".join((memoryview(data)[:-1], _BEFORE, how[1][0], _AFTER))
 
 
 def loads(data: bytes) -> Any:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hmac
 import time
 import zlib
-from binascii import b2a_base64
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
-from django.core.signing import BadSignature, b62_encode, b64_decode
+from django.core.signing import BadSignature, b62_encode
 from django.utils.encoding import force_bytes
 
-from django_q import pickles
+from django_q import base64s, pickles
+from django_q.base64s import PIECE
 from django_q.exceptions import UnreadablePackage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django_q.settings import ClusterSettings
 
 __all__ = ["BadSignature", "PackageCodec", "PickleSerializer", "SignedPackage"]
@@ -61,22 +63,29 @@ class PackageCodec:
         mark = b""
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
             data, mark = smaller, b"."
-        value = b"%b%b:%b" % (mark, _encode(data), _timestamp(int(time.time())))
-        return f"{value.decode()}:{_signature(value, django_settings.SECRET_KEY, self.salt).decode()}"
+        moment = _timestamp(int(time.time()))
+        if len(data) <= PIECE:
+            value = [b"%b%b:%b" % (mark, base64s.encode_url(data), moment)]
+        else:
+            value = [mark, *base64s.encode_url_pieces(data), b":", moment]
+        value += (b":", _signature(value, django_settings.SECRET_KEY, self.salt))
+        return b"".join(value).decode()
 
     def unsign(self, package: str | bytes) -> bytes:
         """Turn signed text back into bytes, or raise `BadSignature`."""
         signed = force_bytes(package)
-        value, separator, signature = signed.rpartition(b":")
-        if not separator:
+        end = signed.rfind(b":")
+        if end < 0:
             raise BadSignature('no ":" found in it')
+        text = signed if end <= PIECE else memoryview(signed)
+        signature = signed[end + 1 :]
         for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
-            if hmac.compare_digest(signature, _signature(value, secret, self.salt)):
+            if hmac.compare_digest(signature, _signature((text[:end],), secret, self.salt)):
                 break
         else:
             raise BadSignature("its signature does not match")
-        data = value.rpartition(b":")[0]
-        return zlib.decompress(b64_decode(data[1:])) if data.startswith(b".") else b64_decode(data)
+        data = text[: max(signed.rfind(b":", 0, end), 0)]
+        return zlib.decompress(base64s.decode_url(data[1:])) if signed.startswith(b".") else base64s.decode_url(data)
 
 
 class PickleSerializer:
@@ -123,9 +132,6 @@ class SignedPackage:
         return PackageCodec.of(current_settings())
 
 
-_URLSAFE = bytes.maketrans(b"+/", b"-_")
-
-
 @lru_cache(maxsize=64)
 def _signer(secret: str | bytes, salt: str) -> hmac.HMAC:
     """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough."""
@@ -137,15 +143,11 @@ def _timestamp(second: int) -> bytes:
     return b62_encode(second).encode()
 
 
-def _signature(value: bytes, secret: str | bytes, salt: str) -> bytes:
+def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: str) -> bytes:
     signer = _signer(secret, salt).copy()
-    signer.update(value)
-    return _encode(signer.digest())
-
-
-def _encode(data: bytes) -> bytes:
-    """As `django.core.signing.b64_encode`, without copying twice more."""
-    return b2a_base64(data, newline=False).translate(_URLSAFE, b"=")
+    for part in value:  # which may be megabytes: what is not copied saves time
+        signer.update(part)
+    return base64s.encode_url(signer.digest())
 
 
 def _cannot_be_unpickled(error: Exception) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -22,6 +24,31 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_this_process_holds_some_megabytes() -> None:
     assert 5_000 < (memory.current_rss_kb() or 0) < 50_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the faults of Linux")
+def test_free_memory_is_used_again() -> None:
+    program = f"""
+import resource
+from django_q.cluster.memory import keep_free_memory
+keep_free_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    held = [b"x" * {2**20} for _ in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first, again = faults(), faults()
+print(first, again)
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, again = map(int, told.stdout.split())
+    if "glibc" not in platform.libc_ver():
+        pytest.skip("only the GNU C library is told")
+    assert again < first / 10
+
+
+def test_other_libraries_keep_what_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
+    memory.keep_free_memory()
 
 
 def test_linux_tells_pages(elsewhere: Path) -> None:

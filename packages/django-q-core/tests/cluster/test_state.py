@@ -10,7 +10,7 @@ import pytest
 from django_q.cluster.backoff import LONGEST_SECONDS, Backoff
 from django_q.cluster.messages import HookMessage, Kind, TaskMessage, kind_of, pack, unpack
 from django_q.cluster.pool import how_it_ended
-from django_q.cluster.state import ClusterState, WorkerState
+from django_q.cluster.state import DESK, ClusterState, WorkerState
 
 
 def _work(state: ClusterState, message: bytes) -> None:
@@ -30,6 +30,18 @@ def test_message_on_a_dead_workers_desk_can_be_read(method, size):
     assert slot.message() == message
     assert (slot.taken, slot.since) == (7, 12.5)
     assert state.slots[0].state == WorkerState.ABSENT
+
+
+def test_desk_shows_the_last_message_and_keeps_little_memory():
+    state = ClusterState(1)
+    slot = state.slots[0]
+    for size in (3 * DESK, 10, DESK // 2, 0):
+        message = os.urandom(size)
+        slot.begin(message, 0.0, number=1)
+        slot.clear_desk()
+        assert os.fstat(slot._desk).st_blocks * 512 <= DESK
+        if size < DESK:
+            assert slot.message() == message
 
 
 def test_what_waits_is_what_was_pushed_and_not_taken():

@@ -1,7 +1,8 @@
-"""How much memory a process holds."""
+"""How much memory a process holds, and how much it keeps."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -10,12 +11,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+KEPT = 16 * 2**20
+"""Bytes of free memory that a process may keep."""
+
+WHOLE = 4 * 2**20
+"""Bytes from which a block is given back to the system as soon as it is free."""
+
 STATM = Path("/proc/self/statm")
 
 
 def current_rss_kb() -> int | None:
     """The resident set of this process now, in kilobytes; its peak where the system tells no more."""
     return from_proc() or from_psutil() or peak_rss_kb()
+
+
+def keep_free_memory() -> None:
+    """Let this process use its memory again instead of giving it back after each task with large arguments.
+
+    For the system to find a page takes longer than to copy what is on it. What the GNU C library would keep by itself
+    depends on the largest block that was ever freed, up to 64 MB; others do as they like.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, KEPT)
+        mallopt(_M_MMAP_THRESHOLD, WHOLE)
 
 
 def from_proc() -> int | None:

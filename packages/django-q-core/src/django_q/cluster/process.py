@@ -15,6 +15,7 @@ from django.apps import apps
 from django.db import connections
 
 from . import log
+from .memory import keep_free_memory
 from .title import set_title
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def prepare(settings: ClusterSettings, role: str) -> None:
         django.setup()
     ignore_signals()
     forget_connections()
+    keep_free_memory()
     log.configure(settings)
     set_title(f"qcluster {settings.list_key} {role}")
 

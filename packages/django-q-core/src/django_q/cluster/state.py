@@ -12,7 +12,7 @@ import struct
 from multiprocessing import reduction
 from typing import Any
 
-from .channels import unlinked_file
+from .channels import INLINE, unlinked_file
 
 
 class Phase(enum.IntEnum):
@@ -33,6 +33,9 @@ class WorkerState(enum.IntEnum):
     SENDING = 3
     RECYCLED = 4
 
+
+DESK = 2 * 2**20
+"""Bytes of memory that a desk keeps between large messages."""
 
 _HEADER = 16
 _SLOT = 8
@@ -212,7 +215,12 @@ class Slot:
             now: `time.monotonic()`, seconds.
             number: the task's number; 0 for what is no task.
         """
-        os.pwrite(self._desk, struct.pack("<Q", len(message)) + message, 0)
+        length = struct.pack("<Q", len(message))
+        if len(message) > INLINE:
+            os.pwrite(self._desk, message, len(length))
+            os.pwrite(self._desk, length, 0)
+        else:
+            os.pwrite(self._desk, length + message, 0)
         self._floats[self._at + _DEADLINE] = 0.0
         self._floats[self._at + _SINCE] = now
         self._ints[self._at + _STATE] = WorkerState.BUSY
@@ -236,5 +244,5 @@ class Slot:
         return os.pread(self._desk, length, 8)
 
     def clear_desk(self) -> None:
-        """Give the memory of a large message back."""
-        os.ftruncate(self._desk, 0)
+        """Give the memory of a large message back, but for what the next one can use at once."""
+        os.ftruncate(self._desk, DESK)
