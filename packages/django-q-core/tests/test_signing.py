@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import pickle
+import random
 from unittest.mock import patch
 
 import pytest
@@ -11,7 +11,8 @@ from django_q.settings import ClusterSettings
 from django_q.signing import BadSignature, PackageCodec, PickleSerializer, SignedPackage
 
 PACKAGE = {"id": "f" * 32, "name": "alpha-beta-gamma-delta", "func": "math.copysign", "args": (2, -2), "kwargs": {}}
-VERY_LONG = [PACKAGE | {"args": (os.urandom(size),)} for size in (48_000, 144_000, 200_001, 1_000_001)]
+RANDOM = random.Random(1)
+VERY_LONG = [PACKAGE | {"args": (RANDOM.randbytes(size),)} for size in (48_000, 144_000, 200_001, 1_000_001)]
 LONG = PACKAGE | {"args": ("long " * 1000,)}
 
 

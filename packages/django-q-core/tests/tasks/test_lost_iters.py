@@ -38,7 +38,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     found = Clock()
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: found.now))
+    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: found.now, time=lambda: found.today))
     monkeypatch.setattr(watchlist, "time", SimpleNamespace(time=lambda: found.today))
     return found
 
@@ -214,6 +214,19 @@ def test_members_that_wait_in_a_slow_queue_are_not_lost(turns, clock):
     assert watch(turns, clock, 600) == 0
     turns.all()
     assert result(iter_id) == [1, 2]
+
+
+def test_iter_that_a_busy_queue_hides_is_given_up_before_it_is_forgotten(turns, clock):
+    iter_id = async_iter("math.floor", [1.5, 2.5])
+    purge(turns)
+    async_task("math.floor", 1.5)
+    turns.kept = 1
+    clock.go(watchlist.KEPT - iters.PATIENCE - 600)
+    assert watch(turns, clock, 300) == 0
+    clock.go(300)
+    turns.finisher = Finisher(turns.settings, turns.broker)  # the cluster was started anew
+    assert watch(turns, clock, patience(turns)) == 2
+    assert result(iter_id) == [iters.lost(0), iters.lost(1)]
 
 
 def test_members_that_run_for_hours_are_not_lost(turns, clock):

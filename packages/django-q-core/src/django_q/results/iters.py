@@ -18,7 +18,7 @@ from django_q.outcome import Restated
 from django_q.package import TaskPackage, describe, is_id, member_id, new_name, new_package
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
-from django_q.results.watchlist import PATIENCE, Watchlist
+from django_q.results.watchlist import KEPT, PATIENCE, Watchlist
 from django_q.timeout import NO_TIMEOUT
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Open:
     count: int
     said: dict[str, Any] | None = None
     """What its sender has written down of it, as long as no member is known to have finished."""
+    due: float = 0
+    """From when its members may have been run, as its sender said, in seconds of the epoch."""
     found: int = 0
     tries: int = 0
     """Attempts at its members after which these were to be tried again, when they were last counted."""
@@ -57,6 +59,10 @@ class Open:
     """When something was last heard of its members, or the task that collates them was sent."""
     sent: bool = False
     """Whether that task was sent."""
+
+    def is_forgotten(self) -> bool:
+        """Whether the list is about to forget an iter of which no member has finished: nobody would look again."""
+        return time.time() > self.due + KEPT - PATIENCE
 
 
 class Queue:
@@ -154,7 +160,7 @@ class Iters:
         listed = self.watchlist.read()
         for iter_id, each in listed.items():
             if each.is_due():
-                known = self.open.setdefault(iter_id, Open(each.count, each.said))
+                known = self.open.setdefault(iter_id, Open(each.count, each.said, each.due))
                 known.said = known.said and each.said
         for iter_id in [iter_id for iter_id, each in self.open.items() if each.said is not None]:
             if iter_id not in listed:  # others have collated it
@@ -186,7 +192,9 @@ class Iters:
         if queue.is_idle:
             return True
         # Members are sent together. When one has finished, the others do not wait behind a backlog of a day.
-        return quiet > PATIENCE and (waiting.said is None or queue.nothing_waits)
+        if quiet > PATIENCE and (waiting.said is None or queue.nothing_waits):
+            return True
+        return waiting.said is not None and waiting.is_forgotten()
 
     def _is_tried_again(self, iter_id: str, waiting: Open) -> bool:
         """Whether there were attempts at its members since the last time: then there is one more, or the last was."""
