@@ -32,9 +32,9 @@ class Family:
         """Megabytes: what is shared, counted once."""
         return sum(member.memory_full_info().pss for member in self.members()) / 2**20
 
-    def uss(self) -> dict[int, float]:
-        """Megabytes that each shares with nobody, by process id."""
-        return {member.pid: member.memory_full_info().uss / 2**20 for member in self.members()}
+    def memory(self, kind: str) -> dict[int, float]:
+        """The memory of each process by its id, in MB: "rss", or "uss" for what it shares with nobody."""
+        return {member.pid: getattr(member.memory_full_info(), kind) / 2**20 for member in self.members()}
 
     def _each_cpu(self) -> Iterator[float]:
         for member in self.members():

@@ -82,14 +82,22 @@ def flowing(servers: Servers, trial: Trial) -> Figures:
         return {"mb_per_s": trial.tasks * trial.payload / 1e6 / (settled - first)}
 
 
+KINDS = ("rss", "uss")
+"""Of memory."""
+
+
 def growing(servers: Servers, trial: Trial, more: int) -> Figures:
     """Compare each process after the trial's tasks with itself after `more`: the one that has grown most."""
     with filled(servers, trial) as (place, _), Workers(place) as workers:
         drain(workers)
-        early = workers.family.uss()
+        early = {kind: workers.family.memory(kind) for kind in KINDS}
         run(replace(place, trial=replace(trial, tasks=more)), "send")
         workers.wait_for(trial.tasks + more, PATIENCE)
         workers.settle()
-        late = workers.family.uss()
-    grown = max(late, key=lambda pid: late[pid] / early[pid])
-    return {"early_mb": early[grown], "late_mb": late[grown]}
+        late = {kind: workers.family.memory(kind) for kind in KINDS}
+    figures = {}
+    for kind in KINDS:
+        before, after = early[kind], late[kind]
+        grown = max(after, key=lambda pid: after[pid] / before[pid])
+        figures |= {f"early_{kind}_mb": before[grown], f"late_{kind}_mb": after[grown]}
+    return figures
