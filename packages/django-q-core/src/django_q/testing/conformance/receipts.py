@@ -94,6 +94,18 @@ class ReceiptPromises(Suite):
         other.release(second.ack_id)
         assert attempt(other, take(other)) == 2
 
+    @needs("supports_read_ahead")
+    def test_what_was_fetched_on_approval_goes_back_to_its_place(self, broker: Broker, other: Broker) -> None:
+        sent = [f"package {number}" for number in range(20)]
+        broker.enqueue_many(sent)
+        found = broker.dequeue_many(10, 5)
+        kept, surplus = found[:4], found[4:]
+        assert surplus
+        broker.release_many([delivery.ack_id for delivery in surplus])
+        again = take_many(other, len(sent) - len(kept))
+        assert [text(delivery.package) for delivery in [*kept, *again]] == sent
+        assert {attempt(other, delivery) for delivery in again} == {1}
+
     @needs("supports_receipts", "supports_renewal", "supports_delay")
     def test_recorded_attempt_is_not_counted_twice(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
