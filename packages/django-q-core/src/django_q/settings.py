@@ -163,7 +163,7 @@ class ClusterSettings:
 
     Tasks that take next to nothing are fetched ahead: what the workers finish in 10 ms, 256 tasks and 128 KiB at the
     most. Those that have not begun after 50 ms go back, if the broker is one that can take them back without a trace
-    (Redis, the database).
+    (Redis, the database, MongoDB).
 
     Tasks. Default: `workers` squared. 0 or an explicit `None`: no limit of yours, and 10,000 of ours. Manual 1.2.14."""
 

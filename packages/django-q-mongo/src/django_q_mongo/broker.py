@@ -43,6 +43,7 @@ class Mongo(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    supports_read_ahead = True
 
     _indexed = False
     """Has this broker seen to the index?"""
