@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from django_q import pickles
 from django_q.humanhash import humanize
 from django_q.package import OPTIONS, PACKED_OPTIONS, new_id, new_package
 
@@ -59,3 +60,8 @@ def test_a_broker_does_not_travel() -> None:
     assert "broker" in OPTIONS
     with pytest.raises(TypeError, match="not an option of a task: broker"):
         new_package("f", broker=object())
+
+
+def test_package_is_read_in_the_order_in_which_it_was_written():
+    package = new_package("math.floor", (1.5,), group="g", save=True, hook="h")
+    assert list(pickles.loads(pickles.dumps(package))) == list(package)

@@ -133,10 +133,10 @@ def new_package(
         "func": func,
         "args": tuple(args),
         "kwargs": dict(kwargs) if kwargs else {},
-        "started": started or timezone.now(),
     }
     if options:
         _add(options, package)
+    package["started"] = started or timezone.now()  # at the end, as it is pickled
     return package
 
 
