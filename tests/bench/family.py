@@ -30,11 +30,15 @@ class Family:
 
     def pss(self) -> float:
         """Megabytes: what is shared, counted once."""
-        return sum(member.memory_full_info().pss for member in self.members()) / 2**20
+        return sum(self.memory("pss").values())
 
     def memory(self, kind: str) -> dict[int, float]:
-        """The memory of each process by its id, in MB: "rss", or "uss" for what it shares with nobody."""
-        return {member.pid: getattr(member.memory_full_info(), kind) / 2**20 for member in self.members()}
+        """The memory of each process by its id, in MB: "rss", "pss", or "uss" for what it shares with nobody."""
+        found = {}
+        for member in self.members():
+            with suppress(psutil.NoSuchProcess):
+                found[member.pid] = getattr(member.memory_full_info(), kind) / 2**20
+        return found
 
     def _each_cpu(self) -> Iterator[float]:
         for member in self.members():
