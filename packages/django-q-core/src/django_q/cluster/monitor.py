@@ -30,6 +30,9 @@ BATCH = 500
 GATHER_SECONDS = 0.002
 """How long outcomes may gather while other tasks wait or run: a larger batch leaves the processor to the workers."""
 
+FLOOD, FLOOD_SECONDS = 16, 0.005
+"""So many outcomes in the last batch are a flood, in which they gather for longer: most of them wait anyway."""
+
 HOOK_SECONDS = 0.02
 """How often it is tried whether a worker has room for a hook that waits."""
 
@@ -48,6 +51,7 @@ class Monitor(ClusterProcess):
         self.unreadable: list[Unreadable] = []
         self.outcomes: list[Outcome] = []
         self.saved: list[Saved] = []
+        self.last_batch = 0
         self.backoff = Backoff()
         self.retry_at = 0.0
         self.renew_at = 0.0
@@ -89,7 +93,7 @@ class Monitor(ClusterProcess):
                 return
             self._accept(message)
             if self.state.busy:
-                time.sleep(GATHER_SECONDS)
+                time.sleep(FLOOD_SECONDS if self.last_batch >= FLOOD else GATHER_SECONDS)
         while len(self.outcomes) < BATCH or self.backoff.failures:
             message = self.results.receive(block=False)
             if message is None:
@@ -164,6 +168,7 @@ class Monitor(ClusterProcess):
     def _finish(self) -> None:
         """Each stage empties its list before the next begins: what is tried again is only what failed."""
         if self.outcomes:
+            self.last_batch = len(self.outcomes)
             self.saved += self.finisher.save(self.outcomes)
             self.outcomes = []
         if self.saved:
