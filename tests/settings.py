@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from importlib.util import find_spec
 
@@ -50,11 +51,13 @@ TEMPLATES = [
 ]
 
 DATABASES = {"default": chosen.database()}
-# Processes of one test share the cache: a cluster's statistics are kept there.
+# Processes of one test share the cache: a cluster's statistics are kept there. Tests that run side by side do not,
+# because some clear it; and it never makes room by dropping entries at random, as it would from 300 on.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
-        "LOCATION": str(chosen.folder() / "cache"),
+        "LOCATION": str(chosen.folder() / f"cache-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"),
+        "OPTIONS": {"MAX_ENTRIES": 1_000_000},
     },
 }
 

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import time
-from contextlib import closing
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .site import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import psutil
 
 KINDS = ["sqlite", "redis"]
 SERVERS = ["sqlite", "postgres", "redis"]
@@ -55,31 +47,6 @@ def sizes(site) -> list[int]:
         answer = [broker.queue_size(), broker.lock_size(), broker.dead_size()]
         """
     )
-
-
-def stop_whole(cluster) -> list[psutil.Process]:
-    """Freeze a cluster, but not in the middle of a write: on SQLite that would lock everybody else out."""
-    family = cluster.family()
-    while True:
-        for process in family:
-            process.suspend()
-        if writable(cluster.site.folder / "db.sqlite3"):
-            return family
-        for process in family:
-            process.resume()
-
-
-def writable(database: Path) -> bool:
-    """Whether nobody holds the lock of an SQLite database, where there is one."""
-    if not database.exists():
-        return True
-    try:
-        with closing(sqlite3.connect(database, timeout=0.1, isolation_level=None)) as connection:
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.execute("ROLLBACK")
-    except sqlite3.OperationalError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -135,7 +102,7 @@ def test_frozen_cluster_loses_its_tasks_and_cannot_run_them_a_third_time(make_si
             "answer = [async_task('jobs.slow', 'first', 4), async_task('jobs.mark', 'second')]"
         )
         eventually(lambda: len(site.notes()) == 1, why=lambda: frozen.log)
-        family = stop_whole(frozen)
+        family = frozen.freeze()
         with site.cluster() as other:
             eventually(lambda: site.notes().count("first ends") == 1, within=20, why=lambda: other.log)
             eventually(lambda: site.notes().count("second") == 1, within=20, why=lambda: other.log)

@@ -48,7 +48,7 @@ def test_cluster_goes_on_when_an_idle_process_is_killed(site, role):
 def test_scheduler_that_hangs_delays_neither_the_guard_nor_tasks(site):
     with site.cluster() as cluster:
         (scheduler,) = eventually(lambda: cluster.pids(ROLES["scheduler"]), why=lambda: cluster.log)
-        os.kill(scheduler, signal.SIGSTOP)
+        (frozen,) = cluster.freeze(scheduler)
         try:
             (victim, *_) = eventually(lambda: cluster.pids(ROLES["worker"]), why=lambda: cluster.log)
             os.kill(victim, signal.SIGKILL)
@@ -57,7 +57,7 @@ def test_scheduler_that_hangs_delays_neither_the_guard_nor_tasks(site):
             send(site, 4)
             eventually(lambda: len(site.notes()) == 4, why=lambda: cluster.log)
         finally:
-            os.kill(scheduler, signal.SIGCONT)
+            frozen.resume()
 
 
 @pytest.mark.parametrize("role", ROLES)

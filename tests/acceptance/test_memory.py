@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import psutil
-
 from .site import eventually
 
 TASKS = int(os.environ.get("DJANGO_Q_TASKS", "6000"))
@@ -57,12 +55,12 @@ def test_slow_monitor_holds_the_workers_back(make_site):
     site = make_site("redis", queue_limit=10)
     with site.cluster() as cluster:
         (monitor,) = eventually(lambda: cluster.pids("monitoring"))
-        psutil.Process(monitor).suspend()
+        (frozen,) = cluster.freeze(monitor)
         site.run("from django_q.tasks import async_task\nfor n in range(1500): async_task('jobs.mark', n)")
         counts: list[int] = []
         eventually(lambda: counts.append(len(site.notes())) or (len(counts) > 150 and counts[-1] == counts[-150] > 0))
         assert counts[-1] < 1500
-        psutil.Process(monitor).resume()
+        frozen.resume()
         eventually(lambda: len(set(site.notes())) == 1500, within=60, why=lambda: cluster.log)
         assert len(site.notes()) == 1500
 
