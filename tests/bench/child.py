@@ -91,19 +91,21 @@ def _timed(action: Callable[[], None], count: int) -> dict[str, float]:
 
 
 def _fill(rows: int) -> None:
+    """Make rows as other editions leave them: with random ids, and names made from these."""
     from datetime import timedelta
+    from uuid import uuid4
 
     from django.db import connection
     from django.utils import timezone
     from django_q.models import Task
-    from django_q.package import new_id
+    from django_q.package import new_name
 
     now = timezone.now()
     for numbers in _chunks(0, rows):
-        moments = ((now - timedelta(seconds=rows - number)) for number in numbers)
+        old = ((uuid4().hex, now - timedelta(seconds=rows - number)) for number in numbers)
         Task.objects.bulk_create(
-            Task(id=new_id(), name="old", func="old", args=(1,), kwargs={}, result=1, started=when, stopped=when)
-            for when in moments
+            Task(id=pk, name=new_name(pk), func="old", args=(1,), kwargs={}, result=1, started=when, stopped=when)
+            for pk, when in old
         )
     if connection.vendor == "postgresql":  # autovacuum would have come by long ago
         with connection.cursor() as cursor:

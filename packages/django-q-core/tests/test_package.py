@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 from django_q import pickles
 from django_q.humanhash import humanize
-from django_q.package import OPTIONS, PACKED_OPTIONS, new_id, new_package
+from django_q.package import OPTIONS, PACKED_OPTIONS, member_id, new_id, new_package, next_id
 
 
 def test_id_is_32_hexadecimal_characters_and_new() -> None:
@@ -15,11 +16,24 @@ def test_id_is_32_hexadecimal_characters_and_new() -> None:
     int(new_id(), 16)
 
 
-def test_id_is_a_random_uuid() -> None:
+def test_id_is_a_uuid_that_begins_with_the_time() -> None:
+    before = time.time_ns() // 1_000_000
     ids = [UUID(new_id()) for _ in range(200)]
+    after = time.time_ns() // 1_000_000
     assert {each.version for each in ids} == {4}
-    digits = [{each.hex[place] for each in ids} for place in range(32)]
-    assert [len(seen) > 8 for seen in digits] == [place not in (12, 16) for place in range(32)]
+    assert {each.variant for each in ids} == {RFC_4122}
+    assert all(before <= each.int >> 80 <= after for each in ids)
+    digits = [{each.hex[place] for each in ids} for place in range(12, 32)]
+    assert [len(seen) > 8 for seen in digits] == [place not in (12, 16) for place in range(12, 32)]
+
+
+def test_ids_that_come_from_another_are_always_the_same_and_stand_beside_it() -> None:
+    first, second = new_id(), new_id()
+    derived = [next_id(first), *(member_id(first, index) for index in range(3))]
+    assert derived == [next_id(first), *(member_id(first, index) for index in range(3))]
+    assert len({first, *derived, next_id(second), member_id(second, 0)}) == 7
+    assert {each[:12] for each in derived} == {first[:12]}
+    assert {UUID(each).variant for each in derived} == {RFC_4122}
 
 
 def test_name_is_the_id_in_words() -> None:
