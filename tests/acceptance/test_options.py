@@ -83,3 +83,25 @@ def test_successes_are_kept_to_the_limit_exactly_with_two_clusters(make_site, ki
         eventually(lambda: "last" in site.notes(), why=lambda: cluster.log)
         assert cluster.stop() == 0
     assert site.run(count) == 3
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_far_too_many_successes_are_deleted_while_the_cluster_rests(make_site, kind):
+    site = make_site(kind, save_limit=10)
+    site.run(
+        """
+        import datetime
+        from django_q.models import Success, Task
+        then = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+        moments = (then + datetime.timedelta(seconds=number) for number in range(5000))
+        Success.objects.bulk_create(
+            Success(id=f"{number:032}", name=str(number), func="jobs.mark", started=then, stopped=moment)
+            for number, moment in enumerate(moments)
+        )
+        """
+    )
+    count = "from django_q.models import Success; answer = Success.objects.count()"
+    with site.cluster() as cluster:
+        site.run("from django_q.tasks import async_task; async_task('jobs.mark', 'new')")
+        eventually(lambda: site.run(count) == 10, why=lambda: (site.run(count), cluster.log))
+    assert site.run("from django_q.models import Success; answer = Success.objects.filter(name='4999').count()") == 1

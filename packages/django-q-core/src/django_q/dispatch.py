@@ -203,6 +203,15 @@ class Finisher:
         Schedule.tasks_ended(each.outcome.id for each in saved if self._ends(each))
         return saved
 
+    @property
+    def has_surplus(self) -> bool:
+        """Whether more successes are kept than `save_limit` says, by far: `prune` when there is nothing else to do."""
+        return self.store.database.pruner.more
+
+    def prune(self) -> None:
+        """Delete a portion of the surplus; an error is logged, and the next batch tries again."""
+        self.store.database.prune_more()
+
     def _ends(self, saved: Saved) -> bool:
         """Whether the task is not tried again."""
         outcome, attempts = saved

@@ -192,6 +192,9 @@ class ClusterSettings:
     save_limit: int = setting(250, rules.whole(unit="tasks"))
     """How many successful tasks are kept in the database; 0: all; below 0: none. Failures are always kept.
 
+    Those beyond go with each batch that is saved. Where there are more than a thousand too many, as after the limit was
+    lowered, most of them go a thousand at a time while nothing waits to be saved.
+
     Tasks. Default 250. Manual 1.2.11."""
 
     save_limit_per: str | None = setting(None, rules.choice("group", "name", "func"))

@@ -1,8 +1,9 @@
-"""After each batch the newest `save_limit` successes remain, exactly."""
+"""After each batch the newest `save_limit` successes remain, exactly, unless there are far too many."""
 
 from __future__ import annotations
 
 import pytest
+from django.db import OperationalError
 from django.db.models.signals import post_delete
 from django_q.models import Failure, Success
 from django_q.results import pruning
@@ -34,6 +35,71 @@ def test_lowered_limit_holds_after_the_next_batch(settings_of, outcome) -> None:
     assert kept() == [49, 50]
 
 
+@pytest.fixture(params=["by hand", "as Django does"])
+def way(request):
+    """Each way of deleting; the second is taken where a project listens."""
+    if request.param == "by hand":
+        yield
+        return
+
+    def receiver(**kwargs: object) -> None:
+        return
+
+    post_delete.connect(receiver)
+    yield
+    post_delete.disconnect(receiver)
+
+
+@pytest.mark.usefixtures("way")
+def test_large_surplus_goes_in_portions(settings_of, outcome, monkeypatch) -> None:
+    """To delete a million at once takes seconds, in which nothing is saved."""
+    monkeypatch.setattr(pruning, "PORTION", 20)
+    DatabaseResults(settings_of(save_limit=0)).save_many([outcome(number) for number in range(100)])
+    results = DatabaseResults(settings_of(save_limit=5))
+    results.save_many([outcome(100 + number) for number in range(10)])
+    assert kept() == [*range(93), *range(105, 110)]
+    assert results.pruner.more
+
+
+@pytest.mark.usefixtures("way")
+def test_rest_of_a_large_surplus_goes_at_rest(settings_of, outcome, monkeypatch) -> None:
+    monkeypatch.setattr(pruning, "PORTION", 20)
+    DatabaseResults(settings_of(save_limit=0)).save_many([outcome(number) for number in range(100)])
+    results = DatabaseResults(settings_of(save_limit=5))
+    results.save_many([outcome(100)])
+    counts = [len(kept())]
+    while results.pruner.more:
+        results.prune_more()
+        counts.append(len(kept()))
+    assert counts == [99, 79, 59, 39, 19, 5]
+    assert kept() == [96, 97, 98, 99, 100]
+
+
+@pytest.mark.usefixtures("way")
+def test_large_surplus_of_one_moment_goes_too(settings_of, outcome, monkeypatch) -> None:
+    monkeypatch.setattr(pruning, "PORTION", 20)
+    first = outcome()
+    twins = [first._replace(id=f"{number:032}") for number in range(100)]
+    DatabaseResults(settings_of(save_limit=0)).save_many(twins)
+    results = DatabaseResults(settings_of(save_limit=5))
+    results.save_many([outcome(stopped=first.stopped.replace(year=2090))])
+    assert Success.objects.count() == 5
+    assert not results.pruner.more
+
+
+def test_surplus_that_cannot_be_deleted_is_left_to_the_next_batch(settings_of, outcome, monkeypatch, caplog) -> None:
+    results = DatabaseResults(settings_of(save_limit=1))
+    results.pruner.more = True
+
+    def fails(*arguments: object) -> bool:
+        raise OperationalError
+
+    monkeypatch.setattr(pruning, "keep_newest", fails)
+    results.prune_more()
+    assert not results.pruner.more
+    assert "were not deleted" in caplog.text
+
+
 def test_limit_of_one_keeps_one(settings_of, outcome) -> None:
     results = DatabaseResults(settings_of(save_limit=1))
     for number in range(3):
@@ -53,15 +119,8 @@ def test_failures_are_never_pruned(settings_of, outcome) -> None:
     assert kept() == [4]
 
 
-@pytest.mark.parametrize("heard", [False, True])
-def test_successes_of_one_moment_are_kept_by_their_id(settings_of, outcome, heard, request) -> None:
-    if heard:  # then Django deletes, and tells
-
-        def receiver(**kwargs: object) -> None:
-            return
-
-        post_delete.connect(receiver)
-        request.addfinalizer(lambda: post_delete.disconnect(receiver))
+@pytest.mark.usefixtures("way")
+def test_successes_of_one_moment_are_kept_by_their_id(settings_of, outcome) -> None:
     first = outcome()
     twins = [first._replace(id=f"{number:032}") for number in range(9)]
     DatabaseResults(settings_of(save_limit=4)).save_many([outcome(stopped=first.stopped.replace(year=2090)), *twins])

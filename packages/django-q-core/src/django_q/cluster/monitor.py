@@ -87,9 +87,9 @@ class Monitor(ClusterProcess):
         elif self.hooks:
             self.results.wait(HOOK_SECONDS)
         elif not self.told_to_stop:
-            message = self.results.receive()
+            message = self.results.receive(block=not self.finisher.has_surplus)
             if message is None:
-                tidy_connections(idle=True)
+                self._rest()
                 return
             self._accept(message)
             if self.state.busy:
@@ -99,6 +99,12 @@ class Monitor(ClusterProcess):
             if message is None:
                 return
             self._accept(message)
+
+    def _rest(self) -> None:
+        if self.finisher.has_surplus:
+            self.finisher.prune()
+        else:
+            tidy_connections(idle=True)
 
     def _unfinished(self) -> bool:
         return bool(self.outcomes or self.saved or self.unreadable)

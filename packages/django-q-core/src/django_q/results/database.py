@@ -12,13 +12,13 @@ from django.db.models.functions import Greatest
 from django_q.conf import logger
 from django_q.models import Task
 from django_q.results.labels import fit, refused
-from django_q.results.pruning import prune
+from django_q.results.pruning import Pruner
 from django_q.results.rows import changes, insert
 from django_q.results.sizes import fit_statement
 from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django.db.models import QuerySet
 
@@ -36,6 +36,7 @@ class DatabaseResults:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
+        self.pruner = Pruner(settings)
 
     def keeps(self, outcome: Outcome) -> bool:
         """Tell whether an outcome is saved: every failure is, a success where `save` or else `save_limit` says so."""
@@ -84,7 +85,7 @@ class DatabaseResults:
                 with transaction.atomic(using=using):
                     attempts = write(kept, known, using)
                     if pruning:
-                        prune(kept, self.settings, using)
+                        self.pruner.prune(kept, using)
             except DatabaseError as error:
                 if tries == TRIES or not is_conflict(error):
                     raise
@@ -112,14 +113,23 @@ class DatabaseResults:
 
     def _prune(self, kept: Sequence[Outcome], using: str) -> None:
         """Prune what is saved already: the next batch makes good what fails now."""
+        self._tolerantly(lambda: self.pruner.prune(kept, using), using)
+
+    def prune_more(self) -> None:
+        """Delete another portion of the successes that are too many, as long as `pruner.more` says so."""
+        using = router.db_for_write(Task)
+        self._tolerantly(lambda: self.pruner.prune_more(using), using)
+
+    def _tolerantly(self, prune: Callable[[], None], using: str) -> None:
         within = connections[using].in_atomic_block
         for tries in range(1, TRIES + 1):
             try:
                 with transaction.atomic(using=using) if within else nullcontext():
-                    prune(kept, self.settings, using)
+                    prune()
             except DatabaseError as error:
                 if tries < TRIES and is_conflict(error):
                     continue
+                self.pruner.more = False
                 logger.warning("Successes beyond save_limit were not deleted, the next batch will: %s", error)
             return
 

@@ -1,8 +1,8 @@
-"""The newest `save_limit` successes are kept, exactly; failures are never pruned."""
+"""The newest `save_limit` successes are kept; failures are never pruned."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.db import connections
 from django.db.models import F, Q, QuerySet, Window
@@ -18,27 +18,53 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
-def prune(saved: Iterable[Outcome], settings: ClusterSettings, using: str) -> int:
-    """Delete the successes that are too many now.
+PORTION: Final = 1_000
+"""Successes deleted at once at the most, unless the batch that was saved before is larger."""
+
+
+class Pruner:
+    """Deletes the successes that are too many.
+
+    Where there are far too many, because the limit was lowered or another edition left them, each batch deletes a few
+    more than it saved, and the rest goes while nothing waits to be saved: to delete a million rows takes a database
+    seconds, in which no result would be saved.
 
     Args:
-        saved: what was saved since it was last pruned: with `save_limit_per`, only what shares its group, name or
-            function is looked at.
         settings: of the cluster.
-        using: the database.
-
-    Returns:
-        How many were deleted.
     """
-    successes = [outcome for outcome in saved if outcome.success]
-    if settings.save_limit <= 0 or not successes:
-        return 0
-    if not (per := settings.save_limit_per):
-        return keep_newest(settings.save_limit, using)
-    kept = successes_in(using)
-    return delete(
-        kept, beyond_in_each(kept, per, {getattr(outcome, per) for outcome in successes}, settings.save_limit)
-    )
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.more = False
+        """Are there more to delete?"""
+        self.counted = False
+        """Has a look found that there are not?"""
+
+    def prune(self, saved: Iterable[Outcome], using: str) -> None:
+        """Delete the successes that are too many now; where they are far too many, as many as were saved and a tenth.
+
+        Args:
+            saved: what was saved since it was last pruned: with `save_limit_per`, only what shares its group, name or
+                function is looked at, and all of that which is too many is deleted.
+            using: the database.
+        """
+        limit, per = self.settings.save_limit, self.settings.save_limit_per
+        successes = [outcome for outcome in saved if outcome.success]
+        if limit <= 0 or not successes:
+            return
+        if per:
+            kept = successes_in(using)
+            delete(kept, beyond_in_each(kept, per, {getattr(outcome, per) for outcome in successes}, limit))
+        else:
+            self._prune(using, len(successes) * 11 // 10 + 1)
+
+    def prune_more(self, using: str) -> None:
+        """Delete another portion."""
+        self._prune(using, PORTION)
+
+    def _prune(self, using: str, at_most: int) -> None:
+        self.more = keep_newest(self.settings.save_limit, using, None if self.counted else at_most)
+        self.counted = not self.more
 
 
 def successes_in(using: str) -> QuerySet[Task]:
@@ -47,30 +73,42 @@ def successes_in(using: str) -> QuerySet[Task]:
     return Task._base_manager.using(using).filter(success__in=[True]).order_by()
 
 
-def delete(kept: QuerySet[Task], surplus: Q | None) -> int:
+def delete(kept: QuerySet[Task], surplus: Q | None) -> None:
     """Delete as Django does."""
-    if surplus is None:
-        return 0
-    # Receivers of `post_delete`, if a project has any, need not unpickle what tasks were given and returned.
-    return kept.filter(surplus).defer("args", "kwargs", "result").delete()[0]
+    if surplus is not None:
+        # Receivers of `post_delete`, if a project has any, need not unpickle what tasks were given and returned.
+        kept.filter(surplus).defer("args", "kwargs", "result").delete()
 
 
-def keep_newest(limit: int, using: str) -> int:
-    """Delete all but the newest *limit* successes, with the index over `stopped` alone; give how many were deleted.
+def keep_newest(limit: int, using: str, at_most: int | None = None) -> bool:
+    """Delete all but the newest *limit* successes, with the index over `stopped` alone.
 
     By hand, because it is done after each batch: to write these statements takes Django longer than the database
     takes to run them, and the memory that its query machinery touches first would be the monitor's alone from then on.
+
+    Args:
+        limit: how many stay.
+        using: the database.
+        at_most: of more than a `PORTION`, only so many are deleted, those that ended last; None deletes all.
+
+    Returns:
+        Whether there are more.
     """
     if not Collector(using=using).can_fast_delete(cast("Any", Task)):
-        return delete(kept := successes_in(using), beyond(kept, limit))
+        return keep_newest_and_tell(limit, using, at_most)
     name = connections[using].ops.quote_name
     table, success, stopped, pk = (name(each) for each in (Task._meta.db_table, "success", "stopped", "id"))
     successes = f"FROM {table} WHERE {success} IN (%s)"
     with connections[using].cursor() as cursor:
-        cursor.execute(f"SELECT {stopped} {successes} ORDER BY {stopped} DESC LIMIT 2 OFFSET %s", [True, limit - 1])
-        border = [moment for (moment,) in cursor.fetchall()]
+
+        def moments(place: int, count: int = 1) -> list[Any]:
+            newest_first = f"SELECT {stopped} {successes} ORDER BY {stopped} DESC LIMIT %s OFFSET %s"
+            cursor.execute(newest_first, [True, count, place])
+            return [moment for (moment,) in cursor.fetchall()]
+
+        border = moments(limit - 1, 2)
         if len(border) < 2:
-            return 0
+            return False
         last_in, first_out = border
         surplus, values = f"{stopped} <= %s", [first_out]
         if last_in == first_out:
@@ -82,10 +120,26 @@ def keep_newest(limit: int, using: str) -> int:
                 [True, first_out, max(limit - newer, 0)],
             )
             if not (twin := cursor.fetchone()):  # another cluster was faster
-                return 0
+                return False
             surplus, values = f"{surplus} AND ({stopped} < %s OR {pk} <= %s)", [first_out, first_out, *twin]
+        later = moments(limit + at_most) if at_most is not None and moments(limit + PORTION) else []
+        if more := bool(later and later[0] < first_out):
+            surplus, values = f"{surplus} AND {stopped} > %s", [*values, *later]
         cursor.execute(f"DELETE {successes} AND {surplus}", [True, *values])
-        return cursor.rowcount
+        return more
+
+
+def keep_newest_and_tell(limit: int, using: str, at_most: int | None) -> bool:
+    """Do the same where a project wants to hear of each success that is deleted."""
+    kept = successes_in(using)
+    moments = kept.order_by("-stopped").values_list("stopped", flat=True)
+    if (surplus := beyond(kept, limit)) is None:
+        return False
+    later = moments[limit + at_most :][:1] if at_most is not None and moments[limit + PORTION :][:1] else []
+    if more := bool(later and later[0] < moments[limit]):
+        kept = kept.filter(stopped__gt=later[0])
+    delete(kept, surplus)
+    return more
 
 
 def beyond(kept: QuerySet[Task], limit: int) -> Q | None:
