@@ -86,9 +86,9 @@ def test_settled_messages_leave_no_files(make):
     broker.renew([mine])
     kept = broker._reservations()
     lease = Lease.of(mine)
-    assert kept.newest(*lease.key) != lease.reservation
+    assert kept.newest(*lease.key) != lease.receipt
     broker.acknowledge(mine)
-    assert kept.newest(*lease.key) == lease.reservation
+    assert kept.newest(*lease.key) == lease.receipt
 
 
 def test_nothing_is_touched_where_ids_cannot_be_kept(make, monkeypatch, requests):

@@ -7,12 +7,11 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import requests
-from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers import counted
 from django_q.brokers.base import as_text
-from django_q.brokers.given_back import GivenBack
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 
@@ -22,7 +21,7 @@ from django_q_ironmq.reservations import Reservations
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from django_q.brokers import AckId
+    from django_q.brokers import Delivery
 
 MOST = 100
 """How many messages one request carries."""
@@ -46,32 +45,16 @@ TIDY = 3600.0
 """Seconds after which forgotten reservations are looked for again."""
 
 
-class Lease(NamedTuple):
-    """What a delivery is acknowledged with: a message, and the reservation it came with."""
-
-    deliveries: int
-    """How often the message was reserved, but for the times it was given back."""
-    message: str
-    reservation: str
-
-    @classmethod
-    def of(cls, ack_id: str) -> Lease:
-        """Read it back."""
-        deliveries, message, reservation = ack_id.split(":", 2)
-        return cls(int(deliveries), message, reservation)
-
-    @property
-    def ack_id(self) -> str:
-        """As it is handed out."""
-        return f"{self.deliveries}:{self.message}:{self.reservation}"
+class Lease(counted.Lease):
+    """What a delivery is acknowledged with; its receipt is the reservation id it came with."""
 
     @property
     def key(self) -> tuple[str, str]:
         """What its newest reservation id is kept under."""
-        return self.message, self.reservation
+        return self.message, self.receipt
 
 
-class IronMQBroker(BulkBroker):
+class IronMQBroker(counted.CountedBroker):
     """Packages are messages of an IronMQ queue; a lease is their reservation."""
 
     supports_delay = LONGEST_DELAY
@@ -124,18 +107,7 @@ class IronMQBroker(BulkBroker):
             return []
         with reaching():
             answer = self._made(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
-        messages = answer["messages"]
-        counts = self._given_back().deliveries({each["id"]: each.get("reserved_count", 1) for each in messages})
-        return [
-            Delivery(Lease(counts[each["id"]], each["id"], each["reservation_id"]).ack_id, each["body"])
-            for each in messages
-        ]
-
-    def deliveries(self, ack_id: AckId) -> int:
-        return Lease.of(str(ack_id)).deliveries
-
-    def _given_back(self) -> GivenBack:
-        return GivenBack(self.cache, self._name())
+        return self.hand_out([(leased(each), each["body"]) for each in answer["messages"]])
 
     def _lease_seconds(self) -> int:
         return min(max(math.ceil(self.settings.retry), self.shortest_lease), LONGEST_LEASE)
@@ -183,15 +155,9 @@ class IronMQBroker(BulkBroker):
             kept.forget(*lease.key)
         return bool(answer)
 
-    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer messages again, the last one first: each goes to the front."""
-        lost = [ack_id for ack_id in ack_ids[::-1] if not self._release(ack_id, delay)][::-1]
-        if delay <= 0:
-            self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
-        return lost
-
-    def lapse(self, ack_id: str) -> bool:
-        return self._release(ack_id, 0)
+    def offer_again(self, ack_ids: Sequence[str], delay: float) -> list[str]:
+        """Release messages, the last one first: each goes to the front."""
+        return [ack_id for ack_id in ack_ids[::-1] if not self._release(ack_id, delay)][::-1]
 
     def _release(self, ack_id: str, delay: float) -> bool:
         seconds = min(math.ceil(delay), LONGEST_DELAY)
@@ -212,10 +178,9 @@ class IronMQBroker(BulkBroker):
         return True
 
     def _reservations(self) -> Reservations:
-        return Reservations(self._name())
+        return Reservations(self.queue_name())
 
-    def _name(self) -> str:
-        """What tells the queue from all others."""
+    def queue_name(self) -> str:
         return f"{self.connection.client.base_url} {self.list_key}"
 
     # -- the queue ------------------------------------------------------------------------------------------------
@@ -269,6 +234,11 @@ def reaching() -> Iterator[None]:
         raise BrokerError(f"IronMQ refuses: {error}") from error
     except requests.RequestException as error:
         raise BrokerUnavailable(f"IronMQ cannot be reached: {error}") from error
+
+
+def leased(message: dict[str, Any]) -> Lease:
+    """The lease of a message as IronMQ gives it."""
+    return Lease(message.get("reserved_count", 1), message["id"], message["reservation_id"])
 
 
 def status_of(error: requests.HTTPError) -> int:

@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -16,9 +16,8 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
-from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
-from django_q.brokers.given_back import GivenBack
+from django_q.brokers.counted import CountedBroker, Lease
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 
@@ -28,7 +27,7 @@ from django_q_sqs.client import WAIT_KEY, client_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from django_q.brokers import AckId
+    from django_q.brokers import Delivery
 
 LONGEST_WAIT = 20
 """Seconds that a long poll lasts at most."""
@@ -55,29 +54,7 @@ RECEIVED = "ApproximateReceiveCount"
 """The attribute that says how often a message was received, this time included."""
 
 
-class Lease(NamedTuple):
-    """What a delivery is acknowledged with."""
-
-    deliveries: int
-    """How often the message was received, but for the times it was given back."""
-    message: str
-    """Its id, the same each time."""
-    receipt: str
-    """What SQS wants to hear."""
-
-    @classmethod
-    def of(cls, ack_id: str) -> Lease:
-        """Read it back."""
-        deliveries, message, receipt = ack_id.split(":", 2)
-        return cls(int(deliveries), message, receipt)
-
-    @property
-    def ack_id(self) -> str:
-        """As it is handed out."""
-        return f"{self.deliveries}:{self.message}:{self.receipt}"
-
-
-class Sqs(BulkBroker):
+class Sqs(CountedBroker):
     """Packages are messages of an SQS queue; a lease is their visibility timeout."""
 
     supports_delay: float = LONGEST_DELAY
@@ -193,19 +170,7 @@ class Sqs(BulkBroker):
             VisibilityTimeout=lease_seconds(self.settings.retry),
             WaitTimeSeconds=wait,
         )
-        messages = answer.get("Messages", ())
-        received = {each["MessageId"]: int(each.get("Attributes", {}).get(RECEIVED, 1)) for each in messages}
-        counts = self._given_back().deliveries(received)
-        return [
-            Delivery(Lease(counts[each["MessageId"]], each["MessageId"], each["ReceiptHandle"]).ack_id, each["Body"])
-            for each in messages
-        ]
-
-    def deliveries(self, ack_id: AckId) -> int:
-        return Lease.of(str(ack_id)).deliveries
-
-    def _given_back(self) -> GivenBack:
-        return GivenBack(self.cache, self.list_key)
+        return self.hand_out([(leased(each), each["Body"]) for each in answer.get("Messages", ())])
 
     def _long_poll(self, default: float) -> float:
         """Seconds that a fetch waits at most: as the settings say, within what SQS takes."""
@@ -220,14 +185,8 @@ class Sqs(BulkBroker):
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         return self._hide(ack_ids, self.settings.retry)
 
-    def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        lost = self._hide(ack_ids, delay)
-        if delay <= 0:
-            self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
-        return lost
-
-    def lapse(self, ack_id: str) -> bool:
-        return not self._hide([ack_id], 0)
+    def offer_again(self, ack_ids: Sequence[str], delay: float) -> list[str]:
+        return self._hide(ack_ids, delay)
 
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
         return self._settle("change_message_visibility_batch", ack_ids, VisibilityTimeout=lease_seconds(seconds))
@@ -340,6 +299,12 @@ def reaching() -> Iterator[None]:
         if status >= 500 or "Throttl" in str(error):
             raise BrokerUnavailable(f"SQS is not able to answer: {error}") from error
         raise BrokerError(f"SQS refuses: {error}") from error
+
+
+def leased(message: dict[str, Any]) -> Lease:
+    """The lease of a message as SQS gives it."""
+    received = int(message.get("Attributes", {}).get(RECEIVED, 1))
+    return Lease(received, message["MessageId"], message["ReceiptHandle"])
 
 
 def lease_seconds(seconds: float) -> int:
