@@ -11,9 +11,10 @@ from django.core.cache import caches
 from django_q.brokers.registry import broker_class
 from django_q.conf import logger
 from django_q.exceptions import MissingPlugin
-from django_q.results.members import WINDOW, Member, Members
+from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING, Missing
+from django_q.results.windows import read_many
 from django_q.signing import PackageCodec
 
 if TYPE_CHECKING:
@@ -149,8 +150,7 @@ class CacheResults:
     def count_attempts(self, task_ids: Sequence[str]) -> int:
         """Give how many attempts at these tasks have failed, of those that have not succeeded."""
         keys = [self._attempts_key(task_id) for task_id in task_ids]
-        windows = [keys[start : start + WINDOW] for start in range(0, len(keys), WINDOW)]
-        return self.at_work(lambda: sum(sum(self.cache.get_many(window).values()) for window in windows))
+        return self.at_work(lambda: sum(read_many(self.cache, keys).values()))
 
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
@@ -169,11 +169,8 @@ class CacheResults:
 
     def fetch_texts(self, ids: Sequence[str]) -> list[str]:
         """Read finished tasks as they are kept, signed, without those that are not there."""
-        found: dict[str, str] = {}
-        for start in range(0, len(ids), WINDOW):
-            keys = [self.key(task_id) for task_id in ids[start : start + WINDOW]]
-            found |= self.at_work(lambda keys=keys: self.cache.get_many(keys))
-        return list(found.values())
+        keys = [self.key(task_id) for task_id in ids]
+        return list(self.at_work(lambda: read_many(self.cache, keys)).values())
 
     def count_at_most(self, group: str) -> int:
         """Give a number that the group's members do not exceed, at the cost of a few reads."""

@@ -12,8 +12,8 @@ from django.db import connections, transaction
 
 from django_q.conf import logger
 from django_q.results.cache import CacheResults
-from django_q.results.members import WINDOW
 from django_q.results.unavailable import ResultsUnavailable
+from django_q.results.windows import WINDOW, read_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -160,10 +160,7 @@ class Watchlist:
         }
 
     def _many(self, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for start in range(0, len(keys), WINDOW + len(TABLES)):
-            found |= self.cache.cache.get_many(keys[start : start + WINDOW + len(TABLES)])
-        return found
+        return read_many(self.cache.cache, keys, WINDOW + len(TABLES))
 
     def _places(self, iter_id: str) -> Iterator[tuple[int, str]]:
         for table, size in enumerate(TABLES):
