@@ -70,7 +70,7 @@ def renewed(retry: float) -> dict[str, Any]:
 
 def given_back() -> dict[str, Any]:
     """The change that takes a lease back, and offers the document before all others."""
-    return {"$set": {"due": EARLIEST, "lock": EARLIEST}, "$unset": {"lease": ""}, "$inc": {"leases": -1}}
+    return lapsed() | {"$inc": {"leases": -1}}
 
 
 def lapsed() -> dict[str, Any]:

@@ -135,7 +135,7 @@ class Monitor(ClusterProcess):
             self.unreadable.append(Unreadable(task.ack_id, task.package, str(error)))
             return
         if death.interrupted and task.ack_id is not None:
-            self._release(task.ack_id, package)
+            self._let_lapse(task.ack_id, package)
             return
         outcome = self.executor.died(
             package,
@@ -147,7 +147,7 @@ class Monitor(ClusterProcess):
         )
         self.outcomes.append(outcome)
 
-    def _release(self, ack_id: Any, package: dict[str, Any]) -> None:
+    def _let_lapse(self, ack_id: Any, package: dict[str, Any]) -> None:
         log.interrupted(self.name, package)
         try:
             self.broker.lapse(ack_id)
