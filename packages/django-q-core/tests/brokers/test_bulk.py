@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django_q.brokers import BulkBroker, Delivery
+from django_q.settings import ClusterSettings
 
 
 class Minimal(BulkBroker):
@@ -36,3 +37,8 @@ def test_old_method_gives_nothing_from_an_empty_queue():
 def test_it_says_what_it_does():
     assert (Minimal.supports_receipts, Minimal.supports_bulk, Minimal.supports_renewal) == (True, True, True)
     assert not Minimal.supports_dead_letters
+
+
+@pytest.mark.parametrize(("settings", "wanted"), [({}, 20), ({"bulk": 5}, 5), ({"bulk": 50}, 20)])
+def test_fetch_takes_what_there_is_room_for_and_no_more_than_a_bulk_that_was_set(settings: dict, wanted: int):
+    assert Minimal("test", settings=ClusterSettings(**settings)).wanted(20) == wanted

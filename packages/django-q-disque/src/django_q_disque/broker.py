@@ -94,7 +94,7 @@ class Disque(BulkBroker):
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* packages."""
-        count = self._at_most(limit)
+        count = min(self.wanted(limit), MOST)
         deadline = time.monotonic() + wait
         while count > 0:
             pause = min(deadline - time.monotonic(), LONGEST_WAIT)
@@ -104,10 +104,6 @@ class Disque(BulkBroker):
             if jobs or pause <= 0:
                 return [Delivery(Lease.taken(job).ack_id, job[2]) for job in jobs or ()]
         return []
-
-    def _at_most(self, limit: int) -> int:
-        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
-        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
 
     def lapses(self, ack_id: AckId) -> int:
         return Lease.of(str(ack_id)).lapses

@@ -93,14 +93,10 @@ class IronMQBroker(counted.CountedBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* and a hundred packages; IronMQ waits whole seconds, what is left is slept."""
         deadline = time.monotonic() + wait
-        found = self._reserve(self._at_most(limit), min(int(wait), LONGEST_WAIT))
+        found = self._reserve(min(self.wanted(limit), MOST), min(int(wait), LONGEST_WAIT))
         if not found:
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
-
-    def _at_most(self, limit: int) -> int:
-        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
-        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
 
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
         if limit < 1:

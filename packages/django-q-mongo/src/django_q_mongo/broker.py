@@ -79,15 +79,11 @@ class Mongo(BulkBroker):
         """Take up to *limit* packages; an empty queue is looked at every `poll` seconds."""
         deadline = time.monotonic() + wait
         while True:
-            found = self._take(self._at_most(limit))
+            found = self._take(min(self.wanted(limit), MOST))
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
             time.sleep(min(self.settings.poll, left))
-
-    def _at_most(self, limit: int) -> int:
-        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
-        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
 
     def _take(self, limit: int) -> list[Delivery]:
         if limit < 1:

@@ -151,8 +151,7 @@ class ORM(BulkBroker):
         return found
 
     def _claim(self, limit: int) -> list[Delivery]:
-        if "bulk" in self.settings.explicit:
-            limit = min(limit, self.settings.bulk)
+        limit = self.wanted(limit)
         if limit < 1:
             return []
         table = queue_table(self.alias)

@@ -151,14 +151,10 @@ class Sqs(CountedBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* and ten packages; SQS waits whole seconds, what is left is slept."""
         deadline = time.monotonic() + wait
-        found = self._receive(self._at_most(limit), int(min(wait, self._long_poll(LONGEST_WAIT))))
+        found = self._receive(min(self.wanted(limit), MOST), int(min(wait, self._long_poll(LONGEST_WAIT))))
         if not found:
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
-
-    def _at_most(self, limit: int) -> int:
-        """How many packages a fetch takes: `bulk`, when that was given, else what there is room for."""
-        return min(limit, MOST, self.settings.bulk if "bulk" in self.settings.explicit else limit)
 
     def _receive(self, limit: int, wait: int) -> list[Delivery]:
         if limit < 1:

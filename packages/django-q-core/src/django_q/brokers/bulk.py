@@ -24,6 +24,10 @@ class BulkBroker(Broker):
         """Lease up to `bulk` packages; wait about a second for the first."""
         return self.dequeue_many(self.settings.bulk, 1.0) or None
 
+    def wanted(self, limit: int) -> int:
+        """How many packages a fetch takes: up to `bulk`, when that was given, of the *limit* there is room for."""
+        return min(limit, self.settings.bulk) if "bulk" in self.settings.explicit else limit
+
     def acknowledge(self, ack_id: Any) -> bool:
         """Forget one package; False when its lease was lost."""
         return not self.acknowledge_many([ack_id])
