@@ -19,6 +19,7 @@ from django_q.exceptions import UnreadablePackage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from hashlib import _Hash
 
     from django_q.settings import ClusterSettings
 
@@ -133,9 +134,13 @@ class SignedPackage:
 
 
 @lru_cache(maxsize=64)
-def _signer(secret: str | bytes, salt: str) -> hmac.HMAC:
-    """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough."""
-    return hmac.new(sha256(salt.encode() + b"signer" + force_bytes(secret)).digest(), digestmod=sha256)
+def _signer(secret: str | bytes, salt: str) -> tuple[_Hash, _Hash]:
+    """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough.
+
+    The two halves of an HMAC (RFC 2104, 2): to copy them takes half as long as to copy what OpenSSL makes of both.
+    """
+    key = sha256(salt.encode() + b"signer" + force_bytes(secret)).digest().ljust(64, b"\0")
+    return sha256(bytes(byte ^ 0x36 for byte in key)), sha256(bytes(byte ^ 0x5C for byte in key))
 
 
 @lru_cache(maxsize=1)
@@ -144,10 +149,12 @@ def _timestamp(second: int) -> bytes:
 
 
 def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: str) -> bytes:
-    signer = _signer(secret, salt).copy()
+    inner, outer = _signer(secret, salt)
+    inner, outer = inner.copy(), outer.copy()
     for part in value:  # which may be megabytes: what is not copied saves time
-        signer.update(part)
-    return base64s.encode_url(signer.digest())
+        inner.update(part)
+    outer.update(inner.digest())
+    return base64s.encode_url(outer.digest())
 
 
 def _cannot_be_unpickled(error: Exception) -> str:

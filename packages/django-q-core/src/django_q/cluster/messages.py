@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from django_q.outcome import Outcome
 
 _MOST = 2**16 - 1
-_HEAD = struct.Struct("<BQdHHH")
+_HEAD = struct.Struct("<BQdHH?H")
 
 
 class Kind(enum.IntEnum):
@@ -41,16 +41,19 @@ class TaskMessage(NamedTuple):
 
     def pack(self) -> bytes:
         """As bytes."""
-        ack = pickle.dumps(self.ack_id)
+        plain = type(self.ack_id) is str  # as nearly all are: to pickle one takes longer than all the rest
+        ack = self.ack_id.encode() if plain else pickle.dumps(self.ack_id)
         counts = min(self.lapses, _MOST), min(self.deliveries, _MOST)
-        return _HEAD.pack(Kind.TASK, self.number, self.leased, *counts, len(ack)) + ack + self.package
+        return _HEAD.pack(Kind.TASK, self.number, self.leased, *counts, plain, len(ack)) + ack + self.package
 
     @classmethod
     def unpack(cls, message: bytes) -> TaskMessage:
         """From what `pack` made."""
-        _, number, leased, lapses, deliveries, length = _HEAD.unpack_from(message)
+        _, number, leased, lapses, deliveries, plain, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
-        return cls(number, leased, pickle.loads(message[_HEAD.size : end]), message[end:], lapses, deliveries)
+        ack = message[_HEAD.size : end]
+        ack_id = ack.decode() if plain else pickle.loads(ack)
+        return cls(number, leased, ack_id, message[end:], lapses, deliveries)
 
 
 class Unreadable(NamedTuple):
