@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import time
+from email import message_from_string
 
 import pytest
 from django_q.context import current_task
@@ -120,6 +121,28 @@ def test_function_that_cannot_be_found_says_what_was_tried(executor, path, says)
     assert says in decode(outcome.result)
     with pytest.raises(UnknownFunction, match="'"):
         resolve(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["sum", "math.floor", "os.path.join", "datetime.datetime.now", "django.utils.timezone.now"]
+)
+def test_function_is_found_wherever_it_is(path):
+    assert callable(resolve(path))
+
+
+def test_function_is_found_in_a_package_under_another_name(monkeypatch, tmp_path):
+    """`renaming.mail` is no module, though it is a package: the way on is its attributes."""
+    (tmp_path / "renaming.py").write_text("import email as mail")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert resolve("renaming.mail.message_from_string") is message_from_string
+
+
+@pytest.mark.parametrize("body", ["import nowhere_at_all", "1 / 0", "raise SystemExit(3)", "not Python"])
+def test_module_that_cannot_be_imported_is_said(monkeypatch, tmp_path, body):
+    (tmp_path / "broken_module.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnknownFunction, match="cannot be imported"):
+        resolve("broken_module.run")
 
 
 def test_unpicklable_result_is_a_clear_failure(executor):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import inspect
-import pydoc
+import sys
 import traceback
 from contextvars import copy_context
 from functools import lru_cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -250,10 +252,7 @@ def resolve(func: str | Callable[..., Any]) -> Callable[..., Any]:
 
 @lru_cache(maxsize=1024)
 def _locate(path: str) -> Callable[..., Any]:
-    try:
-        found = pydoc.locate(path)
-    except pydoc.ErrorDuringImport as error:
-        raise UnknownFunction(f"Function {path!r} cannot be imported: {error.value}") from error.value
+    found = _find(path)
     if found is None:
         raise UnknownFunction(
             f"Function {path!r} is not defined. {_how_far(path)} Deploy the code that defines it where the cluster "
@@ -264,10 +263,35 @@ def _locate(path: str) -> Callable[..., Any]:
     return found
 
 
+def _find(path: str) -> Any:
+    """What has this path: a module, or what is in one or built in; None if nothing has it."""
+    names = [name for name in path.split(".") if name]
+    found: Any = builtins
+    holds_modules = True
+    for length, name in enumerate(names, 1):
+        module = _module(path, ".".join(names[:length])) if holds_modules else None
+        holds_modules = hasattr(module, "__path__")
+        try:
+            found = getattr(found, name) if module is None else module
+        except AttributeError:
+            return None
+    return found
+
+
+def _module(path: str, name: str) -> Any:
+    """The module of that name on the way to *path*; None if there is none."""
+    try:
+        return import_module(name)
+    except BaseException as error:  # whatever a module does when it is imported, it is the task's failure
+        if isinstance(error, ImportError) and error.name == name and name not in sys.modules:
+            return None
+        raise UnknownFunction(f"Function {path!r} cannot be imported: {error}") from error
+
+
 def _how_far(path: str) -> str:
     parts = path.split(".")
     for length in range(len(parts) - 1, 0, -1):
-        if pydoc.locate(".".join(parts[:length])) is not None:
+        if _find(".".join(parts[:length])) is not None:
             return f"{'.'.join(parts[:length])!r} exists, but has no {parts[length]!r}."
     return f"No module named {parts[0]!r}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from django_q import signals
@@ -46,9 +47,13 @@ class Worker(ClusterProcess):
         self.codec = PackageCodec.of(self.settings)
         self.timer = TaskTimer()
         self.executor = Executor(self.settings, self.timer)
-        self.finisher = Finisher(self.settings, broker=None)
         self.count = 0
         self.measured = 0.0
+
+    @cached_property
+    def finisher(self) -> Finisher:
+        """What runs hooks: most workers never see one."""
+        return Finisher(self.settings, broker=None)
 
     def start(self) -> None:
         """Make the process ready for tasks of any kind."""
