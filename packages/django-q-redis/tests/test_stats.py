@@ -43,3 +43,12 @@ def test_heartbeat_is_one_command(broker: Redis, client: redis.Redis):
     before = client.info("stats")["total_commands_processed"]
     broker.set_stat(f"{KEY}:ours", "value", 3)
     assert client.info("stats")["total_commands_processed"] - before == 2  # the second is this INFO
+
+
+def test_statistics_take_no_connection_of_their_own(broker: Redis, client: redis.Redis):
+    broker.ping()
+    before = client.info("stats")["total_connections_received"]
+    broker.enqueue("package")
+    broker.set_stat(f"{KEY}:ours", "value", 3)
+    broker.enqueue("package")
+    assert client.info("stats")["total_connections_received"] - before <= 1

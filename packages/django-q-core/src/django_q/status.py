@@ -94,7 +94,8 @@ class Stat(Status):
             BrokerUnavailable: it was not published.
         """
         broker = broker or get_broker()
-        broker.set_stat(self.key, _codec(broker.settings).dumps(self), SECONDS)
+        key = f"{broker.settings.q_stat}:{self.cluster_id}"
+        broker.set_stat(key, _codec(broker.settings).dumps(self), SECONDS)
 
     @staticmethod
     def get(pid: int | str, cluster_id: str | None = None, broker: Broker | None = None) -> Stat | Status:

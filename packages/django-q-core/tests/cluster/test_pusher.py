@@ -8,8 +8,10 @@ from django_q.cluster.channels import Bell, Channel
 from django_q.cluster.lifeline import Lifeline
 from django_q.cluster.messages import TaskMessage
 from django_q.cluster.process import Wiring
+from django_q.cluster.publishing import PUBLISH_EVERY
 from django_q.cluster.pusher import Pusher
-from django_q.cluster.state import ClusterState
+from django_q.cluster.state import ClusterState, Phase
+from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 
 
@@ -30,6 +32,16 @@ def pusher():
     pusher.use(MemoryBroker("pusher", settings=settings))
     yield pusher
     pusher.broker.delete_queue()
+
+
+@pytest.fixture
+def published(pusher, monkeypatch):
+    """What a broker that keeps statistics beside its packages is given."""
+    given: list[str] = []
+    monkeypatch.setattr(MemoryBroker, "keeps_statistics", True)
+    monkeypatch.setattr(MemoryBroker, "set_stat", lambda self, key, value, timeout: given.append(key))
+    pusher.use(pusher.broker)
+    return given
 
 
 def take(pusher: Pusher, worker: int) -> int:
@@ -164,3 +176,64 @@ class TestReadAhead:
         assert [int(package) for _, package in left] == list(range(first + 9, 2000))
         kept = [TaskMessage.unpack(pusher.tasks.receive(block=False)).package for _ in range(8)]
         assert kept == [str(number).encode() for number in range(first + 1, first + 9)]
+
+
+def test_statistics_that_the_broker_keeps_are_published(pusher, published):
+    pusher.state.phase = Phase.RUNNING
+    pusher.step()
+    assert published == [f"{pusher.settings.q_stat}:test"]
+    assert pusher._seconds_to_wait() <= PUBLISH_EVERY
+
+
+def test_statistics_that_it_does_not_keep_are_not(pusher, published):
+    pusher.broker.keeps_statistics = False
+    pusher.use(pusher.broker)
+    pusher.step()
+    pusher.stop()
+    assert published == []
+
+
+def test_the_end_is_published(pusher, published):
+    pusher.state.phase = Phase.STOPPING
+    assert not pusher.step()
+    pusher.stop()
+    assert len(published) == 1
+
+
+def test_statistics_are_published_while_there_is_no_room_in_the_channel(pusher, published, monkeypatch):
+    answers = iter([False, True])
+    monkeypatch.setattr(type(pusher.tasks), "send", lambda self, message, *, wait=0: next(answers))
+    pusher._send(b"message")
+    assert len(published) == 1
+
+
+def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, monkeypatch):
+    pusher.publisher.due = float("inf")
+    with monkeypatch.context() as away:
+        away.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
+        pusher.wiring.hungry.ring()
+        pusher.step()
+    pusher.publisher.due = 0.0
+    pusher._publish_when_due()
+    pusher.stop()
+    assert published == []
+    pusher.step()
+    pusher.step()
+    assert len(published) == 1
+
+
+def test_statistics_that_are_refused_stop_nobody(pusher, published, monkeypatch, caplog):
+    monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerError))
+    pusher.broker.enqueue_many(["package"] * 8)
+    assert pusher.step()
+    assert pusher.state.waiting == 8
+    assert "could not publish the statistics" in caplog.text
+
+
+def refuse(error):
+    """What a server does that cannot, or does not want to."""
+
+    def raising(*args, **kwargs):
+        raise error("no")
+
+    return raising

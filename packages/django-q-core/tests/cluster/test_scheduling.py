@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
+from django_q.cluster import publishing
 from django_q.cluster import scheduling as module
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.state import ClusterState, Phase
@@ -47,7 +48,8 @@ class Clock:
 def clock(monkeypatch):
     """The only clock there is."""
     clock = Clock()
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic))
+    for each in (module, publishing):
+        monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(module, "clock_now", clock.now)
     monkeypatch.setattr(due_module, "clock_now", clock.now)
     monkeypatch.setattr(
@@ -100,6 +102,16 @@ def test_statistics_are_published_when_they_change_and_long_before_they_are_forg
     scheduler.state.reincarnations = 1
     run(scheduler, clock, clock.seconds + 1.1)
     assert published
+
+
+def test_statistics_that_the_broker_keeps_are_the_pushers_affair(running, clock, monkeypatch):
+    published = []
+    monkeypatch.setattr(type(running().broker), "keeps_statistics", True)
+    monkeypatch.setattr(type(running().broker), "set_stat", lambda self, *args: published.append(args))
+    scheduler = running()
+    run(scheduler, clock, 10)
+    scheduler.stop()
+    assert published == []
 
 
 def test_a_slot_is_sent_when_it_is_due(running, clock, due):

@@ -58,6 +58,7 @@ class Redis(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     supports_read_ahead = True
+    keeps_statistics = True
     # Redis never repeated a failed task before it had receipts: an upgrade must not begin to.
     acknowledges_failures = True
     blocks = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
+from django_q_redis.line import in_one_flight
+
 if TYPE_CHECKING:
     from django_q_redis.client import Client
 
@@ -36,11 +38,13 @@ class RedisStats:
 
     def set(self, key: str, value: str, timeout: float) -> None:
         """Keep *value* for *timeout* seconds, and list its key now and then."""
-        self.client.set(key, value, px=max(round(timeout * 1000), 1))
         now = time.time()
-        if self.listed.get(key, 0) + LISTED < now:
-            self.client.zadd(self.index, {key: now})
-            self.client.zremrangebyscore(self.index, "-inf", now - FORGOTTEN)
+        commands: list[tuple[str | float, ...]] = [("SET", key, value, "PX", max(round(timeout * 1000), 1))]
+        list_it = self.listed.get(key, 0) + LISTED < now
+        if list_it:
+            commands += ("ZADD", self.index, now, key), ("ZREMRANGEBYSCORE", self.index, "-inf", now - FORGOTTEN)
+        in_one_flight(self.client, *commands)
+        if list_it:
             self.listed[key] = now
 
     def get(self, key: str) -> bytes | None:

@@ -57,6 +57,8 @@ class Broker:
     """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""
     alias: str | None = None
     """Which database holds the queue, if one does, so that what a transaction queues is there when that commits?"""
+    keeps_statistics: bool = False
+    """Are statistics kept where the packages are, so that who fetches can publish them on the same connection?"""
     blocks: bool = False
     """Does a fetch from an empty queue wait by itself, and wake when something arrives?"""
 

@@ -15,6 +15,7 @@ from .backoff import Backoff
 from .channels import RECEIVE_SECONDS
 from .messages import Kind, TaskMessage, kind_of
 from .process import ClusterProcess, Wiring
+from .publishing import Publisher
 from .readahead import LATE_SECONDS, ReadAhead
 from .state import Phase, WorkerState
 
@@ -54,6 +55,7 @@ class Pusher(ClusterProcess):
         """Fetch from *broker*."""
         self.broker = broker
         self.window = ReadAhead(self.limit, ahead=broker.supports_read_ahead)
+        self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
@@ -65,6 +67,7 @@ class Pusher(ClusterProcess):
             return False
         try:
             self._renew_when_due()
+            self._publish_when_due()
             self.window.pace(self.state.sent, time.monotonic())
             room = self._room()
             if room >= self.window.size - self.window.low:
@@ -81,8 +84,10 @@ class Pusher(ClusterProcess):
         return True
 
     def stop(self) -> None:
-        """Give back what has not begun."""
+        """Give back what has not begun, and publish once more that the cluster stops."""
         self._give_back()
+        if not self.backoff.failures:
+            self.publisher.publish()
         log.stopped_pushing(self.name)
 
     # room
@@ -109,7 +114,8 @@ class Pusher(ClusterProcess):
             self._give_back_surplus()
 
     def _seconds_to_wait(self) -> float:
-        return min(RECEIVE_SECONDS, max(0.0, self.renew_at - time.monotonic())) if self.held else RECEIVE_SECONDS
+        due = min(self.renew_at, self.publisher.due) if self.held else self.publisher.due
+        return min(RECEIVE_SECONDS, max(0.0, due - time.monotonic()))
 
     # tasks
 
@@ -134,6 +140,13 @@ class Pusher(ClusterProcess):
     def _send(self, message: bytes) -> None:
         while not self.tasks.send(message, wait=self._seconds_to_wait()):
             self._renew_when_due()
+            self._publish_when_due()
+
+    # statistics
+
+    def _publish_when_due(self) -> None:
+        if not self.backoff.failures:  # or a server that is silent would be waited for twice
+            self.publisher.step()
 
     # leases
 

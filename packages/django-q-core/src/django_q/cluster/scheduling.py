@@ -1,33 +1,22 @@
-"""Due schedules → tasks; and it publishes what the cluster is doing."""
+"""Due schedules → tasks."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError, connections
-from django.utils import timezone
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
-from django_q.exceptions import BrokerUnavailable
 from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules, Turn
 
 from . import log
 from .backoff import Backoff
 from .process import ClusterProcess, Wiring
+from .publishing import Publisher
 from .state import Phase
-from .statistics import stat_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-PUBLISH_EVERY: Final = 1.0
-"""Seconds between two statistics of a cluster that works."""
-
-PUBLISH_AGAIN: Final = 2.0
-"""Seconds between two statistics that say the same; they are forgotten after five."""
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
@@ -40,22 +29,21 @@ JUST_AFTER: Final = 0.001
 
 
 class Scheduler(ClusterProcess):
-    """Sends what is due, and publishes the cluster's `Stat`."""
+    """Sends what is due, and publishes the cluster's `Stat` where the pusher does not."""
 
     role: ClassVar[str] = "scheduler"
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
-        self.tob: datetime = timezone.now()
-        self.publishing, self.sending = Backoff(), Backoff()
-        self.publish_at = self.publish_again_at = self.look_at = 0.0
-        self.published: dict[str, Any] = {}
+        self.sending = Backoff()
+        self.look_at = 0.0
         self.put_right = False
         """Are the schedules of the code as the code says?"""
 
     def start(self) -> None:
         """Take the broker."""
         self.broker = get_broker(settings=self.settings)
+        self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker)
         if not self.settings.scheduler:
             self.look_at = float("inf")
@@ -65,17 +53,15 @@ class Scheduler(ClusterProcess):
         """Send what is due, publish what the cluster is doing, and sleep until there is more to do."""
         if self.state.phase >= Phase.STOPPING:
             return False
-        if time.monotonic() >= self.publish_at:
-            self._publish()
-            self.publish_at = time.monotonic() + PUBLISH_EVERY + self.publishing.seconds
+        self.publisher.step()
         if time.monotonic() >= self.look_at:
             self.look_at = time.monotonic() + self._look()
-        self.wiring.alarm.wait(max(0.0, min(self.publish_at, self.look_at) - time.monotonic()))
+        self.wiring.alarm.wait(max(0.0, min(self.publisher.due, self.look_at) - time.monotonic()))
         return True
 
     def stop(self) -> None:
         """Publish once more that the cluster stops."""
-        self._publish()
+        self.publisher.publish()
         log.stopped_scheduling(self.name)
 
     # schedules
@@ -121,20 +107,3 @@ class Scheduler(ClusterProcess):
             log.skipped_slot(self.name, schedule)
         for schedule, error in turn.broken:
             log.broken_schedule(self.name, schedule, error)
-
-    # statistics
-
-    def _publish(self) -> None:
-        stat = stat_of(self.state, self.wiring.cluster_id, self.settings)
-        said = {name: value for name, value in vars(stat).items() if name != "timestamp"}
-        now = time.monotonic()
-        if said == self.published and now < self.publish_again_at:
-            return
-        try:
-            stat.save(self.broker)
-        except BrokerUnavailable as error:
-            if self.publishing.failed():
-                log.no_statistics(self.name, error)
-        else:
-            self.publishing.succeeded()
-            self.published, self.publish_again_at = said, now + PUBLISH_AGAIN - PUBLISH_EVERY / 2
