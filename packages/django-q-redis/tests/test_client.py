@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from django_q.exceptions import ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q_redis import Redis
-from django_q_redis.client import client_for, introduction, longest_wait, make_client
+from django_q_redis import client as module
+from django_q_redis.client import client_for, introduction, longest_wait, make_client, prepare
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.services import Redis as RedisServer
 
 
@@ -140,6 +144,55 @@ def test_brokers_of_one_configuration_share_a_client():
 
 def test_brokers_of_two_configurations_do_not():
     assert client_for(settings_of({"port": 1})) is not client_for(settings_of({"port": 2}))
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
+    """Settings for which there is a client that forks take over."""
+    monkeypatch.setattr(module, "_prepared", {})
+    settings = settings_of({"port": 3})
+    prepare(settings)
+    return settings
+
+
+def in_a_fork(holds: Callable[[], bool]) -> bool:
+    """Whether it holds in a process that this one forks."""
+    child = os.fork()
+    if not child:
+        status = 2
+        try:
+            status = 0 if holds() else 1
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_prepared_client_is_that_of_a_fork(prepared: ClusterSettings):
+    (client,) = (each.client for each in module._prepared.values())
+    assert client_for(prepared) is not client
+    assert in_a_fork(lambda: client_for(prepared) is client_for(prepared) is client)
+
+
+def test_prepared_client_is_not_that_of_the_forks_of_a_fork(prepared: ClusterSettings):
+    def another_for_its_fork() -> bool:
+        mine = client_for(prepared)
+        return in_a_fork(lambda: client_for(prepared) is not mine)
+
+    assert in_a_fork(another_for_its_fork)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"startup_nodes": [("localhost", 1)]},
+        {"sentinels": [("localhost", 1)], "service_name": "mymaster"},
+        {"port": 1, "single_connection_client": True},
+    ],
+)
+def test_client_that_may_connect_by_itself_is_not_prepared(monkeypatch: pytest.MonkeyPatch, given: dict):
+    monkeypatch.setattr(module, "_prepared", {})
+    prepare(settings_of(given))
+    assert module._prepared == {}
 
 
 @pytest.mark.parametrize("way", ["url", "keyword"])

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
     """Only what the test declares."""
-    monkeypatch.setattr(declared, "autodiscover_modules", lambda *names: None)
+    monkeypatch.setattr(declared, "modules", tuple)
     before = dict(DECLARED)
     DECLARED.clear()
     yield
@@ -132,16 +132,25 @@ def test_a_mistake_is_told_and_removes_nothing(clockwork):
     assert Schedule.objects.count() == 3
 
 
-def test_a_module_that_cannot_be_imported_removes_nothing(clockwork, monkeypatch):
+def test_a_module_that_cannot_be_imported_removes_nothing(clockwork, monkeypatch, tmp_path):
     put_right(clockwork, {"func": "math.floor", "minutes": 5})
-
-    def fail(*names):
-        raise ImportError("no such module")
-
-    monkeypatch.setattr(declared, "autodiscover_modules", fail)
+    (tmp_path / "halftasks.py").write_text('raise ImportError("no such module")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(declared, "modules", lambda: ("halftasks",))
     changes = put_right(clockwork)
     assert [str(error) for _, error in changes.broken] == ["no such module"]
     assert Schedule.objects.exists()
+
+
+def test_modules_are_those_that_the_apps_have(monkeypatch, tmp_path, settings):
+    monkeypatch.undo()
+    for app, module in (("app_of_tasks", "tasks"), ("app_of_schedules", "schedules"), ("app_of_views", "views")):
+        (tmp_path / app).mkdir()
+        (tmp_path / app / "__init__.py").touch()
+        (tmp_path / app / f"{module}.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.INSTALLED_APPS = ["app_of_tasks", "app_of_schedules", "app_of_views"]
+    assert declared.modules() == ("app_of_tasks.tasks", "app_of_schedules.schedules")
 
 
 def test_one_name_is_one_function(monkeypatch):

@@ -20,7 +20,7 @@ from redis.exceptions import (
 )
 
 from django_q_redis import scripts
-from django_q_redis.client import client_for, longest_wait
+from django_q_redis.client import client_for, longest_wait, prepare
 from django_q_redis.line import in_one_flight, line_of
 from django_q_redis.stats import RedisStats
 
@@ -81,6 +81,11 @@ class Redis(BulkBroker):
     def dead_key(self) -> str:
         """Name the list of dead letters."""
         return f"{{{self.list_key}}}:dead"
+
+    @classmethod
+    def prepare(cls, settings: ClusterSettings) -> None:
+        """Make a client that forks take over."""
+        prepare(settings)
 
     def connect(self) -> Client:
         """Give this process's client."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import redis
 from django_q.brokers.per_process import PerProcess
@@ -35,16 +36,54 @@ OLD_NAMES = {"charset": "encoding", "errors": "encoding_errors"}
 CLUSTERS_SINCE = (6,)
 """The first redis-py whose client of clusters can be kept from repeating a push."""
 
+CONNECTING = {"sentinels", "startup_nodes", "single_connection_client", "connection_pool"}
+"""Keys with which the client has connections as soon as it is made, or has those of somebody else."""
+
 _clients: PerProcess[dict[str, Client]] = PerProcess(dict)
+
+
+class Prepared(NamedTuple):
+    """A client that has never connected, for a fork: to make one touches a megabyte, which the fork then has alone."""
+
+    maker: int
+    """The process that made it, and does not use it."""
+    client: Client
+
+
+_prepared: dict[str, Prepared] = {}
 
 
 def client_for(settings: ClusterSettings) -> Client:
     """This process's client for *settings*: one, however many brokers use it."""
     clients = _clients.get()
-    key = f"{settings.django_redis!r} {settings.redis!r}"
+    key = key_of(settings)
     if key not in clients:
-        clients[key] = make_client(settings)
+        clients[key] = _taken_over(key) or make_client(settings)
     return clients[key]
+
+
+def prepare(settings: ClusterSettings) -> None:
+    """Make a client that this process never uses, and that each process forked from it takes for its own.
+
+    Raises:
+        ConfigurationError: the client does not understand the settings.
+    """
+    options = settings.redis
+    if not settings.django_redis and (isinstance(options, str) or not options.keys() & CONNECTING):
+        _prepared[key_of(settings)] = Prepared(os.getpid(), make_client(settings))
+
+
+def _taken_over(key: str) -> Client | None:
+    """The prepared client, for the first process that asks: what that one forks must not use its connections."""
+    prepared = _prepared.get(key)
+    if prepared is None or prepared.maker == os.getpid():
+        return None
+    return prepared.client if _prepared.pop(key, None) else None  # None: another thread was faster
+
+
+def key_of(settings: ClusterSettings) -> str:
+    """What of the settings makes one client another than the next."""
+    return f"{settings.django_redis!r} {settings.redis!r}"
 
 
 def make_client(settings: ClusterSettings) -> Client:

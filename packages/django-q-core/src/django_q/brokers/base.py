@@ -101,6 +101,10 @@ class Broker:
     def settings(self, settings: ClusterSettings | None) -> None:
         self._settings = settings
 
+    @classmethod
+    def prepare(cls, settings: ClusterSettings) -> None:
+        """Have ready what each process of a cluster needs to connect, before they are forked: nothing may be open."""
+
     # -- the connection -------------------------------------------------------------------------------------------
 
     @property

@@ -11,10 +11,13 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from django.db import connections
+from django.utils.functional import SimpleLazyObject
+
 from django_q.brokers import broker_class
 
 from .backoff import Backoff
-from .process import Wiring, main
+from .process import Wiring, class_of, main
 from .state import Slot, WorkerState
 from .title import prepare_title
 
@@ -137,12 +140,24 @@ LATE = ("django.db.models.sql.compiler", "encodings.idna")
 @cache
 def preload(settings: ClusterSettings) -> None:
     """Have ready what the processes will need, once: forked, they share its memory and start at once."""
-    for module in (*(role.path.partition(":")[0] for role in (WORKER, PUSHER, MONITOR, SCHEDULER)), *LATE):
+    for role in (WORKER, PUSHER, MONITOR, SCHEDULER):
+        class_of(role.path).prepare()
+    for module in LATE:
         import_module(module)
-    broker_class(settings)
+    broker_class(settings).prepare(settings)
+    settle_patterns()
     prepare_title()
     gc.collect()
     gc.freeze()  # or the collector would write to, and so copy, every shared page
+
+
+def settle_patterns() -> None:
+    """Compile the patterns that Django compiles for the first query, and for the first key of a cache."""
+    backends = {type(connection).__module__ for connection in connections.all(initialized_only=True)}
+    for module in (*backends, "django.core.cache.backends.base"):
+        for value in vars(import_module(module)).values():
+            if isinstance(value, SimpleLazyObject):
+                bool(value)
 
 
 class Pool:

@@ -59,6 +59,10 @@ class ClusterProcess:
         self.state = wiring.state
         self.name = current_process().name
 
+    @classmethod
+    def prepare(cls) -> None:
+        """What can be found out before the process is forked, so that a successor need not."""
+
     def run(self) -> None:
         """Start, step until told to stop, and clean up."""
         self.start()
@@ -105,7 +109,10 @@ def forget_connections() -> None:
 
 
 def prepare(settings: ClusterSettings, role: str) -> None:
-    """Make a fresh process, forked or spawned, one of ours: Django, signals, connections, log, title."""
+    """Make a fresh process, forked or spawned, one of ours: Django, signals, connections, memory, log, title.
+
+    What a prepared process forks is prepared but for its title.
+    """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
     if not apps.ready:
         django.setup()
@@ -113,7 +120,23 @@ def prepare(settings: ClusterSettings, role: str) -> None:
     forget_connections()
     keep_free_memory()
     log.configure(settings)
+    entitle(settings, role)
+
+
+def entitle(settings: ClusterSettings, role: str) -> None:
+    """Show in the system's list what the process is."""
     set_title(f"qcluster {settings.list_key} {role}")
+
+
+def class_of(path: str) -> type[ClusterProcess]:
+    """Import a kind of process.
+
+    Args:
+        path: `module:Class`.
+    """
+    module, _, qualname = path.partition(":")
+    found: type[ClusterProcess] = getattr(import_module(module), qualname)
+    return found
 
 
 def main(path: str, wiring: Wiring, *args: Any) -> None:
@@ -124,10 +147,14 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         wiring: what connects it to the others.
         *args: further arguments of the class.
     """
-    wiring.lifeline.guard(forked=wiring.settings.start_method == "fork")
-    module, _, qualname = path.partition(":")
-    prepare(wiring.settings, qualname.lower())
-    process: ClusterProcess = getattr(import_module(module), qualname)(wiring, *args)
+    forked = wiring.settings.start_method == "fork"
+    wiring.lifeline.guard(forked=forked)
+    role = path.partition(":")[2].lower()
+    if forked:
+        entitle(wiring.settings, role)
+    else:
+        prepare(wiring.settings, role)
+    process = class_of(path)(wiring, *args)
     try:
         process.run()
     except Exception:  # noqa: BLE001 - the edge of the process: the sentinel makes another one

@@ -9,6 +9,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
+from django_q.schedules import declared
 from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules, Turn
 
@@ -39,6 +40,11 @@ class Scheduler(ClusterProcess):
         self.look_at = 0.0
         self.put_right = False
         """Are the schedules of the code as the code says?"""
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Look for the modules that may declare schedules, without importing them."""
+        declared.modules()
 
     def start(self) -> None:
         """Take the broker."""

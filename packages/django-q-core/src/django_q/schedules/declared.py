@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router
 from django.db.models import Q
-from django.utils.module_loading import autodiscover_modules
+from django.utils.module_loading import module_has_submodule
 
 from django_q.clock import now
 from django_q.exceptions import DjangoQError
@@ -18,6 +21,8 @@ from django_q.tasks.scheduling import DECLARED, Declaration, create
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from django.apps import AppConfig
 
     from django_q.settings import ClusterSettings
 
@@ -61,11 +66,23 @@ def synchronise(settings: ClusterSettings) -> Changes:
 def discover(changes: Changes) -> bool:
     """Import the modules in which `scheduled` may be; whether all could be."""
     try:
-        autodiscover_modules(*MODULES)
+        for module in modules():
+            import_module(module)
     except Exception as error:  # noqa: BLE001 - other people's modules do what they like when they are imported
         changes.broken.append(("?", error))
         return False
     return True
+
+
+def modules() -> tuple[str, ...]:
+    """The modules of that name that the apps have: looked for once, so that forks know."""
+    return _modules_of(tuple(apps.get_app_configs()))
+
+
+@lru_cache(maxsize=1)
+def _modules_of(configs: tuple[AppConfig, ...]) -> tuple[str, ...]:
+    pairs = ((config, name) for config in configs for name in MODULES)
+    return tuple(f"{config.name}.{name}" for config, name in pairs if module_has_submodule(config.module, name))
 
 
 def declarations(settings: ClusterSettings, changes: Changes) -> Iterable[Declaration]:

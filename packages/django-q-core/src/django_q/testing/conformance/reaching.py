@@ -91,6 +91,7 @@ class ProcessPromises(Suite):
         if not hasattr(os, "fork"):
             pytest.skip("this system does not fork")
         broker.ping()
+        broker.prepare(broker.settings)
         child = os.fork()
         if not child:
             _send_and_exit(broker)
@@ -106,6 +107,7 @@ class ProcessPromises(Suite):
         if not hasattr(os, "fork"):
             pytest.skip("this system does not fork")
         broker.ping()
+        broker.prepare(broker.settings)
         child = os.fork()
         if not child:
             _send_and_exit(broker)
