@@ -17,6 +17,7 @@ from django.utils.functional import SimpleLazyObject
 from django_q.brokers import broker_class
 
 from .backoff import Backoff
+from .memory import fill_holes
 from .process import Wiring, class_of, main
 from .state import Slot, WorkerState
 from .title import prepare_title
@@ -149,6 +150,7 @@ def preload(settings: ClusterSettings) -> None:
     prepare_title()
     gc.collect()
     gc.freeze()  # or the collector would write to, and so copy, every shared page
+    fill_holes()
 
 
 def settle_patterns() -> None:
