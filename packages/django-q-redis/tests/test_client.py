@@ -8,7 +8,14 @@ from django_q.exceptions import ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q_redis import Redis
 from django_q_redis import client as module
-from django_q_redis.client import client_for, introduction, longest_wait, make_client, prepare
+from django_q_redis.client import (
+    MaintNotificationsConfig,
+    client_for,
+    introduction,
+    longest_wait,
+    make_client,
+    prepare,
+)
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
 if TYPE_CHECKING:
@@ -46,6 +53,19 @@ def test_no_file_is_read_for_the_client_to_name_itself(monkeypatch: pytest.Monke
     monkeypatch.setattr("importlib.metadata.version", lambda name: read.append(name) or "0")
     make_client(settings_of(given)).connection_pool.make_connection()
     assert read == []
+
+
+@pytest.mark.skipif(MaintNotificationsConfig is None, reason="this client knows no notifications of maintenance")
+@pytest.mark.parametrize("given", [{}, "redis://localhost"])
+def test_no_server_is_asked_to_announce_its_maintenance(given: object):
+    assert not make_client(settings_of(given)).connection_pool.maint_notifications_enabled()
+
+
+@pytest.mark.skipif(MaintNotificationsConfig is None, reason="this client knows no notifications of maintenance")
+def test_site_that_wants_the_announcements_gets_them():
+    wanted = MaintNotificationsConfig(enabled=True)
+    client = make_client(settings_of({"protocol": 3, "maint_notifications_config": wanted}))
+    assert client.connection_pool.maint_notifications_enabled()
 
 
 def test_name_of_the_site_is_kept():

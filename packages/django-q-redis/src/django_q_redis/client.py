@@ -25,6 +25,11 @@ try:
 except ImportError:  # older clients read it once, or never
     DriverInfo = None  # type: ignore[assignment,misc]
 
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:  # older clients know no notifications
+    MaintNotificationsConfig = None  # type: ignore[assignment,misc]
+
 Client: TypeAlias = "redis.Redis | RedisCluster"
 
 SOCKET_TIMEOUT = 5.0
@@ -117,8 +122,20 @@ def introduction(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"driver_info": DriverInfo(lib_version=redis.__version__)}
 
 
+def undisturbed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without asking the server to announce its maintenance, which the client does by itself since version 7.
+
+    A line takes whatever comes unasked for the end of its connection; to be asked costs each connection a round trip
+    and a refusal, as only one vendor's servers know the question.
+    """
+    if MaintNotificationsConfig is None or "maint_notifications_config" in options:
+        return {}
+    return {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+
 def _from_url(url: str) -> redis.Redis:
-    return _understood(redis.Redis(connection_pool=redis.ConnectionPool(**careful(parse_url(url)))))
+    options = careful(parse_url(url))
+    return _understood(redis.Redis(connection_pool=redis.ConnectionPool(**undisturbed(options), **options)))
 
 
 def _from_keywords(options: Mapping[str, Any]) -> Client:
@@ -127,7 +144,7 @@ def _from_keywords(options: Mapping[str, Any]) -> Client:
         return _master(**given)
     if "startup_nodes" in given:
         return _cluster(**given)
-    return redis.Redis(**given)
+    return redis.Redis(**undisturbed(given), **given)
 
 
 def _master(
