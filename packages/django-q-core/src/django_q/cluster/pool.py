@@ -154,9 +154,12 @@ def preload(settings: ClusterSettings) -> None:
 
 
 def settle_patterns() -> None:
-    """Compile the patterns that Django compiles for the first query, and for the first key of a cache."""
+    """Compile the patterns that Django compiles for the first query, and for the first key of a cache.
+
+    Only Django's own: what others make lazily may have a reason to be late.
+    """
     backends = {type(connection).__module__ for connection in connections.all(initialized_only=True)}
-    for module in (*backends, "django.core.cache.backends.base"):
+    for module in (*(name for name in backends if name.startswith("django.")), "django.core.cache.backends.base"):
         for value in vars(import_module(module)).values():
             if isinstance(value, SimpleLazyObject):
                 bool(value)
