@@ -40,6 +40,19 @@ def test_daemonize_workers_decides_whether_tasks_may_make_processes(make_site, d
         assert ("daemonic" in result) is daemonize
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_cluster_that_sends_no_schedules_runs_tasks_and_is_seen(make_site, kind):
+    site = make_site(kind, scheduler=False)
+    with site.cluster() as cluster:
+        (scheduler,) = eventually(lambda: cluster.pids("scheduling"), why=lambda: cluster.log)
+        seen = "from django_q.status import Stat; answer = [stat.status for stat in Stat.get_all()]"
+        eventually(lambda: len(site.run(seen)) == 1, why=lambda: cluster.log)
+        site.run("from django_q.tasks import async_task, result; result(async_task('jobs.mark', 'one'), 20000)")
+        assert site.notes() == ["one"]
+        assert cluster.pids("scheduling") == [scheduler], cluster.log
+        assert cluster.stop() == 0
+
+
 def test_name_chooses_an_alternative_cluster_with_its_queue_and_settings(make_site):
     alternatives = {"other": {"workers": 1, "compress": True}}
     site = make_site("sqlite", ALT_CLUSTERS=alternatives)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django_q.cluster.channels import INLINE, Bell, Channel
@@ -114,6 +116,15 @@ def test_bell_wakes_and_two_rings_are_one():
     bell.ring()
     assert bell.wait(0)
     assert not bell.wait(0)
+
+
+def test_bell_wakes_who_waits_for_ever():
+    bell = Bell()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(bell.wait, math.inf)
+        assert not waiting.done()
+        bell.ring()
+        assert waiting.result(timeout=10)
 
 
 def test_ringing_for_ever_never_blocks():

@@ -7,6 +7,7 @@ a reader that is killed harms nobody: it holds no lock, as a reader of a `multip
 from __future__ import annotations
 
 import array
+import math
 import os
 import select
 import socket
@@ -133,10 +134,10 @@ class Bell:
             self._writer.send(b"!", socket.MSG_DONTWAIT)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until rung, `seconds` at most; whether it was rung."""
+        """Sleep until rung, `seconds` at most, which may be infinite; whether it was rung."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
-        if not poll.poll(max(seconds, 0.0) * 1000):
+        if not poll.poll(None if seconds == math.inf else max(seconds, 0.0) * 1000):
             return False
         self.clear()
         return True
