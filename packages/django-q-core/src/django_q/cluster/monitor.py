@@ -52,6 +52,7 @@ class Monitor(ClusterProcess):
         self.outcomes: list[Outcome] = []
         self.saved: list[Saved] = []
         self.last_batch = 0
+        self.pause = 0.0
         self.backoff = Backoff()
         self.retry_at = 0.0
         self.renew_at = 0.0
@@ -87,9 +88,12 @@ class Monitor(ClusterProcess):
         elif self.hooks:
             self.results.wait(HOOK_SECONDS)
         elif not self.told_to_stop:
-            message = self.results.receive(block=not self.finisher.has_surplus)
+            if self.finisher.has_surplus and not self.results.wait(self.pause):
+                self._prune()
+                return
+            message = self.results.receive()
             if message is None:
-                self._rest()
+                tidy_connections(idle=True)
                 return
             self._accept(message)
             if self.state.busy:
@@ -100,11 +104,11 @@ class Monitor(ClusterProcess):
                 return
             self._accept(message)
 
-    def _rest(self) -> None:
-        if self.finisher.has_surplus:
-            self.finisher.prune()
-        else:
-            tidy_connections(idle=True)
+    def _prune(self) -> None:
+        """Delete a portion of the surplus; between two of them others may write, where one writes at a time."""
+        began = time.monotonic()
+        self.finisher.prune()
+        self.pause = (time.monotonic() - began) / 2
 
     def _unfinished(self) -> bool:
         return bool(self.outcomes or self.saved or self.unreadable)

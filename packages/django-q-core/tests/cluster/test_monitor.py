@@ -1,0 +1,64 @@
+"""What the monitor does while nothing waits to be saved."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django_q.cluster import monitor as module
+from django_q.cluster.channels import Channel
+from django_q.cluster.monitor import Monitor
+from django_q.cluster.state import ClusterState
+from django_q.conf import current_settings
+
+
+class Surplus:
+    """A finisher with portions to delete, each of which takes three seconds."""
+
+    def __init__(self, clock: SimpleNamespace, portions: int) -> None:
+        self.clock, self.portions = clock, portions
+
+    @property
+    def has_surplus(self) -> bool:
+        return self.portions > 0
+
+    def prune(self) -> None:
+        self.portions -= 1
+        self.clock.seconds += 3
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    return clock
+
+
+@pytest.fixture
+def resting(clock, monkeypatch):
+    """A monitor that has nothing to save, and how long it waits for that."""
+    settings = current_settings()
+    waits: list[float] = []
+    results = Channel()
+    monkeypatch.setattr(results, "wait", lambda seconds: waits.append(seconds))
+    state = ClusterState(settings.workers)
+    monitor = Monitor(SimpleNamespace(settings=settings, tasks=Channel(), results=results, state=state))
+    monitor.finisher = Surplus(clock, portions=3)
+    return monitor, waits
+
+
+def test_surplus_is_deleted_with_pauses_in_which_others_can_write(resting) -> None:
+    monitor, waits = resting
+    for _ in range(3):
+        monitor._receive()
+    assert waits == [0.0, 1.5, 1.5]
+    assert not monitor.finisher.has_surplus
+
+
+def test_outcome_comes_before_the_surplus(resting, monkeypatch) -> None:
+    monitor, _ = resting
+    monkeypatch.setattr(monitor.results, "wait", lambda seconds: True)
+    monitor.results.send(module.pack(module.Kind.UNREADABLE, module.Unreadable("1", b"x", "rubbish")))
+    monitor._receive()
+    assert len(monitor.unreadable) == 1
+    assert monitor.finisher.portions == 3
