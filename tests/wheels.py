@@ -12,6 +12,10 @@ from zipfile import ZipFile
 
 DIST = Path(__file__).parent.parent / "dist"
 
+# uv keeps what it found in a folder of links by path and version: without --refresh-package it
+# installs the core that an earlier run has built in the same place.
+INSTALL = ("uv", "pip", "install", "-q", "--refresh-package", "django-q-core")
+
 PROBE = """
 import importlib, sys
 from importlib.metadata import distribution, entry_points
@@ -67,7 +71,7 @@ def check(wheel: Path) -> str:
         python = Path(folder) / "venv/bin/python"
         return (
             run("uv", "venv", "-q", "--python", sys.executable, f"{folder}/venv", cwd=folder)
-            or run("uv", "pip", "install", "-q", "--python", python, "--find-links", DIST, wheel, cwd=folder)
+            or run(*INSTALL, "--find-links", DIST, "--python", python, wheel, cwd=folder)
             or run("uv", "pip", "check", "-q", "--python", python, cwd=folder)
             or run(python, "-c", PROBE, distribution, module, cwd=folder)
         )
