@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.channels import Bell, Channel
@@ -11,8 +13,11 @@ from django_q.cluster.process import Wiring
 from django_q.cluster.publishing import PUBLISH_EVERY
 from django_q.cluster.pusher import Pusher
 from django_q.cluster.state import ClusterState, Phase
+from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.package import new_package
 from django_q.settings import ClusterSettings
+from django_q.signing import PackageCodec
 
 
 @pytest.fixture
@@ -95,6 +100,31 @@ def test_room_of_lost_packages_is_free_again(pusher):
     assert not pusher.tasks.wait(0)
     pusher.step()
     assert pusher.state.waiting == 8
+
+
+def in_hand(pusher: Pusher, seconds: float) -> bytes:
+    """The message that a worker has received and not looked at yet, its lease having begun so many seconds ago."""
+    pusher.broker.enqueue(PackageCodec.of(pusher.settings).dumps(new_package("math.copysign", (2, -2))))
+    pusher.step()
+    task = TaskMessage.unpack(pusher.tasks.receive(block=False))
+    return task._replace(leased=time.monotonic() - seconds).pack()
+
+
+def test_task_in_a_workers_hand_whose_lease_is_lost_is_not_begun(pusher):
+    message = in_hand(pusher, pusher.settings.retry + 1)
+    pusher.broker.release(TaskMessage.unpack(message).ack_id)  # as when the cluster was frozen for so long
+    pusher.renew_at = 0.0
+    pusher._renew_when_due()
+    Worker(pusher.wiring, 0)._task(message)
+    assert not pusher.wiring.results.wait(0)
+
+
+def test_task_whose_lease_was_renewed_while_it_waited_is_begun(pusher, monkeypatch):
+    monkeypatch.setattr("django_q.cluster.worker.tidy_connections", lambda: None)  # the test's are not the worker's
+    message = in_hand(pusher, pusher.settings.retry + 1)
+    pusher.state.renewed = time.monotonic()
+    Worker(pusher.wiring, 0)._task(message)
+    assert pusher.wiring.results.wait(0)
 
 
 def test_task_that_died_in_a_workers_hand_is_not_kept_from_others(pusher):

@@ -133,10 +133,14 @@ class Worker(ClusterProcess):
         self.slot.finish(sent=True)
 
     def _lease_is_over(self, task: TaskMessage, now: float) -> bool:
-        """Whether somebody else has been given this task by now, because the cluster was frozen for too long."""
+        """Whether somebody else may have been given this task by now, because the cluster was frozen for too long."""
         if not task.leased:
             return False
-        return now > max(task.leased, self.state.renewed) + self.settings.retry
+        # In this order: the pusher takes back what is lost before it says that leases were renewed. What it believed to
+        # wait no more, while it was in this worker's hand, it may have found lost, or not renewed.
+        renewed, withdrawn = self.state.renewed, self.state.withdrawn
+        last = renewed if task.number > withdrawn else task.leased
+        return now > max(task.leased, last) + self.settings.retry
 
     # end
 
