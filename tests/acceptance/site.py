@@ -261,6 +261,12 @@ class RunningCluster:
             for process in processes:
                 process.resume()
 
+    def kill(self) -> None:
+        """SIGKILL to all processes; some end by themselves as soon as the first is gone."""
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def signal(self, number: int) -> None:
         """Send a signal to the outermost process."""
         self.process.send_signal(number)

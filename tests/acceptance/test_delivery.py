@@ -67,8 +67,7 @@ def test_tasks_of_a_killed_cluster_come_back_when_their_leases_end(make_site, ki
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.slow', 'x', 2)")
         eventually(lambda: len(site.notes()) == 1, why=lambda: cluster.log)
-        for process in cluster.family():
-            process.kill()
+        cluster.kill()
     with site.cluster() as cluster:
         eventually(lambda: len(site.notes()) >= 2, within=8, why=lambda: cluster.log)
         eventually(lambda: task(site, task_id), within=10)
@@ -83,13 +82,11 @@ def test_tasks_of_a_killed_cluster_are_offered_within_retry_and_two_seconds(make
         task_id = sent(site, "async_task('jobs.slow', 'x', 20)")
         eventually(lambda: len(site.notes()) == 1, why=lambda: cluster.log)
         with site.cluster() as other:
-            for process in cluster.family():
-                process.kill()
+            cluster.kill()
             killed = time.monotonic()
             eventually(lambda: len(site.notes()) == 2, within=retry + 2, why=lambda: other.log)
             assert time.monotonic() - killed < retry + 2 + load
-            for process in other.family():
-                process.kill()
+            other.kill()
     assert task(site, task_id) is None
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -40,7 +41,8 @@ def demo(tmp_path):
         process.kill()
         process.communicate()
     for process in processes_in(tmp_path):
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def processes_in(folder):

@@ -37,5 +37,7 @@ def test_whole_trial_is_measured(servers: Servers) -> None:
     figures = measure(servers, Trial(tasks=200), seconds=0.5, paced=10)
     assert figures.keys() == FIGURES
     assert (figures["executed"], figures["twice"], figures["stop"]) == (200, 0, "ended")
-    assert all(figures[name] > 0 for name in FIGURES - {"twice", "stop", "idle_cpu_pct", "idle_redis_ops_s"})
+    # The processor time of so few tasks may be over before it is first looked at.
+    may_be_nothing = {"twice", "stop", "idle_cpu_pct", "idle_redis_ops_s", "task_cpu_us"}
+    assert all(figures[name] > 0 for name in FIGURES - may_be_nothing)
     assert figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
