@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 PORTION: Final = 1_000
-"""Successes deleted at once at the most, unless the batch that was saved before is larger."""
+"""Successes deleted at once at the most, unless more were saved at once."""
 
 
 class Pruner:
     """Deletes the successes that are too many.
 
-    Where there are far too many, because the limit was lowered or another edition left them, each batch deletes a few
-    more than it saved, and the rest goes while nothing waits to be saved: to delete a million rows takes a database
-    seconds, in which no result would be saved.
+    Where there are far too many, because the limit was lowered or another edition left them, the first batch deletes a
+    `PORTION`, each after it a few more than it saved, and the rest goes while nothing waits to be saved: to delete a
+    million rows takes a database seconds, in which no result would be saved.
 
     Args:
         settings: of the cluster.
@@ -41,7 +41,7 @@ class Pruner:
         """Has a look found that there are not?"""
 
     def prune(self, saved: Iterable[Outcome], using: str) -> None:
-        """Delete the successes that are too many now; where they are far too many, as many as were saved and a tenth.
+        """Delete the successes that are too many now; of far too many, a few more than were saved.
 
         Args:
             saved: what was saved since it was last pruned: with `save_limit_per`, only what shares its group, name or
@@ -63,6 +63,8 @@ class Pruner:
         self._prune(using, PORTION)
 
     def _prune(self, using: str, at_most: int) -> None:
+        if not self.more:  # as far as anybody knows
+            at_most = max(at_most, PORTION)
         self.more = keep_newest(self.settings.save_limit, using, None if self.counted else at_most)
         self.counted = not self.more
 
@@ -89,7 +91,7 @@ def keep_newest(limit: int, using: str, at_most: int | None = None) -> bool:
     Args:
         limit: how many stay.
         using: the database.
-        at_most: of more than a `PORTION`, only so many are deleted, those that ended last; None deletes all.
+        at_most: of more, only so many are deleted, those that ended last; None deletes all.
 
     Returns:
         Whether there are more.
@@ -122,7 +124,7 @@ def keep_newest(limit: int, using: str, at_most: int | None = None) -> bool:
             if not (twin := cursor.fetchone()):  # another cluster was faster
                 return False
             surplus, values = f"{surplus} AND ({stopped} < %s OR {pk} <= %s)", [first_out, first_out, *twin]
-        later = moments(limit + at_most) if at_most is not None and moments(limit + PORTION) else []
+        later = [] if at_most is None else moments(limit + at_most)
         if more := bool(later and later[0] < first_out):
             surplus, values = f"{surplus} AND {stopped} > %s", [*values, *later]
         cursor.execute(f"DELETE {successes} AND {surplus}", [True, *values])
@@ -135,7 +137,7 @@ def keep_newest_and_tell(limit: int, using: str, at_most: int | None) -> bool:
     moments = kept.order_by("-stopped").values_list("stopped", flat=True)
     if (surplus := beyond(kept, limit)) is None:
         return False
-    later = moments[limit + at_most :][:1] if at_most is not None and moments[limit + PORTION :][:1] else []
+    later = [] if at_most is None else moments[limit + at_most :][:1]
     if more := bool(later and later[0] < moments[limit]):
         kept = kept.filter(stopped__gt=later[0])
     delete(kept, surplus)
