@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from django_q.exceptions import BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_redis import Redis
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.services import Redis as RedisServer
 
 LIST = "django_q:test:q"
+LEASES = "{django_q:test:q}:leases"
 LAPSES = "{django_q:test:q}:lapses"
 
 
@@ -257,18 +258,86 @@ def test_brokers_open_one_connection(redis_url: str, client: redis.Redis):
     assert client.info("stats")["total_connections_received"] == before
 
 
-def test_package_that_comes_while_a_fetch_waits_is_leased_in_the_same_flight(broker: Redis, client: redis.Redis):
-    broker.enqueue("first")
-    assert broker.dequeue_many(1, 1)
-    assert not broker.dequeue_many(1, 0)
-    sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and client.rpush(LIST, "second"))
-    sender.start()
+def test_package_that_comes_while_a_fetch_waits_is_leased_already(broker: Redis, redis_url: str, client: redis.Redis):
+    waiting(broker, client)
     client.config_resetstat()
-    assert [package for _, package in broker.dequeue_many(1, 5)] == [b"second"]
+    sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and client.rpush(LIST, "package"))
+    sender.start()
+    [(ack_id, package)] = broker.dequeue_many(1, 5)
     sender.join()
-    assert broker.lock_size() == 2
-    calls = client.info("commandstats")
-    assert calls["cmdstat_blmove"]["calls"] == calls["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_evalsha" not in client.info("commandstats")  # no script afterwards
+    assert (package, broker.lock_size(), broker_for(redis_url).renew([ack_id])) == (b"package", 1, [])
+
+
+def waiting(broker: Redis, client: redis.Redis) -> None:
+    """Bring the broker to wait with a lease in hand."""
+    broker.enqueue("before")
+    broker.acknowledge_many([ack_id for ack_id, _ in broker.dequeue_many(1, 1)])
+    assert not broker.dequeue_many(1, 0)
+
+
+def test_wait_that_ends_without_a_package_leaves_nothing(broker: Redis, client: redis.Redis):
+    waiting(broker, client)
+    assert not broker.dequeue_many(1, 0.1)
+    assert client.keys() == []
+
+
+def test_lease_that_waits_for_a_package_is_not_counted(broker: Redis, client: redis.Redis):
+    waiting(broker, client)
+    fetch = threading.Thread(target=broker.dequeue_many, args=(1, 5))
+    fetch.start()
+    eventually(lambda: waits(client) and client.zcard(LEASES) == 1)
+    assert broker.lock_size() == 0
+    client.rpush(LIST, "package")
+    fetch.join()
+    assert broker.lock_size() == 1
+
+
+def test_package_that_came_for_a_client_that_was_gone_is_offered_again(redis_url: str, client: redis.Redis):
+    broker = broker_for(redis_url, retry=0.3)
+    waiting(broker, client)
+    broker.enqueue("package")
+    assert broker._expect(broker._line(), 0.2, 1)  # and nobody heard of it
+    assert broker.queue_size() == 0
+    other = broker_for(redis_url, retry=0.3)
+    found = []
+    eventually(lambda: found.extend(other.dequeue_many(1, 0.1)) or found)
+    [(ack_id, package)] = found
+    assert (package, other.lapses(ack_id)) == (b"package", 1)
+
+
+def test_package_that_lapsed_and_comes_while_a_fetch_waits_has_its_count(redis_url: str, client: redis.Redis):
+    broker, other = broker_for(redis_url), broker_for(redis_url)
+    waiting(broker, client)
+    other.enqueue("package")
+    [(lost, _)] = other.dequeue_many(1, 1)
+    sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and other.lapse(lost))
+    sender.start()
+    [(ack_id, package)] = broker.dequeue_many(1, 5)
+    sender.join()
+    assert (package, broker.lapses(ack_id)) == (b"package", 1)
+
+
+def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client: redis.Redis):
+    client.acl_setuser("careful", enabled=True, nopass=True, keys="*", commands=["+@all", "-eval"])
+    broker = broker_for(redis_url.replace("//", "//careful:any@"))
+    try:
+        client.rpush(LIST, "package")
+        with pytest.raises(BrokerError, match="eval"):
+            broker._expect(broker._line(), 1, 1)
+        assert client.lrange(LIST, 0, -1) == [b"package"]
+        assert client.keys() == [LIST.encode()]
+    finally:
+        client.acl_deluser("careful")
+
+
+def test_queue_is_deleted_with_packages_that_were_waited_for(broker: Redis, client: redis.Redis):
+    broker.enqueue_many(["one", "two"])
+    [(ack_id, _)] = broker._expect(broker._line(), 1, 1)
+    broker.release(ack_id, delay=60)
+    assert broker._expect(broker._line(), 1, 1)
+    broker.delete_queue()
+    assert client.keys() == []
 
 
 def waits(client: redis.Redis) -> bool:

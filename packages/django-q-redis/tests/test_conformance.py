@@ -6,16 +6,19 @@ import pytest
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q_redis import Redis
+from django_q_redis.broker import SHORTEST
 
 if TYPE_CHECKING:
+    from django_q.brokers import Delivery
+
     from tests.services import OldRedis
     from tests.services import Redis as RedisServer
 
 
-def maker(server: RedisServer):
+def maker(server: RedisServer, kind: type[Redis] = Redis):
     server.start()
     settings = ClusterSettings.from_mapping({"redis": server.url})
-    return lambda list_key: Redis(list_key, settings=settings)
+    return lambda list_key: kind(list_key, settings=settings)
 
 
 class TestRedis(BrokerConformance):
@@ -28,6 +31,32 @@ class TestRedis(BrokerConformance):
     @pytest.fixture
     def server(self, redis_server: RedisServer) -> RedisServer:
         return redis_server
+
+
+class Expecting(Redis):
+    """Takes each package as one that comes while a lease waits for it."""
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        found = super().dequeue_many(limit, wait)
+        self.release_many([ack_id for ack_id, _ in found])
+        return [each for _ in found for each in self._expect(self._line(), SHORTEST, 1)]
+
+
+class TestExpectedPackages(BrokerConformance):
+    """All that is promised holds for packages that were waited for."""
+
+    @pytest.fixture
+    def make_broker(self, redis_server: RedisServer):
+        return maker(redis_server, Expecting)
+
+    @pytest.fixture
+    def server(self, redis_server: RedisServer) -> RedisServer:
+        return redis_server
+
+    def test_that_is_how_they_are_taken(self, broker: Redis):
+        broker.enqueue("package")
+        [(ack_id, _)] = broker.dequeue_many(1, 1)
+        assert ack_id.endswith(":0000")
 
 
 class TestOldRedis(BrokerConformance):

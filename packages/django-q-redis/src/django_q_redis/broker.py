@@ -16,16 +16,17 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisClusterException,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait, prepare
-from django_q_redis.line import in_one_flight, line_of
+from django_q_redis.line import Line, line_of
 from django_q_redis.stats import RedisStats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django_q.settings import ClusterSettings
 
@@ -71,6 +72,7 @@ class Redis(BulkBroker):
         self._first_hidden: list[Any] | None = None
         self._flowing = False
         self._listed: dict[str, float] = {}
+        self._client_and_line: tuple[Any, Callable[..., Any]] = None, line_of
 
     @classmethod
     def queue_key(cls, name: str) -> str:
@@ -106,20 +108,22 @@ class Redis(BulkBroker):
             self._sweep_at = 0.0
             return token
         with reaching():
-            return cast("int", line_of(self.connection)("RPUSH", self.list_key, package))
+            return cast("int", self._line()("RPUSH", self.list_key, package))
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Append packages, in one command."""
         if not packages:
             return []
         with reaching():
-            length = cast("int", line_of(self.connection)("RPUSH", self.list_key, *packages))
+            length = cast("int", self._line()("RPUSH", self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages; block until one comes, at most *wait* seconds."""
+        if limit < 1:
+            return []
         deadline = time.monotonic() + wait
         found: list[Delivery] = []
         if self._is_due() or wait <= 0:
@@ -128,13 +132,13 @@ class Redis(BulkBroker):
             if self._look_at <= now:
                 self._look()
             pause = min(deadline - now, self._sweep_at - now, LOOK)
-            if self._flowing:
-                found = self._reserve(limit, wait=pause)
+            if self._flowing and isinstance(line := self._line(), Line):
+                found = self._expect(line, pause, limit)
                 self._flowing = bool(found)
             elif self._something_waits(pause) or self._is_due():
                 found = self._reserve(limit)
         if found:
-            # Where something was, there may be more: ask at once next time, and wait and lease in one flight.
+            # Where something was, there may be more: ask at once next time, and wait with a lease in hand.
             self._sweep_at = 0.0
             self._flowing = True
         return found
@@ -151,15 +155,11 @@ class Redis(BulkBroker):
             self._sweep_at = 0.0
         self._first_hidden = first
 
-    def _reserve(self, limit: int, *, wait: float = 0) -> list[Delivery]:
-        """Lease what is there, or there after at most *wait* seconds."""
-        if limit < 1:
-            return []
-        # Leases that end in the same instant go back in the order in which they were taken.
-        nonce = f"{time.time_ns():016x}{secrets.token_hex(4)}"
+    def _reserve(self, limit: int) -> list[Delivery]:
+        """Lease what is there."""
+        nonce = new_nonce()
         retry = self.settings.retry
-        first = [self._wait_command(wait)] if wait > 0 else []
-        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce, first=first)
+        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
         soonest = due / 1000 if due >= 0 else SWEEP
         self._sweep_at = time.monotonic() + min(SWEEP, retry / 2, soonest)
         lapsed, *packages = found or [[]]
@@ -169,14 +169,39 @@ class Redis(BulkBroker):
             tokens[int(token.split(":")[1]) - 1] = token
         return [Delivery(token, package) for token, package in zip(tokens, packages, strict=True)]
 
+    def _expect(self, line: Line, wait: float, limit: int) -> list[Delivery]:
+        """Begin a lease and wait for its package: when one comes nothing else is to be done."""
+        _, leases, _, _, _, lapses = self._keys()
+        token = f"{new_nonce()}:0000"
+        alone = f"{leases}:{token}"
+        pause = self._pause(wait)
+        length = milliseconds(self.settings.retry) + milliseconds(pause)
+        with reaching():
+            try:
+                _, package, lapsed = line.flight(
+                    ("EVAL", scripts.EXPECT, 1, leases, length, token),
+                    ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
+                    ("EXISTS", lapses),
+                )
+            except ResponseError:  # nothing may stay there without a lease
+                line("LMOVE", alone, self.list_key, "LEFT", "LEFT")
+                raise
+            if package is None:
+                line("ZREM", leases, token)
+                return []
+        if lapsed:  # perhaps this one was: a script finds that out
+            self.release_many([token])
+            return self._reserve(limit)
+        return [Delivery(token, package)]
+
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
+        move = "BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", self._pause(wait)
         with reaching():
-            return line_of(self.connection)(*self._wait_command(wait)) is not None
+            return self._line()(*move) is not None
 
-    def _wait_command(self, wait: float) -> tuple[str | float, ...]:
-        pause = min(max(wait, SHORTEST), longest_wait(self.connection))
-        return "BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause
+    def _pause(self, wait: float) -> float:
+        return min(max(wait, SHORTEST), longest_wait(self.connection))
 
     def lapses(self, ack_id: AckId) -> int:
         """Read the token: `<nonce>:<number>`, and `:<lapses>` where there were any."""
@@ -238,9 +263,8 @@ class Redis(BulkBroker):
             return cast("int", self.connection.llen(self.list_key))
 
     def lock_size(self) -> int:
-        """Count the leases, those that ended but were not noticed included."""
-        with reaching():
-            return cast("int", self.connection.zcard(self._keys()[1]))
+        """Count the leased packages, those whose leases ended but were not noticed included."""
+        return cast("int", self._run(scripts.COUNT))
 
     def purge_queue(self) -> None:
         """Forget what waits and what is hidden; leases and dead letters stay."""
@@ -248,8 +272,7 @@ class Redis(BulkBroker):
 
     def delete_queue(self) -> None:
         """Forget all keys of the queue, dead letters included."""
-        with reaching():
-            self.connection.delete(*self._keys())
+        self._run(scripts.DELETE)
 
     def ping(self) -> bool:
         """Does the server answer?"""
@@ -293,15 +316,21 @@ class Redis(BulkBroker):
         tag = f"{{{self.list_key}}}"
         return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key, f"{tag}:lapses"]
 
-    def _run(self, script: Script, *arguments: str | int, first: Sequence[tuple[str | float, ...]] = ()) -> Any:
-        """Run *script*, after the commands in *first*."""
+    def _line(self) -> Callable[..., Any]:
+        """What runs commands on the client of this process."""
+        client, line = self._client_and_line
+        if client is not (now := self.connection):
+            client, line = self._client_and_line = now, line_of(now)
+        return line
+
+    def _run(self, script: Script, *arguments: str | int) -> Any:
         keys = self._keys()
         with reaching():
-            client = self.connection
+            line = self._line()
             try:
-                return in_one_flight(client, *first, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[-1]
+                return line("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
-                return line_of(client)("EVAL", script.text, len(keys), *keys, *arguments)
+                return line("EVAL", script.text, len(keys), *keys, *arguments)
 
 
 class reaching:  # noqa: N801 - it is said as a verb
@@ -320,6 +349,11 @@ class reaching:  # noqa: N801 - it is said as a verb
             if str(error).startswith(HANDING_OVER):
                 raise BrokerUnavailable(f"Redis is being handed over: {error}") from error
             raise BrokerError(f"Redis refuses: {error}") from error
+
+
+def new_nonce() -> str:
+    """Begin tokens: leases that end in the same instant go back in the order in which they were taken."""
+    return f"{time.time_ns():016x}{secrets.token_hex(4)}"
 
 
 def milliseconds(seconds: float) -> int:

@@ -9,6 +9,8 @@ A queue is six keys, all in the hash slot of the first:
     {django_q:<name>:q}:dead       list    packages that nobody could read
     {django_q:<name>:q}:lapses     hash    SHA-1 of a package → how often it was leased in vain, where it was;
                                           forgotten a month after the last such lease of any
+
+A package that was waited for is alone in a list of its own, {django_q:<name>:q}:leases:<token>, and not in the hash.
 """
 
 from __future__ import annotations
@@ -48,13 +50,28 @@ local function held(tokens)
   return kept, lost
 end
 
+-- The list of the package that was waited for under this token, if it is such a token.
+local function place(token)
+  return string.sub(token, -5) == ':0000' and leases .. ':' .. token
+end
+
+local function forget(tokens)
+  redis.call('HDEL', packages, unpack(tokens))
+  for _, token in ipairs(tokens) do
+    local list = place(token)
+    if list then redis.call('DEL', list) end
+  end
+end
+
 -- The packages under these tokens, which are forgotten.
 local function take(tokens)
   local found = {}
   for i, package in ipairs(redis.call('HMGET', packages, unpack(tokens))) do
+    local list = place(tokens[i])
+    package = package or list and redis.call('LPOP', list)
     if package then found[#found + 1] = package end
   end
-  redis.call('HDEL', packages, unpack(tokens))
+  forget(tokens)
   return found
 end
 
@@ -136,12 +153,20 @@ return taken
 Gives 0, the tokens of packages that lapsed (how often, they say at their end) and the packages; or, when there are
 none, only the milliseconds until something is due (-1: nothing is)."""
 
+EXPECT = """
+local time = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1], ARGV[2])
+"""
+"""Begin a lease of so many ms under a token, for a package that is still to come.
+
+Sent as it is: what follows it in the same flight moves a package, and must not where this was refused."""
+
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
   heard(kept)
   redis.call('ZREM', leases, unpack(kept))
-  redis.call('HDEL', packages, unpack(kept))
+  forget(kept)
 end
 return lost
 """)
@@ -224,7 +249,7 @@ redis.call('DEL', queue)
 local tokens = redis.call('ZRANGE', delayed, 0, 999)
 while tokens[1] do
   redis.call('ZREM', delayed, unpack(tokens))
-  redis.call('HDEL', packages, unpack(tokens))
+  forget(tokens)
   tokens = redis.call('ZRANGE', delayed, 0, 999)
 end
 if redis.call('HLEN', lapses) > 0 then
@@ -240,3 +265,25 @@ end
 return 1
 """)
 """Forget what waits and what is hidden; leases stay, and how often those before them ended in silence."""
+
+COUNT = script("""
+local number = 0
+for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
+  local list = place(token)
+  if not list or redis.call('EXISTS', list) == 1 then number = number + 1 end
+end
+return number
+""")
+"""Count the leased packages; a lease whose package has not come yet is none."""
+
+DELETE = script("""
+for _, zset in ipairs({leases, delayed}) do
+  for _, token in ipairs(redis.call('ZRANGE', zset, 0, -1)) do
+    local list = place(token)
+    if list then redis.call('DEL', list) end
+  end
+end
+redis.call('DEL', unpack(KEYS))
+return 1
+""")
+"""Forget all keys of the queue."""
