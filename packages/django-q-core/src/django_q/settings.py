@@ -29,6 +29,8 @@ UNLIMITED: Final = 10_000
 CLUSTER_NAME_VARIABLE: Final = "Q_CLUSTER_NAME"
 """The environment variable that chooses one of the `ALT_CLUSTERS`, or another queue."""
 
+_ENCODED_VARIABLE: Final = os.environ.encodekey(CLUSTER_NAME_VARIABLE)
+
 BROKER_ADVICE: Final = "See the broker's page for the keys it takes."
 
 
@@ -362,8 +364,7 @@ class ClusterSettings:
         dictionary, when one of its values is another object, and when the content of a dictionary or list in it no
         longer compares equal.
         """
-        raw = getattr(django_settings, "Q_CLUSTER", None)
-        zone = django_settings.TIME_ZONE if django_settings.USE_TZ else None
+        raw, zone = django_values()
         cluster = cluster or chosen_by_environment()
         known = _known.get((cls, cluster))
         if known is not None and known.still_holds(raw, zone):
@@ -457,9 +458,22 @@ def chosen_by_environment() -> str | None:
     call, for two exceptions that it raises and catches.
     """
     variables = getattr(os.environ, "_data", None)
-    if variables is not None and os.environ.encodekey(CLUSTER_NAME_VARIABLE) not in variables:
+    if variables is not None and _ENCODED_VARIABLE not in variables:
         return None
     return os.environ.get(CLUSTER_NAME_VARIABLE)
+
+
+def django_values() -> tuple[Mapping[str, Any] | None, str | None]:
+    """The `Q_CLUSTER` and the time zone of the Django settings; without `USE_TZ` there are no time zones.
+
+    To read a setting runs Python code of Django each time: what it has read before it keeps in its dictionary.
+    """
+    kept = vars(django_settings)
+    try:
+        return kept["Q_CLUSTER"], kept["TIME_ZONE"] if kept["USE_TZ"] else None
+    except KeyError:
+        zone = django_settings.TIME_ZONE if django_settings.USE_TZ else None
+        return getattr(django_settings, "Q_CLUSTER", None), zone
 
 
 def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, Any]:
@@ -477,14 +491,10 @@ def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, An
 
 
 def django_mapping(cluster: str | None = None) -> Mapping[str, Any]:
-    """The `Q_CLUSTER` of the Django settings as one of its clusters sees it, in Django's time zone unless in its own.
-
-    Without `USE_TZ` there are no time zones.
-    """
-    raw = getattr(django_settings, "Q_CLUSTER", None)
+    """The `Q_CLUSTER` of the Django settings as one of its clusters sees it, in Django's time zone or its own."""
+    raw, zone = django_values()
     mapping = lay_over({} if raw is None else raw, cluster or chosen_by_environment())
-    zone = (mapping.get("time_zone") or django_settings.TIME_ZONE) if django_settings.USE_TZ else None
-    return {**mapping, "time_zone": zone}
+    return {**mapping, "time_zone": (mapping.get("time_zone") or zone) if django_settings.USE_TZ else None}
 
 
 def sort_keys(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -138,9 +138,11 @@ class Pusher(ClusterProcess):
         self._send(TaskMessage(number, leased, ack_id, package, *counts).pack())
 
     def _send(self, message: bytes) -> None:
-        while not self.tasks.send(message, wait=self._seconds_to_wait()):
+        wait = 0.0
+        while not self.tasks.send(message, wait=wait):
             self._renew_when_due()
             self._publish_when_due()
+            wait = self._seconds_to_wait()
 
     # statistics
 
