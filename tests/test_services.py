@@ -8,6 +8,10 @@ import sys
 
 import pytest
 from django.db import connection
+from django_q.testing import eventually
+
+from tests.acceptance.site import lives
+from tests.services import Server
 
 
 @pytest.fixture(params=["mariadb", "postgres", "redis"])
@@ -23,6 +27,32 @@ def test_server_comes_back_on_the_same_port(server, end):
     server.start()
     assert server.ready()
     assert server.port == port
+
+
+class Parent(Server):
+    """A server of two processes, as the emulators of some products are."""
+
+    def command(self) -> list[str]:
+        script = (
+            "import os, time, pathlib; os.fork() or pathlib.Path('child').write_text(str(os.getpid())); time.sleep(60)"
+        )
+        return [sys.executable, "-c", script]
+
+    def ready(self) -> bool:
+        return bool(self.child)
+
+    @property
+    def child(self) -> str:
+        file = self.folder / "child"
+        return file.read_text().strip() if file.exists() else ""
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_server_leaves_no_child_behind(end):
+    with Parent() as server:
+        child = int(server.child)
+        getattr(server, end)()
+        eventually(lambda: not lives(child))
 
 
 @pytest.mark.parametrize("product", ["mariadb", "postgres"])

@@ -111,6 +111,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 user=self.user,
+                process_group=0,
             )
         self.wait(self.ready, within)
 
@@ -180,6 +181,8 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        with suppress(ProcessLookupError):  # it had no children, or they are gone
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process = None
 
 
