@@ -56,6 +56,10 @@ class Ministack(Emulator):
         return ["env", f"GATEWAY_PORT={self.door.port}", *program]
 
 
+# moto looks whether a message is visible, and then hides it: a thread that is interrupted in between gives it to two.
+MOTO = "import sys; sys.setswitchinterval(10); from moto.server import main; main()"
+
+
 class Moto(Emulator):
     """moto's server."""
 
@@ -63,7 +67,8 @@ class Moto(Emulator):
 
     def command(self) -> list[str]:
         """Listen on the loopback address only."""
-        return [str(environment("flask", "flask-cors", "moto") / "moto_server"), "-H", self.host, "-p", str(self.port)]
+        python = environment("flask", "flask-cors", "moto") / "python"
+        return [str(python), "-c", MOTO, "-H", self.host, "-p", str(self.port)]
 
 
 class Door:
