@@ -28,17 +28,19 @@ class Script(NamedTuple):
 
 def script(body: str) -> Script:
     """A script that begins with the words all of them use."""
-    text = PRELUDE + body
+    text = CLOCK + PRELUDE + body
     return Script(text, hashlib.sha1(text.encode()).hexdigest())
 
 
-PRELUDE = """
-local queue, leases, delayed, packages, dead, lapses = unpack(KEYS)
-
+CLOCK = """
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+"""
+
+PRELUDE = """
+local queue, leases, delayed, packages, dead, lapses = unpack(KEYS)
 
 -- Which of the tokens are still leased, and the positions of those that are not.
 local function held(tokens)
@@ -55,12 +57,16 @@ local function place(token)
   return string.sub(token, -5) == ':0000' and leases .. ':' .. token
 end
 
-local function forget(tokens)
-  redis.call('HDEL', packages, unpack(tokens))
+local function forget_lists(tokens)
   for _, token in ipairs(tokens) do
     local list = place(token)
     if list then redis.call('DEL', list) end
   end
+end
+
+local function forget(tokens)
+  redis.call('HDEL', packages, unpack(tokens))
+  forget_lists(tokens)
 end
 
 -- The packages under these tokens, which are forgotten.
@@ -153,10 +159,7 @@ return taken
 Gives 0, the tokens of packages that lapsed (how often, they say at their end) and the packages; or, when there are
 none, only the milliseconds until something is due (-1: nothing is)."""
 
-EXPECT = """
-local time = redis.call('TIME')
-return redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1], ARGV[2])
-"""
+EXPECT = f"{CLOCK}return redis.call('ZADD', KEYS[1], clock() + ARGV[1], ARGV[2])"
 """Begin a lease of so many ms under a token, for a package that is still to come.
 
 Sent as it is: what follows it in the same flight moves a package, and must not where this was refused."""
@@ -277,12 +280,8 @@ return number
 """Count the leased packages; a lease whose package has not come yet is none."""
 
 DELETE = script("""
-for _, zset in ipairs({leases, delayed}) do
-  for _, token in ipairs(redis.call('ZRANGE', zset, 0, -1)) do
-    local list = place(token)
-    if list then redis.call('DEL', list) end
-  end
-end
+forget_lists(redis.call('ZRANGE', leases, 0, -1))
+forget_lists(redis.call('ZRANGE', delayed, 0, -1))
 redis.call('DEL', unpack(KEYS))
 return 1
 """)
