@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 SETTINGS = """
@@ -262,10 +262,8 @@ class RunningCluster:
                 process.resume()
 
     def kill(self) -> None:
-        """SIGKILL to all processes; some end by themselves as soon as the first is gone."""
-        for process in self.family():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        """SIGKILL to all processes."""
+        kill_all(self.family())
 
     def signal(self, number: int) -> None:
         """Send a signal to the outermost process."""
@@ -283,9 +281,7 @@ class RunningCluster:
             self.signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(40)
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_all(family)
         self.process.wait(10)
 
 
@@ -300,6 +296,13 @@ def writable(database: Path) -> bool:
     except sqlite3.OperationalError:
         return False
     return True
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL to each; some end by themselves as soon as another is gone."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def lives(process: psutil.Process | int) -> bool:

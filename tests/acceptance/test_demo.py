@@ -7,13 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
 import pytest
 from django_q.testing import eventually
+
+from .site import kill_all
 
 RUN = Path(__file__).parents[2] / "docs" / "demo" / "run.py"
 
@@ -40,9 +41,7 @@ def demo(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
-    for process in processes_in(tmp_path):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    kill_all(processes_in(tmp_path))
 
 
 def processes_in(folder):
