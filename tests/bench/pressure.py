@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def pressing(servers: Servers, trial: Trial, rate: float, seconds: float) -> Fig
         with open_transactions(place, 3), Workers(place) as workers:
             run(place, "pace", rate, seconds)
             workers.wait_for(int(rate * seconds), PATIENCE)
-        waiting = list(backlogs(body.read(place.records)))
+        waiting = list(backlogs(body.read(place.records), rate))
     quarter = max(len(waiting) // 4, 1)
     return {"first_backlog": median(waiting[:quarter]), "last_backlog": median(waiting[-quarter:])}
 
@@ -50,8 +49,11 @@ def open_transactions(place: Place, count: int) -> Iterator[None]:
             connection.close()
 
 
-def backlogs(records: Sequence[Record]) -> Iterator[int]:
-    """Second by second of the time in which tasks were offered: how many were enqueued and not yet executed."""
-    first, last = (end(record.sent for record in records) for end in (min, max))
-    for second in itertools.takewhile(lambda second: second <= last, itertools.count(first + 1)):
-        yield sum(record.sent <= second < record.ran for record in records)
+def backlogs(records: Sequence[Record], rate: float) -> Iterator[int]:
+    """Second by second of the time in which tasks are offered: how many of them were not yet executed.
+
+    A task is offered when it was to be enqueued: a sender who falls behind has a backlog.
+    """
+    first = min(record.sent for record in records)
+    for second in range(1, int(len(records) / rate) + 1):
+        yield sum(record.index / rate <= second < record.ran - first for record in records)

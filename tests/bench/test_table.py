@@ -59,9 +59,14 @@ def test_drain_rate_leaves_the_first_tenth_out() -> None:
     assert drain_rate(slow + quick) == pytest.approx(100)
 
 
-def test_backlog_is_what_is_sent_and_has_not_run() -> None:
-    records = [Record(index, sent=index / 10, ran=index / 10 + 0.55) for index in range(31)]
-    assert list(backlogs(records)) == [6, 6, 6]
+def test_backlog_is_what_is_offered_and_has_not_run() -> None:
+    records = [Record(index, sent=50 + index / 10, ran=50 + index / 10 + 0.55) for index in range(31)]
+    assert list(backlogs(records, rate=10)) == [6, 6, 6]
+
+
+def test_sender_who_falls_behind_has_a_backlog() -> None:
+    records = [Record(index, sent=50 + index / 5, ran=50 + index / 5) for index in range(31)]
+    assert list(backlogs(records, rate=10)) == [5, 10, 15]
 
 
 def test_every_row_of_the_table_has_its_measurement() -> None:
