@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 from django.test import override_settings
 from django_q import clock
-from django_q.clock import Deadline
+from django_q.clock import Deadline, Seldom
 
 
 @pytest.mark.parametrize("use_tz", [True, False])
@@ -30,3 +30,15 @@ def test_deadline_passes() -> None:
 def test_no_deadline_never_passes() -> None:
     assert not Deadline.after(None).passed
     assert Deadline.after(None).left(2) == 2
+
+
+def test_what_takes_long_is_done_seldom() -> None:
+    with patch("django_q.clock.monotonic", return_value=100.0) as time:
+        seldom = Seldom()
+        assert seldom.due
+        with seldom.timed():
+            time.return_value = 100.5
+        time.return_value = 110.4
+        assert not seldom.due
+        time.return_value = 110.5
+        assert seldom.due

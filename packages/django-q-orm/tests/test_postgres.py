@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.clock import Seldom
 from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
+from django_q.testing import eventually
 from django_q_orm import bell
 from django_q_orm.bell import channel_of
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.services import Postgres
 
 
@@ -140,6 +146,98 @@ def test_transaction_whose_connection_was_cut_sends_nothing(broker: ORM, alias: 
     with pytest.raises(BrokerUnavailable):
         send()
     assert broker.queue_size() == 0
+
+
+@pytest.fixture
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the first look at the whole queue had taken very long."""
+    monkeypatch.setattr(Seldom, "PAUSE", 1e9)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_new_rows_are_taken_in_order_between_looks_at_the_whole_queue(broker: ORM, alias: str):
+    other = broker_for(orm=alias)
+    assert broker.dequeue_many(1, 0.1) == []
+    taken: list[str] = []
+    for first in range(0, 25, 5):
+        other.enqueue_many([f"{number:02}" for number in range(first, first + 5)])
+        taken += [delivery.package for delivery in broker.dequeue_many(3, 5)]
+    while found := broker.dequeue_many(3, 0.1):
+        taken += [delivery.package for delivery in found]
+    assert taken == [f"{number:02}" for number in range(25)]
+
+
+@pytest.mark.usefixtures("seldom")
+def test_row_of_another_version_waits_for_a_look_at_the_whole_queue(
+    broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch
+):
+    broker.dequeue_many(1, 0.1)
+    OrmQ.objects.using(alias).create(key="test", payload="old", lock=timezone.now())
+    assert broker.dequeue_many(1, 0.5) == []
+    monkeypatch.setattr(broker, "_whole", Seldom())
+    assert broker.dequeue_many(1, 5)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_who_does_not_wait_looks_at_the_whole_queue(broker: ORM, alias: str):
+    broker.dequeue_many(1, 0.1)
+    OrmQ.objects.using(alias).create(key="test", payload="old", lock=timezone.now())
+    assert broker.dequeue_many(1, 0)
+
+
+@pytest.mark.usefixtures("seldom")
+def test_who_gives_back_looks_at_the_whole_queue(broker: ORM):
+    broker.enqueue_many(["one", "two"])
+    (one,) = broker.dequeue_many(1, 5)
+    broker.release_many([one.ack_id])
+    assert [delivery.package for delivery in broker.dequeue_many(1, 5)] == ["one"]
+
+
+@pytest.mark.usefixtures("seldom")
+def test_rows_that_are_gone_and_seen_by_an_open_transaction_are_not_read(
+    broker: ORM, alias: str, postgres_server: Postgres
+):
+    with listener_on(postgres_server, alias) as other, other.transaction():
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT pg_current_xact_id()")
+        broker.enqueue_many([secrets.token_hex(900) for _ in range(2_000)])  # a quarter of a page each
+        while found := broker.dequeue_many(10, 0):
+            broker.acknowledge_many([delivery.ack_id for delivery in found])
+
+        def pages_of_a_task() -> int:
+            with pages_read(alias) as count:
+                broker.enqueue("package")
+                (delivery,) = broker.dequeue_many(1, 5)
+                broker.acknowledge_many([delivery.ack_id])
+                broker.dequeue_many(1, 0.01)
+            return sum(count)
+
+        with pages_read(alias) as whole:
+            broker.dequeue_many(1, 0)
+        assert sum(whole) > 500
+        eventually(lambda: pages_of_a_task() < 100)
+
+
+@contextmanager
+def pages_read(alias: str) -> Iterator[list[int]]:
+    """Counts the pages of the queue's table and indexes that are read in one transaction, over and over."""
+    connection, count = connections[alias], []
+    relations = "SELECT indexrelid FROM pg_index WHERE indrelid = 'django_q_ormq'::regclass"
+    read = f"SELECT pg_stat_get_xact_blocks_fetched(relation) FROM ({relations} UNION SELECT 'django_q_ormq'::regclass)"
+
+    def so_far() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT sum(read)::int FROM ({read} AS relations (relation)) AS reads (read)")
+            return cursor.fetchone()[0]
+
+    connection.set_autocommit(False)
+    try:
+        before = so_far()
+        yield count
+        count.append(so_far() - before)
+        connection.commit()
+    finally:
+        connection.set_autocommit(True)
 
 
 def cut(server: Postgres, alias: str) -> None:

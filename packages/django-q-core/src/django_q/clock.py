@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from datetime import datetime, tzinfo
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 monotonic = time.monotonic
 """Seconds on a clock that never goes back and that all processes of a machine share."""
@@ -46,3 +50,28 @@ class Deadline(NamedTuple):
     def left(self, at_most: float) -> float:
         """How many seconds there are left, never below 0 and never more than `at_most`."""
         return at_most if self.at is None else min(at_most, max(0.0, self.at - monotonic()))
+
+
+class Seldom:
+    """What may take long, and is done the more seldom the longer it takes: for a twentieth of the time at the most."""
+
+    PAUSE = 20
+    """After it, so many times as long passes until it is due again."""
+
+    def __init__(self) -> None:
+        self._due_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Is it time to do it again?"""
+        return monotonic() >= self._due_at
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Do it."""
+        began = monotonic()
+        try:
+            yield
+        finally:
+            ended = monotonic()
+            self._due_at = ended + self.PAUSE * (ended - began)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.models.signals import post_delete
+from django_q.clock import Seldom
 from django_q.models import Failure, Success
 from django_q.results import pruning
 from django_q.results.database import DatabaseResults
@@ -180,3 +183,48 @@ def test_pruned_tasks_are_not_unpickled(settings_of, outcome) -> None:
     finally:
         post_delete.disconnect(receiver)
     assert deleted == [{"args", "kwargs", "result"}]
+
+
+def test_look_at_the_latest_leaves_what_is_older(settings_of, outcome) -> None:
+    results = DatabaseResults(settings_of(save_limit=0))
+    outcomes = [outcome(number) for number in range(9)]
+    results.save_many(outcomes)
+    (_more, border) = pruning.keep_newest(6, "default")
+    results.save_many([outcomes[0]])
+    pruned = pruning.keep_newest(3, "default", since=border)
+    assert kept() == [0, 6, 7, 8]
+    assert not pruned.more
+
+
+@pytest.fixture
+def whole_looks(monkeypatch) -> list[object]:
+    """Whether each look was at all successes, where only the first one is, because it took so long."""
+    monkeypatch.setattr(Seldom, "PAUSE", 1e9)
+    looks: list[object] = []
+    keep_newest = pruning.keep_newest
+
+    def look(*arguments: object, since: object = None) -> pruning.Pruned:
+        looks.append(since is None)
+        return keep_newest(*arguments, since=since)
+
+    monkeypatch.setattr(pruning, "keep_newest", look)
+    return looks
+
+
+def test_newest_successes_remain_where_only_the_latest_are_looked_at(settings_of, outcome, whole_looks) -> None:
+    results = DatabaseResults(settings_of(save_limit=3))
+    for number in range(0, 20, 4):
+        results.save_many([outcome(number + each) for each in range(4)])
+        assert kept() == [number + 1, number + 2, number + 3]
+    assert whole_looks == [True, *[connection.vendor != "postgresql"] * 4]  # the others keep no deleted rows
+
+
+def test_success_that_is_late_does_not_remain_where_only_the_latest_are_looked_at(
+    settings_of, outcome, whole_looks
+) -> None:
+    results = DatabaseResults(settings_of(save_limit=2))
+    results.save_many([outcome(number) for number in range(4)])
+    late = outcome(4)
+    results.save_many([late._replace(stopped=late.stopped - timedelta(hours=1)), outcome(5)])
+    assert kept() == [3, 5]
+    assert len(whole_looks) == 2

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.db import OperationalError
 
-from django_q_orm.moments import moment
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,6 +21,9 @@ T = TypeVar("T")
 
 PATIENCE = 20.0
 """Seconds for which a sender waits for SQLite's one writer at a time, beyond Django's own time-out."""
+
+JUST_SECONDS = 0.1
+"""How old the rows are at the most behind which a row is silent."""
 
 
 def insert(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, payload: str, lock: RawSQL) -> int:
@@ -39,16 +40,17 @@ def insert_and_ring(
     """Add a row and notify who listens, in one statement of PostgreSQL.
 
     PostgreSQL commits transactions that notify one after another. So a row that finds others waiting is silent: who
-    takes those will look again. Within a transaction it always rings: nobody knows when that commits.
+    takes those will look again. Within a transaction it always rings: nobody knows when that commits. It looks for rows
+    that have just been sent: there may be very many older ones that are gone and can still be seen by others.
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
-    now = moment(connection)
-    silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND lock <= {now.sql})"
+    just = f"lock > {lock.sql} - interval '{JUST_SECONDS} seconds' AND lock <= {lock.sql}"
+    silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {just})"
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH added AS ({_insert_into(table, connection, lock)} RETURNING id) "
             f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
-            [key, payload, *lock.params, connection.in_atomic_block, key, *now.params, channel],
+            [key, payload, *lock.params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
         )
         (number, _rang) = cursor.fetchone()
     return int(number)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.models import Q
 from django_q.brokers import AckId, BulkBroker, Delivery
 from django_q.brokers.base import lost
+from django_q.clock import Seldom
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 
@@ -54,6 +55,8 @@ class ORM(BulkBroker):
     """When to ask what is due next (`time.monotonic`)."""
     _due_at = float("inf")
     """When the next row is due, as far as we know: one that is due before came without ringing."""
+    _since: str | None = None
+    """PostgreSQL: from where on rows that were never taken may wait."""
 
     @property
     def bell(self) -> Bell:
@@ -61,6 +64,15 @@ class ORM(BulkBroker):
         if self._bell is None or self._bell.channel != channel_of(self.list_key):
             self._bell = Bell(self.list_key, self.settings.poll)
         return self._bell
+
+    @cached_property
+    def _whole(self) -> Seldom:
+        """Looks at the whole queue.
+
+        PostgreSQL keeps rows that are gone for as long as any transaction is open that began before
+        (https://www.postgresql.org/docs/current/routine-vacuuming.html), and such a look passes all of them.
+        """
+        return Seldom()
 
     @property
     def alias(self) -> str:  # pyrefly: ignore[bad-override]
@@ -123,13 +135,13 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             found: list[Delivery] = []
             if self._busy or wait <= 0:
-                found = self._claim(limit)
+                found = self._claim(limit, whole=wait <= 0)
             while not found and (now := time.monotonic()) < deadline:
                 if self._look_at <= now:
                     found = self._look(limit)
                 elif self.bell.wait(database, min(self._look_at, deadline) - now):
-                    found = self._claim(limit)
                     self._look_at = 0.0
+                    found = self._claim(limit)
         if found:
             self.bell.found()
             self._look_at = 0.0
@@ -138,24 +150,35 @@ class ORM(BulkBroker):
 
     def _look(self, limit: int) -> list[Delivery]:
         """Claim what is due, if anything is, and find out when to look again."""
+        if self._since and not self._whole.due:
+            return self._claim(limit)
         found: list[Delivery] = []
-        due = self._seconds_until_due()
+        with self._whole.timed():
+            due = self._seconds_until_due()
         if due <= 0:
             if self._due_at > time.monotonic():
                 self.bell.missed()
-            found = self._claim(limit)
+            found = self._claim(limit, whole=True)
             due = SOON
         now = time.monotonic()
         self._due_at = now + due
         self._look_at = now + min(due, self.bell.next_look(), max(self.settings.retry / 2, SOON))
         return found
 
-    def _claim(self, limit: int) -> list[Delivery]:
+    def _claim(self, limit: int, *, whole: bool = False) -> list[Delivery]:
+        """Claim what is due, from the longest due on, or from where nothing older can be waiting."""
         limit = self.wanted(limit)
         if limit < 1:
             return []
-        table = queue_table(self.alias)
-        return [Delivery(*each) for each in claim(table, self.database, self.list_key, limit, self.settings.retry)]
+        since = None if whole or self._whole.due else self._since
+        with nullcontext() if since else self._whole.timed():
+            claimed = claim(
+                queue_table(self.alias), self.database, self.list_key, limit, self.settings.retry, since=since
+            )
+        self._since = claimed.since
+        if since and not claimed.rows:
+            self._look_at = time.monotonic() + self.bell.next_look()
+        return [Delivery(*each) for each in claimed.rows]
 
     def _seconds_until_due(self) -> float:
         row = (
@@ -214,6 +237,7 @@ class ORM(BulkBroker):
             for lease, leases in ({None: ack_ids} if delay else given_back(ack_ids)).items():
                 gone += self._change(leases, lock=when, lease=lease)
             self.bell.ring(database)
+        self._since = None
         return gone
 
     def lapse(self, ack_id: str) -> bool:
@@ -221,6 +245,7 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             gone = self._change([ack_id], lock=moment(database, -self.settings.retry - HEAD))
             self.bell.ring(database)
+        self._since = None
         return not gone
 
     def fail(self, ack_id: str) -> bool:

@@ -24,12 +24,24 @@ LIGHTLY = ", set_config('synchronous_commit', 'off', true)"
 """PostgreSQL need not wait for its disk to commit a claim: one that a crash undoes is an expired lease, no loss."""
 
 
+MARGIN = 0.25
+"""Seconds for which a transaction may stay open after it has sent a task, and the task be found at once."""
+
+
 class Claim(NamedTuple):
     """A row that is ours for a while."""
 
     lease: str
     """`<nonce>:<lapses>:<id>`, so that a lease names its row and no other lease is called the same."""
     payload: str
+
+
+class Claimed(NamedTuple):
+    """What a look has found."""
+
+    rows: list[Claim]
+    since: str | None = None
+    """PostgreSQL: the lock of the oldest row that may be waiting now, of those that were never taken."""
 
 
 def row_of(lease: str) -> int:
@@ -42,6 +54,10 @@ NONCE = 16
 
 NEVER = 1000
 """How a lease writes that no lease before it lapsed: with four digits, each count is found at the same place."""
+
+
+LEASE = f"%s || (COALESCE(CAST(SUBSTR(lease, {NONCE + 2}, 4) AS INTEGER), {NEVER - 1}) + 1) || ':' || id"
+"""A lease in SQL, from its nonce and a colon, and from the lease before it."""
 
 
 def lapses_of(lease: str) -> int:
@@ -58,12 +74,30 @@ def given_back(leases: Iterable[str]) -> dict[str | None, list[str]]:
     return found
 
 
-def claim(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float) -> list[Claim]:
-    """Lease up to *limit* rows of the queue *key* that are due, the longest due first."""
+def claim(
+    table: QuerySet[OrmQ],
+    connection: BaseDatabaseWrapper,
+    key: str,
+    limit: int,
+    seconds: float,
+    since: str | None = None,
+) -> Claimed:
+    """Lease rows of a queue that are due, the longest due first.
+
+    Args:
+        table: all rows of all queues.
+        connection: to their database.
+        key: of the queue.
+        limit: how many rows at the most.
+        seconds: how long the lease is.
+        since: PostgreSQL: read only what was never taken and is not older than this, as an earlier look has given it.
+    """
     nonce = secrets.token_hex(NONCE // 2)
-    if connection.vendor == "postgresql" or (connection.vendor == "sqlite" and returns_rows(connection)):
-        return _in_one_statement(table, connection, key, limit, seconds, nonce)
-    return _in_one_transaction(table, connection, key, limit, seconds, nonce)
+    if connection.vendor == "postgresql":
+        return _by_postgres(table, connection, key, limit, seconds, nonce, since)
+    if connection.vendor == "sqlite" and returns_rows(connection):
+        return Claimed(_in_one_statement(table, connection, key, limit, seconds, nonce))
+    return Claimed(_in_one_transaction(table, connection, key, limit, seconds, nonce))
 
 
 def returns_rows(connection: BaseDatabaseWrapper) -> bool:
@@ -71,26 +105,55 @@ def returns_rows(connection: BaseDatabaseWrapper) -> bool:
     return connection.features.can_return_rows_from_bulk_insert
 
 
+def _by_postgres(
+    table: QuerySet[OrmQ],
+    connection: BaseDatabaseWrapper,
+    key: str,
+    limit: int,
+    seconds: float,
+    nonce: str,
+    since: str | None,
+) -> Claimed:
+    """`UPDATE … RETURNING`, and from where the next look may read.
+
+    A sender locks its row until `retry` seconds ago. So what was never taken is as old at least, and nothing else
+    between there and the row that was taken last; younger locks are of leases that have ended, and of delays.
+    """
+    name = connection.ops.quote_name(table.model._meta.db_table)
+    now, until, sent, late = (moment(connection, each) for each in (0, seconds, -seconds, -seconds - MARGIN))
+    part, bounds = (now.sql, now.params) if since is None else (f"{sent.sql} AND lock >= %s", [*sent.params, since])
+    statement = (
+        f"WITH due AS MATERIALIZED ("
+        f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {part} ORDER BY lock, id LIMIT %s "
+        f"FOR UPDATE SKIP LOCKED), "
+        f"taken AS (UPDATE {name} SET lock = {until.sql}, lease = {LEASE} "
+        f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload) "
+        f"SELECT (SELECT CASE WHEN count(*) = %s AND max(lock) <= {sent.sql} THEN max(lock) ELSE {late.sql} END "
+        f"FROM due)::text, taken.*{'' if connection.in_atomic_block else LIGHTLY} "
+        f"FROM (VALUES (1)) AS one LEFT JOIN taken ON true"
+    )
+    claimed = [key, *bounds, limit, *until.params, f"{nonce}:"]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [*claimed, limit, *sent.params, *late.params])
+        found = cursor.fetchall()
+    rows = sorted(row[1:4] for row in found if row[1] is not None)
+    return Claimed([Claim(lease, payload) for _id, lease, payload in rows], found[0][0])
+
+
 def _in_one_statement(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
 ) -> list[Claim]:
     """`UPDATE … RETURNING`."""
     name = connection.ops.quote_name(table.model._meta.db_table)
-    skips = connection.features.has_select_for_update_skip_locked
-    lightly = connection.vendor == "postgresql" and not connection.in_atomic_block
     now, until = moment(connection), moment(connection, seconds)
     statement = (
-        f"WITH due AS {'MATERIALIZED ' if skips else ''}("
-        f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} "
-        f"ORDER BY lock, id LIMIT %s{' FOR UPDATE SKIP LOCKED' if skips else ''}) "
-        f"UPDATE {name} SET lock = {until.sql}, lease = %s || "
-        f"(COALESCE(CAST(SUBSTR(lease, {NONCE + 2}, 4) AS INTEGER), {NEVER - 1}) + 1) || ':' || id "
-        f"WHERE id IN (SELECT id FROM due) "
-        f"RETURNING id, lease, payload{LIGHTLY if lightly else ''}"
+        f"WITH due AS (SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s) "
+        f"UPDATE {name} SET lock = {until.sql}, lease = {LEASE} WHERE id IN (SELECT id FROM due) "
+        f"RETURNING id, lease, payload"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
-        return [Claim(lease, payload) for _id, lease, payload, *_ in sorted(cursor.fetchall())]
+        return [Claim(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
 
 
 def _in_one_transaction(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from django.db import connections
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.deletion import Collector
 from django.db.models.functions import RowNumber
 
+from django_q.clock import Seldom
 from django_q.models import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
@@ -29,6 +31,10 @@ class Pruner:
     `PORTION`, each after it a few more than it saved, and the rest goes while nothing waits to be saved: to delete a
     million rows takes a database seconds, in which no result would be saved.
 
+    PostgreSQL keeps deleted rows while any transaction is open that began before
+    (https://www.postgresql.org/docs/current/routine-vacuuming.html), and a look at all successes passes them each time.
+    So where that takes long, most batches delete only what has become too much since the batch before.
+
     Args:
         settings: of the cluster.
     """
@@ -39,6 +45,9 @@ class Pruner:
         """Are there more to delete?"""
         self.counted = False
         """Has a look found that there are not?"""
+        self._all = Seldom()
+        self._border: Any = None
+        """When the newest ended of those that have been deleted, if all that ended before have been, too."""
 
     def prune(self, saved: Iterable[Outcome], using: str) -> None:
         """Delete the successes that are too many now; of far too many, a few more than were saved.
@@ -56,17 +65,34 @@ class Pruner:
             kept = successes_in(using)
             delete(kept, beyond_in_each(kept, per, {getattr(outcome, per) for outcome in successes}, limit))
         else:
-            self._prune(using, len(successes) * 11 // 10 + 1)
+            self._prune(using, len(successes) * 11 // 10 + 1, min(outcome.stopped for outcome in successes))
 
     def prune_more(self, using: str) -> None:
         """Delete another portion."""
         self._prune(using, PORTION)
 
-    def _prune(self, using: str, at_most: int) -> None:
+    def _prune(self, using: str, at_most: int, oldest: datetime | None = None) -> None:
         if not self.more:  # as far as anybody knows
             at_most = max(at_most, PORTION)
-        self.more = keep_newest(self.settings.save_limit, using, None if self.counted else at_most)
+        limit = self.settings.save_limit
+        border, self._border = self._border, None
+        if border is None or oldest is None or self._all.due:
+            with self._all.timed():
+                self.more, border = keep_newest(limit, using, None if self.counted else at_most)
+        else:
+            self.more, border = keep_newest(limit, using, since=min(border, oldest))
         self.counted = not self.more
+        if self.counted and connections[using].vendor == "postgresql":
+            self._border = border
+
+
+class Pruned(NamedTuple):
+    """What was left."""
+
+    more: bool
+    """Are there more to delete?"""
+    border: Any
+    """When the newest ended that was too much; None: nothing was."""
 
 
 def successes_in(using: str) -> QuerySet[Task]:
@@ -82,7 +108,7 @@ def delete(kept: QuerySet[Task], surplus: Q | None) -> None:
         kept.filter(surplus).defer("args", "kwargs", "result").delete()
 
 
-def keep_newest(limit: int, using: str, at_most: int | None = None) -> bool:
+def keep_newest(limit: int, using: str, at_most: int | None = None, since: Any = None) -> Pruned:
     """Delete all but the newest *limit* successes, with the index over `stopped` alone.
 
     By hand, because it is done after each batch: to write these statements takes Django longer than the database
@@ -92,43 +118,43 @@ def keep_newest(limit: int, using: str, at_most: int | None = None) -> bool:
         limit: how many stay.
         using: the database.
         at_most: of more, only so many are deleted, those that ended last; None deletes all.
-
-    Returns:
-        Whether there are more.
+        since: nothing that ended before this moment, a border of before, is looked at; None: all is.
     """
     if not Collector(using=using).can_fast_delete(cast("Any", Task)):
-        return keep_newest_and_tell(limit, using, at_most)
+        return Pruned(keep_newest_and_tell(limit, using, at_most), None)
     name = connections[using].ops.quote_name
     table, success, stopped, pk = (name(each) for each in (Task._meta.db_table, "success", "stopped", "id"))
-    successes = f"FROM {table} WHERE {success} IN (%s)"
+    successes, known = f"FROM {table} WHERE {success} IN (%s)", [True]
+    if since is not None:
+        successes, known = f"{successes} AND {stopped} >= %s", [True, since]
     with connections[using].cursor() as cursor:
 
         def moments(place: int, count: int = 1) -> list[Any]:
             newest_first = f"SELECT {stopped} {successes} ORDER BY {stopped} DESC LIMIT %s OFFSET %s"
-            cursor.execute(newest_first, [True, count, place])
+            cursor.execute(newest_first, [*known, count, place])
             return [moment for (moment,) in cursor.fetchall()]
 
         border = moments(limit - 1, 2)
         if len(border) < 2:
-            return False
+            return Pruned(more=False, border=None)
         last_in, first_out = border
         surplus, values = f"{stopped} <= %s", [first_out]
         if last_in == first_out:
             # Several ended at the same moment, on both sides of the border: the id decides.
-            cursor.execute(f"SELECT COUNT(*) {successes} AND {stopped} > %s", [True, first_out])
+            cursor.execute(f"SELECT COUNT(*) {successes} AND {stopped} > %s", [*known, first_out])
             (newer,) = cursor.fetchone()
             cursor.execute(
                 f"SELECT {pk} {successes} AND {stopped} = %s ORDER BY {pk} DESC LIMIT 1 OFFSET %s",
-                [True, first_out, max(limit - newer, 0)],
+                [*known, first_out, max(limit - newer, 0)],
             )
             if not (twin := cursor.fetchone()):  # another cluster was faster
-                return False
+                return Pruned(more=False, border=None)
             surplus, values = f"{surplus} AND ({stopped} < %s OR {pk} <= %s)", [first_out, first_out, *twin]
         later = [] if at_most is None else moments(limit + at_most)
         if more := bool(later and later[0] < first_out):
             surplus, values = f"{surplus} AND {stopped} > %s", [*values, *later]
-        cursor.execute(f"DELETE {successes} AND {surplus}", [True, *values])
-        return more
+        cursor.execute(f"DELETE {successes} AND {surplus}", [*known, *values])
+        return Pruned(more, first_out)
 
 
 def keep_newest_and_tell(limit: int, using: str, at_most: int | None) -> bool:
