@@ -42,3 +42,13 @@ def test_what_takes_long_is_done_seldom() -> None:
         assert not seldom.due
         time.return_value = 110.5
         assert seldom.due
+
+
+def test_what_takes_long_is_due_after_a_while_in_any_case() -> None:
+    with patch("django_q.clock.monotonic", return_value=100.0) as time:
+        seldom = Seldom(longest=1)
+        with seldom.timed():
+            time.return_value = 100.5
+        assert not seldom.due
+        time.return_value = 101.5
+        assert seldom.due

@@ -17,6 +17,7 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_orm import bell
+from django_q_orm import broker as broker_module
 from django_q_orm.bell import channel_of
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
@@ -152,6 +153,7 @@ def test_transaction_whose_connection_was_cut_sends_nothing(broker: ORM, alias: 
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the first look at the whole queue had taken very long."""
     monkeypatch.setattr(Seldom, "PAUSE", 1e9)
+    monkeypatch.setattr(broker_module, "WHOLE", 1e9)
 
 
 @pytest.mark.usefixtures("seldom")

@@ -53,12 +53,17 @@ class Deadline(NamedTuple):
 
 
 class Seldom:
-    """What may take long, and is done the more seldom the longer it takes: for a twentieth of the time at the most."""
+    """What may take long, and is done the more seldom the longer it takes: for a twentieth of the time at the most.
+
+    Args:
+        longest: seconds after which it is due in any case.
+    """
 
     PAUSE = 20
     """After it, so many times as long passes until it is due again."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = float("inf")) -> None:
+        self.longest = longest
         self._due_at = 0.0
 
     @property
@@ -74,4 +79,4 @@ class Seldom:
             yield
         finally:
             ended = monotonic()
-            self._due_at = ended + self.PAUSE * (ended - began)
+            self._due_at = ended + min(self.PAUSE * (ended - began), self.longest)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MOST = 500
 """How many rows one statement names: SQLite takes no more than 999 parameters."""
 
+WHOLE = 1.0
+"""Seconds between two looks at the whole queue at the most: leases that end are noticed by no other."""
+
 HEAD = 86_400.0
 """Seconds by which a package that is given back goes before those that were never taken."""
 
@@ -72,7 +75,7 @@ class ORM(BulkBroker):
         PostgreSQL keeps rows that are gone for as long as any transaction is open that began before
         (https://www.postgresql.org/docs/current/routine-vacuuming.html), and such a look passes all of them.
         """
-        return Seldom()
+        return Seldom(WHOLE)
 
     @property
     def alias(self) -> str:  # pyrefly: ignore[bad-override]

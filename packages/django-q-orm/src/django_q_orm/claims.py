@@ -121,10 +121,12 @@ def _by_postgres(
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
     now, until, sent, late = (moment(connection, each) for each in (0, seconds, -seconds, -seconds - MARGIN))
-    part, bounds = (now.sql, now.params) if since is None else (f"{sent.sql} AND lock >= %s", [*sent.params, since])
+    part, order, bounds = now.sql, "lock, id", now.params
+    if since is not None:  # in the order of the index alone, or PostgreSQL reads and sorts all that wait
+        part, order, bounds = f"{sent.sql} AND lock >= %s", "lock", [*sent.params, since]
     statement = (
         f"WITH due AS MATERIALIZED ("
-        f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {part} ORDER BY lock, id LIMIT %s "
+        f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {part} ORDER BY {order} LIMIT %s "
         f"FOR UPDATE SKIP LOCKED), "
         f"taken AS (UPDATE {name} SET lock = {until.sql}, lease = {LEASE} "
         f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload) "
