@@ -181,6 +181,12 @@ def test_row_of_another_version_waits_for_a_look_at_the_whole_queue(
 
 
 @pytest.mark.usefixtures("seldom")
+def test_many_rows_of_a_sender_with_a_shorter_retry_are_taken_at_once(broker: ORM, alias: str):
+    broker_for(orm=alias, retry=10).enqueue_many(["package"] * 25)
+    assert [len(broker.dequeue_many(10, 5)) for _ in range(3)] == [10, 10, 5]
+
+
+@pytest.mark.usefixtures("seldom")
 def test_who_does_not_wait_looks_at_the_whole_queue(broker: ORM, alias: str):
     broker.dequeue_many(1, 0.1)
     OrmQ.objects.using(alias).create(key="test", payload="old", lock=timezone.now())

@@ -41,7 +41,7 @@ class Claimed(NamedTuple):
 
     rows: list[Claim]
     since: str | None = None
-    """PostgreSQL: the lock of the oldest row that may be waiting now, of those that were never taken."""
+    """PostgreSQL: the lock of the oldest row that may wait now, of those that were never taken; None: look at all."""
 
 
 def row_of(lease: str) -> int:
@@ -116,8 +116,8 @@ def _by_postgres(
 ) -> Claimed:
     """`UPDATE … RETURNING`, and from where the next look may read.
 
-    A sender locks its row until `retry` seconds ago. So what was never taken is as old at least, and nothing else
-    between there and the row that was taken last; younger locks are of leases that have ended, and of delays.
+    A sender locks its row until `retry` seconds ago. Younger locks are of leases that have ended, of delays, and of
+    senders with a shorter `retry`: once there are as many as may be taken, there may be more.
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
     now, until, sent, late = (moment(connection, each) for each in (0, seconds, -seconds, -seconds - MARGIN))
@@ -130,13 +130,13 @@ def _by_postgres(
         f"FOR UPDATE SKIP LOCKED), "
         f"taken AS (UPDATE {name} SET lock = {until.sql}, lease = {LEASE} "
         f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload) "
-        f"SELECT (SELECT CASE WHEN count(*) = %s AND max(lock) <= {sent.sql} THEN max(lock) ELSE {late.sql} END "
+        f"SELECT (SELECT CASE WHEN count(*) < %s THEN {late.sql} WHEN max(lock) <= {sent.sql} THEN max(lock) END "
         f"FROM due)::text, taken.*{'' if connection.in_atomic_block else LIGHTLY} "
         f"FROM (VALUES (1)) AS one LEFT JOIN taken ON true"
     )
     claimed = [key, *bounds, limit, *until.params, f"{nonce}:"]
     with connection.cursor() as cursor:
-        cursor.execute(statement, [*claimed, limit, *sent.params, *late.params])
+        cursor.execute(statement, [*claimed, limit, *late.params, *sent.params])
         found = cursor.fetchall()
     rows = sorted(row[1:4] for row in found if row[1] is not None)
     return Claimed([Claim(lease, payload) for _id, lease, payload in rows], found[0][0])
