@@ -127,12 +127,18 @@ class LeasePromises(Suite):
 
     @needs("supports_renewal")
     def test_renewed_lease_outlives_retry(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue("package")
-        mine = take(hasty)
-        for _ in range(10):
-            assert nothing_comes(other, within=self.retry / 4)
-            assert hasty.renew([mine.ack_id]) == []
-        assert hasty.acknowledge(mine.ack_id) is not False
+        longest, kept = self.retry, False
+        while longest >= self.retry:  # again, if the machine has stalled: then it was right that the lease ended
+            hasty.delete_queue()
+            hasty.enqueue("package")
+            mine = take(hasty)
+            renewed, longest, kept = time.monotonic(), 0.0, True
+            for _ in range(10):
+                kept = kept and nothing_comes(other, within=self.retry / 4) and hasty.renew([mine.ack_id]) == []
+                now = time.monotonic()
+                renewed, longest = now, max(longest, now - renewed)
+            kept = kept and hasty.acknowledge(mine.ack_id) is not False
+        assert kept
 
     @needs("supports_renewal")
     def test_renewed_lease_ends_all_the_same(self, hasty: Broker, other: Broker) -> None:
