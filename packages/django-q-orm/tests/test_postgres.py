@@ -245,6 +245,7 @@ def pages_read(alias: str) -> Iterator[list[int]]:
         count.append(so_far() - before)
         connection.commit()
     finally:
+        connection.rollback()
         connection.set_autocommit(True)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
+    from django.db.models.expressions import RawSQL
 
     from django_q_orm.models import OrmQ
 
@@ -54,10 +55,6 @@ NONCE = 16
 
 NEVER = 1000
 """How a lease writes that no lease before it lapsed: with four digits, each count is found at the same place."""
-
-
-LEASE = f"%s || (COALESCE(CAST(SUBSTR(lease, {NONCE + 2}, 4) AS INTEGER), {NEVER - 1}) + 1) || ':' || id"
-"""A lease in SQL, from its nonce and a colon, and from the lease before it."""
 
 
 def lapses_of(lease: str) -> int:
@@ -128,8 +125,7 @@ def _by_postgres(
         f"WITH due AS MATERIALIZED ("
         f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {part} ORDER BY {order} LIMIT %s "
         f"FOR UPDATE SKIP LOCKED), "
-        f"taken AS (UPDATE {name} SET lock = {until.sql}, lease = {LEASE} "
-        f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload) "
+        f"taken AS ({_take_due(name, until)}) "
         f"SELECT (SELECT CASE WHEN count(*) < %s THEN {late.sql} WHEN max(lock) <= {sent.sql} THEN max(lock) END "
         f"FROM due)::text, taken.*{'' if connection.in_atomic_block else LIGHTLY} "
         f"FROM (VALUES (1)) AS one LEFT JOIN taken ON true"
@@ -150,12 +146,20 @@ def _in_one_statement(
     now, until = moment(connection), moment(connection, seconds)
     statement = (
         f"WITH due AS (SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s) "
-        f"UPDATE {name} SET lock = {until.sql}, lease = {LEASE} WHERE id IN (SELECT id FROM due) "
-        f"RETURNING id, lease, payload"
+        f"{_take_due(name, until)}"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
         return [Claim(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
+
+
+def _take_due(name: str, until: RawSQL) -> str:
+    """`UPDATE … RETURNING` of the rows that are `due`; after those of *until*, its parameter is a nonce and a colon."""
+    count = f"COALESCE(CAST(SUBSTR(lease, {NONCE + 2}, 4) AS INTEGER), {NEVER - 1}) + 1"
+    return (
+        f"UPDATE {name} SET lock = {until.sql}, lease = %s || ({count}) || ':' || id "
+        f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload"
+    )
 
 
 def _in_one_transaction(
