@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -48,6 +50,17 @@ def test_full_channel_says_so_instead_of_blocking(channel):
     assert sent > 50
     assert channel.receive(block=False) == b"x" * 1000
     assert not channel.send(b"x" * INLINE, wait=0.01) or sent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
+def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with reader, writer:
+        granted = writer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    sent = 0
+    while channel.send(b"x" * 500):
+        sent += 1
+    assert sent * 1000 > granted
 
 
 def test_killed_reader_harms_nobody(channel):

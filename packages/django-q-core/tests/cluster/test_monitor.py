@@ -1,4 +1,4 @@
-"""What the monitor does while nothing waits to be saved."""
+"""When the monitor waits for outcomes, and what it does meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Surplus:
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    clock.naps = []
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.seconds, sleep=clock.naps.append))
     return clock
 
 
@@ -62,3 +63,17 @@ def test_outcome_comes_before_the_surplus(resting, monkeypatch) -> None:
     monitor._receive()
     assert len(monitor.unreadable) == 1
     assert monitor.finisher.portions == 3
+
+
+@pytest.mark.parametrize(("waiting", "gathers"), [(1, True), (module.ENOUGH + 1, False)])
+def test_outcomes_gather_until_enough_wait(resting, clock, waiting, gathers) -> None:
+    monitor, _ = resting
+    monitor.finisher.portions = 0
+    monitor.state.pushed = waiting + 1  # another task is to come
+    slot = monitor.state.slots[0]
+    for _ in range(waiting):
+        monitor.results.send(module.pack(module.Kind.UNREADABLE, module.Unreadable("1", b"x", "rubbish")))
+        slot.finish(sent=True)
+    monitor._receive()
+    assert len(monitor.unreadable) == waiting
+    assert bool(clock.naps) is gathers

@@ -19,6 +19,10 @@ from contextlib import suppress
 INLINE = 16 * 1024
 """Bytes up to which a message travels in the socket itself; a larger one travels as a file descriptor."""
 
+ROOM = 1024 * 1024
+"""Bytes that may be on their way; the system grants less. Linux counts a kilobyte and more for any message, and would
+stop at 160 of them, before a database has saved as many."""
+
 RECEIVE_SECONDS = 1.0
 """Seconds that a blocking `receive` waits; processes look at the cluster's phase in between."""
 
@@ -49,6 +53,8 @@ class Channel:
         self._reader, self._writer = _socketpair()
         seconds = struct.pack("ll", int(RECEIVE_SECONDS), int(RECEIVE_SECONDS % 1 * 1e6))
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+        with suppress(OSError):  # where the system refuses instead of granting what it can
+            self._writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
 
     def send(self, message: bytes, *, wait: float = 0.0) -> bool:
         """Put `message` at the end of the queue.

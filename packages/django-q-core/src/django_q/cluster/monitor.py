@@ -33,6 +33,9 @@ GATHER_SECONDS = 0.002
 FLOOD, FLOOD_SECONDS = 16, 0.005
 """So many outcomes in the last batch are a flood, in which they gather for longer: most of them wait anyway."""
 
+ENOUGH = 100
+"""Where so many outcomes wait already none gathers: the workers would soon find no room for theirs."""
+
 HOOK_SECONDS = 0.02
 """How often it is tried whether a worker has room for a hook that waits."""
 
@@ -96,7 +99,7 @@ class Monitor(ClusterProcess):
                 tidy_connections(idle=True)
                 return
             self._accept(message)
-            if self.state.busy:
+            if self.state.busy and self.state.unsaved < ENOUGH:
                 time.sleep(FLOOD_SECONDS if self.last_batch >= FLOOD else GATHER_SECONDS)
         while len(self.outcomes) < BATCH or self.backoff.failures:
             message = self.results.receive(block=False)
