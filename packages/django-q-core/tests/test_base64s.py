@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.core import signing
 from django_q import base64s
-from django_q.base64s import PIECE, decode_url, encode, encode_url, encode_url_pieces
+from django_q.base64s import PIECE, decode_url, encode, encode_url, encode_url_text, pieces
 
 SIZES = [0, 1, 2, 3, 250, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1, 1_000_001]
 
@@ -31,7 +31,11 @@ def test_text_is_that_of_python(data: bytes) -> None:
 
 def test_text_for_urls_is_that_of_django(data: bytes) -> None:
     assert encode_url(data) == signing.b64_encode(data)
-    assert b"".join(encode_url_pieces(data)) == signing.b64_encode(data)
+    assert encode_url_text(data) == signing.b64_encode(data).decode()
+
+
+def test_pieces_are_the_whole_text(data: bytes) -> None:
+    assert b"".join(pieces(data.hex())) == data.hex().encode()
 
 
 @pytest.mark.parametrize("kind", [bytes, memoryview])

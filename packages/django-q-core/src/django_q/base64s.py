@@ -12,12 +12,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
 pybase64: Any = import_module("pybase64") if find_spec("pybase64") else None
 
 PIECE = 48_000
-"""Bytes that are encoded at a time: whole threes of them."""
+"""Bytes that are encoded at a time where it is done in pieces: whole threes of them."""
 
 URLS, STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
@@ -34,12 +34,20 @@ def encode_url(data: bytes | memoryview) -> bytes:
     return b2a_base64(data, newline=False).translate(URLS).rstrip(b"=")
 
 
-def encode_url_pieces(data: bytes) -> Sequence[bytes]:
-    """The same in pieces: each megabyte that is not in use at once is one that the system need not find."""
-    if pybase64 is not None:
-        return (pybase64.b64encode(data, altchars=b"-_").rstrip(b"="),)
+def encode_url_text(data: bytes) -> str:
+    """The same of megabytes: into the text at once, since for the system to find memory takes longest."""
     view = memoryview(data)
-    return [encode_url(view[start : start + PIECE]) for start in range(0, len(data), PIECE)]
+    if pybase64 is None:
+        return "".join(encode_url(view[start : start + PIECE]).decode() for start in range(0, len(data), PIECE))
+    threes = len(data) // 3 * 3  # what is behind them is padded, and a text is copied to strip it
+    text: str = pybase64.b64encode_as_string(view[:threes], altchars=b"-_")
+    text += encode_url(view[threes:]).decode()
+    return text
+
+
+def pieces(text: str) -> Iterator[bytes]:
+    """A long text of ASCII as bytes, a little at a time."""
+    return (text[start : start + PIECE].encode() for start in range(0, len(text), PIECE))
 
 
 def decode_url(text: bytes | memoryview) -> bytes:

@@ -61,16 +61,18 @@ class PackageCodec:
 
     def sign(self, data: bytes) -> str:
         """Turn bytes into signed text."""
-        mark = b""
+        mark = ""
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
-            data, mark = smaller, b"."
-        moment = _timestamp(int(time.time()))
+            data, mark = smaller, "."
         if len(data) <= PIECE:
-            value = [b"%b%b:%b" % (mark, base64s.encode_url(data), moment)]
-        else:
-            value = [mark, *base64s.encode_url_pieces(data), b":", moment]
-        value += (b":", _signature(value, django_settings.SECRET_KEY, self.salt))
-        return b"".join(value).decode()
+            text = f"{mark}{base64s.encode_url(data).decode()}:{_timestamp(int(time.time()))}"
+            return f"{text}:{_signature((text.encode(),), django_settings.SECRET_KEY, self.salt).decode()}"
+        text = base64s.encode_url_text(data)
+        if mark:
+            text = mark + text
+        text += f":{_timestamp(int(time.time()))}"  # in its place
+        text += f":{_signature(base64s.pieces(text), django_settings.SECRET_KEY, self.salt).decode()}"
+        return text
 
     def unsign(self, package: str | bytes) -> bytes:
         """Turn signed text back into bytes, or raise `BadSignature`."""
@@ -144,8 +146,8 @@ def _signer(secret: str | bytes, salt: str) -> tuple[_Hash, _Hash]:
 
 
 @lru_cache(maxsize=1)
-def _timestamp(second: int) -> bytes:
-    return b62_encode(second).encode()
+def _timestamp(second: int) -> str:
+    return b62_encode(second)
 
 
 def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: str) -> bytes:
