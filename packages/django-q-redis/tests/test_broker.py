@@ -11,6 +11,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_redis import Redis
+from django_q_redis.broker import LARGE
 from redis.crc import key_slot
 
 from tests.services.server import stalled
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LIST = "django_q:test:q"
 LEASES = "{django_q:test:q}:leases"
+PACKAGES = "{django_q:test:q}:packages"
 LAPSES = "{django_q:test:q}:lapses"
 
 
@@ -338,6 +340,29 @@ def test_queue_is_deleted_with_packages_that_were_waited_for(broker: Redis, clie
     assert broker._expect(broker._line(), 1, 1)
     broker.delete_queue()
     assert client.keys() == []
+
+
+def large(number: int) -> str:
+    return str(number) * (LARGE + 1)
+
+
+def test_large_packages_are_moved_and_not_copied(broker: Redis, client: redis.Redis):
+    broker.enqueue_many([large(number) for number in range(4)])
+    [first] = broker.dequeue_many(1, 1)  # nobody knows yet that they are large
+    second, third = broker.dequeue_many(2, 1)
+    assert [package for _, package in (first, second, third)] == [large(number).encode() for number in range(3)]
+    assert (client.hlen(PACKAGES), broker.lock_size()) == (1, 3)
+    assert broker.release_many([third.ack_id, second.ack_id]) == []
+    assert [package for _, package in broker.dequeue_many(9, 1)] == [large(number).encode() for number in (2, 1, 3)]
+
+
+def test_large_packages_that_lapsed_have_their_count(redis_url: str, broker: Redis):
+    other = broker_for(redis_url)
+    broker.enqueue_many([large(number) for number in range(3)])
+    [(kept, _), (lost, _)] = [broker.dequeue_many(1, 1)[0] for _ in range(2)]
+    assert broker.lapse(lost)
+    assert [other.lapses(ack_id) for ack_id, _ in other.dequeue_many(9, 1)] == [1, 0]
+    assert broker.acknowledge_many([kept]) == []
 
 
 def waits(client: redis.Redis) -> bool:

@@ -59,6 +59,30 @@ class TestExpectedPackages(BrokerConformance):
         assert ack_id.endswith(":0000")
 
 
+class Moving(Redis):
+    """Takes each package as one of the large, which are moved to lists of their own."""
+
+    def _reserve(self, limit: int) -> list[Delivery]:
+        self._large = True
+        return super()._reserve(limit)
+
+
+class TestLargePackages(BrokerConformance):
+    """All that is promised holds for packages that are moved."""
+
+    @pytest.fixture
+    def make_broker(self, redis_server: RedisServer):
+        return maker(redis_server, Moving)
+
+    @pytest.fixture
+    def server(self, redis_server: RedisServer) -> RedisServer:
+        return redis_server
+
+    def test_that_is_how_they_are_taken(self, broker: Redis):
+        broker.enqueue_many(["one", "two"])
+        assert all(ack_id.endswith(":0000") for ack_id, _ in broker.dequeue_many(2, 1))
+
+
 class TestOldRedis(BrokerConformance):
     """On the oldest Redis that is promised to work."""
 

@@ -42,6 +42,9 @@ HANDING_OVER = ("NOREPLICAS", "UNBLOCKED")
 MOST = 1000
 """How many packages one script moves: Lua takes no more arguments than fit its stack."""
 
+LARGE = 16 * 1024
+"""Bytes of a package beyond which the next are moved to lists of their own: the server writes less for them."""
+
 SWEEP = 5.0
 """Seconds after which an idle broker looks for leases of others that are over; less when `retry` is short."""
 
@@ -71,6 +74,7 @@ class Redis(BulkBroker):
         self._look_at = 0.0
         self._first_hidden: list[Any] | None = None
         self._flowing = False
+        self._large = False
         self._listed: dict[str, float] = {}
         self._client_and_line: tuple[Any, Callable[..., Any]] = None, line_of
 
@@ -159,14 +163,14 @@ class Redis(BulkBroker):
         """Lease what is there."""
         nonce = new_nonce()
         retry = self.settings.retry
-        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce)
+        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce, int(self._large))
         soonest = due / 1000 if due >= 0 else SWEEP
         self._sweep_at = time.monotonic() + min(SWEEP, retry / 2, soonest)
-        lapsed, *packages = found or [[]]
-        tokens = [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
-        for each in lapsed:
-            token = each.decode() if isinstance(each, bytes) else each
-            tokens[int(token.split(":")[1]) - 1] = token
+        named, *packages = found or [[]]
+        if packages:
+            self._large = max(map(len, packages)) > LARGE
+        tokens = [token.decode() if isinstance(token, bytes) else token for token in named]
+        tokens = tokens or [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
         return [Delivery(token, package) for token, package in zip(tokens, packages, strict=True)]
 
     def _expect(self, line: Line, wait: float, limit: int) -> list[Delivery]:

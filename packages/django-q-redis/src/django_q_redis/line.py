@@ -9,18 +9,19 @@ from __future__ import annotations
 import select
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import redis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeGuard
 
     from redis.connection import ConnectionInterface
 
 LONG = 100_000
-"""Bytes from which a word is sent alone, since to copy it would take longer."""
+"""Bytes from which a word is sent alone or, of a text, in pieces, since to copy it would take longer."""
 
 HAS_POLL = hasattr(select, "poll")
 """Not on Windows, and not under eventlet."""
@@ -106,17 +107,39 @@ def looker(socket: Any) -> Callable[[], object]:
     return partial(poll.poll, 0)
 
 
-def packed(commands: Sequence[Sequence[str | bytes | float]]) -> list[bytes]:
+def packed(commands: Sequence[Sequence[str | bytes | float]]) -> Iterable[bytes]:
     """Write commands as the protocol has them, in a third of the time that the client takes."""
-    parts, longest = [], 0
+    parts: list[bytes | str] = []
+    longest = 0
     for command in commands:
         parts.append(b"*%d\r\n" % len(command))
         for word in command:
-            data = word if isinstance(word, bytes) else str(word).encode()
+            data = word if isinstance(word, bytes) or is_long(word) else str(word).encode()
             size = len(data)
             longest = max(longest, size)
             parts += (b"$%d\r\n" % size, data, b"\r\n")
-    return parts if longest > LONG else [b"".join(parts)]
+    return in_pieces(parts) if longest > LONG else [b"".join(cast("list[bytes]", parts))]
+
+
+def is_long(word: object) -> TypeGuard[str]:
+    """Whether a word is a text too long to be encoded at once; of ASCII, which has as many bytes as letters."""
+    return isinstance(word, str) and len(word) > LONG and word.isascii()
+
+
+def in_pieces(parts: Sequence[bytes | str]) -> Iterator[bytes]:
+    """Put short parts together, and long texts in pieces: for the system to find memory takes longer than to copy."""
+    short: list[bytes] = []
+    for part in parts:
+        if isinstance(part, bytes) and len(part) <= LONG:
+            short.append(part)
+            continue
+        yield b"".join(short)
+        short.clear()
+        if isinstance(part, bytes):
+            yield part
+        else:
+            yield from (part[start : start + LONG].encode() for start in range(0, len(part), LONG))
+    yield b"".join(short)
 
 
 _lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()

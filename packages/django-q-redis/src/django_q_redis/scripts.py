@@ -10,7 +10,9 @@ A queue is six keys, all in the hash slot of the first:
     {django_q:<name>:q}:lapses     hash    SHA-1 of a package → how often it was leased in vain, where it was;
                                           forgotten a month after the last such lease of any
 
-A package that was waited for is alone in a list of its own, {django_q:<name>:q}:leases:<token>, and not in the hash.
+A package that was waited for, or is large, is alone in a list of its own, {django_q:<name>:q}:leases:<token>, and not
+in the hash: that it moves there is all that the append-only file and replicas are told, where a script that writes it
+into the hash tells them the whole package once more.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ local function held(tokens)
   return kept, lost
 end
 
--- The list of the package that was waited for under this token, if it is such a token.
+-- The list in which the package under this token is alone, if it is such a token.
 local function place(token)
   return string.sub(token, -5) == ':0000' and leases .. ':' .. token
 end
@@ -133,31 +135,41 @@ end
 offer(leases, 'LPUSH', reversed)
 offer(delayed, 'RPUSH', function(list) return list end)
 
-local taken = redis.call('LPOP', queue, limit)
-if not taken then return {soonest} end
+local alone = ARGV[4] == '1' and redis.call('HLEN', lapses) == 0
+local function name(number)
+  return nonce .. string.format(alone and '%04d:0000' or ':%04d', number)
+end
+
+local taken = {}
+if alone then
+  repeat
+    local package = redis.call('LMOVE', queue, place(name(#taken + 1)), 'LEFT', 'LEFT')
+    if package then taken[#taken + 1] = package end
+  until not package or #taken == limit
+else
+  taken = redis.call('LPOP', queue, limit) or taken
+end
+if not taken[1] then return {soonest} end
 local expiry = (now or clock()) + length
+local lapsed = not alone and redis.call('HLEN', lapses) > 0
 local scores, fields, tokens = {}, {}, {}
-local lapsed = redis.call('HLEN', lapses) > 0
 for i, package in ipairs(taken) do
-  local token = nonce .. string.format(':%04d', i)
+  local token = name(i)
   local count = lapsed and redis.call('HGET', lapses, redis.sha1hex(package))
-  if count then
-    token = token .. ':' .. count
-    tokens[#tokens + 1] = token
-  end
+  if count then token = token .. ':' .. count end
   scores[2 * i - 1], scores[2 * i] = expiry, token
-  fields[2 * i - 1], fields[2 * i] = token, package
+  if alone or lapsed then tokens[i] = token end
+  if not alone then fields[2 * i - 1], fields[2 * i] = token, package end
 end
 redis.call('ZADD', leases, unpack(scores))
-redis.call('HSET', packages, unpack(fields))
-table.insert(taken, 1, tokens)
-table.insert(taken, 1, 0)
-return taken
+push('HSET', packages, fields)
+return {0, tokens, unpack(taken)}
 """)
 """Offer what is due again, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
 
-Gives 0, the tokens of packages that lapsed (how often, they say at their end) and the packages; or, when there are
-none, only the milliseconds until something is due (-1: nothing is)."""
+A fourth argument of 1 leaves each in a list of its own, unless leases ended in silence, which a token tells at its end.
+Gives 0, the tokens where they are not just numbered, and the packages; or, when there are none, only the milliseconds
+until something is due (-1: nothing is)."""
 
 EXPECT = f"{CLOCK}return redis.call('ZADD', KEYS[1], clock() + ARGV[1], ARGV[2])"
 """Begin a lease of so many ms under a token, for a package that is still to come.
