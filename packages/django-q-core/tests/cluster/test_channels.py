@@ -63,6 +63,18 @@ def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
     assert sent * 1000 > granted
 
 
+def test_large_messages_have_no_more_room_than_the_largest_inline(channel):
+    """Or hundreds of megabytes could wait in memory for a database that is slow."""
+    inline = large = 0
+    while channel.send(bytes(INLINE)):
+        inline += 1
+    while channel.receive(block=False) is not None:
+        pass
+    while channel.send(bytes(INLINE + 1)):
+        large += 1
+    assert large <= inline
+
+
 def test_killed_reader_harms_nobody(channel):
     """The oldest defect of the public editions: a reader that died kept the queue's lock."""
     context = multiprocessing.get_context("fork")

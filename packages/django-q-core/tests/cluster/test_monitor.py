@@ -10,6 +10,8 @@ from django_q.cluster.channels import Channel
 from django_q.cluster.monitor import Monitor
 from django_q.cluster.state import ClusterState
 from django_q.conf import current_settings
+from django_q.execution import Executor
+from django_q.package import new_package
 
 
 class Surplus:
@@ -77,3 +79,14 @@ def test_outcomes_gather_until_enough_wait(resting, clock, waiting, gathers) -> 
     monitor._receive()
     assert len(monitor.unreadable) == waiting
     assert bool(clock.naps) is gathers
+
+
+def test_large_outcomes_are_saved_a_few_at_a_time(resting) -> None:
+    monitor, _ = resting
+    monitor.finisher.portions = 0
+    result = "x" * (module.BATCH_BYTES // 2)
+    for number in range(3):
+        outcome = Executor(monitor.settings).execute({**new_package("copy.copy", (result,)), "id": str(number)})
+        monitor.results.send(module.pack(module.Kind.OUTCOME, outcome._replace(args=None)))
+    monitor._receive()
+    assert [outcome.id for outcome in monitor.outcomes] == ["0", "1"]

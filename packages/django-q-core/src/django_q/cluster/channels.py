@@ -29,6 +29,8 @@ RECEIVE_SECONDS = 1.0
 _KIND = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
 _FD = struct.calcsize("i")
 _INLINE, _FILE = b"\0", b"\1"
+_WEIGHT = bytes(INLINE)
+"""Makes a large message take as much room as the largest in the socket: so there are never many on their way."""
 
 
 def unlinked_file() -> int:
@@ -73,7 +75,7 @@ class Channel:
             with os.fdopen(os.dup(file), "wb") as body:
                 body.write(message)
             handle = array.array("i", [file])
-            return self._send([_FILE], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
+            return self._send([_FILE, _WEIGHT], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
         finally:
             os.close(file)
 

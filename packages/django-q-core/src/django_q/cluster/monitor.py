@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BATCH = 500
 """Outcomes finished together at the most: a batch is what has arrived, nobody waits for it to fill."""
 
+BATCH_BYTES = 4 * 2**20
+"""Their size together, from which no more join them: large ones are not to fill the memory."""
+
 GATHER_SECONDS = 0.002
 """How long outcomes may gather while other tasks wait or run: a larger batch leaves the processor to the workers."""
 
@@ -54,6 +57,8 @@ class Monitor(ClusterProcess):
         self.unreadable: list[Unreadable] = []
         self.outcomes: list[Outcome] = []
         self.saved: list[Saved] = []
+        self.size = 0
+        """Bytes of the outcomes that are to be finished."""
         self.last_batch = 0
         self.pause = 0.0
         self.backoff = Backoff()
@@ -101,7 +106,7 @@ class Monitor(ClusterProcess):
             self._accept(message)
             if self.state.busy and self.state.unsaved < ENOUGH:
                 time.sleep(FLOOD_SECONDS if self.last_batch >= FLOOD else GATHER_SECONDS)
-        while len(self.outcomes) < BATCH or self.backoff.failures:
+        while (len(self.outcomes) < BATCH and self.size < BATCH_BYTES) or self.backoff.failures:
             message = self.results.receive(block=False)
             if message is None:
                 return
@@ -124,6 +129,7 @@ class Monitor(ClusterProcess):
             case Outcome() as outcome:
                 self.state.received += 1
                 self.outcomes.append(outcome)
+                self.size += len(message)
             case Unreadable() as unreadable:
                 self.state.received += 1
                 self.unreadable.append(unreadable)
@@ -183,7 +189,7 @@ class Monitor(ClusterProcess):
         if self.outcomes:
             self.last_batch = len(self.outcomes)
             self.saved += self.finisher.save(self.outcomes)
-            self.outcomes = []
+            self.outcomes, self.size = [], 0
         if self.saved:
             self.finisher.acknowledge(self.saved)
             saved, self.saved = self.saved, []
