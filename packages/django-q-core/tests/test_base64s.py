@@ -43,6 +43,11 @@ def test_text_for_urls_is_read(data: bytes, kind: Any) -> None:
     assert decode_url(kind(signing.b64_encode(data))) == data
 
 
+@pytest.mark.filterwarnings("ignore:invalid characters:DeprecationWarning")  # pybase64 will refuse it: Python reads it
+def test_text_in_the_standard_alphabet_is_read(data: bytes) -> None:
+    assert decode_url(b64encode(data).rstrip(b"=")) == data
+
+
 @pytest.mark.parametrize("text", [b"A", b"A" * (2 * PIECE + 1)], ids=["short", "long"])
 def test_half_a_text_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

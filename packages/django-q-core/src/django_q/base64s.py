@@ -7,6 +7,7 @@ happens to a package. pybase64, which django-q-core[fast] installs, takes a twen
 from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -58,5 +59,6 @@ def decode_url(text: bytes | memoryview) -> bytes:
     """
     padded = b"".join((text, b"=" * (-len(text) % 4)))
     if pybase64 is not None and len(text) > PIECE:
-        return pybase64.b64decode(padded, altchars=b"-_")
+        with suppress(ValueError):  # it is hardly ever anything else than what every edition writes
+            return pybase64.b64decode(padded, altchars=b"-_", validate=True)
     return a2b_base64(padded.translate(STANDARD))
