@@ -62,7 +62,7 @@ def test_large_surplus_goes_in_portions(settings_of, outcome, monkeypatch) -> No
     results.save_many([outcome(100 + number) for number in range(10)])
     assert kept() == [*range(85), *range(105, 110)]
     results.save_many([outcome(110 + number) for number in range(10)])
-    assert kept() == [*range(83), *range(115, 120)]  # as many as were saved and a tenth
+    assert kept() == [*range(84), *range(115, 120)]  # as many as were saved and one
     assert results.pruner.more
 
 

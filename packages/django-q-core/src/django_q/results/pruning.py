@@ -28,8 +28,8 @@ class Pruner:
     """Deletes the successes that are too many.
 
     Where there are far too many, because the limit was lowered or another edition left them, the first batch deletes a
-    `PORTION`, each after it a few more than it saved, and the rest goes while nothing waits to be saved: to delete a
-    million rows takes a database seconds, in which no result would be saved.
+    `PORTION`, each after it one more than it saved, and the rest goes while nothing waits to be saved: to delete a
+    million rows takes a database seconds, in which no result would be saved, and each old one lies on pages of its own.
 
     PostgreSQL keeps deleted rows while any transaction is open that began before
     (https://www.postgresql.org/docs/current/routine-vacuuming.html), and a look at all successes passes them each time.
@@ -50,7 +50,7 @@ class Pruner:
         """When the newest ended of those that have been deleted, if all that ended before have been, too."""
 
     def prune(self, saved: Iterable[Outcome], using: str) -> None:
-        """Delete the successes that are too many now; of far too many, a few more than were saved.
+        """Delete the successes that are too many now; of far too many, one more than were saved.
 
         Args:
             saved: what was saved since it was last pruned: with `save_limit_per`, only what shares its group, name or
@@ -65,7 +65,7 @@ class Pruner:
             kept = successes_in(using)
             delete(kept, beyond_in_each(kept, per, {getattr(outcome, per) for outcome in successes}, limit))
         else:
-            self._prune(using, len(successes) * 11 // 10 + 1, min(outcome.stopped for outcome in successes))
+            self._prune(using, len(successes) + 1, min(outcome.stopped for outcome in successes))
 
     def prune_more(self, using: str) -> None:
         """Delete another portion."""
