@@ -19,9 +19,9 @@ from contextlib import suppress
 INLINE = 16 * 1024
 """Bytes up to which a message travels in the socket itself; a larger one travels as a file descriptor."""
 
-ROOM = 1024 * 1024
-"""Bytes that may be on their way; the system grants less. Linux counts a kilobyte and more for any message, and would
-stop at 160 of them, before a database has saved as many."""
+ROOM = 208 * 1024
+"""Bytes that are asked for. Linux gives twice as many, and takes a kilobyte and more for any message: there is room for
+330 outcomes, where what it gives unasked is full with 160, before a database has saved as many."""
 
 RECEIVE_SECONDS = 1.0
 """Seconds that a blocking `receive` waits; processes look at the cluster's phase in between."""
@@ -29,8 +29,6 @@ RECEIVE_SECONDS = 1.0
 _KIND = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
 _FD = struct.calcsize("i")
 _INLINE, _FILE = b"\0", b"\1"
-_WEIGHT = bytes(INLINE)
-"""Makes a large message take as much room as the largest in the socket: so there are never many on their way."""
 
 
 def unlinked_file() -> int:
@@ -49,9 +47,14 @@ def _socketpair() -> tuple[socket.socket, socket.socket]:
 
 
 class Channel:
-    """One direction: any process may `send`, any may `receive`; a message reaches one receiver, in the order sent."""
+    """One direction: any process may `send`, any may `receive`; a message reaches one receiver, in the order sent.
 
-    def __init__(self) -> None:
+    Args:
+        weight: bytes of the room that a message takes which travels as a file descriptor: so many of these may wait.
+    """
+
+    def __init__(self, weight: int = 0) -> None:
+        self._weight = bytes(weight)
         self._reader, self._writer = _socketpair()
         seconds = struct.pack("ll", int(RECEIVE_SECONDS), int(RECEIVE_SECONDS % 1 * 1e6))
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
@@ -75,7 +78,7 @@ class Channel:
             with os.fdopen(os.dup(file), "wb") as body:
                 body.write(message)
             handle = array.array("i", [file])
-            return self._send([_FILE, _WEIGHT], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
+            return self._send([_FILE, self._weight], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
         finally:
             os.close(file)
 

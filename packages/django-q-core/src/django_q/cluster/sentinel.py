@@ -31,6 +31,9 @@ MONITOR_SECONDS = 5.0
 PUSHER_SECONDS = 3.0
 """What the pusher gets at the least to give back what has not begun."""
 
+WEIGHT = 4096
+"""Bytes of the room for outcomes that a large one takes: dozens of them may wait for a database, not hundreds."""
+
 
 class Sentinel:
     """The process between `manage.py qcluster` and all others.
@@ -57,7 +60,7 @@ class Sentinel:
             cluster_id=cluster_id,
             state=state,
             tasks=Channel(),
-            results=Channel(),
+            results=Channel(WEIGHT),
             hungry=Bell(),
             alarm=Bell(),
             lifeline=Lifeline(),
