@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
+from django_q.brokers import Delivery
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.channels import Bell, Channel
 from django_q.cluster.lifeline import Lifeline
@@ -12,6 +14,7 @@ from django_q.cluster.messages import TaskMessage
 from django_q.cluster.process import Wiring
 from django_q.cluster.publishing import PUBLISH_EVERY
 from django_q.cluster.pusher import Pusher
+from django_q.cluster.readahead import ReadAhead
 from django_q.cluster.state import ClusterState, Phase
 from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
@@ -267,3 +270,46 @@ def refuse(error):
         raise error("no")
 
     return raising
+
+
+def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
+    packages = [f"{number:04}" * 200 for number in range(2000)]
+    pusher.broker.enqueue_many(packages)
+    pusher.window = ReadAhead(len(packages), ahead=False)
+    send, refused = pusher.tasks.send, []
+
+    def send_until_stopped(message: bytes, *, wait: float = 0.0) -> bool:
+        if send(message):
+            return True
+        refused.append(message)
+        assert len(refused) < len(packages), "it waits for room for ever"
+        pusher._stop(signal.SIGTERM, None)
+        return False
+
+    monkeypatch.setattr(pusher.tasks, "send", send_until_stopped)
+    pusher.step()
+    assert refused
+    assert not pusher.step()
+    pusher.stop()
+    assert (pusher.broker.queue_size(), pusher.broker.lock_size()) == (len(packages), 0)
+    assert [package for _, package in pusher.broker.dequeue_many(len(packages), 0)] == packages
+
+
+def test_stop_pushes_what_nobody_brings_back(pusher, monkeypatch):
+    messages = [bytes([number]) * 1000 for number in range(200)]
+    monkeypatch.setattr(pusher.broker, "dequeue_many", lambda limit, wait: [Delivery(None, each) for each in messages])
+    send, received = pusher.tasks.send, []
+
+    def send_to_a_slow_worker(message: bytes, *, wait: float = 0.0) -> bool:
+        if send(message):
+            return True
+        pusher._stop(signal.SIGTERM, None)
+        received.append(TaskMessage.unpack(pusher.tasks.receive(block=False)).package)
+        return False
+
+    monkeypatch.setattr(pusher.tasks, "send", send_to_a_slow_worker)
+    pusher.step()
+    pusher.stop()
+    assert received
+    received += [task.package for task in pusher._withdraw()]
+    assert received == messages

@@ -42,6 +42,8 @@ class Pusher(ClusterProcess):
         self.renew_at = 0.0
         self.backoff = Backoff()
         self.stopping = False
+        self.unsent: list[TaskMessage] = []
+        """What found no room before the cluster stopped."""
 
     def start(self) -> None:
         """Take the broker, and over from a pusher before."""
@@ -61,9 +63,12 @@ class Pusher(ClusterProcess):
         self.stopping = True
         self.wiring.hungry.ring()
 
+    def _stops(self) -> bool:
+        return self.stopping or self.state.phase >= Phase.STOPPING
+
     def step(self) -> bool:
         """Fetch as much as there is room for, and keep the leases alive."""
-        if self.stopping or self.state.phase >= Phase.STOPPING:
+        if self._stops():
             return False
         try:
             self._renew_when_due()
@@ -135,14 +140,20 @@ class Pusher(ClusterProcess):
         if ack_id is not None and self.broker.supports_renewal:
             self.held[number] = ack_id
         self.state.pushed = number
-        self._send(TaskMessage(number, leased, ack_id, package, *counts).pack())
+        task = TaskMessage(number, leased, ack_id, package, *counts)
+        if not self._send(task.pack(), patient=ack_id is None):
+            self.unsent.append(task)
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, message: bytes, *, patient: bool = True) -> bool:
+        """Send a message as soon as there is room; while the cluster stops, only if it is `patient`."""
         wait = 0.0
         while not self.tasks.send(message, wait=wait):
+            if not patient and self._stops():
+                return False
             self._renew_when_due()
             self._publish_when_due()
             wait = self._seconds_to_wait()
+        return True
 
     # statistics
 
@@ -223,7 +234,8 @@ class Pusher(ClusterProcess):
         self.state.withdrawn = last
         for message in others:
             self._send(message)
-        return tasks
+        unsent, self.unsent = self.unsent, []
+        return tasks + unsent
 
     def _push_again(self, tasks: list[TaskMessage]) -> None:
         """Offer tasks to the workers again, under new numbers."""
