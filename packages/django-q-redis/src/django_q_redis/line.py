@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import redis
+from django_q.base64s import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -140,7 +141,7 @@ def in_pieces(parts: Sequence[bytes | str]) -> Iterator[bytes]:
         if isinstance(part, bytes):
             yield part
         else:
-            yield from (part[start : start + LONG].encode() for start in range(0, len(part), LONG))
+            yield from pieces(part)
     yield b"".join(short)
 
 
