@@ -1,0 +1,117 @@
+"""Makes any text, object or exception safe to store, log and display."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+"""Takes the place of characters that no database can store: NUL and lone surrogates."""
+
+TRUNCATION_MARK: Final = "…"
+"""The last character of a label that was truncated."""
+
+MAX_TEXT_CHARACTERS: Final = 100_000
+"""Maximum length of a stored text, such as the message and traceback of a failure."""
+
+MAX_LINE_CHARACTERS: Final = 1_000
+"""Maximum length of a text within a log line."""
+
+
+def text_of(value: object, limit: int = MAX_TEXT_CHARACTERS) -> str:
+    """Return the text form of any object; a `__str__` that raises is replaced by a description of the object.
+
+    Args:
+        value: anything, such as an exception.
+        limit: maximum number of characters; the middle of a longer text is left out.
+
+    Returns:
+        Text that every UTF-8 database can store.
+    """
+    try:
+        text = str.__str__(str(value))
+    except BaseException:  # noqa: BLE001 - the value's own code may raise anything, SystemExit included
+        text = f"<unprintable {type_name(value)}>"
+    return storable(bounded(text, limit))
+
+
+def type_name(value: object) -> str:
+    """Return the qualified name of an object's class, without running the object's own code."""
+    name = type.__dict__["__qualname__"].__get__(type(value))
+    return storable(str.__str__(name))
+
+
+def storable(text: str) -> str:
+    """Replace what no database can store: NUL and lone surrogates. Pairs of surrogates become their character."""
+    if "\0" not in text:
+        if text.isascii():
+            return text
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
+    return text.replace("\0", REPLACEMENT).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def bounded(text: str, limit: int) -> str:
+    """Leave out the middle of a text that has more than *limit* characters, and say how much is missing."""
+    if len(text) <= limit:
+        return text
+    kept = max(limit - 60, 0)
+    head = kept * 3 // 4
+    tail = kept - head
+    missing = len(text) - kept
+    return f"{text[:head]}… ({missing:,} characters left out) …{text[len(text) - tail :]}"
+
+
+def truncated(label: str, length: int) -> str:
+    """Return a label of at most *length* storable characters; one that was cut ends with `TRUNCATION_MARK`."""
+    if len(label) > length:
+        label = label[: length - 1] + TRUNCATION_MARK
+    return storable(label)
+
+
+def one_line(value: object, limit: int = MAX_LINE_CHARACTERS) -> str:
+    """Return the text form of any object as one printable line: line breaks and control characters are escaped."""
+    text = text_of(value, limit)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def ascii_only(text: str) -> str:
+    """Escape all characters outside ASCII, for databases with a smaller character set."""
+    return text if text.isascii() else text.encode("ascii", "backslashreplace").decode()
+
+
+def sentence_of(error: BaseException) -> str:
+    """Return the message of an exception, or its class if it has none."""
+    return text_of(error) or type_name(error)
+
+
+def error_line(error: BaseException) -> str:
+    """Return class and message of an exception as one line."""
+    message = one_line(error).strip()
+    return f"{type_name(error)}: {message}" if message else type_name(error)
+
+
+def traceback_of(error: BaseException, place: TracebackType | None = None) -> str:
+    """Format an exception with its traceback.
+
+    Args:
+        error: the exception.
+        place: where the traceback begins; None for all of it.
+
+    Returns:
+        Storable text of at most `MAX_TEXT_CHARACTERS`; if the exception cannot be formatted, its class.
+    """
+    try:
+        text = "".join(traceback.format_exception(type(error), error, place or error.__traceback__))
+    except BaseException:  # noqa: BLE001 - the exception's own code may raise anything
+        text = f"{type_name(error)} (its traceback cannot be formatted)"
+    return storable(bounded(text, MAX_TEXT_CHARACTERS)).strip()
