@@ -1,0 +1,1 @@
+"""The envelope: a task as it is queued."""

@@ -1,0 +1,224 @@
+"""Reads what a package says about its task, without importing or running the code that its arguments need.
+
+Only workers unpickle arguments, which may exit, hang or kill the process. All other processes read packages here.
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+import pickle
+from datetime import date, datetime, time, timedelta
+from datetime import timezone as fixed_zone
+from decimal import Decimal
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.core.signing import BadSignature
+from django.utils import timezone
+
+from django_q.exceptions import UnreadablePackage
+from django_q.pickles import ZONES
+from django_q.text import error_line, text_of, truncated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from django_q.signing import PackageCodec
+
+MAX_ID_CHARACTERS: Final = 32
+LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
+"""Texts that a package may carry, and their maximum lengths."""
+
+FLAGS: Final = ("save", "ack_failure", "sync", "waited_for")
+NUMBERS: Final = ("cached", "iter_cached", "iter_count", "timeout")
+
+
+class Placeholder:
+    """Takes the place of an object that is not unpickled: it accepts whatever a pickle does with it."""
+
+    path = ""
+    """Dotted path of the class or function that it stands for."""
+
+    args: tuple[Any, ...]
+    """What it was made with."""
+
+    def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
+        """Make it from any arguments; a pickle may skip `__init__`."""
+        made = super().__new__(cls)
+        made.args = args
+        return made
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **_kwargs: Any) -> Placeholder:
+        """Stand for what a call returns."""
+        return Placeholder(*args)
+
+    def ignore(self, *args: Any) -> None:
+        """Take part of a state, of a list, of a set or of a mapping."""
+
+    __setstate__ = __setitem__ = append = extend = add = update = ignore
+
+
+def tolerant(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that makes what *make* makes, or a `Placeholder` if that raises."""
+
+    def made(*args: Any) -> Any:
+        try:
+            return make(*args)
+        except Exception:  # noqa: BLE001 - the arguments are whatever the pickle says
+            return Placeholder(*args)
+
+    return made
+
+
+def attribute(owner: Any, name: Any) -> Any:
+    """Stand for `getattr`: only the attribute by which time zones are pickled is looked up."""
+    if owner is ZoneInfo and name == "_unpickle":
+        return zone_of
+    return _placeholder("builtins.getattr")(owner, name)
+
+
+@tolerant
+def zone_of(key: str, *_from_cache: object) -> ZoneInfo:
+    """Return a time zone."""
+    return ZoneInfo(key)
+
+
+def _placeholder(path: str) -> type[Placeholder]:
+    return type("Placeholder", (Placeholder,), {"path": path})
+
+
+PLAIN: Final[dict[tuple[str, str], Any]] = {
+    ("builtins", "bytearray"): tolerant(bytearray),
+    ("builtins", "frozenset"): tolerant(frozenset),
+    ("builtins", "getattr"): attribute,
+    ("builtins", "set"): tolerant(set),
+    ("datetime", "date"): tolerant(date),
+    ("datetime", "datetime"): tolerant(datetime),
+    ("datetime", "time"): tolerant(time),
+    ("datetime", "timedelta"): tolerant(timedelta),
+    ("datetime", "timezone"): tolerant(fixed_zone),
+    ("decimal", "Decimal"): tolerant(Decimal),
+    ("uuid", "UUID"): UUID,
+    ("zoneinfo", "ZoneInfo"): ZoneInfo,
+    ("zoneinfo", "ZoneInfo._unpickle"): zone_of,
+    **{("pytz", name): tolerant(zone) for name, zone in ZONES.items()},
+}
+"""What may be made while metadata are read, all of it harmless; anything else becomes a `Placeholder`."""
+
+
+class MetadataUnpickler(pickle.Unpickler):
+    """An unpickler that imports nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what may be made, or a `Placeholder` for anything else."""
+        known = PLAIN.get((module, name))
+        return _placeholder(f"{module}.{name}") if known is None else known
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Stand for an object outside of the pickle."""
+        return Placeholder()
+
+
+class Unread:
+    """A part of a package that is not unpickled here; its own pickle yields that part when it is loaded.
+
+    It names functions of the standard library only, so that every edition of Django Q can read what was saved.
+
+    Args:
+        data: the pickled package.
+        key: of the part, such as `args`.
+    """
+
+    def __init__(self, data: bytes, key: str) -> None:
+        self.data, self.key = data, key
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return operator.getitem, (Pickled(self.data), self.key)
+
+
+class Pickled:
+    """Pickled data; pickling it makes a pickle that yields what the data hold."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return pickle.loads, (self.data,)
+
+
+def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
+    """Verify a signed package and read its metadata.
+
+    Args:
+        codec: of the cluster.
+        package: signed text, as it was queued.
+
+    Returns:
+        A package of plain values; `func` and `hook` are dotted paths, `args` and `kwargs` are `Unread`. It has neither
+        a `chain` nor anything else that the project's code is needed for.
+
+    Raises:
+        UnreadablePackage: the signature is foreign, or there is no task in it.
+    """
+    try:
+        data = codec.unsign(package)
+        found = MetadataUnpickler(io.BytesIO(data)).load()
+    except BadSignature as error:
+        raise UnreadablePackage(f"Package with a foreign signature ({error}).") from error
+    except Exception as error:  # the data may be anything
+        raise UnreadablePackage(f"Package that cannot be unpickled: {error_line(error)}.") from error
+    if not isinstance(found, dict) or not {"id", "name", "func"} <= found.keys():
+        raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
+    return _plain(found, data)
+
+
+def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
+    task_id = text_of(found["id"])[:MAX_ID_CHARACTERS]
+    started = found.get("started")
+    plain: dict[str, Any] = {
+        "id": task_id,
+        "func": path_of(found["func"]),
+        "args": () if found.get("args", ()) == () else Unread(data, "args"),
+        "kwargs": {} if found.get("kwargs", {}) == {} else Unread(data, "kwargs"),
+        "started": started if isinstance(started, datetime) else timezone.now(),
+    }
+    for name, length in LABELS.items():
+        if found.get(name) is not None:
+            plain[name] = truncated(text_of(found[name]), length)
+    plain.setdefault("name", task_id)
+    if found.get("hook") is not None:
+        plain["hook"] = path_of(found["hook"])
+    plain |= {name: found[name] for name in FLAGS if isinstance(found.get(name), bool)}
+    plain |= {name: found[name] for name in NUMBERS if is_number(found.get(name))}
+    options = found.get("iter_options")
+    if isinstance(options, dict):
+        plain["iter_options"] = {
+            str(name): value if isinstance(value, bool) else truncated(text_of(value), 100)
+            for name, value in options.items()
+            if value is not None
+        }
+    return plain
+
+
+def is_number(value: object) -> bool:
+    """True if *value* is a bool, or a finite number that is not negative."""
+    return isinstance(value, (bool, int, float)) and isfinite(value) and value >= 0
+
+
+def path_of(func: object) -> str:
+    """Return the dotted path of a function that was pickled by name, of a method, or of an object's class."""
+    if isinstance(func, str):
+        return text_of(func)
+    if isinstance(func, type) and issubclass(func, Placeholder):
+        return text_of(func.path.removeprefix("builtins."))
+    if isinstance(func, Placeholder):
+        if func.path == "builtins.getattr" and len(func.args) == 2:
+            return f"{path_of(func.args[0])}.{text_of(func.args[1])}"
+        return text_of(func.path)
+    return text_of(func)
