@@ -31,6 +31,7 @@ def migrated(request, tmp_path_factory):
 @pytest.fixture
 def make_site(request, tmp_path, migrated):
     """Make a site of a kind: `sqlite`, `postgres`, `mariadb` (database broker), or `redis` (results in SQLite)."""
+    made = []
 
     def make(kind, **more):
         q_cluster, database = dict(Q_CLUSTER), None
@@ -43,11 +44,14 @@ def make_site(request, tmp_path, migrated):
         else:
             database = migrated(kind)
         site = Site(tmp_path, q_cluster | more, database, ("django_q_orm",))
+        made.append(site)
         if database:
             site.manage("flush", "--no-input", "-v0")
         return site
 
-    return make
+    yield make
+    for each in made:
+        each.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mariadb", "redis"])

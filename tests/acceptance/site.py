@@ -8,16 +8,22 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from .shell import Shell
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+
+BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
+"""Where the processes of all sites keep compiled modules; without them each start compiles Django again."""
 
 SETTINGS = """
 try:
@@ -164,11 +170,15 @@ class Site:
         settings = SETTINGS.format(apps=apps, database=database, q_cluster=q_cluster, cache=str(folder / "cache"))
         (folder / "site_settings.py").write_text(settings)
         (folder / "jobs.py").write_text(JOBS)
+        self.shells: list[Shell] = []
+        self.state: object = None
         self.environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "site_settings",
             "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
             "NOTES": str(self.notes_file),
         }
+        self.environment.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE))
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment.pop("Q_CLUSTER_NAME", None)
 
     def manage(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -184,20 +194,41 @@ class Site:
         )
 
     def run(self, code: str) -> Any:
-        """Run Python code in the site; what it assigns to `answer` comes back through JSON."""
-        script = "import django, json, sys\ndjango.setup()\nanswer = None\n" + textwrap.dedent(code)
+        """Run Python code in the site; what it assigns to `answer` comes back through JSON.
+
+        Each call has a process of its own, forked from one in which Django is set up already.
+        """
+        script = "import django, json, sys\nanswer = None\n" + textwrap.dedent(code)
         script += "\nprint('\\nANSWER', json.dumps(answer, default=str))"
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env=self.environment,
-            cwd=self.folder,
-            text=True,
-            capture_output=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.rpartition("ANSWER ")[2])
+        with self._shell() as shell:
+            done = shell.run(script)
+        assert done.returncode == 0, f"the snippet ended with status {done.returncode}:\n{done.stderr}"
+        _, answered, answer = done.stdout.rpartition("ANSWER ")
+        assert answered, f"the snippet exited before its last line:\n{done.stderr}"
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """End the shells; a later `run` starts a new one."""
+        while self.shells:
+            self.shells.pop().close()
+
+    @contextmanager
+    def _shell(self) -> Iterator[Shell]:
+        """A shell for one thread, made from the present code, settings and environment."""
+        state = dict(self.environment), {file: file.read_bytes() for file in self.folder.rglob("*.py")}
+        if state != self.state:
+            self.close()
+            self.state = state
+        try:
+            shell = self.shells.pop()
+        except IndexError:
+            shell = Shell(self.folder, self.environment)
+        try:
+            yield shell
+        except BaseException:
+            shell.close()
+            raise
+        self.shells.append(shell)
 
     def notes(self) -> list[str]:
         """The lines that tasks left so far."""
