@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ pytest_plugins = ["tests.services.fixtures"]
 
 # Processes that tests start import the tests' own functions and settings.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+
+# No example fails because the machine is busy. A failure prints how to repeat it, so no database of examples is kept.
+with suppress(ImportError):
+    from hypothesis import settings as hypothesis_settings
+
+    hypothesis_settings.register_profile("django-q", database=None, deadline=None, print_blob=True)
+    hypothesis_settings.load_profile("django-q")
 
 
 @pytest.hookimpl(optionalhook=True)
