@@ -128,6 +128,23 @@ def test_killed_task_ends_in_the_failures_after_max_attempts(make_site, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_task_whose_whole_cluster_is_killed_ends_in_the_failures_after_max_attempts(make_site, kind):
+    site = make_site(kind, retry=1, max_attempts=2, workers=1)
+    task_id = sent(site, "async_task('jobs.slow', 'x', 60)")
+    for attempt in (1, 2):
+        with site.cluster() as cluster:
+            eventually(lambda number=attempt: len(site.notes()) == number, within=20, why=lambda: cluster.log)
+            cluster.kill()
+    with site.cluster() as cluster:
+        eventually(lambda: task(site, task_id), within=20, why=lambda: cluster.log)
+        success, result, attempts = task(site, task_id)
+        assert (success, attempts) == (False, 2)
+        assert result.startswith("no attempts left")
+        eventually(lambda: sizes(site) == [0, 0, 0], within=10)
+    assert len(site.notes()) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_failed_task_is_offered_again_and_a_success_replaces_the_failure(make_site, kind):
     site = make_site(kind, retry=1, ack_failures=False)
     with site.cluster() as cluster:

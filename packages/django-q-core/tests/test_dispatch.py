@@ -50,8 +50,8 @@ def deliver(broker, settings, package):
 
 def redeliver(broker, settings):
     executor, finisher = Executor(settings), Finisher(settings, broker)
-    for ack_id, signed in broker.dequeue_many(10, 0):
-        finisher.finish([executor.execute(executor.codec.loads(signed), ack_id=ack_id)])
+    for ack_id, signed, attempt in broker.dequeue_many(10, 0):
+        finisher.finish([executor.execute(executor.codec.loads(signed), ack_id=ack_id, attempt=attempt)])
 
 
 def test_success_is_saved_and_acknowledged(broker):
@@ -62,7 +62,7 @@ def test_success_is_saved_and_acknowledged(broker):
 
 
 @pytest.mark.parametrize(
-    ("success", "option", "setting", "forgets", "max_attempts", "attempts", "expected"),
+    ("success", "option", "setting", "forgets", "max_attempts", "attempt", "expected"),
     [
         (True, None, None, False, 0, 1, True),
         (False, None, None, False, 0, 1, False),
@@ -78,13 +78,13 @@ def test_success_is_saved_and_acknowledged(broker):
     ],
 )
 def test_one_rule_decides_what_is_acknowledged(
-    broker, success, option, setting, forgets, max_attempts, attempts, expected
+    broker, success, option, setting, forgets, max_attempts, attempt, expected
 ):
     given = {} if setting is None else {"ack_failures": setting}
     settings = ClusterSettings.from_mapping({"name": "x", "max_attempts": max_attempts, **given})
     broker.acknowledges_failures = forgets
     outcome = Executor(settings).execute(new_package("math.floor", (1,)))._replace(success=success, ack_failure=option)
-    assert acknowledges(outcome, attempts, settings=settings, broker=broker) is expected
+    assert acknowledges(outcome._replace(attempt=attempt), settings=settings, broker=broker) is expected
 
 
 def test_failure_written_by_a_public_edition_follows_the_rule_of_the_broker(broker):
@@ -92,7 +92,7 @@ def test_failure_written_by_a_public_edition_follows_the_rule_of_the_broker(brok
     broker.acknowledges_failures = True
     package = dict(new_package(fail, ack_failure=False), sync=False)
     outcome = Executor(settings).execute(package)
-    assert acknowledges(outcome, 1, settings=settings, broker=broker)
+    assert acknowledges(outcome, settings=settings, broker=broker)
 
 
 def test_failed_task_stays_with_the_broker_and_its_attempts_are_counted(broker):

@@ -143,6 +143,13 @@ def test_purge_leaves_leases(make):
     assert broker.acknowledge(mine.ack_id)
 
 
+def test_without_a_cache_a_failed_task_starts_again_at_attempt_1(make):
+    broker = make(cache="nowhere")
+    broker.enqueue("package")
+    broker.release(broker.dequeue_many(1, 1)[0].ack_id, delay=1)
+    assert [found.attempt for found in broker.dequeue_many(1, 5)] == [1]
+
+
 def test_password_is_asked_for():
     with Server(password="secret") as server:
         q_cluster = {"disque_nodes": [server.address], "disque_auth": "secret"}

@@ -162,6 +162,36 @@ def test_routers_lead_the_broker_nowhere_else(broker: ORM, settings):
     assert broker.ping()
 
 
+def test_failed_package_that_waits_is_not_leased_and_is_purged(broker: ORM):
+    broker.enqueue_many(["failed", "leased"])
+    failed, leased = broker.dequeue_many(2, 1)
+    broker.release(failed.ack_id, delay=60)
+    assert (broker.queue_size(), broker.lock_size()) == (0, 1)
+    broker.purge_queue()
+    assert [row.payload for row in OrmQ.objects.all()] == ["leased"]
+    assert broker.acknowledge(leased.ack_id)
+
+
+def test_row_of_a_public_edition_is_attempt_1(broker: ORM):
+    OrmQ.objects.create(key="test", payload="package", lock=timezone.now() - timedelta(days=1))
+    assert broker.dequeue_many(1, 1)[0].attempt == 1
+
+
+def test_number_of_attempts_has_a_largest_value(broker: ORM):
+    broker.enqueue("package")
+    broker.dequeue_many(1, 1)
+    lease = f"{'0' * claims.NONCE_CHARACTERS}:{claims.MAX_COUNT - 1}:{OrmQ.objects.get().pk}"
+    OrmQ.objects.update(lease=lease)
+    attempts = []
+    for _ in range(3):
+        broker.expire(OrmQ.objects.get().lease)
+        attempts.append(broker.dequeue_many(1, 1)[0].attempt)
+    last = claims.MAX_COUNT - claims.NONE_YET + 1
+    assert attempts == [last, last, last]
+    broker.release(OrmQ.objects.get().lease, delay=0.01)
+    assert eventually(lambda: broker.dequeue_many(1, 1))[0].attempt == last
+
+
 def test_missing_table_says_what_to_do(broker: ORM, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(OrmQ._meta, "db_table", "nowhere")
     with pytest.raises(BrokerError, match="nowhere"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LIST = "django_q:test:q"
 LEASES = "{django_q:test:q}:leases"
 PACKAGES = "{django_q:test:q}:packages"
-LAPSES = "{django_q:test:q}:lapses"
+ATTEMPTS = "{django_q:test:q}:attempts"
 
 
 def broker_for(url: str, **others: object) -> Redis:
@@ -123,8 +123,8 @@ def test_thousands_that_nobody_settled_come_back(redis_url: str):
     eventually(lambda: found.extend(broker.dequeue_many(2500, 0.1)) or len(found) >= 2500)
 
 
-def lapsed(url: str, *packages: str) -> None:
-    """Lease packages for an instant, in vain."""
+def expired(url: str, *packages: str) -> None:
+    """Send packages and let a lease of each expire."""
     lease = 0.01
     broker = broker_for(url, retry=lease)
     broker.enqueue_many(packages)
@@ -132,46 +132,45 @@ def lapsed(url: str, *packages: str) -> None:
     time.sleep(2 * lease)
 
 
-def test_leases_that_ended_in_silence_are_forgotten_when_somebody_settles(
-    broker: Redis, redis_url: str, client: redis.Redis
-):
-    lapsed(redis_url, "one", "two", "three")
+def test_attempts_are_forgotten_with_their_package(broker: Redis, redis_url: str, client: redis.Redis):
+    expired(redis_url, "one", "two", "three")
     one, two, three = broker.dequeue_many(9, 1)
-    assert [broker.lapses(each.ack_id) for each in (one, two, three)] == [1, 1, 1]
+    assert [each.attempt for each in (one, two, three)] == [2, 2, 2]
     broker.acknowledge(one.ack_id)
     broker.release(two.ack_id, delay=60)
     broker.fail(three.ack_id)
-    assert not client.exists(LAPSES)
+    assert client.hvals(ATTEMPTS) == [b"2"]
 
 
-def test_leases_that_ended_in_silence_are_forgotten_after_a_month(redis_url: str, broker: Redis, client: redis.Redis):
-    lapsed(redis_url, "package")
+def test_attempts_are_forgotten_after_a_month(redis_url: str, broker: Redis, client: redis.Redis):
+    expired(redis_url, "package")
     broker.dequeue_many(9, 1)
-    client.pexpire(LAPSES, 1000)
-    lapsed(redis_url, "another")
+    client.pexpire(ATTEMPTS, 1000)
+    expired(redis_url, "another")
     broker.dequeue_many(9, 1)
-    assert 30 * 86_400_000 - 60_000 < client.pttl(LAPSES) <= 30 * 86_400_000 + 60_000
+    assert 30 * 86_400_000 - 60_000 < client.pttl(ATTEMPTS) <= 30 * 86_400_000 + 60_000
 
 
-def test_purge_forgets_leases_that_ended_in_silence_but_those_before_a_living_one(
-    redis_url: str, broker: Redis, client: redis.Redis
+@pytest.mark.parametrize("package", ["held", "held" * LARGE])
+def test_purge_forgets_attempts_but_those_of_leased_packages(
+    redis_url: str, broker: Redis, client: redis.Redis, package: str
 ):
-    lapsed(redis_url, "held", "purged")
+    expired(redis_url, package, "purged")
     held, purged = broker.dequeue_many(9, 1)
     broker.release(purged.ack_id)
-    assert client.hlen(LAPSES) == 2
+    assert client.hlen(ATTEMPTS) == 2
     broker.purge_queue()
-    assert client.hlen(LAPSES) == 1
-    assert client.pttl(LAPSES) > 0
+    assert client.hlen(ATTEMPTS) == 1
+    assert client.pttl(ATTEMPTS) > 0
     broker.release(held.ack_id)
     [again] = broker.dequeue_many(9, 1)
-    assert broker.lapses(again.ack_id) == 1
+    assert again.attempt == 2
     broker.acknowledge(again.ack_id)
     assert client.keys() == []
 
 
 def test_purge_leaves_nothing_of_what_nobody_holds(redis_url: str, broker: Redis, client: redis.Redis):
-    lapsed(redis_url, "package")
+    expired(redis_url, "package")
     broker.release(broker.dequeue_many(1, 1)[0].ack_id)
     broker.purge_queue()
     assert client.keys() == []
@@ -265,7 +264,7 @@ def test_package_that_comes_while_a_fetch_waits_is_leased_already(broker: Redis,
     client.config_resetstat()
     sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and client.rpush(LIST, "package"))
     sender.start()
-    [(ack_id, package)] = broker.dequeue_many(1, 5)
+    [(ack_id, package, _attempt)] = broker.dequeue_many(1, 5)
     sender.join()
     assert "cmdstat_evalsha" not in client.info("commandstats")  # no script afterwards
     assert (package, broker.lock_size(), broker_for(redis_url).renew([ack_id])) == (b"package", 1, [])
@@ -274,7 +273,7 @@ def test_package_that_comes_while_a_fetch_waits_is_leased_already(broker: Redis,
 def waiting(broker: Redis, client: redis.Redis) -> None:
     """Bring the broker to wait with a lease in hand."""
     broker.enqueue("before")
-    broker.acknowledge_many([ack_id for ack_id, _ in broker.dequeue_many(1, 1)])
+    broker.acknowledge_many([each.ack_id for each in broker.dequeue_many(1, 1)])
     assert not broker.dequeue_many(1, 0)
 
 
@@ -304,20 +303,31 @@ def test_package_that_came_for_a_client_that_was_gone_is_offered_again(redis_url
     other = broker_for(redis_url, retry=0.3)
     found = []
     eventually(lambda: found.extend(other.dequeue_many(1, 0.1)) or found)
-    [(ack_id, package)] = found
-    assert (package, other.lapses(ack_id)) == (b"package", 1)
+    assert [each[1:] for each in found] == [(b"package", 2)]
 
 
-def test_package_that_lapsed_and_comes_while_a_fetch_waits_has_its_count(redis_url: str, client: redis.Redis):
+def test_package_that_comes_back_while_a_fetch_waits_has_its_attempt_number(redis_url: str, client: redis.Redis):
     broker, other = broker_for(redis_url), broker_for(redis_url)
     waiting(broker, client)
     other.enqueue("package")
-    [(lost, _)] = other.dequeue_many(1, 1)
-    sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and other.lapse(lost))
+    [lost] = other.dequeue_many(1, 1)
+    sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and other.expire(lost.ack_id))
     sender.start()
-    [(ack_id, package)] = broker.dequeue_many(1, 5)
+    [found] = broker.dequeue_many(1, 5)
     sender.join()
-    assert (package, broker.lapses(ack_id)) == (b"package", 1)
+    assert found[1:] == (b"package", 2)
+
+
+def test_package_without_attempts_is_taken_by_the_fetch_that_waits_for_it(redis_url: str, client: redis.Redis):
+    broker, other = broker_for(redis_url), broker_for(redis_url)
+    waiting(broker, client)
+    other.enqueue("failed")
+    other.release(other.dequeue_many(1, 1)[0].ack_id, delay=60)
+    broker.enqueue("package")
+    [found] = broker._expect(broker._line(), 1, 1)
+    assert (found.package, found.attempt) == (b"package", 1)
+    assert str(found.ack_id).endswith(":0000")
+    assert client.hlen(ATTEMPTS) == 1
 
 
 def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client: redis.Redis):
@@ -335,8 +345,8 @@ def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client
 
 def test_queue_is_deleted_with_packages_that_were_waited_for(broker: Redis, client: redis.Redis):
     broker.enqueue_many(["one", "two"])
-    [(ack_id, _)] = broker._expect(broker._line(), 1, 1)
-    broker.release(ack_id, delay=60)
+    [found] = broker._expect(broker._line(), 1, 1)
+    broker.release(found.ack_id, delay=60)
     assert broker._expect(broker._line(), 1, 1)
     broker.delete_queue()
     assert client.keys() == []
@@ -350,19 +360,24 @@ def test_large_packages_are_moved_and_not_copied(broker: Redis, client: redis.Re
     broker.enqueue_many([large(number) for number in range(4)])
     [first] = broker.dequeue_many(1, 1)  # nobody knows yet that they are large
     second, third = broker.dequeue_many(2, 1)
-    assert [package for _, package in (first, second, third)] == [large(number).encode() for number in range(3)]
+    assert [each.package for each in (first, second, third)] == [large(number).encode() for number in range(3)]
     assert (client.hlen(PACKAGES), broker.lock_size()) == (1, 3)
     assert broker.release_many([third.ack_id, second.ack_id]) == []
-    assert [package for _, package in broker.dequeue_many(9, 1)] == [large(number).encode() for number in (2, 1, 3)]
+    assert [each.package for each in broker.dequeue_many(9, 1)] == [large(number).encode() for number in (2, 1, 3)]
 
 
-def test_large_packages_that_lapsed_have_their_count(redis_url: str, broker: Redis):
+def test_large_packages_have_their_attempt_numbers_and_are_still_moved(
+    redis_url: str, broker: Redis, client: redis.Redis
+):
     other = broker_for(redis_url)
     broker.enqueue_many([large(number) for number in range(3)])
-    [(kept, _), (lost, _)] = [broker.dequeue_many(1, 1)[0] for _ in range(2)]
-    assert broker.lapse(lost)
-    assert [other.lapses(ack_id) for ack_id, _ in other.dequeue_many(9, 1)] == [1, 0]
-    assert broker.acknowledge_many([kept]) == []
+    kept, lost = [broker.dequeue_many(1, 1)[0] for _ in range(2)]
+    assert broker.expire(lost.ack_id)
+    again = broker.dequeue_many(1, 1) + other.dequeue_many(9, 1)
+    assert [each.attempt for each in again] == [2, 1]
+    assert (client.hlen(PACKAGES), client.hlen(ATTEMPTS)) == (2, 1)
+    assert broker.acknowledge_many([kept.ack_id, again[0].ack_id]) == []
+    assert client.exists(ATTEMPTS) == 0
 
 
 def waits(client: redis.Redis) -> bool:

@@ -38,7 +38,7 @@ class Expecting(Redis):
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         found = super().dequeue_many(limit, wait)
-        self.release_many([ack_id for ack_id, _ in found])
+        self.release_many([each.ack_id for each in found])
         return [each for _ in found for each in self._expect(self._line(), SHORTEST, 1)]
 
 
@@ -55,8 +55,8 @@ class TestExpectedPackages(BrokerConformance):
 
     def test_that_is_how_they_are_taken(self, broker: Redis):
         broker.enqueue("package")
-        [(ack_id, _)] = broker.dequeue_many(1, 1)
-        assert ack_id.endswith(":0000")
+        [found] = broker.dequeue_many(1, 1)
+        assert str(found.ack_id).endswith(":0000")
 
 
 class Moving(Redis):
@@ -80,7 +80,7 @@ class TestLargePackages(BrokerConformance):
 
     def test_that_is_how_they_are_taken(self, broker: Redis):
         broker.enqueue_many(["one", "two"])
-        assert all(ack_id.endswith(":0000") for ack_id, _ in broker.dequeue_many(2, 1))
+        assert all(str(each.ack_id).endswith(":0000") for each in broker.dequeue_many(2, 1))
 
 
 class TestOldRedis(BrokerConformance):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.package import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["CurrentTask", "TaskFilter", "current_task", "running", "stamp_records"]
 
@@ -30,29 +29,19 @@ class CurrentTask:
     """The label it shares with others."""
     schedule: str | None = None
     """The schedule that sent it, by its id."""
-    count_attempts: Callable[[], int] = field(default=lambda: 1, repr=False, compare=False)
-    """Finds out which attempt this is."""
-
-    @cached_property
-    def attempt(self) -> int:
-        """Which attempt this is, the first being 1: looked up where results are kept when it is first asked for.
-
-        Raises:
-            django.db.DatabaseError: the database is away.
-            ResultsUnavailable: the cache is, for a cached task.
-        """
-        return self.count_attempts()
+    attempt: int = 1
+    """The attempt number, 1 for the first: the broker delivers it with the package."""
 
     @classmethod
-    def of(cls, package: Mapping[str, Any], count_attempts: Callable[[], int] = lambda: 1) -> CurrentTask:
-        """Read what a package says."""
+    def of(cls, package: Mapping[str, Any], attempt: int = 1) -> CurrentTask:
+        """Make it from a package."""
         return cls(
             id=package["id"],
             name=package.get("name") or package["id"],
             func=describe(package.get("func", "")),
             group=package.get("group"),
             schedule=package.get("schedule"),
-            count_attempts=count_attempts,
+            attempt=attempt,
         )
 
 
@@ -63,13 +52,13 @@ class running:  # noqa: N801 - reads as the block that it is
 
     Args:
         package: the task's.
-        count_attempts: finds out which attempt this is, for those who ask.
+        attempt: the attempt number.
     """
 
-    __slots__ = ("_task", "_token", "count_attempts", "package")
+    __slots__ = ("_task", "_token", "attempt", "package")
 
-    def __init__(self, package: Mapping[str, Any], count_attempts: Callable[[], int] = lambda: 1) -> None:
-        self.package, self.count_attempts = package, count_attempts
+    def __init__(self, package: Mapping[str, Any], attempt: int = 1) -> None:
+        self.package, self.attempt = package, attempt
         self._task: CurrentTask | None = None
 
     def __enter__(self) -> None:
@@ -82,7 +71,7 @@ class running:  # noqa: N801 - reads as the block that it is
     def task(self) -> CurrentTask:
         """The task, the same each time."""
         if self._task is None:
-            self._task = CurrentTask.of(self.package, self.count_attempts)
+            self._task = CurrentTask.of(self.package, self.attempt)
         return self._task
 
 

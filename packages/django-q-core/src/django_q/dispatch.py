@@ -6,15 +6,13 @@ The whole life of a task but the waiting: nothing here needs a process or a queu
 from __future__ import annotations
 
 import logging
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django_q import signals
 from django_q.context import running
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
-from django_q.results.attempts import attempt_of
 from django_q.results.chains import Chains
 from django_q.results.iters import Iters, gather
 from django_q.results.store import ResultStore
@@ -107,7 +105,7 @@ def run_iter_inline(
     for member in members:
         outcome = executor.execute(member)
         exception = exception or executor.exception
-        finisher.announce([Saved(outcome, 1)])
+        finisher.announce([outcome])
         texts.append(outcome.finished or "")
     finished = [executor.codec.loads(text) for text in texts]
     restated = gather(collation["id"], finished, len(members), said, size=sum(map(len, texts)))
@@ -116,27 +114,26 @@ def run_iter_inline(
     return executor
 
 
-def acknowledges(outcome: Outcome, attempts: int, *, settings: ClusterSettings, broker: Broker) -> bool:
+def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker) -> bool:
     """Decide whether the broker may forget a task. This is the only place where it is decided.
 
     Args:
-        outcome: of the last attempt.
-        attempts: attempts at the task so far, this one included.
+        outcome: of an attempt.
         settings: of the cluster.
         broker: whose product may have a rule of its own for failures.
 
     Returns:
         True for a success, for a failure that is not to be tried again, and when `max_attempts` are used up.
     """
-    return outcome.success or is_last(outcome.ack_failure, attempts, settings=settings, broker=broker)
+    return outcome.success or is_last(outcome.ack_failure, outcome.attempt, settings=settings, broker=broker)
 
 
-def is_last(ack_failure: bool | None, attempts: int, *, settings: ClusterSettings, broker: Broker) -> bool:
+def is_last(ack_failure: bool | None, attempt: int, *, settings: ClusterSettings, broker: Broker) -> bool:
     """Decide whether a failed task is not tried again.
 
     Args:
         ack_failure: what the task's own option says; None if nothing.
-        attempts: attempts at the task so far.
+        attempt: the attempt number.
         settings: of the cluster.
         broker: whose product may have a rule of its own for failures.
     """
@@ -146,14 +143,7 @@ def is_last(ack_failure: bool | None, attempts: int, *, settings: ClusterSetting
         forgets_failures = settings.ack_failures
     else:
         forgets_failures = broker.acknowledges_failures
-    return bool(forgets_failures) or 0 < settings.max_attempts <= attempts
-
-
-class Saved(NamedTuple):
-    """An outcome that is safe, and how many attempts at its task were made."""
-
-    outcome: Outcome
-    attempts: int
+    return bool(forgets_failures) or 0 < settings.max_attempts <= attempt
 
 
 class Finisher:
@@ -192,15 +182,17 @@ class Finisher:
         self.announce(saved)
         return [package for outcome in outcomes for package in outcome.following] if self.broker is None else []
 
-    def save(self, outcomes: Sequence[Outcome]) -> list[Saved]:
+    def save(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Save a batch in the database and the cache.
+
+        Returns:
+            The outcomes as they are saved: one that could not be stored is a failure now.
 
         Raises:
             django.db.DatabaseError: nothing was saved in the database; try again later.
         """
-        attempts = self.store.save_many(outcomes)
-        saved = [_saved(outcome, attempts.get(outcome.id)) for outcome in outcomes]
-        Schedule.tasks_ended(each.outcome.id for each in saved if self._ends(each))
+        saved = self.store.save_many(outcomes)
+        Schedule.tasks_ended(outcome.id for outcome in saved if self._ends(outcome))
         return saved
 
     @property
@@ -212,12 +204,11 @@ class Finisher:
         """Delete a portion of the surplus; an error is logged, and the next batch tries again."""
         self.store.database.prune_more()
 
-    def _ends(self, saved: Saved) -> bool:
-        """Whether the task is not tried again."""
-        outcome, attempts = saved
-        return self.broker is None or acknowledges(outcome, attempts, settings=self.settings, broker=self.broker)
+    def _ends(self, outcome: Outcome) -> bool:
+        """True if the task is not tried again."""
+        return self.broker is None or acknowledges(outcome, settings=self.settings, broker=self.broker)
 
-    def acknowledge(self, saved: Sequence[Saved]) -> None:
+    def acknowledge(self, outcomes: Sequence[Outcome]) -> None:
         """Send what follows, then tell the broker to forget what is done and to offer again what is not.
 
         Raises:
@@ -227,27 +218,22 @@ class Finisher:
         broker = self.broker
         if broker is None:
             return
-        self._follow(saved)
+        self._follow(outcomes)
         done, again = [], []
-        for each in saved:
-            if each.outcome.ack_id is None:
-                continue
-            finished = acknowledges(each.outcome, each.attempts, settings=self.settings, broker=broker)
-            (done if finished else again).append(each.outcome.ack_id)
+        for outcome in outcomes:
+            if outcome.ack_id is not None:
+                (done if self._ends(outcome) else again).append(outcome.ack_id)
         if done:
             broker.acknowledge_many(done)
         if again:
             broker.release_many(again, delay=self.settings.retry)
 
-    def _follow(self, saved: Sequence[Saved]) -> None:
+    def _follow(self, outcomes: Sequence[Outcome]) -> None:
         """Send the next links of chains and what collates iters: before the broker forgets what they follow from."""
-        outcomes = [each.outcome for each in saved]
         if links := [outcome for outcome in outcomes if outcome.following]:
             self._send_links(links)
         if self.iters is not None:
-            self._send(
-                self.iters.join([each.outcome for each in saved if each.outcome.iter_count and self._ripe(each)])
-            )
+            self._send(self.iters.join([outcome for outcome in outcomes if outcome.iter_count and self._ripe(outcome)]))
             self.iters.forget([outcome.gathered for outcome in outcomes if outcome.gathered])
 
     def _send_links(self, links: Sequence[Outcome]) -> None:
@@ -256,9 +242,9 @@ class Finisher:
             self.broker.enqueue_many([package for outcome in unsent for package in outcome.following])
             self.chains.sent(unsent)
 
-    def _ripe(self, saved: Saved) -> bool:
+    def _ripe(self, outcome: Outcome) -> bool:
         """Whether an iter need not wait for another attempt at this member; without a limit there is always one."""
-        return self._ends(saved) or self.settings.max_attempts <= 0
+        return self._ends(outcome) or self.settings.max_attempts <= 0
 
     def look_after_iters(self) -> None:
         """Collate the iters of which a member is lost; as long as there are none, it costs a look in a minute.
@@ -274,10 +260,10 @@ class Finisher:
         if packages and self.broker is not None:
             self.broker.enqueue_many([self.codec.dumps(package) for package in packages])
 
-    def announce(self, saved: Sequence[Saved]) -> None:
+    def announce(self, outcomes: Sequence[Outcome]) -> None:
         """Log, signal and hook: nothing of it can change what was saved."""
-        for outcome, attempts in saved:
-            _log(outcome, attempts)
+        for outcome in outcomes:
+            _log(outcome)
             if outcome.finished is None:
                 continue
             if signals.is_heard(signals.post_execute):
@@ -288,19 +274,13 @@ class Finisher:
     def run_hook(self, finished: str) -> None:
         """Call the hook of a finished task, signed."""
         package = self.codec.loads(finished)
-        with running(package, partial(attempt_of, package, self.settings)):
+        with running(package, package.get("attempt_count", 1)):
             run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
 
 
-def _saved(outcome: Outcome, attempts: int | None) -> Saved:
-    if outcome.success and attempts is not None:  # no database could hold it
-        outcome = outcome._replace(success=False, following=(), error="its outcome could not be saved as it was")
-    return Saved(outcome, attempts or 1)
-
-
-def _log(outcome: Outcome, attempts: int) -> None:
+def _log(outcome: Outcome) -> None:
     if outcome.success:
         if logger.isEnabledFor(logging.INFO):
             logger.info("Processed '%s' (%s)", outcome.func, outcome.name)
     else:
-        logger.error("Failed '%s' (%s), attempt %d - %s", outcome.func, outcome.name, attempts, outcome.error)
+        logger.error("Failed '%s' (%s), attempt %d - %s", outcome.func, outcome.name, outcome.attempt, outcome.error)

@@ -68,6 +68,10 @@ class WorkerDied(TaskError):
     """The worker process died while it ran the task."""
 
 
+class NoAttemptsLeft(TaskError):
+    """All attempts at the task ended without an outcome: it is not executed again."""
+
+
 class ResultNotPicklable(TaskError):
     """The task returned something that cannot be pickled: return plain values."""
 

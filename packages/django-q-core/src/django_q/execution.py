@@ -8,7 +8,7 @@ import inspect
 import sys
 import traceback
 from contextvars import copy_context
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from django_q.package import (
     own_ack_failure,
     take_options,
 )
-from django_q.results.attempts import attempt_of
 from django_q.signing import PackageCodec
 from django_q.timeout import TaskTimer, timeout_of
 
@@ -57,20 +56,19 @@ class Executor:
         """What the last task raised."""
         self._runner: asyncio.Runner | None = None
 
-    def execute(self, package: TaskPackage, *, ack_id: Any = None, lapses: int = 0, deliveries: int = 0) -> Outcome:
+    def execute(self, package: TaskPackage, *, ack_id: Any = None, attempt: int = 1) -> Outcome:
         """Run one task.
 
         Args:
             package: verified and unpacked; it is not changed.
             ack_id: what the broker wants to hear of it.
-            lapses: how often it was leased before in vain: attempts that nobody could record.
-            deliveries: how often it was delivered, where the broker counts that: attempts, recorded or not.
+            attempt: the attempt number of its delivery.
 
         Returns:
             The outcome, a failure if the task raised anything at all; nothing is raised.
         """
         self.exception = None
-        with running(package, partial(attempt_of, package, self.settings, lapses, deliveries)):
+        with running(package, attempt):
             try:
                 func = resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
@@ -80,8 +78,9 @@ class Executor:
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             if isinstance(result, Restated):
                 finished |= result
+            finished["attempt_count"] = attempt
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
-            return self._outcome(finished, ack_id, lapses, deliveries)
+            return self._outcome(finished, ack_id)
 
     def died(
         self,
@@ -90,8 +89,7 @@ class Executor:
         *,
         error: BaseException,
         ack_id: Any = None,
-        lapses: int = 0,
-        deliveries: int = 0,
+        attempt: int = 1,
     ) -> Outcome:
         """Record a task whose worker did not live to do it.
 
@@ -100,21 +98,20 @@ class Executor:
             reason: how it ended, as a sentence.
             error: the same as an exception, for error reporters.
             ack_id: what the broker wants to hear of it.
-            lapses: as of `execute`.
-            deliveries: as of `execute`.
+            attempt: the attempt number of its delivery.
 
         Returns:
             The failure.
         """
         self.exception = error
-        with running(package, partial(attempt_of, package, self.settings, lapses, deliveries)):
+        with running(package, attempt):
             reporters.report(error, self.settings)
-        finished = dict(package, result=reason, success=False, stopped=timezone.now())
-        return self._outcome(finished, ack_id, lapses, deliveries)
+        finished = dict(package, result=reason, success=False, stopped=timezone.now(), attempt_count=attempt)
+        return self._outcome(finished, ack_id)
 
     def restate(self, package: TaskPackage, restated: Restated) -> Outcome:
         """Give the outcome of a task that need not run, because others did."""
-        return self._outcome(dict(package, stopped=timezone.now()) | restated, None)
+        return self._outcome(dict(package, stopped=timezone.now()) | restated | {"attempt_count": 1}, None)
 
     def _call(self, func: Callable[..., Any], package: TaskPackage) -> Any:
         with self.timer.running(timeout_of(package, self.settings)):
@@ -142,7 +139,7 @@ class Executor:
 
     # the outcome
 
-    def _outcome(self, finished: dict[str, Any], ack_id: Any, lapses: int = 0, deliveries: int = 0) -> Outcome:
+    def _outcome(self, finished: dict[str, Any], ack_id: Any) -> Outcome:
         text = self._signed(finished) if self._travels(finished) else None
         if finished["success"] and not self._wanted(finished):
             columns: tuple[str | None, ...] = (None, None, None)
@@ -171,8 +168,7 @@ class Executor:
             following=self._following(finished) if success else (),
             iter_count=finished.get("iter_count", 0),
             iter_cached=finished.get("iter_cached", False),
-            counted=1 + lapses,
-            deliveries=deliveries,
+            attempt=finished["attempt_count"],
             error=None if success else finished.get("error") or str(finished["result"]).partition(" : ")[0],
             gathered=finished.get("gathered"),
         )

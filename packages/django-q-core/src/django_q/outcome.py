@@ -61,19 +61,12 @@ class Outcome(NamedTuple):
     """How many tasks belong to the iter this one is part of; 0 outside of iters."""
     iter_cached: bool | int = False
     """Where the collected result of the iter goes, as `cached` says for a task."""
-    counted: int = 1
-    """Attempts to be added to the `attempt_count` of the task: this one, and those that nobody could record."""
-    deliveries: int = 0
-    """How often the package was delivered, where the broker counts that: the task was attempted as often at least."""
+    attempt: int = 1
+    """Attempt number of the delivery, the first being 1."""
     error: str | None = None
     """The failure in one line, for the log."""
     gathered: str | None = None
     """The iter whose members' results this one holds: they are forgotten once it is saved."""
-
-    @property
-    def first_count(self) -> int:
-        """The `attempt_count` of a task of which nothing is recorded yet."""
-        return max(self.counted, self.deliveries)
 
 
 class Restated(dict[str, Any]):

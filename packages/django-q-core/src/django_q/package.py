@@ -49,8 +49,8 @@ INHERITED = ("group", "cached", "cluster")
 class TaskPackage(TypedDict, total=False):
     """A task as every edition of Django Q writes it; which keys are there says where the task has been.
 
-    `id` to `started` are always there. The options follow where somebody set them, and
-    `result`, `success` and `stopped` once the task has run.
+    `id` to `started` are always there. Options follow if they are set, and `result`, `success`, `stopped` and
+    `attempt_count` once the task has run.
     """
 
     id: str
@@ -78,6 +78,7 @@ class TaskPackage(TypedDict, total=False):
     result: Any
     success: bool
     stopped: datetime
+    attempt_count: int
 
 
 _RANDOM = 0x0FFF3FFFFFFFFFFFFFFF

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 import time
 from collections import deque
@@ -7,7 +8,7 @@ from collections import deque
 import pytest
 from django_q.brokers import Broker, Delivery
 from django_q.settings import ClusterSettings
-from django_q.testing import BrokerConformance
+from django_q.testing import BrokerConformance, eventually
 
 QUEUES: dict[str, deque[str]] = {}
 
@@ -51,6 +52,39 @@ class OldBrokerWithReceipts(OldBroker):
         self.acknowledged = [*getattr(self, "acknowledged", []), task_id]
 
 
+class LeasingBroker(OldBroker):
+    """As one with receipts was written for the public editions: it does not count its deliveries."""
+
+    numbers = itertools.count()
+
+    def enqueue(self, task):
+        self.leases[next(self.numbers)] = 0.0, task
+
+    def dequeue(self):
+        for number, (ends, task) in self.leases.items():
+            if ends <= time.monotonic():
+                self.leases.pop(number)
+                lease = next(self.numbers)
+                self.leases[lease] = time.monotonic() + self.settings.retry, task
+                return [(lease, task)]
+        return None
+
+    def acknowledge(self, task_id):
+        return self.leases.pop(task_id, None) is not None
+
+    def queue_size(self):
+        return sum(ends <= time.monotonic() for ends, _task in self.leases.values())
+
+    def purge_queue(self):
+        self.leases.clear()
+
+    delete_queue = purge_queue
+
+    @property
+    def leases(self):
+        return QUEUES.setdefault(self.list_key, {})
+
+
 class TestOldBroker(BrokerConformance):
     """Everything that newer methods promise is there in terms of the old ones."""
 
@@ -59,6 +93,47 @@ class TestOldBroker(BrokerConformance):
     @pytest.fixture
     def make_broker(self):
         return OldBroker
+
+
+class TestOldBrokerWithReceipts(BrokerConformance):
+    """The Django cache counts attempts for a broker that does not."""
+
+    retry = 0.3
+    shared = False
+
+    @pytest.fixture
+    def make_broker(self):
+        return LeasingBroker
+
+
+class CountingBroker(LeasingBroker):
+    """A custom broker that knows the attempt number."""
+
+    def dequeue(self):
+        return [(*found, 5) for found in super().dequeue() or ()]
+
+
+def test_attempt_number_of_the_broker_is_kept():
+    broker = CountingBroker("counting")
+    broker.enqueue("package")
+    assert [found[1:] for found in broker.dequeue_many(1, 0)] == [("package", 5)]
+
+
+def test_task_that_did_not_start_is_no_attempt():
+    broker = LeasingBroker("not started")
+    broker.settings = ClusterSettings(retry=0.01)
+    broker.enqueue("package")
+    for _ in range(3):
+        [found] = eventually(lambda: broker.dequeue_many(1, 0))
+        assert found.attempt == 1
+        broker.release_many([found.ack_id])
+
+
+def test_without_a_cache_each_delivery_is_the_first():
+    broker = LeasingBroker("no cache")
+    broker.settings = ClusterSettings(retry=0.01, cache="nowhere")
+    broker.enqueue("package")
+    assert [eventually(lambda: broker.dequeue_many(1, 0))[0].attempt for _ in range(2)] == [1, 1]
 
 
 def test_acknowledging_is_what_gives_receipts():
@@ -84,14 +159,6 @@ def test_old_broker_acknowledges_one_by_one():
 
 def test_old_broker_that_gives_more_loses_none():
     assert OldBrokerWithReceipts().dequeue_many(1, 0) == [Delivery(1, "one"), Delivery(2, "two")]
-
-
-def test_old_broker_counts_no_leases():
-    broker = OldBrokerWithReceipts()
-    assert [(broker.lapses(each.ack_id), broker.deliveries(each.ack_id)) for each in broker.dequeue_many(2, 0)] == [
-        (0, 0),
-        (0, 0),
-    ]
 
 
 def test_old_broker_that_does_not_wait_is_not_asked_without_pause():

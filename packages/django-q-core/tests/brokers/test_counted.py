@@ -1,23 +1,23 @@
-"""A product counts deliveries; what was given back is taken off."""
+"""A product counts deliveries; those released before the start are subtracted."""
 
 from __future__ import annotations
 
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
-from django_q.brokers.counted import CountedBroker, Lease
+from django_q.brokers.counted import CountedBroker, Lease, Received
 
 
 class Counting(CountedBroker):
-    """A product whose messages are `one` and `two`, both leased, and which knows nothing of any other."""
+    """A product whose messages are `one` and `two`, both leased, and which does not know any other."""
 
     cache = LocMemCache("counted", {})
 
     def __init__(self, list_key: str = "test") -> None:
         super().__init__(list_key)
-        self.offered: list[tuple[list[str], float]] = []
+        self.released: list[tuple[list[str], float]] = []
 
-    def offer_again(self, ack_ids: list[str], delay: float) -> list[str]:
-        self.offered.append((list(ack_ids), delay))
+    def release_messages(self, ack_ids: list[str], delay: float) -> list[str]:
+        self.released.append((list(ack_ids), delay))
         return [ack_id for ack_id in ack_ids if Lease.of(ack_id).message not in {"one", "two"}]
 
 
@@ -26,36 +26,50 @@ def _empty():
     Counting.cache.clear()
 
 
-def deliveries(broker, **received):
-    """How often these messages were delivered, of which the product says how often it did so."""
-    handed = broker.hand_out([(Lease(count, message, "receipt"), message) for message, count in received.items()])
-    return {delivery.package: broker.deliveries(delivery.ack_id) for delivery in handed}
+def attempts(broker, **counts):
+    """Return the attempt numbers of messages that the product has delivered so often."""
+    found = broker.hand_out([Received(Lease(name, "receipt"), name, count) for name, count in counts.items()])
+    return {delivery.package: delivery.attempt for delivery in found}
 
 
-def test_lease_is_read_back_from_what_was_handed_out():
-    assert Lease(2, "one", "r:1:x").ack_id == "2:one:r:1:x"
-    assert Lease.of("2:one:r:1:x") == (2, "one", "r:1:x")
+def test_lease_is_read_back_from_its_ack_id():
+    assert Lease("one", "r:1:x").ack_id == "one:r:1:x"
+    assert Lease.of("one:r:1:x") == ("one", "r:1:x")
 
 
-def test_message_is_handed_out_with_its_receipt():
-    assert Counting().hand_out([(Lease(1, "one", "r1"), "package")]) == [("1:one:r1", "package")]
+def test_message_is_handed_out_with_its_receipt_and_attempt():
+    assert Counting().hand_out([Received(Lease("one", "r1"), "package", 2)]) == [("one:r1", "package", 2)]
 
 
-def test_what_is_given_back_at_once_was_not_delivered():
+def test_release_before_the_start_is_no_attempt():
     broker = Counting()
-    assert broker.release_many(["1:one:r1", "1:lost:r2"]) == ["1:lost:r2"]
-    assert deliveries(Counting(), one=2, two=2, lost=2) == {"one": 1, "two": 2, "lost": 2}
+    assert broker.release_many(["one:r1", "lost:r2"]) == ["lost:r2"]
+    assert attempts(Counting(), one=2, two=2, lost=2) == {"one": 1, "two": 2, "lost": 2}
 
 
-def test_what_was_offered_for_later_or_lapsed_was_delivered():
+def test_release_with_a_delay_and_expiry_are_attempts():
     broker = Counting()
-    assert broker.release_many(["1:one:r1"], 60) == []
-    assert broker.lapse("1:two:r2") is True
-    assert broker.lapse("1:lost:r3") is False
-    assert broker.offered == [(["1:one:r1"], 60), (["1:two:r2"], 0), (["1:lost:r3"], 0)]
-    assert deliveries(broker, one=2, two=2) == {"one": 2, "two": 2}
+    assert broker.release_many(["one:r1"], 60) == []
+    assert broker.expire("two:r2") is True
+    assert broker.expire("lost:r3") is False
+    assert broker.released == [(["one:r1"], 60), (["two:r2"], 0), (["lost:r3"], 0)]
+    assert attempts(broker, one=2, two=2) == {"one": 2, "two": 2}
 
 
 def test_messages_of_another_queue_are_others():
-    Counting("test").release_many(["1:one:r1"])
-    assert deliveries(Counting("another"), one=2) == {"one": 2}
+    Counting("test").release_many(["one:r1"])
+    assert attempts(Counting("another"), one=2) == {"one": 2}
+
+
+def test_attempt_is_at_least_1():
+    broker = Counting()
+    for _ in range(3):
+        broker.release_many(["one:r1"])
+    assert attempts(broker, one=2) == {"one": 1}
+
+
+def test_first_deliveries_ask_no_cache(monkeypatch):
+    monkeypatch.setattr(Counting, "cache", None)
+    broker = Counting()
+    monkeypatch.setattr(broker._releases, "_cache", lambda: pytest.fail("asked"))
+    assert attempts(broker, one=1) == {"one": 1}

@@ -206,7 +206,7 @@ class TestReadAhead:
         assert pusher.state.waiting == 8
         assert sum(number > pusher.state.taken for number in pusher.held) == 8
         left = pusher.broker.dequeue_many(2000, 0)
-        assert [int(package) for _, package in left] == list(range(first + 9, 2000))
+        assert [int(package) for _, package, _ in left] == list(range(first + 9, 2000))
         kept = [TaskMessage.unpack(pusher.tasks.receive(block=False)).package for _ in range(8)]
         assert kept == [str(number).encode() for number in range(first + 1, first + 9)]
 
@@ -292,7 +292,7 @@ def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
     assert not pusher.step()
     pusher.stop()
     assert (pusher.broker.queue_size(), pusher.broker.lock_size()) == (len(packages), 0)
-    assert [package for _, package in pusher.broker.dequeue_many(len(packages), 0)] == packages
+    assert [package for _, package, _ in pusher.broker.dequeue_many(len(packages), 0)] == packages
 
 
 def test_stop_pushes_what_nobody_brings_back(pusher, monkeypatch):

@@ -58,7 +58,7 @@ def test_what_waits_is_what_was_pushed_and_not_taken():
 
 
 def test_task_message_survives_packing():
-    task = TaskMessage(3, 1.5, ("id", 7), b"package", lapses=2, deliveries=4)
+    task = TaskMessage(3, 1.5, ("id", 7), b"package", attempt=4)
     assert kind_of(task.pack()) == Kind.TASK
     assert TaskMessage.unpack(task.pack()) == task
     assert unpack(pack(Kind.HOOK, HookMessage("text"))) == HookMessage("text")

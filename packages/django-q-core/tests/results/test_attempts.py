@@ -1,4 +1,4 @@
-"""A task knows which attempt at it is being made."""
+"""Task, row, hook and cache have the attempt number of the delivery."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from django_q.dispatch import Finisher
 from django_q.execution import Executor
 from django_q.models import Task
 from django_q.package import new_package
-from django_q.results.attempts import attempt_of
 from django_q.settings import ClusterSettings
 
 ATTEMPTS: list[int] = []
@@ -21,9 +20,9 @@ SETTINGS = ClusterSettings(name="attempts", broker_class="django_q.brokers.memor
 
 def third_time():
     ATTEMPTS.append(current_task().attempt)
-    if len(ATTEMPTS) < 3:
+    if current_task().attempt < 3:
         raise ValueError("not yet")
-    return len(ATTEMPTS)
+    return current_task().attempt
 
 
 async def third_time_awaited():
@@ -32,7 +31,9 @@ async def third_time_awaited():
 
 
 def hook(task):
-    ATTEMPTS.append(current_task().attempt)
+    ATTEMPTS.append((current_task().attempt, task.attempt_count))
+    task.group = "seen"
+    task.save()
 
 
 @pytest.fixture(autouse=True)
@@ -44,70 +45,46 @@ def broker():
     broker.delete_queue()
 
 
-def attempt(broker, package, times=1) -> None:
+def make_attempts(broker, *packages) -> None:
     executor, finisher = Executor(SETTINGS), Finisher(SETTINGS, broker)
-    for _ in range(times):
-        finisher.finish([executor.execute(package)])
+    for attempt, package in enumerate(packages, 1):
+        finisher.finish([executor.execute(package, attempt=attempt)])
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("option", [{}, {"save": True}, {"save": False}, {"cached": True}, {"cached": 60}])
-def test_attempts_are_counted(broker, option):
-    attempt(broker, new_package(third_time, **option), times=3)
+def test_task_knows_its_attempt(broker, option):
+    package = new_package(third_time, **option)
+    make_attempts(broker, package, package, package)
     assert ATTEMPTS == [1, 2, 3]
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("option", [{}, {"cached": True}])
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ([{"lapses": 1}, {"lapses": 0}, {"lapses": 2}], [2, 3, 6]),
-        ([{"deliveries": 2}, {"deliveries": 3}, {"deliveries": 6}], [2, 3, 6]),
-    ],
-)
-def test_attempts_that_nobody_could_record_are_counted(broker, option, counts, expected):
-    package, finisher = new_package(third_time, **option), Finisher(SETTINGS, broker)
-    for count in counts:
-        finisher.finish([Executor(SETTINGS).execute(package, **count)])
-    assert expected == ATTEMPTS
 
 
 @pytest.mark.django_db(transaction=True)
-def test_coroutine_is_told(broker):
-    attempt(broker, new_package(third_time_awaited), times=3)
+def test_coroutine_knows_its_attempt(broker):
+    package = new_package(third_time_awaited)
+    make_attempts(broker, package, package, package)
     assert ATTEMPTS == [1, 2, 3]
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("option", [{}, {"save": False}])
-def test_hook_is_told_which_attempt_it_follows(broker, option):
-    package = new_package("math.floor", ("x",), hook=f"{__name__}.hook", **option)
-    attempt(broker, package, times=2)
-    attempt(broker, dict(package, args=(1.5,)))
-    assert ATTEMPTS == [1, 2, 3]
-
-
-@pytest.mark.django_db
-def test_attempt_after_a_success_is_another(broker):
-    package = new_package("math.floor", (1.5,))
-    attempt(broker, package)
-    assert attempt_of(package, SETTINGS) == 2
-
-
-@pytest.mark.django_db
-def test_who_does_not_ask_pays_nothing(django_assert_num_queries):
+def test_attempt_costs_no_query(django_assert_num_queries):
     with django_assert_num_queries(0):
-        Executor(SETTINGS).execute(new_package("math.floor", (1.5,)))
+        outcome = Executor(SETTINGS).execute(new_package(third_time), attempt=3)
+    assert (outcome.success, outcome.attempt, ATTEMPTS) == (True, 3, [3])
 
 
 @pytest.mark.django_db
-def test_it_is_looked_up_once(django_assert_num_queries):
-    with django_assert_num_queries(1):
-        outcome = Executor(SETTINGS).execute(new_package(asks_twice))
-    assert outcome.success
-    assert not Task.objects.exists()
+@pytest.mark.parametrize("option", [{}, {"save": True}])
+def test_hook_sees_the_attempt_and_saves_it(broker, option):
+    package = new_package("math.floor", ("x",), hook=f"{__name__}.hook", **option)
+    make_attempts(broker, package, package, dict(package, args=(1.5,)))
+    assert ATTEMPTS == [(1, 1), (2, 2), (3, 3)]
+    task = Task.objects.get()
+    assert (task.group, task.success, task.attempt_count) == ("seen", True, 3)
 
 
-def asks_twice():
-    assert current_task().attempt == current_task().attempt == 1
+@pytest.mark.django_db
+def test_task_whose_worker_died_has_its_attempt():
+    outcome = Executor(SETTINGS).died(new_package(third_time), "killed", error=ValueError("killed"), attempt=4)
+    Finisher(SETTINGS, None).finish([outcome])
+    assert Task.objects.get().attempt_count == 4

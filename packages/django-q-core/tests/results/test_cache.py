@@ -32,7 +32,7 @@ def cached(outcome, results):
         said = {"cached": True} | said
         made = outcome(result, **said)
         package = new_package("math.copysign", (1, -2), task_id=made.id, name=made.name, started=made.started)
-        package |= {"result": result, "success": made.success, "stopped": made.stopped}
+        package |= {"result": result, "success": made.success, "stopped": made.stopped, "attempt_count": made.attempt}
         return made._replace(finished=results.codec.dumps(package | ({"group": made.group} if made.group else {})))
 
     return make
@@ -51,32 +51,40 @@ def test_task_that_is_not_there_is_missing(results) -> None:
 
 def test_later_success_replaces_a_failure(results, cached) -> None:
     failure = cached("oh", success=False)
-    assert results.save_many([failure]) == {failure.id: 1}
-    assert results.save_many([cached(42, id=failure.id)]) == {}
+    results.save_many([failure])
+    results.save_many([cached(42, id=failure.id, attempt=2)])
     assert results.fetch(failure.id)["result"] == 42
 
 
 def test_failure_never_replaces_a_success(results, cached) -> None:
     failure = cached("oh", success=False)
     results.save_many([failure])
-    results.save_many([cached(42, id=failure.id)])
-    results.save_many([cached("late", id=failure.id, success=False)])
+    results.save_many([cached(42, id=failure.id, attempt=2)])
+    for attempt in (1, 2, 3):
+        results.save_many([cached("late", id=failure.id, success=False, attempt=attempt)])
     assert results.fetch(failure.id)["result"] == 42
 
 
-def test_later_failure_replaces_a_failure_and_is_counted(results, cached) -> None:
+def test_later_failure_replaces_a_failure(results, cached) -> None:
     failure = cached("first", success=False)
     results.save_many([failure])
-    assert results.save_many([cached("second", id=failure.id, success=False)]) == {failure.id: 2}
-    assert results.fetch(failure.id)["result"] == "second"
+    results.save_many([cached("second", id=failure.id, success=False, attempt=2)])
+    results.save_many([failure])
+    found = results.fetch(failure.id)
+    assert (found["result"], found["attempt_count"]) == ("second", 2)
 
 
-def test_deliveries_that_a_broker_counts_are_attempts(results, cached) -> None:
-    failure = cached("oh", success=False, deliveries=2)
-    assert results.save_many([failure]) == {failure.id: 2}
-    assert results.save_many([cached("oh", id=failure.id, success=False, deliveries=3)]) == {failure.id: 3}
-    assert results.save_many([cached("oh", id=failure.id, success=False, deliveries=5)]) == {failure.id: 5}
-    assert results.attempts(failure.id) == 5
+def test_failure_replaces_what_cannot_be_read(results, cached) -> None:
+    failure = cached("oh", success=False)
+    cache.set(results.key(failure.id), "signed by somebody else")
+    results.save_many([failure])
+    assert results.fetch(failure.id)["result"] == "oh"
+
+
+def test_failed_attempts_are_counted(results, cached) -> None:
+    tasks = [cached("oh", success=False, attempt=3), cached("oh", success=False), cached(42)]
+    results.save_many(tasks)
+    assert results.count_attempts([task.id for task in tasks]) == 4
 
 
 @pytest.mark.parametrize(("option", "seconds"), [(True, None), (60, 60), (0.2, 1)])
@@ -152,6 +160,6 @@ def test_broker_that_is_not_installed_is_not_needed(settings_of) -> None:
 def test_each_outcome_goes_where_its_task_says(settings_of, outcome, cached) -> None:
     store = ResultStore(settings_of(), "q")
     saved, kept = outcome("oh", success=False), cached("oh", success=False)
-    assert store.save_many([saved, kept]) == {saved.id: 1, kept.id: 1}
+    assert store.save_many([kept, saved]) == [kept, saved]
     assert store.cache.fetch(saved.id) is MISSING
     assert store.cache.fetch(kept.id)["result"] == "oh"

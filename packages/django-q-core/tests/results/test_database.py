@@ -79,7 +79,7 @@ def test_nothing_to_save_asks_no_database(settings_of, outcome, django_assert_nu
 def test_later_success_replaces_a_failure(results, outcome) -> None:
     failure = outcome("oh", success=False)
     results.save_many([failure])
-    results.save_many([outcome(42, id=failure.id)])
+    results.save_many([outcome(42, id=failure.id, attempt=2)])
     task = Task.objects.get()
     assert (task.success, task.result, task.attempt_count) == (True, 42, 2)
 
@@ -95,20 +95,20 @@ def test_nothing_replaces_a_success(results, outcome) -> None:
 def test_attempts_after_a_success_are_counted(results, outcome) -> None:
     success = outcome(42)
     results.save_many([success])
-    results.save_many([outcome(43, id=success.id)])
+    results.save_many([outcome(43, id=success.id, attempt=2)])
     assert Task.objects.get().attempt_count == 2
 
 
 def test_later_failure_replaces_a_failure(results, outcome) -> None:
     first = outcome("first", success=False)
     results.save_many([first])
-    results.save_many([outcome("second", id=first.id, success=False)])
+    results.save_many([outcome("second", id=first.id, success=False, attempt=2)])
     task = Task.objects.get()
     assert (task.result, task.attempt_count) == ("second", 2)
 
 
-def test_failure_that_arrives_late_is_counted_and_replaces_nothing(results, outcome) -> None:
-    early, late = outcome("early", success=False), outcome("late", success=False)
+def test_failure_that_arrives_late_replaces_nothing(results, outcome) -> None:
+    early, late = outcome("early", success=False), outcome("late", success=False, attempt=2)
     results.save_many([late._replace(id=early.id)])
     results.save_many([early])
     task = Task.objects.get()
@@ -117,7 +117,8 @@ def test_failure_that_arrives_late_is_counted_and_replaces_nothing(results, outc
 
 def test_attempts_in_one_batch_are_told_apart(results, outcome) -> None:
     first = outcome("oh", success=False)
-    results.save_many([first, outcome("oh again", id=first.id, success=False), outcome(42, id=first.id)])
+    again, last = outcome("oh again", id=first.id, success=False, attempt=2), outcome(42, id=first.id, attempt=3)
+    results.save_many([first, again, last])
     task = Task.objects.get()
     assert (task.result, task.attempt_count) == (42, 3)
 
@@ -126,54 +127,30 @@ def test_saving_a_batch_again_changes_nothing(results, outcome) -> None:
     batch = [outcome(1), outcome("oh", success=False), outcome(2)]
     first = results.save_many(batch)
     before = list(Task.objects.order_by("id").values())
-    assert results.save_many(batch) == first
+    assert results.save_many(batch) == first == batch
     assert list(Task.objects.order_by("id").values()) == before
 
 
-def test_failures_are_told_with_their_attempts(results, outcome) -> None:
-    success, failure = outcome(1), outcome("oh", success=False)
-    assert results.save_many([success, failure]) == {failure.id: 1}
-    assert results.save_many([outcome("oh", id=failure.id, success=False)]) == {failure.id: 2}
+def test_outcomes_are_given_back_in_order(results, outcome) -> None:
+    batch = [outcome(1), outcome(2, save=False), outcome("oh", success=False), outcome(3)]
+    assert results.save_many(batch) == batch
 
 
-def test_outcome_that_was_no_attempt_is_not_counted(results, outcome) -> None:
-    failure = outcome("oh", success=False, counted=False)
-    assert results.save_many([failure]) == {failure.id: 0}
-
-
-@pytest.mark.parametrize(
-    ("recorded", "deliveries", "expected"),
-    [
-        (0, 1, 1),
-        (0, 3, 3),  # twice nobody could record it
-        (1, 2, 2),  # a failure is a delivery and recorded
-        (1, 4, 4),  # and twice in silence after it
-        (3, 1, 4),  # sent anew: the broker counts from the beginning
-    ],
-)
-def test_deliveries_that_a_broker_counts_are_attempts_recorded_or_not(
-    results, outcome, recorded, deliveries, expected
-) -> None:
-    last = outcome(42, deliveries=deliveries)
-    for _ in range(recorded):
-        results.save_many([outcome("oh", id=last.id, success=False)])
-    last = last._replace(stopped=outcome().stopped)
-    results.save_many([last])
-    assert Task.objects.get().attempt_count == expected
-    results.save_many([last])
-    assert Task.objects.get().attempt_count == expected
-
-
-def test_failure_tells_the_deliveries_that_were_counted(results, outcome) -> None:
-    failure = outcome("oh", success=False, deliveries=2)
-    assert results.save_many([failure]) == {failure.id: 2}
-    assert results.save_many([outcome("oh", id=failure.id, success=False, deliveries=3)]) == {failure.id: 3}
+@pytest.mark.parametrize(("recorded", "attempt", "expected"), [(0, 1, 1), (0, 3, 3), (1, 2, 2), (1, 4, 4), (3, 1, 3)])
+def test_row_has_the_attempt_number_and_never_a_smaller_one(results, outcome, recorded, attempt, expected) -> None:
+    failure = outcome("oh", success=False, attempt=recorded)
+    if recorded:
+        results.save_many([failure])
+    last = outcome(42, id=failure.id, attempt=attempt)
+    for _ in range(2):
+        results.save_many([last])
+        assert Task.objects.get().attempt_count == expected
 
 
 def test_new_and_known_tasks_share_a_batch(results, outcome) -> None:
     known = outcome("oh", success=False)
     results.save_many([known])
-    results.save_many([outcome(1), outcome(2, id=known.id), outcome(3)])
+    results.save_many([outcome(1), outcome(2, id=known.id, attempt=2), outcome(3)])
     assert sorted(Task.objects.values_list("result", "attempt_count")) == [(1, 1), (2, 2), (3, 1)]
 
 
@@ -181,7 +158,7 @@ def test_task_that_another_cluster_saves_at_this_moment_is_saved_once(results, o
     shared = outcome("oh", success=False)
     other = DatabaseResults(results.settings)
     existing = database.existing
-    rivals = iter([outcome("rival", id=shared.id, success=False)])
+    rivals = iter([outcome("rival", id=shared.id, success=False, attempt=2)])
     results.save_many([shared])
 
     def meanwhile(ids, using) -> set[str]:
@@ -190,11 +167,15 @@ def test_task_that_another_cluster_saves_at_this_moment_is_saved_once(results, o
         return before
 
     monkeypatch.setattr(database, "existing", meanwhile)
-    results.save_many([outcome(1), outcome(2, id=shared.id)])
+    results.save_many([outcome(1), outcome(2, id=shared.id, attempt=3)])
     assert sorted(Task.objects.values_list("result", "attempt_count")) == [(1, 1), (2, 3)]
 
 
 # one bad outcome
+
+
+def successes(saved) -> list[bool]:
+    return [outcome.success for outcome in saved]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +183,7 @@ def test_task_that_another_cluster_saves_at_this_moment_is_saved_once(results, o
 )
 def test_label_that_is_too_long_fails_its_task_alone(results, outcome, label, length) -> None:
     good, bad = outcome(1), outcome(2, **{label: "x" * (length + 1)})
-    assert results.save_many([good, bad]) == {bad.id: 1}
+    assert successes(results.save_many([good, bad])) == [True, False]
     assert Success.objects.get().id == good.id
     failure = Failure.objects.get()
     assert getattr(failure, label) == "x" * (length - 1) + "…"
@@ -235,7 +216,7 @@ def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, 
         insert(outcomes, using)
 
     monkeypatch.setattr(database, "insert", refuse)
-    assert results.save_many([outcome(1), bad, outcome(3)]) == {bad.id: 1}
+    assert successes(results.save_many([outcome(1), bad, outcome(3)])) == [True, False, True]
     assert sorted(Success.objects.values_list("result", flat=True)) == [1, 3]
     failure = Failure.objects.get()
     assert failure.id == bad.id
@@ -245,7 +226,7 @@ def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, 
 def test_result_too_long_for_a_statement_fails_its_task_alone(results, outcome, monkeypatch) -> None:
     monkeypatch.setattr(sizes, "longest_statement", lambda connection: 16_000_000)
     good, bad = outcome("x" * 1_000_000), outcome("x" * 20_000_000)
-    assert results.save_many([good, bad]) == {bad.id: 1}
+    assert successes(results.save_many([good, bad])) == [True, False]
     assert Success.objects.get().id == good.id
     assert "max_allowed_packet is 16,000,000" in Failure.objects.get().result
 
@@ -308,7 +289,7 @@ def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
         results.save_many([said])
     assert is_unavailable(caught.value)
     tidy_connections(idle=True)
-    assert results.save_many([said]) == {said.id: 1}
+    assert results.save_many([said]) == [said]
 
 
 def cut() -> None:

@@ -56,8 +56,8 @@ def test_tasks_that_all_of_them_ran_are_saved_once(settings_of, outcome) -> None
     results = DatabaseResults(settings_of(save_limit=0))
     tasks = [outcome("oh", success=False).id for _ in range(30)]
     batches = [
-        [[outcome("oh", id=task_id, success=False) for task_id in tasks[::step]] for step in (1, -1)]
-        for _ in range(CLUSTERS)
+        [[outcome("oh", id=task_id, success=False, attempt=2 * cluster + step) for task_id in tasks] for step in (1, 2)]
+        for cluster in range(CLUSTERS)
     ]
     at_once(lambda cluster: [results.save_many(batch) for batch in batches[cluster]])
     assert Task.objects.count() == 30
@@ -67,6 +67,9 @@ def test_tasks_that_all_of_them_ran_are_saved_once(settings_of, outcome) -> None
 def test_success_of_one_survives_the_failures_of_the_others(settings_of, outcome) -> None:
     results = DatabaseResults(settings_of(save_limit=0))
     tasks = [outcome().id for _ in range(30)]
-    batches = [[outcome(cluster, id=task_id, success=cluster == 1) for task_id in tasks] for cluster in range(CLUSTERS)]
+    batches = [
+        [outcome(cluster, id=task_id, success=cluster == 1, attempt=cluster + 1) for task_id in tasks]
+        for cluster in range(CLUSTERS)
+    ]
     at_once(lambda cluster: results.save_many(batches[cluster]))
     assert set(Task.objects.values_list("result", "success", "attempt_count")) == {(1, True, CLUSTERS)}

@@ -31,7 +31,7 @@ class Turns:
         """Be a worker."""
         package = self.executor.codec.loads(delivery.package)
         self.ran.append(package)
-        return self.executor.execute(package, ack_id=delivery.ack_id)
+        return self.executor.execute(package, ack_id=delivery.ack_id, attempt=delivery.attempt)
 
     def turn(self, limit: int = 1) -> int:
         """Take, run and finish up to so many packages in one batch."""

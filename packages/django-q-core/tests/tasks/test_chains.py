@@ -77,7 +77,7 @@ def test_failed_link_is_tried_until_its_attempts_are_used_up(make_turns, setting
     turns.finisher.finish([turns.run(first)])
     assert chain.fetch(wait=1)[0].success is False
     assert not chain._has_ended()
-    turns.finisher.finish([turns.run(first)])
+    turns.finisher.finish([turns.run(first._replace(attempt=2))])
     assert turns.all() == 0
     assert RAN == ["b", "b"]
     assert chain._has_ended()

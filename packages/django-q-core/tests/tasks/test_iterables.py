@@ -90,7 +90,7 @@ def test_iter_waits_for_the_last_attempt_where_attempts_are_limited(make_turns, 
     member = turns.take()[0]
     turns.finisher.finish([turns.run(member)])
     assert turns.all() == 0
-    turns.finisher.finish([turns.run(member)])
+    turns.finisher.finish([turns.run(member._replace(attempt=2))])
     turns.all()
     assert result(iter_id)[0].startswith("unlucky")
 

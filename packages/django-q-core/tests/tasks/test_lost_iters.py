@@ -260,8 +260,8 @@ def test_members_that_are_tried_again_are_not_lost(make_turns, settings, clock):
     iter_id = async_iter(math.floor, ["no number"])
     (member,) = turns.take()
     other = Finisher(turns.settings, turns.broker)  # that of another cluster, which runs the member
-    for _ in range(3):
-        other.finish([turns.run(member)])  # hidden now
+    for attempt in (1, 2, 3):
+        other.finish([turns.run(member._replace(attempt=attempt))])  # hidden now
         assert watch(turns, clock, turns.settings.retry + iters.LOOK) == 0
     purge(turns)
     assert watch(turns, clock, 2 * patience(turns)) == 1

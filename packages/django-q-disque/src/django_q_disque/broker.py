@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
+from django_q.brokers.cache_counts import CacheCounts
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from redis.exceptions import RedisError, ResponseError
@@ -18,7 +19,7 @@ from django_q_disque.nodes import GONE, LONGEST_WAIT, Nodes, NotTaken, nodes_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from django_q.brokers import AckId
+    from django_q.settings import ClusterSettings
 
 REPLICATE_MILLISECONDS = 500
 """How long a job may take to reach the nodes that keep a copy of it."""
@@ -37,29 +38,46 @@ UNKNOWN = ("BADID", "NOJOB")
 
 
 class Lease(NamedTuple):
-    """What a delivery is acknowledged with: a job, and how often that had been offered before."""
+    """The parts of an ack id."""
 
     job: str
     offers: int
-    lapses: int
-    """How many of these offers followed a lease that ended in silence; the others, a job that was given back."""
+    """How often the job was offered before."""
+    attempt: int
+    """The attempt number of the delivery."""
 
     @classmethod
     def of(cls, ack_id: str) -> Lease:
-        """Read it back."""
-        job, offers, lapses = ack_id.rsplit(":", 2)
-        return cls(job, int(offers), int(lapses))
-
-    @classmethod
-    def taken(cls, delivery: Sequence[Any]) -> Lease:
-        """Of what GETJOB gives for one job: queue, id, body, names and values of counters."""
-        counters = fields(delivery[3:])
-        return cls(text(delivery[1]), offers_in(counters), int(counters["additional-deliveries"]))
+        """Read an ack id."""
+        job, offers, attempt = ack_id.rsplit(":", 2)
+        return cls(job, int(offers), int(attempt))
 
     @property
     def ack_id(self) -> str:
-        """As it is handed out."""
-        return f"{self.job}:{self.offers}:{self.lapses}"
+        """The lease as an ack id."""
+        return f"{self.job}:{self.offers}:{self.attempt}"
+
+
+class Job(NamedTuple):
+    """A job as GETJOB delivers it."""
+
+    id: str
+    package: str | bytes
+    offers: int
+    """How often it was offered before."""
+    expired: int
+    """How often its lease expired; the other offers followed a release before the start."""
+
+    @classmethod
+    def of(cls, delivery: Sequence[Any]) -> Job:
+        """Read queue, id, body, and the names and values of counters."""
+        counters = fields(delivery[3:])
+        return cls(text(delivery[1]), delivery[2], offers_in(counters), int(counters["additional-deliveries"]))
+
+    def delivered(self, earlier: int) -> Delivery:
+        """Return the delivery of a job that replaced another, which had *earlier* attempts."""
+        attempt = 1 + earlier + self.expired
+        return Delivery(Lease(self.id, self.offers, attempt).ack_id, self.package, attempt)
 
 
 class Disque(BulkBroker):
@@ -67,6 +85,11 @@ class Disque(BulkBroker):
 
     supports_delay = TTL / 2
     blocks = True
+
+    def _begin(self, settings: ClusterSettings | None) -> None:
+        super()._begin(settings)
+        # A job that is released for later is replaced by another one, whose counters begin at 0.
+        self._earlier = CacheCounts(lambda: self.cache, lambda: self.list_key, "attempts")
 
     def connect(self) -> Nodes:
         return nodes_for(self.settings)
@@ -102,35 +125,41 @@ class Disque(BulkBroker):
             with reaching():
                 jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
             if jobs or pause <= 0:
-                return [Delivery(Lease.taken(job).ack_id, job[2]) for job in jobs or ()]
+                return self._delivered([Job.of(job) for job in jobs or ()])
         return []
 
-    def lapses(self, ack_id: AckId) -> int:
-        return Lease.of(str(ack_id)).lapses
+    def _delivered(self, jobs: Sequence[Job]) -> list[Delivery]:
+        earlier = self._earlier.read([job.id for job in jobs])
+        return [job.delivered(earlier.get(job.id, 0)) for job in jobs]
 
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
-        return self._settle("FASTACK" if self.settings.disque_fastack else "ACKJOB", ack_ids)
+        lost = self._settle("FASTACK" if self.settings.disque_fastack else "ACKJOB", ack_ids)
+        leases = [Lease.of(ack_id) for ack_id in ack_ids]
+        self._earlier.forget(lease.job for lease in leases if lease.attempt > 1)
+        return lost
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Begin the time until a job is offered again anew; Disque does so in the first half of the job's life."""
         return self._settle("WORKING", ack_ids)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer jobs again; to be hidden for a while, they become other jobs."""
+        """Offer jobs again; those that are hidden first are replaced by other jobs."""
         if delay <= 0:
             return self._settle("NACK", ack_ids)
         lost, delay = self._lost(ack_ids), min(delay, self.supports_delay)
-        return [ack_id for ack_id in ack_ids if ack_id in lost or not self._hide(Lease.of(ack_id).job, delay)]
+        return [ack_id for ack_id in ack_ids if ack_id in lost or not self._replace(Lease.of(ack_id), delay)]
 
-    def _hide(self, job: str, delay: float) -> bool:
+    def _replace(self, lease: Lease, delay: float) -> bool:
+        """Add a job with the same package, hidden for *delay* seconds, after *lease* as a counted attempt."""
         with reaching():
-            known = [shown for shown in self.connection.everywhere("SHOW", job) if shown]
+            known = [shown for shown in self.connection.everywhere("SHOW", lease.job) if shown]
         if not known:
             return False
-        self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
-        return not self._tell("ACKJOB", [job])
+        job = self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
+        self._earlier.add([job], lease.attempt)
+        return not self._tell("ACKJOB", [lease.job])
 
     def _settle(self, command: str, ack_ids: Sequence[str]) -> list[str]:
         """Do something to the jobs whose lease is ours still, and give the ids of the others."""

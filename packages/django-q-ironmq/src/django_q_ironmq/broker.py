@@ -46,7 +46,7 @@ TIDY = 3600.0
 
 
 class Lease(counted.Lease):
-    """What a delivery is acknowledged with; its receipt is the reservation id it came with."""
+    """The parts of an ack id; the receipt is the reservation id of the delivery."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -103,7 +103,7 @@ class IronMQBroker(counted.CountedBroker):
             return []
         with reaching():
             answer = self._made(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
-        return self.hand_out([(leased(each), each["body"]) for each in answer["messages"]])
+        return self.hand_out([received(each) for each in answer["messages"]])
 
     def _lease_seconds(self) -> int:
         return min(max(math.ceil(self.settings.retry), self.shortest_lease), LONGEST_LEASE)
@@ -151,7 +151,7 @@ class IronMQBroker(counted.CountedBroker):
             kept.forget(*lease.key)
         return bool(answer)
 
-    def offer_again(self, ack_ids: Sequence[str], delay: float) -> list[str]:
+    def release_messages(self, ack_ids: Sequence[str], delay: float) -> list[str]:
         """Release messages, the last one first: each goes to the front."""
         return [ack_id for ack_id in ack_ids[::-1] if not self._release(ack_id, delay)][::-1]
 
@@ -232,9 +232,10 @@ def reaching() -> Iterator[None]:
         raise BrokerUnavailable(f"IronMQ cannot be reached: {error}") from error
 
 
-def leased(message: dict[str, Any]) -> Lease:
-    """The lease of a message as IronMQ gives it."""
-    return Lease(message.get("reserved_count", 1), message["id"], message["reservation_id"])
+def received(message: dict[str, Any]) -> counted.Received:
+    """Read a message as IronMQ delivers it."""
+    lease = Lease(message["id"], message["reservation_id"])
+    return counted.Received(lease, message["body"], message.get("reserved_count", 1))
 
 
 def status_of(error: requests.HTTPError) -> int:

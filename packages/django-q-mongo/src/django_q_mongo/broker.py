@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from bson.errors import InvalidDocument
-from django_q.brokers import AckId, BulkBroker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
@@ -91,7 +91,7 @@ class Mongo(BulkBroker):
         token = secrets.token_hex(8)
         with reaching():
             found = self._take_few(limit, token) if limit <= FEW else self._take_many(limit, token)
-        return [Delivery(f"{each['_id']}:{token}:{each['leases'] - 1}", each["payload"]) for each in found]
+        return [Delivery(f"{each['_id']}:{token}", each["payload"], each["leases"]) for each in found]
 
     def _take_few(self, limit: int, token: str) -> list[dict[str, Any]]:
         """Lease the oldest, one after the other: no other consumer gets in between."""
@@ -126,9 +126,6 @@ class Mongo(BulkBroker):
                 return [ours[each] for each in candidates if each in ours]
         return []
 
-    def lapses(self, ack_id: AckId) -> int:
-        return int(str(ack_id).rpartition(":")[2])
-
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge(self, ack_id: str) -> bool:
@@ -145,13 +142,14 @@ class Mongo(BulkBroker):
         return self._settle(ack_ids, documents.renewed(self.settings.retry))
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        return self._settle(ack_ids, documents.due_at(documents.later(delay)) if delay > 0 else documents.given_back())
+        change = documents.offered_at(documents.later(delay)) if delay > 0 else documents.not_started()
+        return self._settle(ack_ids, change)
 
-    def lapse(self, ack_id: str) -> bool:
-        return not self._settle([ack_id], documents.lapsed())
+    def expire(self, ack_id: str) -> bool:
+        return not self._settle([ack_id], documents.offered_at(documents.EARLIEST))
 
     def fail(self, ack_id: str) -> bool:
-        return not self._settle([ack_id], documents.due_at(documents.NEVER))
+        return not self._settle([ack_id], documents.new_at(documents.NEVER))
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
         """Change leased documents and give those whose lease was lost."""
@@ -164,7 +162,7 @@ class Mongo(BulkBroker):
         """Those whose lease is still theirs."""
         found = self.collection.find(held(ack_ids), {"lease": True})
         leases = {f"{document['_id']}:{document['lease']}" for document in found}
-        return [ack_id for ack_id in ack_ids if ack_id.rpartition(":")[0] in leases]
+        return [ack_id for ack_id in ack_ids if ack_id in leases]
 
     # -- dead letters ---------------------------------------------------------------------------------------------
 
@@ -176,7 +174,7 @@ class Mongo(BulkBroker):
         with reaching():
             oldest = self.collection.find(dead, {"_id": True}).sort(documents.INDEX).limit(limit or 0)
             ids = [] if limit == 0 else [each["_id"] for each in oldest]
-            change = documents.due_at(documents.now())
+            change = documents.new_at(documents.now())
             return self.collection.update_many({"_id": {"$in": ids}, **dead}, change).modified_count
 
     # -- the queue ------------------------------------------------------------------------------------------------

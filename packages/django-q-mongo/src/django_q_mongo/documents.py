@@ -3,7 +3,7 @@
     payload   the signed package
     due       when it is offered: its lease or its delay ends then; `NEVER` for a dead letter
     lease     the token of the delivery that holds it, or held it last
-    leases    how often it was leased since it was released for later, but for the times it was given back
+    leases    how many of its leases count as attempts: all but those released before the start; absent means 0
     lock      for clusters of the public editions, which offer what was locked `retry` seconds ago
 
 Senders of the public editions write `payload` and `lock` only. A cluster of theirs that takes one of our documents
@@ -68,16 +68,16 @@ def renewed(retry: float) -> dict[str, Any]:
     return {"$set": {"due": due, "lock": due}}
 
 
-def given_back() -> dict[str, Any]:
-    """The change that takes a lease back, and offers the document before all others."""
-    return lapsed() | {"$inc": {"leases": -1}}
+def not_started() -> dict[str, Any]:
+    """The change that ends a lease, does not count it, and offers the document before all others."""
+    return offered_at(EARLIEST) | {"$inc": {"leases": -1}}
 
 
-def lapsed() -> dict[str, Any]:
-    """The change that ends a lease as if its time were over."""
-    return {"$set": {"due": EARLIEST, "lock": EARLIEST}, "$unset": {"lease": ""}}
+def offered_at(due: datetime) -> dict[str, Any]:
+    """The change that ends a lease, counts it as an attempt, and offers the document at that time."""
+    return {"$set": {"due": due, "lock": due}, "$unset": {"lease": ""}}
 
 
-def due_at(due: datetime) -> dict[str, Any]:
-    """The change that ends a lease and offers the document then."""
+def new_at(due: datetime) -> dict[str, Any]:
+    """The change that ends a lease, deletes the number of attempts, and offers the document at that time."""
     return {"$set": {"due": due, "lock": due}, "$unset": {"lease": "", "leases": ""}}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.models import Q
-from django_q.brokers import AckId, BulkBroker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
@@ -20,7 +20,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
-from django_q_orm.claims import claim, given_back, lapses_of, returns_rows, row_of
+from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
 from django_q_orm.stats import TableStats
 
@@ -37,6 +37,9 @@ MOST = 500
 
 WHOLE = 1.0
 """Seconds between two looks at the whole queue at the most: leases that end are noticed by no other."""
+
+LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
+"""Rows with a lease, which may have ended."""
 
 HEAD = 86_400.0
 """Seconds by which a package that is given back goes before those that were never taken."""
@@ -193,10 +196,6 @@ class ORM(BulkBroker):
         )
         return (row[0] - row[1]).total_seconds() if row else float("inf")
 
-    def lapses(self, ack_id: AckId) -> int:
-        """Read the lease."""
-        return lapses_of(str(ack_id))
-
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
@@ -233,18 +232,18 @@ class ORM(BulkBroker):
         return gone
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Give rows back."""
+        """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
         with self._reaching() as database:
             when = moment(database, delay or -self.settings.retry - HEAD)
-            gone = []
-            for lease, leases in ({None: ack_ids} if delay else given_back(ack_ids)).items():
+            gone: list[str] = []
+            for lease, leases in released(ack_ids, attempted=delay > 0).items():
                 gone += self._change(leases, lock=when, lease=lease)
             self.bell.ring(database)
         self._since = None
         return gone
 
-    def lapse(self, ack_id: str) -> bool:
-        """Let a row be due, under a lease that counts."""
+    def expire(self, ack_id: str) -> bool:
+        """Make a row due and leave the lease in it, which counts."""
         with self._reaching() as database:
             gone = self._change([ack_id], lock=moment(database, -self.settings.retry - HEAD))
             self.bell.ring(database)
@@ -299,12 +298,12 @@ class ORM(BulkBroker):
     def lock_size(self) -> int:
         """Count the leases."""
         with self._reaching() as database:
-            return self.rows.filter(lock__gt=moment(database), lease__isnull=False).count()
+            return self.rows.filter(LEASED, lock__gt=moment(database)).count()
 
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
-            self.rows.filter(Q(lease=None) | Q(lock__lte=moment(database))).delete()
+            self.rows.filter(~LEASED | Q(lock__lte=moment(database))).delete()
 
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""

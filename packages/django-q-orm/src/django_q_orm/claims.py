@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import transaction
 from django.db.models import CharField, IntegerField, Value
-from django.db.models.functions import Cast, Coalesce, Concat, Substr
+from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
 
 from django_q_orm.moments import moment
 
@@ -33,8 +33,15 @@ class Claim(NamedTuple):
     """A row that is ours for a while."""
 
     lease: str
-    """`<nonce>:<lapses>:<id>`, so that a lease names its row and no other lease is called the same."""
+    """`<nonce>:<1000 + attempts>:<id>`: it identifies the row and the delivery, and counts earlier attempts."""
     payload: str
+    attempt: int
+    """The attempt number of the delivery."""
+
+    @classmethod
+    def of(cls, lease: str, payload: str) -> Claim:
+        """Make it from a row that was leased."""
+        return cls(lease, payload, attempts_of(lease) + 1)
 
 
 class Claimed(NamedTuple):
@@ -50,24 +57,33 @@ def row_of(lease: str) -> int:
     return int(lease.rpartition(":")[2])
 
 
-NONCE = 16
-"""Letters of a nonce."""
+NONCE_CHARACTERS = 16
 
-NEVER = 1000
-"""How a lease writes that no lease before it lapsed: with four digits, each count is found at the same place."""
+NONE_YET, MAX_COUNT = 1000, 9999
+"""How a lease writes no and the most earlier attempts: with four digits, the count is always at the same place."""
 
-
-def lapses_of(lease: str) -> int:
-    """How often its row was leased before in vain."""
-    return max(0, int(lease.split(":")[1]) - NEVER)
+RELEASED = "-" * NONCE_CHARACTERS
+"""Stands in a released row in place of the nonce: the row is not leased, and its next lease counts on."""
 
 
-def given_back(leases: Iterable[str]) -> dict[str | None, list[str]]:
-    """What the rows say instead of these leases once they are given back: the next lease counts what these did."""
+def attempts_of(lease: str) -> int:
+    """Return the number of attempts before a lease."""
+    return max(0, int(lease.split(":")[1]) - NONE_YET)
+
+
+def released(leases: Iterable[str], *, attempted: bool) -> dict[str | None, list[str]]:
+    """Group leases by what their rows contain instead once they are released.
+
+    Args:
+        leases: of the rows.
+        attempted: whether these deliveries count as attempts.
+    """
     found: dict[str | None, list[str]] = {}
     for lease in leases:
-        count = lapses_of(lease)
-        found.setdefault(f"{'-' * NONCE}:{NEVER + count - 1}:" if count else None, []).append(lease)
+        attempts = attempts_of(lease) + attempted
+        # The next lease adds one to the count that it finds.
+        mark = f"{RELEASED}:{min(NONE_YET + attempts - 1, MAX_COUNT)}:" if attempts else None
+        found.setdefault(mark, []).append(lease)
     return found
 
 
@@ -89,7 +105,7 @@ def claim(
         seconds: how long the lease is.
         since: PostgreSQL: read only what was never taken and is not older than this, as an earlier look has given it.
     """
-    nonce = secrets.token_hex(NONCE // 2)
+    nonce = secrets.token_hex(NONCE_CHARACTERS // 2)
     if connection.vendor == "postgresql":
         return _by_postgres(table, connection, key, limit, seconds, nonce, since)
     if connection.vendor == "sqlite" and returns_rows(connection):
@@ -125,7 +141,7 @@ def _by_postgres(
         f"WITH due AS MATERIALIZED ("
         f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {part} ORDER BY {order} LIMIT %s "
         f"FOR UPDATE SKIP LOCKED), "
-        f"taken AS ({_take_due(name, until)}) "
+        f"taken AS ({_take_due(name, until, 'LEAST')}) "
         f"SELECT (SELECT CASE WHEN count(*) < %s THEN {late.sql} WHEN max(lock) <= {sent.sql} THEN max(lock) END "
         f"FROM due)::text, taken.*{'' if connection.in_atomic_block else LIGHTLY} "
         f"FROM (VALUES (1)) AS one LEFT JOIN taken ON true"
@@ -135,7 +151,7 @@ def _by_postgres(
         cursor.execute(statement, [*claimed, limit, *late.params, *sent.params])
         found = cursor.fetchall()
     rows = sorted(row[1:4] for row in found if row[1] is not None)
-    return Claimed([Claim(lease, payload) for _id, lease, payload in rows], found[0][0])
+    return Claimed([Claim.of(lease, payload) for _id, lease, payload in rows], found[0][0])
 
 
 def _in_one_statement(
@@ -146,16 +162,20 @@ def _in_one_statement(
     now, until = moment(connection), moment(connection, seconds)
     statement = (
         f"WITH due AS (SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s) "
-        f"{_take_due(name, until)}"
+        f"{_take_due(name, until, 'MIN')}"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
-        return [Claim(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
+        return [Claim.of(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
 
 
-def _take_due(name: str, until: RawSQL) -> str:
-    """`UPDATE … RETURNING` of the rows that are `due`; after those of *until*, its parameter is a nonce and a colon."""
-    count = f"COALESCE(CAST(SUBSTR(lease, {NONCE + 2}, 4) AS INTEGER), {NEVER - 1}) + 1"
+def _take_due(name: str, until: RawSQL, least: str) -> str:
+    """`UPDATE … RETURNING` of the rows that are `due`; after those of *until*, its parameter is a nonce and a colon.
+
+    *least* is the database's function for the smallest of several values.
+    """
+    found = f"COALESCE(CAST(SUBSTR(lease, {NONCE_CHARACTERS + 2}, 4) AS INTEGER), {NONE_YET - 1})"
+    count = f"{least}({found} + 1, {MAX_COUNT})"
     return (
         f"UPDATE {name} SET lock = {until.sql}, lease = %s || ({count}) || ':' || id "
         f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload"
@@ -167,7 +187,8 @@ def _in_one_transaction(
 ) -> list[Claim]:
     """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`."""
     skips = connection.features.has_select_for_update_skip_locked
-    count = Coalesce(Cast(Substr("lease", NONCE + 2, 4), IntegerField()), NEVER - 1) + 1
+    found_count = Coalesce(Cast(Substr("lease", NONCE_CHARACTERS + 2, 4), IntegerField()), NONE_YET - 1)
+    count = Least(found_count + 1, MAX_COUNT)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
     due = table.filter(key=key, lock__lte=moment(connection))
     with transaction.atomic(using=connection.alias):
@@ -179,9 +200,11 @@ def _in_one_transaction(
         if taken < len(found):
             won = set(table.filter(id__in=found, lease__startswith=nonce).values_list("id", flat=True))
             found = {number: row for number, row in found.items() if number in won}
-    return [Claim(f"{nonce}:{after(lease)}:{number}", payload) for number, payload, lease in found.values()]
+    return [Claim.of(f"{nonce}:{after(lease)}:{number}", payload) for number, payload, lease in found.values()]
 
 
 def after(lease: str | None) -> int:
-    """The count that follows that of a lease which lapsed."""
-    return int(lease[NONCE + 1 : NONCE + 5]) + 1 if lease else NEVER
+    """Return the count of the lease that follows another on the same row."""
+    if not lease:
+        return NONE_YET
+    return min(int(lease[NONCE_CHARACTERS + 1 : NONCE_CHARACTERS + 5]) + 1, MAX_COUNT)

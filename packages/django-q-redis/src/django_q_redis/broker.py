@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from django_q.brokers import AckId, BulkBroker, Delivery
+from django_q.brokers import BulkBroker, Delivery
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from redis.exceptions import (
@@ -171,21 +172,21 @@ class Redis(BulkBroker):
             self._large = max(map(len, packages)) > LARGE
         tokens = [token.decode() if isinstance(token, bytes) else token for token in named]
         tokens = tokens or [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
-        return [Delivery(token, package) for token, package in zip(tokens, packages, strict=True)]
+        return [Delivery(token, package, attempt_of(token)) for token, package in zip(tokens, packages, strict=True)]
 
     def _expect(self, line: Line, wait: float, limit: int) -> list[Delivery]:
-        """Begin a lease and wait for its package: when one comes nothing else is to be done."""
-        _, leases, _, _, _, lapses = self._keys()
+        """Begin a lease and wait for its package; when one arrives, nothing else remains to do."""
+        _, leases, _, _, _, attempts = self._keys()
         token = f"{new_nonce()}:0000"
         alone = f"{leases}:{token}"
         pause = self._pause(wait)
         length = milliseconds(self.settings.retry) + milliseconds(pause)
         with reaching():
             try:
-                _, package, lapsed = line.flight(
+                _, package, counted = line.flight(
                     ("EVAL", scripts.EXPECT, 1, leases, length, token),
                     ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
-                    ("EXISTS", lapses),
+                    ("EXISTS", attempts),
                 )
             except ResponseError:  # nothing may stay there without a lease
                 line("LMOVE", alone, self.list_key, "LEFT", "LEFT")
@@ -193,7 +194,8 @@ class Redis(BulkBroker):
             if package is None:
                 line("ZREM", leases, token)
                 return []
-        if lapsed:  # perhaps this one was: a script finds that out
+            counted = counted and line("HEXISTS", attempts, digest_of(package))
+        if counted:  # the token has to say so, which a script can do
             self.release_many([token])
             return self._reserve(limit)
         return [Delivery(token, package)]
@@ -207,11 +209,6 @@ class Redis(BulkBroker):
     def _pause(self, wait: float) -> float:
         return min(max(wait, SHORTEST), longest_wait(self.connection))
 
-    def lapses(self, ack_id: AckId) -> int:
-        """Read the token: `<nonce>:<number>`, and `:<lapses>` where there were any."""
-        _nonce, _number, *lapses = str(ack_id).split(":")
-        return int(lapses[0]) if lapses else 0
-
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
@@ -223,12 +220,12 @@ class Redis(BulkBroker):
         return self._settle(scripts.RENEW, ack_ids, milliseconds(self.settings.retry))
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Give packages back, in one step."""
+        """Offer packages again, in one step."""
         return self._settle(scripts.RELEASE, ack_ids, milliseconds(delay))
 
-    def lapse(self, ack_id: str) -> bool:
-        """End a lease as if its time were over."""
-        return not self._settle(scripts.LAPSE, [ack_id], milliseconds(self.settings.retry))
+    def expire(self, ack_id: str) -> bool:
+        """Expire a lease now."""
+        return not self._settle(scripts.EXPIRE, [ack_id], milliseconds(self.settings.retry))
 
     def fail(self, ack_id: str) -> bool:
         """Move a package to the dead letters."""
@@ -318,7 +315,7 @@ class Redis(BulkBroker):
 
     def _keys(self) -> list[str]:
         tag = f"{{{self.list_key}}}"
-        return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key, f"{tag}:lapses"]
+        return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key, f"{tag}:attempts"]
 
     def _line(self) -> Callable[..., Any]:
         """What runs commands on the client of this process."""
@@ -358,6 +355,17 @@ class reaching:  # noqa: N801 - it is said as a verb
 def new_nonce() -> str:
     """Begin tokens: leases that end in the same instant go back in the order in which they were taken."""
     return f"{time.time_ns():016x}{secrets.token_hex(4)}"
+
+
+def attempt_of(token: str) -> int:
+    """Return the attempt number of a delivery: its token ends with the number of earlier attempts, if any."""
+    _nonce, _number, *attempts = token.split(":")
+    return 1 + int(attempts[0]) if attempts else 1
+
+
+def digest_of(package: str | bytes) -> str:
+    """Return the field of a package in the hash of attempts."""
+    return hashlib.sha1(package.encode() if isinstance(package, str) else package, usedforsecurity=False).hexdigest()
 
 
 def milliseconds(seconds: float) -> int:

@@ -7,12 +7,13 @@ A queue is six keys, all in the hash slot of the first:
     {django_q:<name>:q}:delayed    zset    token of a hidden package → when it is offered
     {django_q:<name>:q}:packages   hash    token → package, for both
     {django_q:<name>:q}:dead       list    packages that nobody could read
-    {django_q:<name>:q}:lapses     hash    SHA-1 of a package → how often it was leased in vain, where it was;
-                                          forgotten a month after the last such lease of any
+    {django_q:<name>:q}:attempts   hash    SHA-1 of a package → attempts that ended (an expired lease, a failure), if
+                                          any; deleted by acknowledging it, and 30 days after the last change of any
 
-A package that was waited for, or is large, is alone in a list of its own, {django_q:<name>:q}:leases:<token>, and not
-in the hash: that it moves there is all that the append-only file and replicas are told, where a script that writes it
-into the hash tells them the whole package once more.
+A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any. Number 0000 means that the package was
+waited for, or is large: it is then in a list of its own, {django_q:<name>:q}:leases:<nonce>:0000, and not in the hash.
+Moving it there is all that the append-only file and replicas are told, where a script that writes it into the hash
+repeats the whole package.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ end
 """
 
 PRELUDE = """
-local queue, leases, delayed, packages, dead, lapses = unpack(KEYS)
+local queue, leases, delayed, packages, dead, attempts = unpack(KEYS)
 
 -- Which of the tokens are still leased, and the positions of those that are not.
 local function held(tokens)
@@ -54,9 +55,17 @@ local function held(tokens)
   return kept, lost
 end
 
--- The list in which the package under this token is alone, if it is such a token.
+-- The list that holds only the package under this token, if there is one.
 local function place(token)
-  return string.sub(token, -5) == ':0000' and leases .. ':' .. token
+  local alone = string.match(token, '^[^:]*:0000')
+  return alone and leases .. ':' .. alone
+end
+
+-- The package under this token.
+local function read(token)
+  local list = place(token)
+  if list then return redis.call('LINDEX', list, 0) end
+  return redis.call('HGET', packages, token)
 end
 
 local function forget_lists(tokens)
@@ -83,21 +92,20 @@ local function take(tokens)
   return found
 end
 
--- What happened to the packages under these tokens is recorded, or no matter any more: their count ends.
-local function heard(tokens)
-  if redis.call('HLEN', lapses) == 0 then return end
+-- Delete the counts of the packages under these tokens.
+local function forget_attempts(tokens)
   for _, token in ipairs(tokens) do
     if string.match(token, '^[^:]*:[^:]*:') then
-      local package = redis.call('HGET', packages, token)
-      if package then redis.call('HDEL', lapses, redis.sha1hex(package)) end
+      local package = read(token)
+      if package then redis.call('HDEL', attempts, redis.sha1hex(package)) end
     end
   end
 end
 
--- Leases of so many ms ended in silence on these packages, which is remembered for a month longer.
+-- Count an attempt at each of these packages, which are offered again within so many ms.
 local function count(list, length)
-  for _, package in ipairs(list) do redis.call('HINCRBY', lapses, redis.sha1hex(package), 1) end
-  if list[1] then redis.call('PEXPIRE', lapses, length + 30 * 86400000) end
+  for _, package in ipairs(list) do redis.call('HINCRBY', attempts, redis.sha1hex(package), 1) end
+  if list[1] then redis.call('PEXPIRE', attempts, length + 30 * 86400000) end
 end
 
 local function reversed(list)
@@ -135,7 +143,7 @@ end
 offer(leases, 'LPUSH', reversed)
 offer(delayed, 'RPUSH', function(list) return list end)
 
-local alone = ARGV[4] == '1' and redis.call('HLEN', lapses) == 0
+local alone = ARGV[4] == '1'
 local function name(number)
   return nonce .. string.format(alone and '%04d:0000' or ':%04d', number)
 end
@@ -151,14 +159,14 @@ else
 end
 if not taken[1] then return {soonest} end
 local expiry = (now or clock()) + length
-local lapsed = not alone and redis.call('HLEN', lapses) > 0
+local counted = redis.call('EXISTS', attempts) == 1
 local scores, fields, tokens = {}, {}, {}
 for i, package in ipairs(taken) do
   local token = name(i)
-  local count = lapsed and redis.call('HGET', lapses, redis.sha1hex(package))
-  if count then token = token .. ':' .. count end
+  local number = counted and redis.call('HGET', attempts, redis.sha1hex(package))
+  if number then token = token .. ':' .. number end
   scores[2 * i - 1], scores[2 * i] = expiry, token
-  if alone or lapsed then tokens[i] = token end
+  if alone or counted then tokens[i] = token end
   if not alone then fields[2 * i - 1], fields[2 * i] = token, package end
 end
 redis.call('ZADD', leases, unpack(scores))
@@ -167,7 +175,7 @@ return {0, tokens, unpack(taken)}
 """)
 """Offer what is due again, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
 
-A fourth argument of 1 leaves each in a list of its own, unless leases ended in silence, which a token tells at its end.
+A fourth argument of 1 leaves each in a list of its own.
 Gives 0, the tokens where they are not just numbered, and the packages; or, when there are none, only the milliseconds
 until something is due (-1: nothing is)."""
 
@@ -179,7 +187,7 @@ Sent as it is: what follows it in the same flight moves a package, and must not 
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
-  heard(kept)
+  forget_attempts(kept)
   redis.call('ZREM', leases, unpack(kept))
   forget(kept)
 end
@@ -209,18 +217,21 @@ if delay == 0 then
   push('LPUSH', queue, reversed(take(kept)))
   return lost
 end
-heard(kept)
 local due = clock() + delay
-local scores = {}
+local scores, found = {}, {}
 for i, token in ipairs(kept) do
   scores[2 * i - 1], scores[2 * i] = due, token
+  found[#found + 1] = read(token) or nil
 end
+count(found, delay)
 redis.call('ZADD', delayed, unpack(scores))
 return lost
 """)
-"""Offer leased packages again, at the head or in *delay* ms; give the positions of tokens not valid any more."""
+"""Offer leased packages again, at the head, or in *delay* ms as failed attempts.
 
-LAPSE = script("""
+Gives the positions of tokens that were not valid any more."""
+
+EXPIRE = script("""
 local length = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if kept[1] then
@@ -231,12 +242,12 @@ if kept[1] then
 end
 return lost
 """)
-"""End leases of *length* ms as if their time were over; give the positions of tokens that were not valid any more."""
+"""Expire leases of *length* ms now; give the positions of tokens that were not valid any more."""
 
 BURY = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
-  heard(kept)
+  forget_attempts(kept)
   redis.call('ZREM', leases, unpack(kept))
   push('RPUSH', dead, take(kept))
 end
@@ -267,19 +278,19 @@ while tokens[1] do
   forget(tokens)
   tokens = redis.call('ZRANGE', delayed, 0, 999)
 end
-if redis.call('HLEN', lapses) > 0 then
-  local remaining = redis.call('PTTL', lapses)
-  redis.call('DEL', lapses)
+if redis.call('EXISTS', attempts) == 1 then
+  local remaining = redis.call('PTTL', attempts)
+  redis.call('DEL', attempts)
   for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-    local count = string.match(token, '^[^:]*:[^:]*:(%d+)$')
-    local package = count and redis.call('HGET', packages, token)
-    if package then redis.call('HSET', lapses, redis.sha1hex(package), count) end
+    local number = string.match(token, '^[^:]*:[^:]*:(%d+)$')
+    local package = number and read(token)
+    if package then redis.call('HSET', attempts, redis.sha1hex(package), number) end
   end
-  if remaining > 0 then redis.call('PEXPIRE', lapses, remaining) end
+  if remaining > 0 then redis.call('PEXPIRE', attempts, remaining) end
 end
 return 1
 """)
-"""Forget what waits and what is hidden; leases stay, and how often those before them ended in silence."""
+"""Delete the packages that wait or are hidden, and their counts; leases stay, with theirs."""
 
 COUNT = script("""
 local number = 0

@@ -17,7 +17,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 from django_q.brokers.base import as_text
-from django_q.brokers.counted import CountedBroker, Lease
+from django_q.brokers.counted import CountedBroker, Lease, Received
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 
@@ -27,7 +27,7 @@ from django_q_sqs.client import WAIT_KEY, client_for
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from django_q.brokers import Delivery
+    from django_q.brokers import AckId, Delivery
 
 LONGEST_WAIT = 20
 """Seconds that a long poll lasts at most."""
@@ -145,8 +145,8 @@ class Sqs(CountedBroker):
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    def dequeue(self) -> list[Delivery] | None:
-        return self.dequeue_many(self.settings.bulk, self._long_poll(1)) or None
+    def dequeue(self) -> list[tuple[AckId | None, str | bytes]] | None:
+        return [found[:2] for found in self.dequeue_many(self.settings.bulk, self._long_poll(1))] or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* and ten packages; SQS waits whole seconds, what is left is slept."""
@@ -166,7 +166,7 @@ class Sqs(CountedBroker):
             VisibilityTimeout=lease_seconds(self.settings.retry),
             WaitTimeSeconds=wait,
         )
-        return self.hand_out([(leased(each), each["Body"]) for each in answer.get("Messages", ())])
+        return self.hand_out([received(each) for each in answer.get("Messages", ())])
 
     def _long_poll(self, default: float) -> float:
         """Seconds that a fetch waits at most: as the settings say, within what SQS takes."""
@@ -181,7 +181,7 @@ class Sqs(CountedBroker):
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         return self._hide(ack_ids, self.settings.retry)
 
-    def offer_again(self, ack_ids: Sequence[str], delay: float) -> list[str]:
+    def release_messages(self, ack_ids: Sequence[str], delay: float) -> list[str]:
         return self._hide(ack_ids, delay)
 
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
@@ -297,10 +297,10 @@ def reaching() -> Iterator[None]:
         raise BrokerError(f"SQS refuses: {error}") from error
 
 
-def leased(message: dict[str, Any]) -> Lease:
-    """The lease of a message as SQS gives it."""
-    received = int(message.get("Attributes", {}).get(RECEIVED, 1))
-    return Lease(received, message["MessageId"], message["ReceiptHandle"])
+def received(message: dict[str, Any]) -> Received:
+    """Read a message as SQS delivers it."""
+    lease = Lease(message["MessageId"], message["ReceiptHandle"])
+    return Received(lease, message["Body"], int(message.get("Attributes", {}).get(RECEIVED, 1)))
 
 
 def lease_seconds(seconds: float) -> int:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from django.core.cache import InvalidCacheBackendError, caches
 
+from django_q.brokers.cache_counts import CacheCounts
+from django_q.brokers.cached_attempts import CachedAttempts
 from django_q.brokers.per_process import PerProcess
 from django_q.brokers.stats import CacheStats
 from django_q.conf import current_settings
@@ -28,13 +30,18 @@ class Delivery(NamedTuple):
     """What to acknowledge it with; None where the broker gives no receipts."""
     package: str | bytes
     """The signed task, unread."""
+    attempt: int = 1
+    """1 plus the number of earlier deliveries that started or may have started.
+
+    Counted are leases that expired and failed attempts that were released with a delay. A release without delay is not
+    counted. Acknowledging a package, or making it a dead letter, ends its count."""
 
 
 class Broker:
     """The queue between the sender of a task and the cluster that runs it.
 
-    A broker of your own overrides `enqueue` and `dequeue`, and `acknowledge` when it gives receipts. Everything else
-    has a default in terms of these three, so brokers written for older versions work as they are.
+    A custom broker overrides `enqueue` and `dequeue`, and `acknowledge` if it gives receipts. Everything else has a
+    default in terms of these three, so brokers written for older versions work unchanged.
     """
 
     supports_receipts: bool = False
@@ -75,6 +82,8 @@ class Broker:
     def _begin(self, settings: ClusterSettings | None) -> None:
         self._settings = settings
         self._connection: PerProcess[Any] = PerProcess(self.connect)
+        counts = CacheCounts(lambda: self.cache, lambda: self.list_key, "deliveries")
+        self._attempts = CachedAttempts(counts)
 
     def __getstate__(self) -> tuple[str, ClusterSettings | None]:
         return self.list_key, self._settings
@@ -125,21 +134,6 @@ class Broker:
         """Make the client: what brokers of older versions override."""
         return None
 
-    def lapses(self, ack_id: AckId) -> int:
-        """How often a lease of this package ended in silence before this one, since it was released for later.
-
-        Nobody can know whether the package was worked on: each counts as an attempt at its task. What is released for
-        later has been recorded as one, so that the count begins again; what is given back at once is none.
-        """
-        return 0
-
-    def deliveries(self, ack_id: AckId) -> int:
-        """How often this package was delivered, this time included and what was given back at once not.
-
-        For products that count deliveries, those of recorded failures too; 0 where `lapses` tells instead.
-        """
-        return 0
-
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> Any:
@@ -151,20 +145,33 @@ class Broker:
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    def dequeue(self) -> Sequence[tuple[Any, str | bytes]] | None:
-        """Take up to `bulk` packages, each under a lease of `retry` seconds; wait about a second for the first."""
+    def dequeue(self) -> Sequence[tuple[Any, ...]] | None:
+        """Take up to `bulk` packages, each under a lease of `retry` seconds; wait about a second for the first.
+
+        Returns:
+            (ack id, package) or (ack id, package, attempt) of each. Deliveries without an attempt number are counted
+            in the Django cache.
+        """
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* packages, each under a lease; wait up to *wait* seconds for the first.
 
-        A broker that only has `dequeue` gives what that gives, be it more than *limit*.
+        A broker that overrides only `dequeue` returns all of its packages, even if they are more than *limit*.
         """
         started = time.monotonic()
-        found = [Delivery(*delivery) for delivery in self.dequeue() or ()]
+        found = self._numbered(list(self.dequeue() or ()))
         if not found and not self.blocks:
             pause = min(wait, self.settings.poll) - (time.monotonic() - started)
             time.sleep(max(pause, 0))
         return found
+
+    def _numbered(self, found: Sequence[tuple[Any, ...]]) -> list[Delivery]:
+        """Make deliveries; count those in the cache that have a receipt and no attempt number."""
+        bare = [each for each in found if len(each) == 2 and each[0] is not None] if self.supports_receipts else []
+        attempts = {id(each): each[2] for each in found if len(each) > 2}
+        if bare:
+            attempts |= zip(map(id, bare), self._attempts.delivered(bare), strict=True)
+        return [Delivery(each[0], each[1], attempts.get(id(each), 1)) for each in found]
 
     # -- settling a delivery --------------------------------------------------------------------------------------
 
@@ -172,24 +179,32 @@ class Broker:
         """Forget the package: its outcome is saved. False means that the lease was lost, and nothing was changed."""
 
     def acknowledge_many(self, ack_ids: Sequence[Any]) -> list[Any]:
-        """Forget several packages and give the ids whose lease was lost."""
-        return [ack_id for ack_id in ack_ids if self.acknowledge(ack_id) is False]
+        """Forget several packages and return the ids whose lease was lost."""
+        lost = [ack_id for ack_id in ack_ids if self.acknowledge(ack_id) is False]
+        self._attempts.acknowledged(ack_id for ack_id in ack_ids if ack_id not in lost)
+        return lost
 
     def renew(self, ack_ids: Sequence[Any]) -> list[Any]:
         """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost."""
         return []
 
     def release(self, ack_id: Any, delay: float = 0) -> bool | None:
-        """Offer the package again after *delay* seconds; without a method of its own, when the lease ends."""
+        """Offer the package again after *delay* seconds; without a method of its own, when the lease ends.
+
+        With a delay, the delivery was a failed attempt. Without one, its task did not start: it is not counted.
+        """
 
     def release_many(self, ack_ids: Sequence[Any], delay: float = 0) -> list[Any]:
-        """Offer several packages again after *delay* seconds and give the ids whose lease was lost."""
-        return [ack_id for ack_id in ack_ids if self.release(ack_id, delay) is False]
+        """Offer several packages again after *delay* seconds and return the ids whose lease was lost."""
+        lost = [ack_id for ack_id in ack_ids if self.release(ack_id, delay) is False]
+        if delay <= 0:
+            self._attempts.not_started(ack_id for ack_id in ack_ids if ack_id not in lost)
+        return lost
 
-    def lapse(self, ack_id: Any) -> bool | None:
-        """End a lease as if its holder had died: the package is offered again, and this delivery was an attempt.
+    def expire(self, ack_id: Any) -> bool | None:
+        """Expire a lease now: the package becomes visible again and the delivery counts as an attempt.
 
-        At once where the product can; without a method of its own, when the lease ends by itself.
+        Without a method of its own, a broker lets the lease end by itself.
         """
 
     def fail(self, ack_id: Any) -> bool | None:
@@ -218,6 +233,8 @@ class Broker:
             return
         self.dead_letters().enqueue(as_text(delivery.package))
         self.acknowledge(delivery.ack_id)
+        if delivery.ack_id is not None:
+            self._attempts.dead(delivery.package)
 
     def dead_size(self) -> int:
         """How many dead letters there are."""

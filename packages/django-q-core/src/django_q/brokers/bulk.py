@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Any
 from django_q.brokers.base import Broker
 
 if TYPE_CHECKING:
-    from django_q.brokers.base import Delivery
+    from django_q.brokers.base import AckId
 
 
 class BulkBroker(Broker):
-    """A broker that leases, and settles, several packages at once: one package is a bulk of one.
+    """A broker that leases and settles several packages at once: one package is a bulk of one.
 
-    Yours has `enqueue`, `dequeue_many`, `acknowledge_many`, `renew` and `release_many`, and may override any other.
+    A subclass has `enqueue`, `dequeue_many`, `acknowledge_many`, `renew`, `release_many` and `expire`, and its
+    deliveries have attempt numbers. It may override any other method.
     """
 
     supports_receipts = True
     supports_bulk = True
     supports_renewal = True
 
-    def dequeue(self) -> list[Delivery] | None:
-        """Lease up to `bulk` packages; wait about a second for the first."""
-        return self.dequeue_many(self.settings.bulk, 1.0) or None
+    def dequeue(self) -> list[tuple[AckId | None, str | bytes]] | None:
+        """Lease up to `bulk` packages and return their ack ids and packages; wait about a second for the first."""
+        return [found[:2] for found in self.dequeue_many(self.settings.bulk, 1.0)] or None
 
     def wanted(self, limit: int) -> int:
         """How many packages a fetch takes: up to `bulk`, when that was given, of the *limit* there is room for."""

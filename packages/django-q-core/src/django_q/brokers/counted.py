@@ -1,77 +1,82 @@
-"""What brokers have in common whose products count deliveries, and do not say how they ended."""
+"""Base class of brokers whose products count deliveries without telling how they ended."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django_q.brokers.base import Delivery
 from django_q.brokers.bulk import BulkBroker
-from django_q.brokers.given_back import GivenBack
+from django_q.brokers.cache_counts import CacheCounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_q.brokers.base import AckId
+    from django_q.settings import ClusterSettings
 
 
 class Lease(NamedTuple):
-    """What a delivery is acknowledged with: a message, and the receipt it came with."""
+    """The parts of an ack id: a message, and the receipt of one delivery."""
 
-    deliveries: int
-    """How often the message was delivered, but for the times it was given back."""
     message: str
-    """Its id, the same each time, without a colon."""
+    """Id of the message, the same for each delivery, without a colon."""
     receipt: str
-    """What the product wants to hear, another one each time."""
+    """What the product needs to settle the delivery, different for each."""
 
     @classmethod
     def of(cls, ack_id: str) -> Self:
-        """Read it back."""
-        deliveries, message, receipt = ack_id.split(":", 2)
-        return cls(int(deliveries), message, receipt)
+        """Read an ack id."""
+        return cls(*ack_id.split(":", 1))
 
     @property
     def ack_id(self) -> str:
-        """As it is handed out."""
-        return f"{self.deliveries}:{self.message}:{self.receipt}"
+        """The lease as an ack id."""
+        return f"{self.message}:{self.receipt}"
+
+
+class Received(NamedTuple):
+    """A message as the product delivered it."""
+
+    lease: Lease
+    package: str
+    count: int
+    """Number of deliveries of this message, this one included."""
 
 
 class CountedBroker(BulkBroker):
-    """A broker whose product says how often it delivered a message, those times included that it was given back.
+    """A broker whose product tells how often it delivered a message, releases before the start included.
 
-    The cache remembers which were. Yours has `offer_again` instead of `release_many`, gives what it fetched to
-    `hand_out`, and reads ack ids by `Lease.of`.
+    The Django cache counts those releases; the attempt number is the product's count without them. A release that the
+    cache does not know counts as an attempt. A subclass implements `release_messages` instead of `release_many`, passes
+    received messages to `hand_out`, and reads ack ids by `Lease.of`.
     """
 
-    def offer_again(self, ack_ids: Sequence[str], delay: float) -> list[str]:
-        """Have the product offer messages again after *delay* seconds and give the ids whose lease was lost."""
+    def _begin(self, settings: ClusterSettings | None) -> None:
+        super()._begin(settings)
+        self._releases = CacheCounts(lambda: self.cache, self.queue_name, "releases")
+
+    def release_messages(self, ack_ids: Sequence[str], delay: float) -> list[str]:
+        """Have the product offer messages again after *delay* seconds; return the ids whose lease was lost."""
         raise NotImplementedError
 
     def queue_name(self) -> str:
-        """What tells the queue from all others that share the cache."""
+        """Return a name of the queue that is unique in the cache."""
         return self.list_key
 
-    def hand_out(self, received: Sequence[tuple[Lease, str]]) -> list[Delivery]:
-        """Make deliveries of messages and their leases, which say here how often the product delivered each."""
-        counts = self._given_back().deliveries({lease.message: lease.deliveries for lease, _package in received})
+    def hand_out(self, received: Sequence[Received]) -> list[Delivery]:
+        """Make deliveries; messages that were received for the first time need no look into the cache."""
+        released = self._releases.read([each.lease.message for each in received if each.count > 1])
         return [
-            Delivery(lease._replace(deliveries=counts[lease.message]).ack_id, package) for lease, package in received
+            Delivery(each.lease.ack_id, each.package, max(each.count - released.get(each.lease.message, 0), 1))
+            for each in received
         ]
 
-    def deliveries(self, ack_id: AckId) -> int:
-        """Read the lease."""
-        return Lease.of(str(ack_id)).deliveries
-
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer several packages again; remember those that are given back at once."""
-        lost = self.offer_again(ack_ids, delay)
+        """Offer several packages again; count those whose tasks did not start."""
+        lost = self.release_messages(ack_ids, delay)
         if delay <= 0:
-            self._given_back().remember([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
+            self._releases.add([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
         return lost
 
-    def lapse(self, ack_id: str) -> bool:
-        """Offer a package again at once, as one that was delivered."""
-        return not self.offer_again([ack_id], 0)
-
-    def _given_back(self) -> GivenBack:
-        return GivenBack(self.cache, self.queue_name())
+    def expire(self, ack_id: Any) -> bool:
+        """Offer a package again at once; the delivery counts as an attempt."""
+        return not self.release_messages([ack_id], 0)

@@ -7,9 +7,9 @@ import itertools
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from multiprocessing.connection import Client, Connection
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django_q.brokers.base import Delivery
 from django_q.brokers.bulk import BulkBroker
@@ -17,19 +17,26 @@ from django_q.brokers.per_process import PerProcess
 from django_q.exceptions import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from django_q.brokers.base import AckId
-
-MOST_LAPSES = 1000
-"""A token says how often its package was leased before in vain: up to so often, less one."""
+    from collections.abc import Callable, Sequence
 
 ADDRESS = "DJANGO_Q_MEMORY"
 """Environment variable: the Unix socket of the process whose memory is used; without it, this process's own."""
 
 
+class Entry(NamedTuple):
+    """A package in a queue."""
+
+    package: str
+    attempts: int = 0
+    """Earlier deliveries that count as attempts."""
+
+    def attempted(self) -> Entry:
+        """Return the entry after a delivery that counts."""
+        return self._replace(attempts=self.attempts + 1)
+
+
 class MemoryQueue:
-    """One queue: packages that wait, that are leased, that are hidden for a while, and that are dead."""
+    """One queue: packages that wait, are leased, are hidden for a while, or are dead letters."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -39,31 +46,32 @@ class MemoryQueue:
     def clear(self) -> None:
         """Forget everything."""
         with self._changed:
-            self.waiting: deque[str] = deque()
-            self.hidden: list[tuple[float, int, str]] = []
-            self.leased: dict[int, tuple[float, str]] = {}
-            self.dead: deque[str] = deque()
-            self.lapsed: Counter[str] = Counter()
+            self.waiting: deque[Entry] = deque()
+            self.hidden: list[tuple[float, int, Entry]] = []
+            self.leased: dict[int, tuple[float, Entry]] = {}
+            self.dead: deque[Entry] = deque()
 
     def purge(self) -> None:
-        """Forget what waits."""
+        """Forget the packages that wait or are hidden."""
         with self._changed:
             self.waiting.clear()
             self.hidden.clear()
-            leased = {package for _expiry, package in self.leased.values()}
-            self.lapsed = Counter({package: count for package, count in self.lapsed.items() if package in leased})
 
     def put(self, packages: Sequence[str], delay: float) -> list[int]:
         """Append *packages*, visible in *delay* seconds."""
         with self._changed:
             tokens = [next(self._tokens) for _ in packages]
             for token, package in zip(tokens, packages, strict=True):
-                self._hide(token, package, delay)
+                self._hide(token, Entry(package), delay)
             self._changed.notify_all()
         return tokens
 
-    def take(self, limit: int, wait: float, lease: float) -> list[tuple[int, str]]:
-        """Lease up to *limit* packages for *lease* seconds; wait up to *wait* seconds for the first."""
+    def take(self, limit: int, wait: float, lease: float) -> list[tuple[int, str, int]]:
+        """Lease up to *limit* packages for *lease* seconds; wait up to *wait* seconds for the first.
+
+        Returns:
+            Token, package and attempt number of each.
+        """
         deadline = time.monotonic() + wait
         with self._changed:
             while (due := self._offer()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
@@ -72,28 +80,28 @@ class MemoryQueue:
                     break
             self._offer()
             count = max(min(limit, len(self.waiting)), 0)
-            taken = [(self._token(package), package) for package in (self.waiting.popleft() for _ in range(count))]
-            self.leased.update((token, (time.monotonic() + lease, package)) for token, package in taken)
-            return taken
+            taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
+            self.leased.update((token, (time.monotonic() + lease, entry)) for token, entry in taken)
+            return [(token, entry.package, entry.attempts + 1) for token, entry in taken]
 
     def settle(self, tokens: Sequence[int]) -> list[int]:
-        """Forget leased packages; give the tokens that are not valid any more."""
-        return self._end(tokens, lambda _token, package: self._heard(package))
+        """Forget leased packages; return the tokens that are not valid any more."""
+        return self._end(tokens, lambda _token, _entry: None)
 
     def renew(self, tokens: Sequence[int], lease: float) -> list[int]:
-        """Begin leases again; give the tokens that are not valid any more."""
+        """Begin leases again; return the tokens that are not valid any more."""
         expiry = time.monotonic() + lease
-        return self._end(tokens, lambda token, package: self.leased.update({token: (expiry, package)}))
+        return self._end(tokens, lambda token, entry: self.leased.update({token: (expiry, entry)}))
 
     def release(self, tokens: Sequence[int], delay: float) -> list[int]:
-        """Offer leased packages again: now at the head, or in *delay* seconds."""
+        """Offer leased packages again: now at the head, or in *delay* seconds as failed attempts."""
         if delay > 0:
-            return self._end(tokens, lambda token, package: self._hide(token, self._heard(package), delay))
-        return self._end(tokens[::-1], lambda _token, package: self.waiting.appendleft(package))[::-1]
+            return self._end(tokens, lambda token, entry: self._hide(token, entry.attempted(), delay))
+        return self._end(tokens[::-1], lambda _token, entry: self.waiting.appendleft(entry))[::-1]
 
     def bury(self, tokens: Sequence[int]) -> list[int]:
         """Move leased packages to the dead letters."""
-        return self._end(tokens, lambda _token, package: self.dead.append(self._heard(package)))
+        return self._end(tokens, lambda _token, entry: self.dead.append(Entry(entry.package)))
 
     def exhume(self, limit: int | None) -> int:
         """Offer dead letters again."""
@@ -104,19 +112,12 @@ class MemoryQueue:
         return count
 
     def sizes(self) -> tuple[int, int, int]:
-        """How many wait, are leased, are dead."""
+        """Return how many packages wait, are leased, are dead letters."""
         with self._changed:
             self._offer()
             return len(self.waiting), len(self.leased), len(self.dead)
 
-    def _token(self, package: str) -> int:
-        return next(self._tokens) * MOST_LAPSES + min(self.lapsed[package], MOST_LAPSES - 1)
-
-    def _heard(self, package: str) -> str:
-        self.lapsed.pop(package, None)
-        return package
-
-    def _end(self, tokens: Sequence[int], then: Any) -> list[int]:
+    def _end(self, tokens: Sequence[int], then: Callable[[int, Entry], None]) -> list[int]:
         with self._changed:
             self._offer()
             known = [token for token in tokens if token in self.leased]
@@ -125,24 +126,22 @@ class MemoryQueue:
             self._changed.notify_all()
         return [token for token in tokens if token not in known]
 
-    def _hide(self, token: int, package: str, delay: float) -> None:
+    def _hide(self, token: int, entry: Entry, delay: float) -> None:
         if delay > 0:
-            heapq.heappush(self.hidden, (time.monotonic() + delay, token, package))
+            heapq.heappush(self.hidden, (time.monotonic() + delay, token, entry))
         else:
-            self.waiting.append(package)
+            self.waiting.append(entry)
 
     def _offer(self) -> float | None:
-        """Make visible what is due; None when something waits, else when the next thing is due."""
+        """Make visible what is due; return None if a package waits, else when the next one is due."""
         now = time.monotonic()
         while self.hidden and self.hidden[0][0] <= now:
             self.waiting.append(heapq.heappop(self.hidden)[2])
-        expired = [token for token, (expiry, _package) in self.leased.items() if expiry <= now]
-        silent = [self.leased.pop(token)[1] for token in expired]
-        self.lapsed.update(silent)
-        self.waiting.extendleft(reversed(silent))
+        expired = [token for token, (expiry, _entry) in self.leased.items() if expiry <= now]
+        self.waiting.extendleft([self.leased.pop(token)[1].attempted() for token in expired][::-1])
         if self.waiting:
             return None
-        return min([*self.hidden[:1], *self.leased.values()], default=(float("inf"),))[0]
+        return min((each[0] for each in (*self.hidden[:1], *self.leased.values())), default=float("inf"))
 
 
 _QUEUES: PerProcess[dict[str, MemoryQueue]] = PerProcess(dict)
@@ -206,10 +205,6 @@ class MemoryBroker(BulkBroker):
         """Lease up to *limit* packages."""
         return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
 
-    def lapses(self, ack_id: AckId) -> int:
-        """Read the token."""
-        return cast("int", ack_id) % MOST_LAPSES
-
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
         """Forget leased packages."""
         return self._queue().settle(ack_ids)
@@ -219,11 +214,11 @@ class MemoryBroker(BulkBroker):
         return self._queue().renew(ack_ids, self.settings.retry)
 
     def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
-        """Give packages back."""
+        """Offer packages again, now or later."""
         return self._queue().release(ack_ids, delay)
 
-    def lapse(self, ack_id: int) -> bool:
-        """End a lease as if its time were over."""
+    def expire(self, ack_id: int) -> bool:
+        """Expire a lease now."""
         return not self._queue().renew([ack_id], 0)
 
     def fail(self, ack_id: int) -> bool:

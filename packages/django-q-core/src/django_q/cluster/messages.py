@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from django_q.outcome import Outcome
 
-_MOST = 2**16 - 1
-_HEAD = struct.Struct("<BQdHH?H")
+_MAX_ATTEMPT = 2**16 - 1
+_HEAD = struct.Struct("<BQdH?H")
 
 
 class Kind(enum.IntEnum):
@@ -34,26 +34,24 @@ class TaskMessage(NamedTuple):
     """When its lease began (`time.monotonic`, seconds); 0.0 when the broker gives no leases."""
     ack_id: Any
     package: bytes
-    lapses: int = 0
-    """How often it was leased before in vain."""
-    deliveries: int = 0
-    """How often it was delivered, where the broker counts that instead."""
+    attempt: int = 1
+    """Attempt number of the delivery."""
 
     def pack(self) -> bytes:
         """As bytes."""
         plain = type(self.ack_id) is str  # as nearly all are: to pickle one takes longer than all the rest
         ack = self.ack_id.encode() if plain else pickle.dumps(self.ack_id)
-        counts = min(self.lapses, _MOST), min(self.deliveries, _MOST)
-        return _HEAD.pack(Kind.TASK, self.number, self.leased, *counts, plain, len(ack)) + ack + self.package
+        attempt = min(self.attempt, _MAX_ATTEMPT)
+        return _HEAD.pack(Kind.TASK, self.number, self.leased, attempt, plain, len(ack)) + ack + self.package
 
     @classmethod
     def unpack(cls, message: bytes) -> TaskMessage:
         """From what `pack` made."""
-        _, number, leased, lapses, deliveries, plain, length = _HEAD.unpack_from(message)
+        _, number, leased, attempt, plain, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
         ack = message[_HEAD.size : end]
         ack_id = ack.decode() if plain else pickle.loads(ack)
-        return cls(number, leased, ack_id, message[end:], lapses, deliveries)
+        return cls(number, leased, ack_id, message[end:], attempt)
 
 
 class Unreadable(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django_q.brokers import Delivery, get_broker
 from django_q.connections import tidy_connections
-from django_q.dispatch import Finisher, Saved
+from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerUnavailable, UnreadablePackage, WorkerDied
 from django_q.execution import Executor
 from django_q.outcome import Outcome
@@ -56,7 +56,7 @@ class Monitor(ClusterProcess):
         self.hooks: deque[HookMessage] = deque()
         self.unreadable: list[Unreadable] = []
         self.outcomes: list[Outcome] = []
-        self.saved: list[Saved] = []
+        self.saved: list[Outcome] = []
         self.size = 0
         """Bytes of the outcomes that are to be finished."""
         self.last_batch = 0
@@ -148,22 +148,21 @@ class Monitor(ClusterProcess):
             self.unreadable.append(Unreadable(task.ack_id, task.package, str(error)))
             return
         if death.interrupted and task.ack_id is not None:
-            self._let_lapse(task.ack_id, package)
+            self._expire(task.ack_id, package)
             return
         outcome = self.executor.died(
             package,
             death.reason,
             error=WorkerDied(death.reason),
             ack_id=task.ack_id,
-            lapses=task.lapses,
-            deliveries=task.deliveries,
+            attempt=task.attempt,
         )
         self.outcomes.append(outcome)
 
-    def _let_lapse(self, ack_id: Any, package: dict[str, Any]) -> None:
+    def _expire(self, ack_id: Any, package: dict[str, Any]) -> None:
         log.interrupted(self.name, package)
         try:
-            self.broker.lapse(ack_id)
+            self.broker.expire(ack_id)
         except BrokerUnavailable as error:
             log.not_given_back(self.name, 1, error)
 
@@ -220,8 +219,7 @@ class Monitor(ClusterProcess):
 
     def _renew(self) -> None:
         """Keep the leases of what waits to be saved: nobody else knows of it."""
-        waiting = [*self.outcomes, *(saved.outcome for saved in self.saved)]
-        held = [outcome.ack_id for outcome in waiting if outcome.ack_id is not None]
+        held = [outcome.ack_id for outcome in (*self.outcomes, *self.saved) if outcome.ack_id is not None]
         if held and self.broker.supports_renewal:
             try:
                 self.broker.renew(held)

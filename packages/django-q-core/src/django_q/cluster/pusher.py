@@ -126,21 +126,20 @@ class Pusher(ClusterProcess):
 
     def _push(self, deliveries: list[Delivery]) -> None:
         now = time.monotonic()
-        for ack_id, package in deliveries:
+        for ack_id, package, attempt in deliveries:
             leased = now if ack_id is not None else 0.0
             body = package.encode() if isinstance(package, str) else package
-            counts = (self.broker.lapses(ack_id), self.broker.deliveries(ack_id)) if ack_id is not None else ()
-            self._push_task(leased, ack_id, body, *counts)
+            self._push_task(leased, ack_id, body, attempt)
         self._forget_passed()
         self.window.fetched(deliveries)
         self.pushed_at = time.monotonic()
 
-    def _push_task(self, leased: float, ack_id: AckId | None, package: bytes, *counts: int) -> None:
+    def _push_task(self, leased: float, ack_id: AckId | None, package: bytes, attempt: int) -> None:
         number = self.state.pushed + 1
         if ack_id is not None and self.broker.supports_renewal:
             self.held[number] = ack_id
         self.state.pushed = number
-        task = TaskMessage(number, leased, ack_id, package, *counts)
+        task = TaskMessage(number, leased, ack_id, package, attempt)
         if not self._send(task.pack(), patient=ack_id is None):
             self.unsent.append(task)
 

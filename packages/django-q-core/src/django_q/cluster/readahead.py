@@ -50,7 +50,7 @@ class ReadAhead:
 
     def fetched(self, deliveries: Sequence[Delivery]) -> None:
         """Take note of the size of packages."""
-        self._bytes = sum(len(package) for _, package in deliveries) // len(deliveries) if deliveries else 0
+        self._bytes = sum(len(delivery.package) for delivery in deliveries) // len(deliveries) if deliveries else 0
 
     def pace(self, finished: int, now: float) -> None:
         """Take the pace of the workers, and follow it.

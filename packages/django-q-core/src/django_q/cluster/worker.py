@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from django_q import signals
 from django_q.connections import tidy_connections
 from django_q.context import stamp_records
 from django_q.dispatch import Finisher
-from django_q.exceptions import UnreadablePackage
+from django_q.exceptions import NoAttemptsLeft, UnreadablePackage
 from django_q.execution import Executor
 from django_q.signing import PackageCodec
 from django_q.timeout import TaskTimer, timeout_of
+from django_q.wire.metadata import peek
 
 from . import log
 from .affinity import pin
@@ -99,6 +100,9 @@ class Worker(ClusterProcess):
             self.slot.finish(sent=False)
             return
         try:
+            if 0 < self.settings.max_attempts < task.attempt:
+                self._refuse(task)
+                return
             package: TaskPackage = self.codec.loads(task.package)
             if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
                 raise UnreadablePackage("A signed package that holds no task: it was not made by async_task().")
@@ -109,10 +113,25 @@ class Worker(ClusterProcess):
         if seconds is not None:
             self.slot.deadline = now + seconds + GRACE
         log.processing(self.name, package)
-        outcome = self.executor.execute(package, ack_id=task.ack_id, lapses=task.lapses, deliveries=task.deliveries)
+        outcome = self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
         tidy_connections()
+
+    def _refuse(self, task: TaskMessage) -> None:
+        """Record a task without remaining attempts as failed; neither it nor its arguments get to do anything again.
+
+        Raises:
+            UnreadablePackage: there is no task in it.
+        """
+        package = cast("TaskPackage", peek(self.codec, task.package))
+        attempt = task.attempt - 1
+        reason = (
+            f"no attempts left: attempt {attempt} of {self.settings.max_attempts} ended without an outcome, "
+            "because its whole cluster was killed or lost the lease"
+        )
+        outcome = self.executor.died(package, reason, error=NoAttemptsLeft(reason), ack_id=task.ack_id, attempt=attempt)
+        self._send(pack(Kind.OUTCOME, outcome))
 
     def _hook(self, message: bytes) -> None:
         now = time.monotonic()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
 from django_q.conf import logger
-from django_q.exceptions import MissingPlugin
+from django_q.exceptions import MissingPlugin, UnreadablePackage
 from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING, Missing
 from django_q.results.windows import read_many
 from django_q.signing import PackageCodec
+from django_q.wire.metadata import peek
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
-
-ATTEMPTS_KEPT: Final = 24 * 3600
-"""Seconds without an attempt after which the attempts at a failing task are counted from the beginning."""
 
 
 class CacheResults:
@@ -61,11 +59,8 @@ class CacheResults:
 
     # writing
 
-    def save_many(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
-        """Save a batch; to save it again changes nothing but the attempts.
-
-        Returns:
-            How often each task that failed has been tried, by its id.
+    def save_many(self, outcomes: Sequence[Outcome]) -> None:
+        """Save a batch; to save it again changes nothing.
 
         Raises:
             ResultsUnavailable: the cache is away: try again later.
@@ -73,16 +68,15 @@ class CacheResults:
         by_timeout: defaultdict[int | None, list[Outcome]] = defaultdict(list)
         for outcome in outcomes:
             by_timeout[None if outcome.cached is True else ceil(outcome.cached)].append(outcome)
-        return self.at_work(lambda: self._save(by_timeout))
+        self.at_work(lambda: self._save(by_timeout))
 
-    def _save(self, by_timeout: dict[int | None, list[Outcome]]) -> dict[str, int]:
-        attempts: dict[str, int] = {}
+    def _save(self, by_timeout: dict[int | None, list[Outcome]]) -> None:
         for timeout, some in by_timeout.items():
             self._save_successes([outcome for outcome in some if outcome.success], timeout)
-            failures = [outcome for outcome in some if not outcome.success]
-            attempts |= {outcome.id: self._save_failure(outcome, timeout) for outcome in failures}
+            for outcome in some:
+                if not outcome.success:
+                    self._save_failure(outcome, timeout)
             self._group([outcome for outcome in some if not outcome.iter_count], timeout)
-        return attempts
 
     def join(self, members: Sequence[Outcome]) -> None:
         """Count outcomes as members of their iters: those only that are not tried again.
@@ -105,32 +99,22 @@ class CacheResults:
             refused = self.cache.set_many({self.key(outcome.id): outcome.finished for outcome in successes}, timeout)
             for key in refused or ():
                 logger.error("The cache %r does not take the result %s: is it too large?", self.settings.cache, key)
-            self.cache.delete_many([self._attempts_key(outcome.id) for outcome in successes])
 
-    def _save_failure(self, outcome: Outcome, timeout: int | None) -> int:
-        """Save a failure in place of an earlier one, but never in place of a success, which has no attempts."""
-        attempts = self._count_attempt(outcome)
-        if attempts > 1:
-            self.cache.set(self.key(outcome.id), outcome.finished, timeout)
-        else:
-            self.cache.add(self.key(outcome.id), outcome.finished, timeout)
-        return attempts
+    def _save_failure(self, outcome: Outcome, timeout: int | None) -> None:
+        """Save a failure in place of an earlier one, but never in place of a success or of a later failure."""
+        key = self.key(outcome.id)
+        if self.cache.add(key, outcome.finished, timeout):
+            return
+        kept = self._metadata(self.cache.get(key))
+        if not kept.get("success") and kept.get("attempt_count", 1) <= outcome.attempt:
+            self.cache.set(key, outcome.finished, timeout)
 
-    def _count_attempt(self, outcome: Outcome) -> int:
-        key = self._attempts_key(outcome.id)
-        kept = max(ATTEMPTS_KEPT, 2 * self.settings.retry)
-        self.cache.add(key, 0, kept)
+    def _metadata(self, finished: str | None) -> dict[str, Any]:
+        """Read a finished task without its code; what nobody can read may be replaced."""
         try:
-            attempts = self.cache.incr(key, outcome.counted)
-            if attempts < outcome.deliveries:
-                attempts = self.cache.incr(key, outcome.deliveries - attempts)
-        except ValueError:  # it expired just now, or this cache keeps nothing
-            return outcome.first_count
-        self.cache.touch(key, kept)
-        return attempts
-
-    def _attempts_key(self, task_id: str) -> str:
-        return f"{self.key(task_id)}:attempts"
+            return {} if finished is None else peek(self.codec, finished)
+        except UnreadablePackage:
+            return {}
 
     # reading
 
@@ -143,14 +127,10 @@ class CacheResults:
         found = self.at_work(lambda: self.cache.get(self.key(task_id)))
         return MISSING if found is None else cast("TaskPackage", self.codec.loads(found))
 
-    def attempts(self, task_id: str) -> int:
-        """Give how often a task that has failed was tried."""
-        return self.at_work(lambda: self.cache.get(self._attempts_key(task_id), 0))
-
     def count_attempts(self, task_ids: Sequence[str]) -> int:
-        """Give how many attempts at these tasks have failed, of those that have not succeeded."""
-        keys = [self._attempts_key(task_id) for task_id in task_ids]
-        return self.at_work(lambda: sum(read_many(self.cache, keys).values()))
+        """Return the number of failed attempts at these tasks, of those that have not succeeded."""
+        found = [self._metadata(text) for text in self.fetch_texts(task_ids)]
+        return sum(each.get("attempt_count", 1) for each in found if not each.get("success"))
 
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
@@ -178,13 +158,12 @@ class CacheResults:
 
     def delete(self, task_id: str) -> bool:
         """Forget a task."""
-        self.at_work(lambda: self.cache.delete(self._attempts_key(task_id)))
         return self.at_work(lambda: self.cache.delete(self.key(task_id)))
 
     def delete_group(self, group: str) -> int:
         """Forget a group with its tasks, and give how many they were."""
         members = self.read_members(group)
-        keys = [key for member in members for key in (self.key(member.id), self._attempts_key(member.id))]
+        keys = [self.key(member.id) for member in members]
         self.at_work(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
         self.at_work(lambda: self.members.delete(group))
         return len(members)

@@ -44,36 +44,37 @@ class DatabaseResults:
             return True
         return self.settings.save_limit >= 0 if outcome.save is None else outcome.save
 
-    def save_many(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
+    def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Save a batch, and prune once; to save a batch again changes nothing.
 
         An outcome that the database cannot hold becomes a failure of its task, and the others are saved.
 
         Returns:
-            How often each task that failed has been tried, by its id.
+            The outcomes as they are saved, in order.
 
         Raises:
             DatabaseError: `is_unavailable`, and nothing was saved: try again later.
         """
         kept = [fit(outcome) for outcome in outcomes if self.keeps(outcome)]
         if not kept:
-            return {}
+            return [*outcomes]
         using = router.db_for_write(Task)
         kept = [fit_statement(outcome, connections[using]) for outcome in kept]
         # Where one connection writes at a time, to prune in the same transaction is as exact, and one commit less.
         together = not connections[using].features.has_select_for_update
         try:
-            attempts = self._save(kept, using, pruning=together)
+            self._save(kept, using, pruning=together)
         except Exception as error:
             if not is_unsuitable(error):
                 raise
-            kept, attempts = self._save_each(kept, using)
+            kept = self._save_each(kept, using)
             together = False
         if not together:
             self._prune(kept, using)
-        return {outcome.id: attempts[outcome.id] for outcome in kept if not outcome.success}
+        saved = iter(kept)
+        return [next(saved) if self.keeps(outcome) else outcome for outcome in outcomes]
 
-    def _save(self, kept: Sequence[Outcome], using: str, *, pruning: bool = False) -> dict[str, int]:
+    def _save(self, kept: Sequence[Outcome], using: str, *, pruning: bool = False) -> None:
         """Save in one transaction.
 
         New rows are the rule, so the first try takes all for new; a row that exists is found out by the refusal of
@@ -83,33 +84,32 @@ class DatabaseResults:
         for tries in range(1, TRIES + 1):
             try:
                 with transaction.atomic(using=using):
-                    attempts = write(kept, known, using)
+                    write(kept, known, using)
                     if pruning:
                         self.pruner.prune(kept, using)
             except DatabaseError as error:
                 if tries == TRIES or not is_conflict(error):
                     raise
             else:
-                return attempts
+                return
             known = existing([outcome.id for outcome in kept], using)
         raise AssertionError("unreachable")
 
-    def _save_each(self, kept: Sequence[Outcome], using: str) -> tuple[list[Outcome], dict[str, int]]:
+    def _save_each(self, kept: Sequence[Outcome], using: str) -> list[Outcome]:
         """Save one by one, to find out which outcome the database refuses."""
         saved: list[Outcome] = []
-        attempts: dict[str, int] = {}
         for outcome in kept:
             try:
-                attempts |= self._save([outcome], using)
+                self._save([outcome], using)
                 saved.append(outcome)
             except Exception as error:
                 if not is_unsuitable(error):
                     raise
                 logger.error("Task '%s' (%s) cannot be saved: %s", outcome.name, outcome.id, error)
                 instead = refused(outcome, f"{type(error).__name__}: {error}")._replace(args=None, kwargs=None)
-                attempts |= self._save([instead], using)
+                self._save([instead], using)
                 saved.append(instead)
-        return saved, attempts
+        return saved
 
     def _prune(self, kept: Sequence[Outcome], using: str) -> None:
         """Prune what is saved already: the next batch makes good what fails now."""
@@ -134,8 +134,8 @@ class DatabaseResults:
             return
 
 
-def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int]:
-    """Write outcomes and give how often each task has been tried.
+def write(kept: Sequence[Outcome], known: set[str], using: str) -> None:
+    """Write outcomes.
 
     Args:
         kept: what to write; a task may come twice.
@@ -155,24 +155,15 @@ def write(kept: Sequence[Outcome], known: set[str], using: str) -> dict[str, int
         insert([first[task_id] for task_id in sorted(first)], using)
     for outcome in sorted(again, key=lambda outcome: outcome.id):
         revise(outcome, using)
-    attempts = {outcome.id: outcome.first_count for outcome in first.values()}
-    if again:
-        revised = rows(using).filter(pk__in={outcome.id for outcome in again})
-        attempts |= dict(revised.values_list("pk", "attempt_count"))
-    return attempts
 
 
 def revise(outcome: Outcome, using: str) -> None:
-    """Write another attempt into the row of its task, unless it is in there already."""
+    """Write another attempt into the row of its task: a late failure changes nothing but the number of attempts."""
     row = rows(using).filter(pk=outcome.id)
-    attempts = Greatest(F("attempt_count") + outcome.counted, outcome.deliveries)
+    attempts = Greatest(F("attempt_count"), outcome.attempt)
     failure = row.filter(success=False)
     earlier = failure if outcome.success else failure.filter(stopped__lt=outcome.stopped)
-    if earlier.update(**changes(outcome), attempt_count=attempts):
-        return
-    # A success was saved before: what lapsed is its acknowledgement, not an attempt.
-    again = F("attempt_count") + min(outcome.counted, 1)
-    if not row.exclude(stopped=outcome.stopped).update(attempt_count=again) and not row.exists():
+    if not earlier.update(**changes(outcome), attempt_count=attempts) and not row.update(attempt_count=attempts):
         insert([outcome], using)
 
 

@@ -66,7 +66,7 @@ def refused(outcome: Outcome, why: str) -> Outcome:
     what = "returned" if outcome.success else "failed"
     sentence = f"The task {what}, but could not be saved as it is: {why}."
     labels = {name: clip(getattr(outcome, name), length) for name, length in LENGTHS.items()}
-    return outcome._replace(success=False, result=encode(sentence), error=sentence, **labels)
+    return outcome._replace(success=False, following=(), result=encode(sentence), error=sentence, **labels)
 
 
 def clip(label: str | None, length: int) -> str | None:

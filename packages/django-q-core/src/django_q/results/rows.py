@@ -37,7 +37,7 @@ def insert(outcomes: Sequence[Outcome], using: str) -> None:
     connection = connections[using]
     moment = connection.ops.adapt_datetimefield_value
     rows = [
-        (*plain(outcome), moment(outcome.started), moment(outcome.stopped), outcome.first_count) for outcome in outcomes
+        (*plain(outcome), moment(outcome.started), moment(outcome.stopped), outcome.attempt) for outcome in outcomes
     ]
     names = ", ".join(connection.ops.quote_name(field.column or field.name) for field in FIELDS)
     into = f"INSERT INTO {connection.ops.quote_name(Task._meta.db_table)} ({names})"

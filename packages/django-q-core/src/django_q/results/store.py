@@ -26,12 +26,15 @@ class ResultStore:
         self.database = DatabaseResults(settings)
         self.cache = CacheResults(settings, list_key)
 
-    def save_many(self, outcomes: Sequence[Outcome]) -> dict[str, int]:
-        """Save a batch; what `is_unavailable` says of its errors, holds for both places.
+    def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Save a batch; `is_unavailable` classifies the errors of both places.
 
         Returns:
-            How often each task that failed has been tried, by its id.
+            The outcomes as they are saved, in order: one that could not be stored is a failure now.
         """
         cached = [outcome for outcome in outcomes if outcome.cached]
-        attempts = self.database.save_many([outcome for outcome in outcomes if not outcome.cached])
-        return attempts | self.cache.save_many(cached) if cached else attempts
+        if not cached:
+            return self.database.save_many(outcomes)
+        saved = iter(self.database.save_many([outcome for outcome in outcomes if not outcome.cached]))
+        self.cache.save_many(cached)
+        return [outcome if outcome.cached else next(saved) for outcome in outcomes]

@@ -8,7 +8,6 @@ from django_q.brokers import broker_of, shared_broker
 from django_q.conf import current_settings
 from django_q.dispatch import is_last
 from django_q.package import new_id, take_options
-from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING, wait_for
 from django_q.tasks import reading
 from django_q.tasks.chains import async_chain
@@ -314,10 +313,7 @@ class Chain:
             return True
         broker = self._broker() or shared_broker(current_settings())
         own = take_options(read_link(self.chain[index])[2]).get("ack_failure") if index < self.length() else None
-        attempts = task.attempt_count
-        if self._is_cached():
-            attempts = CacheResults(current_settings(), broker.list_key).attempts(task.id)
-        return is_last(own, attempts, settings=broker.settings, broker=broker)
+        return is_last(own, task.attempt_count, settings=broker.settings, broker=broker)
 
     def _is_cached(self) -> bool:
         return bool(current_settings().cached if self.cached is None else self.cached)

@@ -32,8 +32,8 @@ MAX_ID_CHARACTERS: Final = 32
 LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
 """Texts that a package may carry, and their maximum lengths."""
 
-FLAGS: Final = ("save", "ack_failure", "sync", "waited_for")
-NUMBERS: Final = ("cached", "iter_cached", "iter_count", "timeout")
+FLAGS: Final = ("save", "ack_failure", "sync", "waited_for", "success")
+NUMBERS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
 
 
 class Placeholder:

@@ -35,13 +35,10 @@ class Folder(Broker):
             leased = self.folder / self.name(self.settings.retry, leases_of(file.name) + 1)
             try:
                 file.rename(leased)
-                return [(leased.name, leased.read_bytes().decode())]
+                return [(leased.name, leased.read_bytes().decode(), leases_of(leased.name))]
             except FileNotFoundError:
                 continue  # somebody else was faster
         return None
-
-    def lapses(self, ack_id):
-        return leases_of(ack_id) - 1
 
     def acknowledge(self, ack_id):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .attempts import AttemptPromises
 from .delivery import BulkPromises, DeliveryPromises, WaitingPromises
 from .queues import DeadLetterPromises, QueuePromises
 from .reaching import ProcessPromises, ReachingPromises, StatisticsPromises
@@ -15,6 +16,7 @@ class BrokerConformance(
     ReceiptPromises,
     LeasePromises,
     ReleasePromises,
+    AttemptPromises,
     DeadLetterPromises,
     QueuePromises,
     ReachingPromises,

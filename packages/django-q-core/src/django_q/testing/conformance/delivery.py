@@ -116,7 +116,7 @@ class WaitingPromises(Suite):
         while not found and time.monotonic() < deadline:
             found = broker.dequeue()
         assert found
-        ((_ack_id, package),) = found
+        ((_ack_id, package, *_attempt),) = found
         assert text(package) == "package"
 
     @needs("blocks")

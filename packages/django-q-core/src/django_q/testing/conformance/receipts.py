@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
 
 if TYPE_CHECKING:
-    from django_q.brokers import Broker, Delivery
+    from django_q.brokers import Broker
 
 STALLS = 3
 """How often a machine may be too slow to renew a lease in time."""
@@ -60,44 +60,6 @@ class ReceiptPromises(Suite):
     def test_acknowledging_none_is_harmless(self, broker: Broker) -> None:
         assert broker.acknowledge_many([]) == []
 
-    @needs("supports_receipts")
-    def test_lease_that_ends_in_silence_is_an_attempt(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue("package")
-        assert attempt(hasty, take(hasty)) == 1
-        assert attempt(hasty, take(hasty, within=self.retry + SLACK)) == 2
-        assert attempt(other, take(other, within=self.retry + SLACK)) == 3
-
-    @needs("supports_receipts", "supports_renewal")
-    def test_lease_that_is_let_lapse_is_an_attempt(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue("package")
-        hasty.lapse(take(hasty).ack_id)
-        second = take(other, within=self.retry + SLACK)
-        assert attempt(other, second) == 2
-        other.release(second.ack_id)
-        assert attempt(other, take(other)) == 2
-
-    @needs("supports_receipts")
-    def test_silence_is_that_of_one_package(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue("first")
-        take(hasty)
-        first = take(other, within=self.retry + SLACK)
-        hasty.enqueue("second")
-        assert (attempt(other, first), attempt(other, take(other))) == (2, 1)
-
-    @needs("supports_receipts", "supports_renewal")
-    def test_package_given_back_is_no_attempt_and_earlier_ones_still_count(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue("package")
-        other.release(take(other).ack_id)
-        first = take(other)
-        assert attempt(other, first) == 1
-        other.release(first.ack_id)
-        take(hasty)
-        second = take(other, within=self.retry + SLACK)
-        assert other.renew([second.ack_id]) == []
-        assert attempt(other, second) == 2
-        other.release(second.ack_id)
-        assert attempt(other, take(other)) == 2
-
     @needs("supports_read_ahead")
     def test_what_was_fetched_on_approval_goes_back_to_its_place(self, broker: Broker, other: Broker) -> None:
         sent = [f"package {number}" for number in range(20)]
@@ -108,22 +70,7 @@ class ReceiptPromises(Suite):
         broker.release_many([delivery.ack_id for delivery in surplus])
         again = take_many(other, len(sent) - len(kept))
         assert [text(delivery.package) for delivery in [*kept, *again]] == sent
-        assert {attempt(other, delivery) for delivery in again} == {1}
-
-    @needs("supports_receipts", "supports_renewal", "supports_delay")
-    def test_recorded_attempt_is_not_counted_twice(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue("package")
-        hasty.release(take(hasty).ack_id, delay=1)
-        assert attempt(hasty, take(hasty), recorded=1) == 2
-        third = take(other, within=self.retry + SLACK)
-        assert attempt(other, third, recorded=1) == 3
-        other.release(third.ack_id, delay=1)
-        assert attempt(other, take(other), recorded=3) == 4
-
-
-def attempt(broker: Broker, delivery: Delivery, recorded: int = 0) -> int:
-    """Which attempt at its task a delivery is, when so many are recorded."""
-    return max(recorded + 1 + broker.lapses(delivery.ack_id), broker.deliveries(delivery.ack_id))
+        assert {delivery.attempt for delivery in again} == {1}
 
 
 class LeasePromises(Suite):

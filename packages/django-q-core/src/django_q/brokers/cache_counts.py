@@ -1,0 +1,85 @@
+"""Counts by name in the Django cache, for brokers whose product does not keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from django.core.cache.backends.base import BaseCache
+
+logger = logging.getLogger("django-q")
+
+TIMEOUT_SECONDS: Final = 14 * 86_400
+"""How long a count is kept after its last change."""
+
+PAUSE_SECONDS: Final = 30.0
+"""How long a cache that raised an error is not used."""
+
+
+class CacheCounts:
+    """Keeps counts as reliably as the cache keeps values: a count that is lost starts again at 0.
+
+    Only the holder of a lease changes the count of its package, so reading and writing need not be atomic.
+
+    Args:
+        cache: returns the cache; None disables counting.
+        queue: returns the name of the queue, unique in the cache.
+        kind: what is counted, as part of the keys.
+    """
+
+    def __init__(self, cache: Callable[[], BaseCache | None], queue: Callable[[], str], kind: str) -> None:
+        self._cache = cache
+        self._queue = queue
+        self._kind = kind
+        self._resume_at = 0.0
+
+    def read(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the counts above 0."""
+        keys = self._keys(names)
+        found = self._use("read", lambda cache: cache.get_many(list(keys))) if keys else None
+        return {keys[key]: count for key, count in (found or {}).items()}
+
+    def add(self, names: Iterable[str], number: int = 1) -> dict[str, int]:
+        """Add *number* to each count and return the new counts."""
+        keys = self._keys(names)
+        if not keys:
+            return {}
+
+        def count(cache: BaseCache) -> dict[str, int]:
+            known = cache.get_many(list(keys))
+            changed = {key: known.get(key, 0) + number for key in keys}
+            cache.set_many(changed, TIMEOUT_SECONDS)
+            return changed
+
+        return {keys[key]: count for key, count in (self._use("written", count) or {}).items()}
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Delete counts."""
+        if keys := self._keys(names):
+            self._use("deleted", lambda cache: cache.delete_many(list(keys)))
+
+    def _use(self, done: str, work: Callable[[BaseCache], Any]) -> dict[str, int] | None:
+        """Use the cache unless it failed a moment ago; counting never delays or stops deliveries for long."""
+        cache = self._cache() if time.monotonic() >= self._resume_at else None
+        if cache is None:
+            return None
+        try:
+            return cast("dict[str, int] | None", work(cache))
+        except Exception as error:  # noqa: BLE001 - each cache has its own errors
+            self._resume_at = time.monotonic() + PAUSE_SECONDS
+            logger.warning(
+                "Cache: counts of %s cannot be %s (%s), next attempt in %g s", self._kind, done, error, PAUSE_SECONDS
+            )
+            return None
+
+    def _keys(self, names: Iterable[str]) -> dict[str, str]:
+        return {self._key(name): name for name in names}
+
+    def _key(self, name: str) -> str:
+        return f"django_q:{self._kind}:" + hashlib.sha256(f"{self._queue()}\n{name}".encode()).hexdigest()

@@ -1,0 +1,77 @@
+"""Counts are kept as reliably as the cache keeps values, and a cache that fails stops nothing."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.locmem import LocMemCache
+from django_q.brokers import cache_counts
+from django_q.brokers.cache_counts import CacheCounts
+
+
+class Failing(LocMemCache):
+    def __init__(self):
+        super().__init__("failing", {})
+        self.asked = 0
+
+    def get_many(self, keys, version=None):
+        self.asked += 1
+        raise ConnectionError("connection refused")
+
+    delete_many = get_many
+
+
+@pytest.fixture
+def cache():
+    cache = LocMemCache("counts", {})
+    cache.clear()
+    return cache
+
+
+def counts_in(cache, queue="queue", kind="deliveries"):
+    return CacheCounts(lambda: cache, lambda: queue, kind)
+
+
+def test_counts_are_added_up_and_shared(cache):
+    counts = counts_in(cache)
+    assert counts.add(["one", "two"]) == {"one": 1, "two": 1}
+    assert counts_in(cache).add(["one"], 3) == {"one": 4}
+    assert counts.read(["one", "two", "three"]) == {"one": 4, "two": 1}
+
+
+def test_queues_and_kinds_have_counts_of_their_own(cache):
+    counts_in(cache).add(["one"])
+    assert counts_in(cache, queue="another").read(["one"]) == {}
+    assert counts_in(cache, kind="releases").read(["one"]) == {}
+
+
+def test_forgotten_counts_begin_again(cache):
+    counts = counts_in(cache)
+    counts.add(["one", "two"])
+    counts.forget(["one"])
+    assert counts.add(["one", "two"]) == {"one": 1, "two": 2}
+
+
+def test_no_names_ask_no_cache():
+    counts = counts_in(cache := Failing())
+    assert (counts.read([]), counts.add([]), counts.forget([])) == ({}, {}, None)
+    assert cache.asked == 0
+
+
+@pytest.mark.parametrize("cache", [None, DummyCache("dummy", {})])
+def test_without_a_cache_nothing_is_known(cache):
+    counts = counts_in(cache)
+    counts.add(["one"])
+    assert counts.read(["one"]) == {}
+
+
+def test_cache_that_fails_is_a_warning_and_left_alone_for_a_while(caplog, monkeypatch):
+    counts = counts_in(cache := Failing())
+    assert counts.add(["one"]) == {}
+    assert counts.read(["one"]) == {}
+    counts.forget(["one"])
+    assert cache.asked == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    monkeypatch.setattr(cache_counts.time, "monotonic", lambda: counts._resume_at)
+    assert counts.read(["one"]) == {}
+    assert cache.asked == 2

@@ -1,0 +1,90 @@
+"""What a worker does with a task before it executes it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django_q.brokers.memory import MemoryBroker
+from django_q.cluster import worker as module
+from django_q.cluster.channels import Channel
+from django_q.cluster.messages import TaskMessage, Unreadable, unpack
+from django_q.cluster.state import ClusterState
+from django_q.cluster.worker import Worker
+from django_q.dispatch import Finisher, acknowledges
+from django_q.models import Task
+from django_q.package import new_package
+from django_q.settings import ClusterSettings
+from django_q.signing import PackageCodec
+
+CALLS: list[object] = []
+
+
+def run(argument):
+    CALLS.append("run")
+    return "done"
+
+
+class Poison:
+    """An argument that does harm when it is unpickled."""
+
+    def __reduce__(self):
+        return CALLS.append, ("unpickled",)
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Let a worker process a package that is delivered for the attempt of that number, and return its message."""
+    CALLS.clear()
+    monkeypatch.setattr(module, "tidy_connections", lambda: None)  # the connection is the test's
+
+    def work(package, attempt, **settings):
+        settings = ClusterSettings(name="worker", **settings)
+        wiring = SimpleNamespace(settings=settings, tasks=Channel(), results=Channel(), state=ClusterState(1))
+        worker = Worker(wiring, 0)
+        signed = package if isinstance(package, bytes) else PackageCodec.of(settings).dumps(package).encode()
+        worker._task(TaskMessage(1, 0.0, 7, signed, attempt).pack())
+        return unpack(wiring.results.receive(block=False)), settings
+
+    return work
+
+
+def test_task_without_remaining_attempts_is_a_failure_and_not_unpickled(work):
+    package = new_package(run, (Poison(),), group="g", task_id="0" * 32, name="poison")
+    outcome, settings = work(package, 3, max_attempts=2)
+    assert CALLS == []
+    assert (outcome.id, outcome.name, outcome.group, outcome.func) == ("0" * 32, "poison", "g", f"{__name__}.run")
+    assert (outcome.success, outcome.attempt, outcome.ack_id) == (False, 2, 7)
+    assert outcome.error.startswith("no attempts left: attempt 2 of 2 ended without an outcome")
+    assert acknowledges(outcome, settings=settings, broker=MemoryBroker(settings=settings))
+
+
+@pytest.mark.parametrize(("attempt", "max_attempts"), [(1, 1), (2, 2), (1, 0), (99, 0)])
+def test_task_with_remaining_attempts_is_executed(work, attempt, max_attempts):
+    outcome, _settings = work(new_package(run, (1,)), attempt, max_attempts=max_attempts)
+    assert (outcome.success, outcome.attempt) == (True, attempt)
+    assert CALLS == ["run"]
+
+
+def test_package_that_cannot_be_read_is_not_a_task_without_remaining_attempts(work):
+    unreadable, _settings = work(b"signed by somebody else", 3, max_attempts=2)
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.ack_id == 7
+
+
+@pytest.mark.django_db
+def test_row_of_a_task_without_remaining_attempts_keeps_its_arguments(work):
+    outcome, settings = work(new_package(run, (1, 2), {"x": 3}), 2, max_attempts=1)
+    Finisher(settings, None).finish([outcome])
+    task = Task.objects.get()
+    assert (task.success, task.attempt_count, task.args, task.kwargs) == (False, 1, (1, 2), {"x": 3})
+
+
+@pytest.mark.django_db
+def test_success_that_was_saved_survives_the_lack_of_attempts(work):
+    package = new_package(run, (1,))
+    for attempt in (1, 2):
+        outcome, settings = work(package, attempt, max_attempts=1)
+        Finisher(settings, None).finish([outcome])
+    task = Task.objects.get()
+    assert (task.success, task.result, task.attempt_count) == (True, "done", 1)
