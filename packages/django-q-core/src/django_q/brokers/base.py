@@ -83,7 +83,7 @@ class Broker:
         self._settings = settings
         self._connection: PerProcess[Any] = PerProcess(self.connect)
         counts = CacheCounts(lambda: self.cache, lambda: self.list_key, "deliveries")
-        self._attempts = CachedAttempts(counts)
+        self._cached_attempts = CachedAttempts(counts)
 
     def __getstate__(self) -> tuple[str, ClusterSettings | None]:
         return self.list_key, self._settings
@@ -170,7 +170,7 @@ class Broker:
         bare = [each for each in found if len(each) == 2 and each[0] is not None] if self.supports_receipts else []
         attempts = {id(each): each[2] for each in found if len(each) > 2}
         if bare:
-            attempts |= zip(map(id, bare), self._attempts.delivered(bare), strict=True)
+            attempts |= zip(map(id, bare), self._cached_attempts.delivered(bare), strict=True)
         return [Delivery(each[0], each[1], attempts.get(id(each), 1)) for each in found]
 
     # -- settling a delivery --------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ class Broker:
     def acknowledge_many(self, ack_ids: Sequence[Any]) -> list[Any]:
         """Forget several packages and return the ids whose lease was lost."""
         lost = [ack_id for ack_id in ack_ids if self.acknowledge(ack_id) is False]
-        self._attempts.acknowledged(ack_id for ack_id in ack_ids if ack_id not in lost)
+        self._cached_attempts.acknowledged(ack_id for ack_id in ack_ids if ack_id not in lost)
         return lost
 
     def renew(self, ack_ids: Sequence[Any]) -> list[Any]:
@@ -198,7 +198,7 @@ class Broker:
         """Offer several packages again after *delay* seconds and return the ids whose lease was lost."""
         lost = [ack_id for ack_id in ack_ids if self.release(ack_id, delay) is False]
         if delay <= 0:
-            self._attempts.not_started(ack_id for ack_id in ack_ids if ack_id not in lost)
+            self._cached_attempts.not_started(ack_id for ack_id in ack_ids if ack_id not in lost)
         return lost
 
     def expire(self, ack_id: Any) -> bool | None:
@@ -234,7 +234,7 @@ class Broker:
         self.dead_letters().enqueue(as_text(delivery.package))
         self.acknowledge(delivery.ack_id)
         if delivery.ack_id is not None:
-            self._attempts.dead(delivery.package)
+            self._cached_attempts.dead(delivery.package)
 
     def dead_size(self) -> int:
         """How many dead letters there are."""
