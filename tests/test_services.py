@@ -14,7 +14,7 @@ from tests.acceptance.site import lives
 from tests.services import Server
 
 
-@pytest.fixture(params=["mariadb", "postgres", "redis"])
+@pytest.fixture(params=["mariadb", "memcached", "postgres", "redis"])
 def server(request):
     return request.getfixturevalue(f"{request.param}_server")
 

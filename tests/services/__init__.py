@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.services.disque import Disque
 from tests.services.ironmq import IronMQ
 from tests.services.mariadb import MariaDB
+from tests.services.memcached import Memcached
 from tests.services.mongo import Mongo
 from tests.services.postgres import Postgres
 from tests.services.redis import OldRedis, Redis
@@ -17,6 +18,7 @@ __all__ = [
     "Disque",
     "IronMQ",
     "MariaDB",
+    "Memcached",
     "Ministack",
     "Mongo",
     "Moto",

@@ -11,6 +11,7 @@ from tests.services import (
     Disque,
     IronMQ,
     MariaDB,
+    Memcached,
     Ministack,
     Mongo,
     Moto,
@@ -73,6 +74,12 @@ def postgres_server() -> Iterator[Postgres]:
 def mariadb_server() -> Iterator[MariaDB]:
     """A private MariaDB: not the one that `DJANGO_Q_TEST_DB=mariadb` uses."""
     yield from _running(MariaDB)
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[Memcached]:
+    """A private Memcached."""
+    yield from _running(Memcached)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import time
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
@@ -15,6 +17,22 @@ if TYPE_CHECKING:
 
 monotonic = time.monotonic
 """Seconds on a clock that never goes back and that all processes of a machine share."""
+
+
+def real_clock() -> float:
+    """Return seconds on a monotonic clock that goes on while a test has frozen the time.
+
+    Libraries that freeze the time replace the functions of `time`, but not this one of the system.
+    """
+    return time.clock_gettime(time.CLOCK_MONOTONIC) if sys.platform != "win32" else monotonic()
+
+
+def real_time_loop() -> asyncio.AbstractEventLoop:
+    """Return a new event loop whose clock goes on while a test has frozen the time."""
+    loop = asyncio.new_event_loop()
+    if isinstance(loop, asyncio.BaseEventLoop):
+        loop.time = real_clock  # type: ignore[method-assign]
+    return loop
 
 
 def now() -> datetime:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from django_q.package import TaskPackage
 
 
 class DjangoQError(Exception):
@@ -49,7 +54,10 @@ class UnsendableTask(PackageError, TypeError):
 
 
 class OptionError(DjangoQError, TypeError):
-    """An option of a task is not one, or contradicts another: correct the call."""
+    """An option of a task does not exist, is invalid or contradicts another: correct the call."""
+
+    package: TaskPackage | None = None
+    """A received package without its invalid options, to record its failure; None for errors of a call."""
 
 
 class UnreadableArguments(DjangoQError, ValueError):

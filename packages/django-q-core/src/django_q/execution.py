@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from django_q import reporters, signals
+from django_q.clock import real_time_loop
 from django_q.context import running
 from django_q.exceptions import ResultNotPicklable, TimeoutException, UnknownFunction
+from django_q.options import link_options
 from django_q.outcome import Outcome, Restated, encode
 from django_q.package import (
     INHERITED,
-    PACKED_OPTIONS,
     describe,
     link_of,
     new_package,
     next_id,
     own_ack_failure,
-    take_options,
 )
 from django_q.signing import PackageCodec
 from django_q.timeout import TaskTimer, timeout_of
@@ -124,7 +124,7 @@ class Executor:
 
     def _await(self, coroutine: Any) -> Any:
         if self._runner is None:
-            self._runner = asyncio.Runner()
+            self._runner = asyncio.Runner(loop_factory=real_time_loop)
         try:
             return self._runner.run(coroutine, context=copy_context())  # by default it would be the first task's
         except (TimeoutException, SystemExit, KeyboardInterrupt):
@@ -224,12 +224,15 @@ class Executor:
 def next_link(finished: dict[str, Any]) -> TaskPackage:
     """Write down the link of a chain that follows a finished one.
 
-    Its id follows from the finished link's: sent twice it is still one task.
+    Its id follows from the finished link's: sent twice it is still one task. Options that its sender did not validate
+    are normalised; impossible values stay, so that it is the link's own task that fails.
+
+    Raises:
+        TypeError: it is no link.
     """
     first, *rest = finished["chain"]
     func, args, kwargs = link_of(first)
-    options = {key: value for key, value in take_options(kwargs).items() if key in PACKED_OPTIONS or key == "task_name"}
-    options |= {key: finished[key] for key in INHERITED if key in finished}
+    options = link_options(kwargs) | {key: finished[key] for key in INHERITED if key in finished}
     options |= {"chain": rest or None, "name": options.pop("task_name", None)}
     return new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from django.utils import timezone
 
 from django_q.humanhash import name_of
+from django_q.text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,9 +35,6 @@ OPTIONS = (
 
 TASK_OPTIONS = (*OPTIONS, "task_name")
 """All that a call may say about its task."""
-
-SENDING_OPTIONS = ("delay", "eta", "on_commit")
-"""The keywords that say when a task is sent."""
 
 PACKED_OPTIONS = tuple(option for option in OPTIONS if option != "broker")
 """The options that travel: a broker is where the package goes, not what it says."""
@@ -189,20 +187,30 @@ def link_of(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[
     if isinstance(link, (list, tuple)) and len(link) in (1, 2):
         func, args = link[0], link[1] if len(link) == 2 else ()
     if isinstance(func, (list, tuple)) or not isinstance(args, (list, tuple)):
-        raise TypeError(f"{link!r} is not (function, (arguments,), {{keywords}}).")
+        raise TypeError("A link is (function, (arguments,), {keywords}).")
     return func, tuple(args), dict(kwargs or {})
 
 
 def describe(func: object) -> str:
     """Name a function as its Task shows it: the dotted path where there is one."""
-    if isinstance(func, str):
+    if type(func) is str:
         return func
+    try:
+        return _path_of(func) or text_of(func)
+    except Exception:  # noqa: BLE001 - the object's own code may raise anything
+        return text_of(func)
+
+
+def _path_of(func: object) -> str | None:
+    """Return the dotted path of a function; None if it has none."""
+    if isinstance(func, str):
+        return str.__str__(func)
     name = getattr(func, "__qualname__", None) or getattr(func, "__name__", None)
     module = getattr(func, "__module__", None)
     owner = getattr(func, "__self__", None)
     if isinstance(owner, type):
         return f"{owner.__module__}.{owner.__qualname__}.{getattr(func, '__name__', '')}"
-    return f"{module}.{name}" if module and name else str(func)
+    return f"{module}.{name}" if module and name else None
 
 
 def own_ack_failure(package: Mapping[str, Any]) -> bool | None:

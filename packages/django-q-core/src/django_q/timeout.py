@@ -8,15 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from django_q.exceptions import TimeoutException
+from django_q.options import NO_TIMEOUT
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
-
-NO_TIMEOUT = 100_000_000
-"""Seconds, three years: how a package says "none" in a way that clusters of the public editions survive."""
 
 
 def timeout_of(package: TaskPackage, settings: ClusterSettings) -> float | None:

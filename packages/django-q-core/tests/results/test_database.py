@@ -181,16 +181,11 @@ def successes(saved) -> list[bool]:
 @pytest.mark.parametrize(
     ("label", "length"), [("group", 100), ("name", 100), ("func", 256), ("hook", 256), ("cluster", 100)]
 )
-def test_label_that_is_too_long_fails_its_task_alone(results, outcome, label, length) -> None:
-    good, bad = outcome(1), outcome(2, **{label: "x" * (length + 1)})
-    assert successes(results.save_many([good, bad])) == [True, False]
-    assert Success.objects.get().id == good.id
-    failure = Failure.objects.get()
-    assert getattr(failure, label) == "x" * (length - 1) + "…"
-    assert failure.result == (
-        f"The task returned, but could not be saved as it is: its {label} has {length + 1} characters and may have "
-        f"{length}: shorten it."
-    )
+def test_label_that_is_too_long_is_truncated_and_the_success_stays(results, outcome, label, length) -> None:
+    good, long = outcome(1), outcome(2, **{label: "x" * (length + 1)})
+    assert successes(results.save_many([good, long])) == [True, True]
+    assert sorted(Success.objects.values_list("result", flat=True)) == [1, 2]
+    assert getattr(Success.objects.get(pk=long.id), label) == "x" * (length - 1) + "…"
 
 
 def test_label_of_full_length_is_saved(results, outcome) -> None:
@@ -198,12 +193,26 @@ def test_label_of_full_length_is_saved(results, outcome) -> None:
     assert Success.objects.filter(group="x" * 100, name="ä" * 100).exists()
 
 
-@pytest.mark.parametrize("letter", ["\0", "\ud800"])
-def test_label_that_no_database_stores_fails_its_task_alone(results, outcome, letter) -> None:
-    good, bad = outcome(1), outcome(2, group=f"a{letter}b")
-    results.save_many([good, bad])
-    assert Success.objects.get().id == good.id
-    assert "its group holds a character that no database can store" in Failure.objects.get().result
+@pytest.mark.parametrize("character", ["\0", "\ud800"])
+def test_character_that_no_database_stores_is_replaced_and_the_success_stays(results, outcome, character) -> None:
+    results.save_many([outcome(1), outcome(2, group=f"a{character}b")])
+    assert sorted(Success.objects.values_list("result", "group")) == [(1, None), (2, "a\N{REPLACEMENT CHARACTER}b")]
+
+
+def test_failure_that_replaces_a_refused_outcome_has_ascii_labels(results, outcome, monkeypatch) -> None:
+    insert = database.insert
+
+    def refuse(outcomes, using) -> None:
+        if any(not (each.group or "").isascii() for each in outcomes):
+            raise DataError("Incorrect string value: 'ä'")
+        insert(outcomes, using)
+
+    monkeypatch.setattr(database, "insert", refuse)
+    results.save_many([outcome(1), outcome(2, group="ä" * 200)])
+    failure = Failure.objects.get()
+    assert len(failure.group) == 100
+    assert failure.group.isascii()
+    assert failure.result.isascii()
 
 
 def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, monkeypatch) -> None:

@@ -1,12 +1,15 @@
-"""`wait` is milliseconds, 0 looks once, -1 waits for ever, and a falsy result is a result."""
+"""`wait` is milliseconds, 0 reads once, -1 waits for ever, and a falsy result is a result."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from decimal import Decimal
 from itertools import islice
 
 import pytest
+from django_q.clock import real_clock, real_time_loop
+from django_q.exceptions import OptionError
 from django_q.results.waiting import LONGEST, MISSING, await_for, pauses, wait_for
 
 
@@ -69,3 +72,59 @@ def test_event_loop_is_not_blocked() -> None:
     value, turns = asyncio.run(main())
     assert value == "late"
     assert turns > 3
+
+
+@pytest.mark.parametrize("wait", [30.0, Decimal(30)])
+def test_wait_may_be_any_number(wait) -> None:
+    started = time.monotonic()
+    assert wait_for(lambda: MISSING, wait) is MISSING
+    assert 0.03 <= time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("wait", ["200", None, True, [200], float("nan"), b"1", object()])
+def test_wait_that_is_no_number_is_refused(wait) -> None:
+    with pytest.raises(OptionError, match=r"wait is .*: give a number of milliseconds"):
+        wait_for(lambda: "there", wait)
+    with pytest.raises(OptionError, match=r"wait is .*: give a number of milliseconds"):
+        asyncio.run(await_for(missing, wait))
+
+
+async def missing() -> object:
+    return MISSING
+
+
+# tests that freeze the time
+
+
+@pytest.fixture(params=[{}, {"tick": True}, {"auto_tick_seconds": 1}, {"real_asyncio": True}], ids=str)
+def frozen(request):
+    """Time that stands still, or goes another way."""
+    return pytest.importorskip("freezegun").freeze_time("2024-01-01", **request.param)
+
+
+def test_wait_ends_while_the_time_is_frozen(frozen) -> None:
+    started = real_clock()
+    with frozen:
+        assert wait_for(lambda: MISSING, 50) is MISSING
+    assert 0.05 <= real_clock() - started < 2
+
+
+@pytest.mark.timeout(20)
+def test_asynchronous_wait_ends_while_the_time_is_frozen(frozen) -> None:
+    started = real_clock()
+    with frozen:
+        assert asyncio.run(await_for(missing, 50)) is MISSING
+    assert 0.05 <= real_clock() - started < 2
+
+
+@pytest.mark.timeout(20)
+def test_loop_of_a_task_sleeps_while_the_time_is_frozen(frozen) -> None:
+    with frozen, asyncio.Runner(loop_factory=real_time_loop) as runner:
+        runner.run(asyncio.sleep(0.01))
+
+
+def test_clock_goes_on_while_the_time_is_frozen(frozen) -> None:
+    with frozen:
+        started = real_clock()
+        time.sleep(0.01)
+        assert 0.01 <= real_clock() - started < 1

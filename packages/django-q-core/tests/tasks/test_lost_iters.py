@@ -239,7 +239,7 @@ def test_members_that_run_for_hours_are_not_lost(turns, clock):
 
 
 def test_members_that_are_hidden_are_not_lost_before_they_are_due(turns, clock):
-    iter_id = async_iter("math.floor", [1.5, 2.5], delay=7200)
+    iter_id = async_iter.options(delay=7200)("math.floor", [1.5, 2.5])
     assert turns.broker.queue_size() == 0
     assert watch(turns, clock, 7000) == 0
     purge(turns)
@@ -249,7 +249,7 @@ def test_members_that_are_hidden_are_not_lost_before_they_are_due(turns, clock):
 
 def test_members_that_schedules_hold_back_are_not_lost_when_those_are_late(turns, clock, monkeypatch):
     monkeypatch.setattr(type(turns.broker), "supports_delay", 0)
-    async_iter("math.floor", [1.5, 2.5], delay=600)
+    async_iter.options(delay=600)("math.floor", [1.5, 2.5])
     assert watch(turns, clock, 3600) == 0
 
 
@@ -381,7 +381,7 @@ def test_iter_is_watched_until_nobody_can_want_it_any_more(turns, clock, monkeyp
     add = cache.add
     monkeypatch.setattr(cache, "add", lambda key, value, timeout: kept.append(timeout) or add(key, value, timeout))
     async_iter("math.floor", [1.5])
-    async_iter("math.floor", [1.5], delay=3600)
+    async_iter.options(delay=3600)("math.floor", [1.5])
     assert kept == [watchlist.KEPT + 1, watchlist.KEPT + 3601]
 
 
@@ -412,7 +412,7 @@ def test_what_is_written_down_survives_a_cache_that_writes_json(turns, settings,
 @pytest.mark.parametrize("rolled_back", [True, False])
 def test_iter_is_watched_from_the_commit_after_which_it_is_sent(turns, rolled_back):
     with transaction.atomic():
-        async_iter("math.floor", [1.5], on_commit=True)
+        async_iter.options(on_commit=True)("math.floor", [1.5])
         assert turns.finisher.iters.watchlist.read() == {}
         transaction.set_rollback(rolled_back)
     assert len(turns.finisher.iters.watchlist.read()) == turns.broker.queue_size() == (0 if rolled_back else 1)

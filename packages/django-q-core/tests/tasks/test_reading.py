@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 import time
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,9 @@ from django.core.cache import cache
 from django.utils import timezone
 from django_q import tasks
 from django_q.brokers import get_broker
+from django_q.exceptions import OptionError
 from django_q.models import Task
+from django_q.options import label
 from django_q.outcome import Outcome, encode
 from django_q.package import new_id, new_package
 from django_q.results.cache import CacheResults
@@ -271,3 +274,69 @@ def test_queue_size_is_that_of_the_broker() -> None:
 )
 def test_signature_is_the_manuals(function, parameters) -> None:
     assert ", ".join(inspect.signature(getattr(tasks, function)).parameters) == parameters
+
+
+# labels in any form
+
+LABELS = [42, 0, uuid.UUID(int=7), "x" * 300, "nul\0", "\ud800", "日" * 101, "two words", True]
+
+
+@pytest.mark.parametrize("group", LABELS, ids=lambda group: ascii(group)[:12])
+def test_group_is_found_in_the_form_in_which_it_was_given(finish, group) -> None:
+    ids = [finish(number, group=label("group", group)) for number in (1, 2)]
+    assert tasks.result_group(group) == [1, 2]
+    assert tasks.result_group(group, count=2, wait=100) == [1, 2]
+    assert [task.id for task in tasks.fetch_group(group)] == ids
+    assert tasks.count_group(group) == 2
+    assert tasks.delete_group(group, tasks=True) == 2
+    assert tasks.count_group(group) == 0
+
+
+@pytest.mark.parametrize("name", LABELS, ids=lambda name: ascii(name)[:12])
+def test_task_is_found_by_its_name_in_the_form_in_which_it_was_given(db, name) -> None:
+    task_id = tasks.async_task("math.floor", 1.5, task_name=name, sync=True)
+    assert tasks.result(name) == Task.get_result(name) == 1
+    assert tasks.fetch(name).id == Task.get_task(name).id == task_id
+
+
+def test_task_is_found_by_its_id_as_a_uuid(finish) -> None:
+    task_id = finish(7)
+    assert tasks.result(uuid.UUID(task_id)) == 7
+    assert tasks.fetch(uuid.UUID(task_id)).id == task_id
+
+
+NO_LABELS = [None, ["a"], ("a",), {"a": 1}, {1}, b"a", object()]
+BY_ID = [tasks.result, tasks.fetch, tasks.result_cached, tasks.fetch_cached, tasks.delete_cached]
+BY_ID += [Task.get_task, Task.get_result]
+BY_GROUP = [tasks.result_group, tasks.fetch_group, tasks.count_group, tasks.delete_group]
+BY_GROUP += [tasks.result_group_cached, tasks.fetch_group_cached, tasks.count_group_cached, tasks.delete_group_cached]
+BY_GROUP += [Task.get_result_group, Task.get_task_group, Task.get_group_count, Task.delete_group]
+
+
+@pytest.mark.parametrize("value", NO_LABELS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("call", [*BY_ID, *BY_GROUP], ids=lambda call: call.__qualname__)
+def test_what_is_no_label_is_refused(finish, call, value) -> None:
+    finish(1)  # has no group
+    with pytest.raises(OptionError, match=r"(task|group)_id is .*: give a label"):
+        call(value)
+    assert Task.objects.count() == (0 if finish.cached else 1)
+
+
+@pytest.mark.parametrize("value", NO_LABELS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("call", [tasks.aresult, tasks.afetch], ids=lambda call: call.__qualname__)
+def test_what_is_no_label_is_refused_by_asynchronous_calls(call, value) -> None:
+    with pytest.raises(OptionError, match=r"task_id is .*: give a label"):
+        asyncio.run(call(value))
+
+
+@pytest.mark.parametrize("options", [{"wait": "200"}, {"wait": None}, {"count": "2"}, {"count": -1}, {"count": 1.5}])
+def test_what_is_no_number_is_refused(finish, options) -> None:
+    if "wait" in options:
+        with pytest.raises(OptionError, match="wait is"):
+            tasks.result("nobody", **options)
+        with pytest.raises(OptionError, match="wait is"):
+            tasks.fetch("nobody", **options)
+    with pytest.raises(OptionError, match=r"(wait|count) is"):
+        tasks.result_group("nobody", **options)
+    with pytest.raises(OptionError, match=r"(wait|count) is"):
+        tasks.fetch_group("nobody", **options)

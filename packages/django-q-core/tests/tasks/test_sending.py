@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import timeit
+import uuid
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 
 import pytest
@@ -14,8 +16,26 @@ from django_q import signals
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import OptionError, UnsendableTask
+from django_q.execution import next_link
 from django_q.models import Schedule, Task
-from django_q.tasks import aasync_task, afetch, aresult, async_bulk, async_iter, async_task, fetch, result
+from django_q.options import NO_TIMEOUT, normalise_package
+from django_q.package import new_package
+from django_q.tasks import (
+    AsyncTask,
+    Chain,
+    Iter,
+    aasync_task,
+    afetch,
+    aresult,
+    async_bulk,
+    async_chain,
+    async_iter,
+    async_task,
+    fetch,
+    fetch_group,
+    result,
+    schedule,
+)
 from django_q.tasks.sending import deliver
 
 pytestmark = pytest.mark.django_db
@@ -134,6 +154,121 @@ def test_unknown_keywords_are_the_functions_own(turns):
     assert result(task_id) == ((), {"timout": 3})
 
 
+# options
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"timeout": "10"}, r"timeout is '10' \(str\): give a number of seconds"),
+        ({"timeout": -1}, "timeout is -1"),
+        ({"cached": "60"}, r"cached is '60' \(str\): give True, False or a number of seconds"),
+        ({"group": ["a"]}, r"group is \['a'\] \(list\): give a label"),
+        ({"task_name": {}}, "task_name is {}"),
+        ({"save": "no"}, r"save is 'no' \(str\): give True or False"),
+        ({"ack_failure": "yes"}, "ack_failure is 'yes'"),
+        ({"cluster": "x" * 101}, "cluster is"),
+    ],
+)
+def test_invalid_option_is_refused_by_every_call(turns, options, said):
+    link = (show, (), options)
+    inside = (show, (), {"q_options": options})
+    whole = {name: value for name, value in options.items() if name not in ("group", "cached", "cluster")}
+    for send in (
+        lambda: async_task(show, **options),
+        lambda: async_task(show, q_options=options),
+        lambda: async_task.options(**options),
+        lambda: asyncio.run(aasync_task(show, **options)),
+        lambda: async_iter(show, [1], **options),
+        lambda: async_bulk([show], **options),
+        lambda: async_bulk([link]),
+        lambda: async_bulk([inside]),
+        lambda: async_task(show, chain=[link]),
+        lambda: async_chain([show], **options),
+        lambda: async_chain([show], q_options=options),
+        lambda: async_chain([show], **whole) if whole else async_chain([link]),
+        lambda: async_chain([show, link]),
+        lambda: async_chain([show, inside]),
+        lambda: AsyncTask(show, **options).run(),
+        lambda: Iter(show, [1], options).run(),
+        lambda: Chain([link]).run(),
+        lambda: schedule("math.floor", 1.5, q_options=options),
+        lambda: schedule("math.floor", 1.5, **options) if "cluster" not in options else async_task(show, **options),
+    ):
+        with pytest.raises(OptionError, match=said if "cluster" not in options else "cluster"):
+            send()
+    assert turns.broker.queue_size() == 0
+    assert not Schedule.objects.exists()
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_labels_of_any_form_are_stored_as_text(turns, sync):
+    ids = [
+        async_task("math.floor", 1.5, group=42, task_name=uuid.UUID(int=7), sync=sync),
+        async_task("math.floor", 1.5, group="x" * 200, task_name="nul\0", sync=sync),
+    ]
+    iter_id = async_iter("math.floor", [1.5], group=42, task_name=7, sync=sync)
+    group = async_chain(["time.time"], group=0, sync=sync)
+    turns.all()
+    assert [(task.group, task.name) for task in map(fetch, ids)] == [
+        ("42", "00000000-0000-0000-0000-000000000007"),
+        ("x" * 99 + "…", "nul\N{REPLACEMENT CHARACTER}"),
+    ]
+    assert (fetch(iter_id).group, fetch(iter_id).name) == ("42", "7")
+    assert group == "0"
+    assert len(fetch_group(0)) == 1
+
+
+def test_labels_of_an_async_task_of_any_form(turns):
+    task = AsyncTask("math.floor", 1.5, group=0)
+    task.run()
+    turns.all()
+    assert task.result_group() == [1]
+    chain = Chain(["time.time"], group=7)
+    assert chain.run() == "7"
+    turns.all()
+    assert len(chain.result(wait=1000)) == 1
+
+
+def test_schedule_keeps_labels_as_text(clockwork):
+    made = schedule("math.floor", 1.5, q_options={"group": uuid.UUID(int=7), "timeout": None, "hook": show})
+    assert made.kwargs == (
+        "{'q_options': {'group': '00000000-0000-0000-0000-000000000007', 'timeout': None, "
+        f"'hook': '{show.__module__}.show'}}}}"
+    )
+    [package] = clockwork().play(made.next_run)
+    assert package["timeout"] == NO_TIMEOUT
+    made = schedule("math.floor", 1.5, group=42)
+    assert made.kwargs == "{'group': '42'}"
+
+
+def test_link_of_an_older_producer_is_normalised_by_the_worker(turns):
+    package = new_package("math.floor", (1.5,), group="g")
+    package["chain"] = [("math.floor", (2.5,), {"task_name": 7, "timeout": None, "cached": Decimal(0)})]
+    package["chain"].append(("math.floor", (3.5,), {"timeout": "10"}))
+    turns.broker.enqueue(turns.executor.codec.dumps(package))
+    turns.turn()
+    [second] = turns.waiting()
+    assert (second["name"], second["timeout"], second["group"]) == ("7", NO_TIMEOUT, "g")
+    third = next_link(second)
+    assert third["timeout"] == "10"
+    with pytest.raises(OptionError, match="timeout is '10'"):
+        normalise_package(third)
+
+
+def test_receiver_that_spoils_a_label_spoils_no_result():
+    def rename(sender, task, **kwargs):
+        task["name"] = 7
+        task["group"] = "x" * 200
+
+    signals.pre_enqueue.connect(rename)
+    try:
+        task_id = async_task("math.floor", 1.5, sync=True)
+    finally:
+        signals.pre_enqueue.disconnect(rename)
+    assert (fetch(task_id).name, fetch(task_id).group) == ("7", "x" * 99 + "…")
+
+
 # many
 
 
@@ -189,24 +324,24 @@ def test_bulk_in_sync_mode():
     ],
 )
 def test_broker_holds_back_what_it_can(turns, when):
-    async_task("math.floor", 1.5, **when)
+    async_task.options(**when)("math.floor", 1.5)
     assert turns.turn() == 0
     assert not Schedule.objects.exists()
 
 
-@pytest.mark.parametrize("when", [{"delay": 0}, {"delay": -3}, {"eta": datetime(2020, 1, 1, tzinfo=UTC)}])
+@pytest.mark.parametrize("when", [{"delay": 0}, {"eta": datetime(2020, 1, 1, tzinfo=UTC)}])
 def test_moment_that_has_passed_is_now(turns, when):
-    async_task("math.floor", 1.5, **when)
+    async_task.options(**when)("math.floor", 1.5)
     assert turns.turn() == 1
 
 
 def test_schedule_holds_back_what_the_broker_cannot(make_turns, settings):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"broker_class": Impatient}
     turns = make_turns()
-    async_task("math.floor", 1.5, delay=59)
+    async_task.options(delay=59)("math.floor", 1.5)
     assert not Schedule.objects.exists()
     argument = threading.current_thread  # no literal: the schedule keeps the package as it is
-    task_id = async_task(show, argument, delay=3600)
+    task_id = async_task.options(delay=3600)(show, argument)
     schedule = Schedule.objects.get()
     assert abs(schedule.next_run - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
     assert (schedule.schedule_type, schedule.repeats) == ("O", -1)
@@ -218,7 +353,7 @@ def test_schedule_holds_back_what_the_broker_cannot(make_turns, settings):
 def test_scheduler_sends_what_a_schedule_holds_back(make_turns, settings, clockwork):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"broker_class": Impatient}
     turns = make_turns()
-    task_id = async_task("math.floor", 1.5, delay=3600)
+    task_id = async_task.options(delay=3600)("math.floor", 1.5)
     works = clockwork()
     works.turn(datetime.now(UTC) + timedelta(hours=2))
     turns.all()
@@ -231,13 +366,13 @@ def test_own_broker_that_cannot_wait_is_refused_where_a_schedule_would_send_else
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"broker_class": Impatient}
     make_turns()
     with pytest.raises(OptionError, match="cluster="):
-        async_task("math.floor", 1.5, delay=3600, broker=get_broker("elsewhere"))
+        async_task.options(delay=3600, broker=get_broker("elsewhere"))("math.floor", 1.5)
 
 
-@pytest.mark.parametrize("when", [{"delay": 1, "eta": datetime.now(UTC)}, {"delay": "1"}, {"delay": True}, {"eta": 5}])
+@pytest.mark.parametrize("when", [{"delay": 1, "eta": datetime.now(UTC)}, {"delay": "1"}, {"delay": -1}, {"eta": 5}])
 def test_nonsense_is_refused(turns, when):
     with pytest.raises(OptionError):
-        async_task("math.floor", 1.5, **when)
+        async_task.options(**when)("math.floor", 1.5)
 
 
 # after the transaction
@@ -252,7 +387,7 @@ def test_task_is_sent_when_the_transaction_commits(make_turns, settings, how):
     option = {"on_commit": True} if how == "option" else {}
     values = []
     with transaction.atomic():
-        task_id = async_task(add_one, values, **option)
+        task_id = async_task.options(**option)(add_one, values)
         values.append("changed afterwards")
         assert turns.broker.queue_size() == 0
     turns.all()
@@ -262,8 +397,8 @@ def test_task_is_sent_when_the_transaction_commits(make_turns, settings, how):
 @pytest.mark.django_db(transaction=True)
 def test_task_is_not_sent_when_the_transaction_rolls_back(turns):
     with transaction.atomic():
-        async_task("math.floor", 1.5, on_commit=True)
-        async_iter("math.floor", [1.5], on_commit=True)
+        async_task.options(on_commit=True)("math.floor", 1.5)
+        async_iter.options(on_commit=True)("math.floor", [1.5])
         async_bulk([("math.floor", (1.5,))], on_commit="default")
         transaction.set_rollback(True)
     assert turns.broker.queue_size() == 0
@@ -271,7 +406,7 @@ def test_task_is_not_sent_when_the_transaction_rolls_back(turns):
 
 @pytest.mark.django_db(transaction=True)
 def test_without_a_transaction_it_is_sent_at_once(turns):
-    async_task("math.floor", 1.5, on_commit=True)
+    async_task.options(on_commit=True)("math.floor", 1.5)
     assert turns.broker.queue_size() == 1
 
 
@@ -280,14 +415,14 @@ def test_option_wins_over_the_setting(make_turns, settings):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"on_commit": True}
     turns = make_turns()
     with transaction.atomic():
-        async_task("math.floor", 1.5, on_commit=False)
+        async_task.options(on_commit=False)("math.floor", 1.5)
         assert turns.broker.queue_size() == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_sync_task_runs_when_the_transaction_commits():
     with transaction.atomic():
-        task_id = async_task("math.floor", 1.5, sync=True, on_commit=True)
+        task_id = async_task.options(sync=True, on_commit=True)("math.floor", 1.5)
         assert fetch(task_id) is None
     assert result(task_id) == 1
 

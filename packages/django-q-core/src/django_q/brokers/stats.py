@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from django_q.cache_keys import safe_key
+
 if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache
 
@@ -19,23 +21,23 @@ class CacheStats:
         """Keep *value* for *timeout* seconds; a key another cluster's write dropped is listed again next time."""
         if self.cache is None:
             return
-        self.cache.set(key, value, timeout)
+        self.cache.set(safe_key(key), value, timeout)
         keys = self._keys()
         if key not in keys:
-            alive = self.cache.get_many(keys)
-            self.cache.set(self.index, [*alive, key], None)
+            alive = self.cache.get_many(map(safe_key, keys))
+            self.cache.set(safe_key(self.index), [*(each for each in keys if safe_key(each) in alive), key], None)
 
     def get(self, key: str) -> str | bytes | None:
         """What is kept under *key*."""
-        return None if self.cache is None else cast("str | bytes | None", self.cache.get(key))
+        return None if self.cache is None else cast("str | bytes | None", self.cache.get(safe_key(key)))
 
     def all(self, pattern: str) -> list[str | bytes]:
         """Everything kept under keys that match *pattern* (a prefix and `*`)."""
         if self.cache is None:
             return []
         prefix = pattern.removesuffix("*")
-        return list(self.cache.get_many([key for key in self._keys() if key.startswith(prefix)]).values())
+        return list(self.cache.get_many([safe_key(key) for key in self._keys() if key.startswith(prefix)]).values())
 
     def _keys(self) -> list[str]:
         assert self.cache is not None
-        return list(self.cache.get(self.index) or ())
+        return list(self.cache.get(safe_key(self.index)) or ())

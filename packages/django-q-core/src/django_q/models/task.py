@@ -9,6 +9,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models.fields import PickledField
+from django_q.options import ID_CHARACTERS, lookups, required_label
 from django_q.package import describe
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-ID_LENGTH = 32
+ID_LENGTH = ID_CHARACTERS
 """The length of a task's id: a uuid in hexadecimal."""
 
 
@@ -82,14 +83,13 @@ class Task(models.Model):
     # by id or name
 
     @staticmethod
-    def get_task(task_id: str) -> Task | None:
+    def get_task(task_id: object) -> Task | None:
         """Return a task by its id or its name; the one that finished last if several share the name."""
-        if len(task_id) == ID_LENGTH and (task := Task.objects.filter(pk=task_id).first()):
-            return task
-        return Task.objects.filter(name=task_id).first()
+        found = (Task.objects.filter(**{column: value}).first() for column, value in lookups(task_id))
+        return next((task for task in found if task is not None), None)
 
     @staticmethod
-    def get_result(task_id: str) -> Any:
+    def get_result(task_id: object) -> Any:
         """Return the result of a task by its id or its name, or None."""
         task = Task.get_task(task_id)
         return task.result if task else None
@@ -97,26 +97,26 @@ class Task(models.Model):
     # by group
 
     @staticmethod
-    def get_task_group(group_id: str, failures: bool = True) -> QuerySet[Task]:
+    def get_task_group(group_id: object, failures: bool = True) -> QuerySet[Task]:
         """Return the tasks of a group, without the failed ones unless `failures`."""
-        tasks = Task.objects.filter(group=group_id)
+        tasks = Task.objects.filter(group=required_label("group_id", group_id))
         return tasks if failures else tasks.filter(success=True)
 
     @staticmethod
-    def get_result_group(group_id: str, failures: bool = False) -> QuerySet[Task, Any]:
+    def get_result_group(group_id: object, failures: bool = False) -> QuerySet[Task, Any]:
         """Return the results of a group, those of failed tasks too if `failures`."""
         return Task.get_task_group(group_id, failures).values_list("result", flat=True)
 
     @staticmethod
-    def get_group_count(group_id: str, failures: bool = False) -> int:
+    def get_group_count(group_id: object, failures: bool = False) -> int:
         """Count the finished tasks of a group; only the failed ones if `failures`."""
-        tasks = Task.objects.filter(group=group_id)
+        tasks = Task.objects.filter(group=required_label("group_id", group_id))
         return (tasks.filter(success=False) if failures else tasks).count()
 
     @staticmethod
-    def delete_group(group_id: str, objects: bool = False) -> int | tuple[int, dict[str, int]]:
+    def delete_group(group_id: object, objects: bool = False) -> int | tuple[int, dict[str, int]]:
         """Take the label off a group's tasks and return their number; delete the tasks themselves if `objects`."""
-        tasks = Task.objects.filter(group=group_id)
+        tasks = Task.objects.filter(group=required_label("group_id", group_id))
         return tasks.delete() if objects else tasks.update(group=None)
 
     # this task's

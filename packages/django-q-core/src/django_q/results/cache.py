@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
+from django_q.cache_keys import safe_key
 from django_q.conf import logger
 from django_q.exceptions import MissingPlugin, UnreadablePackage
 from django_q.results.members import Member, Members
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 class CacheResults:
     """Keeps finished tasks in the Django cache that the settings name, each under a key of its own.
 
-    `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `members`.
+    `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `members`. A key
+    that memcached would not take is replaced by its hash.
 
     Args:
         settings: of the cluster.
@@ -54,8 +56,8 @@ class CacheResults:
         return Members(self.cache, self.list_key)
 
     def key(self, task_id: str) -> str:
-        """The key of a task."""
-        return f"{self.list_key}:{task_id}"
+        """The key of a task, or of another entry of the queue."""
+        return safe_key(f"{self.list_key}:{task_id}")
 
     # writing
 
@@ -171,7 +173,7 @@ class CacheResults:
     def _listed(self, group: str) -> list[Member]:
         """Read the list of keys that the public editions keep."""
         found = self.cache.get(self.key(f"{group}:keys"))
-        return [Member(key.removeprefix(self.key("")), success=True) for key in found or ()]
+        return [Member(key.removeprefix(f"{self.list_key}:"), success=True) for key in found or ()]
 
     def at_work(self, work: Callable[[], Any]) -> Any:
         """Do something with the cache; each product has errors of its own for being away."""

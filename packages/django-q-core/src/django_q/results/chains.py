@@ -54,4 +54,4 @@ class Chains:
         return known | {keys[key] for key in found}
 
     def _key(self, task_id: str) -> str:
-        return f"{self.cache.key(task_id)}:sent"
+        return self.cache.key(f"{task_id}:sent")

@@ -14,12 +14,12 @@ from django.utils import timezone
 from django_q.conf import current_settings, logger
 from django_q.exceptions import UnreadablePackage
 from django_q.models import Task
+from django_q.options import NO_TIMEOUT
 from django_q.outcome import Restated
 from django_q.package import TaskPackage, describe, is_id, member_id, new_name, new_package
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
 from django_q.results.watchlist import KEPT, PATIENCE, Watchlist
-from django_q.timeout import NO_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

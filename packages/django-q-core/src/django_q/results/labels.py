@@ -1,4 +1,4 @@
-"""Outcomes that the columns of the database cannot hold → failures that they can."""
+"""Labels and dates of an outcome → what the columns of the database hold."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from django_q.models import Task
 from django_q.outcome import encode
+from django_q.text import ascii_only, truncated
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,65 +21,48 @@ LENGTHS: Final[dict[str, int]] = {
     for field in Task._meta.concrete_fields
     if field.name in {"name", "func", "hook", "group", "cluster"} and field.max_length
 }
-"""How many letters each label may have: SQLite takes more, but a task must not depend on the database."""
+"""Maximum number of characters of each label: SQLite takes more, but a task must not depend on the database."""
 
 
 def fit(outcome: Outcome) -> Outcome:
-    """Give an outcome that every database can hold: this one, or a failure that says what does not fit."""
+    """Return an outcome whose labels and dates every database can hold; its success and its result stay."""
     started, stopped = in_project_time(outcome.started), in_project_time(outcome.stopped)
     if started is not outcome.started or stopped is not outcome.stopped:
         outcome = outcome._replace(started=started, stopped=stopped)
-    if all(fits(getattr(outcome, name), length) for name, length in LENGTHS.items()):
+    if all(is_plain(getattr(outcome, name), length) for name, length in LENGTHS.items()):
         return outcome
-    return refused(outcome, "; ".join(complaints(outcome)))
+    labels = {name: truncated(label, length) for name, length in LENGTHS.items() if (label := getattr(outcome, name))}
+    return outcome._replace(**labels)  # type: ignore[arg-type]
 
 
-def fits(label: str | None, length: int) -> bool:
-    """Tell whether a label can be stored."""
-    return label is None or (len(label) <= length and (label.isascii() or is_text(label)) and "\0" not in label)
-
-
-def is_text(label: str) -> bool:
-    """Tell whether a label has letters only, not halves of letters."""
-    try:
-        label.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def complaints(outcome: Outcome) -> list[str]:
-    """Say what does not fit, and what to do about it."""
-    said = []
-    for name, length in LENGTHS.items():
-        label = getattr(outcome, name)
-        if fits(label, length):
-            continue
-        if len(label) > length:
-            said.append(f"its {name} has {len(label)} characters and may have {length}: shorten it")
-        else:
-            said.append(f"its {name} holds a character that no database can store: remove it")
-    return said
+def is_plain(label: str | None, length: int) -> bool:
+    """Return True if every database can store a label as it is."""
+    return label is None or (len(label) <= length and label.isascii() and "\0" not in label)
 
 
 def refused(outcome: Outcome, why: str) -> Outcome:
-    """Give the failure that is saved in place of an outcome that cannot be."""
+    """Return the final failure that is saved in place of an outcome that the database does not take.
+
+    It holds nothing that may have been at fault: no arguments, no result, and labels of ASCII characters only.
+    """
     what = "returned" if outcome.success else "failed"
-    sentence = f"The task {what}, but could not be saved as it is: {why}."
-    labels = {name: clip(getattr(outcome, name), length) for name, length in LENGTHS.items()}
-    return outcome._replace(success=False, following=(), result=encode(sentence), error=sentence, **labels)
+    sentence = ascii_only(f"The task {what}, but could not be saved as it is: {why}.")
+    failure = outcome._replace(success=False, result=encode(sentence), error=sentence, args=None, kwargs=None)
+    return in_ascii(failure)._replace(following=())
 
 
-def clip(label: str | None, length: int) -> str | None:
-    """Give as much of a label as can be stored."""
-    if label is None or fits(label, length):
-        return label
-    clean = label.replace("\0", "").encode(errors="replace").decode()
-    return clean if len(clean) <= length else f"{clean[: length - 1]}…"
+def in_ascii(outcome: Outcome) -> Outcome:
+    """Return an outcome whose labels have ASCII characters only: the database may have a smaller character set."""
+    labels = {
+        name: ascii_only(truncated(label, length))[:length]
+        for name, length in LENGTHS.items()
+        if (label := getattr(outcome, name))
+    }
+    return outcome._replace(**labels)  # type: ignore[arg-type]
 
 
 def in_project_time(moment: datetime) -> datetime:
-    """Give a moment as this project keeps moments: a sender may have another `USE_TZ`."""
+    """Return a date as this project keeps dates: a sender may have another `USE_TZ`."""
     if (moment.tzinfo is not None) == django_settings.USE_TZ:
         return moment
     return timezone.make_aware(moment) if django_settings.USE_TZ else timezone.make_naive(moment)

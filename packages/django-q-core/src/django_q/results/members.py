@@ -12,6 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from django_q.cache_keys import safe_key
 from django_q.results.windows import WINDOW
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ class Members:
 
     def head_key(self, group: str) -> str:
         """The key of a group's head."""
-        return f"{self.prefix}:{quote(group)}:head"
+        return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:head")
 
     def place_key(self, group: str, place: int) -> str:
         """The key of a place in a group."""
-        return f"{self.prefix}:{quote(group)}:{place}"
+        return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:{place}")
 
     def _take(self, group: str, members: Sequence[Member], last: int, timeout: int | None) -> int:
         for member in members:

@@ -175,7 +175,7 @@ class Watchlist:
 
     def _used(self, table: int) -> str:
         """The key that is there when a table may hold something; the first is always looked at."""
-        return f"{self.cache.list_key}:{LIST}:{table}"
+        return self.cache.key(f"{LIST}:{table}")
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from django_q.arguments import read_args, read_kwargs
-from django_q.exceptions import ScheduleError
 from django_q.models.schedule import VERSION_DIGIT, WAITED_FOR
+from django_q.options import SCHEDULE_OPTIONS, take
 from django_q.package import TaskPackage, new_id
-from django_q.tasks.sending import take_options, write_down
+from django_q.tasks.sending import write_down
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,14 +41,12 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
 
     Raises:
         UnreadableArguments: its arguments are not literals.
-        ScheduleError: its `q_options` are not options.
+        OptionError: an option in its `q_options` does not exist or is invalid.
     """
     args, kwargs = read_args(schedule.args), read_kwargs(schedule.kwargs)
     if schedule.intended_date_kwarg and moment is not None:
         kwargs[schedule.intended_date_kwarg] = moment.isoformat()
-    if not isinstance(kwargs.get("q_options") or {}, dict):
-        raise ScheduleError(f"q_options are {kwargs['q_options']!r}: write a dictionary.")
-    options = take_options(kwargs)
+    options = take(kwargs, known=SCHEDULE_OPTIONS)
     named, broker_name = options.pop("cluster", None), options.pop("broker_name", None)
     queue = None if schedule.cluster else named or broker_name
     for meaningless in ("broker", "sync"):  # a broker cannot be written down; the scheduler is no place to run a task
@@ -59,18 +57,9 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     if queue:
         options["cluster"] = queue
     options["task_id"] = task_id(schedule, moment, settings.salt) if moment else new_id()
-    package = _written(schedule.func, args, kwargs, options, settings)
+    package = write_down(schedule.func, args, kwargs, options, settings)
     package["schedule"] = str(schedule.pk)
     return Errand(package, None if queue == settings.list_key else queue, not named)
-
-
-def _written(
-    func: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], settings: ClusterSettings
-) -> TaskPackage:
-    try:
-        return write_down(func, args, kwargs, options, settings)
-    except TypeError as error:
-        raise ScheduleError(f"Its q_options cannot be used: {error}") from error
 
 
 def task_id(schedule: Schedule, moment: datetime, salt: str) -> str:

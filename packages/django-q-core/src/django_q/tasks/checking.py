@@ -1,74 +1,117 @@
-"""Calls that cannot work → errors that say why, at the call."""
+"""Packages that no cluster can read → errors that say why, at the call."""
 
 from __future__ import annotations
 
 import pickle
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+import pickletools
+from typing import TYPE_CHECKING, Any, Final
 
-from django_q.exceptions import OptionError, UnsendableTask
-from django_q.package import describe
+from django_q.exceptions import UnsendableTask
+from django_q.package import describe, link_of
+from django_q.signing import PickleSerializer
+from django_q.text import error_line, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from django_q.package import TaskPackage
-    from django_q.signing import PackageCodec
+
+MAIN_MODULES: Final = ("__main__", "__mp_main__")
+"""Names of the script that a process runs: in another process they are another script."""
+
+_TEXT_OPCODES: Final = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+_MAIN_BYTES: Final = tuple(name.encode() for name in MAIN_MODULES)
 
 
-def refuse_func(func: object) -> None:
-    """Refuse what can never be a task's function.
-
-    A dotted path is not imported: who sends a task need not have its code.
-
-    Raises:
-        UnsendableTask: it is neither a dotted path nor callable, or nobody else can import it.
-    """
-    if isinstance(func, str):
-        if not func.strip():
-            raise UnsendableTask("A task needs a function: give its dotted path, or the function itself.")
-        return
-    if not callable(func):
-        raise UnsendableTask(f"{func!r} is a {type(func).__name__}: give a function, or its dotted path.")
-    name = getattr(func, "__qualname__", "")
-    if name.endswith("<lambda>") or "<locals>" in name:
-        kind = "a lambda" if name.endswith("<lambda>") else "defined inside another function"
-        raise UnsendableTask(f"{describe(func)} is {kind}, so a cluster cannot import it: define it in a module.")
-
-
-def refuse_unknown(given: Mapping[str, Any], known: Iterable[str], never: Iterable[str] = ()) -> None:
-    """Refuse options that are none.
-
-    Args:
-        given: the options.
-        known: their names.
-        never: names of options that have their place elsewhere in the call.
-
-    Raises:
-        OptionError: says which was meant, perhaps.
-    """
-    if not hasattr(given, "keys"):
-        raise OptionError(f"q_options are {given!r}: give a dict.")
-    known, misplaced = list(known), set(never)
-    for name in given:
-        if name in misplaced:
-            raise OptionError(f"{name!r} is said once for all tasks, not for one of them: give it to the whole call.")
-        if name not in known:
-            close = get_close_matches(str(name), known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
-            raise OptionError(f"{name!r} is not an option of a task: {hint}")
-
-
-def sign(codec: PackageCodec, package: TaskPackage) -> str:
-    """Sign a package.
+def pickled(package: TaskPackage) -> bytes:
+    """Pickle a package.
 
     Raises:
         UnsendableTask: something in it cannot be pickled; says what.
     """
     try:
-        return codec.dumps(package)
+        return PickleSerializer.dumps(package)
     except Exception as error:  # pickling runs the methods of whatever is inside
         raise UnsendableTask(complaint(package, error)) from error
+
+
+def copy_of(package: TaskPackage, data: bytes) -> TaskPackage:
+    """Return the copy of a package that a worker would get.
+
+    Args:
+        package: the task, for the error.
+        data: its pickle.
+
+    Raises:
+        UnsendableTask: it cannot be unpickled.
+    """
+    try:
+        copy: TaskPackage = PickleSerializer.loads(data)
+    except Exception as error:  # unpickling runs the constructors of whatever is inside
+        raise UnsendableTask(
+            f"The task {describe(package['func'])} can be pickled, but not unpickled ({error_line(error)}): give plain "
+            "values, or something to find them by."
+        ) from error
+    return copy
+
+
+def refuse_main(package: TaskPackage, data: bytes) -> None:
+    """Refuse what only the running script has: a cluster runs another one.
+
+    Args:
+        package: the task.
+        data: its pickle.
+
+    Raises:
+        UnsendableTask: names the part that belongs to `__main__`.
+    """
+    for name, path in paths(package):
+        if path.partition(".")[0] in MAIN_MODULES:
+            raise UnsendableTask(_belongs_to_main(package, name, path))
+    if any(name in data for name in _MAIN_BYTES) and (found := main_global(data)):
+        part = next((name for name, value in parts(package) if main_global(pickle.dumps(value, protocol=5))), "package")
+        raise UnsendableTask(_belongs_to_main(package, part, found))
+
+
+def _belongs_to_main(package: TaskPackage, part: str, path: str) -> str:
+    return (
+        f"The {part} of {describe(package['func'])} needs {path}, which belongs to the running script, so a cluster "
+        "cannot import it: define it in a module."
+    )
+
+
+def paths(package: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return the dotted paths that a package names, with what they are."""
+    named = [("function", package["func"]), ("option 'hook'", package.get("hook"))]
+    for index, link in enumerate(package.get("chain") or (), 2):
+        func, _, kwargs = link_of(link)
+        options = kwargs.get("q_options") or {}
+        named += [(f"link {index}, function", func), (f"link {index}, option 'hook'", options.get("hook"))]
+    for name, path in named:
+        if isinstance(path, str):
+            yield name, path
+
+
+def main_global(data: bytes) -> str | None:
+    """Return the first function or class of `__main__` that a pickle names, without unpickling; None if there is none.
+
+    Args:
+        data: a pickle of protocol 4 or 5.
+    """
+    texts: list[str | None] = [None, None]  # the last two values on the stack; None is any value but a text
+    memo: dict[Any, str | None] = {}
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in _TEXT_OPCODES:
+            texts = [texts[1], argument]
+        elif opcode.name == "MEMOIZE":
+            memo[len(memo)] = texts[1]
+        elif opcode.name in ("BINGET", "LONG_BINGET"):
+            texts = [texts[1], memo.get(argument)]
+        elif opcode.name != "FRAME":
+            if opcode.name == "STACK_GLOBAL" and texts[0] in MAIN_MODULES:
+                return f"{texts[0]}.{texts[1]}"
+            texts = [texts[1], None]
+    return None
 
 
 def complaint(package: Mapping[str, Any], error: Exception) -> str:
@@ -77,11 +120,12 @@ def complaint(package: Mapping[str, Any], error: Exception) -> str:
         try:
             pickle.dumps(part, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as why:  # noqa: BLE001 - pickling runs the methods of whatever is inside
+            kind = f"{type(part).__module__}.{type_name(part)}"
             return (
-                f"The {name} of {describe(package['func'])} is a {type(part).__module__}.{type(part).__qualname__}, "
-                f"which cannot be pickled ({why}): give plain values, or something to find it by."
+                f"The {name} of {describe(package['func'])} is a {kind}, which cannot be pickled ({error_line(why)}): "
+                "give plain values, or something to find it by."
             )
-    return f"The task {describe(package['func'])} cannot be pickled: {error}"
+    return f"The task {describe(package['func'])} cannot be pickled: {error_line(error)}"
 
 
 def parts(package: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -92,7 +136,7 @@ def parts(package: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in package.get("kwargs", {}).items():
         yield f"argument {name!r}", value
     for index, link in enumerate(package.get("chain") or (), 2):
-        for name, value in parts(dict(zip(("func", "args", "kwargs"), link, strict=False))):
+        for name, value in parts(dict(zip(("func", "args", "kwargs"), link_of(link), strict=True))):
             yield f"link {index}, {name}", value
     for name, value in package.items():
         if name not in ("args", "kwargs", "chain"):

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from django_q.conf import current_settings
 from django_q.dispatch import run_iter_inline
+from django_q.options import take
 from django_q.package import member_id, new_id
 from django_q.results.iters import collation, plainly
 from django_q.results.watchlist import watched
+from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route
-from django_q.tasks.sending import options_of, write_down
+from django_q.tasks.sending import write_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,25 +27,11 @@ MEANINGLESS = ("hook", "chain", "iter_count", "iter_cached")
 """Options that an iter ignores, or sets itself."""
 
 
-def async_iter(func: str | Callable[..., Any], args_iter: Iterable[Any], **kwargs: Any) -> str:
-    """Queue a function once for each of many arguments, and collate the results into one list.
-
-    The results wait in the cache, which all processes must share, until all are there. They are then a list in the
-    order of the arguments: the result of one task, in the database or, if *cached*, in the cache. A member that has
-    failed is in it with the text of its failure, and makes the whole a failure, like one that was lost.
-
-    Args:
-        func: the function to run: its dotted path, or the function itself if it can be imported by name.
-        args_iter: an iterable, which may be a generator or empty: tuples of arguments, or single arguments.
-        **kwargs: keyword arguments of the function, the same each time, and the options of `async_task` but `hook`.
-
-    Returns:
-        The id of the task that has the list as its result.
-
-    Source: the manual, 1.6.
-    """
-    settings = current_settings()
-    options = options_of(kwargs)
+def _send_iter(
+    options: dict[str, Any], func: str | Callable[..., Any], /, args_iter: Iterable[Any], **kwargs: Any
+) -> str:
+    """Queue an iter with these options; all keywords are its function's."""
+    settings, options = current_settings(), dict(options)
     route = Route.take(options, settings)
     for name in MEANINGLESS:
         options.pop(name, None)
@@ -65,7 +53,30 @@ def async_iter(func: str | Callable[..., Any], args_iter: Iterable[Any], **kwarg
     packages = [member(member_id(iter_id, index), args) for index, args in enumerate(each_args)]
     route.send(
         packages or [whole_task],
-        inline=partial(run_iter_inline, packages, whole_task, said, settings=settings),
+        inline=lambda copies: run_iter_inline(copies if count else [], whole_task, said, settings=settings),
         within=partial(watched, iter_id, count, plainly(said)),
     )
     return iter_id
+
+
+@with_options(_send_iter)
+def async_iter(func: str | Callable[..., Any], /, args_iter: Iterable[Any], **kwargs: Any) -> str:
+    """Queue a function once for each of many arguments, and collate the results into one list.
+
+    The results wait in the cache, which all processes must share, until all are there. They are then a list in the
+    order of the arguments: the result of one task, in the database or, if *cached*, in the cache. A member that has
+    failed is in it with the text of its failure, and makes the whole a failure, like one that was lost.
+
+    Args:
+        func: the function to run: its dotted path, or the function itself if it can be imported by name.
+        args_iter: an iterable, which may be a generator or empty: tuples of arguments, or single arguments.
+        **kwargs: keyword arguments of the function, the same each time, and the options of `async_task` but `hook`.
+
+    `async_iter.options(delay=5, …)` takes the same options, as `async_task.options` does.
+
+    Returns:
+        The id of the task that has the list as its result.
+
+    Source: the manual, 1.6.
+    """
+    return _send_iter(take(kwargs), func, args_iter, **kwargs)

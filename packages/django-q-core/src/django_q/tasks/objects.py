@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.brokers import broker_of, shared_broker
 from django_q.conf import current_settings
 from django_q.dispatch import is_last
+from django_q.options import label, read_link
 from django_q.package import new_id, take_options
 from django_q.results.waiting import MISSING, wait_for
 from django_q.tasks import reading
 from django_q.tasks.chains import async_chain
 from django_q.tasks.iterables import async_iter
-from django_q.tasks.sending import async_task, read_link
+from django_q.tasks.sending import async_task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from django_q.brokers import Broker
     from django_q.models import Task
@@ -62,12 +64,12 @@ class AsyncTask:
     cluster = _Option()
     task_name = _Option()
 
-    def __init__(self, func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         self.id: str = ""
         self.func = func
         self.args = args
-        if kwargs.get("q_options") is not None:
-            kwargs["q_options"] = dict(kwargs["q_options"])
+        if isinstance(given := kwargs.get("q_options"), Mapping):
+            kwargs["q_options"] = dict(given)
         self.kwargs = kwargs
         self.started = False
 
@@ -77,8 +79,8 @@ class AsyncTask:
             super().__setattr__("started", False)
 
     def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] | None = self.kwargs.get("q_options")
-        return self.kwargs if options is None else options
+        options = self.kwargs.get("q_options")
+        return options if isinstance(options, dict) else self.kwargs
 
     def run(self) -> str:
         """Send it, and return its id."""
@@ -104,7 +106,7 @@ class AsyncTask:
 
     def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> list[Any] | None:
         """Return the results of its group; see `result_group`."""
-        if not self.started or not self.group:
+        if not self.started or self.group is None:
             return None
         if self._is_cached():
             return reading.result_group_cached(self.group, failures, wait, count, self._broker())
@@ -112,7 +114,7 @@ class AsyncTask:
 
     def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:
         """Return the finished tasks of its group; see `fetch_group`."""
-        if not self.started or not self.group:
+        if not self.started or self.group is None:
             return None
         if self._is_cached():
             return reading.fetch_group_cached(self.group, failures, wait, count, self._broker())
@@ -168,8 +170,8 @@ class Iter:
         own = {"cached": self.cached, "sync": self.sync, "broker": self.broker}
         said = {name: value for name, value in own.items() if value is not None}
         kwargs = dict(self.kwargs)
-        if kwargs.get("q_options") is not None:
-            kwargs["q_options"] = {**kwargs["q_options"], **said}
+        if isinstance(given := kwargs.get("q_options"), Mapping):
+            kwargs["q_options"] = {**given, **said}
         else:
             kwargs |= said
         self.id = async_iter(self.func or "", self.args, **kwargs)
@@ -223,21 +225,21 @@ class Chain:
     def __init__(
         self,
         chain: Iterable[Any] | None = None,
-        group: str | None = None,
+        group: object = None,
         cached: bool | float | None = None,
         sync: bool | None = None,
         broker: Broker | None = None,
         cluster: str | None = None,
     ) -> None:
         self.chain: list[Any] = list(chain) if chain is not None else []
-        self.group = group or ""
+        self.group = label("group", group) or ""
         self.broker = broker
         self.cached = cached
         self.sync = sync
         self.cluster = cluster
         self.started = False
 
-    def append(self, func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+    def append(self, func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
         """Add a link, and return how many there are; if the chain has run, its results are no longer its own."""
         self._forget()
         self.chain.append((func, args, kwargs))

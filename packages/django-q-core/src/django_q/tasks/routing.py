@@ -17,9 +17,11 @@ from django_q.brokers import shared_broker
 from django_q.dispatch import run_inline
 from django_q.exceptions import OptionError
 from django_q.models import Schedule
+from django_q.options import normalise_package
 from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
-from django_q.tasks.checking import sign
+from django_q.tasks.checking import copy_of, pickled, refuse_main
+from django_q.text import truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,9 +35,6 @@ logger = logging.getLogger("django-q")
 
 DELIVER = "django_q.tasks.sending.deliver"
 """The task of a schedule that keeps a package for longer than the broker can."""
-
-ROUTE_OPTIONS = ("broker", "cluster", "sync", "delay", "eta", "on_commit")
-"""The options that are said once for all tasks of a call."""
 
 
 class Route(NamedTuple):
@@ -53,10 +52,10 @@ class Route(NamedTuple):
 
     @classmethod
     def take(cls, options: dict[str, Any], settings: ClusterSettings) -> Route:
-        """Take what is said of sending out of the options of a call.
+        """Take the options that concern the sending out of the valid options of a call.
 
         Raises:
-            OptionError: it makes no sense.
+            OptionError: they contradict each other.
         """
         if not options and not settings.on_commit:
             return cls(settings, sync=bool(settings.sync))
@@ -75,36 +74,61 @@ class Route(NamedTuple):
         self,
         packages: Sequence[TaskPackage],
         *,
-        inline: Callable[[], Executor] | None = None,
+        inline: Callable[[Sequence[TaskPackage]], Executor] | None = None,
         within: Callable[[Broker, float], AbstractContextManager[None]] | None = None,
     ) -> None:
         """Send packages, now or when the transaction commits; in sync mode, run them instead.
 
-        They are pickled now in any case: what becomes of the arguments afterwards makes no difference.
+        They are pickled at once: later changes of the arguments have no effect. In sync mode the tasks get the copy
+        that a worker would get.
 
         Args:
             packages: the tasks.
-            inline: how they are run in sync mode; by default one after another.
+            inline: runs them in sync mode; by default they run one after another.
             within: what surrounds the moment in which they are queued, given the broker and the seconds until they are
                 due.
 
         Raises:
-            UnsendableTask: one cannot be pickled; none was sent.
+            UnsendableTask: one cannot be pickled, or belongs to `__main__`; none was sent.
             BrokerUnavailable: the broker cannot be reached.
         """
         for package in packages:
             signals.emit(signals.pre_enqueue, task=package)
-        codec = PackageCodec.of(self.settings)
-        signed = [sign(codec, package) for package in packages]
-        work = partial(self._run, packages, inline) if self.sync else partial(self._deliver, packages, signed, within)
+        packages = [normalise_package(package) for package in packages]  # a receiver may have changed them
+        pickles = [pickled(package) for package in packages]
+        work = self._inline(packages, pickles, inline) if self.sync else self._queue(packages, pickles, within)
         if self.on_commit is None:
             work()
         else:
             transaction.on_commit(work, using=self.on_commit)
 
-    def _run(self, packages: Sequence[TaskPackage], inline: Callable[[], Executor] | None) -> None:
-        runs = [inline] if inline else [partial(run_inline, each, settings=self.settings) for each in packages]
-        errors = [run().exception for run in runs]
+    def _inline(
+        self,
+        packages: Sequence[TaskPackage],
+        pickles: Sequence[bytes],
+        inline: Callable[[Sequence[TaskPackage]], Executor] | None,
+    ) -> Callable[[], None]:
+        """Return the work of sync mode."""
+        copies = [copy_of(package, data) for package, data in zip(packages, pickles, strict=True)]
+        return partial(self._run, copies, inline)
+
+    def _queue(
+        self,
+        packages: Sequence[TaskPackage],
+        pickles: Sequence[bytes],
+        within: Callable[[Broker, float], AbstractContextManager[None]] | None,
+    ) -> Callable[[], None]:
+        """Return the work of sending."""
+        codec = PackageCodec.of(self.settings)
+        for package, data in zip(packages, pickles, strict=True):
+            refuse_main(package, data)
+        return partial(self._deliver, packages, [codec.sign(data) for data in pickles], within)
+
+    def _run(self, packages: Sequence[TaskPackage], inline: Callable[[Sequence[TaskPackage]], Executor] | None) -> None:
+        if inline:
+            errors = [inline(packages).exception]
+        else:
+            errors = [run_inline(each, settings=self.settings).exception for each in packages]
         error = next((each for each in errors if each is not None), None)
         if error is not None and self.settings.sync_raises:
             raise error
@@ -149,7 +173,7 @@ class Route(NamedTuple):
         moment = self.due if self.due is None or timezone.is_aware(timezone.now()) else timezone.make_naive(self.due)
         cluster = None if target.is_default_cluster else target.list_key
         for package, text in zip(packages, signed, strict=True):
-            options = {"save": False, "task_name": f"deliver {package['name']}"[:100]}
+            options = {"save": False, "task_name": truncated(f"deliver {package['name']}", 100)}
             Schedule.objects.create(
                 func=DELIVER,
                 args=write_args((text,)),
@@ -172,21 +196,12 @@ def enqueue(broker: Broker, signed: Sequence[str], delay: float) -> None:
         broker.enqueue_many(signed)
 
 
-def due(delay: float | timedelta | None, eta: datetime | None) -> datetime | None:
-    """Read when a task may run.
+def due(delay: float | None, eta: datetime | None) -> datetime | None:
+    """Return when a task may run; None means now.
 
     Raises:
-        OptionError: it is said twice, or is no time.
+        OptionError: both options are given.
     """
     if delay is not None and eta is not None:
         raise OptionError("delay and eta both say when: give one of them.")
-    if eta is not None:
-        if not isinstance(eta, datetime):
-            raise OptionError(f"eta is {eta!r}: give a datetime, or delay in seconds.")
-        return eta if timezone.is_aware(eta) else timezone.make_aware(eta)
-    if delay is None:
-        return None
-    if isinstance(delay, bool) or not isinstance(delay, (int, float, timedelta)):
-        raise OptionError(f"delay is {delay!r}: give seconds or a timedelta, or eta.")
-    wait = delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
-    return datetime.now(UTC) + wait if wait > timedelta() else None
+    return eta if eta is not None else datetime.now(UTC) + timedelta(seconds=delay) if delay else None

@@ -12,7 +12,9 @@ from django.db import IntegrityError, router, transaction
 from django_q.arguments import write_args, write_kwargs
 from django_q.exceptions import ScheduleError
 from django_q.models import Schedule
+from django_q.options import normalise_keywords
 from django_q.package import describe
+from django_q.tasks.checking import MAIN_MODULES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +37,7 @@ FIELDS: Final = (
 
 def schedule(
     func: str | Callable[..., Any],
+    /,
     *args: Any,
     name: str | None = None,
     hook: str | None = None,
@@ -72,6 +75,8 @@ def schedule(
     Raises:
         IntegrityError: there is a schedule of this name.
         UnreadableArguments: an argument is not a literal.
+        OptionError: an option does not exist or is invalid.
+        ScheduleError: the function has no dotted path that a cluster can import.
         django.core.exceptions.ValidationError: something else is wrong with it, such as its cron expression.
 
     Source: the manual, 1.8.
@@ -81,7 +86,7 @@ def schedule(
         func=path_of(func),
         hook=path_of(hook) if hook else None,
         args=write_args(args) if args else None,
-        kwargs=write_kwargs(kwargs) if kwargs else None,
+        kwargs=write_kwargs(normalise_keywords(kwargs)) if kwargs else None,
         schedule_type=schedule_type,
         minutes=minutes,
         repeats=repeats,
@@ -129,11 +134,13 @@ def path_of(func: str | Callable[..., Any]) -> str:
     """The dotted path of a function.
 
     Raises:
-        ScheduleError: it has none, such as a lambda.
+        ScheduleError: it has none, such as a lambda, or belongs to `__main__`.
     """
     path = describe(func)
     if not all(part.isidentifier() for part in path.split(".")):
         raise ScheduleError(f"{path!r} is not a dotted path: schedule a function of a module.")
+    if path.partition(".")[0] in MAIN_MODULES:
+        raise ScheduleError(f"{path!r} belongs to the running script, so no cluster can import it: use a module.")
     return path
 
 
@@ -226,7 +233,7 @@ def scheduled(
     }
 
     def declare(func: F) -> F:
-        new = Declaration.of(path_of(func), args, kwargs, said)
+        new = Declaration.of(path_of(func), args, normalise_keywords(kwargs), said)
         known = DECLARED.get(new.name)
         if known is not None and known.func != new.func:
             raise ScheduleError(f"{new.func} and {known.func} both declare a schedule {new.name!r}: rename one.")

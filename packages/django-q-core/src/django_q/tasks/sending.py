@@ -2,109 +2,112 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
 from django_q.brokers import shared_broker
 from django_q.conf import current_settings
-from django_q.package import SENDING_OPTIONS, TASK_OPTIONS, TaskPackage, link_of, new_package, take_options
-from django_q.tasks.checking import refuse_func, refuse_unknown
-from django_q.tasks.routing import ROUTE_OPTIONS, Route
-from django_q.timeout import NO_TIMEOUT
+from django_q.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_func, refuse_unknown, take
+from django_q.package import TASK_OPTIONS, TaskPackage, new_package
+from django_q.tasks.builder import with_options
+from django_q.tasks.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Unpack
 
+    from django_q.options import BulkOptions
     from django_q.settings import ClusterSettings
 
 DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
 """Options that take the value of a setting when a call does not give them, and only if the setting was given."""
 
-ALL_OPTIONS = (*TASK_OPTIONS, *SENDING_OPTIONS)
-"""The keywords of `async_task` that its function does not see."""
 
-
-def async_task(func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> str:
-    """Queue a task for a cluster.
-
-    Args:
-        func: the function to run: its dotted path, or the function itself if it can be imported by name.
-        *args: its positional arguments.
-        **kwargs: its keyword arguments, and these options, which the function does not see:
-            `hook` (dotted path or function called with the finished `Task`), `group` (a label), `save` (whether a
-            success is saved, whatever the settings say), `timeout` (seconds, may be a fraction; None for none),
-            `ack_failure` (whether a failure is acknowledged), `sync` (run it here and now), `cached` (keep the result
-            in the cache; True, or for so many seconds), `broker` (a broker to send it through), `cluster` (the name of
-            the cluster to run it), `task_name`, `delay` (seconds, or a timedelta, before it may run), `eta` (the
-            moment from which it may run), `on_commit` (send it when the current transaction commits, and not at all
-            when it rolls back; True, or the alias of a database), and `q_options`: a dict of the same options, which
-            wins over the keywords; a keyword that is also in it goes to the function.
-
-    Returns:
-        The id of the task, known even if it is sent later.
-
-    Raises:
-        UnsendableTask: the function or an argument cannot be pickled.
-        OptionError: there is no such option, or it contradicts another.
-        BrokerUnavailable: the task was not queued.
-        PackageTooLarge: the broker does not take a package of this size.
-
-    Source: the manual, 1.4.1 and 1.4.6.
-    """
-    settings = current_settings()
-    options = options_of(kwargs)
+def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+    """Queue a task with these options; all keywords are its function's."""
+    settings, options = current_settings(), dict(options)
     route = Route.take(options, settings)
     package = write_down(func, args, kwargs, options, settings)
     route.send([package])
     return package["id"]
 
 
-async def aasync_task(func: str | Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+@with_options(_send_task)
+def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+    """Queue a task for a cluster.
+
+    Args:
+        func: the function to run: its dotted path, or the function itself if it can be imported by name.
+        *args: its positional arguments.
+        **kwargs: its keyword arguments, and these options, which the function does not see:
+            `hook` (dotted path or function called with the finished `Task`), `group` (a label), `save` (True if a
+            success is saved, whatever the settings say), `timeout` (seconds, may be a fraction; None for none),
+            `ack_failure` (True if a failure is acknowledged), `sync` (True to run it here and now), `cached` (True to
+            keep the result in the cache, or a number of seconds), `broker` (a broker to send it through), `cluster`
+            (the name of the cluster to run it), `task_name`, and `q_options`: a dict of options, which wins over the
+            keywords; a keyword that is also in it goes to the function.
+
+            `q_options` also takes `delay` (seconds, or a timedelta, before the task may run), `eta` (the moment from
+            which it may run) and `on_commit` (True to send it when the current transaction commits, and not at all
+            when it rolls back; or the alias of a database). As keywords these are the function's own.
+
+    `async_task.options(delay=5, …)` takes the same options and returns the same call, in which all keywords are the
+    function's own: `async_task.options(delay=5)(func, *args, **kwargs)`.
+
+    Returns:
+        The id of the task, known even if it is sent later.
+
+    Raises:
+        UnsendableTask: the function or an argument cannot be pickled, or belongs to `__main__`.
+        OptionError: an option does not exist, is invalid or contradicts another.
+        BrokerUnavailable: the task was not queued.
+        PackageTooLarge: the broker does not take a package of this size.
+
+    Source: the manual, 1.4.1 and 1.4.6.
+    """
+    return _send_task(take(kwargs), func, *args, **kwargs)
+
+
+async def _asend_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+    """Queue a task without blocking the event loop."""
+    return await sync_to_async(partial(_send_task, options, func, *args, **kwargs))()
+
+
+@with_options(_asend_task)
+async def aasync_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
     """Do as `async_task` does, without blocking the event loop."""
-    return await sync_to_async(async_task)(func, *args, **kwargs)
+    return await _asend_task(take(kwargs), func, *args, **kwargs)
 
 
-def async_bulk(tasks: Iterable[Any], **options: Any) -> list[str]:
+def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str]:
     """Queue many tasks in as few round trips as the broker allows.
 
     Args:
         tasks: each a function, or (function, (arguments,)), or (function, (arguments,), {keywords}); the keywords may
             hold options of that one task, as with `async_task`.
-        **options: of all tasks, as `async_task` takes them.
+        **options: of all tasks: those of `async_task`, and `delay`, `eta` and `on_commit`.
 
     Returns:
         The ids, in the order of the tasks.
 
     Raises:
         UnsendableTask: a function or an argument cannot be pickled; no task was queued.
-        OptionError: there is no such option; no task was queued.
+        OptionError: an option does not exist or is invalid; no task was queued.
         BrokerUnavailable: some tasks may be queued and others not.
     """
-    settings = current_settings()
-    common = options_of(options)
-    refuse_unknown(options, ALL_OPTIONS)
+    settings, given = current_settings(), dict(options)
+    common = take(given, ALL_OPTIONS)
+    refuse_unknown(given, ALL_OPTIONS)
     route = Route.take(common, settings)
     packages = []
     for task in tasks:
         func, args, kwargs = read_link(task)
-        own = take_options(kwargs)
-        refuse_unknown(own, TASK_OPTIONS, ROUTE_OPTIONS)
+        own = take(kwargs, known=TASK_OPTIONS, misplaced=ROUTE_OPTIONS)
         packages.append(write_down(func, args, kwargs, common | own, settings))
     route.send(packages)
     return [package["id"] for package in packages]
-
-
-def options_of(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Split all options off the keywords of a call.
-
-    Raises:
-        OptionError: `q_options` hold something that is no option.
-    """
-    given = kwargs.get("q_options")
-    if given:
-        refuse_unknown(given, ALL_OPTIONS)
-    return take_options(kwargs, ALL_OPTIONS)
 
 
 def write_down(
@@ -114,28 +117,12 @@ def write_down(
     options: dict[str, Any],
     settings: ClusterSettings,
 ) -> TaskPackage:
-    """Make a package, with the options that the settings say for all tasks."""
+    """Return a package of valid options, with those that the settings give to all tasks."""
     refuse_func(func)
     for option, setting in DEFAULTS:
         if option not in options and getattr(settings, setting):
             options[option] = getattr(settings, setting)
-    if "timeout" in options and options["timeout"] is None:
-        options["timeout"] = NO_TIMEOUT
     return new_package(func, args, kwargs, name=options.pop("task_name", None), **options)
-
-
-def read_link(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Read one of many tasks.
-
-    Raises:
-        UnsendableTask: it is not written as a task is.
-    """
-    from django_q.exceptions import UnsendableTask
-
-    try:
-        return link_of(link)
-    except (ValueError, TypeError) as error:
-        raise UnsendableTask(f"A task is (function, (arguments,), {{keywords}}), not {link!r}.") from error
 
 
 def deliver(signed: str) -> None:

@@ -1,0 +1,51 @@
+"""Calls whose options are given apart from the function's keywords: `async_task.options(delay=5)(func, …)`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+from django_q.options import validated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from django_q.options import SendOptions
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class WithOptions(Protocol[P, R_co]):
+    """A call that sends tasks, and can be given its options first."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Send tasks."""
+        ...
+
+    def options(self, **options: Unpack[SendOptions]) -> Callable[P, R_co]:
+        """Return the same call with these options: all keywords that it is given are the function's own."""
+        ...
+
+
+def with_options(
+    send: Callable[Concatenate[dict[str, Any], P], R_co],
+) -> Callable[[Callable[P, R_co]], WithOptions[P, R_co]]:
+    """Give a call its method `options`.
+
+    Args:
+        send: does as the call does; its first argument is the dict of valid options.
+    """
+
+    def decorate(call: Callable[P, R_co]) -> WithOptions[P, R_co]:
+        def options(**options: Unpack[SendOptions]) -> Callable[P, R_co]:
+            return cast("Callable[P, R_co]", partial(send, validated(options)))
+
+        options.__doc__ = WithOptions.options.__doc__
+        options.__qualname__ = f"{call.__qualname__}.options"
+        configurable = cast("WithOptions[P, R_co]", call)
+        configurable.options = options  # type: ignore[method-assign]
+        return configurable
+
+    return decorate
