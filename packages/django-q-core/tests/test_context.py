@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 import pytest
-from django_q.context import CurrentTask, StampingFactory, TaskFilter, current_task, running, stamp_records
+from django_q.context import CurrentTask, TaskFilter, current_task, running, stamp_records
 from django_q.package import new_package
 
 PACKAGE = new_package("math.floor", (1.5,), task_id="0" * 32, name="a-b-c-d", group="g")
@@ -58,14 +58,24 @@ def test_log_records_of_a_task_carry_its_id() -> None:
     assert (outside.task_id, outside.task_name) == ("", "")
 
 
-def test_all_log_records_of_a_process_can_be_stamped() -> None:
-    before = logging.getLogRecordFactory()
+def test_records_of_all_handlers_are_stamped_once() -> None:
+    logger, handler = logging.getLogger("stamped"), logging.NullHandler()
+    logger.addHandler(handler)
     try:
         stamp_records()
         stamp_records()
-        assert isinstance(factory := logging.getLogRecordFactory(), StampingFactory)
-        assert factory.make is before
+        (stamping,) = handler.filters
         with running(PACKAGE):
-            assert record().task_id == "0" * 32
+            assert stamping.filter(inside := record())
+        assert inside.task_id == "0" * 32
     finally:
-        logging.setLogRecordFactory(before)
+        logger.removeHandler(handler)
+
+
+def test_extra_fields_of_a_project_are_kept(caplog) -> None:
+    stamp_records()
+    with running(PACKAGE):
+        logging.getLogger("shop").warning("order done", extra={"task_id": 7})
+    (found,) = caplog.records
+    TaskFilter().filter(found)
+    assert (found.task_id, found.task_name) == (7, "a-b-c-d")

@@ -10,6 +10,7 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
 from django_q.models import Schedule, Task
 from django_q.package import new_package
+from django_q.results.unavailable import ResultsUnavailable
 from django_q.settings import ClusterSettings
 
 pytestmark = pytest.mark.django_db
@@ -178,7 +179,7 @@ def test_nothing_is_acknowledged_that_was_not_saved(broker, monkeypatch):
     monkeypatch.setattr(
         "django_q.results.database.DatabaseResults.save_many", lambda *_: (_ for _ in ()).throw(RuntimeError("down"))
     )
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ResultsUnavailable, match="down"):
         deliver(broker, settings, new_package("math.floor", (1.5,)))
     assert broker.lock_size() == 1
 

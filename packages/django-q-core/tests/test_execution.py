@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 import time
 from email import message_from_string
+from pathlib import Path
 
 import pytest
 from django_q.context import current_task
-from django_q.exceptions import UnknownFunction, WorkerDied
+from django_q.exceptions import UnknownFunction
 from django_q.execution import Executor, next_link, resolve
 from django_q.outcome import decode
 from django_q.package import describe, new_package
 from django_q.settings import ClusterSettings
+from django_q.wire.metadata import peek
 
 
 def add(a, b=0):
@@ -210,12 +213,31 @@ def test_coroutine_is_awaited(executor):
     assert decode(run(executor, coroutine, 8).result) == 8
 
 
-async def its_loop():
-    return id(asyncio.get_running_loop())
+async def leave_running(seen):
+    async def background():
+        while True:
+            seen.append(1)
+            await asyncio.sleep(0)
+
+    leave_running.task = asyncio.create_task(background())
+    await asyncio.sleep(0)
 
 
-def test_coroutines_share_one_event_loop_which_is_kept(executor):
-    assert decode(run(executor, its_loop).result) == decode(run(executor, its_loop).result)
+def test_what_a_coroutine_leaves_running_is_cancelled(executor):
+    seen = []
+    run(executor, leave_running, seen)
+    assert leave_running.task.cancelled()
+
+
+def open_files():
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def test_coroutines_leave_no_files_open(executor):
+    before = open_files()
+    for _ in range(5):
+        run(executor, coroutine, 1)
+    assert open_files() == before
 
 
 async def which():
@@ -232,9 +254,136 @@ def test_coroutine_that_takes_too_long_is_a_failure_and_the_next_one_runs(execut
     assert decode(run(executor, coroutine, 7).result) == 7
 
 
-def test_died_task_is_a_failure_with_its_arguments(executor):
-    outcome = executor.died(new_package(add, (1,)), "killed", error=WorkerDied("killed"), ack_id=7)
-    assert (outcome.success, decode(outcome.result), decode(outcome.args), outcome.ack_id) == (False, "killed", (1,), 7)
+class Rude(Exception):
+    def __str__(self):
+        return self.missing
+
+
+class Deadly(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise SystemExit("no licence")
+
+
+def raise_it(kind, *args):
+    raise kind(*args)
+
+
+def put_lock(context):
+    context["lock"] = threading.Lock()
+    return 1
+
+
+def eat(items):
+    while items:
+        items.pop()
+    raise ValueError("eaten")
+
+
+@pytest.mark.parametrize("kind", [Rude, Deadly])
+def test_exception_that_cannot_be_printed_is_a_failure(executor, kind):
+    outcome = run(executor, raise_it, kind)
+    assert not outcome.success
+    assert outcome.error == f"<unprintable {kind.__name__}>"
+    assert "raise_it" in decode(outcome.result)
+
+
+@pytest.mark.parametrize("message", ["caf\udce9.txt", "a\0b", "two\nlines", "\x1b[31m", "x" * 3_000_000])
+def test_text_of_an_exception_can_be_stored_and_logged(executor, message):
+    outcome = run(executor, raise_it, ValueError, message)
+    stored = decode(outcome.result)
+    stored.encode()
+    assert "\0" not in stored
+    assert len(stored) <= 100_000
+    assert outcome.error.isprintable()
+    assert len(outcome.error) <= 1_000
+
+
+def test_arguments_are_stored_as_they_were_sent(executor):
+    outcome = run(executor, eat, [1, 2, 3])
+    assert decode(outcome.args) == ([1, 2, 3],)
+
+
+@pytest.mark.parametrize("options", [{}, {"cached": True}, {"hook": "m.hook"}])
+def test_argument_that_the_task_made_unpicklable_is_stored_as_it_was_sent(executor, options):
+    outcome = run(executor, put_lock, {"a": 1}, **options)
+    assert outcome.success
+    if options:
+        assert executor.codec.loads(outcome.finished)["args"] == ({"a": 1},)
+    if "cached" not in options:
+        assert decode(outcome.args) == ({"a": 1},)
+
+
+def test_result_whose_pickling_exits_is_a_final_failure(executor):
+    outcome = run(executor, Unpicklable)
+    assert not outcome.success
+    assert outcome.final
+
+
+def test_result_that_cannot_be_pickled_is_a_final_failure(executor):
+    assert run(executor, give_lambda).final
+    assert run(executor, give_lambda, cached=True).final
+    assert not run(executor, broken).final
+
+
+@pytest.mark.parametrize(
+    ("group", "label"), [(42, "42"), ("x" * 101, "x" * 99 + "…"), ("a\0b", "a\N{REPLACEMENT CHARACTER}b")]
+)
+def test_label_of_an_older_producer_becomes_plain_text(executor, group, label):
+    package = new_package(add, (1,))
+    package["group"] = group
+    assert executor.execute(package).group == label
+
+
+def test_outcome_is_made_of_plain_values(executor):
+    package = new_package(add, (1,)) | {"cached": "60", "iter_count": "3", "save": "yes", "name": 7, "started": "now"}
+    outcome = executor.execute(package)
+    assert (outcome.cached, outcome.iter_count, outcome.save, outcome.name) == (False, 0, False, "7")
+
+
+def test_link_that_cannot_be_read_is_sent_as_a_task_that_fails(executor):
+    outcome = run(executor, add, 1, chain=[(5, 6)], group="g")
+    assert outcome.success
+    (link,) = outcome.following
+    failed = executor.execute(executor.codec.loads(link))
+    assert not failed.success
+    assert failed.group == "g"
+
+
+def test_task_that_left_no_outcome_is_a_failure_with_its_arguments(executor):
+    signed = executor.codec.dumps(new_package(add, (1,), {"b": [2]}))
+    outcome = executor.builder.failed(peek(executor.codec, signed), "killed", ack_id=7, attempt=3)
+    assert (outcome.success, decode(outcome.result), outcome.ack_id, outcome.attempt) == (False, "killed", 7, 3)
+    assert (decode(outcome.args), decode(outcome.kwargs)) == ((1,), {"b": [2]})
+
+
+def test_task_that_left_no_outcome_travels_to_its_hook_with_its_arguments(executor):
+    signed = executor.codec.dumps(new_package(add, ([1],), hook="m.hook"))
+    outcome = executor.builder.failed(peek(executor.codec, signed), "killed")
+    assert outcome.follow_up
+    finished = executor.codec.loads(outcome.finished)
+    assert (finished["args"], finished["success"], finished["result"]) == (([1],), False, "killed")
+
+
+def test_slow_import_has_a_limit_of_its_own(monkeypatch, tmp_path):
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.2)\ndef f(): return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = run(Executor(ClusterSettings(name="test", timeout=0.05)), "slow_to_import.f")
+    assert outcome.success
+
+
+def test_import_that_hangs_is_a_failure(monkeypatch, tmp_path):
+    (tmp_path / "hangs_at_import.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = run(Executor(ClusterSettings(name="test", import_timeout=0.05)), "hangs_at_import.f")
+    assert not outcome.success
+    assert "import_timeout" in outcome.error
 
 
 def test_next_link_has_the_same_id_however_often_it_is_made():

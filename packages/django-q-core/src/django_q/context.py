@@ -96,26 +96,21 @@ class TaskFilter(logging.Filter):
         return True
 
 
-def stamp(record: logging.LogRecord) -> logging.LogRecord:
-    """Write the current task into a log record that has none yet."""
-    if not hasattr(record, "task_id"):
-        task = current_task()
-        record.task_id, record.task_name = (task.id, task.name) if task else ("", "")
-    return record
-
-
-class StampingFactory:
-    """Makes log records as the factory before it does, and stamps them."""
-
-    def __init__(self, make: Any) -> None:
-        self.make = make
-
-    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        """Make a record."""
-        return stamp(self.make(*args, **kwargs))
+def stamp(record: logging.LogRecord) -> None:
+    """Write the current task into a log record; what the caller's `extra` says is kept."""
+    task = current_task()
+    for name, value in (("task_id", task.id if task else ""), ("task_name", task.name if task else "")):
+        if not hasattr(record, name):
+            setattr(record, name, value)
 
 
 def stamp_records() -> None:
-    """Stamp every log record of this process with its task; a second call changes nothing."""
-    if not isinstance(make := logging.getLogRecordFactory(), StampingFactory):
-        logging.setLogRecordFactory(StampingFactory(make))
+    """Have every handler that is configured now stamp its records; a second call changes nothing.
+
+    Not in the record factory: there, a project's own `extra={"task_id": …}` raises KeyError
+    (https://docs.python.org/3/library/logging.html#logging.Logger.debug).
+    """
+    known = [logging.getLogger(name) for name in [None, *logging.getLogger().manager.loggerDict]]
+    for handler in {handler for logger in known for handler in logger.handlers}:
+        if not any(isinstance(each, TaskFilter) for each in handler.filters):
+            handler.addFilter(TaskFilter())

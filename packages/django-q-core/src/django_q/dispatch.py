@@ -6,23 +6,30 @@ The whole life of a task but the waiting: nothing here needs a process or a queu
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django_q import signals
 from django_q.context import running
+from django_q.exceptions import UnreadablePackage
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
+from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.chains import Chains
 from django_q.results.iters import Iters, gather
+from django_q.results.labels import LENGTHS, in_ascii
 from django_q.results.store import ResultStore
+from django_q.results.unavailable import ResultsUnavailable, is_unavailable
 from django_q.signing import PackageCodec
+from django_q.text import ascii_only, error_line, one_line
+from django_q.wire.metadata import peek
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from django_q.brokers import Broker
+    from django_q.brokers import Broker, Delivery
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
@@ -105,7 +112,7 @@ def run_iter_inline(
     for member in members:
         outcome = executor.execute(member)
         exception = exception or executor.exception
-        finisher.announce([outcome])
+        finisher.announce(outcome)
         texts.append(outcome.finished or "")
     finished = [executor.codec.loads(text) for text in texts]
     restated = gather(collation["id"], finished, len(members), said, size=sum(map(len, texts)))
@@ -123,9 +130,11 @@ def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker)
         broker: whose product may have a rule of its own for failures.
 
     Returns:
-        True for a success, for a failure that is not to be tried again, and when `max_attempts` are used up.
+        True for a success, for a failure that must not be tried again, and when `max_attempts` are used up.
     """
-    return outcome.success or is_last(outcome.ack_failure, outcome.attempt, settings=settings, broker=broker)
+    if outcome.success or outcome.final:
+        return True
+    return is_last(outcome.ack_failure, outcome.attempt, settings=settings, broker=broker)
 
 
 def is_last(ack_failure: bool | None, attempt: int, *, settings: ClusterSettings, broker: Broker) -> bool:
@@ -147,94 +156,108 @@ def is_last(ack_failure: bool | None, attempt: int, *, settings: ClusterSettings
 
 
 class Finisher:
-    """Finishes outcomes in three stages, each of which can be tried again without the others.
+    """Finishes outcomes in stages, each of which can be repeated without the others.
+
+    A stage that fails for a batch is repeated for each of its outcomes, so that one outcome cannot harm the others.
+    Only an unavailable server (`is_unavailable`) is left to the caller, who tries again later.
 
     Args:
         settings: of the cluster.
         broker: to acknowledge to; None in sync mode.
-        hook: what is done with a finished task, signed, that has a hook. The default runs the hook at once.
     """
 
-    def __init__(
-        self,
-        settings: ClusterSettings,
-        broker: Broker | None,
-        *,
-        hook: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, settings: ClusterSettings, broker: Broker | None) -> None:
         self.settings = settings
         self.broker = broker
         self.codec = PackageCodec.of(settings)
         self.store = ResultStore(settings, broker.list_key if broker is not None else None)
         self.chains = Chains(self.store.cache)
         self.iters = Iters(self.store.cache, broker) if broker is not None else None
-        self.hook = hook or self.run_hook
+        self.builder = OutcomeBuilder(settings)
 
     def finish(self, outcomes: Sequence[Outcome]) -> list[str]:
-        """Do all three stages at once.
+        """Do all stages at once, with hooks and receivers in this process.
 
         Returns:
             The signed packages that follow and were not sent, because there is no broker.
         """
         saved = self.save(outcomes)
-        if self.broker is not None:
-            self.acknowledge(saved)
-        self.announce(saved)
-        return [package for outcome in outcomes for package in outcome.following] if self.broker is None else []
+        self.follow(saved)
+        for outcome in saved:
+            self.announce(outcome)
+            if outcome.follow_up and outcome.finished is not None:
+                self.run_follow_up(outcome.finished)
+        self.acknowledge(saved)
+        return [package for outcome in saved for package in outcome.following] if self.broker is None else []
+
+    # saving
 
     def save(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Save a batch in the database and the cache.
 
         Returns:
-            The outcomes as they are saved: one that could not be stored is a failure now.
+            The outcomes as they are saved: one that could not be stored is a final failure now.
 
         Raises:
-            django.db.DatabaseError: nothing was saved in the database; try again later.
+            django.db.Error: `is_unavailable`: try again later; saving an outcome twice changes nothing.
+            ResultsUnavailable: as above, of the cache.
         """
-        saved = self.store.save_many(outcomes)
-        Schedule.tasks_ended(outcome.id for outcome in saved if self._ends(outcome))
+        new = [outcome for outcome in outcomes if not outcome.repeated]
+        try:
+            saved = self.store.save_many(new)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            saved = [self._save_alone(outcome) for outcome in new]
+        saved += [outcome for outcome in outcomes if outcome.repeated]
+        self._each(self._end_waiting, [outcome for outcome in saved if self._ends(outcome)])
         return saved
 
-    @property
-    def has_surplus(self) -> bool:
-        """Whether more successes are kept than `save_limit` says, by far: `prune` when there is nothing else to do."""
-        return self.store.database.pruner.more
+    def _save_alone(self, outcome: Outcome) -> Outcome:
+        """Save one outcome; if it cannot be stored, a failure in its place that says so."""
+        try:
+            return self.store.save_many([outcome])[0]
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            logger.exception("Outcome of %s cannot be saved", outcome.id)
+            instead = self._refused(outcome, error)
+        try:
+            return self.store.save_many([instead])[0]
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            # There is nothing in it that could be at fault, so it is the store that does not work.
+            sentence = f"Not even the failure of {outcome.id} can be saved: {error_line(error)}"
+            raise ResultsUnavailable(sentence) from error
 
-    def prune(self) -> None:
-        """Delete a portion of the surplus; an error is logged, and the next batch tries again."""
-        self.store.database.prune_more()
+    def _refused(self, outcome: Outcome, error: Exception) -> Outcome:
+        """Make the final failure that is saved in place of an outcome that cannot be: without anything of its value."""
+        reason = f"The task {'returned' if outcome.success else 'failed'}, but could not be saved: {error_line(error)}."
+        kept = {name: getattr(outcome, name) for name in ("id", "started", "cached", "iter_count", "iter_cached")}
+        labels = {name: label for name in LENGTHS if (label := getattr(in_ascii(outcome), name)) is not None}
+        failure = self.builder.failed(
+            kept | labels, ascii_only(reason), ack_id=outcome.ack_id, attempt=outcome.attempt, final=True
+        )
+        return failure._replace(args=None, kwargs=None)
 
-    def _ends(self, outcome: Outcome) -> bool:
-        """True if the task is not tried again."""
-        return self.broker is None or acknowledges(outcome, settings=self.settings, broker=self.broker)
+    def _end_waiting(self, outcomes: Sequence[Outcome]) -> None:
+        """Let schedules without overlap continue whose tasks have ended."""
+        Schedule.tasks_ended(outcome.id for outcome in outcomes)
 
-    def acknowledge(self, outcomes: Sequence[Outcome]) -> None:
-        """Send what follows, then tell the broker to forget what is done and to offer again what is not.
+    # following
+
+    def follow(self, outcomes: Sequence[Outcome]) -> None:
+        """Send the next links of chains and what collates iters, before the broker forgets what they follow from.
 
         Raises:
-            BrokerUnavailable: try again later; what was acknowledged is acknowledged twice without harm.
-            ResultsUnavailable: the same, of the cache that iters need.
+            BrokerUnavailable: try again later; a link that is sent twice is still one task.
+            ResultsUnavailable: as above, of the cache that iters need.
         """
-        broker = self.broker
-        if broker is None:
+        if self.broker is None:
             return
-        self._follow(outcomes)
-        done, again = [], []
-        for outcome in outcomes:
-            if outcome.ack_id is not None:
-                (done if self._ends(outcome) else again).append(outcome.ack_id)
-        if done:
-            broker.acknowledge_many(done)
-        if again:
-            broker.release_many(again, delay=self.settings.retry)
-
-    def _follow(self, outcomes: Sequence[Outcome]) -> None:
-        """Send the next links of chains and what collates iters: before the broker forgets what they follow from."""
-        if links := [outcome for outcome in outcomes if outcome.following]:
-            self._send_links(links)
-        if self.iters is not None:
-            self._send(self.iters.join([outcome for outcome in outcomes if outcome.iter_count and self._ripe(outcome)]))
-            self.iters.forget([outcome.gathered for outcome in outcomes if outcome.gathered])
+        self._each(self._send_links, [outcome for outcome in outcomes if outcome.following], self._link_failed)
+        self._each(self._join, [outcome for outcome in outcomes if outcome.iter_count or outcome.gathered])
 
     def _send_links(self, links: Sequence[Outcome]) -> None:
         unsent = self.chains.unsent(links)
@@ -242,8 +265,20 @@ class Finisher:
             self.broker.enqueue_many([package for outcome in unsent for package in outcome.following])
             self.chains.sent(unsent)
 
+    def _link_failed(self, outcome: Outcome, error: Exception) -> None:
+        """Record a link that the broker rejects, such as one that is too large, as a failure of the chain."""
+        for package in outcome.following:
+            reason = f"The link could not be sent: {error_line(error)}"
+            self.save([self.builder.failed(peek(self.codec, package), reason, final=True)])
+
+    def _join(self, outcomes: Sequence[Outcome]) -> None:
+        if self.iters is not None:
+            members = [outcome for outcome in outcomes if outcome.iter_count and self._ripe(outcome)]
+            self._send(self.iters.join(members))
+            self.iters.forget([outcome.gathered for outcome in outcomes if outcome.gathered])
+
     def _ripe(self, outcome: Outcome) -> bool:
-        """Whether an iter need not wait for another attempt at this member; without a limit there is always one."""
+        """Return whether an iter need not wait for another attempt at this member; without a limit it never would."""
         return self._ends(outcome) or self.settings.max_attempts <= 0
 
     def look_after_iters(self) -> None:
@@ -251,7 +286,7 @@ class Finisher:
 
         Raises:
             BrokerUnavailable: try again later.
-            ResultsUnavailable: the same, of the cache.
+            ResultsUnavailable: as above, of the cache.
         """
         if self.iters is not None:
             self._send(self.iters.look())
@@ -260,27 +295,94 @@ class Finisher:
         if packages and self.broker is not None:
             self.broker.enqueue_many([self.codec.dumps(package) for package in packages])
 
-    def announce(self, outcomes: Sequence[Outcome]) -> None:
-        """Log, signal and hook: nothing of it can change what was saved."""
-        for outcome in outcomes:
-            _log(outcome)
-            if outcome.finished is None:
-                continue
-            if signals.is_heard(signals.post_execute):
-                signals.emit(signals.post_execute, task=self.codec.loads(outcome.finished))
-            if outcome.hook is not None:
-                self.hook(outcome.finished)
+    # telling
 
-    def run_hook(self, finished: str) -> None:
-        """Call the hook of a finished task, signed."""
-        package = self.codec.loads(finished)
+    def announce(self, outcome: Outcome) -> None:
+        """Log an outcome."""
+        if outcome.success:
+            if logger.isEnabledFor(logging.INFO):
+                logger.info("Processed '%s' (%s)", one_line(outcome.func), one_line(outcome.name))
+        else:
+            func, name, error = one_line(outcome.func), one_line(outcome.name), one_line(outcome.error)
+            logger.error("Failed '%s' (%s), attempt %d - %s", func, name, outcome.attempt, error)
+
+    def run_follow_up(self, finished: str) -> None:
+        """Run the receivers of `post_execute` and the hook of a finished task; whatever they do, its outcome stands.
+
+        Args:
+            finished: the finished package, signed.
+        """
+        try:
+            package = self.codec.loads(finished)
+        except BaseException:
+            logger.exception("A finished task cannot be read, so its hook does not run")
+            return
         with running(package, package.get("attempt_count", 1)):
-            run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
+            signals.emit(signals.post_execute, task=package)
+            if package.get("hook") is not None:
+                run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
 
+    # acknowledging
 
-def _log(outcome: Outcome) -> None:
-    if outcome.success:
-        if logger.isEnabledFor(logging.INFO):
-            logger.info("Processed '%s' (%s)", outcome.func, outcome.name)
-    else:
-        logger.error("Failed '%s' (%s), attempt %d - %s", outcome.func, outcome.name, outcome.attempt, outcome.error)
+    def acknowledge(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell the broker to forget what is done, and to redeliver what is to be tried again.
+
+        Raises:
+            BrokerUnavailable: try again later; acknowledging twice does no harm.
+        """
+        if self.broker is None:
+            return
+        receipts = [outcome for outcome in outcomes if outcome.ack_id is not None]
+        if done := [outcome.ack_id for outcome in receipts if self._ends(outcome)]:
+            self.broker.acknowledge_many(done)
+        if again := [outcome.ack_id for outcome in receipts if not self._ends(outcome)]:
+            self.broker.release_many(again, delay=self.settings.retry)
+
+    def bury(self, delivery: Delivery, reason: str) -> None:
+        """Move an unreadable package to the dead-letter queue: its task has failed for good.
+
+        Args:
+            delivery: of the package.
+            reason: why no worker can read it.
+
+        Raises:
+            BrokerUnavailable: try again later.
+        """
+        if self.broker is None:
+            return
+        self.broker.bury(delivery)
+        with suppress(UnreadablePackage):  # a foreign signature: nothing in it can be trusted
+            package = peek(self.codec, delivery.package)
+            self._each(self._end_waiting, [self.builder.failed(package, reason, final=True)])
+
+    def _ends(self, outcome: Outcome) -> bool:
+        """Return whether the task is not tried again."""
+        return self.broker is None or acknowledges(outcome, settings=self.settings, broker=self.broker)
+
+    def _each(
+        self,
+        work: Callable[[Sequence[Outcome]], None],
+        outcomes: Sequence[Outcome],
+        rescue: Callable[[Outcome, Exception], None] | None = None,
+    ) -> None:
+        """Do a stage for a batch; if it fails, for each outcome alone.
+
+        Args:
+            work: the stage.
+            outcomes: of the batch.
+            rescue: called with an outcome for which the stage fails alone, once that is logged.
+        """
+        if not outcomes:
+            return
+        try:
+            work(outcomes)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            if len(outcomes) > 1:
+                for outcome in outcomes:
+                    self._each(work, [outcome], rescue)
+                return
+            logger.exception("Follow-up of %s failed", outcomes[0].id)
+            if rescue is not None:
+                rescue(outcomes[0], error)

@@ -1,13 +1,15 @@
-"""Hooks: what is called with a task once it is finished."""
+"""Runs hooks: functions that are called with a finished task."""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from django_q import reporters
 from django_q.conf import logger
-from django_q.execution import resolve
+from django_q.execution import resolve, run_coroutine
 from django_q.package import describe
+from django_q.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,26 +19,29 @@ if TYPE_CHECKING:
 
 
 def run_hook(hook: str | Callable[[Task], Any], task: Task, settings: ClusterSettings | None = None) -> bool:
-    """Call a hook with its finished task; whatever it does, the task's outcome stands.
+    """Call a hook with its finished task, and await it if it is a coroutine function.
 
     Args:
         hook: a dotted path, or the callable itself.
-        task: saved or not.
-        settings: whose error reporters are told of a failure; None means the settings of this moment.
+        task: the finished task, saved or not.
+        settings: of the cluster, for its error reporters; None means the current settings.
 
     Returns:
-        Whether the hook returned; what it raised is logged and reported.
+        True if the hook returned. What it raises is logged and reported; the outcome of the task stands.
     """
     try:
-        resolve(hook)(task)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it raises; a timeout is a SystemExit
-        logger.exception("Hook '%s' of %s (%s) failed: %s", describe(hook), task.name, task.id, error)
+        result = resolve(hook)(task)
+        if inspect.iscoroutine(result):
+            run_coroutine(result)
+    except BaseException as error:  # noqa: BLE001 - whatever it raises; a timeout is a SystemExit
+        name, path, reason = one_line(task.name), one_line(describe(hook)), one_line(error)
+        logger.exception("Hook '%s' of %s (%s) failed: %s", path, name, task.id, reason)
         reporters.report(error, settings)
         return False
     return True
 
 
 def call_hook(sender: object, instance: Task, **kwargs: Any) -> None:
-    """Call the hook of a saved task: the old receiver, for code that calls it by itself."""
+    """Call the hook of a saved task: the receiver of the public editions, for code that calls it directly."""
     if instance.hook:
         run_hook(instance.hook, instance)

@@ -62,7 +62,13 @@ class Outcome(NamedTuple):
     iter_cached: bool | int = False
     """Where the collected result of the iter goes, as `cached` says for a task."""
     attempt: int = 1
-    """Attempt number of the delivery, the first being 1."""
+    """Number of this attempt; the first is 1."""
+    final: bool = False
+    """True if the task must not be tried again, whatever `ack_failures` says."""
+    follow_up: bool = False
+    """True if a worker has to run a hook or receivers of `post_execute` before the package is acknowledged."""
+    repeated: bool = False
+    """True if the success was saved before: only what follows it is to be done."""
     error: str | None = None
     """The failure in one line, for the log."""
     gathered: str | None = None
@@ -81,8 +87,13 @@ def encode(value: object) -> str | None:
     """
     if value is None:
         return None
-    data = pickle.dumps(wrap_conflictual_object(value), protocol=pickle.HIGHEST_PROTOCOL)
-    return PickledObject(base64s.encode(data))
+    return encode_pickled(pickle.dumps(wrap_conflictual_object(value), protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def encode_pickled(data: bytes) -> str:
+    """Return pickled data as the pickled columns of the database keep them."""
+    text: str = PickledObject(base64s.encode(data))
+    return text
 
 
 def decode(text: str | None) -> Any:

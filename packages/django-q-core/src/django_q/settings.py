@@ -122,6 +122,12 @@ class ClusterSettings:
 
     Seconds, above 0. Default `None`: no limit. Manual 1.2.6."""
 
+    import_timeout: float = setting(60.0, rules.seconds(above=0))
+    """Maximum time to import the module of a task's function, which does not count against its `timeout`.
+
+    Seconds, above 0. Default 60. Unpickling the arguments may take as long as `timeout`, at least 8 seconds and at
+    most this. Ours."""
+
     guard_cycle: float = setting(0.5, rules.seconds(above=0, below=60))
     """How often the sentinel looks after its processes when nothing wakes it.
 

@@ -37,7 +37,7 @@ class TaskTimer:
     def __init__(self) -> None:
         self.fired = False
         """Whether the time of the last task was over, whatever the task made of the exception."""
-        self._seconds = 0.0
+        self._seconds, self._reason = 0.0, ""
         self._armed = False
         self.installed = False
         """Whether SIGALRM is this timer's for good."""
@@ -47,18 +47,28 @@ class TaskTimer:
         signal.signal(signal.SIGALRM, self.ring)
         self.installed = True
 
-    def running(self, seconds: float | None) -> AbstractContextManager[None]:
+    def running(
+        self, seconds: float | None, reason: str = "Task exceeded maximum timeout value"
+    ) -> AbstractContextManager[None]:
         """Limit the block to `seconds`; None for no limit.
+
+        Args:
+            seconds: the limit.
+            reason: the message of the exception, without the limit.
 
         Raises:
             TimeoutException: inside the block.
         """
         self.fired = False
-        return _NO_LIMIT if seconds is None or not _possible() else _Limit(self, seconds)
+        self.limited(seconds)
+        return _NO_LIMIT if seconds is None or not _possible() else _Limit(self, seconds, reason)
 
-    def arm(self, seconds: float) -> None:
-        """Ring in so many seconds."""
-        self._seconds, self._armed = seconds, True
+    def limited(self, seconds: float | None) -> None:
+        """Called when a limit begins: a worker sets the deadline by which its sentinel kills it."""
+
+    def arm(self, seconds: float, reason: str) -> None:
+        """Raise the exception in so many seconds."""
+        self._seconds, self._reason, self._armed = seconds, reason, True
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
 
     def disarm(self) -> None:
@@ -71,21 +81,21 @@ class TaskTimer:
         if self._armed:
             self._armed = False
             self.fired = True
-            raise TimeoutException(f"Task exceeded maximum timeout value ({self._seconds:g} seconds)")
+            raise TimeoutException(f"{self._reason} ({self._seconds:g} seconds)")
 
 
 class _Limit:
     """The time of one block. A class, because a generator would cost as much as the timer itself."""
 
-    def __init__(self, timer: TaskTimer, seconds: float) -> None:
-        self.timer, self.seconds = timer, seconds
+    def __init__(self, timer: TaskTimer, seconds: float, reason: str) -> None:
+        self.timer, self.seconds, self.reason = timer, seconds, reason
 
     def __enter__(self) -> None:
         if not self.timer.installed:
             self.handler = signal.signal(signal.SIGALRM, self.timer.ring)
             self.alarm = signal.getitimer(signal.ITIMER_REAL)
         try:
-            self.timer.arm(self.seconds)
+            self.timer.arm(self.seconds, self.reason)
         except BaseException:  # it has rung already
             self.__exit__()
             raise

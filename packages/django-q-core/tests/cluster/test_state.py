@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from django_q.cluster.backoff import LONGEST_SECONDS, Backoff
-from django_q.cluster.messages import HookMessage, Kind, TaskMessage, kind_of, pack, unpack
+from django_q.cluster.messages import FollowUp, Kind, TaskMessage, kind_of, pack, unpack
 from django_q.cluster.pool import how_it_ended
 from django_q.cluster.state import DESK, ClusterState, WorkerState
 
@@ -61,7 +61,7 @@ def test_task_message_survives_packing():
     task = TaskMessage(3, 1.5, ("id", 7), b"package", attempt=4)
     assert kind_of(task.pack()) == Kind.TASK
     assert TaskMessage.unpack(task.pack()) == task
-    assert unpack(pack(Kind.HOOK, HookMessage("text"))) == HookMessage("text")
+    assert unpack(pack(Kind.FOLLOW_UP, FollowUp("k", "text"))) == FollowUp("k", "text")
 
 
 def test_wait_grows_to_a_bound_and_ends_with_a_success():

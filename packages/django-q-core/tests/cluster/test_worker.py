@@ -59,6 +59,7 @@ def test_task_without_remaining_attempts_is_a_failure_and_not_unpickled(work):
     assert acknowledges(outcome, settings=settings, broker=MemoryBroker(settings=settings))
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(("attempt", "max_attempts"), [(1, 1), (2, 2), (1, 0), (99, 0)])
 def test_task_with_remaining_attempts_is_executed(work, attempt, max_attempts):
     outcome, _settings = work(new_package(run, (1,)), attempt, max_attempts=max_attempts)

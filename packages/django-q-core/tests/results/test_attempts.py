@@ -85,6 +85,6 @@ def test_hook_sees_the_attempt_and_saves_it(broker, option):
 
 @pytest.mark.django_db
 def test_task_whose_worker_died_has_its_attempt():
-    outcome = Executor(SETTINGS).died(new_package(third_time), "killed", error=ValueError("killed"), attempt=4)
+    outcome = Executor(SETTINGS).builder.failed(new_package(third_time), "killed", attempt=4)
     Finisher(SETTINGS, None).finish([outcome])
     assert Task.objects.get().attempt_count == 4

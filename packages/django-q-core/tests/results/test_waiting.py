@@ -106,7 +106,7 @@ def test_wait_ends_while_the_time_is_frozen(frozen) -> None:
     started = real_clock()
     with frozen:
         assert wait_for(lambda: MISSING, 50) is MISSING
-    assert 0.05 <= real_clock() - started < 2
+    assert 0.05 <= real_clock() - started < 15
 
 
 @pytest.mark.timeout(20)
@@ -114,7 +114,7 @@ def test_asynchronous_wait_ends_while_the_time_is_frozen(frozen) -> None:
     started = real_clock()
     with frozen:
         assert asyncio.run(await_for(missing, 50)) is MISSING
-    assert 0.05 <= real_clock() - started < 2
+    assert 0.05 <= real_clock() - started < 15
 
 
 @pytest.mark.timeout(20)

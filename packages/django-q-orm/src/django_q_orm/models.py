@@ -9,7 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django_q.conf import current_settings
 from django_q.exceptions import UnreadablePackage
-from django_q.execution import describe
+from django_q.package import describe
 from django_q.signing import PackageCodec
 
 NOT_OPTIONS = frozenset({"id", "name", "func", "args", "kwargs"})

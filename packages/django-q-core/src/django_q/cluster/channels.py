@@ -119,6 +119,10 @@ class Channel:
         poll.register(self._reader, select.POLLIN)
         return bool(poll.poll(max(seconds, 0.0) * 1000))
 
+    def files(self) -> tuple[int, int]:
+        """Return the descriptors of both ends."""
+        return self._reader.fileno(), self._writer.fileno()
+
     def close(self) -> None:
         """Give both ends back to the system; other processes keep theirs."""
         self._reader.close()

@@ -6,6 +6,9 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from django_q.package import describe
+from django_q.text import one_line
+
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
@@ -94,7 +97,7 @@ def parent_is_gone(name: str) -> None:
 
 def crashed(name: str) -> None:
     """A process ends because of the error that is being handled."""
-    logger.critical("%s crashed", name)
+    logger.critical("%s crashed", name, exc_info=True)  # noqa: LOG014 - called by the handler
 
 
 # the pusher
@@ -112,7 +115,7 @@ def stopped_pushing(name: str) -> None:
 
 def broker_gone(name: str, error: Exception) -> None:
     """The broker's server does not answer."""
-    logger.error("%s cannot reach the broker, and keeps trying: %s", name, error)
+    logger.error("%s cannot reach the broker, and keeps trying: %s", name, one_line(error))
 
 
 def broker_back(name: str) -> None:
@@ -127,7 +130,8 @@ def leases_lost(name: str, count: int) -> None:
 
 def not_given_back(name: str, count: int, error: Exception) -> None:
     """Tasks could not be returned to the broker."""
-    logger.warning("%s could not give back %d tasks, they come back when their lease ends: %s", name, count, error)
+    text = "%s: could not release %d tasks, redelivered after lease expiry: %s"
+    logger.warning(text, name, count, one_line(error))
 
 
 # a worker
@@ -142,8 +146,8 @@ def processing(name: str, package: Any) -> None:
     """A worker begins a task."""
     if not logger.isEnabledFor(logging.INFO):
         return
-    group = f" [{package['group']}]" if package.get("group") else ""
-    logger.info("%s processing %s '%s'%s", name, package["name"], package["func"], group)
+    group = f" [{one_line(package['group'])}]" if package.get("group") else ""
+    logger.info("%s processing %s '%s'%s", name, one_line(package["name"]), one_line(describe(package["func"])), group)
 
 
 def stopped_working(name: str) -> None:
@@ -171,7 +175,7 @@ def stopped_monitoring(name: str) -> None:
 
 def cannot_save(name: str, error: Exception) -> None:
     """The database or the broker does not answer."""
-    logger.error("%s cannot save results, and keeps trying: %s", name, error)
+    logger.error("%s cannot save results, and keeps trying: %s", name, one_line(error))
 
 
 def saving_again(name: str) -> None:
@@ -186,7 +190,7 @@ def not_saved(name: str, count: int) -> None:
 
 def unreadable(name: str, reason: str) -> None:
     """A package was moved to the dead letters."""
-    logger.error("%s moved a package to the dead letters: %s", name, reason)
+    logger.error("%s moved a package to the dead letters: %s", name, one_line(reason))
 
 
 def interrupted(name: str, package: Any) -> None:
@@ -196,7 +200,27 @@ def interrupted(name: str, package: Any) -> None:
 
 def hook_died(name: str, reason: str) -> None:
     """A hook took its worker with it."""
-    logger.error("%s: a hook did not return: %s", name, reason)
+    logger.error("%s: a hook did not return: %s", name, one_line(reason))
+
+
+def not_followed_up(name: str, count: int) -> None:
+    """Hooks found no worker before the stop."""
+    logger.warning("%s: %d hooks did not run before the shutdown, their packages will be redelivered", name, count)
+
+
+def leases_not_renewed(name: str, error: BaseException) -> None:
+    """A broker is unavailable while results wait to be saved."""
+    logger.warning("%s: leases of unsaved results could not be renewed, retrying: %s", name, one_line(error))
+
+
+def cannot_look_up(name: str, error: BaseException) -> None:
+    """The database or the cache does not say whether a redelivered task has succeeded."""
+    logger.error("%s: cannot look up whether a redelivered task has succeeded, retrying: %s", name, one_line(error))
+
+
+def leaked_files(name: str) -> None:
+    """Tasks have left many files open."""
+    logger.warning("%s: tasks left too many files open, the worker is replaced", name)
 
 
 # the scheduler
@@ -214,7 +238,7 @@ def stopped_scheduling(name: str) -> None:
 
 def no_statistics(name: str, error: Exception) -> None:
     """The statistics could not be published."""
-    logger.warning("%s could not publish the statistics of the cluster: %s", name, error)
+    logger.warning("%s could not publish the statistics of the cluster: %s", name, one_line(error))
 
 
 def sent_from_schedule(name: str, schedule: Any, package: Any) -> None:
@@ -232,12 +256,12 @@ def skipped_slot(name: str, schedule: Any) -> None:
 
 def broken_schedule(name: str, schedule: Any, error: Exception) -> None:
     """A schedule could not be sent; it is tried again."""
-    logger.error("%s cannot send schedule [%s]: %s", name, schedule.name or schedule.pk, error)
+    logger.error("%s cannot send schedule [%s]: %s", name, schedule.name or schedule.pk, one_line(error))
 
 
 def cannot_schedule(name: str, error: Exception) -> None:
     """The database or the broker does not answer."""
-    logger.error("%s cannot send what is due, and keeps trying: %s", name, error)
+    logger.error("%s cannot send what is due, and keeps trying: %s", name, one_line(error))
 
 
 def scheduling_again(name: str) -> None:
@@ -252,4 +276,4 @@ def schedules_in_code(name: str, done: str, names: list[str]) -> None:
 
 def broken_declaration(name: str, schedule: str, error: Exception) -> None:
     """The code declares a schedule that cannot be."""
-    logger.error("%s: the code declares a schedule [%s] that cannot be: %s", name, schedule, error)
+    logger.error("%s: the code declares a schedule [%s] that cannot be: %s", name, schedule, one_line(error))

@@ -6,9 +6,12 @@ import enum
 import pickle
 import struct
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_q.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MAX_ATTEMPT = 2**16 - 1
 _HEAD = struct.Struct("<BQdH?H")
@@ -18,11 +21,12 @@ class Kind(enum.IntEnum):
     """What a message is."""
 
     TASK = 1
-    HOOK = 2
+    FOLLOW_UP = 2
     OUTCOME = 3
     UNREADABLE = 4
     DEATH = 5
     STOP = 6
+    FOLLOWED_UP = 7
 
 
 class TaskMessage(NamedTuple):
@@ -75,11 +79,26 @@ class Death(NamedTuple):
     """Whether the stop of the cluster ended it: then the task is not to blame."""
 
 
-class HookMessage(NamedTuple):
-    """A task whose hook is to be run, on its way to a worker."""
+class FollowUp(NamedTuple):
+    """What a worker has to do once a task is saved, before its package is acknowledged."""
 
-    finished: str
-    """The finished task, signed; it names its hook."""
+    key: str
+    """What the worker replies with; empty if nobody waits for a reply."""
+    finished: str | None
+    """The finished task, signed, if it has a hook or receivers of `post_execute`."""
+    report: str | None = None
+    """What the error reporters are to be told: how the worker of a task died."""
+    metadata: Mapping[str, Any] = {}
+    """Metadata of that task."""
+    attempt: int = 1
+    """Number of the attempt that is reported."""
+
+
+class FollowedUp(NamedTuple):
+    """A worker's reply: the follow-up has ended."""
+
+    key: str
+    """Of the follow-up."""
 
 
 STOP = bytes([Kind.STOP])
@@ -91,7 +110,7 @@ def kind_of(message: bytes) -> int:
     return message[0]
 
 
-def pack(kind: Kind, content: Outcome | Unreadable | Death | HookMessage) -> bytes:
+def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | FollowedUp) -> bytes:
     """Any message but a task, as bytes."""
     parts: list[Any] = [*content]
     if kind == Kind.OUTCOME:
@@ -100,7 +119,7 @@ def pack(kind: Kind, content: Outcome | Unreadable | Death | HookMessage) -> byt
     return bytes([kind]) + pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def unpack(message: bytes) -> Outcome | Unreadable | Death | HookMessage:
+def unpack(message: bytes) -> Outcome | Unreadable | Death | FollowUp | FollowedUp:
     """From what `pack` made."""
     kind, parts = message[0], pickle.loads(memoryview(message)[1:])
     if kind == Kind.OUTCOME:
@@ -125,5 +144,6 @@ _CONTENTS: dict[int, Any] = {
     Kind.OUTCOME: Outcome,
     Kind.UNREADABLE: Unreadable,
     Kind.DEATH: Death,
-    Kind.HOOK: HookMessage,
+    Kind.FOLLOW_UP: FollowUp,
+    Kind.FOLLOWED_UP: FollowedUp,
 }

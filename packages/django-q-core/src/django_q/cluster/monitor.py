@@ -1,250 +1,358 @@
-"""Outcomes → saved, acknowledged, followed by what comes next."""
+"""Saves outcomes, has workers follow them up, and acknowledges their packages."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_q.brokers import Delivery, get_broker
 from django_q.connections import tidy_connections
 from django_q.dispatch import Finisher
-from django_q.exceptions import BrokerUnavailable, UnreadablePackage, WorkerDied
-from django_q.execution import Executor
+from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
 from django_q.outcome import Outcome
+from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.unavailable import is_unavailable
-from django_q.signing import PackageCodec
+from django_q.text import one_line
+from django_q.wire.metadata import peek
 
 from . import log
 from .backoff import Backoff
-from .messages import Death, HookMessage, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from .lease_keeper import LeaseKeeper
+from .messages import Death, FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
 from .state import Phase
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Sequence
 
-BATCH = 500
-"""Outcomes finished together at the most: a batch is what has arrived, nobody waits for it to fill."""
+MAX_BATCH_OUTCOMES = 500
+"""Maximum number of outcomes that are finished together."""
 
-BATCH_BYTES = 4 * 2**20
-"""Their size together, from which no more join them: large ones are not to fill the memory."""
+MAX_BATCH_BYTES = 4 * 2**20
+"""Size from which no more outcomes join a batch: bounds the memory of large ones."""
 
 GATHER_SECONDS = 0.002
-"""How long outcomes may gather while other tasks wait or run: a larger batch leaves the processor to the workers."""
+"""How long to collect outcomes while tasks are queued or running: larger batches cost less."""
 
-FLOOD, FLOOD_SECONDS = 16, 0.005
-"""So many outcomes in the last batch are a flood, in which they gather for longer: most of them wait anyway."""
+HIGH_LOAD_OUTCOMES, HIGH_LOAD_GATHER_SECONDS = 16, 0.005
+"""If the previous batch had this many outcomes, the next one is collected for longer."""
 
-ENOUGH = 100
-"""Where so many outcomes wait already none gathers: the workers would soon find no room for theirs."""
+ENOUGH_OUTCOMES = 100
+"""With this many outcomes queued, do not wait for more: the result channel would fill up and block the workers."""
 
-HOOK_SECONDS = 0.02
-"""How often it is tried whether a worker has room for a hook that waits."""
+FOLLOW_UP_POLL_SECONDS = 0.02
+"""Interval between two attempts to hand a follow-up to the workers while their channel is full."""
+
+MAX_STOP_FAILURES = 3
+"""After this many failures in a row a monitor that was told to stop gives up."""
+
+
+class Lane:
+    """Outcomes that wait for the same server, which may be unavailable while others are not."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.outcomes: list[Outcome] = []
+        self.backoff = Backoff()
+        self.retry_at = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """True if there are outcomes and it is time to try."""
+        return bool(self.outcomes) and time.monotonic() >= self.retry_at
 
 
 class Monitor(ClusterProcess):
-    """Finishes outcomes in batches; what cannot be finished now is kept until it can."""
+    """Finishes outcomes in batches; what cannot be finished now is kept, with its lease, until it can.
+
+    It runs no code of the project: outcomes are plain values, packages of dead workers are read by `peek`, and hooks,
+    receivers and error reporters run in workers.
+    """
 
     role: ClassVar[str] = "monitor"
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
         self.tasks, self.results = wiring.tasks, wiring.results
-        self.codec = PackageCodec.of(self.settings)
-        self.executor = Executor(self.settings)
-        self.hooks: deque[HookMessage] = deque()
+        self.builder = OutcomeBuilder(self.settings)
+        self.lock = threading.Lock()
+        """Held while messages are received and lists change: the lease keeper receives while this thread is blocked."""
+        self.database, self.cache, self.queue = Lane("database"), Lane("cache"), Lane("broker")
+        self.lanes = (self.database, self.cache, self.queue)
+        self.deaths: list[Death] = []
         self.unreadable: list[Unreadable] = []
-        self.outcomes: list[Outcome] = []
-        self.saved: list[Outcome] = []
+        self.follow_ups: deque[FollowUp] = deque()
+        self.following: dict[str, Outcome] = {}
+        """Outcomes whose follow-up waits or runs, by its key."""
+        self.done: list[Outcome] = []
         self.size = 0
-        """Bytes of the outcomes that are to be finished."""
+        """Bytes of the outcomes received since the last batch."""
         self.last_batch = 0
-        self.pause = 0.0
-        self.backoff = Backoff()
-        self.retry_at = 0.0
-        self.renew_at = 0.0
+        self.saving_since = 0.0
         self.told_to_stop = False
+        self.numbers = itertools.count(1)
+        self.keeper: LeaseKeeper | None = None
 
     def start(self) -> None:
-        """Take the broker."""
+        """Make the broker and start the thread that renews leases."""
         self.broker = get_broker(settings=self.settings)
-        self.finisher = Finisher(self.settings, self.broker, hook=self._queue_hook)
+        self.finisher = Finisher(self.settings, self.broker)
+        if self.broker.supports_renewal:
+            self.keeper = LeaseKeeper(self.name, self._own_broker, self.settings.retry, self._collect_while_blocked)
+            self.keeper.start()
         log.monitoring(self.name)
 
+    def _own_broker(self) -> Any:
+        return get_broker(settings=self.settings)
+
     def step(self) -> bool:
-        """Receive, finish what can be finished, and hand on hooks."""
+        """Receive, finish what can be finished, and hand follow-ups to workers."""
         self._receive()
         self._settle()
-        self._send_hooks()
-        self._look_after_iters()
+        self._send_follow_ups()
+        self._tell_state()
         return not self.told_to_stop or (self._unfinished() and not self._given_up())
 
     def stop(self) -> None:
-        """Run the hooks that found no worker any more."""
-        for message in self.hooks:  # the workers are gone
-            self.finisher.run_hook(message.finished)
+        """Return packages whose follow-up found no worker: another cluster, or the next start, does it."""
+        if self.keeper is not None:
+            self.keeper.stop()
+        waiting = [outcome for outcome in self.following.values() if outcome.ack_id is not None]
+        if waiting:
+            log.not_followed_up(self.name, len(waiting))
+            try:
+                self.broker.release_many([outcome.ack_id for outcome in waiting])
+            except BrokerError as error:
+                log.not_given_back(self.name, len(waiting), error)
         self.state.hooks = 0
         log.stopped_monitoring(self.name)
 
-    # in
+    # receiving
 
     def _receive(self) -> None:
-        """Collect what has arrived, sleeping only when there is nothing else to do."""
+        """Collect what has arrived; sleep only if there is nothing else to do."""
         if self._unfinished():
-            self.results.wait(self.retry_at - time.monotonic())
-        elif self.hooks:
-            self.results.wait(HOOK_SECONDS)
+            waiting = [lane.retry_at for lane in self.lanes if lane.outcomes or lane is self.queue]
+            self.results.wait(min(waiting) - time.monotonic())
+        elif self.follow_ups:
+            self.results.wait(FOLLOW_UP_POLL_SECONDS)
         elif not self.told_to_stop:
-            if self.finisher.has_surplus and not self.results.wait(self.pause):
-                self._prune()
-                return
             message = self.results.receive()
             if message is None:
                 tidy_connections(idle=True)
                 return
-            self._accept(message)
-            if self.state.busy and self.state.unsaved < ENOUGH:
-                time.sleep(FLOOD_SECONDS if self.last_batch >= FLOOD else GATHER_SECONDS)
-        while (len(self.outcomes) < BATCH and self.size < BATCH_BYTES) or self.backoff.failures:
-            message = self.results.receive(block=False)
-            if message is None:
-                return
-            self._accept(message)
+            with self.lock:
+                self._accept(message)
+            if self.state.busy and self.state.unsaved < ENOUGH_OUTCOMES:
+                time.sleep(HIGH_LOAD_GATHER_SECONDS if self.last_batch >= HIGH_LOAD_OUTCOMES else GATHER_SECONDS)
+        while self._has_room():
+            with self.lock:
+                message = self.results.receive(block=False)
+                if message is None:
+                    return
+                self._accept(message)
 
-    def _prune(self) -> None:
-        """Delete a portion of the surplus; between two of them others may write, where one writes at a time."""
-        began = time.monotonic()
-        self.finisher.prune()
-        self.pause = (time.monotonic() - began) / 2
+    def _has_room(self) -> bool:
+        if any(lane.backoff.failures for lane in self.lanes):
+            return True  # the leases of what is received are renewed
+        return len(self.database.outcomes) < MAX_BATCH_OUTCOMES and self.size < MAX_BATCH_BYTES
 
-    def _unfinished(self) -> bool:
-        return bool(self.outcomes or self.saved or self.unreadable)
+    def _collect_while_blocked(self) -> None:
+        """Receive outcomes in the keeper's thread if this process has been blocked by a server for a while."""
+        if not self.saving_since or time.monotonic() - self.saving_since < self.settings.retry / 6:
+            return
+        while True:
+            with self.lock:
+                message = self.results.receive(block=False)
+                if message is None:
+                    break
+                self._accept(message)
+        self._tell_state()
 
     def _accept(self, message: bytes) -> None:
-        if kind_of(message) == Kind.STOP:
+        kind = kind_of(message)
+        if kind == Kind.STOP:
             self.told_to_stop = True
             return
         match unpack(message):
             case Outcome() as outcome:
                 self.state.received += 1
-                self.outcomes.append(outcome)
+                self._hold(outcome.ack_id)
+                (self.cache if outcome.cached else self.database).outcomes.append(outcome)
                 self.size += len(message)
             case Unreadable() as unreadable:
                 self.state.received += 1
+                self._hold(unreadable.ack_id)
                 self.unreadable.append(unreadable)
             case Death() as death:
-                self._record(death)
+                self._hold_death(death)
+                self.deaths.append(death)
+            case FollowedUp(key=key):
+                if (followed := self.following.pop(key, None)) is not None:
+                    self.done.append(followed)
 
-    def _record(self, death: Death) -> None:
-        """Make an outcome for a worker that did not live to send one."""
-        if kind_of(death.message) == Kind.HOOK:
-            log.hook_died(self.name, death.reason)
+    def _hold(self, ack_id: Any) -> None:
+        if self.keeper is not None:
+            self.keeper.hold(ack_id)
+
+    def _hold_death(self, death: Death) -> None:
+        if kind_of(death.message) == Kind.TASK:
+            self._hold(TaskMessage.unpack(death.message).ack_id)
+
+    def _unfinished(self) -> bool:
+        return bool(self.deaths or self.unreadable or self.done or any(lane.outcomes for lane in self.lanes))
+
+    # finishing
+
+    def _settle(self) -> None:
+        if not self._unfinished():
             return
-        task = TaskMessage.unpack(death.message)
+        self.saving_since = time.monotonic()
         try:
-            package = self.codec.loads(task.package)
+            self._settle_deaths()
+            for lane in (self.database, self.cache):
+                if lane.is_due:
+                    self._attempt(lane, partial(self._save, lane))
+            if self.saving_since >= self.queue.retry_at:
+                self._attempt(self.queue, self._settle_queue)
+        finally:
+            self.saving_since = 0.0
+            self.size = 0
+
+    def _attempt(self, lane: Lane, work: Callable[[], None]) -> None:
+        """Do what a lane waits for; if its server is unavailable, do it later."""
+        try:
+            work()
+        except Exception as error:  # the edge of a process: anything but an unavailable server ends it
+            if not is_unavailable(error):
+                raise
+            if lane.backoff.failed():
+                log.cannot_save(self.name, error)
+            tidy_connections(idle=True)
+            lane.retry_at = time.monotonic() + lane.backoff.seconds
+        else:
+            lane.retry_at = 0.0
+            if lane.backoff.succeeded():
+                log.saving_again(self.name)
+
+    def _save(self, lane: Lane) -> None:
+        with self.lock:
+            outcomes, lane.outcomes = lane.outcomes, []
+        self.last_batch = len(outcomes)
+        try:
+            self.queue.outcomes += self.finisher.save(outcomes)
+        except BaseException:
+            with self.lock:
+                lane.outcomes[:0] = outcomes
+            raise
+
+    def _settle_queue(self) -> None:
+        """Send what follows, and acknowledge what no worker has to follow up."""
+        if self.queue.outcomes:
+            self.finisher.follow(self.queue.outcomes)
+            outcomes, self.queue.outcomes = self.queue.outcomes, []
+            for outcome in outcomes:
+                self._announce(outcome)
+        if self.done:
+            self.finisher.acknowledge(self.done)
+            self._drop([outcome.ack_id for outcome in self.done])
+            self.done = []
+        while self.unreadable:
+            self._bury(self.unreadable[0])
+            del self.unreadable[0]
+
+    def _announce(self, outcome: Outcome) -> None:
+        """Log an outcome; if it has a hook or receivers, have a worker run them before it is acknowledged."""
+        self.finisher.announce(outcome)
+        if outcome.follow_up and outcome.finished is not None:
+            key = f"{os.getpid()}-{next(self.numbers)}"
+            self.following[key] = outcome._replace(finished=None)
+            self.follow_ups.append(FollowUp(key, outcome.finished))
+        else:
+            self.done.append(outcome)
+
+    def _drop(self, ack_ids: Sequence[Any]) -> None:
+        if self.keeper is not None:
+            self.keeper.drop([ack_id for ack_id in ack_ids if ack_id is not None])
+
+    def _bury(self, unreadable: Unreadable) -> None:
+        log.unreadable(self.name, unreadable.reason)
+        self.finisher.bury(Delivery(unreadable.ack_id, unreadable.package), unreadable.reason)
+        self._drop([unreadable.ack_id])
+
+    def _given_up(self) -> bool:
+        """Return whether to give up at the stop: a server is unavailable, leases will expire."""
+        given_up = any(lane.backoff.failures > MAX_STOP_FAILURES for lane in self.lanes)
+        if given_up:
+            log.not_saved(self.name, sum(len(lane.outcomes) for lane in self.lanes) + len(self.done))
+        return given_up
+
+    # dead workers
+
+    def _settle_deaths(self) -> None:
+        with self.lock:
+            deaths, self.deaths = self.deaths, []
+        for death in deaths:
+            if kind_of(death.message) == Kind.FOLLOW_UP:
+                self._follow_up_died(death)
+            else:
+                self._task_died(death, TaskMessage.unpack(death.message))
+
+    def _task_died(self, death: Death, task: TaskMessage) -> None:
+        """Make an outcome for a worker that did not live to send one."""
+        try:
+            package = peek(self.finisher.codec, task.package)
         except UnreadablePackage as error:
-            self.unreadable.append(Unreadable(task.ack_id, task.package, str(error)))
+            self.unreadable.append(Unreadable(task.ack_id, task.package, one_line(error)))
             return
         if death.interrupted and task.ack_id is not None:
             self._expire(task.ack_id, package)
             return
-        outcome = self.executor.died(
-            package,
-            death.reason,
-            error=WorkerDied(death.reason),
-            ack_id=task.ack_id,
-            attempt=task.attempt,
-        )
-        self.outcomes.append(outcome)
+        outcome = self.builder.failed(package, death.reason, ack_id=task.ack_id, attempt=task.attempt)
+        with self.lock:
+            (self.cache if outcome.cached else self.database).outcomes.append(outcome)
+        self._report(death.reason, package, task.attempt)
+
+    def _follow_up_died(self, death: Death) -> None:
+        work = unpack(death.message)
+        assert isinstance(work, FollowUp)
+        log.hook_died(self.name, death.reason)
+        if work.finished is not None:
+            self._report(f"A hook did not return: {death.reason}", {}, 1)
+        if (followed := self.following.pop(work.key, None)) is not None:
+            self.done.append(followed)
+
+    def _report(self, reason: str, package: dict[str, Any], attempt: int) -> None:
+        """Have a worker tell the error reporters of a death."""
+        if self.settings.error_reporter:
+            keys = ("id", "name", "func", "group", "schedule")
+            metadata = {key: package[key] for key in keys if key in package}
+            self.follow_ups.append(FollowUp("", None, reason, metadata, attempt))
 
     def _expire(self, ack_id: Any, package: dict[str, Any]) -> None:
         log.interrupted(self.name, package)
+        self._drop([ack_id])
         try:
             self.broker.expire(ack_id)
         except BrokerUnavailable as error:
             log.not_given_back(self.name, 1, error)
 
-    # out
+    # follow-ups
 
-    def _settle(self) -> None:
-        if not self._unfinished() or time.monotonic() < self.retry_at:
-            return
-        try:
-            self._finish()
-        except Exception as error:  # a process's edge: what is not a matter of waiting ends the process
-            if not isinstance(error, BrokerUnavailable) and not is_unavailable(error):
-                raise
-            self._wait_and_retry(error)
-        else:
-            self.retry_at = 0.0
-            if self.backoff.succeeded():
-                self.state.paused = 0
-                log.saving_again(self.name)
-
-    def _finish(self) -> None:
-        """Each stage empties its list before the next begins: what is tried again is only what failed."""
-        if self.outcomes:
-            self.last_batch = len(self.outcomes)
-            self.saved += self.finisher.save(self.outcomes)
-            self.outcomes, self.size = [], 0
-        if self.saved:
-            self.finisher.acknowledge(self.saved)
-            saved, self.saved = self.saved, []
-            self.finisher.announce(saved)
-        while self.unreadable:
-            self._bury(self.unreadable[0])
-            del self.unreadable[0]
-
-    def _look_after_iters(self) -> None:
-        if self.backoff.failures:
-            return
-        try:
-            self.finisher.look_after_iters()
-        except Exception as error:  # as above; the next look makes good what this one could not do
-            if not isinstance(error, BrokerUnavailable) and not is_unavailable(error):
-                raise
-
-    def _wait_and_retry(self, error: Exception) -> None:
-        if self.backoff.failed():
-            self.state.paused = 1
-            log.cannot_save(self.name, error)
-        tidy_connections(idle=True)
-        now = time.monotonic()
-        self.retry_at = now + self.backoff.seconds
-        if now >= self.renew_at:
-            self.renew_at = now + self.settings.retry / 3
-            self._renew()
-
-    def _renew(self) -> None:
-        """Keep the leases of what waits to be saved: nobody else knows of it."""
-        held = [outcome.ack_id for outcome in (*self.outcomes, *self.saved) if outcome.ack_id is not None]
-        if held and self.broker.supports_renewal:
-            try:
-                self.broker.renew(held)
-            except BrokerUnavailable:
-                return  # it has been logged that something is away
-
-    def _bury(self, unreadable: Unreadable) -> None:
-        log.unreadable(self.name, unreadable.reason)
-        self.broker.bury(Delivery(unreadable.ack_id, unreadable.package))
-
-    def _given_up(self) -> bool:
-        """Whether the cluster stops and the database or the broker is still away: the leases bring the tasks back."""
-        given_up = self.told_to_stop and self.backoff.failures > 3
-        if given_up:
-            log.not_saved(self.name, len(self.outcomes) + len(self.saved))
-        return given_up
-
-    # hooks
-
-    def _queue_hook(self, finished: str) -> None:
-        self.hooks.append(HookMessage(finished))
-
-    def _send_hooks(self) -> None:
-        while self.hooks and self.state.phase < Phase.STOPPING:
-            if not self.tasks.send(pack(Kind.HOOK, self.hooks[0])):
+    def _send_follow_ups(self) -> None:
+        """Hand follow-ups to the workers: before they stop there is always one to take them."""
+        while self.follow_ups and self.state.phase <= Phase.STOPPING:
+            if not self.tasks.send(pack(Kind.FOLLOW_UP, self.follow_ups[0])):
                 break
-            self.hooks.popleft()
-        self.state.hooks = len(self.hooks)
+            self.follow_ups.popleft()
+
+    def _tell_state(self) -> None:
+        """Tell the other processes what is not settled."""
+        self.state.hooks = len(self.follow_ups) + len(self.following)
+        self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)
+        self.state.paused = int(bool(self.database.backoff.failures or self.queue.backoff.failures))

@@ -1,42 +1,64 @@
-"""Task → outcome: verifies, unpacks and runs one task after another."""
+"""Verifies, unpickles and runs one task after another."""
 
 from __future__ import annotations
 
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from django_q import signals
+from django_q import reporters, signals
 from django_q.connections import tidy_connections
-from django_q.context import stamp_records
+from django_q.context import running, stamp_records
 from django_q.dispatch import Finisher
-from django_q.exceptions import NoAttemptsLeft, UnreadablePackage
+from django_q.exceptions import NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
 from django_q.execution import Executor
+from django_q.options import normalise_package
+from django_q.results.saved import saved_success
+from django_q.results.unavailable import is_unavailable
 from django_q.signing import PackageCodec
-from django_q.timeout import TaskTimer, timeout_of
+from django_q.text import sentence_of
+from django_q.timeout import TaskTimer
 from django_q.wire.metadata import peek
 
 from . import log
 from .affinity import pin
+from .backoff import Backoff
 from .channels import INLINE, RECEIVE_SECONDS
+from .isolation import Baseline
 from .memory import current_rss_kb
-from .messages import HookMessage, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from .messages import FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
-from .state import WorkerState
+from .state import Slot, WorkerState
 
 if TYPE_CHECKING:
+    from django_q.outcome import Outcome
     from django_q.package import TaskPackage
 
-GRACE = 2.0
-"""Seconds between the exception inside a task that runs too long and the end of its worker."""
+GRACE_SECONDS: Final = 2.0
+"""Time between the exception inside a task that runs too long and the end of its worker."""
 
-MEASURE_EVERY = 1.0
-"""Seconds between two looks at the memory in use."""
+MIN_UNPICKLE_SECONDS: Final = 8.0
+"""Minimum time to unpickle a package, which may import modules, even if the timeout of the cluster is shorter."""
+
+MEASURE_SECONDS: Final = 1.0
+"""Interval between two measurements of the worker's memory and open files."""
+
+
+class WorkerTimer(TaskTimer):
+    """A timer that sets the deadline by which the sentinel kills this worker, in case a task ignores the exception."""
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self.slot = slot
+
+    def limited(self, seconds: float | None) -> None:
+        """Set the deadline; no limit, no deadline."""
+        self.slot.deadline = 0.0 if seconds is None else time.monotonic() + seconds + GRACE_SECONDS
 
 
 class Worker(ClusterProcess):
-    """Runs tasks, and the hooks of tasks, one at a time."""
+    """Runs tasks, and what follows them, one at a time."""
 
     role: ClassVar[str] = "worker"
 
@@ -46,14 +68,19 @@ class Worker(ClusterProcess):
         self.slot = wiring.state.slots[index]
         self.tasks, self.results = wiring.tasks, wiring.results
         self.codec = PackageCodec.of(self.settings)
-        self.timer = TaskTimer()
+        self.timer = WorkerTimer(self.slot)
         self.executor = Executor(self.settings, self.timer)
         self.count = 0
         self.measured = 0.0
 
     @cached_property
+    def baseline(self) -> Baseline:
+        """The state of this process that is restored after each task."""
+        return Baseline([*self.tasks.files(), *self.results.files()])
+
+    @cached_property
     def finisher(self) -> Finisher:
-        """What runs hooks: most workers never see one."""
+        """Runs hooks and receivers: most workers never need it."""
         return Finisher(self.settings, broker=None)
 
     def start(self) -> None:
@@ -63,6 +90,7 @@ class Worker(ClusterProcess):
         self.timer.install()
         stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
+        self.baseline.restore()
         self.slot.state = WorkerState.IDLE
         log.ready(self.name)
 
@@ -75,8 +103,8 @@ class Worker(ClusterProcess):
         match kind_of(message):
             case Kind.TASK:
                 self._task(message)
-            case Kind.HOOK:
-                self._hook(message)
+            case Kind.FOLLOW_UP:
+                self._follow_up(message)
             case Kind.STOP:
                 return False
         if len(message) > INLINE:
@@ -84,10 +112,10 @@ class Worker(ClusterProcess):
         return not self._worn_out()
 
     def stop(self) -> None:
-        """Say goodbye."""
+        """Log the end."""
         log.stopped_working(self.name)
 
-    # work
+    # tasks
 
     def _task(self, message: bytes) -> None:
         task = TaskMessage.unpack(message)
@@ -100,63 +128,115 @@ class Worker(ClusterProcess):
             self.slot.finish(sent=False)
             return
         try:
-            if 0 < self.settings.max_attempts < task.attempt:
-                self._refuse(task)
-                return
-            package: TaskPackage = self.codec.loads(task.package)
-            if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
-                raise UnreadablePackage("A signed package that holds no task: it was not made by async_task().")
+            outcome = self._outcome(task)
         except UnreadablePackage as error:
-            self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, str(error))))
+            self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
-        seconds = timeout_of(package, self.settings)
-        if seconds is not None:
-            self.slot.deadline = now + seconds + GRACE
-        log.processing(self.name, package)
-        outcome = self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
+        self.baseline.restore()
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
         tidy_connections()
 
-    def _refuse(self, task: TaskMessage) -> None:
-        """Record a task without remaining attempts as failed; neither it nor its arguments get to do anything again.
+    def _outcome(self, task: TaskMessage) -> Outcome:
+        """Run a task, unless it has no attempt left or has succeeded before.
 
         Raises:
-            UnreadablePackage: there is no task in it.
+            UnreadablePackage: no worker can read it.
         """
-        package = cast("TaskPackage", peek(self.codec, task.package))
-        attempt = task.attempt - 1
-        reason = (
-            f"no attempts left: attempt {attempt} of {self.settings.max_attempts} ended without an outcome, "
-            "because its whole cluster was killed or lost the lease"
-        )
-        outcome = self.executor.died(package, reason, error=NoAttemptsLeft(reason), ack_id=task.ack_id, attempt=attempt)
-        self._send(pack(Kind.OUTCOME, outcome))
+        if 0 < self.settings.max_attempts < task.attempt:
+            last = task._replace(attempt=task.attempt - 1)
+            reason = (
+                f"no attempts left: attempt {last.attempt} of {self.settings.max_attempts} ended without an outcome, "
+                "because its whole cluster was killed or lost the lease"
+            )
+            return self._failed(last, reason, NoAttemptsLeft(reason))
+        try:
+            package = self._unpickled(task)
+        except UnreadablePackage:
+            raise
+        except OptionError as error:
+            return self._failed(task, sentence_of(error), error, final=True)
+        except BaseException as error:  # noqa: BLE001 - an argument may raise anything while it is unpickled
+            return self._failed(task, f"{sentence_of(error)} : its arguments cannot be unpickled.", error)
+        if task.attempt > 1 and (finished := self._finished_before(package)) is not None:
+            saved_attempt = finished.get("attempt_count", 1)
+            outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
+            return outcome._replace(repeated=True)
+        log.processing(self.name, package)
+        return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
 
-    def _hook(self, message: bytes) -> None:
-        now = time.monotonic()
-        self.slot.begin(message, now)
+    def _unpickled(self, task: TaskMessage) -> TaskPackage:
+        """Verify and unpickle a package, within a deadline: the sentinel kills a worker that does not come back."""
+        limit = self.settings.import_timeout
+        if self.settings.timeout is not None:
+            limit = min(limit, max(self.settings.timeout, MIN_UNPICKLE_SECONDS))
+        self.timer.limited(limit)
+        package: TaskPackage = self.codec.loads(task.package)
+        if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
+            raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
+        self.timer.limited(None)
+        return normalise_package(package)
+
+    def _failed(self, task: TaskMessage, reason: str, error: BaseException, *, final: bool = False) -> Outcome:
+        """Make and report the failure of a task that did not run."""
+        package = peek(self.codec, task.package)
+        with running(package, task.attempt):
+            reporters.report(error, self.settings)
+        return self.executor.builder.failed(package, reason, ack_id=task.ack_id, attempt=task.attempt, final=final)
+
+    def _finished_before(self, package: TaskPackage) -> dict[str, Any] | None:
+        """Look up whether a redelivered task has succeeded before; wait while the database or cache is unavailable."""
+        backoff = Backoff()
+        while True:
+            try:
+                return saved_success(package, self.settings)
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                if backoff.failed():
+                    log.cannot_look_up(self.name, error)
+                tidy_connections(idle=True)
+                time.sleep(backoff.seconds)
+
+    # what follows them
+
+    def _follow_up(self, message: bytes) -> None:
+        """Run the hook and the receivers of a finished task, or report how the worker of another one died."""
+        self.slot.begin(message, time.monotonic())
         work = unpack(message)
-        assert isinstance(work, HookMessage)
-        if self.settings.timeout:
-            self.slot.deadline = now + self.settings.timeout + GRACE
+        assert isinstance(work, FollowUp)
         with self.timer.running(self.settings.timeout):
-            self.finisher.run_hook(work.finished)
-        self.slot.finish(sent=False)
+            if work.report is not None:
+                self._report(work)
+            if work.finished is not None:
+                self.finisher.run_follow_up(work.finished)
+        self.baseline.restore()
+        if work.key:
+            self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
+        else:
+            self.slot.finish(sent=False)
         tidy_connections()
 
-    def _send(self, message: bytes) -> None:
+    def _report(self, work: FollowUp) -> None:
+        error = WorkerDied(work.report)
+        if "id" not in work.metadata:
+            reporters.report(error, self.settings)
+            return
+        with running(work.metadata, work.attempt):
+            reporters.report(error, self.settings)
+
+    def _send(self, message: bytes, *, outcome: bool = True) -> None:
         self.slot.sending()
         while not self.results.send(message, wait=RECEIVE_SECONDS):
-            pass  # the monitor is behind: wait, with the task still on the desk
-        self.slot.finish(sent=True)
+            pass  # the result channel is full: keep the task in flight and try again
+        self.slot.finish(sent=outcome)
 
     def _lease_is_over(self, task: TaskMessage, now: float) -> bool:
-        """Whether somebody else may have been given this task by now, because the cluster was frozen for too long."""
+        """Return whether the lease may have expired, because the cluster was suspended for too long."""
         if not task.leased:
             return False
-        # In this order: the pusher takes back what is lost before it says that leases were renewed. What it believed to
-        # wait no more, while it was in this worker's hand, it may have found lost, or not renewed.
+        # In this order: the pusher withdraws what is lost before it announces the renewal. A task that it had withdrawn
+        # while this worker received it may have been lost, or not renewed.
         renewed, withdrawn = self.state.renewed, self.state.withdrawn
         last = renewed if task.number > withdrawn else task.leased
         return now > max(task.leased, last) + self.settings.retry
@@ -164,19 +244,24 @@ class Worker(ClusterProcess):
     # end
 
     def _worn_out(self) -> bool:
-        """Whether it is time for a fresh worker."""
-        worn = bool(self.settings.recycle and self.count >= self.settings.recycle) or self._too_big()
+        """Return whether the worker should be replaced."""
+        used_up = bool(self.settings.recycle and self.count >= self.settings.recycle)
+        worn = used_up or self.baseline.is_damaged or self._has_grown()
         if worn:
             self.slot.state = WorkerState.RECYCLED
         return worn
 
-    def _too_big(self) -> bool:
-        if self.settings.max_rss is None:
-            return False
+    def _has_grown(self) -> bool:
+        """Measure memory and open files, now and then."""
         now = time.monotonic()
-        if now - self.measured < MEASURE_EVERY and self.count % 10:
+        if now - self.measured < MEASURE_SECONDS and (self.settings.max_rss is None or self.count % 10):
             return False
         self.measured = now
+        if self.baseline.has_leaked_files():
+            log.leaked_files(self.name)
+            return True
+        if self.settings.max_rss is None:
+            return False
         rss = current_rss_kb()
         return rss is not None and rss >= self.settings.max_rss
 

@@ -27,10 +27,10 @@ class PickledField(PickledObjectField):
         return name, "picklefield.fields.PickledObjectField", args, kwargs
 
     def to_python(self, value: Any) -> Any:
-        """Unpickle; text that nobody can read is shown as it is, unless it is certain to be a pickle."""
+        """Unpickle; text that cannot be unpickled is returned as it is, unless it is certain to be a pickle."""
         try:
             return decode(value)
-        except Exception:  # unpickling runs the constructors of whatever is inside
+        except (Exception, SystemExit):  # unpickling runs the constructors of whatever is inside
             if isinstance(value, PickledObject):
                 raise
             return value

@@ -11,11 +11,12 @@ from django.db.models.functions import Greatest
 
 from django_q.conf import logger
 from django_q.models import Task
-from django_q.results.labels import fit, refused
+from django_q.results.labels import fit, in_ascii, refused
 from django_q.results.pruning import Pruner
 from django_q.results.rows import changes, insert
 from django_q.results.sizes import fit_statement
 from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
+from django_q.text import error_line, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,19 +98,30 @@ class DatabaseResults:
 
     def _save_each(self, kept: Sequence[Outcome], using: str) -> list[Outcome]:
         """Save one by one, to find out which outcome the database refuses."""
-        saved: list[Outcome] = []
-        for outcome in kept:
-            try:
-                self._save([outcome], using)
-                saved.append(outcome)
-            except Exception as error:
-                if not is_unsuitable(error):
-                    raise
-                logger.error("Task '%s' (%s) cannot be saved: %s", outcome.name, outcome.id, error)
-                instead = refused(outcome, f"{type(error).__name__}: {error}")._replace(args=None, kwargs=None)
-                self._save([instead], using)
-                saved.append(instead)
-        return saved
+        return [self._save_somehow(outcome, using) for outcome in kept]
+
+    def _save_somehow(self, outcome: Outcome, using: str) -> Outcome:
+        """Save an outcome as it is; or with labels of ASCII characters; or else a failure that says why."""
+        error = self._refusal(outcome, using)
+        if error is None:
+            return outcome
+        logger.error("Task '%s' (%s) cannot be saved: %s", one_line(outcome.name), outcome.id, one_line(error))
+        plain = in_ascii(outcome)
+        if plain != outcome and self._refusal(plain, using) is None:
+            return plain
+        instead = refused(outcome, error_line(error))
+        self._save([instead], using)
+        return instead
+
+    def _refusal(self, outcome: Outcome, using: str) -> Exception | None:
+        """Save an outcome, or return why the database refuses it."""
+        try:
+            self._save([outcome], using)
+        except Exception as error:
+            if not is_unsuitable(error):
+                raise
+            return error
+        return None
 
     def _prune(self, kept: Sequence[Outcome], using: str) -> None:
         """Prune what is saved already: the next batch makes good what fails now."""

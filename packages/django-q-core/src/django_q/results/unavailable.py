@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db import DatabaseError, DataError, IntegrityError, NotSupportedError, OperationalError
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+)
 
-from django_q.exceptions import DjangoQError
+from django_q.exceptions import BrokerUnavailable, DjangoQError
 
 FAULTS_OF_THE_VALUE: Final = {1153, 1366}
 """What MySQL and MariaDB call operational though a value is to blame: larger than `max_allowed_packet`, and letters
@@ -25,11 +32,11 @@ class UnsuitableOutcome(DjangoQError):
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Tell whether saving again later may help: nothing is wrong with what was to be saved.
+    """Return whether a server is unavailable, so that trying again later may help: the value is not to blame.
 
-    Down, restarting, read-only, out of space, locked, not migrated yet: all of them end one day.
+    Down, restarting, read-only, out of space, locked or not migrated yet.
     """
-    if isinstance(error, ResultsUnavailable):
+    if isinstance(error, (BrokerUnavailable, InterfaceError, ResultsUnavailable)):
         return True
     return isinstance(error, DatabaseError) and not is_unsuitable(error)
 

@@ -1,0 +1,92 @@
+"""Keeps the leases of what the monitor holds, even while the monitor is blocked by a slow database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from django_q.exceptions import BrokerError
+
+from . import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_q.brokers import Broker
+
+MAX_INTERVAL_SECONDS = 1.0
+"""Maximum pause between two checks."""
+
+
+class LeaseKeeper(threading.Thread):
+    """A thread of the monitor with a broker of its own.
+
+    The pusher renews a lease until the outcome of its task has reached the monitor. This thread renews it from then on,
+    until the package is acknowledged. If the monitor dies, its leases expire, and the packages are redelivered.
+
+    Args:
+        name: of the process, for its log.
+        broker: makes the broker, in this thread.
+        retry: duration of a lease in seconds.
+        collect: called at each check; takes outcomes from the channel if the monitor has been blocked for a while.
+    """
+
+    def __init__(self, name: str, broker: Callable[[], Broker], retry: float, collect: Callable[[], None]) -> None:
+        super().__init__(name="lease-keeper", daemon=True)
+        self.process_name, self.make_broker, self.collect = name, broker, collect
+        self.renew_every = retry / 3
+        self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
+        self.lock = threading.Lock()
+        self.due: dict[Any, float] = {}
+        """When the lease of each ack id is to be renewed next (`time.monotonic`, seconds)."""
+        self.ended = threading.Event()
+
+    def hold(self, ack_id: Any) -> None:
+        """Renew a lease from now on."""
+        if ack_id is not None:
+            with self.lock:
+                self.due.setdefault(ack_id, time.monotonic() + self.renew_every)
+
+    def drop(self, ack_ids: list[Any]) -> None:
+        """Stop renewing leases."""
+        with self.lock:
+            for ack_id in ack_ids:
+                self.due.pop(ack_id, None)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.ended.set()
+
+    def run(self) -> None:
+        """Check until the monitor ends."""
+        broker = None
+        while not self.ended.wait(self.interval):
+            try:
+                self.collect()
+                if due := self._due():
+                    broker = broker or self.make_broker()
+                    self.renew(broker, due)
+            except BrokerError as error:
+                log.leases_not_renewed(self.process_name, error)
+            except Exception:  # noqa: BLE001 - the edge of a thread
+                log.crashed(f"{self.process_name} (leases)")
+        connections.close_all()
+
+    def renew(self, broker: Broker, due: list[Any]) -> None:
+        """Renew leases; those that are lost are another holder's now."""
+        lost = set(broker.renew(due))
+        again_at = time.monotonic() + self.renew_every
+        with self.lock:
+            for ack_id in due:
+                if ack_id in lost:
+                    self.due.pop(ack_id, None)
+                elif ack_id in self.due:
+                    self.due[ack_id] = again_at
+
+    def _due(self) -> list[Any]:
+        now = time.monotonic()
+        with self.lock:
+            return [ack_id for ack_id, moment in self.due.items() if moment <= now]

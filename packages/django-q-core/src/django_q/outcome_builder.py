@@ -1,0 +1,271 @@
+"""Makes the `Outcome` of an attempt: plain values only, whatever the task is, carries, returns or raises."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import date, datetime, time, timedelta
+from datetime import timezone as fixed_zone
+from decimal import Decimal
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from uuid import UUID
+
+from django.utils import timezone
+
+from django_q import signals
+from django_q.exceptions import ResultNotPicklable
+from django_q.options import link_options
+from django_q.outcome import Outcome, encode, encode_pickled
+from django_q.package import (
+    INHERITED,
+    describe,
+    link_of,
+    new_package,
+    next_id,
+    own_ack_failure,
+)
+from django_q.signing import PackageCodec
+from django_q.text import bounded, one_line, storable, text_of, truncated, type_name
+from django_q.wire.metadata import Pickled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from django_q.package import TaskPackage
+    from django_q.settings import ClusterSettings
+
+NO_ARGS: Final = encode(())
+NO_KWARGS: Final = encode({})
+
+MAX_LABEL_CHARACTERS: Final = 100
+MAX_PATH_CHARACTERS: Final = 256
+
+IMMUTABLE: Final = frozenset(
+    {bool, bytes, complex, date, datetime, Decimal, fixed_zone, float, int, type(None), str, time, timedelta, UUID}
+)
+"""Classes whose objects a task cannot change."""
+
+
+class SentArguments(NamedTuple):
+    """A task's arguments as they were sent, pickled before it runs: the task may change its own."""
+
+    args: bytes
+    kwargs: bytes
+
+    @classmethod
+    def of(cls, package: Mapping[str, Any]) -> Self | None:
+        """Pickle the arguments of a package; None if the task cannot change them.
+
+        Raises:
+            Exception: whatever pickling raises.
+        """
+        args, kwargs = package.get("args", ()), package.get("kwargs", {})
+        if IMMUTABLE.issuperset(map(type, args)) and IMMUTABLE.issuperset(map(type, kwargs.values())):
+            return None
+        return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in (args, kwargs)))
+
+
+class OutcomeBuilder:
+    """Makes outcomes for one cluster.
+
+    Args:
+        settings: of the cluster.
+        fail: called with the exception if a result cannot be pickled; reports it and returns the failure's text.
+    """
+
+    def __init__(self, settings: ClusterSettings, fail: Callable[[BaseException], str] = text_of) -> None:
+        self.settings = settings
+        self.codec = PackageCodec.of(settings)
+        self.fail = fail
+
+    def build(
+        self,
+        finished: dict[str, Any],
+        *,
+        ack_id: Any = None,
+        attempt: int = 1,
+        sent: SentArguments | None = None,
+        final: bool = False,
+    ) -> Outcome:
+        """Make the outcome of an attempt.
+
+        Args:
+            finished: the package with `result`, `success` and `stopped`; `success` and `result` change if the result
+                cannot be pickled.
+            ack_id: what the broker acknowledges the delivery by.
+            attempt: number of the attempt.
+            sent: the arguments as they were sent; None if they have not changed.
+            final: True if a failure must not be tried again.
+        """
+        returned = finished["success"]
+        finished["attempt_count"] = attempt
+        text = self._signed(finished, sent) if self._travels(finished) else None
+        args, kwargs, result = self._columns(finished, sent)
+        success = finished["success"]
+        hook = finished.get("hook")
+        return Outcome(
+            id=text_of(finished["id"]),
+            name=label_of(finished["name"]) or "",
+            func=label_of(describe(finished["func"]), MAX_PATH_CHARACTERS) or "",
+            hook=None if hook is None else label_of(describe(hook), MAX_PATH_CHARACTERS),
+            args=args,
+            kwargs=kwargs,
+            result=result,
+            group=label_of(finished.get("group")),
+            cluster=self.settings.list_key,
+            started=moment_of(finished.get("started")),
+            stopped=moment_of(finished.get("stopped")),
+            success=success,
+            ack_id=ack_id,
+            ack_failure=flag_of(own_ack_failure(finished)),
+            save=flag_of(finished.get("save")),
+            cached=seconds_of(finished.get("cached")),
+            finished=text,
+            follow_up=text is not None and (hook is not None or signals.is_heard(signals.post_execute)),
+            following=self._following(finished) if success else (),
+            iter_count=count_of(finished.get("iter_count")),
+            iter_cached=seconds_of(finished.get("iter_cached")),
+            attempt=attempt,
+            final=final or (returned and not success),
+            error=None if success else self._error_line(finished),
+            gathered=finished.get("gathered"),
+        )
+
+    def _error_line(self, finished: Mapping[str, Any]) -> str:
+        return one_line(finished.get("error") or text_of(finished["result"]).partition(" : ")[0])
+
+    def _wanted(self, finished: Mapping[str, Any]) -> bool:
+        """Return whether the database keeps this success."""
+        if finished.get("cached") or finished.get("iter_count"):
+            return False
+        save = finished.get("save")
+        return self.settings.save_limit >= 0 if save is None else bool(save)
+
+    def _travels(self, finished: Mapping[str, Any]) -> bool:
+        """Return whether the cache, an iter, a hook or a receiver needs the whole task."""
+        return bool(
+            finished.get("cached")
+            or finished.get("iter_count")
+            or finished.get("hook")
+            or signals.is_heard(signals.post_execute)
+        )
+
+    def _columns(self, finished: dict[str, Any], sent: SentArguments | None) -> tuple[str | None, ...]:
+        if finished["success"] and not self._wanted(finished):
+            return None, None, None
+        try:
+            result = encode(finished["result"])
+        except BaseException as error:  # noqa: BLE001 - pickling runs the methods of whatever the task returned
+            self._spoil(finished, error)
+            result = encode(finished["result"])
+        if sent is not None:
+            return encode_pickled(sent.args), encode_pickled(sent.kwargs), result
+        args, kwargs = finished.get("args", ()), finished.get("kwargs", {})
+        return NO_ARGS if args == () else encode(args), NO_KWARGS if kwargs == {} else encode(kwargs), result
+
+    def _signed(self, finished: dict[str, Any], sent: SentArguments | None) -> str:
+        original = {} if sent is None else {"args": Pickled(sent.args), "kwargs": Pickled(sent.kwargs)}
+        try:
+            return self.codec.dumps(finished | original)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._spoil(finished, error)
+        try:
+            return self.codec.dumps(finished | original)
+        except BaseException:  # noqa: BLE001 - a receiver has put something else into the package
+            return self.codec.dumps({key: picklable(value) for key, value in (finished | original).items()})
+
+    def _spoil(self, finished: dict[str, Any], cause: BaseException) -> None:
+        """Turn a success whose result cannot be pickled into a failure that says so."""
+        error = ResultNotPicklable(
+            f"The task returned a {type(finished['result']).__module__}.{type_name(finished['result'])}, which cannot "
+            f"be pickled ({one_line(cause)}): return plain values, or run it with save=False."
+        )
+        error.__cause__ = cause
+        finished["success"], finished["result"] = False, self.fail(error)
+
+    def failed(
+        self, package: Mapping[str, Any], reason: str, *, ack_id: Any = None, attempt: int = 1, final: bool = False
+    ) -> Outcome:
+        """Make the failure of an attempt that left no outcome of its own.
+
+        Args:
+            package: metadata, as `peek` returns them.
+            reason: what happened, as a sentence.
+            ack_id: as of `build`.
+            attempt: as of `build`.
+            final: as of `build`.
+        """
+        finished = {**package, "result": text_of(reason), "success": False, "stopped": timezone.now()}
+        return self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
+
+    def _following(self, finished: dict[str, Any]) -> tuple[str, ...]:
+        if not finished.get("chain"):
+            return ()
+        try:
+            return (self.codec.dumps(next_link(finished)),)
+        except Exception:  # noqa: BLE001 - an older producer, or a receiver, wrote the link
+            # The link fails where links fail: in a worker, as a task of the chain that has no such function.
+            return (self.codec.dumps(unusable_link(finished)),)
+
+
+def next_link(finished: dict[str, Any]) -> TaskPackage:
+    """Make the package of the chain link that follows a finished one.
+
+    Its id is derived from the id of the finished link, so that a link that is sent twice is still one task. Options
+    that its sender did not validate are normalised; impossible values stay, so that the link's own task fails.
+
+    Raises:
+        TypeError: it is no link.
+    """
+    first, *rest = finished["chain"]
+    func, args, kwargs = link_of(first)
+    options = link_options(kwargs) | {key: finished[key] for key in INHERITED if key in finished}
+    options |= {"chain": rest or None, "name": options.pop("task_name", None)}
+    return new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
+
+
+def unusable_link(finished: Mapping[str, Any]) -> TaskPackage:
+    """Make a package for a link that cannot be read; its function is what the link says, and will not be found."""
+    options = {key: finished[key] for key in INHERITED if key in finished}
+    unusable = bounded(one_line(finished["chain"]), MAX_LABEL_CHARACTERS)
+    return new_package(unusable, task_id=next_id(finished["id"]), **options)
+
+
+def label_of(value: object, length: int = MAX_LABEL_CHARACTERS) -> str | None:
+    """Return a label as plain text that fits its column; None stays None."""
+    if type(value) is str and len(value) <= length and value.isascii() and "\0" not in value:
+        return value
+    if value is None:
+        return None
+    return truncated(storable(str.__str__(value)) if isinstance(value, str) else text_of(value), length)
+
+
+def moment_of(value: object) -> datetime:
+    """Return a moment; the present one if *value* is none."""
+    return value if isinstance(value, datetime) else timezone.now()
+
+
+def flag_of(value: object) -> bool | None:
+    """Return a flag; None stays None."""
+    return None if value is None else value is True or value == 1
+
+
+def seconds_of(value: object) -> Any:
+    """Return what `cached` says: True, a number of seconds, or False for anything else."""
+    if value is True:
+        return True
+    return value if isinstance(value, (int, float)) and isfinite(value) and value > 0 else False
+
+
+def count_of(value: object) -> int:
+    """Return a count; 0 for anything else."""
+    return value if type(value) is int and value > 0 else 0
+
+
+def picklable(value: object) -> object:
+    """Return a value, or its text if it cannot be pickled."""
+    try:
+        pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except BaseException:  # noqa: BLE001 - pickling runs the value's own code
+        return bounded(text_of(value), MAX_LABEL_CHARACTERS)
+    return value

@@ -1,0 +1,40 @@
+"""Finds out whether a redelivered task has succeeded before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import router
+
+from django_q.models import Task
+from django_q.results.cache import CacheResults
+from django_q.results.waiting import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django_q.settings import ClusterSettings
+
+
+def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict[str, Any] | None:
+    """Return the finished package of a success that was saved by an earlier attempt; None if there is none.
+
+    A success that is not saved anywhere (`save=False`, a negative `save_limit`) is not known: its task runs again.
+
+    Args:
+        package: verified and unpickled.
+        settings: of the cluster.
+
+    Raises:
+        django.db.DatabaseError: the database is unavailable.
+        ResultsUnavailable: the cache is unavailable, for a cached task.
+    """
+    if package.get("cached"):
+        found = CacheResults(settings).fetch(package["id"])
+        return None if found is MISSING or not found.get("success") else dict(found)
+    rows = Task._base_manager.using(router.db_for_write(Task)).filter(pk=package["id"], success=True)
+    for row in rows.order_by().only("result", "stopped", "attempt_count"):
+        return dict(
+            package, result=row.result, success=True, stopped=row.stopped, attempt_count=max(row.attempt_count, 1)
+        )
+    return None

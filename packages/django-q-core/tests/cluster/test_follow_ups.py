@@ -1,0 +1,310 @@
+"""What the monitor has workers do: hooks, receivers and reports. A package is acknowledged afterwards."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from django.core.cache import caches
+from django_q import signals
+from django_q.brokers.memory import MemoryBroker
+from django_q.cluster.channels import Bell, Channel
+from django_q.cluster.lifeline import Lifeline
+from django_q.cluster.messages import Death, FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from django_q.cluster.monitor import Monitor
+from django_q.cluster.process import Wiring
+from django_q.cluster.state import ClusterState
+from django_q.cluster.worker import Worker
+from django_q.models import Task
+from django_q.package import new_package
+from django_q.results.cache import CacheResults
+from django_q.settings import ClusterSettings
+from django_q.signing import PackageCodec
+
+pytestmark = pytest.mark.django_db
+
+SEEN: list = []
+
+
+def hook(task):
+    SEEN.append((task.name, task.success, task.attempt_count))
+
+
+async def coroutine_hook(task):
+    SEEN.append(task.name)
+
+
+def interrupted_hook(task):
+    raise KeyboardInterrupt
+
+
+class Killer:
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+class Exiter:
+    def __reduce__(self):
+        return sys.exit, ("no licence",)
+
+
+@pytest.fixture
+def cluster(request, monkeypatch):
+    SEEN.clear()
+    for process in ("worker", "monitor"):  # the connection is the test's
+        monkeypatch.setattr(f"django_q.cluster.{process}.tidy_connections", lambda **_: None)
+    return Pair(request.node.name, monkeypatch)
+
+
+class Pair:
+    """A worker and a monitor in this process, and their broker."""
+
+    def __init__(self, name, monkeypatch, **more):
+        self.settings = ClusterSettings(
+            name=name, broker_class="django_q.brokers.memory.MemoryBroker", max_attempts=3, retry=30, **more
+        )
+        self.broker = MemoryBroker(settings=self.settings)
+        monkeypatch.setattr("django_q.cluster.monitor.get_broker", lambda **_: self.broker)
+        monkeypatch.setattr("django_q.cluster.monitor.LeaseKeeper.start", lambda _: None)
+        self.codec = PackageCodec.of(self.settings)
+        wiring = Wiring(
+            settings=self.settings,
+            cluster_id="pair",
+            state=ClusterState(self.settings.workers),
+            tasks=Channel(),
+            results=Channel(),
+            hungry=Bell(),
+            alarm=Bell(),
+            lifeline=Lifeline(),
+        )
+        self.state = wiring.state
+        self.worker = Worker(wiring, 0)
+        self.worker.start()
+        self.monitor = self.new_monitor = Monitor(wiring)
+        self.monitor.start()
+        self.numbers = 0
+
+    def send(self, func, *args, **options):
+        package = new_package(func, args, **options)
+        self.broker.enqueue(self.codec.dumps(package))
+        return package["id"]
+
+    def push(self):
+        """Do what the pusher does."""
+        for delivery in self.broker.dequeue_many(10, 0):
+            self.numbers += 1
+            message = TaskMessage(self.numbers, 0.0, delivery.ack_id, delivery.package.encode(), delivery.attempt)
+            self.worker.tasks.send(message.pack())
+
+    def work(self):
+        """Let the worker do all that it was sent."""
+        while self.worker.tasks.wait(0):
+            self.worker.step()
+
+    def settle(self):
+        """Let the monitor do one step."""
+        if self.monitor.results.wait(0) or self.monitor._unfinished():
+            self.monitor.step()
+
+    def run(self):
+        """Push, work and settle until nothing is left."""
+        for _ in range(3):
+            self.push()
+            self.work()
+            self.settle()
+
+
+def test_package_is_acknowledged_after_its_hook_has_run(cluster):
+    cluster.send("math.floor", 1.5, name="n", hook=f"{__name__}.hook")
+    cluster.push()
+    cluster.work()
+    cluster.settle()
+    assert Task.objects.get().success
+    assert cluster.broker.lock_size() == 1
+    assert cluster.state.hooks == 1
+    cluster.work()
+    assert SEEN == [("n", True, 1)]
+    cluster.settle()
+    assert cluster.broker.lock_size() == 0
+    assert cluster.state.hooks == 0
+
+
+def test_coroutine_hook_is_awaited(cluster):
+    cluster.send("math.floor", 1.5, name="n", hook=f"{__name__}.coroutine_hook")
+    cluster.run()
+    assert SEEN == ["n"]
+
+
+def test_hook_that_raises_anything_harms_nobody(cluster):
+    cluster.send("math.floor", 1.5, hook=f"{__name__}.interrupted_hook")
+    cluster.run()
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
+
+
+def test_receivers_of_post_execute_run_in_the_worker(cluster):
+    told = []
+    signals.post_execute.connect(receiver := lambda task, **_: told.append(task["result"]))
+    try:
+        cluster.send("math.floor", 1.5)
+        cluster.push()
+        cluster.work()
+        cluster.settle()
+        assert told == []
+        cluster.work()
+        assert told == [1]
+    finally:
+        signals.post_execute.disconnect(receiver)
+
+
+def test_worker_that_dies_in_a_hook_ends_the_follow_up(cluster, caplog):
+    cluster.send("math.floor", 1.5, hook=f"{__name__}.hook")
+    cluster.push()
+    cluster.work()
+    cluster.settle()
+    message = cluster.worker.tasks.receive()
+    assert kind_of(message) == Kind.FOLLOW_UP
+    cluster.worker.results.send(pack(Kind.DEATH, Death(message, "w", "it was killed", interrupted=False)))
+    cluster.settle()
+    assert cluster.broker.lock_size() == 0
+    assert "it was killed" in caplog.text
+
+
+def test_hook_that_found_no_worker_is_redelivered(cluster):
+    cluster.send("math.floor", 1.5, name="n", hook=f"{__name__}.hook")
+    cluster.push()
+    cluster.work()
+    cluster.settle()
+    cluster.monitor.stop()
+    assert cluster.broker.queue_size() == 1
+    assert cluster.worker.tasks.receive() is not None  # as if the workers were gone
+    cluster.run()
+    assert SEEN == [("n", True, 1)]
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
+
+
+def test_redelivered_success_is_not_executed_again(cluster):
+    task_id = cluster.send("builtins.list.append", SEEN, 1, hook=f"{__name__}.hook", name="n", chain=["math.floor"])
+    cluster.push()
+    cluster.work()
+    cluster.settle()
+    first = Task.objects.get(pk=task_id)
+    [delivery] = list(cluster.broker._queue().leased)
+    cluster.broker.expire(delivery)
+    cluster.worker.tasks.receive()
+    cluster.monitor.following.clear()
+    cluster.run()
+    again = Task.objects.get(pk=task_id)
+    assert (again.stopped, again.attempt_count) == (first.stopped, 1)
+    assert SEEN == [("n", True, 1)]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_repeated_outcome_saves_nothing(cluster, cached, monkeypatch):
+    cluster.send("math.floor", 1.5, cached=cached)
+    cluster.push()
+    message = cluster.worker.tasks.receive()
+    task = TaskMessage.unpack(message)
+    cluster.worker.tasks.send(message)
+    cluster.run()
+    cluster.worker.tasks.send(task._replace(attempt=2).pack())
+    monkeypatch.setattr(cluster.worker.executor, "execute", lambda *_, **__: pytest.fail("executed again"))
+    cluster.work()
+    assert unpack(cluster.monitor.results.receive()).repeated
+
+
+def test_dead_worker_is_recorded_without_unpickling(cluster):
+    task_id = cluster.send("m.f", Killer(), name="n", hook=f"{__name__}.hook")
+    cluster.push()
+    message = cluster.worker.tasks.receive()
+    cluster.worker.results.send(pack(Kind.DEATH, Death(message, "w", "it was killed", interrupted=False)))
+    cluster.settle()
+    found = Task.objects.defer("args").get(pk=task_id)
+    assert (found.func, found.result, found.attempt_count) == ("m.f", "it was killed", 1)
+
+
+def test_argument_that_exits_is_a_failed_attempt(cluster):
+    task_id = cluster.send("m.f", Exiter(), name="n")
+    cluster.push()
+    cluster.work()
+    cluster.settle()
+    found = Task.objects.defer("args").get(pk=task_id)
+    assert (found.func, found.name, found.success) == ("m.f", "n", False)
+    assert "no licence" in found.result
+
+
+def test_package_without_attempts_left_is_recorded_and_not_executed(cluster):
+    task_id = cluster.send("m.f", Killer())
+    [delivery] = cluster.broker.dequeue_many(1, 0)
+    message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=4)
+    cluster.worker.tasks.send(message.pack())
+    cluster.work()
+    cluster.settle()
+    found = Task.objects.defer("args").get(pk=task_id)
+    assert (found.success, found.attempt_count) == (False, 3)
+    assert "no attempts left" in found.result
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
+
+
+def test_unavailable_cache_delays_only_cached_tasks(cluster, monkeypatch):
+    def away(*_, **__):
+        raise ConnectionError("down")
+
+    cached = cluster.send("math.floor", 1.5, cached=True)
+    plain = cluster.send("math.floor", 2.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(caches[cluster.settings.cache]), "set_many", away)
+        cluster.run()
+        assert Task.objects.get(pk=plain).success
+        assert cluster.broker.lock_size() == 1
+        assert not cluster.state.paused
+    cluster.monitor.cache.retry_at = 0.0
+    cluster.settle()
+    assert cluster.broker.lock_size() == 0
+    assert CacheResults(cluster.settings, cluster.broker.list_key).fetch(cached)["result"] == 1
+
+
+def test_outcome_that_cannot_be_saved_fails_alone(cluster, monkeypatch):
+    write = CacheResults.save_many
+
+    def refuse(self, outcomes):
+        if any(outcome.name == "bad" and outcome.success for outcome in outcomes):
+            raise RuntimeError("this value crashes the store")
+        return write(self, outcomes)
+
+    monkeypatch.setattr(CacheResults, "save_many", refuse)
+    good = [cluster.send("math.floor", 1.5, cached=True, hook=f"{__name__}.hook", name="good") for _ in range(2)]
+    bad = cluster.send("math.floor", 1.5, cached=True, name="bad")
+    cluster.run()
+    results = CacheResults(cluster.settings, cluster.broker.list_key)
+    assert [results.fetch(each)["success"] for each in good] == [True, True]
+    assert results.fetch(bad)["success"] is False
+    assert SEEN == [("good", True, 1)] * 2
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
+
+
+def test_unreadable_package_is_moved_to_the_dead_letters(cluster):
+    cluster.broker.enqueue("rubbish")
+    cluster.run()
+    assert cluster.broker.dead_size() == 1
+
+
+def test_unknown_reply_is_ignored(cluster):
+    cluster.worker.results.send(pack(Kind.FOLLOWED_UP, FollowedUp("of-another-monitor")))
+    cluster.settle()
+    assert cluster.monitor.done == []
+
+
+def test_death_of_a_worker_is_reported_by_another(cluster, monkeypatch):
+    reported = []
+    monkeypatch.setattr("django_q.cluster.worker.reporters.report", lambda error, _: reported.append(str(error)))
+    metadata = {"id": "0" * 32, "name": "n", "func": "m.f"}
+    cluster.worker.tasks.send(pack(Kind.FOLLOW_UP, FollowUp("", None, "it was killed", metadata, 2)))
+    cluster.work()
+    assert reported == ["it was killed"]
+
+
+def test_messages_survive_their_channel(cluster):
+    for kind, content in ((Kind.FOLLOW_UP, FollowUp("k", "text")), (Kind.FOLLOWED_UP, FollowedUp("k"))):
+        assert unpack(pack(kind, content)) == content
+    assert unpack(pack(Kind.UNREADABLE, Unreadable(1, b"x", "r"))) == Unreadable(1, b"x", "r")

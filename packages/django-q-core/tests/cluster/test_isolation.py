@@ -1,0 +1,111 @@
+"""A task cannot damage the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from django.utils import timezone, translation
+from django_q.cluster.isolation import MAX_LEAKED_FILES, Baseline, WorkerDamaged
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return Baseline()
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(baseline):
+    yield
+    baseline.changed = True
+    baseline.restore()
+
+
+def test_environment_is_restored(baseline):
+    os.environ["DJANGO_Q_NEW"] = "1"
+    path = os.environ.pop("PATH")
+    baseline.restore()
+    assert "DJANGO_Q_NEW" not in os.environ
+    assert os.environ["PATH"] == path
+
+
+def test_cleared_environment_is_restored(baseline):
+    os.environ.clear()
+    baseline.restore()
+    assert dict(os.environ) == baseline.environment
+
+
+def test_working_directory_is_restored(baseline, tmp_path):
+    os.chdir(tmp_path)
+    baseline.restore()
+    assert str(Path.cwd()) == baseline.folder
+
+
+def test_signal_handler_is_restored(baseline):
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    baseline.restore()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+
+
+def test_umask_is_restored(baseline):
+    os.umask(0o777)
+    baseline.restore()
+    assert os.umask(baseline.umask) == baseline.umask
+
+
+def test_language_and_time_zone_are_restored(baseline):
+    translation.activate("de")
+    timezone.activate("Asia/Tokyo")
+    baseline.restore()
+    assert translation.get_language() != "de"
+    assert timezone.get_current_timezone_name() != "Asia/Tokyo"
+
+
+def test_environment_is_compared_only_after_a_change(monkeypatch):
+    baseline, compared = Baseline(), []
+    monkeypatch.setattr(baseline, "_restore_environment", lambda: compared.append(True))
+    baseline.restore()
+    assert not compared
+    os.environ["DJANGO_Q_NEW"] = "1"
+    baseline.restore()
+    assert compared
+    del os.environ["DJANGO_Q_NEW"]
+
+
+def test_worker_without_its_folder_is_replaced(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    baseline = Baseline()
+    os.chdir(tmp_path)
+    (tmp_path / "gone").rmdir()
+    baseline.restore()
+    assert baseline.is_damaged
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_closed_descriptor_of_the_worker_ends_it(replaced, tmp_path):
+    reader, writer = os.pipe()
+    baseline = Baseline([reader])
+    os.close(reader)
+    if replaced:
+        file = os.open(tmp_path / "log", os.O_CREAT)
+        assert file == reader
+    with pytest.raises(WorkerDamaged):
+        baseline.restore()
+    os.close(writer)
+    if replaced:
+        os.close(file)
+
+
+def test_leaked_files_are_noticed():
+    baseline = Baseline()
+    assert not baseline.has_leaked_files()
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(MAX_LEAKED_FILES + 50)]
+    assert baseline.has_leaked_files()
+    for file in files:
+        os.close(file)

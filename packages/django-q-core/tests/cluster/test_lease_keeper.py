@@ -1,0 +1,78 @@
+"""The leases of what the monitor holds are renewed until it is acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+from django_q.cluster.lease_keeper import LeaseKeeper
+from django_q.exceptions import BrokerUnavailable
+from django_q.testing import eventually
+
+
+class Renewer:
+    """A broker that notes what is renewed."""
+
+    def __init__(self):
+        self.renewed, self.lost, self.unavailable = [], [], False
+
+    def renew(self, ack_ids):
+        if self.unavailable:
+            raise BrokerUnavailable
+        self.renewed += ack_ids
+        return [ack_id for ack_id in ack_ids if ack_id in self.lost]
+
+
+@pytest.fixture
+def broker():
+    return Renewer()
+
+
+@pytest.fixture
+def keeper(broker):
+    keeper = LeaseKeeper("monitor", lambda: broker, 0.06, lambda: None)
+    keeper.start()
+    yield keeper
+    keeper.stop()
+    keeper.join(5)
+    assert not keeper.is_alive()
+
+
+def test_held_lease_is_renewed_again_and_again(keeper, broker):
+    keeper.hold("a")
+    eventually(lambda: broker.renewed.count("a") > 2, within=5)
+
+
+def test_dropped_lease_is_not_renewed(keeper, broker):
+    keeper.hold("a")
+    keeper.drop(["a"])
+    keeper.hold("b")
+    eventually(lambda: "b" in broker.renewed, within=5)
+    assert "a" not in broker.renewed
+
+
+def test_lost_lease_is_given_up(keeper, broker):
+    broker.lost.append("a")
+    keeper.hold("a")
+    eventually(lambda: not keeper.due, within=5)
+
+
+def test_failed_renewal_is_repeated_when_the_broker_is_available_again(keeper, broker):
+    broker.unavailable = True
+    keeper.hold("a")
+    keeper.collect = lambda: setattr(broker, "unavailable", False)
+    eventually(lambda: "a" in broker.renewed, within=5)
+
+
+def test_delivery_without_receipt_is_not_held(keeper):
+    keeper.hold(None)
+    assert not keeper.due
+
+
+def test_error_of_a_check_does_not_end_the_thread(keeper, broker, caplog):
+    def fail():
+        keeper.collect = lambda: None
+        raise RuntimeError("once")
+
+    keeper.collect = fail
+    keeper.hold("a")
+    eventually(lambda: "a" in broker.renewed, within=5)
+    assert "once" in caplog.text
