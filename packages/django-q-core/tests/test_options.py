@@ -18,7 +18,8 @@ from django.utils.functional import lazystr
 from django.utils.safestring import mark_safe
 from django_q import options
 from django_q.exceptions import OptionError, UnreadablePackage, UnsendableTask
-from django_q.options import NO_TIMEOUT, label, normalise_package, validated
+from django_q.option_values import MAX_SECONDS, label
+from django_q.options import NO_TIMEOUT, checked_func, normalise_package, validated
 from django_q.package import new_package
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -259,7 +260,7 @@ def test_number_is_plain_finite_and_not_negative_or_refused(name, value):
     assert error.startswith(f"{name} is " if error else "")
     normal = found and found[name]
     assert normal is None or type(normal) in (int, float, bool)
-    assert normal is None or 0 <= normal <= options.MAX_SECONDS
+    assert normal is None or 0 <= normal <= MAX_SECONDS
 
 
 # truth values
@@ -340,6 +341,15 @@ def test_naive_eta_is_in_the_current_time_zone():
     assert validated({"eta": datetime(2026, 1, 1)})["eta"] == datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def test_function_is_a_plain_dotted_path_or_callable():
+    path = checked_func(mark_safe("math.floor"))
+    assert (path, type(path)) == ("math.floor", str)
+    assert checked_func(len) is len
+    for func in (" ", "x" * 257, "a\0b", "a\ud800", 3, None, lambda: 1, ["math.floor"], Raises()):
+        with pytest.raises(UnsendableTask):
+            checked_func(func)
+
+
 def test_error_names_option_value_and_type_in_a_short_line():
     with pytest.raises(OptionError) as caught:
         validated({"timeout": ["x" * 10_000_000]})
@@ -382,11 +392,13 @@ def test_usual_package_is_returned_as_it_is():
 
 def test_package_of_an_older_producer_is_normalised():
     package = new_package("math.floor", (1.5,), group=42, cached=Decimal(60), ack_failure=1, hook=TextColor.RED)
-    package |= {"name": "n" * 101, "chain": ("time.time",), "cluster": "", "schedule": 7}
+    package |= {"func": mark_safe("math.floor"), "name": "n" * 101}
+    package |= {"chain": ("time.time",), "cluster": "", "schedule": 7}
     normal = normalise_package(package)
     changed = {"group": "42", "cached": 60, "ack_failure": True, "hook": "red", "name": "n" * 99 + "…"}
     assert {key: normal[key] for key in changed} == changed
     assert (normal["chain"], normal["schedule"]) == (["time.time"], "7")
+    assert type(normal["func"]) is str
     assert "cluster" not in normal
     assert package["group"] == 42
 

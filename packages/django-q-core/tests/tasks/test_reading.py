@@ -16,7 +16,7 @@ from django_q import tasks
 from django_q.brokers import get_broker
 from django_q.exceptions import OptionError
 from django_q.models import Task
-from django_q.options import label
+from django_q.option_values import label
 from django_q.outcome import Outcome, encode
 from django_q.package import new_id, new_package
 from django_q.results.cache import CacheResults

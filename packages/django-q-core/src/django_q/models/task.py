@@ -9,7 +9,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models.fields import PickledField
-from django_q.options import ID_CHARACTERS, lookups, required_label
+from django_q.option_values import ID_CHARACTERS, lookups, required_label
 from django_q.package import describe
 
 if TYPE_CHECKING:

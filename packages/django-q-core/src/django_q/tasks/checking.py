@@ -20,7 +20,8 @@ MAIN_MODULES: Final = ("__main__", "__mp_main__")
 """Names of the script that a process runs: in another process they are another script."""
 
 _TEXT_OPCODES: Final = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
-_MAIN_BYTES: Final = tuple(name.encode() for name in MAIN_MODULES)
+_MAIN_BYTES: Final = b"main__"
+"""What all of `MAIN_MODULES` end with."""
 
 
 def pickled(package: TaskPackage) -> bytes:
@@ -68,7 +69,7 @@ def refuse_main(package: TaskPackage, data: bytes) -> None:
     for name, path in paths(package):
         if path.partition(".")[0] in MAIN_MODULES:
             raise UnsendableTask(_belongs_to_main(package, name, path))
-    if any(name in data for name in _MAIN_BYTES) and (found := main_global(data)):
+    if _MAIN_BYTES in data and (found := main_global(data)):
         part = next((name for name, value in parts(package) if main_global(pickle.dumps(value, protocol=5))), "package")
         raise UnsendableTask(_belongs_to_main(package, part, found))
 
@@ -82,14 +83,15 @@ def _belongs_to_main(package: TaskPackage, part: str, path: str) -> str:
 
 def paths(package: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the dotted paths that a package names, with what they are."""
-    named = [("function", package["func"]), ("option 'hook'", package.get("hook"))]
+    if isinstance(func := package["func"], str):
+        yield "function", func
+    if isinstance(hook := package.get("hook"), str):
+        yield "option 'hook'", hook
     for index, link in enumerate(package.get("chain") or (), 2):
         func, _, kwargs = link_of(link)
         options = kwargs.get("q_options") or {}
-        named += [(f"link {index}, function", func), (f"link {index}, option 'hook'", options.get("hook"))]
-    for name, path in named:
-        if isinstance(path, str):
-            yield name, path
+        for name, path in paths({"func": func, "hook": options.get("hook")}):
+            yield f"link {index}, {name}", path
 
 
 def main_global(data: bytes) -> str | None:

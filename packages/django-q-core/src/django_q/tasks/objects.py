@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django_q.brokers import broker_of, shared_broker
 from django_q.conf import current_settings
 from django_q.dispatch import is_last
-from django_q.options import label, read_link
+from django_q.option_values import label, queue_name
+from django_q.options import read_link
 from django_q.package import new_id, take_options
 from django_q.results.waiting import MISSING, wait_for
 from django_q.tasks import reading
@@ -106,7 +107,7 @@ class AsyncTask:
 
     def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> list[Any] | None:
         """Return the results of its group; see `result_group`."""
-        if not self.started or self.group is None:
+        if not self.started or not label("group", self.group):
             return None
         if self._is_cached():
             return reading.result_group_cached(self.group, failures, wait, count, self._broker())
@@ -114,7 +115,7 @@ class AsyncTask:
 
     def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:
         """Return the finished tasks of its group; see `fetch_group`."""
-        if not self.started or self.group is None:
+        if not self.started or not label("group", self.group):
             return None
         if self._is_cached():
             return reading.fetch_group_cached(self.group, failures, wait, count, self._broker())
@@ -324,8 +325,9 @@ class Chain:
         return _chosen(self.broker, self.cluster)
 
 
-def _chosen(broker: Broker | None, cluster: str | None) -> Broker | None:
-    """The broker whose queue's key begins the keys in the cache; None for that of the settings."""
+def _chosen(broker: Broker | None, cluster: object) -> Broker | None:
+    """Return the broker whose queue's key begins the keys in the cache; None for that of the settings."""
+    cluster = queue_name("cluster", cluster)
     if broker is not None or not cluster or cluster == current_settings().list_key:
         return broker
     return broker_of(cluster)

@@ -92,9 +92,8 @@ class Route(NamedTuple):
             UnsendableTask: one cannot be pickled, or belongs to `__main__`; none was sent.
             BrokerUnavailable: the broker cannot be reached.
         """
-        for package in packages:
-            signals.emit(signals.pre_enqueue, task=package)
-        packages = [normalise_package(package) for package in packages]  # a receiver may have changed them
+        if signals.is_heard(signals.pre_enqueue):
+            packages = [announced(package) for package in packages]
         pickles = [pickled(package) for package in packages]
         work = self._inline(packages, pickles, inline) if self.sync else self._queue(packages, pickles, within)
         if self.on_commit is None:
@@ -183,6 +182,16 @@ class Route(NamedTuple):
                 next_run=moment,
                 cluster=cluster,
             )
+
+
+def announced(package: TaskPackage) -> TaskPackage:
+    """Return a package as the receivers of `pre_enqueue` leave it, with valid options.
+
+    Raises:
+        OptionError: a receiver has given an option an invalid value.
+    """
+    signals.emit(signals.pre_enqueue, task=package)
+    return normalise_package(package)
 
 
 def enqueue(broker: Broker, signed: Sequence[str], delay: float) -> None:

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from django_q.brokers import shared_broker
 from django_q.conf import current_settings
-from django_q.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_func, refuse_unknown, take
+from django_q.options import ALL_OPTIONS, ROUTE_OPTIONS, checked_func, read_link, refuse_unknown, take
 from django_q.package import TASK_OPTIONS, TaskPackage, new_package
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route
@@ -118,7 +118,7 @@ def write_down(
     settings: ClusterSettings,
 ) -> TaskPackage:
     """Return a package of valid options, with those that the settings give to all tasks."""
-    refuse_func(func)
+    func = checked_func(func)
     for option, setting in DEFAULTS:
         if option not in options and getattr(settings, setting):
             options[option] = getattr(settings, setting)
