@@ -350,6 +350,12 @@ def test_function_is_a_plain_dotted_path_or_callable():
             checked_func(func)
 
 
+def test_callback_is_an_option_of_iters_only():
+    assert validated({"callback": "a.b"}, ["callback"]) == {"callback": "a.b"}
+    with pytest.raises(OptionError, match="'callback' is not an option of a task"):
+        validated({"callback": "a.b"})
+
+
 def test_error_names_option_value_and_type_in_a_short_line():
     with pytest.raises(OptionError) as caught:
         validated({"timeout": ["x" * 10_000_000]})

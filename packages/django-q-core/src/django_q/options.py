@@ -49,6 +49,9 @@ ROUTE_OPTIONS: Final = ("broker", "cluster", "sync", *SENDING_OPTIONS)
 SCHEDULE_OPTIONS: Final = (*TASK_OPTIONS, "broker_name")
 """All options of a schedule's tasks."""
 
+WHOLE_OPTIONS: Final = ("callback", "group", "save", "task_name")
+"""Options of an iter's result, which its members carry."""
+
 LINK_OPTIONS: Final = tuple(name for name in TASK_OPTIONS if name != "broker")
 """Options of a link that travel with it."""
 
@@ -137,6 +140,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "broker": broker,
     "broker_name": queue_name,
     "cached": flag_or_seconds,
+    "callback": function,
     "chain": links,
     "cluster": queue_name,
     "delay": duration,
@@ -402,13 +406,11 @@ def iter_options(name: str, value: object) -> dict[str, Any] | None:
         return None
     if not isinstance(value, Mapping):
         raise invalid(name, value, "a dict of options")
-    normal = {each: normalised(each, value[each]) for each in ("task_name", "group", "save") if each in value}
+    normal = {each: normalised(each, value[each]) for each in WHOLE_OPTIONS if each in value}
     return value if normal == value and isinstance(value, dict) else normal
 
 
-PACKAGE_RULES: Final[Mapping[str, Rule]] = {
-    name: rule for name, rule in RULES.items() if name not in (*SENDING_OPTIONS, "broker", "broker_name", "task_name")
-} | {
+PACKAGE_RULES: Final[Mapping[str, Rule]] = {name: RULES[name] for name in LINK_OPTIONS if name != "task_name"} | {
     "chain": link_list,
     "func": plain_path,
     "id": task_id,

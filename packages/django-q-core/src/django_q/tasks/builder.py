@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from django_q.options import validated
+from django_q.options import ALL_OPTIONS, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     from django_q.options import SendOptions
@@ -30,17 +30,18 @@ class WithOptions(Protocol[P, R_co]):
 
 
 def with_options(
-    send: Callable[Concatenate[dict[str, Any], P], R_co],
+    send: Callable[Concatenate[dict[str, Any], P], R_co], known: Sequence[str] = ALL_OPTIONS
 ) -> Callable[[Callable[P, R_co]], WithOptions[P, R_co]]:
     """Give a call its method `options`.
 
     Args:
         send: does as the call does; its first argument is the dict of valid options.
+        known: names of the options that the call accepts.
     """
 
     def decorate(call: Callable[P, R_co]) -> WithOptions[P, R_co]:
         def options(**options: Unpack[SendOptions]) -> Callable[P, R_co]:
-            return cast("Callable[P, R_co]", partial(send, validated(options)))
+            return cast("Callable[P, R_co]", partial(send, validated(options, known)))
 
         options.__doc__ = WithOptions.options.__doc__
         options.__qualname__ = f"{call.__qualname__}.options"
