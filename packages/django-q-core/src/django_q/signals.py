@@ -26,7 +26,7 @@ post_execute_in_worker: Final = Signal()
 """A task has run. `func`: as it was given; `task`: its package, with `result` and `success`. In the worker."""
 
 post_execute: Final = Signal()
-"""A task is saved and acknowledged. `task`: its package, with `result` and `success`. In the monitor."""
+"""A task is saved, and acknowledged afterwards. `task`: its package, with `result` and `success`. In a worker."""
 
 
 def emit(signal: Signal, **arguments: Any) -> None:
