@@ -189,6 +189,46 @@ def test_label_of_any_form_and_length_is_stored(make_site, kind):
         assert site.run(found.format(", ".join(labels))) == [1] * len(ids)
 
 
+OLDER_PACKAGES = """
+from django_q.brokers import get_broker
+from django_q.package import new_package
+from django_q.signing import PackageCodec
+import jobs
+options = [
+    {"group": 42, "cached": 0}, {"group": "g" * 150}, {"group": "nul\\0"}, {"timeout": 1e300}, {"timeout": "10"},
+    {"cached": "60"}, {"group": ["a"]}, {"save": "no"}, {"iter_count": float("nan")}, {"chain": True}, {"hook": 5},
+    {"group": jobs.Exits()},
+]
+packages = [new_package("jobs.mark", (str(index),), **each) for index, each in enumerate(options)]
+packages += [new_package("jobs.mark", ("chain",), chain=[("jobs.mark", ("link",), {"timeout": "10"})])]
+for each in packages:
+    get_broker().enqueue(PackageCodec("acceptance").dumps(each))
+answer = [each["id"] for each in packages]
+"""
+"""Sends packages with options that no call accepts any more: three that are normalised, ten that are impossible."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_of_older_producers_are_normalised_or_fail_their_own_task(make_site, kind):
+    site = make_site(kind)
+    with (site.folder / "jobs.py").open("a") as jobs:
+        jobs.write("\n\nclass Exits:\n    def __str__(self):\n        raise SystemExit\n")
+    with site.cluster() as cluster:
+        ids = site.run(OLDER_PACKAGES)
+        good = sent(site, "async_task('jobs.mark', 'good')")
+        eventually(lambda: all(task(site, each) for each in [*ids, good]), within=30, why=lambda: cluster.log)
+        assert [task(site, each)[0] for each in ids] == [True] * 3 + [False] * 9 + [True]
+        assert task(site, ids[4])[1].startswith("timeout is '10' (str): give a number of seconds")
+        link = site.run(f"from django_q.package import next_id\nanswer = next_id({ids[-1]!r})")
+        eventually(lambda: task(site, link), within=10, why=lambda: cluster.log)
+        assert task(site, link)[0] is False
+        assert task(site, link)[1].startswith("timeout is '10' (str)")
+        eventually(lambda: sizes(site) == [0, 0, 0], within=10, why=lambda: cluster.log)
+        assert sorted(site.notes()) == ["0", "1", "2", "chain", "good"]
+        assert "crashed" not in cluster.log
+        assert "reincarnated" not in cluster.log
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_unreadable_packages_go_to_the_dead_letters_and_come_back(make_site, kind):
     site = make_site(kind)

@@ -174,8 +174,9 @@ class Worker(ClusterProcess):
         package: TaskPackage = self.codec.loads(task.package)
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
+        package = normalise_package(package)  # runs the code of labels that are objects
         self.timer.limited(None)
-        return normalise_package(package)
+        return package
 
     def _failed(self, task: TaskMessage, reason: str, error: BaseException, *, final: bool = False) -> Outcome:
         """Make and report the failure of a task that did not run."""
