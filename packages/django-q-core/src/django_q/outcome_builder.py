@@ -60,7 +60,7 @@ class SentArguments(NamedTuple):
             Exception: whatever pickling raises.
         """
         args, kwargs = package.get("args", ()), package.get("kwargs", {})
-        if IMMUTABLE.issuperset(map(type, args)) and IMMUTABLE.issuperset(map(type, kwargs.values())):
+        if IMMUTABLE.issuperset(map(type, args)) and (not kwargs or IMMUTABLE.issuperset(map(type, kwargs.values()))):
             return None
         return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in (args, kwargs)))
 
@@ -104,7 +104,7 @@ class OutcomeBuilder:
         success = finished["success"]
         hook = finished.get("hook")
         return Outcome(
-            id=text_of(finished["id"]),
+            id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
             func=label_of(describe(finished["func"]), MAX_PATH_CHARACTERS) or "",
             hook=None if hook is None else label_of(describe(hook), MAX_PATH_CHARACTERS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 AUDITED: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
 """Audit events of Python (https://docs.python.org/3/library/audit_events.html) after which there is more to restore."""
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 """Signals whose handlers are restored; SIGALRM is restored by `TaskTimer`."""
 
 MAX_LEAKED_FILES: Final = 200
@@ -32,8 +33,8 @@ class WorkerDamaged(DjangoQError):
 class Baseline:
     """The state of a worker between two tasks. Made once in a process, before its first task.
 
-    Environment and working directory are compared only after an audit event says that they have changed: to compare
-    the environment takes longer than a short task.
+    What takes long to restore is restored only if it may have changed: environment and working directory after an audit
+    event, language and time zone after a change of a context variable.
 
     Args:
         files: descriptors that the worker needs.
@@ -47,6 +48,7 @@ class Baseline:
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self.files = {file: os.fstat(file).st_ino for file in files}
         self.first_free_file = free_file()
+        self.context = context_values()
         self.changed = False
         self.is_damaged = False
         """True if something could not be restored, so that the worker should be replaced."""
@@ -69,8 +71,10 @@ class Baseline:
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
         os.umask(self.umask)
-        translation.deactivate()
-        timezone.deactivate()
+        if context_values() != self.context:
+            translation.deactivate()
+            timezone.deactivate()
+            self.context = context_values()
         if self.changed:
             self._restore_environment()
 
@@ -92,6 +96,11 @@ class Baseline:
             return free_file() > self.first_free_file + MAX_LEAKED_FILES
         except OSError:  # not even one is left
             return True
+
+
+def context_values() -> dict[ContextVar[Any], int]:
+    """Return the identity of each context variable's value: Django keeps language and time zone in such variables."""
+    return {variable: id(value) for variable, value in copy_context().items()}
 
 
 def inode_of(file: int) -> int | None:

@@ -76,7 +76,7 @@ class Worker(ClusterProcess):
     @cached_property
     def baseline(self) -> Baseline:
         """The state of this process that is restored after each task."""
-        return Baseline([*self.tasks.files(), *self.results.files()])
+        return Baseline([self.tasks.files()[0], self.results.files()[1]])
 
     @cached_property
     def finisher(self) -> Finisher:
