@@ -148,7 +148,7 @@ def new_package(
     }
     if options:
         _add(options, package)
-    package["started"] = started or timezone.now()  # at the end, as it is pickled
+    package["started"] = started or timezone.now()
     return package
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -14,27 +14,10 @@ if TYPE_CHECKING:
 PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
 """The newest of this Python."""
 
-_BEFORE: Final = b"(\x8c\x07started\x8c\x08datetime\x8c\x08datetime\x93C\n"
-_AFTER: Final = (
-    b"\x8c\x08datetime\x8c\x08timezone\x93\x8c\x08datetime\x8c\x09timedelta\x93K\x00K\x00K\x00\x87R\x85R\x86Ru."
-)
-"""What adds `started` to the dictionary that a pickle ends with: a mark, the key, the moment in UTC, and the end."""
-
 
 def dumps(value: object) -> bytes:
-    """Pickle.
-
-    To find out how the time zone UTC is pickled takes Python three times as long as the rest of a package, so what it
-    finds out is written down here.
-    """
-    if type(value) is not dict or type(sent := value.get("started")) is not datetime or sent.tzinfo is not UTC:
-        return pickle.dumps(value, protocol=PROTOCOL)
-    rest = value.copy()
-    del rest["started"]
-    data = pickle.dumps(rest, protocol=PROTOCOL)
-    how: Any = sent.__reduce_ex__(PROTOCOL)
-    # The mark takes the place of the stop, so that the frame around it keeps its length.
-    return b"".join((memoryview(data)[:-1], _BEFORE, how[1][0], _AFTER))
+    """Pickle."""
+    return pickle.dumps(value, protocol=PROTOCOL)
 
 
 def loads(data: bytes) -> Any:
