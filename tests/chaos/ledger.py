@@ -14,9 +14,26 @@ class Kill:
     at: float
     """Seconds since the epoch."""
     cluster: int
-    """Number of the cluster; -1 for the broker."""
+    """Number of the cluster."""
     role: str
     pid: int
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A time in which a server did not answer."""
+
+    what: str
+    began: float
+    """Seconds since the epoch."""
+    ended: float
+    leases: bool
+    """True if leases could not be renewed meanwhile."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return self.ended - self.began
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,9 @@ class Ledger:
     kills: list[Kill]
     clusters: dict[int, int]
     """Process id of a worker → number of its cluster."""
-    unexplained: list[str] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
+    lease: float = 5
+    """Seconds."""
 
     @property
     def lost(self) -> list[str]:
@@ -64,7 +83,7 @@ class Ledger:
         return [task for task, runs in self.doubles.items() if self.saved.get(task, len(runs)) < len(runs)]
 
     def unexplained_doubles(self) -> list[str]:
-        """Tasks that ran again though nothing that held their first run was killed in between."""
+        """Tasks that ran again, though nothing that held their first run was killed and no outage ended its lease."""
         found = []
         for task, runs in self.doubles.items():
             runs.sort(key=lambda run: run.began)
@@ -78,17 +97,31 @@ class Ledger:
         for kill in self.kills:
             if not first.began - 1 <= kill.at <= second.began:
                 continue
-            if kill.pid == first.pid or kill.cluster == -1:
+            if kill.pid == first.pid:
                 return True
             if kill.cluster == cluster and kill.role != "worker" and kill.role != "scheduler":
                 return True
-        return False
+        return any(
+            self._ends_leases(outage)
+            and first.began - 1 <= outage.ended + outage.seconds
+            and outage.began <= second.began
+            for outage in self.outages
+        )
+
+    def _ends_leases(self, outage: Outage) -> bool:
+        """Return True if leases may have expired.
+
+        They are renewed every third of a lease, so the last renewal may be that old. After an outage, the back-off is
+        at most as long as the outage was.
+        """
+        return outage.leases and outage.seconds > self.lease / 3
 
     def summary(self) -> str:
         """The result in a few lines."""
         roles = Counter(kill.role for kill in self.kills)
         attempts = Counter(self.saved.values())
         unexplained = self.unexplained_doubles()
+        outages = Counter(outage.what for outage in self.outages)
         return "\n".join(
             [
                 f"{len(self.sent)} tasks sent, {len(self.saved)} saved",
@@ -96,6 +129,7 @@ class Ledger:
                 f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
                 f"{len(self.uncounted)} ran more often than their rows say",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
+                f"{len(self.outages)} outages: " + ", ".join(f"{n} {what}" for what, n in sorted(outages.items())),
                 "attempts of the saved: " + ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items())),
             ]
         )

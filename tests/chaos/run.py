@@ -1,7 +1,7 @@
-"""Kill processes of two busy clusters at random, then balance the books.
+"""Kill processes of two busy clusters at random during outages of their servers, then balance the books.
 
 hatch run chaos:run --kind redis --tasks 20000 --kills 200
-hatch run chaos:run --kind postgres --minutes 30 --seed 7
+hatch run chaos:run --kind postgres --minutes 30 --seed 7 --no-accidents
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,16 @@ import psutil
 
 from tests.acceptance.site import RunningCluster, Site, eventually
 
-from .ledger import Kill, Ledger, read_runs
+from .accidents import Accidents, of_postgres, of_redis
+from .ledger import Kill, Ledger, Outage, read_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+LEASE_SECONDS = 5
+
+BLOCK_SECONDS = 20
+"""How long the database blocks."""
 
 ROLES = {"ready for work": "worker", "pushing tasks": "pusher", "monitoring": "monitor", "scheduling": "scheduler"}
 
@@ -60,13 +66,22 @@ class Chaos:
         site: migrated and empty.
         seed: of every choice made at random.
         restart: restarts the broker's server; None when it has none.
+        accidents: what happens to the servers meanwhile; it takes the place of restarts.
         say: where a line of progress goes.
     """
 
     def __init__(
-        self, site: Site, seed: int, *, restart: Callable[[], Any] | None = None, say: Callable[[str], Any] = print
+        self,
+        site: Site,
+        seed: int,
+        *,
+        restart: Callable[[], Any] | None = None,
+        accidents: Accidents | None = None,
+        say: Callable[[str], Any] = print,
     ) -> None:
-        self.site, self.restart, self.say = site, restart, say
+        self.site, self.say = site, say
+        self.restart, self.accidents = (None, accidents) if accidents else (restart, None)
+        self.outages: list[Outage] = accidents.outages if accidents else []
         self.random = random.Random(seed)
         self.kills: list[Kill] = []
         self.sentinels: dict[int, int] = {}
@@ -79,27 +94,49 @@ class Chaos:
 
         Args:
             tasks: how many are sent.
-            kills: how many processes are killed meanwhile.
+            kills: how many processes are killed meanwhile, and more until each accident has happened.
             pause: mean seconds between two kills.
             minutes: go on killing and sending for so long, whatever the other numbers say.
         """
         end = time.monotonic() + minutes * 60
         with ExitStack() as stack:
-            self.clusters = [RunningCluster(self.site, (), {}) for _ in range(2)]
             stack.callback(lambda: [cluster.end() for cluster in self.clusters])
-            for cluster in self.clusters:
-                cluster.wait_until_running()
+            self.clusters += [self._start() for _ in range(2)]
             portion = max(1, tasks // max(1, kills))
-            while len(self.kills) < kills or len(self.sent) < tasks or time.monotonic() < end:
-                if len(self.sent) < tasks or time.monotonic() < end:
-                    self._send(min(max(portion * 10, 50), max(1, tasks - len(self.sent)) if not minutes else 500))
-                for _ in range(10):
-                    if len(self.kills) < kills or time.monotonic() < end:
-                        time.sleep(self.random.uniform(0, 2 * pause))
-                        self._kill()
-                self.say(f"{len(self.sent)} sent, {len(self.kills)} killed")
+            with self.accidents.happening() if self.accidents else nullcontext():
+                while (more := self._more(kills, end)) or len(self.sent) < tasks:
+                    if len(self.sent) < tasks or time.monotonic() < end:
+                        self._send(min(max(portion * 10, 50), max(1, tasks - len(self.sent)) if not minutes else 500))
+                    elif more:
+                        self._send(50)
+                    for _ in range(10):
+                        if self._more(kills, end):
+                            time.sleep(self.random.uniform(0, 2 * pause))
+                            self._kill()
+                    self.say(f"{len(self.sent)} sent, {len(self.kills)} killed")
             self._settle()
         return self._balance()
+
+    def _more(self, kills: int, end: float) -> bool:
+        """Return True if the killing goes on."""
+        if self.accidents and not self.accidents.complete:
+            return True
+        return len(self.kills) < kills or time.monotonic() < end
+
+    def _start(self) -> RunningCluster:
+        """Start a cluster as a supervisor does: again, if it exits because its broker cannot be reached."""
+        deadline = time.monotonic() + 120
+        while True:
+            cluster = RunningCluster(self.site, (), {})
+            try:
+                cluster.wait_until_running()
+            except AssertionError:
+                cluster.end()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return cluster
 
     def _send(self, count: int) -> None:
         deadline = time.monotonic() + 120
@@ -119,8 +156,9 @@ class Chaos:
         family = cluster.family()
         self._note_sentinel(number, family)
         if self.restart is not None and self.random.random() < 0.03:
-            self.kills.append(Kill(time.time(), -1, "broker", 0))
+            began = time.time()
             self.restart()
+            self.outages.append(Outage("restart of the broker", began, time.time(), leases=True))
             return
         for victim in self.random.sample(family, min(len(family), self.random.choice([1, 1, 1, 1, 2, 3]))):
             role = self._role(cluster, victim, family)
@@ -133,8 +171,7 @@ class Chaos:
         if cluster.process.poll() is not None:
             orphans = [process for process in family if _lives(process)]
             eventually(lambda: not [p for p in orphans if _lives(p)], within=15, why=lambda: orphans)
-            self.clusters[number] = RunningCluster(self.site, (), {})
-            self.clusters[number].wait_until_running()
+            self.clusters[number] = self._start()
 
     def _role(self, cluster: RunningCluster, victim: psutil.Process, family: list[psutil.Process]) -> str:
         if victim.pid == family[0].pid:
@@ -155,8 +192,7 @@ class Chaos:
         """Wait until both clusters have nothing left to do."""
         for number, cluster in enumerate(self.clusters):
             if cluster.process.poll() is not None:
-                self.clusters[number] = RunningCluster(self.site, (), {})
-                self.clusters[number].wait_until_running()
+                self.clusters[number] = self._start()
             self._note_sentinel(number, self.clusters[number].family())
         eventually(lambda: self._left() == 0, within=180, why=lambda: (self._left(), self.clusters[0].log[-3000:]))
         for cluster in self.clusters:
@@ -179,7 +215,7 @@ class Chaos:
             "from django_q.models import Success; answer = dict(Success.objects.values_list('id', 'attempt_count'))"
         )
         clusters = {pid: self.sentinels[parent] for pid, parent in parents.items() if parent in self.sentinels}
-        return Ledger(self.sent, runs, saved, set(), self.kills, clusters)
+        return Ledger(self.sent, runs, saved, set(), self.kills, clusters, self.outages, LEASE_SECONDS)
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -189,14 +225,24 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def make_site(folder: Path, kind: str, server: Any) -> Site:
-    """A migrated site for a run: short leases, failures tried again, every success kept."""
+def make_site(folder: Path, kind: str, server: Any, results: Any = None, **more: Any) -> Site:
+    """Make a migrated site: short leases, failures tried again, every success kept.
+
+    Args:
+        folder: an empty one.
+        kind: where tasks wait: `redis`, or a database.
+        server: the server of that kind; None for SQLite.
+        results: the server of the database, if the tasks wait in Redis; SQLite by default.
+        **more: settings.
+    """
     q_cluster: dict[str, Any] = {
-        "name": "chaos", "workers": 3, "retry": 5, "ack_failures": False, "save_limit": 0, "queue_limit": 20,
+        "name": "chaos", "workers": 3, "retry": LEASE_SECONDS, "ack_failures": False, "save_limit": 0,
+        "queue_limit": 20, **more,
     }  # fmt: skip
     database = None
     if kind == "redis":
         q_cluster["redis"] = server.url
+        database = results.fresh_database() if results is not None else None
     else:
         q_cluster["orm"] = "default"
         database = server.fresh_database() if server is not None else None
@@ -210,6 +256,27 @@ def make_site(folder: Path, kind: str, server: Any) -> Site:
     return site
 
 
+def make(
+    folder: Path, kind: str, servers: list[Any], seed: int, *, accidents: bool, block: float = BLOCK_SECONDS
+) -> Chaos:
+    """Prepare a run.
+
+    Args:
+        folder: an empty one.
+        kind: `redis`, `postgres` or `sqlite`.
+        servers: of the broker, and of the database if that is another; none for SQLite.
+        seed: of every choice made at random.
+        accidents: whether more happens to the servers than restarts.
+        block: how long the database blocks, in seconds.
+    """
+    site = make_site(folder, kind, *servers[:2] or [None])
+    if not accidents:
+        return Chaos(site, seed, restart=servers[0].restart if servers else None)
+    name = site.run("from django.db import connection; answer = connection.settings_dict['NAME']")
+    happen = (of_redis if kind == "redis" else of_postgres)(*servers, name, LEASE_SECONDS, block)
+    return Chaos(site, seed, accidents=Accidents(happen, seed))
+
+
 def main() -> int:
     """Run by hand, with servers of its own."""
     from tests.services.postgres import Postgres
@@ -220,16 +287,25 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument(
+        "--accidents",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="outages of the broker and the database, and a database that blocks; not with SQLite",
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        server = {"redis": Redis, "postgres": Postgres}[arguments.kind]() if arguments.kind != "sqlite" else None
-        if server is not None:
+        accidents = arguments.kind != "sqlite" if arguments.accidents is None else arguments.accidents
+        chosen = [] if arguments.kind == "sqlite" else [{"redis": Redis, "postgres": Postgres}[arguments.kind]()]
+        if accidents and arguments.kind == "redis":
+            chosen.append(Postgres())
+        for server in chosen:
             server.start()
             stack.callback(server.close)
-        site = make_site(Path(folder), arguments.kind, server)
-        chaos = Chaos(site, arguments.seed, restart=server.restart if server is not None else None)
+        chaos = make(Path(folder), arguments.kind, chosen, arguments.seed, accidents=accidents)
+        stack.callback(chaos.site.close)
         ledger = chaos.run(tasks=arguments.tasks, kills=arguments.kills, minutes=arguments.minutes)
         print(ledger.summary())
         for task in [*ledger.lost, *ledger.unexplained_doubles()][:10]:

@@ -6,17 +6,33 @@ import random
 
 import pytest
 
-from .ledger import Kill, Ledger, Run, read_runs
-from .run import Chaos, make_site
+from .ledger import Kill, Ledger, Outage, Run, read_runs
+from .run import make
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
 def test_ledger_balances_when_processes_are_killed_at_random(request, tmp_path, kind):
-    server = None if kind == "sqlite" else request.getfixturevalue(f"{kind}_server")
+    balances(tmp_path, kind, started(request, *([] if kind == "sqlite" else [kind])), accidents=False)
+
+
+@pytest.mark.parametrize(("kind", "servers"), [("redis", ["redis", "postgres"]), ("postgres", ["postgres"])])
+def test_ledger_balances_when_servers_are_away_or_block_meanwhile(request, tmp_path, kind, servers):
+    balances(tmp_path, kind, started(request, *servers), accidents=True)
+
+
+def started(request, *names):
+    servers = [request.getfixturevalue(f"{name}_server") for name in names]
+    for server in servers:
+        server.start()
+    return servers
+
+
+def balances(folder, kind, servers, **options):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    chaos = Chaos(make_site(tmp_path, kind, server), seed, restart=None if server is None else server.restart)
+    chaos = make(folder, kind, servers, seed, block=8, **options)
     ledger = chaos.run(tasks=300, kills=12)
+    chaos.site.close()
     assert ledger.balances, f"seed {seed}: {ledger.summary()}\nlost {ledger.lost}\n{ledger.unexplained_doubles()}"
 
 
@@ -39,6 +55,15 @@ def test_second_run_without_a_kill_is_unexplained():
     assert not book(runs=runs, kills=[Kill(15, 0, "worker", 1)]).unexplained_doubles()
     assert not book(runs=runs, kills=[Kill(15, 0, "monitor", 9)]).unexplained_doubles()
     assert book(runs=runs, kills=[Kill(25, 0, "worker", 1)]).unexplained_doubles() == ["a"]
+
+
+def test_second_run_is_explained_by_an_outage_that_leases_do_not_survive():
+    runs = {"a": [Run(10, 1, True), Run(20, 2, True)]}
+    assert not book(runs=runs, outages=[Outage("broker", 12, 18, leases=True)]).unexplained_doubles()
+    assert book(runs=runs, outages=[Outage("broker", 12, 13, leases=True)]).unexplained_doubles() == ["a"]
+    assert book(runs=runs, outages=[Outage("database", 12, 18, leases=False)]).unexplained_doubles() == ["a"]
+    assert book(runs=runs, outages=[Outage("broker", 2, 8, leases=True)]).unexplained_doubles() == ["a"]
+    assert book(runs=runs, outages=[Outage("broker", 21, 28, leases=True)]).unexplained_doubles() == ["a"]
 
 
 def test_notes_are_read_as_runs():
