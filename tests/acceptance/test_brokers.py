@@ -70,6 +70,7 @@ def test_cluster_works_on_each_broker(site, product):
         eventually(lambda: site.notes().count("fails") == 2, within=30, why=lambda: cluster.log)
         eventually(lambda: "late finally" in site.notes(), why=lambda: cluster.log)
         eventually(lambda: set(cluster.pids("ready for work")) - workers, why=lambda: cluster.log)
+        eventually(lambda: len(outcomes(site)) == 3, why=lambda: cluster.log)
 
         restart(product[1], cluster)
         site.run("from django_q.tasks import async_task\nasync_task('jobs.mark', 'after')")

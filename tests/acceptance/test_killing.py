@@ -14,6 +14,12 @@ pytestmark = pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
 ROLES = {"worker": "ready for work", "pusher": "pushing tasks", "monitor": "monitoring", "scheduler": "scheduling"}
 
 
+@pytest.fixture
+def site(request, make_site):
+    """A site that tries the task of a killed worker again soon; on Redis that is not the default."""
+    return make_site(request.param, ack_failures=False, retry=5)
+
+
 def send(site, count: int, func: str = "jobs.mark", first: int = 0) -> None:
     site.run(
         f"""
