@@ -63,7 +63,6 @@ def no_chosen_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         ("has_replica", False),
         ("error_reporter", {}),
         ("log_level", "INFO"),
-        ("testing", False),
         ("broker_class", None),
         ("disque_nodes", None),
         ("disque_auth", None),

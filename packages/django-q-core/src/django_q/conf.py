@@ -47,6 +47,7 @@ DERIVED: Final[dict[str, Callable[[], Any]]] = {
     "Q_STAT": lambda: current_settings().q_stat,
     "QSIZE": lambda: True,
     "SIGNAL_NAMES": lambda: {number.value: number.name for number in signal.Signals},
+    "TESTING": lambda: False,
     "STARTING": lambda: _("Starting"),
     "WORKING": lambda: _("Working"),
     "IDLE": lambda: _("Idle"),

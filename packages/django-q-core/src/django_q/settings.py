@@ -29,8 +29,6 @@ UNLIMITED: Final = 10_000
 CLUSTER_NAME_VARIABLE: Final = "Q_CLUSTER_NAME"
 """The environment variable that chooses one of the `ALT_CLUSTERS`, or another queue."""
 
-_ENCODED_VARIABLE: Final = os.environ.encodekey(CLUSTER_NAME_VARIABLE)
-
 BROKER_ADVICE: Final = "See the broker's page for the keys it takes."
 
 
@@ -132,6 +130,13 @@ class ClusterSettings:
     """How often the sentinel looks after its processes when nothing wakes it.
 
     Seconds, above 0 and below 60. Default 0.5. Manual 1.2.12."""
+
+    guard_timeout: float = setting(60, rules.seconds(above=2))
+    """Time without progress after which the sentinel replaces a process, such as one that waits for a hung server.
+
+    A running task or hook is exempt: `timeout` ends it. Each process makes a step at least once a second.
+
+    Seconds, above 2. Default 60. Ours."""
 
     stop_timeout: float = setting(25.0, rules.seconds())
     """How long running tasks may take to finish when the cluster stops.
@@ -245,7 +250,8 @@ class ClusterSettings:
     IANA name. Default: Django's `TIME_ZONE`. Without `USE_TZ` it is always `None`. From django-q2."""
 
     has_replica: bool = setting(False, rules.flag())
-    """Does a database router choose the database of the scheduler's transaction?
+    """Accepted for compatibility, without effect: whatever a cluster writes, or reads in order to write, it reads from
+    the database that the router chooses for writing.
 
     True or False. Default `False`. Manual 1.2.23."""
 
@@ -262,11 +268,6 @@ class ClusterSettings:
     """The least level that is logged, when the project configures no logging for `django-q`.
 
     Name or number of a level. Default `"INFO"`. Undocumented in the public editions."""
-
-    testing: bool = setting(False, rules.flag())
-    """Is this a test of Django Q itself? The queue is always shown in the admin then.
-
-    True or False. Default `False`. Undocumented in the public editions."""
 
     # Brokers, in the order in which they are chosen
 
@@ -458,28 +459,14 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def chosen_by_environment() -> str | None:
-    """The cluster that `$Q_CLUSTER_NAME` chooses.
-
-    It is asked for at each call of `async_task`, and is rarely there: then `os.environ.get` takes a twentieth of the
-    call, for two exceptions that it raises and catches.
-    """
-    variables = getattr(os.environ, "_data", None)
-    if variables is not None and _ENCODED_VARIABLE not in variables:
-        return None
+    """The cluster that `$Q_CLUSTER_NAME` chooses."""
     return os.environ.get(CLUSTER_NAME_VARIABLE)
 
 
 def django_values() -> tuple[Mapping[str, Any] | None, str | None]:
-    """The `Q_CLUSTER` and the time zone of the Django settings; without `USE_TZ` there are no time zones.
-
-    To read a setting runs Python code of Django each time: what it has read before it keeps in its dictionary.
-    """
-    kept = vars(django_settings)
-    try:
-        return kept["Q_CLUSTER"], kept["TIME_ZONE"] if kept["USE_TZ"] else None
-    except KeyError:
-        zone = django_settings.TIME_ZONE if django_settings.USE_TZ else None
-        return getattr(django_settings, "Q_CLUSTER", None), zone
+    """The `Q_CLUSTER` and the time zone of the Django settings; without `USE_TZ` there are no time zones."""
+    zone = django_settings.TIME_ZONE if django_settings.USE_TZ else None
+    return getattr(django_settings, "Q_CLUSTER", None), zone
 
 
 def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, Any]:

@@ -46,45 +46,9 @@ print(first, again)
     assert again < first / 10
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts pages as Linux does")
-def test_forks_find_no_holes_in_pages_that_they_share() -> None:
-    """A thousand holes, one a page: a fork that fills them has a thousand pages of its own."""
-    program = """
-import ctypes, os, sys
-from django_q.cluster.memory import fill_holes
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-if not hasattr(libc, "mallinfo2"):
-    sys.exit()
-blocks = [libc.malloc(size) for _ in range(1000) for size in (600, 3500)]
-for block in blocks[::2]:
-    libc.free(block)
-if "fill" in sys.argv:
-    fill_holes()
-if not os.fork():
-    for _ in range(500):
-        libc.malloc(600)
-    rollup = open("/proc/self/smaps_rollup").read().split()
-    print(rollup[rollup.index("Private_Dirty:") + 1])
-    sys.exit()
-os.wait()
-"""
-
-    def kilobytes_of_a_fork(*arguments: str) -> int | None:
-        command = [sys.executable, "-c", program, *arguments]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        return int(told) if told else None
-
-    with_holes, without = kilobytes_of_a_fork(), kilobytes_of_a_fork("fill")
-    if with_holes is None or without is None:
-        pytest.skip("only the GNU C library 2.33 or newer tells what is free")
-    assert without < with_holes - 2000
-
-
 def test_other_libraries_keep_what_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
     memory.keep_free_memory()
-    assert memory.fill_holes() == 0
 
 
 def test_linux_tells_pages(elsewhere: Path) -> None:

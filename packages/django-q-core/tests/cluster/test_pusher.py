@@ -13,7 +13,7 @@ from django_q.cluster.lifeline import Lifeline
 from django_q.cluster.messages import TaskMessage
 from django_q.cluster.process import Wiring
 from django_q.cluster.publishing import PUBLISH_EVERY
-from django_q.cluster.pusher import Pusher
+from django_q.cluster.pusher import MAX_UNSAVED_OUTCOMES, Pusher
 from django_q.cluster.readahead import ReadAhead
 from django_q.cluster.state import ClusterState, Phase
 from django_q.cluster.worker import Worker
@@ -250,6 +250,7 @@ def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, mo
     pusher._publish_when_due()
     pusher.stop()
     assert published == []
+    pusher.retry_at = 0.0
     pusher.step()
     pusher.step()
     assert len(published) == 1
@@ -270,6 +271,139 @@ def refuse(error):
         raise error("no")
 
     return raising
+
+
+def test_failed_renewal_during_a_push_loses_no_delivery(pusher, monkeypatch):
+    pusher.broker.enqueue_many(["package"] * 8)
+    monkeypatch.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
+    send, answers = pusher.tasks.send, iter([True, True, False, False])
+    pusher.renew_at = float("inf")
+
+    def send_to_a_full_channel(message: bytes, *, wait: float = 0.0) -> bool:
+        if next(answers, True):
+            return send(message)
+        pusher.renew_at = 0.0
+        return False
+
+    monkeypatch.setattr(pusher.tasks, "send", send_to_a_full_channel)
+    assert pusher.step()
+    assert pusher.state.waiting == 8
+    assert len(pusher._withdraw()) == 8
+    assert pusher.state.renewed == 0.0
+
+
+def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkeypatch):
+    pusher.broker.enqueue_many(["package"] * 8)
+    pusher.step()
+    pusher.renew_at = pusher.state.renewed = 0.0
+    with monkeypatch.context() as away:
+        away.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
+        assert pusher.step()
+        assert pusher.state.renewed == 0.0
+        renewals = []
+        away.setattr(MemoryBroker, "renew", lambda self, ids: renewals.append(list(ids)) or [])
+        assert pusher.step()  # the pause before the next attempt
+        pusher.retry_at = 0.0
+        assert pusher.step()
+        assert len(renewals) == 1
+        assert pusher.state.renewed > 0.0
+        assert pusher.step()
+        assert len(renewals) == 1
+
+
+@pytest.mark.parametrize("flag", ["paused", "backlog", "unsaved"])
+def test_monitor_that_falls_behind_stops_the_fetching(pusher, flag):
+    pusher.broker.enqueue_many(["package"] * 8)
+    if flag == "unsaved":
+        for _ in range(MAX_UNSAVED_OUTCOMES + 1):
+            pusher.state.slots[0].finish(sent=True)
+    else:
+        setattr(pusher.state, flag, MAX_UNSAVED_OUTCOMES + 1)
+    began = time.monotonic()
+    assert pusher.step()
+    assert pusher.state.waiting == 0
+    assert 0.05 < time.monotonic() - began < 10, "it neither spins nor sleeps for ever"
+    pusher.state.paused = pusher.state.backlog = 0
+    pusher.state.received = pusher.state.sent
+    assert pusher.step()
+    assert pusher.state.waiting == 8
+
+
+class TestBrokerWithoutReceipts:
+    """A broker of the public editions: it deletes what it gives, and may give more than asked for."""
+
+    @pytest.fixture(autouse=True)
+    def broker(self, pusher, monkeypatch):
+        self.packages: list[str] = []
+        monkeypatch.setattr(pusher.broker, "supports_receipts", False)
+        monkeypatch.setattr(pusher.broker, "supports_renewal", False)
+        monkeypatch.setattr(pusher.broker, "dequeue_many", lambda limit, wait: self.all())
+        monkeypatch.setattr(pusher.broker, "enqueue", self.packages.append)
+        monkeypatch.setattr(pusher.broker, "release_many", lambda ids: pytest.fail("nothing can be released"))
+
+    def all(self) -> list[Delivery]:
+        given = [Delivery(None, package) for package in self.packages]
+        self.packages.clear()
+        return given
+
+    @pytest.mark.parametrize("prefetch", [True, False])
+    def test_surplus_stays_with_the_workers(self, pusher, prefetch):
+        pusher.window = ReadAhead(pusher.limit, ahead=prefetch)
+        self.packages += [str(number) for number in range(20)]
+        pusher.step()
+        pusher.pushed_at -= 1
+        pusher.step()
+        assert [task.package for task in pusher._withdraw()] == [str(number).encode() for number in range(20)]
+
+    def test_stop_sends_again_what_has_not_begun(self, pusher):
+        self.packages += [str(number) for number in range(20)]
+        pusher.step()
+        taken = TaskMessage.unpack(pusher.tasks.receive(block=False)).package
+        pusher.state.stop_by = time.monotonic()
+        pusher.state.phase = Phase.STOPPING
+        assert not pusher.step()
+        pusher.stop()
+        assert [taken.decode(), *self.packages] == [str(number) for number in range(20)]
+        assert not pusher.tasks.wait(0)
+
+    def test_stop_waits_until_the_workers_have_begun_all(self, pusher, monkeypatch):
+        self.packages += [str(number) for number in range(20)]
+        pusher.step()
+        pusher.state.stop_by = time.monotonic() + 3600
+        pusher.state.phase = Phase.STOPPING
+        begun: list[bytes] = []
+
+        def begin(seconds: float) -> None:
+            begun.append(TaskMessage.unpack(pusher.tasks.receive(block=False)).package)
+
+        monkeypatch.setattr(pusher.wiring.hungry, "wait", begin)
+        pusher.stop()
+        assert len(begun) == 20
+        assert self.packages == []
+
+    def test_stop_while_the_broker_is_away_leaves_them_to_the_workers(self, pusher, monkeypatch):
+        self.packages += ["package"] * 3
+        pusher.step()
+        pusher.state.stop_by = time.monotonic()
+        monkeypatch.setattr(pusher.broker, "enqueue", refuse(BrokerUnavailable))
+        pusher.stop()
+        assert len(pusher._withdraw()) == 3
+
+
+def test_pusher_that_waits_for_room_beats(pusher, monkeypatch):
+    answers = iter([False, True])
+    monkeypatch.setattr(type(pusher.tasks), "send", lambda self, message, *, wait=0: next(answers))
+    pusher._send(b"message")
+    assert pusher.state.heartbeats["pusher"].last > 0.0
+
+
+def test_worker_wakes_the_pusher_once_for_each_mark(pusher):
+    worker, rings = Worker(pusher.wiring, 0), []
+    pusher.wiring.hungry.ring = lambda: rings.append(pusher.state.wake_at)
+    for pusher.state.wake_at in (5, 0, 20):
+        for number in range(pusher.state.wake_at - 2, pusher.state.wake_at + 10):
+            worker._ring_at_low_water(number)
+    assert rings == [5, 20]
 
 
 def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):

@@ -1,4 +1,4 @@
-"""The outermost process of a cluster: it starts the sentinel, hands on signals and waits."""
+"""The outermost process of a cluster: starts the sentinel, passes signals on and waits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from django_q.brokers import get_broker
 from django_q.conf import current_settings
 from django_q.exceptions import ClusterDied
 from django_q.humanhash import humanize
+from django_q.text import one_line
 
 from . import log
 from .channels import Bell
+from .guard import SentinelGuard
 from .lifeline import Lifeline
 from .pool import context_of, how_it_ended, preload
+from .process_group import kill_group
 from .sentinel import main
 from .state import ClusterState, Phase
 from .statistics import stat_of
@@ -81,6 +84,7 @@ class Cluster:
         self.state.parent = self.pid
         self._control, self._started = Bell(), Bell()
         self._lifeline: Lifeline | None = None
+        self._guard: SentinelGuard | None = None
         self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
         """Set when all processes have been started."""
         self.stop_event = Flag(lambda: self.state.stop_requests > 0, self._ask_to_stop)
@@ -107,7 +111,7 @@ class Cluster:
             The id of this process, the cluster's outermost.
 
         Raises:
-            ClusterDied: it ended while it started.
+            ClusterDied: it ended while it started, or the system refused to start it.
         """
         log.configure(self.settings)
         log.starting(self.name)
@@ -118,12 +122,16 @@ class Cluster:
             name=f"Process-{next(_numbers)}",
             args=(self.settings, self.cluster_id, self.state, self._control, self._started, self._lifeline),
         )
-        process.start()
-        self.sentinel = process
+        self.state.heartbeats["sentinel"].reset()
+        try:
+            process.start()
+        except OSError as error:
+            raise ClusterDied(f"The cluster cannot start its sentinel ({one_line(error)}): try again later.") from error
+        self.sentinel, self._guard = process, SentinelGuard(self.settings, self.state)
         while not self.start_event.is_set():
-            ready = connection.wait([process.sentinel, self._started.fileno()])
-            if process.sentinel in ready and not self.start_event.is_set():
-                process.join()
+            self._wait_for(self._started)
+            if not process.is_alive() and not self.start_event.is_set():
+                self._kill_groups()
                 raise ClusterDied(f"The cluster ended while it started: {how_it_ended(process.exitcode or 0)}.")
         self._started.clear()
         log.running(self.name, self.settings.list_key)
@@ -139,7 +147,8 @@ class Cluster:
             return False
         log.stopping(self.name)
         self._ask_to_stop()
-        self.sentinel.join()
+        while self.sentinel.is_alive():
+            self._wait_for()
         self._say_how_it_ended()
         return True
 
@@ -179,9 +188,26 @@ class Cluster:
             if self.is_stopping and not said:
                 log.stopping(self.name)
                 said = True
-            connection.wait([self.sentinel.sentinel, bell.fileno()])
+            self._wait_for(bell)
             bell.clear()
         return self._say_how_it_ended()
+
+    def _wait_for(self, *bells: Bell) -> None:
+        """Sleep until the sentinel ends, a bell rings or it is time to look; kill a sentinel that hangs."""
+        assert self.sentinel is not None
+        assert self._guard is not None
+        connection.wait([self.sentinel.sentinel, *(bell.fileno() for bell in bells)], self._guard.seconds_to_wait())
+        reason = self._guard.look()
+        if reason is not None and self.sentinel.is_alive():
+            log.sentinel_stalled(self.name, reason)
+            self.sentinel.kill()
+            self.sentinel.join()
+
+    def _kill_groups(self) -> None:
+        """End what tasks have started: their workers ended with the sentinel, which ends the groups otherwise."""
+        for slot in self.state.slots:
+            if slot.pid:
+                kill_group(slot.pid)
 
     def _ask_to_stop(self) -> None:
         self.state.stop_requests += 1
@@ -194,6 +220,7 @@ class Cluster:
         if self.state.phase == Phase.STOPPED and code == 0:
             log.stopped(self.name)
             return 0
+        self._kill_groups()
         log.sentinel_died(self.name, f"met {how_it_ended(code)}")
         return 1
 

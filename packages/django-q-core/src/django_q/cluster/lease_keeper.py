@@ -71,8 +71,8 @@ class LeaseKeeper(threading.Thread):
                     self.renew(broker, due)
             except BrokerError as error:
                 log.leases_not_renewed(self.process_name, error)
-            except Exception:  # noqa: BLE001 - the edge of a thread
-                log.crashed(f"{self.process_name} (leases)")
+            except Exception as error:  # noqa: BLE001 - the edge of a thread
+                log.crashed(f"{self.process_name} (leases)", error)
         connections.close_all()
 
     def renew(self, broker: Broker, due: list[Any]) -> None:

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from django_q.package import describe
-from django_q.text import one_line
+from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
@@ -57,6 +57,11 @@ def sentinel_died(cluster: str, how: str) -> None:
     logger.critical("Q Cluster %s has ended: its sentinel %s.", cluster, how)
 
 
+def sentinel_stalled(cluster: str, reason: str) -> None:
+    """The outermost process kills the sentinel, and with it the cluster."""
+    logger.critical("Q Cluster %s: its sentinel %s, killed", cluster, reason)
+
+
 # the sentinel
 
 
@@ -95,9 +100,24 @@ def parent_is_gone(name: str) -> None:
     logger.critical("%s: the process that started this cluster is gone", name)
 
 
-def crashed(name: str) -> None:
-    """A process ends because of the error that is being handled."""
-    logger.critical("%s crashed", name, exc_info=True)  # noqa: LOG014 - called by the handler
+def crashed(name: str, error: BaseException) -> None:
+    """A process ends because of an error that nothing handles."""
+    logger.critical("%s crashed: %s\n%s", name, error_line(error), traceback_of(error))
+
+
+def cannot_start(name: str, role: str, error: Exception, seconds: float) -> None:
+    """The system refused to start a process."""
+    logger.error("%s cannot start a %s (%s), trying again in %.1f seconds", name, role, one_line(error), seconds)
+
+
+def no_progress(name: str, role: str, seconds: float) -> None:
+    """A process has stopped working, and is replaced."""
+    logger.error("%s: the %s made no progress for %.0f seconds, killed", name, role, seconds)
+
+
+def does_not_exit(name: str) -> None:
+    """A worker has done its work and does not exit."""
+    logger.warning("%s did not exit in time (a task left a thread or process behind), killed", name)
 
 
 # the pusher

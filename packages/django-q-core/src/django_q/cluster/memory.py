@@ -19,12 +19,6 @@ KEPT = 16 * 2**20
 WHOLE = 4 * 2**20
 """Bytes from which a block is given back to the system as soon as it is free."""
 
-HOLES = (*range(8192, 1024, -256), *range(1024, 0, -16))
-"""Bytes of the blocks that fill holes: the large ones first, or they would be cut into small ones."""
-
-MOST_FILLED = 20_000
-"""Blocks that fill holes at the most, whatever the C library says of itself."""
-
 STATM = Path("/proc/self/statm")
 
 
@@ -43,44 +37,6 @@ def keep_free_memory() -> None:
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, KEPT)
         mallopt(_M_MMAP_THRESHOLD, WHOLE)
-
-
-class Free(ctypes.Structure):
-    """What the GNU C library says of its memory: `mallinfo2`."""
-
-    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "chunks", *"abcdef", "free", "end")]
-
-    @property
-    def holes(self) -> int:
-        """Bytes that are free between blocks in use."""
-        return int(self.free - self.end)
-
-
-def fill_holes() -> int:
-    """Use up what is free between blocks in use, so that what forks need is taken from behind all of them.
-
-    The holes that imports leave are few bytes each and lie on pages that forks share. A fork that takes one makes the
-    whole page its own: a connection to SQLite, a megabyte of such pages. Only the GNU C library tells what is free.
-
-    Returns:
-        Blocks that were taken, for ever.
-    """
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallinfo2"):
-        return 0
-    libc.mallinfo2.restype, libc.malloc.restype, libc.free.argtypes = Free, ctypes.c_void_p, [ctypes.c_void_p]
-    sizes, filled = list(reversed(HOLES)), 0
-    free: Free = libc.mallinfo2()
-    while sizes and free.holes and filled < MOST_FILLED:
-        block, before = libc.malloc(sizes[-1]), free
-        free = libc.mallinfo2()
-        if free.end == before.end:
-            filled += 1
-        else:  # there is no such hole any more: this came from the end
-            libc.free(block)
-            sizes.pop()
-            free = libc.mallinfo2()
-    return filled
 
 
 def from_proc() -> int | None:

@@ -22,6 +22,7 @@ from django_q.wire.metadata import peek
 
 from . import log
 from .backoff import Backoff
+from .channels import RECEIVE_SECONDS
 from .lease_keeper import LeaseKeeper
 from .messages import Death, FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
@@ -138,7 +139,7 @@ class Monitor(ClusterProcess):
         """Collect what has arrived; sleep only if there is nothing else to do."""
         if self._unfinished():
             waiting = [lane.retry_at for lane in self.lanes if lane.outcomes or lane is self.queue]
-            self.results.wait(min(waiting) - time.monotonic())
+            self.results.wait(min(RECEIVE_SECONDS, min(waiting) - time.monotonic()))
         elif self.follow_ups:
             self.results.wait(FOLLOW_UP_POLL_SECONDS)
         elif not self.told_to_stop:

@@ -1,24 +1,23 @@
-"""The processes of a cluster: made, watched, replaced."""
+"""The processes of a cluster: started, watched, replaced."""
 
 from __future__ import annotations
 
 import gc
 import itertools
 import multiprocessing
+import os
 import signal
 import time
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from django.db import connections
-from django.utils.functional import SimpleLazyObject
-
 from django_q.brokers import broker_class
 
+from . import log
 from .backoff import Backoff
-from .memory import fill_holes
 from .process import Wiring, class_of, main
+from .process_group import has_exited, kill_group
 from .state import Slot, WorkerState
 from .title import prepare_title
 
@@ -60,6 +59,7 @@ class Member:
         self.due = 0.0
         self.killed_for: str | None = None
         """Why we killed it, if we did."""
+        self.heartbeat = wiring.state.heartbeats[role.name] if slot is None else slot.heartbeat
 
     @property
     def name(self) -> str:
@@ -68,11 +68,36 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self.process is not None and self.process.is_alive()
+        """True if the process runs; one that has ended stays a zombie until `bury`, and its group keeps its id."""
+        if self.process is None:
+            return False
+        exited = has_exited(self.process.pid or 0)
+        return self.process.is_alive() if exited is None else not exited
 
-    def spawn(self) -> None:
-        """Make the process."""
+    def spawn(self) -> bool:
+        """Start the process; if the system refuses, `due` says when to try again.
+
+        Returns:
+            True if it has started.
+        """
+        process = self._new_process()
+        if self.slot is not None:
+            self.slot.state = WorkerState.ABSENT
+            self.slot.deadline = 0.0
+        self.killed_for = None
+        self.heartbeat.reset()
+        try:
+            if self.backoff.failures and self.wiring.settings.start_method == "fork":
+                try_fork()
+            process.start()
+        except (OSError, EOFError) as error:  # EOFError: the process that `forkserver` forks from could not
+            self._start_again_later(error)
+            return False
+        self.process, self.born = process, time.monotonic()
+        self._tell_pid(process.pid or 0)
+        return True
+
+    def _new_process(self) -> BaseProcess:
         arguments = () if self.slot is None else (self.slot.index,)
         process: BaseProcess = cast("Any", self.context).Process(
             target=main,
@@ -80,27 +105,34 @@ class Member:
             args=(self.role.path, self.wiring, *arguments),
         )
         process.daemon = self.slot is None or self.wiring.settings.daemonize_workers
-        if self.slot is not None:
-            self.slot.state = WorkerState.ABSENT
-            self.slot.deadline = 0.0
-        self.killed_for = None
-        process.start()
-        self.process, self.born = process, time.monotonic()
-        self._tell_pid(process.pid or 0)
+        return process
+
+    def _start_again_later(self, error: Exception) -> None:
+        self.backoff.failed()
+        seconds = self.backoff.seconds
+        self.due = time.monotonic() + seconds
+        log.cannot_start(multiprocessing.current_process().name, self.role.name, error, seconds)
 
     def kill(self, reason: str) -> None:
-        """End the process at once, remembering why."""
+        """End the process at once, and what a worker's tasks have started; remember the reason."""
         self.killed_for = reason
         if self.process is not None:
+            self._kill_group()
             self.process.kill()
 
+    def _kill_group(self) -> None:
+        if self.slot is not None and self.process is not None and self.process.pid:
+            kill_group(self.process.pid)
+
     def bury(self) -> str:
-        """Take leave of a dead process.
+        """Reap a process that has ended; unless a worker exits as it should, what its tasks started ends with it.
 
         Returns:
             How it ended, as words that follow "after" and "it".
         """
         assert self.process is not None
+        if self.killed_for or (self.slot is not None and self.slot.state not in EXITS):
+            self._kill_group()
         self.process.join()
         code = self.process.exitcode or 0
         self.process.close()
@@ -118,6 +150,25 @@ class Member:
             self.slot.pid = pid
         else:
             setattr(self.wiring.state, self.role.name, pid)
+
+
+EXITS = (WorkerState.RECYCLED, WorkerState.EXITING)
+"""States of a worker that exits by itself."""
+
+
+def try_fork() -> None:
+    """Fork a process that exits at once.
+
+    `multiprocessing` leaves four file descriptors open when a fork fails, so a start that failed is not repeated before
+    a fork succeeds.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 def how_it_ended(code: int) -> str:
@@ -146,23 +197,9 @@ def preload(settings: ClusterSettings) -> None:
     for module in LATE:
         import_module(module)
     broker_class(settings).prepare(settings)
-    settle_patterns()
     prepare_title()
     gc.collect()
     gc.freeze()  # or the collector would write to, and so copy, every shared page
-    fill_holes()
-
-
-def settle_patterns() -> None:
-    """Compile the patterns that Django compiles for the first query, and for the first key of a cache.
-
-    Only Django's own: what others make lazily may have a reason to be late.
-    """
-    backends = {type(connection).__module__ for connection in connections.all(initialized_only=True)}
-    for module in (*(name for name in backends if name.startswith("django.")), "django.core.cache.backends.base"):
-        for value in vars(import_module(module)).values():
-            if isinstance(value, SimpleLazyObject):
-                bool(value)
 
 
 class Pool:
@@ -180,9 +217,15 @@ class Pool:
         return [*self.workers, self.monitor, self.scheduler, self.pusher]
 
     def spawn(self) -> None:
-        """Make all processes."""
+        """Start all processes; those that the system refuses are vacant."""
         for member in self.members:
             member.spawn()
+
+    @property
+    def is_complete(self) -> bool:
+        """True if tasks can go all the way: there is one process of each kind."""
+        others = (self.monitor, self.scheduler, self.pusher)
+        return all(each.process for each in others) and any(worker.process for worker in self.workers)
 
     def sentinels(self) -> list[int]:
         """What becomes readable when a process ends."""
@@ -190,16 +233,12 @@ class Pool:
 
     def dead(self) -> list[Member]:
         """Members whose process has ended."""
-        return [member for member in self.members if member.process is not None and not member.process.is_alive()]
+        return [member for member in self.members if member.process is not None and not member.alive]
 
     def vacant(self) -> list[Member]:
         """Members without a process whose time to get one has come."""
         now = time.monotonic()
         return [member for member in self.members if member.process is None and member.due <= now]
-
-    def next_birth(self) -> float | None:
-        """When the next vacant place is filled (`time.monotonic`, seconds)."""
-        return min((member.due for member in self.members if member.process is None), default=None)
 
 
 def context_of(start_method: str) -> BaseContext:

@@ -14,6 +14,8 @@ import django
 from django.apps import apps
 from django.db import connections
 
+from django_q import reporters
+
 from . import log
 from .memory import keep_free_memory
 from .title import set_title
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from .channels import Bell, Channel
     from .lifeline import Lifeline
-    from .state import ClusterState
+    from .state import ClusterState, Heartbeat
 
 _inherited: list[object] = []
 
@@ -53,11 +55,13 @@ class ClusterProcess:
 
     role: ClassVar[str]
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, heartbeat: Heartbeat | None = None) -> None:
         self.settings = wiring.settings
         self.wiring = wiring
         self.state = wiring.state
         self.name = current_process().name
+        self.heartbeat = heartbeat or wiring.state.heartbeats[self.role]
+        """Beats once a step; a step that waits for others in turns beats itself."""
 
     @classmethod
     def prepare(cls) -> None:
@@ -66,8 +70,10 @@ class ClusterProcess:
     def run(self) -> None:
         """Start, step until told to stop, and clean up."""
         self.start()
+        self.heartbeat.beat()
         try:
             while self.step():
+                self.heartbeat.beat()
                 self.wiring.lifeline.check()
         finally:
             self.stop()
@@ -147,6 +153,15 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         wiring: what connects it to the others.
         *args: further arguments of the class.
     """
+    try:
+        _serve(path, wiring, *args)
+    except BaseException as error:  # noqa: BLE001 - the edge of the process: the sentinel starts another one
+        log.crashed(current_process().name, error)
+        reporters.report(error, wiring.settings)
+        sys.exit(1)
+
+
+def _serve(path: str, wiring: Wiring, *args: Any) -> None:
     forked = wiring.settings.start_method == "fork"
     wiring.lifeline.guard(forked=forked)
     role = path.partition(":")[2].lower()
@@ -154,9 +169,4 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)
-    process = class_of(path)(wiring, *args)
-    try:
-        process.run()
-    except Exception:  # noqa: BLE001 - the edge of the process: the sentinel makes another one
-        log.crashed(process.name)
-        sys.exit(1)
+    class_of(path)(wiring, *args).run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django_q.brokers import get_broker
 from django_q.exceptions import BrokerUnavailable
@@ -18,6 +18,15 @@ from .process import ClusterProcess, Wiring
 from .publishing import Publisher
 from .readahead import LATE_SECONDS, ReadAhead
 from .state import Phase, WorkerState
+
+MAX_UNSAVED_OUTCOMES: Final = 1_000
+"""Outcomes that wait to be saved beyond which nothing is fetched: the monitor is behind. A flood leaves 800 at most."""
+
+HELD_BACK_SECONDS: Final = 0.1
+"""Seconds between two looks whether the monitor has caught up."""
+
+RETURN_SECONDS: Final = 1.0
+"""Time before the end of a stop in which tasks without a receipt are sent to the broker again."""
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,7 +48,8 @@ class Pusher(ClusterProcess):
         """Number → ack id of each task whose lease is ours to renew."""
         self.missing: set[int] = set()
         self.renew_every = self.settings.retry / 3
-        self.renew_at = 0.0
+        self.renew_at = self.retry_at = 0.0
+        """When leases are renewed, and not before when a broker that was unavailable is tried again."""
         self.backoff = Backoff()
         self.stopping = False
         self.unsent: list[TaskMessage] = []
@@ -70,6 +80,9 @@ class Pusher(ClusterProcess):
         """Fetch as much as there is room for, and keep the leases alive."""
         if self._stops():
             return False
+        if time.monotonic() < self.retry_at:
+            self.wiring.hungry.wait(min(RECEIVE_SECONDS, self.retry_at - time.monotonic()))
+            return True
         try:
             self._renew_when_due()
             self._publish_when_due()
@@ -80,17 +93,22 @@ class Pusher(ClusterProcess):
             else:
                 self._wait_for_room()
         except BrokerUnavailable as error:
-            if self.backoff.failed():
-                log.broker_gone(self.name, error)
-            self.wiring.hungry.wait(self.backoff.seconds)
+            self._back_off(error)
         else:
             if self.backoff.succeeded():
                 log.broker_back(self.name)
         return True
 
+    def _back_off(self, error: BrokerUnavailable) -> None:
+        if self.backoff.failed():
+            log.broker_gone(self.name, error)
+        self.retry_at = time.monotonic() + self.backoff.seconds
+
     def stop(self) -> None:
         """Give back what has not begun, and publish once more that the cluster stops."""
         self._give_back()
+        if not self.broker.supports_receipts:
+            self._send_again_what_remains()
         if not self.backoff.failures:
             self.publisher.publish()
         log.stopped_pushing(self.name)
@@ -98,28 +116,35 @@ class Pusher(ClusterProcess):
     # room
 
     def _room(self) -> int:
-        if self.state.paused:
-            return 0
-        if self.state.hooks > self.limit + self.settings.workers:
-            return 0  # hooks come before new tasks, or they would pile up in the monitor
-        return self.window.size - self.state.waiting
+        return 0 if self._is_held_back() else self.window.size - self.state.waiting
+
+    def _is_held_back(self) -> bool:
+        """Return True if the monitor is behind: nothing new is fetched until it has caught up."""
+        state = self.state
+        if state.paused or state.unsaved + state.backlog > MAX_UNSAVED_OUTCOMES:
+            return True
+        return state.hooks > self.limit + self.settings.workers
 
     def _wait_for_room(self) -> None:
         """Sleep until most of the queue is taken: then one fetch brings many."""
         seconds = self._seconds_to_wait()
-        surplus = self.state.waiting > self.limit
+        if held_back := self._is_held_back():
+            seconds = min(seconds, HELD_BACK_SECONDS)
+        surplus = self.window.ahead and self.state.waiting > self.limit
         if surplus:
             seconds = min(seconds, max(0.0, self.pushed_at + LATE_SECONDS - time.monotonic()))
         self.state.wake_at = self.state.pushed - self.window.low
         rung = True
-        if self.state.taken < self.state.wake_at or self.state.hooks or self.state.paused:
+        if self.state.taken < self.state.wake_at or self.state.hooks or held_back:
             rung = self.wiring.hungry.wait(seconds)
         self.state.wake_at = 0
         if surplus and not rung and self.pushed_at + LATE_SECONDS <= time.monotonic():
             self._give_back_surplus()
 
     def _seconds_to_wait(self) -> float:
-        due = min(self.renew_at, self.publisher.due) if self.held else self.publisher.due
+        due = self.publisher.due
+        if self.held:
+            due = min(due, max(self.renew_at, self.retry_at))
         return min(RECEIVE_SECONDS, max(0.0, due - time.monotonic()))
 
     # tasks
@@ -144,15 +169,25 @@ class Pusher(ClusterProcess):
             self.unsent.append(task)
 
     def _send(self, message: bytes, *, patient: bool = True) -> bool:
-        """Send a message as soon as there is room; while the cluster stops, only if it is `patient`."""
+        """Send a message as soon as there is room; while the cluster stops, only if it is `patient` and there is time.
+
+        Leases that cannot be renewed meanwhile are no reason to lose the message.
+        """
         wait = 0.0
         while not self.tasks.send(message, wait=wait):
-            if not patient and self._stops():
+            if self._stops() and (not patient or self._is_out_of_time()):
                 return False
-            self._renew_when_due()
+            self.heartbeat.beat()
+            try:
+                self._renew_when_due()
+            except BrokerUnavailable as error:
+                self._back_off(error)
             self._publish_when_due()
             wait = self._seconds_to_wait()
         return True
+
+    def _is_out_of_time(self) -> bool:
+        return 0.0 < self.state.stop_by < time.monotonic() + RETURN_SECONDS
 
     # statistics
 
@@ -163,15 +198,15 @@ class Pusher(ClusterProcess):
     # leases
 
     def _renew_when_due(self) -> None:
+        """Renew all leases; `renew_at` moves when it has succeeded, so that a failure is made good at once."""
         now = time.monotonic()
-        if now < self.renew_at:
+        if now < max(self.renew_at, self.retry_at):
             return
-        self.renew_at = now + self.renew_every
         self._forget_finished()
-        if self.held:
-            lost = set(self.broker.renew(list(self.held.values())))
-            if lost:
-                self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
+        lost = set(self.broker.renew(list(self.held.values()))) if self.held else set()
+        self.renew_at = now + self.renew_every
+        if lost:
+            self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
         self.state.renewed = now
 
     def _drop(self, lost: set[int]) -> None:
@@ -245,9 +280,9 @@ class Pusher(ClusterProcess):
     def _give_back_surplus(self) -> None:
         """Return what was fetched ahead, and has not begun, because the tasks take longer than was thought."""
         tasks = self._withdraw()
-        kept, surplus = tasks[: self.limit], tasks[self.limit :]
+        surplus = [task for task in tasks[self.limit :] if task.ack_id is not None]
         self.window.slow()
-        self._push_again(kept)
+        self._push_again([task for task in tasks if task not in surplus])
         try:
             self._release(surplus)
         except BrokerUnavailable:
@@ -263,6 +298,20 @@ class Pusher(ClusterProcess):
             self._release(back)
         except BrokerUnavailable as error:
             log.not_given_back(self.name, len(back), error)
+
+    def _send_again_what_remains(self) -> None:
+        """Let the workers begin tasks without a receipt; send those to the broker again that have not begun in time."""
+        while self.tasks.wait(0) and not self._is_out_of_time():
+            self.heartbeat.beat()
+            self.wiring.hungry.wait(HELD_BACK_SECONDS)
+        tasks = self._withdraw()
+        for position, task in enumerate(tasks):
+            try:
+                self.broker.enqueue(task.package.decode())
+            except BrokerUnavailable as error:
+                log.not_given_back(self.name, len(tasks) - position, error)
+                self._push_again(tasks[position:])
+                return
 
     def _release(self, tasks: list[TaskMessage]) -> None:
         if tasks:

@@ -62,7 +62,8 @@ class Scheduler(ClusterProcess):
         self.publisher.step()
         if time.monotonic() >= self.look_at:
             self.look_at = time.monotonic() + self._look()
-        self.wiring.alarm.wait(max(0.0, min(self.publisher.due, self.look_at) - time.monotonic()))
+        now = time.monotonic()
+        self.wiring.alarm.wait(max(0.0, min(self.publisher.due, self.look_at, now + LOOK_EVERY) - now))
         return True
 
     def stop(self) -> None:

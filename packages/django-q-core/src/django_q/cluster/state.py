@@ -9,6 +9,7 @@ import enum
 import mmap
 import os
 import struct
+import time
 from multiprocessing import reduction
 from typing import Any
 
@@ -21,7 +22,10 @@ class Phase(enum.IntEnum):
     STARTING = 0
     RUNNING = 1
     STOPPING = 2
-    STOPPED = 3
+    """Nothing new is fetched; workers finish what is in the channel and run follow-ups."""
+    ENDING = 3
+    """The workers are told to exit: nothing may be sent to them any more."""
+    STOPPED = 4
 
 
 class WorkerState(enum.IntEnum):
@@ -32,23 +36,27 @@ class WorkerState(enum.IntEnum):
     BUSY = 2
     SENDING = 3
     RECYCLED = 4
+    """It exits, because it has done its share of tasks or holds too much memory."""
+    EXITING = 5
+    """It exits for another reason."""
 
 
 DESK = 2 * 2**20
 """Bytes of memory that a desk keeps between large messages."""
 
-_HEADER = 16
+_HEADER = 24
 _SLOT = 8
 _WORD = 8
 # whole numbers of the header: who writes each is said where it is a property below
 (
     _PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS,
-    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT, _WITHDRAWN,
-) = range(14)  # fmt: skip
-_RENEWED, _BORN = 14, 15  # seconds, floats
+    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT, _WITHDRAWN, _BACKLOG,
+) = range(15)  # fmt: skip
+_RENEWED, _BORN, _STOP_BY = 15, 16, 17  # seconds, floats
+_HEARTBEATS = {"sentinel": 18, "pusher": 19, "monitor": 20, "scheduler": 21}
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
-_DEADLINE, _SINCE = 4, 5  # seconds, floats
+_DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
 
 
 def _number(index: int, doc: str) -> Any:
@@ -59,6 +67,41 @@ def _number(index: int, doc: str) -> Any:
         self._ints[index] = value
 
     return property(read, write, doc=doc)
+
+
+def _seconds(index: int, doc: str) -> Any:
+    def read(self: ClusterState) -> float:
+        return self._floats[index]
+
+    def write(self: ClusterState, value: float) -> None:
+        self._floats[index] = value
+
+    return property(read, write, doc=doc)
+
+
+class Heartbeat:
+    """Time of a process's last progress. Written by that process; by the sentinel while there is no such process.
+
+    Args:
+        floats: the shared memory.
+        index: place of the time in it.
+    """
+
+    def __init__(self, floats: Any, index: int) -> None:
+        self._floats, self._index = floats, index
+
+    def beat(self) -> None:
+        """Record progress now."""
+        self._floats[self._index] = time.monotonic()
+
+    def reset(self) -> None:
+        """Forget the progress of the previous process."""
+        self._floats[self._index] = 0.0
+
+    @property
+    def last(self) -> float:
+        """Time of the last progress (`time.monotonic`, seconds); 0.0 until the process has started."""
+        return self._floats[self._index]
 
 
 class ClusterState:
@@ -79,6 +122,7 @@ class ClusterState:
         self._map = memoryview(mmap.mmap(file, size))
         self._ints = self._map.cast("q")
         self._floats = self._map.cast("d")
+        self.heartbeats = {role: Heartbeat(self._floats, index) for role, index in _HEARTBEATS.items()}
         self.slots = [Slot(self, index, desk) for index, desk in enumerate(desks)]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,26 +145,15 @@ class ClusterState:
     wake_at = _number(_WAKE_AT, "Who takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
     received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
     stop_requests = _number(_STOP_REQUESTS, "How often the cluster was asked to stop. Written by the parent.")
+    # The monitor's flags are cleared by the sentinel when the monitor has died.
     paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")
-    hooks = _number(_HOOKS, "Hooks that wait for a worker. Written by the monitor.")
-
-    @property
-    def renewed(self) -> float:
-        """When all leases were last renewed (`time.monotonic`, seconds). Written by the pusher."""
-        return self._floats[_RENEWED]
-
-    @renewed.setter
-    def renewed(self, seconds: float) -> None:
-        self._floats[_RENEWED] = seconds
-
-    @property
-    def born(self) -> float:
-        """When the cluster started (seconds since the epoch). Written by the parent."""
-        return self._floats[_BORN]
-
-    @born.setter
-    def born(self, seconds: float) -> None:
-        self._floats[_BORN] = seconds
+    hooks = _number(_HOOKS, "Hooks and other follow-ups in progress. Written by the monitor.")
+    backlog = _number(_BACKLOG, "Outcomes that the monitor holds and has not settled. Written by it, before `received`.")
+    renewed = _seconds(_RENEWED, "When all leases were last renewed (`time.monotonic`). Written by the pusher.")
+    born = _seconds(_BORN, "When the cluster started (seconds since the epoch). Written by the parent.")
+    stop_by = _seconds(
+        _STOP_BY, "When running tasks are interrupted (`time.monotonic`); 0.0 until a stop. Written by the sentinel."
+    )
 
     @property
     def taken(self) -> int:
@@ -164,6 +197,7 @@ class Slot:
         self._ints, self._floats = state._ints, state._floats
         self._at = _HEADER + _SLOT * index
         self._desk = desk
+        self.heartbeat = Heartbeat(self._floats, self._at + _HEARTBEAT)
 
     @property
     def state(self) -> int:
@@ -237,6 +271,16 @@ class Slot:
         if sent:
             self._ints[self._at + _SENT] += 1
         self._ints[self._at + _STATE] = WorkerState.IDLE
+
+    def exit_by(self, seconds: float) -> None:
+        """Announce that the worker exits; a task on the desk stays there.
+
+        Args:
+            seconds: when the sentinel kills the worker (`time.monotonic`).
+        """
+        if self.state not in (WorkerState.BUSY, WorkerState.SENDING, WorkerState.RECYCLED):
+            self.state = WorkerState.EXITING
+        self.deadline = seconds
 
     def message(self) -> bytes:
         """What lies on the desk."""

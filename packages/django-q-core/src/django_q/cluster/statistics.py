@@ -48,7 +48,7 @@ def status_of(state: ClusterState) -> str:
     match state.phase:
         case Phase.STARTING:
             return str(Conf.STARTING)
-        case Phase.STOPPING:
+        case Phase.STOPPING | Phase.ENDING:
             return str(Conf.STOPPING)
         case Phase.STOPPED:
             return str(Conf.STOPPED)

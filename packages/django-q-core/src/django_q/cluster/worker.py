@@ -29,6 +29,7 @@ from .isolation import Baseline
 from .memory import current_rss_kb
 from .messages import FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
+from .process_group import kill_children, kill_other_members, lead_group
 from .state import Slot, WorkerState
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS: Final = 2.0
 """Time between the exception inside a task that runs too long and the end of its worker."""
+
+EXIT_SECONDS: Final = 5.0
+"""Time between the end of the work and the exit of the process, after which the sentinel kills it."""
 
 MIN_UNPICKLE_SECONDS: Final = 8.0
 """Minimum time to unpickle a package, which may import modules, even if the timeout of the cluster is shorter."""
@@ -63,15 +67,19 @@ class Worker(ClusterProcess):
     role: ClassVar[str] = "worker"
 
     def __init__(self, wiring: Wiring, index: int) -> None:
-        super().__init__(wiring)
-        self.index = index
         self.slot = wiring.state.slots[index]
+        super().__init__(wiring, self.slot.heartbeat)
+        self.index = index
         self.tasks, self.results = wiring.tasks, wiring.results
         self.codec = PackageCodec.of(self.settings)
         self.timer = WorkerTimer(self.slot)
         self.executor = Executor(self.settings, self.timer)
         self.count = 0
         self.measured = 0.0
+        self.group_is_left = False
+        """True if programs of a task that timed out may still run: then this worker is replaced."""
+        self.rung_at = 0
+        """The low-water mark for which the pusher was woken last."""
 
     @cached_property
     def baseline(self) -> Baseline:
@@ -85,6 +93,7 @@ class Worker(ClusterProcess):
 
     def start(self) -> None:
         """Make the process ready for tasks of any kind."""
+        lead_group()
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
@@ -109,10 +118,13 @@ class Worker(ClusterProcess):
                 return False
         if len(message) > INLINE:
             self.slot.clear_desk()
-        return not self._worn_out()
+        return not self.group_is_left and not self._worn_out()
 
     def stop(self) -> None:
-        """Log the end."""
+        """Announce the exit, and do not wait for `multiprocessing` children that tasks left behind."""
+        if not self.group_is_left:  # or the sentinel would take this for a regular exit, and leave the group alone
+            self.slot.exit_by(time.monotonic() + EXIT_SECONDS)
+        kill_children()
         log.stopped_working(self.name)
 
     # tasks
@@ -121,8 +133,7 @@ class Worker(ClusterProcess):
         task = TaskMessage.unpack(message)
         now = time.monotonic()
         self.slot.begin(message, now, task.number)
-        if self.state.wake_at and task.number >= self.state.wake_at:
-            self.wiring.hungry.ring()
+        self._ring_at_low_water(task.number)
         if self._lease_is_over(task, now):
             log.lease_over(self.name)
             self.slot.finish(sent=False)
@@ -132,6 +143,7 @@ class Worker(ClusterProcess):
         except UnreadablePackage as error:
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
+        self._end_group_after_timeout()
         self.baseline.restore()
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
@@ -211,6 +223,7 @@ class Worker(ClusterProcess):
                 self._report(work)
             if work.finished is not None:
                 self.finisher.run_follow_up(work.finished)
+        self._end_group_after_timeout()
         self.baseline.restore()
         if work.key:
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
@@ -229,8 +242,21 @@ class Worker(ClusterProcess):
     def _send(self, message: bytes, *, outcome: bool = True) -> None:
         self.slot.sending()
         while not self.results.send(message, wait=RECEIVE_SECONDS):
-            pass  # the result channel is full: keep the task in flight and try again
+            self.heartbeat.beat()  # the result channel is full: keep the task in flight and try again
         self.slot.finish(sent=outcome)
+
+    def _end_group_after_timeout(self) -> None:
+        """End what a task has started when its time was over; if that is not possible, the sentinel does it."""
+        if self.timer.fired:
+            self.timer.fired = False
+            self.group_is_left = not kill_other_members()
+
+    def _ring_at_low_water(self, number: int) -> None:
+        """Wake the pusher when few tasks wait: once for each mark that it sets."""
+        mark = self.state.wake_at
+        if mark and number >= mark and mark != self.rung_at:
+            self.rung_at = mark
+            self.wiring.hungry.ring()
 
     def _lease_is_over(self, task: TaskMessage, now: float) -> bool:
         """Return whether the lease may have expired, because the cluster was suspended for too long."""

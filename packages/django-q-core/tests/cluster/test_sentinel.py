@@ -1,0 +1,300 @@
+"""What the sentinel does when processes die, hang or will not start, without starting one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from dataclasses import replace
+
+import pytest
+from django_q.cluster import pool as pool_module
+from django_q.cluster import sentinel as module
+from django_q.cluster.channels import RECEIVE_SECONDS, Bell
+from django_q.cluster.messages import STOP, Kind, kind_of
+from django_q.cluster.sentinel import Sentinel
+from django_q.cluster.state import ClusterState, Phase, WorkerState
+from django_q.conf import current_settings
+from django_q.testing.eventually import eventually
+
+
+class Process:
+    """A process that runs until it is told to end, or for ever."""
+
+    pids = itertools.count(2**30)
+
+    def __init__(self, name: str, **options) -> None:
+        self.name, self.exitcode, self.pid = name, 0, next(Process.pids)
+        self.reader, self.writer = os.pipe()
+        self.sentinel = self.reader
+        self.runs = self.deaf = False
+
+    def start(self) -> None:
+        self.runs = True
+
+    def is_alive(self) -> bool:
+        return self.runs
+
+    def end(self, exitcode: int = 0) -> None:
+        self.runs, self.exitcode = False, exitcode
+        if self.writer is not None:
+            os.close(self.writer)
+            self.writer = None
+
+    def kill(self) -> None:
+        if not self.deaf:
+            self.end(-9)
+
+    def join(self) -> None:
+        assert not self.runs
+
+    def close(self) -> None:
+        os.close(self.reader)
+
+
+class Context:
+    Process = Process
+
+
+@pytest.fixture
+def sentinel(monkeypatch):
+    settings = replace(current_settings(), workers=2, guard_cycle=0.02, stop_timeout=0.6, guard_timeout=60.0)
+    monkeypatch.setattr(module, "context_of", lambda method: Context)
+    monkeypatch.setattr(pool_module, "kill_group", lambda pid: None)
+    parent, control = Bell(), Bell()
+    sentinel = Sentinel(settings, "0" * 32, ClusterState(2), control, Bell(), parent)
+    sentinel.pool.spawn()
+    sentinel.state.phase = Phase.RUNNING
+    yield sentinel
+    for member in sentinel.pool.members:
+        if member.process is not None:
+            member.process.end()
+
+
+def ends_when(member, condition) -> None:
+    """Let a process end in the turn in which something is true."""
+    runs = member.process.is_alive
+
+    def is_alive() -> bool:
+        if runs() and condition():
+            member.process.end()
+        return runs()
+
+    member.process.is_alive = is_alive
+
+
+def obedient(sentinel) -> None:
+    """Let all processes end when they are told to."""
+    state, wiring, pool = sentinel.state, sentinel.wiring, sentinel.pool
+
+    def told(channel) -> bool:
+        message = channel.receive(block=False) if channel.wait(0) else None
+        return message is not None and kind_of(message) == Kind.STOP
+
+    ends_when(pool.pusher, lambda: state.phase >= Phase.STOPPING)
+    ends_when(pool.scheduler, lambda: state.phase >= Phase.STOPPING)
+    ends_when(pool.monitor, lambda: told(wiring.results))
+    for worker in pool.workers:
+        ends_when(worker, lambda: told(wiring.tasks))
+
+
+class TestFlags:
+    def test_flags_of_a_dead_monitor_are_cleared(self, sentinel):
+        state = sentinel.state
+        state.paused, state.hooks, state.backlog, state.wake_at = 1, 3, 500, 7
+        sentinel.pool.monitor.process.end(-9)
+        sentinel._turn(sentinel.pool.members)
+        assert (state.paused, state.hooks, state.backlog) == (0, 0, 0)
+        assert state.wake_at == 7, "it is the pusher's"
+        eventually(lambda: sentinel._turn(sentinel.pool.members) or sentinel.pool.monitor.process)
+        assert state.reincarnations == 1
+
+    def test_mark_of_a_dead_pusher_is_cleared(self, sentinel):
+        sentinel.state.wake_at, sentinel.state.paused = 7, 1
+        sentinel.pool.pusher.process.end(-9)
+        sentinel._turn(sentinel.pool.members)
+        assert (sentinel.state.wake_at, sentinel.state.paused) == (0, 1)
+
+
+def test_process_without_progress_is_replaced_and_logged(sentinel, caplog):
+    monitor = sentinel.pool.monitor
+    hung = monitor.process
+    monitor.heartbeat._floats[monitor.heartbeat._index] = monitor.born = time.monotonic() - 61
+    for _ in range(2):
+        sentinel._turn(sentinel.pool.members)
+    assert not hung.runs
+    assert monitor.process.runs
+    assert "the monitor made no progress for 61 seconds, killed" in caplog.text
+    assert "reincarnated monitor" in caplog.text
+
+
+def test_worker_that_does_not_exit_is_killed_and_replaced(sentinel, caplog):
+    worker = sentinel.pool.workers[0]
+    stuck = worker.process
+    worker.slot.state = WorkerState.RECYCLED
+    worker.slot.exit_by(time.monotonic() - 1)
+    for _ in range(2):
+        sentinel._turn(sentinel.pool.members)
+    assert not stuck.runs
+    assert worker.process.runs
+    assert "did not exit in time" in caplog.text
+
+
+class TestStop:
+    def test_stop_ends_all_processes(self, sentinel):
+        obedient(sentinel)
+        sentinel.stop()
+        assert all(member.process is None for member in sentinel.pool.members)
+        assert sentinel.state.phase == Phase.STOPPED
+
+    def test_workers_stay_while_a_follow_up_is_in_progress(self, sentinel):
+        obedient(sentinel)
+        state, phases = sentinel.state, []
+        state.backlog, turns = 1, itertools.count()
+        turn = sentinel._turn
+
+        def progress(*arguments) -> None:
+            number = next(turns)
+            state.backlog, state.hooks = number < 5, 5 <= number < 10
+            phases.append((int(state.phase), number))
+            turn(*arguments)
+
+        sentinel._turn = progress
+        sentinel.stop()
+        first = next(number for phase, number in phases if phase == Phase.ENDING)
+        assert first > 10
+        assert "INTERRUPTED" not in {member.killed_for for member in sentinel.pool.members}
+
+    def test_recycled_worker_is_replaced_while_a_follow_up_needs_one(self, sentinel):
+        obedient(sentinel)
+        sentinel.state.hooks = 1
+        first = [worker.process for worker in sentinel.pool.workers]
+        for process in first:
+            process.end()
+        turn = sentinel._turn
+
+        def progress(*arguments) -> None:
+            turn(*arguments)
+            again = [worker.process for worker in sentinel.pool.workers]
+            if sentinel.state.hooks and None not in again and again[0] is not first[0]:
+                sentinel.state.hooks = 0
+                for worker in sentinel.pool.workers:
+                    ends_when(worker, lambda: sentinel.state.phase == Phase.ENDING)
+
+        sentinel._turn = progress
+        began = time.monotonic()
+        sentinel.stop()
+        assert sentinel.state.hooks == 0
+        assert time.monotonic() - began < sentinel.settings.stop_timeout
+
+    @pytest.mark.parametrize("hangs", ["pusher", "monitor", "scheduler", "workers"])
+    def test_stop_is_bounded_when_a_process_hangs(self, sentinel, monkeypatch, hangs):
+        monkeypatch.setattr(module, "HUNG_SECONDS", 0.3)
+        monkeypatch.setattr(module, "MONITOR_SECONDS", 0.3)
+        monkeypatch.setattr(module, "WORKER_SECONDS", 0.3)
+        obedient(sentinel)
+        found = getattr(sentinel.pool, hangs)
+        for member in found if hangs == "workers" else [found]:
+            del member.process.is_alive
+        self.ends_within(sentinel, 3)
+
+    def test_stop_is_bounded_when_the_channels_are_full(self, sentinel, monkeypatch):
+        monkeypatch.setattr(module, "HUNG_SECONDS", 0.3)
+        monkeypatch.setattr(module, "MONITOR_SECONDS", 0.3)
+        monkeypatch.setattr(module, "WORKER_SECONDS", 0.3)
+        for channel in (sentinel.wiring.tasks, sentinel.wiring.results):
+            while channel.send(b"\0" * 1000):
+                pass
+        self.ends_within(sentinel, 3)
+
+    def test_stop_ends_though_a_process_cannot_be_killed(self, sentinel, monkeypatch):
+        monkeypatch.setattr(module, "MONITOR_SECONDS", 0.3)
+        monkeypatch.setattr(module, "KILL_SECONDS", 0.3)
+        obedient(sentinel)
+        del sentinel.pool.monitor.process.is_alive
+        sentinel.pool.monitor.process.deaf = True
+        began = time.monotonic()
+        sentinel.stop()
+        assert time.monotonic() - began < 4
+        assert sentinel.pool.monitor.process is not None
+
+    def test_second_signal_ends_all_within_two_seconds(self, sentinel):
+        sentinel.settings = replace(sentinel.settings, stop_timeout=3600)
+        for slot in sentinel.state.slots:
+            slot.begin(b"\1" * 40, time.monotonic(), 1)
+        sentinel.state.stop_requests = 2
+        self.ends_within(sentinel, 2)
+
+    def test_orphaned_cluster_ends_at_once(self, sentinel):
+        sentinel.settings = replace(sentinel.settings, stop_timeout=3600)
+        sentinel.orphaned = True
+        self.ends_within(sentinel, 2)
+
+    def test_full_channel_delays_the_stop_of_workers_only_until_there_is_room(self, sentinel):
+        obedient(sentinel)
+        while sentinel.wiring.tasks.send(b"\1" * 1000):
+            pass
+        sentinel._stop_workers()
+        assert all(worker.process is None for worker in sentinel.pool.workers)
+        assert all(worker.killed_for is None for worker in sentinel.pool.workers)
+
+    def ends_within(self, sentinel, seconds: float) -> None:
+        began = time.monotonic()
+        sentinel.stop()
+        assert time.monotonic() - began < seconds
+        assert all(member.process is None for member in sentinel.pool.members)
+
+
+def test_steps_of_a_process_are_shorter_than_the_least_guard_timeout():
+    assert RECEIVE_SECONDS <= 1
+    assert kind_of(STOP) == Kind.STOP
+
+
+class TestCrash:
+    @pytest.fixture
+    def crash(self, sentinel, monkeypatch):
+        """Crash with an error, and return the exit status and what was reported."""
+
+        def make(error: BaseException):
+            reported: list[BaseException] = []
+            monkeypatch.setattr(module, "Sentinel", lambda *arguments: sentinel)
+            monkeypatch.setattr(module, "prepare", lambda *arguments: None)
+            monkeypatch.setattr(module.reporters, "report", lambda error, settings: reported.append(error))
+            monkeypatch.setattr(module, "leave", leave)
+            monkeypatch.setattr(sentinel, "run", raises(error))
+            lifeline = type("Line", (), {"watch": lambda self: None})()
+            with pytest.raises(Left) as left:
+                module.main(sentinel.settings, "", sentinel.state, Bell(), Bell(), lifeline)
+            return left.value.status, reported
+
+        return make
+
+    @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(0), KeyboardInterrupt()])
+    def test_any_error_ends_all_processes_and_the_exit_status_is_not_zero(self, sentinel, crash, caplog, error):
+        assert crash(error) == (1, [error])
+        assert not any(member.process.runs for member in sentinel.pool.members)
+        assert "MainProcess crashed: " + type(error).__name__ in caplog.text
+        assert "Traceback" in caplog.text
+
+    def test_reporter_that_hangs_is_not_waited_for(self, sentinel, monkeypatch):
+        monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
+        monkeypatch.setattr(module.reporters, "report", lambda error, settings: time.sleep(5))
+        began = time.monotonic()
+        module.report(ValueError(), sentinel.settings)
+        assert time.monotonic() - began < 3
+
+
+class Left(BaseException):
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+def leave(status: int):
+    raise Left(status)
+
+
+def raises(error: BaseException):
+    def run() -> None:
+        raise error
+
+    return run
