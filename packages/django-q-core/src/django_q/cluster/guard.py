@@ -71,9 +71,7 @@ class Guard:
         """
         if member.process is None or (member.slot is not None and member.slot.state == WorkerState.BUSY):
             return False
-        return self.silence(member) > (
-            self.seconds if member.heartbeat.last else max(self.seconds, STARTING_SECONDS)
-        )
+        return self.silence(member) > (self.seconds if member.heartbeat.last else max(self.seconds, STARTING_SECONDS))
 
     def silence(self, member: Member, since: float = 0.0) -> float:
         """Return the seconds without progress of a process, not counting what was before `since`."""

@@ -182,11 +182,13 @@ class Monitor(ClusterProcess):
             return
         match unpack(message):
             case Outcome() as outcome:
+                self.state.backlog += 1
                 self.state.received += 1
                 self._hold(outcome.ack_id)
                 (self.cache if outcome.cached else self.database).outcomes.append(outcome)
                 self.size += len(message)
             case Unreadable() as unreadable:
+                self.state.backlog += 1
                 self.state.received += 1
                 self._hold(unreadable.ack_id)
                 self.unreadable.append(unreadable)

@@ -271,9 +271,7 @@ class Sentinel:
     def _stop_monitor(self) -> None:
         """Tell the monitor to stop, after the last death."""
         results, monitor = self.wiring.results, self.pool.monitor
-        told = self._until(
-            lambda: not self.deaths and results.send(STOP), "monitor", [monitor], extra=MONITOR_SECONDS
-        )
+        told = self._until(lambda: not self.deaths and results.send(STOP), "monitor", [monitor], extra=MONITOR_SECONDS)
         if told:
             self._until(lambda: monitor.process is None, "monitor", (), extra=MONITOR_SECONDS)
 

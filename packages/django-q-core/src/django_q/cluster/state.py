@@ -148,7 +148,7 @@ class ClusterState:
     # The monitor's flags are cleared by the sentinel when the monitor has died.
     paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")
     hooks = _number(_HOOKS, "Hooks and other follow-ups in progress. Written by the monitor.")
-    backlog = _number(_BACKLOG, "Outcomes that the monitor holds and has not settled. Written by it, before `received`.")
+    backlog = _number(_BACKLOG, "Outcomes that the monitor holds and has not settled. Written before `received`.")
     renewed = _seconds(_RENEWED, "When all leases were last renewed (`time.monotonic`). Written by the pusher.")
     born = _seconds(_BORN, "When the cluster started (seconds since the epoch). Written by the parent.")
     stop_by = _seconds(
