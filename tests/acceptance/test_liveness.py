@@ -269,6 +269,47 @@ def test_hook_of_a_task_that_ends_during_a_stop_runs_in_a_worker(make_site, kind
         assert site.notes()[-1] == f"hook {worker}", cluster.log
 
 
+OLD_BROKER = '''
+import fcntl
+from pathlib import Path
+from django_q.brokers import Broker
+
+FILE = Path(__file__).with_name("queue")
+
+class Folder(Broker):
+    """A broker as the public editions knew it: no receipts, and up to ten packages at once."""
+
+    def enqueue(self, package, **options):
+        with FILE.open("a") as file:
+            file.write(package + "\\n")
+
+    def dequeue(self):
+        with open(str(FILE) + ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lines = FILE.read_text().splitlines() if FILE.exists() else []
+            FILE.write_text("".join(line + "\\n" for line in lines[10:]))
+        return [(None, line) for line in lines[:10]] or None
+'''
+
+
+@pytest.mark.parametrize("stop_timeout", [2, 20])
+def test_broker_that_delivers_more_than_asked_loses_nothing(made, stop_timeout):
+    site = made(workers=1, bulk=10, broker_class="oldbroker.Folder", stop_timeout=stop_timeout)
+    (site.folder / "oldbroker.py").write_text(OLD_BROKER)
+    with (site.folder / "site_settings.py").open("a") as settings:
+        settings.write("del Q_CLUSTER['orm']\n")
+    send(site, *(f"'jobs.slow', {number}, 0.4" for number in range(10)))
+    with site.cluster() as cluster:
+        eventually(lambda: site.notes(), why=lambda: cluster.log)
+        assert cluster.stop() == 0
+    ran, left = len(site.notes()) // 2, len((site.folder / "queue").read_text().splitlines())
+    assert ran + left == 10, cluster.log
+    assert left == 0 or stop_timeout == 2
+    assert left > 0 or stop_timeout == 20
+    with site.cluster() as cluster:
+        eventually(lambda: len(site.notes()) == 20, within=10, why=lambda: cluster.log)
+
+
 # what a task leaves behind
 
 

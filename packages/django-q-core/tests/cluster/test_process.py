@@ -1,0 +1,70 @@
+"""The edge of a process: nothing ends it without a trace."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django_q.cluster import process as module
+from django_q.cluster.process import ClusterProcess
+from django_q.cluster.state import ClusterState
+from django_q.conf import current_settings
+
+
+@pytest.fixture
+def wiring():
+    lifeline = SimpleNamespace(check=lambda: None)
+    return SimpleNamespace(settings=current_settings(), state=ClusterState(1), lifeline=lifeline)
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(0), SystemExit(), KeyboardInterrupt(), MemoryError()])
+def test_whatever_ends_a_process_is_logged_with_its_traceback_and_reported(wiring, monkeypatch, caplog, error):
+    def serve(*arguments: object) -> None:
+        raise error
+
+    reported: list[BaseException] = []
+    monkeypatch.setattr(module, "_serve", serve)
+    monkeypatch.setattr(module.reporters, "report", lambda error, settings: reported.append(error))
+    with pytest.raises(SystemExit) as ended:
+        module.main("module:Class", wiring)
+    assert ended.value.code == 1
+    assert reported == [error]
+    assert f"MainProcess crashed: {type(error).__name__}" in caplog.text
+    assert "in serve" in caplog.text
+
+
+class Steps(ClusterProcess):
+    """A process of three steps that notes how far its heart has come."""
+
+    role = "pusher"
+
+    def __init__(self, wiring) -> None:
+        super().__init__(wiring)
+        self.beats: list[float] = []
+
+    def start(self) -> None:
+        assert self.heartbeat.last == 0.0, "a process that starts does not beat"
+
+    def step(self) -> bool:
+        self.beats.append(self.heartbeat.last)
+        return len(self.beats) < 3
+
+
+def test_process_beats_once_a_step(wiring, monkeypatch):
+    ticks = iter(range(1, 100))
+    monkeypatch.setattr("django_q.cluster.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    process = Steps(wiring)
+    process.run()
+    assert process.beats == [1.0, 2.0, 3.0]
+
+
+def test_each_process_has_a_heartbeat_of_its_own():
+    state = ClusterState(3)
+    heartbeats = [*state.heartbeats.values(), *(slot.heartbeat for slot in state.slots)]
+    for number, heartbeat in enumerate(heartbeats, 1):
+        heartbeat._floats[heartbeat._index] = float(number)
+    assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 8)]
+    state.paused, state.hooks, state.backlog, state.stop_by, state.born = 1, 2, 3, 4.5, 5.5
+    state.slots[0].begin(b"x", 0.5, 7)
+    assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 8)]
+    assert (state.paused, state.hooks, state.backlog, state.stop_by, state.born) == (1, 2, 3, 4.5, 5.5)
