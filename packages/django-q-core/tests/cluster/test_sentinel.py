@@ -10,10 +10,12 @@ from dataclasses import replace
 import pytest
 from django_q.cluster import pool as pool_module
 from django_q.cluster import sentinel as module
+from django_q.cluster import stopping
 from django_q.cluster.channels import RECEIVE_SECONDS, Bell
 from django_q.cluster.messages import STOP, Kind, kind_of
 from django_q.cluster.sentinel import Sentinel
 from django_q.cluster.state import ClusterState, Phase, WorkerState
+from django_q.cluster.stopping import StopProcedure
 from django_q.conf import current_settings
 from django_q.testing.eventually import eventually
 
@@ -61,6 +63,7 @@ def sentinel(monkeypatch):
     settings = replace(current_settings(), workers=2, guard_cycle=0.02, stop_timeout=0.6, guard_timeout=60.0)
     monkeypatch.setattr(module, "context_of", lambda method: Context)
     monkeypatch.setattr(pool_module, "kill_group", lambda pid: None)
+    monkeypatch.setattr(pool_module, "try_fork", lambda: None)
     parent, control = Bell(), Bell()
     sentinel = Sentinel(settings, "0" * 32, ClusterState(2), control, Bell(), parent)
     sentinel.pool.spawn()
@@ -93,7 +96,7 @@ def obedient(sentinel) -> None:
 
     ends_when(pool.pusher, lambda: state.phase >= Phase.STOPPING)
     ends_when(pool.scheduler, lambda: state.phase >= Phase.STOPPING)
-    ends_when(pool.monitor, lambda: told(wiring.results))
+    ends_when(pool.monitor, lambda: pool.monitor.heartbeat.beat() or told(wiring.results))
     for worker in pool.workers:
         ends_when(worker, lambda: told(wiring.tasks))
 
@@ -103,16 +106,16 @@ class TestFlags:
         state = sentinel.state
         state.paused, state.hooks, state.backlog, state.wake_at = 1, 3, 500, 7
         sentinel.pool.monitor.process.end(-9)
-        sentinel._turn(sentinel.pool.members)
+        sentinel.turn(sentinel.pool.members)
         assert (state.paused, state.hooks, state.backlog) == (0, 0, 0)
         assert state.wake_at == 7, "it is the pusher's"
-        eventually(lambda: sentinel._turn(sentinel.pool.members) or sentinel.pool.monitor.process)
+        eventually(lambda: sentinel.turn(sentinel.pool.members) or sentinel.pool.monitor.process)
         assert state.reincarnations == 1
 
     def test_mark_of_a_dead_pusher_is_cleared(self, sentinel):
         sentinel.state.wake_at, sentinel.state.paused = 7, 1
         sentinel.pool.pusher.process.end(-9)
-        sentinel._turn(sentinel.pool.members)
+        sentinel.turn(sentinel.pool.members)
         assert (sentinel.state.wake_at, sentinel.state.paused) == (0, 1)
 
 
@@ -121,7 +124,7 @@ def test_process_without_progress_is_replaced_and_logged(sentinel, caplog):
     hung = monitor.process
     monitor.heartbeat._floats[monitor.heartbeat._index] = monitor.born = time.monotonic() - 61
     for _ in range(2):
-        sentinel._turn(sentinel.pool.members)
+        sentinel.turn(sentinel.pool.members)
     assert not hung.runs
     assert monitor.process.runs
     assert "the monitor made no progress for 61 seconds, killed" in caplog.text
@@ -134,7 +137,7 @@ def test_worker_that_does_not_exit_is_killed_and_replaced(sentinel, caplog):
     worker.slot.state = WorkerState.RECYCLED
     worker.slot.exit_by(time.monotonic() - 1)
     for _ in range(2):
-        sentinel._turn(sentinel.pool.members)
+        sentinel.turn(sentinel.pool.members)
     assert not stuck.runs
     assert worker.process.runs
     assert "did not exit in time" in caplog.text
@@ -151,7 +154,7 @@ class TestStop:
         obedient(sentinel)
         state, phases = sentinel.state, []
         state.backlog, turns = 1, itertools.count()
-        turn = sentinel._turn
+        turn = sentinel.turn
 
         def progress(*arguments) -> None:
             number = next(turns)
@@ -159,11 +162,23 @@ class TestStop:
             phases.append((int(state.phase), number))
             turn(*arguments)
 
-        sentinel._turn = progress
+        sentinel.turn = progress
         sentinel.stop()
         first = next(number for phase, number in phases if phase == Phase.ENDING)
         assert first > 10
         assert "INTERRUPTED" not in {member.killed_for for member in sentinel.pool.members}
+
+    def test_workers_stay_until_the_monitor_has_looked_at_what_it_received(self, sentinel):
+        """Its flags may say nothing yet of an outcome that it has just taken from the channel."""
+        obedient(sentinel)
+        stop, heartbeat = StopProcedure(sentinel), sentinel.pool.monitor.heartbeat
+        heartbeat.beat()
+        assert not stop._has_work()
+        sentinel.state.received += 1
+        assert stop._has_work()
+        assert stop._has_work()
+        heartbeat.beat()
+        assert not stop._has_work()
 
     def test_recycled_worker_is_replaced_while_a_follow_up_needs_one(self, sentinel):
         obedient(sentinel)
@@ -171,7 +186,7 @@ class TestStop:
         first = [worker.process for worker in sentinel.pool.workers]
         for process in first:
             process.end()
-        turn = sentinel._turn
+        turn = sentinel.turn
 
         def progress(*arguments) -> None:
             turn(*arguments)
@@ -181,7 +196,7 @@ class TestStop:
                 for worker in sentinel.pool.workers:
                     ends_when(worker, lambda: sentinel.state.phase == Phase.ENDING)
 
-        sentinel._turn = progress
+        sentinel.turn = progress
         began = time.monotonic()
         sentinel.stop()
         assert sentinel.state.hooks == 0
@@ -189,9 +204,9 @@ class TestStop:
 
     @pytest.mark.parametrize("hangs", ["pusher", "monitor", "scheduler", "workers"])
     def test_stop_is_bounded_when_a_process_hangs(self, sentinel, monkeypatch, hangs):
-        monkeypatch.setattr(module, "HUNG_SECONDS", 0.3)
-        monkeypatch.setattr(module, "MONITOR_SECONDS", 0.3)
-        monkeypatch.setattr(module, "WORKER_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "HUNG_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "MONITOR_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "WORKER_SECONDS", 0.3)
         obedient(sentinel)
         found = getattr(sentinel.pool, hangs)
         for member in found if hangs == "workers" else [found]:
@@ -199,17 +214,17 @@ class TestStop:
         self.ends_within(sentinel, 3)
 
     def test_stop_is_bounded_when_the_channels_are_full(self, sentinel, monkeypatch):
-        monkeypatch.setattr(module, "HUNG_SECONDS", 0.3)
-        monkeypatch.setattr(module, "MONITOR_SECONDS", 0.3)
-        monkeypatch.setattr(module, "WORKER_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "HUNG_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "MONITOR_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "WORKER_SECONDS", 0.3)
         for channel in (sentinel.wiring.tasks, sentinel.wiring.results):
             while channel.send(b"\0" * 1000):
                 pass
         self.ends_within(sentinel, 3)
 
     def test_stop_ends_though_a_process_cannot_be_killed(self, sentinel, monkeypatch):
-        monkeypatch.setattr(module, "MONITOR_SECONDS", 0.3)
-        monkeypatch.setattr(module, "KILL_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "MONITOR_SECONDS", 0.3)
+        monkeypatch.setattr(stopping, "KILL_SECONDS", 0.3)
         obedient(sentinel)
         del sentinel.pool.monitor.process.is_alive
         sentinel.pool.monitor.process.deaf = True
@@ -232,9 +247,10 @@ class TestStop:
 
     def test_full_channel_delays_the_stop_of_workers_only_until_there_is_room(self, sentinel):
         obedient(sentinel)
-        while sentinel.wiring.tasks.send(b"\1" * 1000):
+        sentinel.settings = replace(sentinel.settings, stop_timeout=60)
+        while sentinel.wiring.tasks.send(b"\1" * 16_000):
             pass
-        sentinel._stop_workers()
+        StopProcedure(sentinel)._stop_workers()
         assert all(worker.process is None for worker in sentinel.pool.workers)
         assert all(worker.killed_for is None for worker in sentinel.pool.workers)
 

@@ -20,36 +20,16 @@ from . import log
 from .channels import Bell, Channel
 from .guard import Guard
 from .lifeline import Lifeline
-from .messages import STOP, Death, Kind, pack
+from .messages import Death, Kind, pack
 from .pool import Member, Pool, context_of, preload
 from .process import Wiring, prepare
 from .state import ClusterState, Phase, WorkerState
+from .stopping import INTERRUPTED, StopProcedure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from django_q.settings import ClusterSettings
-
-MONITOR_SECONDS: Final = 4.0
-"""Time of the monitor, beyond that of the running tasks, to save the last results of a stop."""
-
-HUNG_SECONDS: Final = 4.0
-"""Time without progress after which a pusher or scheduler that should stop is killed."""
-
-WORKER_SECONDS: Final = 1.0
-"""Least time of an idle worker to exit."""
-
-KILL_SECONDS: Final = 1.0
-"""Time to wait for the end of killed processes: one in an uninterruptible system call does not end."""
-
-QUIET_SECONDS: Final = 0.05
-"""Time without work after which nothing needs a worker: one may be about to begin a message that it has received."""
-
-DRAIN_CYCLE_SECONDS: Final = 0.02
-"""Longest sleep of the sentinel while it waits for work to end, which wakes nobody."""
-
-HURRY_SECONDS: Final = {"pusher": 0.4, "workers": 0.6, "monitor": 1.2, "rest": 1.5}
-"""End of each phase of a stop, in seconds after the second signal."""
 
 REPORT_SECONDS: Final = 5.0
 """Time of the error reporters when the sentinel crashes."""
@@ -78,10 +58,6 @@ class Sentinel:
         self.name = current_process().name
         self.orphaned = False
         self.deaths: list[Death] = []
-        self.stop_by = self.hurried_at = float("inf")
-        """When running tasks are interrupted, and when the second signal was noticed (`time.monotonic`, seconds)."""
-        self.stop_began = 0.0
-        self.quiet_since: float | None = None
         self.guard = Guard(settings, state)
         self.wiring = Wiring(
             settings=settings,
@@ -102,18 +78,23 @@ class Sentinel:
             preload(self.settings)
         self.pool.spawn()
         while not self.pool.is_complete and not self._asked_to_stop():
-            self._turn(self.pool.members)
+            self.turn(self.pool.members)
         self.state.phase = Phase.RUNNING
         log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)
         self.started.ring()
         while not self._asked_to_stop():
-            self._turn(self.pool.members)
+            self.turn(self.pool.members)
         self.stop()
 
     # guarding
 
-    def _turn(self, wanted: Sequence[Member], longest: float | None = None) -> None:
-        """Sleep until something happens, then see to everybody; `wanted` are replaced when they are gone."""
+    def turn(self, wanted: Sequence[Member], longest: float | None = None) -> None:
+        """Sleep until something happens, then look after all processes.
+
+        Args:
+            wanted: processes that are replaced when they have ended.
+            longest: seconds to sleep if nothing happens; None for `guard_cycle`.
+        """
         self._sleep(wanted, self.settings.guard_cycle if longest is None else longest)
         self.guard.look()
         for member in self.pool.dead():
@@ -129,7 +110,7 @@ class Sentinel:
 
     def _sleep(self, wanted: Sequence[Member], longest: float) -> None:
         now = time.monotonic()
-        until = min([longest, self.stop_by - now, *(member.due - now for member in wanted if member.process is None)])
+        until = min([longest, *(member.due - now for member in wanted if member.process is None)])
         watched: list[Any] = [self.control.fileno(), *self.pool.sentinels()]
         if not self.orphaned:
             watched.append(self.parent)
@@ -198,135 +179,10 @@ class Sentinel:
     # stopping
 
     def stop(self) -> None:
-        """The stop procedure: fetch no more, give back, finish what runs, save, end."""
+        """Run the stop procedure."""
         log.stopping_processes(self.name)
-        self.stop_began = time.monotonic()
-        self.stop_by = self.state.stop_by = self.stop_began + self.settings.stop_timeout
-        self.state.phase = Phase.STOPPING
         self.started.ring()
-        self.wiring.hungry.ring()
-        self.wiring.alarm.ring()
-        self._stop_pusher()
-        self._drain()
-        self._stop_workers()
-        self._stop_monitor()
-        self._stop_scheduler()
-        self._kill(self.pool.members, "it did not end in time")
-        self.state.phase = Phase.STOPPED
-
-    def _stop_pusher(self) -> None:
-        """Wait for the pusher while it beats: it waits until all tasks without a receipt have begun."""
-        pusher = self.pool.pusher
-        self._until(lambda: self._is_gone_or_hangs(pusher), "pusher", [self.pool.monitor], extra=HUNG_SECONDS)
-        self._kill([pusher], "it did not stop pushing in time")
-
-    def _drain(self) -> None:
-        """Keep the workers until nothing needs them: the monitor sends them follow-ups of what it saves."""
-        self._until(self._is_quiet, "workers", [*self.pool.workers, self.pool.monitor], longest=DRAIN_CYCLE_SECONDS)
-
-    def _is_quiet(self) -> bool:
-        """Return True if no task waits or runs, no outcome waits, and no follow-up is in progress, for a moment."""
-        now = time.monotonic()
-        if self._has_work():
-            self.quiet_since = None
-        elif self.quiet_since is None:
-            self.quiet_since = now
-        return self.quiet_since is not None and now - self.quiet_since >= QUIET_SECONDS
-
-    def _has_work(self) -> bool:
-        state = self.state
-        if any(slot.state in (WorkerState.BUSY, WorkerState.SENDING) for slot in state.slots):
-            return True
-        if self.deaths or self.wiring.tasks.wait(0):
-            return True
-        if state.paused:
-            return False  # the monitor cannot save, so it sends nothing
-        return bool(self.wiring.results.wait(0) or state.backlog or state.hooks)
-
-    def _stop_workers(self) -> None:
-        self.state.phase = Phase.ENDING
-        workers = self.pool.workers
-        unsent = len(workers)
-
-        def done() -> bool:
-            nonlocal unsent
-            while unsent and self.wiring.tasks.send(STOP):
-                unsent -= 1
-            if time.monotonic() >= self.stop_by:
-                self._interrupt()
-            return all(worker.process is None for worker in workers)
-
-        self._until(done, "workers", [self.pool.monitor], extra=WORKER_SECONDS)
-        self._interrupt()
-        self._kill(workers, "it did not stop in time")
-
-    def _interrupt(self) -> None:
-        """Kill the workers that run a task when the time is over."""
-        for worker in self.pool.workers:
-            slot = worker.slot
-            if worker.alive and worker.killed_for is None and slot is not None and slot.state == WorkerState.BUSY:
-                log.out_of_time(worker.name)
-                worker.kill(INTERRUPTED)
-
-    def _stop_monitor(self) -> None:
-        """Tell the monitor to stop, after the last death."""
-        results, monitor = self.wiring.results, self.pool.monitor
-        told = self._until(lambda: not self.deaths and results.send(STOP), "monitor", [monitor], extra=MONITOR_SECONDS)
-        if told:
-            self._until(lambda: monitor.process is None, "monitor", (), extra=MONITOR_SECONDS)
-
-    def _stop_scheduler(self) -> None:
-        self._until(lambda: self._is_gone_or_hangs(self.pool.scheduler), "monitor", ())
-
-    def _is_gone_or_hangs(self, member: Member) -> bool:
-        return member.process is None or self.guard.silence(member, since=self.stop_began) > HUNG_SECONDS
-
-    def _kill(self, members: Sequence[Member], reason: str) -> None:
-        members = [member for member in members if member.process is not None]
-        for member in members:
-            if member.killed_for is None:
-                member.kill(reason)
-        self._until(lambda: all(member.process is None for member in members), "rest", (), extra=KILL_SECONDS)
-
-    def _until(
-        self,
-        done: Callable[[], bool],
-        phase: str,
-        wanted: Sequence[Member],
-        *,
-        extra: float = 0.0,
-        longest: float | None = None,
-    ) -> bool:
-        """Guard on until something is done.
-
-        Args:
-            done: ends the wait.
-            phase: a key of `HURRY_SECONDS`.
-            wanted: processes that are replaced meanwhile.
-            extra: seconds that the wait may take though the time of the stop is over.
-            longest: seconds between two looks, if nothing happens.
-
-        Returns:
-            False if the time was over before.
-        """
-        least = time.monotonic() + extra
-        while not done():
-            self._notice_hurry()
-            if time.monotonic() >= min(max(self.stop_by, least), self.hurried_at + HURRY_SECONDS[phase]):
-                return False
-            self._turn(wanted, longest)
-        return True
-
-    def _notice_hurry(self) -> None:
-        """Interrupt running tasks at once after a second signal, and when the parent is gone."""
-        if (self.orphaned or self.state.stop_requests > 1) and self.hurried_at == float("inf"):
-            self.hurried_at = time.monotonic()
-            self.stop_by = self.state.stop_by = min(self.stop_by, self.hurried_at)
-            self.wiring.hungry.ring()
-
-
-INTERRUPTED = "the stop of the cluster"
-"""Why a worker was killed that had not finished in time."""
+        StopProcedure(self).run()
 
 
 def main(
