@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from types import SimpleNamespace
 
 import pytest
+from django_q.cluster import Cluster
 from django_q.cluster import process as module
 from django_q.cluster.process import ClusterProcess
 from django_q.cluster.state import ClusterState
+from django_q.cluster.worker import Worker
 from django_q.conf import current_settings
+from django_q.exceptions import ClusterDied
+from django_q.settings import ClusterSettings
 
 
 @pytest.fixture
@@ -56,6 +62,31 @@ def test_process_beats_once_a_step(wiring, monkeypatch):
     process = Steps(wiring)
     process.run()
     assert process.beats == [1.0, 2.0, 3.0]
+
+
+def test_worker_that_waits_for_room_beats(wiring, monkeypatch):
+    beats: list[float] = []
+
+    class FullChannel:
+        def send(self, message: bytes, *, wait: float) -> bool:
+            beats.append(wiring.state.slots[0].heartbeat.last)
+            return len(beats) == 3
+
+    wiring.tasks, wiring.results = None, FullChannel()
+    ticks = iter(range(1, 100))
+    monkeypatch.setattr("django_q.cluster.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    Worker(wiring, 0)._send(b"message")
+    assert beats == [0.0, 1.0, 2.0]
+
+
+def test_cluster_whose_sentinel_cannot_be_forked_says_so(monkeypatch):
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    cluster = Cluster(settings=ClusterSettings(name="forks", workers=1, start_method="fork"))
+    with pytest.raises(ClusterDied, match="Resource temporarily unavailable"):
+        cluster.start()
 
 
 def test_each_process_has_a_heartbeat_of_its_own():
