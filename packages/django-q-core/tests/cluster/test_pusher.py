@@ -292,6 +292,20 @@ def test_failed_renewal_during_a_push_loses_no_delivery(pusher, monkeypatch):
     assert pusher.state.renewed == 0.0
 
 
+@pytest.mark.parametrize("away", [True, False])
+def test_pusher_that_waits_for_room_while_leases_are_due_does_not_spin(pusher, published, monkeypatch, away):
+    pusher.broker.enqueue_many(["package"] * 4)
+    pusher.step()
+    pusher.publisher.due = pusher.renew_at = 0.0
+    renew = refuse(BrokerUnavailable) if away else lambda self, ids: []
+    monkeypatch.setattr(MemoryBroker, "renew", renew)
+    waits: list[float] = []
+    monkeypatch.setattr(pusher.tasks, "send", lambda message, *, wait=0.0: waits.append(wait) or len(waits) == 3)
+    pusher._send(b"message")
+    assert waits[0] == 0.0
+    assert min(waits[1:]) > 0.04
+
+
 def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkeypatch):
     pusher.broker.enqueue_many(["package"] * 8)
     pusher.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import signal
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -142,7 +143,7 @@ class Pusher(ClusterProcess):
             self._give_back_surplus()
 
     def _seconds_to_wait(self) -> float:
-        due = self.publisher.due
+        due = math.inf if self.backoff.failures else self.publisher.due
         if self.held:
             due = min(due, max(self.renew_at, self.retry_at))
         return min(RECEIVE_SECONDS, max(0.0, due - time.monotonic()))
@@ -280,9 +281,10 @@ class Pusher(ClusterProcess):
     def _give_back_surplus(self) -> None:
         """Return what was fetched ahead, and has not begun, because the tasks take longer than was thought."""
         tasks = self._withdraw()
+        without_receipt = [task for task in tasks[self.limit :] if task.ack_id is None]
         surplus = [task for task in tasks[self.limit :] if task.ack_id is not None]
         self.window.slow()
-        self._push_again([task for task in tasks if task not in surplus])
+        self._push_again(tasks[: self.limit] + without_receipt)
         try:
             self._release(surplus)
         except BrokerUnavailable:
