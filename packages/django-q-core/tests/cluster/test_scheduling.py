@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
-from django_q.cluster import publishing
+from django_q.cluster import maintenance, publishing
 from django_q.cluster import scheduling as module
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.state import ClusterState, Phase
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
-from django_q.models import Schedule
+from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
 from django_q.status import SECONDS
 
@@ -48,7 +48,7 @@ class Clock:
 def clock(monkeypatch):
     """The only clock there is."""
     clock = Clock()
-    for each in (module, publishing):
+    for each in (module, publishing, maintenance):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(module, "clock_now", clock.now)
     monkeypatch.setattr(due_module, "clock_now", clock.now)
@@ -86,7 +86,7 @@ def run(scheduler: Scheduler, clock: Clock, until: float) -> None:
 def test_an_idle_minute_takes_a_statement_a_second(running, clock, due, django_assert_max_num_queries):
     due(next_run=BEGAN + timedelta(hours=1))
     scheduler = running()
-    with django_assert_max_num_queries(61):
+    with django_assert_max_num_queries(62):  # and the first look for a surplus
         run(scheduler, clock, 60)
     assert len(clock.waits) < 130
 
@@ -153,9 +153,20 @@ def test_it_does_not_run_hot_while_another_cluster_sends_what_is_due(running, cl
 def test_the_setting_turns_it_off(running, clock, due, django_assert_num_queries):
     due(next_run=BEGAN)
     scheduler = running(scheduler=False)
-    with django_assert_num_queries(0):
+    with django_assert_num_queries(1):  # the first look for a surplus
         run(scheduler, clock, 5)
     assert scheduler.broker.queue_size() == 0
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_limit_holds_within_two_seconds_whether_it_sends_or_not(running, clock, sends):
+    scheduler = running(scheduler=sends, save_limit=2)
+    run(scheduler, clock, 5.5)
+    for number in range(9):
+        Task.objects.create(id=f"{number:032}", name="n", func="f", started=BEGAN, stopped=BEGAN, success=True)
+    scheduler.state.saved += 9
+    run(scheduler, clock, 7.5)
+    assert set(Task.objects.values_list("id", flat=True)) == {f"{number:032}" for number in (7, 8)}
 
 
 def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django_q.connections import tidy_connections
 from django_q.models import Failure, Success, Task
 from django_q.outcome import encode
-from django_q.results import database, pruning, sizes
+from django_q.results import database, sizes
 from django_q.results.database import DatabaseResults, is_unavailable
 
 pytestmark = pytest.mark.django_db
@@ -266,17 +266,6 @@ def test_database_that_is_away_is_told_upwards(results, outcome, monkeypatch) ->
     monkeypatch.setattr(database, "insert", away)
     with pytest.raises(OperationalError):
         results.save_many([outcome()])
-
-
-def test_pruning_that_fails_loses_nothing(results, outcome, monkeypatch, caplog) -> None:
-    def fail(*args: object) -> None:
-        raise DatabaseError("no")
-
-    monkeypatch.setattr(pruning, "keep_newest", fail)
-    monkeypatch.setattr(connection.features, "has_select_for_update", True)
-    results.save_many([outcome(1)])
-    assert Success.objects.get().result == 1
-    assert "the next batch will" in caplog.text
 
 
 def test_transaction_of_the_caller_decides(results, outcome) -> None:

@@ -6,6 +6,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from django.db import DatabaseError, InterfaceError
+
 from django_q.package import describe
 from django_q.text import error_line, one_line, traceback_of
 
@@ -287,6 +289,18 @@ def cannot_schedule(name: str, error: Exception) -> None:
 def scheduling_again(name: str) -> None:
     """The database and the broker answer again."""
     logger.info("%s sends what is due again", name)
+
+
+def cannot_maintain(name: str, error: Exception) -> None:
+    """Maintenance failed; it is tried again."""
+    # The traceback as text: one with lone surrogates could not be written by every handler.
+    trace = "" if isinstance(error, (DatabaseError, InterfaceError)) else f"\n{traceback_of(error)}"
+    logger.error("%s: maintenance failed (%s), it is tried again%s", name, error_line(error), trace)
+
+
+def maintaining_again(name: str) -> None:
+    """Maintenance succeeded after it had failed."""
+    logger.info("%s: maintenance succeeded again", name)
 
 
 def schedules_in_code(name: str, done: str, names: list[str]) -> None:

@@ -248,11 +248,13 @@ class Monitor(ClusterProcess):
             outcomes, lane.outcomes = lane.outcomes, []
         self.last_batch = len(outcomes)
         try:
-            self.queue.outcomes += self.finisher.save(outcomes)
+            saved = self.finisher.save(outcomes)
         except BaseException:
             with self.lock:
                 lane.outcomes[:0] = outcomes
             raise
+        self.state.saved += sum(outcome.success for outcome in saved)
+        self.queue.outcomes += saved
 
     def _settle_queue(self) -> None:
         """Send what follows, and acknowledge what no worker has to follow up."""

@@ -1,4 +1,4 @@
-"""Due schedules → tasks."""
+"""Sends due schedules, and maintains the tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from django_q.schedules.due import DueSchedules, Turn
 
 from . import log
 from .backoff import Backoff
+from .maintenance import Maintenance
 from .process import ClusterProcess, Wiring
 from .publishing import Publisher
 from .state import Phase
@@ -30,7 +31,7 @@ JUST_AFTER: Final = 0.001
 
 
 class Scheduler(ClusterProcess):
-    """Sends what is due, and publishes the cluster's `Stat` where the pusher does not."""
+    """Sends what is due, maintains the tables, and publishes the cluster's `Stat` where the pusher does not."""
 
     role: ClassVar[str] = "scheduler"
 
@@ -51,25 +52,30 @@ class Scheduler(ClusterProcess):
         self.broker = get_broker(settings=self.settings)
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker)
+        self.maintenance = Maintenance(self.name, self.settings, self.state)
         if not self.settings.scheduler:
             self.look_at = float("inf")
         log.scheduling(self.name)
 
     def step(self) -> bool:
-        """Send what is due, publish what the cluster is doing, and sleep until there is more to do."""
+        """Send what is due, maintain, publish what the cluster is doing, and sleep until there is more to do."""
         if self.state.phase >= Phase.STOPPING:
             return False
         self.publisher.step()
         if time.monotonic() >= self.look_at:
             self.look_at = time.monotonic() + self._look()
+        self.maintenance.step()
         now = time.monotonic()
-        self.wiring.alarm.wait(max(0.0, min(self.publisher.due, self.look_at, now + LOOK_EVERY) - now))
+        self.wiring.alarm.wait(max(0.0, min(self._next_step_at(), now + LOOK_EVERY) - now))
         return True
 
     def stop(self) -> None:
         """Publish once more that the cluster stops."""
         self.publisher.publish()
         log.stopped_scheduling(self.name)
+
+    def _next_step_at(self) -> float:
+        return min(self.publisher.due, self.look_at, self.maintenance.due)
 
     # schedules
 

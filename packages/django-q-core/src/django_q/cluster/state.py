@@ -50,10 +50,10 @@ _WORD = 8
 # whole numbers of the header: who writes each is said where it is a property below
 (
     _PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS,
-    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT, _WITHDRAWN, _BACKLOG,
-) = range(15)  # fmt: skip
-_RENEWED, _BORN, _STOP_BY = 15, 16, 17  # seconds, floats
-_HEARTBEATS = {"sentinel": 18, "pusher": 19, "monitor": 20, "scheduler": 21}
+    _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT, _WITHDRAWN, _BACKLOG, _SAVED,
+) = range(16)  # fmt: skip
+_RENEWED, _BORN, _STOP_BY = 16, 17, 18  # seconds, floats
+_HEARTBEATS = {"sentinel": 19, "pusher": 20, "monitor": 21, "scheduler": 22}
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
@@ -144,6 +144,7 @@ class ClusterState:
     withdrawn = _number(_WITHDRAWN, "Up to this number, tasks that nobody took wait no more. Written by the pusher.")
     wake_at = _number(_WAKE_AT, "Who takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
     received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
+    saved = _number(_SAVED, "Successes saved so far. Written by the monitor.")
     stop_requests = _number(_STOP_REQUESTS, "How often the cluster was asked to stop. Written by the parent.")
     # The monitor's flags are cleared by the sentinel when the monitor has died.
     paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")

@@ -13,18 +13,22 @@ from django_q.conf import logger
 from django_q.models import Task
 from django_q.results.labels import fit, in_ascii, refused
 from django_q.results.pruning import Pruner
+from django_q.results.receivers import has_receivers, write_with_receivers
 from django_q.results.rows import changes, insert
 from django_q.results.sizes import fit_statement
 from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
-from django_q.text import error_line, one_line
+from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from django.db.models import QuerySet
 
     from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+
+    Write: TypeAlias = Callable[[Sequence[Outcome], set[str], str], None]
 
 __all__ = ["DatabaseResults", "is_unavailable"]
 
@@ -46,9 +50,10 @@ class DatabaseResults:
         return self.settings.save_limit >= 0 if outcome.save is None else outcome.save
 
     def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Save a batch, and prune once; to save a batch again changes nothing.
+        """Save a batch; saving it again changes nothing.
 
-        An outcome that the database cannot hold becomes a failure of its task, and the others are saved.
+        An outcome that the database cannot hold becomes a failure of its task, and the others are saved. If the project
+        has receivers of `pre_save` or `post_save` of `Task`, outcomes are saved one by one, with the model.
 
         Returns:
             The outcomes as they are saved, in order.
@@ -61,33 +66,46 @@ class DatabaseResults:
             return [*outcomes]
         using = router.db_for_write(Task)
         kept = [fit_statement(outcome, connections[using]) for outcome in kept]
-        # Where one connection writes at a time, to prune in the same transaction is as exact, and one commit less.
-        together = not connections[using].features.has_select_for_update
-        try:
-            self._save(kept, using, pruning=together)
-        except Exception as error:
-            if not is_unsuitable(error):
-                raise
+        if has_receivers():
             kept = self._save_each(kept, using)
-            together = False
-        if not together:
-            self._prune(kept, using)
+        else:
+            try:
+                self._save(kept, using)
+            except Exception as error:
+                if not is_unsuitable(error):
+                    raise
+                kept = self._save_each(kept, using)
         saved = iter(kept)
         return [next(saved) if self.keeps(outcome) else outcome for outcome in outcomes]
 
-    def _save(self, kept: Sequence[Outcome], using: str, *, pruning: bool = False) -> None:
+    def prune(self, outcomes: Sequence[Outcome]) -> None:
+        """Delete the successes beyond `save_limit`, in a process that no maintenance follows; an error is logged.
+
+        Args:
+            outcomes: what was saved before.
+        """
+        per = self.settings.save_limit_per
+        saved = [outcome for outcome in outcomes if outcome.success and self.keeps(outcome)]
+        if not saved:
+            return
+        using = router.db_for_write(Task)
+        try:
+            with transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext():
+                self.pruner.prune({getattr(outcome, per) for outcome in saved} if per else None)
+        except DatabaseError as error:
+            logger.warning("Successes beyond save_limit were not deleted (%s), the next task will", error_line(error))
+
+    def _save(self, kept: Sequence[Outcome], using: str, write: Write | None = None) -> None:
         """Save in one transaction.
 
-        New rows are the rule, so the first try takes all for new; a row that exists is found out by the refusal of
-        its twin.
+        Most rows are new, so the first try assumes that all are; a row that exists causes a conflict.
         """
+        write = write or write_many
         known: set[str] = set()
         for tries in range(1, TRIES + 1):
             try:
                 with transaction.atomic(using=using):
                     write(kept, known, using)
-                    if pruning:
-                        self.pruner.prune(kept, using)
             except DatabaseError as error:
                 if tries == TRIES or not is_conflict(error):
                     raise
@@ -97,7 +115,7 @@ class DatabaseResults:
         raise AssertionError("unreachable")
 
     def _save_each(self, kept: Sequence[Outcome], using: str) -> list[Outcome]:
-        """Save one by one, to find out which outcome the database refuses."""
+        """Save one by one: to find out which outcome the database refuses, or because the project has receivers."""
         return [self._save_somehow(outcome, using) for outcome in kept]
 
     def _save_somehow(self, outcome: Outcome, using: str) -> Outcome:
@@ -110,43 +128,36 @@ class DatabaseResults:
         if plain != outcome and self._refusal(plain, using) is None:
             return plain
         instead = refused(outcome, error_line(error))
-        self._save([instead], using)
+        self._save_one(instead, using)
         return instead
 
     def _refusal(self, outcome: Outcome, using: str) -> Exception | None:
         """Save an outcome, or return why the database refuses it."""
         try:
-            self._save([outcome], using)
+            self._save_one(outcome, using)
         except Exception as error:
             if not is_unsuitable(error):
                 raise
             return error
         return None
 
-    def _prune(self, kept: Sequence[Outcome], using: str) -> None:
-        """Prune what is saved already: the next batch makes good what fails now."""
-        self._tolerantly(lambda: self.pruner.prune(kept, using), using)
-
-    def prune_more(self) -> None:
-        """Delete another portion of the successes that are too many, as long as `pruner.more` says so."""
-        using = router.db_for_write(Task)
-        self._tolerantly(lambda: self.pruner.prune_more(using), using)
-
-    def _tolerantly(self, prune: Callable[[], None], using: str) -> None:
-        within = connections[using].in_atomic_block
-        for tries in range(1, TRIES + 1):
-            try:
-                with transaction.atomic(using=using) if within else nullcontext():
-                    prune()
-            except DatabaseError as error:
-                if tries < TRIES and is_conflict(error):
-                    continue
-                self.pruner.more = False
-                logger.warning("Successes beyond save_limit were not deleted, the next batch will: %s", error)
+    def _save_one(self, outcome: Outcome, using: str) -> None:
+        """Save with receivers; without them if one raises."""
+        if not has_receivers():
+            self._save([outcome], using)
             return
+        try:
+            self._save([outcome], using, write_with_receivers)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - receivers are the project's code
+            # Nothing was saved, or everything was and a callback of `on_commit` raised: either can be saved again.
+            self._save([outcome], using)
+            logger.error(
+                "Task '%s' (%s): a receiver of pre_save or post_save raised (%s), the task is saved without it\n%s",
+                one_line(outcome.name), outcome.id, error_line(error), traceback_of(error),
+            )  # fmt: skip
 
 
-def write(kept: Sequence[Outcome], known: set[str], using: str) -> None:
+def write_many(kept: Sequence[Outcome], known: set[str], using: str) -> None:
     """Write outcomes.
 
     Args:

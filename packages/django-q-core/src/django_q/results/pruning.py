@@ -1,39 +1,43 @@
-"""The newest `save_limit` successes are kept; failures are never pruned."""
+"""Deletes the successes beyond `save_limit`; failures are never deleted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from django.db import connections
+from django.db import IntegrityError, connections, router, transaction
 from django.db.models import F, Q, QuerySet, Window
 from django.db.models.deletion import Collector
 from django.db.models.functions import RowNumber
 
+from django_q import clock
 from django_q.clock import Seldom
 from django_q.models import Task
+from django_q.results.refusals import delete_one, refusals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
 
+MAX_ROWS: Final = 20_000
+"""Maximum number of rows that one step deletes. A large surplus goes in several steps, between which others write."""
 
-PORTION: Final = 1_000
-"""Successes deleted at once at the most, unless more were saved at once."""
+MAX_SECONDS: Final = 0.5
+"""Duration after which a step that deletes row by row leaves the rest to the next one."""
+
+CHUNK_ROWS: Final = 500
+"""Maximum number of ids in one statement."""
+
+LATE: Final = timedelta(minutes=1)
+"""Maximum time between the end of a task and its saving, for `save_limit_per`; whole looks find what is later."""
 
 
 class Pruner:
-    """Deletes the successes that are too many.
+    """Keeps the newest `save_limit` successes: of all, or of each group, name or function with `save_limit_per`.
 
-    Where there are far too many, because the limit was lowered or another edition left them, the first batch deletes a
-    `PORTION`, each after it one more than it saved, and the rest goes while nothing waits to be saved: to delete a
-    million rows takes a database seconds, in which no result would be saved, and each old one lies on pages of its own.
-
-    PostgreSQL keeps deleted rows while any transaction is open that began before
-    (https://www.postgresql.org/docs/current/routine-vacuuming.html), and a look at all successes passes them each time.
-    So where that takes long, most batches delete only what has become too much since the batch before.
+    Successes that ended at the same moment are ordered by their id.
 
     Args:
         settings: of the cluster.
@@ -41,163 +45,145 @@ class Pruner:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
-        self.more = False
-        """Are there more to delete?"""
-        self.counted = False
-        """Has a look found that there are not?"""
-        self._all = Seldom()
-        self._border: Any = None
-        """When the newest ended of those that have been deleted, if all that ended before have been, too."""
+        self._whole = Seldom()
+        self._since: datetime | None = None
+        """Labels without a success since this moment have no surplus; None: any label may have one."""
 
-    def prune(self, saved: Iterable[Outcome], using: str) -> None:
-        """Delete the successes that are too many now; of far too many, one more than were saved.
+    def prune(self, labels: Collection[str | None] | None = None) -> bool:
+        """Delete the surplus, or the oldest part of it if it is large.
 
         Args:
-            saved: what was saved since it was last pruned: with `save_limit_per`, only what shares its group, name or
-                function is looked at, and all of that which is too many is deleted.
-            using: the database.
+            labels: with `save_limit_per`, the groups, names or functions to look at; None finds them.
+
+        Returns:
+            True if there may be more to delete.
+
+        Raises:
+            django.db.DatabaseError: the database is unavailable.
         """
         limit, per = self.settings.save_limit, self.settings.save_limit_per
-        successes = [outcome for outcome in saved if outcome.success]
-        if limit <= 0 or not successes:
-            return
-        if per:
-            kept = successes_in(using)
-            delete(kept, beyond_in_each(kept, per, {getattr(outcome, per) for outcome in successes}, limit))
+        if limit <= 0:
+            return False
+        using = router.db_for_write(Task)
+        if per is None:
+            part, more = oldest_beyond(limit, using)
+            parts = iter([] if part is None else [part])
         else:
-            self._prune(using, len(successes) + 1, min(outcome.stopped for outcome in successes))
+            found, more = self._beyond_in_each(limit, per, using, labels)
+            parts = (successes_in(using).filter(pk__in=chunk) for chunk in chunks(found))
+        until = clock.monotonic() + MAX_SECONDS
+        for part in parts:
+            more |= delete(part, using, until)
+        return more
 
-    def prune_more(self, using: str) -> None:
-        """Delete another portion."""
-        self._prune(using, PORTION)
-
-    def _prune(self, using: str, at_most: int, oldest: datetime | None = None) -> None:
-        if not self.more:  # as far as anybody knows
-            at_most = max(at_most, PORTION)
-        limit = self.settings.save_limit
-        border, self._border = self._border, None
-        if border is None or oldest is None or self._all.due:
-            with self._all.timed():
-                self.more, border = keep_newest(limit, using, None if self.counted else at_most)
+    def _beyond_in_each(
+        self, limit: int, per: str, using: str, labels: Collection[str | None] | None
+    ) -> tuple[list[str], bool]:
+        if labels is not None:
+            return beyond_in_each(limit, per, using, among(per, labels))
+        since, self._since = self._since, clock.now() - LATE
+        if since is None or self._whole.due:
+            with self._whole.timed():
+                found, more = beyond_in_each(limit, per, using)
         else:
-            self.more, border = keep_newest(limit, using, since=min(border, oldest))
-        self.counted = not self.more
-        if self.counted and connections[using].vendor == "postgresql":
-            self._border = border
-
-
-class Pruned(NamedTuple):
-    """What was left."""
-
-    more: bool
-    """Are there more to delete?"""
-    border: Any
-    """When the newest ended that was too much; None: nothing was."""
+            recent = successes_in(using).filter(stopped__gte=since).values(per)
+            found, more = beyond_in_each(limit, per, using, Q(**{f"{per}__in": recent}) | Q(**{f"{per}__isnull": True}))
+        if more:
+            self._since = None
+        return found, more
 
 
 def successes_in(using: str) -> QuerySet[Task]:
-    """Give all successes, in no order."""
+    """Return all successes, unordered."""
     # IN, because SQLite uses no index for a bare boolean.
     return Task._base_manager.using(using).filter(success__in=[True]).order_by()
 
 
-def delete(kept: QuerySet[Task], surplus: Q | None) -> None:
-    """Delete as Django does."""
-    if surplus is not None:
-        # Receivers of `post_delete`, if a project has any, need not unpickle what tasks were given and returned.
-        kept.filter(surplus).defer("args", "kwargs", "result").delete()
+def oldest_beyond(limit: int, using: str) -> tuple[QuerySet[Task] | None, bool]:
+    """Find at most `MAX_ROWS` successes that are older than the newest *limit*.
+
+    Returns:
+        The oldest of them, None if there are none, and True if there are more.
+    """
+    successes = successes_in(using)
+    border = successes.order_by("-stopped", "-pk").values_list("stopped", "pk")[limit : limit + 1].first()
+    if border is None:
+        return None, False
+    surplus = successes.filter(up_to(*border))
+    last = surplus.order_by("stopped", "pk").values_list("stopped", "pk")[MAX_ROWS - 1 : MAX_ROWS].first()
+    return (surplus, False) if last is None else (successes.filter(up_to(*last)), True)
 
 
-def keep_newest(limit: int, using: str, at_most: int | None = None, since: Any = None) -> Pruned:
-    """Delete all but the newest *limit* successes, with the index over `stopped` alone.
+def up_to(stopped: object, pk: str) -> Q:
+    """Select the success with this end and id, and all older ones."""
+    return Q(stopped__lte=stopped) & (Q(stopped__lt=stopped) | Q(pk__lte=pk))
 
-    By hand, because it is done after each batch: to write these statements takes Django longer than the database
-    takes to run them, and the memory that its query machinery touches first would be the monitor's alone from then on.
+
+def beyond_in_each(limit: int, per: str, using: str, some: Q | None = None) -> tuple[list[str], bool]:
+    """Find at most `MAX_ROWS` successes that are older than the newest *limit* of their group, name or function.
 
     Args:
-        limit: how many stay.
+        limit: number of successes of each label that stay.
+        per: name of the label's column.
         using: the database.
-        at_most: of more, only so many are deleted, those that ended last; None deletes all.
-        since: nothing that ended before this moment, a border of before, is looked at; None: all is.
+        some: selects the labels to look at; None means all.
+
+    Returns:
+        Their ids, and True if there may be more.
     """
-    if not Collector(using=using).can_fast_delete(cast("Any", Task)):
-        return Pruned(keep_newest_and_tell(limit, using, at_most), None)
-    name = connections[using].ops.quote_name
-    table, success, stopped, pk = (name(each) for each in (Task._meta.db_table, "success", "stopped", "id"))
-    successes, known = f"FROM {table} WHERE {success} IN (%s)", [True]
-    if since is not None:
-        successes, known = f"{successes} AND {stopped} >= %s", [True, since]
-    with connections[using].cursor() as cursor:
-
-        def moments(place: int, count: int = 1) -> list[Any]:
-            newest_first = f"SELECT {stopped} {successes} ORDER BY {stopped} DESC LIMIT %s OFFSET %s"
-            cursor.execute(newest_first, [*known, count, place])
-            return [moment for (moment,) in cursor.fetchall()]
-
-        border = moments(limit - 1, 2)
-        if len(border) < 2:
-            return Pruned(more=False, border=None)
-        last_in, first_out = border
-        surplus, values = f"{stopped} <= %s", [first_out]
-        if last_in == first_out:
-            # Several ended at the same moment, on both sides of the border: the id decides.
-            cursor.execute(f"SELECT COUNT(*) {successes} AND {stopped} > %s", [*known, first_out])
-            (newer,) = cursor.fetchone()
-            cursor.execute(
-                f"SELECT {pk} {successes} AND {stopped} = %s ORDER BY {pk} DESC LIMIT 1 OFFSET %s",
-                [*known, first_out, max(limit - newer, 0)],
-            )
-            if not (twin := cursor.fetchone()):  # another cluster was faster
-                return Pruned(more=False, border=None)
-            surplus, values = f"{surplus} AND ({stopped} < %s OR {pk} <= %s)", [first_out, first_out, *twin]
-        later = [] if at_most is None else moments(limit + at_most)
-        if more := bool(later and later[0] < first_out):
-            surplus, values = f"{surplus} AND {stopped} > %s", [*values, *later]
-        cursor.execute(f"DELETE {successes} AND {surplus}", [*known, *values])
-        return Pruned(more, first_out)
-
-
-def keep_newest_and_tell(limit: int, using: str, at_most: int | None) -> bool:
-    """Do the same where a project wants to hear of each success that is deleted."""
-    kept = successes_in(using)
-    moments = kept.order_by("-stopped").values_list("stopped", flat=True)
-    if (surplus := beyond(kept, limit)) is None:
-        return False
-    later = [] if at_most is None else moments[limit + at_most :][:1]
-    if more := bool(later and later[0] < moments[limit]):
-        kept = kept.filter(stopped__gt=later[0])
-    delete(kept, surplus)
-    return more
-
-
-def beyond(kept: QuerySet[Task], limit: int) -> Q | None:
-    """Find what is older than the newest *limit*, whatever another cluster deletes meanwhile."""
-    border = list(kept.order_by("-stopped").values_list("stopped", flat=True)[limit - 1 : limit + 1])
-    if len(border) < 2:
-        return None
-    last_in, first_out = border
-    if last_in > first_out:
-        return Q(stopped__lte=first_out)
-    # Several ended at the same moment, on both sides of the border: the id decides.
-    newer = kept.filter(stopped__gt=first_out).count()
-    twins = kept.filter(stopped=first_out).order_by("-pk").values_list("pk", flat=True)
-    return older_than(first_out, twins[max(limit - newer, 0)])
-
-
-def beyond_in_each(kept: QuerySet[Task], per: str, values: set[str | None], limit: int) -> Q | None:
-    """Find what is older than the newest *limit* of each group, name or function."""
-    among = Q(**{f"{per}__in": values - {None}})
-    if None in values:
-        among |= Q(**{f"{per}__isnull": True})
+    successes = successes_in(using) if some is None else successes_in(using).filter(some)
     place = Window(RowNumber(), partition_by=[F(per)], order_by=[F("stopped").desc(), F("pk").desc()])
-    first_out = kept.filter(among).annotate(place=place).filter(place=limit + 1).values_list(per, "stopped", "pk")
-    surplus = Q()
-    for value, stopped, pk in first_out:
-        mine = Q(**{f"{per}__isnull": True}) if value is None else Q(**{per: value})
-        surplus |= mine & older_than(stopped, pk)
-    return surplus or None
+    surplus = successes.annotate(place=place).filter(place__gt=limit).values_list("pk", flat=True)
+    found = list(surplus[:MAX_ROWS])
+    return found, len(found) == MAX_ROWS
 
 
-def older_than(stopped: object, pk: str) -> Q:
-    """Select that row and everything after it, newest first."""
-    return Q(stopped__lt=stopped) | Q(stopped=stopped, pk__lte=pk)
+def among(per: str, labels: Collection[str | None]) -> Q:
+    """Select the successes with one of these labels; None is the label of those without one."""
+    named = Q(**{f"{per}__in": [label for label in labels if label is not None]})
+    return named | Q(**{f"{per}__isnull": True}) if None in labels else named
+
+
+def chunks(ids: list[str]) -> Iterator[list[str]]:
+    """Split ids into lists that fit into a statement."""
+    return (ids[start : start + CHUNK_ROWS] for start in range(0, len(ids), CHUNK_ROWS))
+
+
+def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
+    """Delete successes: in one statement, or one by one if receivers or foreign keys are concerned.
+
+    Args:
+        surplus: the successes.
+        using: the database.
+        until: when to stop deleting one by one (`clock.monotonic`, seconds).
+
+    Returns:
+        True if time was up.
+    """
+    if Collector(using=using).can_fast_delete(cast("Any", Task)):
+        try:
+            with transaction.atomic(using=using, savepoint=connections[using].in_atomic_block):
+                surplus.delete()
+        except IntegrityError:
+            pass  # a foreign key that Django does not know, or that it is told to ignore
+        else:
+            return False
+    return delete_each(surplus, using, until)
+
+
+def delete_each(surplus: QuerySet[Task], using: str, until: float) -> bool:
+    """Delete successes one by one, and skip those that cannot be deleted.
+
+    Returns:
+        True if time was up.
+    """
+    refusals = refusals_of(using)
+    surplus = surplus.order_by("stopped", "pk")
+    # Receivers of `post_delete` need not unpickle the arguments and the result.
+    tasks = successes_in(using).defer("args", "kwargs", "result").order_by("stopped", "pk")
+    for chunk in chunks([pk for pk in surplus.values_list("pk", flat=True) if not refusals.has(pk)]):
+        for task in tasks.filter(pk__in=chunk):
+            if clock.monotonic() >= until:
+                return True
+            delete_one(task, using, refusals)
+    return False

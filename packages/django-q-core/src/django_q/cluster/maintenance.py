@@ -1,0 +1,85 @@
+"""Keeps the tables small: runs in the scheduler process, apart from the saving of results."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from django.db import DatabaseError, InterfaceError, connections, router
+
+from django_q.models import Task
+from django_q.results.pruning import Pruner
+
+from . import log
+from .backoff import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_q.settings import ClusterSettings
+
+    from .state import ClusterState
+
+INTERVAL_SECONDS: Final = 1.0
+"""Time between the starts of two steps."""
+
+PAUSE_FACTOR: Final = 3
+"""Length of the pause after a step in multiples of its duration: maintenance takes at most a quarter of the time."""
+
+
+class Maintenance:
+    """Prunes successes; does nothing while nothing was saved and no surplus is known.
+
+    Args:
+        name: of the process, for the log.
+        settings: of the cluster.
+        state: shared memory in which the monitor counts what it saved.
+    """
+
+    def __init__(self, name: str, settings: ClusterSettings, state: ClusterState) -> None:
+        self.name, self.state = name, state
+        self.pruner = Pruner(settings)
+        self.jobs: tuple[Callable[[], None], ...] = (self._prune,)
+        """What a step runs, each apart from the others. A job that has nothing to do executes no statement."""
+        self.backoff = Backoff()
+        self.due = 0.0
+        """When to step next (`time.monotonic`, seconds)."""
+        self._pruned_at = -1
+        """Value of `state.saved` before the last pruning."""
+        self._surplus = True
+        """True if there may be something to prune though nothing was saved."""
+
+    def step(self) -> None:
+        """Do what is due; an error is logged, and the next step tries again."""
+        began = time.monotonic()
+        if began < self.due:
+            return
+        errors = [error for job in self.jobs if (error := self._error_of(job)) is not None]
+        if errors:
+            self._failed(errors[0])
+        elif self.backoff.succeeded():
+            log.maintaining_again(self.name)
+        ended = time.monotonic()
+        self.due = max(began + INTERVAL_SECONDS, ended + PAUSE_FACTOR * (ended - began), ended + self.backoff.seconds)
+
+    @staticmethod
+    def _error_of(job: Callable[[], None]) -> Exception | None:
+        try:
+            job()
+        except Exception as error:  # noqa: BLE001 - routers and receivers are the project's code
+            return error
+        return None
+
+    def _prune(self) -> None:
+        saved = self.state.saved
+        if saved == self._pruned_at and not self._surplus:
+            return
+        self._surplus = True  # if it fails
+        self._surplus = self.pruner.prune()
+        self._pruned_at = saved
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, (DatabaseError, InterfaceError)):
+            connections[router.db_for_write(Task)].close()
+        if self.backoff.failed():
+            log.cannot_maintain(self.name, error)
