@@ -99,8 +99,8 @@ def test_successes_are_kept_to_the_limit_exactly_with_two_clusters(make_site, ki
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_far_too_many_successes_are_deleted_while_the_cluster_rests(make_site, kind):
-    site = make_site(kind, save_limit=10)
+def test_far_too_many_successes_are_deleted_also_without_schedules(make_site, kind):
+    site = make_site(kind, save_limit=10, scheduler=kind == "postgres")
     site.run(
         """
         import datetime

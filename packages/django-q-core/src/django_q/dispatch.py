@@ -210,7 +210,7 @@ class Finisher:
                 raise
             saved = [self._save_alone(outcome) for outcome in new]
         if self.broker is None:  # no cluster's maintenance does it
-            self.store.database.prune(saved)
+            self.store.database.prune_after(saved)
         saved += [outcome for outcome in outcomes if outcome.repeated]
         self._each(self._end_waiting, [outcome for outcome in saved if self._ends(outcome)])
         return saved

@@ -277,7 +277,7 @@ def test_sync_mode_keeps_the_limit(settings_of, outcome, receiver) -> None:
     for number in range(6):
         outcomes = [outcome(number)]
         results.save_many(outcomes)
-        results.prune(outcomes)
+        results.prune_after(outcomes)
     assert kept() == [3, 4, 5]
 
 
@@ -286,7 +286,7 @@ def test_sync_mode_keeps_the_limit_of_the_label(settings_of, outcome) -> None:
     for number in range(6):
         outcomes = [outcome(number, group=["a", None][number % 2])]
         results.save_many(outcomes)
-        results.prune(outcomes)
+        results.prune_after(outcomes)
     assert kept() == [4, 5]
 
 
@@ -299,6 +299,6 @@ def test_pruning_that_fails_in_sync_mode_fails_no_task(settings_of, outcome, mon
             cursor.execute("SELECT nothing FROM nowhere")
 
     monkeypatch.setattr(pruning, "oldest_beyond", fail)
-    results.prune([outcome(1)])
+    results.prune_after([outcome(1)])
     assert kept() == [1]
     assert "the next task will" in caplog.text

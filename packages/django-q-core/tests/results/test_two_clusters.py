@@ -42,14 +42,14 @@ def save_and_prune(settings: ClusterSettings, batches: Sequence[Sequence[Outcome
     results = DatabaseResults(settings)
     for batch in batches:
         results.save_many(batch)
-        results.prune(batch)
+        results.prune_after(batch)
 
 
 def test_successes_beyond_the_limit_are_gone_when_all_rest(settings_of, outcome) -> None:
     results = DatabaseResults(settings_of(save_limit=40))
     batches = [[[outcome(number) for number in range(25)] for _ in range(8)] for _ in range(CLUSTERS)]
     at_once(lambda cluster: save_and_prune(results.settings, batches[cluster]))
-    results.prune(batches[0][0])
+    results.prune_after(batches[0][0])
     newest = sorted((each for some in batches for batch in some for each in batch), key=lambda each: each.stopped)
     assert set(Success.objects.values_list("id", flat=True)) == {each.id for each in newest[-40:]}
 
@@ -61,7 +61,7 @@ def test_limit_of_each_label_holds_when_all_rest(settings_of, outcome, per) -> N
         [[outcome(**{per: f"l{number % 3}"}) for number in range(20)] for _ in range(6)] for _ in range(CLUSTERS)
     ]
     at_once(lambda cluster: save_and_prune(results.settings, batches[cluster]))
-    results.prune(batches[0][0])
+    results.prune_after(batches[0][0])
     assert [Success.objects.filter(**{per: f"l{label}"}).count() for label in range(3)] == [7, 7, 7]
 
 

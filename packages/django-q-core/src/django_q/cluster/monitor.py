@@ -131,6 +131,8 @@ class Monitor(ClusterProcess):
             except BrokerError as error:
                 log.not_given_back(self.name, len(waiting), error)
         self.state.hooks = 0
+        if self.state.saved and not self._unfinished():
+            self.finisher.store.database.prune()  # the scheduler has ended: its maintenance does not see the last ones
         log.stopped_monitoring(self.name)
 
     # receiving

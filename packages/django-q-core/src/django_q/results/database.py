@@ -20,7 +20,7 @@ from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuita
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import TypeAlias
 
     from django.db.models import QuerySet
@@ -78,21 +78,24 @@ class DatabaseResults:
         saved = iter(kept)
         return [next(saved) if self.keeps(outcome) else outcome for outcome in outcomes]
 
-    def prune(self, outcomes: Sequence[Outcome]) -> None:
-        """Delete the successes beyond `save_limit`, in a process that no maintenance follows; an error is logged.
-
-        Args:
-            outcomes: what was saved before.
-        """
+    def prune_after(self, outcomes: Sequence[Outcome]) -> None:
+        """Delete the successes beyond `save_limit` after some were saved."""
         per = self.settings.save_limit_per
         saved = [outcome for outcome in outcomes if outcome.success and self.keeps(outcome)]
-        if not saved:
-            return
+        if saved:
+            self.prune({getattr(outcome, per) for outcome in saved} if per else None)
+
+    def prune(self, labels: Collection[str | None] | None = None) -> None:
+        """Delete the successes beyond `save_limit` where no maintenance follows; an error is only logged.
+
+        Args:
+            labels: with `save_limit_per`, the groups, names or functions to look at; None finds them.
+        """
         using = router.db_for_write(Task)
         try:
             with transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext():
-                self.pruner.prune({getattr(outcome, per) for outcome in saved} if per else None)
-        except DatabaseError as error:
+                self.pruner.prune(labels)
+        except Exception as error:  # noqa: BLE001 - what was saved is safe, whatever is wrong with pruning
             logger.warning("Successes beyond save_limit were not deleted (%s), the next task will", error_line(error))
 
     def _save(self, kept: Sequence[Outcome], using: str, write: Write | None = None) -> None:
