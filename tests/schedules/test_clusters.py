@@ -148,3 +148,21 @@ schedule("jobs.slow", "one", 2.5, schedule_type="C", cron="* * * * * *", overlap
     lines = [line.split()[1] for line in project.notes()]
     assert len(begins) - len(ends) in (0, 1)
     assert all(one != other for one, other in pairwise(lines))  # begins, ends, begins: never two at once
+
+
+@pytest.mark.parametrize("job", ["mark", "boom"])
+def test_task_that_ends_at_once_starves_no_schedule_on_a_busy_queue(request, tmp_path, job):
+    """Redis is quicker than the scheduler's transaction, and another task is always waiting or running."""
+    name = str(tmp_path / "db.sqlite3")
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": {"timeout": 20}}
+    project = make(tmp_path, database, "redis", request)
+    with project.cluster() as cluster:
+        project.run(
+            f"""
+from django_q.tasks import async_task, schedule
+async_task("jobs.slow", "busy", 15)
+schedule("jobs.{job}", "slot", schedule_type="C", cron="* * * * * *", overlap=False, name="quick")
+"""
+        )
+        eventually(lambda: project.notes().count("slot") >= 4, within=14, why=lambda: cluster.log)
+        assert "busy ends" not in project.notes()

@@ -124,3 +124,22 @@ def test_no_secret_is_shown() -> None:
 
 def test_django_runs_the_checks() -> None:
     assert {checks.check_settings, checks.check_installation} <= {*registry.registry.get_checks()}
+
+
+@pytest.mark.parametrize("args", [5, "abc", [object()]])
+def test_declared_schedule_that_is_invalid(settings, args) -> None:
+    settings.Q_CLUSTER = {"name": "a", "schedules": [{"func": "math.sqrt", "args": args, "minutes": 1}]}
+    [message] = checks.check_schedules(None)
+    assert (message.id, message.is_serious()) == ("django_q.E008", True)
+    assert "math.sqrt" in message.msg
+
+
+def test_declared_schedules_that_are_valid_need_no_database(settings) -> None:
+    settings.Q_CLUSTER = {"name": "a", "schedules": [{"func": "math.sqrt", "args": [5], "cron": "0 22 * * *"}]}
+    assert checks.check_schedules(None) == []
+
+
+@pytest.mark.parametrize("q_cluster", [5, {"schedules": 5}, {"schedules": [5]}])
+def test_settings_that_are_not_usable_say_nothing_of_schedules(settings, q_cluster) -> None:
+    settings.Q_CLUSTER = q_cluster
+    assert checks.check_schedules(None) == []

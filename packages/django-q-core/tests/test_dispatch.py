@@ -197,9 +197,10 @@ def test_sending_to_a_broker_that_is_away_raises(broker, monkeypatch):
     ("success", "settings", "waits"), [(True, {}, False), (False, {}, True), (False, {"max_attempts": 1}, False)]
 )
 def test_a_schedule_waits_for_its_task_until_that_is_not_tried_again(broker, success, settings, waits):
-    task_id = "c" * 12 + "8" + "c" * 19
+    task_id = "c" * 32
     schedule = Schedule.objects.create(func="math.floor", overlap=False, waiting_for=task_id)
     func = "math.floor" if success else "math.no_such_function"
-    deliver(broker, settings_with(**settings), new_package(func, (1.5,), task_id=task_id))
+    package = new_package(func, (1.5,), task_id=task_id) | {"schedule": str(schedule.pk), "waited_for": True}
+    deliver(broker, settings_with(**settings), package)
     schedule.refresh_from_db()
     assert (schedule.waiting_for == task_id) is waits

@@ -32,3 +32,4 @@ class DjangoQConfig(AppConfig):
         """Have Django run the checks of the settings."""
         register(checks.check_settings, checks.TAG)
         register(checks.check_installation, checks.TAG)
+        register(checks.check_schedules, checks.TAG)

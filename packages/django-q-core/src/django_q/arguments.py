@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.exceptions import UnreadableArguments
+from django_q.text import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,12 +42,12 @@ def read_kwargs(text: str | None) -> dict[str, Any]:
 
 def write_args(args: tuple[Any, ...]) -> str:
     """The text that `read_args` reads these arguments from."""
-    return _checked(repr(args), read_args)
+    return _checked(_repr(args), read_args)
 
 
 def write_kwargs(kwargs: Mapping[str, Any]) -> str:
     """The text that `read_kwargs` reads these keyword arguments from."""
-    return _checked(repr(dict(kwargs)), read_kwargs)
+    return _checked(_repr(dict(kwargs)), read_kwargs)
 
 
 def shorten(text: str) -> str:
@@ -70,6 +71,15 @@ def _read_call(text: str) -> dict[str, Any]:
     if len(set(names)) < len(call.keywords):
         raise ValueError("a keyword is repeated or has no name")
     return {name: ast.literal_eval(keyword.value) for name, keyword in zip(names, call.keywords, strict=True)}
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # an object's own code may raise anything
+        raise UnreadableArguments(
+            f"An argument has no representation ({error_line(error)}): pass an id instead of an object."
+        ) from error
 
 
 def _checked(text: str, read: Callable[[str], object]) -> str:

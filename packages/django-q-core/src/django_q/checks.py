@@ -14,6 +14,7 @@ from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
 from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
+from django_q.text import one_line
 
 if TYPE_CHECKING:
     from django.apps import AppConfig
@@ -55,6 +56,25 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
         return [*broker, *unknown_aliases(settings), *private_cache(settings), *missing_reporters(settings)]
 
     return for_each_cluster(raw, problems)
+
+
+def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Can the declared schedules be created? Silent while the settings are not usable."""
+    raw = q_cluster()
+    if not isinstance(raw, Mapping):
+        return []
+    return for_each_cluster(raw, lambda cluster: [] if mistakes_in(raw, cluster) else [*invalid_schedules(cluster)])
+
+
+def invalid_schedules(cluster: str | None) -> Iterator[checks.CheckMessage]:
+    """E008: a declared schedule is invalid."""
+    from django_q.schedules.declared import invalid  # models, which are not loaded when the checks are registered
+    from django_q.schedules.reasons import reason_of
+
+    for name, error in invalid(ClusterSettings.from_mapping(django_mapping(cluster))):
+        text = f"The declared schedule {one_line(name)!r} is invalid ({reason_of(error)})."
+        hint = "Correct it in Q_CLUSTER['schedules'], or where @scheduled declares it."
+        yield checks.Error(text, hint=hint, id="django_q.E008")
 
 
 def wrong_values(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks.CheckMessage]:

@@ -241,11 +241,13 @@ class Finisher:
         failure = self.builder.failed(
             kept | labels, ascii_only(reason), ack_id=outcome.ack_id, attempt=outcome.attempt, final=True
         )
-        return failure._replace(args=None, kwargs=None)
+        return failure._replace(args=None, kwargs=None, schedule=outcome.schedule)
 
     def _end_waiting(self, outcomes: Sequence[Outcome]) -> None:
         """Let schedules without overlap continue whose tasks have ended."""
-        Schedule.tasks_ended(outcome.id for outcome in outcomes)
+        for outcome in outcomes:
+            if outcome.schedule is not None:
+                Schedule.task_ended(outcome.schedule, outcome.id)
 
     # following
 

@@ -71,6 +71,8 @@ class Outcome(NamedTuple):
     """True if the success was saved before: only what follows it is to be done."""
     error: str | None = None
     """The failure in one line, for the log."""
+    schedule: str | None = None
+    """The id of the schedule without overlap that waits for this task; None if none does."""
     gathered: str | None = None
     """The iter whose members' results this one holds: they are forgotten once it is saved."""
 

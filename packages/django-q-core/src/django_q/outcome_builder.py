@@ -23,6 +23,7 @@ from django_q.package import (
     new_package,
     next_id,
     own_ack_failure,
+    waiting_schedule,
 )
 from django_q.signing import PackageCodec
 from django_q.text import bounded, one_line, storable, text_of, truncated, type_name
@@ -128,6 +129,7 @@ class OutcomeBuilder:
             attempt=attempt,
             final=final or (returned and not success),
             error=None if success else self._error_line(finished),
+            schedule=waiting_schedule(finished),
             gathered=finished.get("gathered"),
         )
 

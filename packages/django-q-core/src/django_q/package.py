@@ -70,6 +70,7 @@ class TaskPackage(TypedDict, total=False):
     timeout: float
     cluster: str
     schedule: str
+    waited_for: bool
     iter_options: dict[str, Any]
 
     ack_id: Any
@@ -211,6 +212,12 @@ def _path_of(func: object) -> str | None:
     if isinstance(owner, type):
         return f"{owner.__module__}.{owner.__qualname__}.{getattr(func, '__name__', '')}"
     return f"{module}.{name}" if module and name else None
+
+
+def waiting_schedule(package: Mapping[str, Any]) -> str | None:
+    """Return the id of the schedule without overlap that waits for the end of a task; None if none does."""
+    schedule = package.get("schedule")
+    return schedule if package.get("waited_for") is True and type(schedule) is str else None
 
 
 def own_ack_failure(package: Mapping[str, Any]) -> bool | None:

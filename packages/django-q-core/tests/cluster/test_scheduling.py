@@ -211,7 +211,7 @@ def test_it_says_what_it_sent_skipped_and_could_not_send(running, clock, due, ca
     run(running(), clock, 2.5)
     assert "from schedule [good]" in caplog.text
     assert "skipped a slot of schedule [good]" in caplog.text
-    assert "cannot send schedule [bad]: 'nonsense' cannot be read" in caplog.text
+    assert "cannot send schedule [bad] (UnreadableArguments: 'nonsense' cannot be read" in caplog.text
 
 
 def test_it_ends_when_the_cluster_stops(running):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
+import sys
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from django_q.exceptions import ScheduleError
 from django_q.models import Schedule
 from django_q.schedules import declared
 from django_q.schedules.declared import synchronise
+from django_q.schedules.reasons import reason_of
 from django_q.tasks import schedule, scheduled
-from django_q.tasks.scheduling import DECLARED
+from django_q.tasks.scheduling import DECLARED, Declaration
 
 pytestmark = pytest.mark.django_db
 
@@ -163,3 +168,130 @@ def test_one_name_is_one_function(monkeypatch):
 def test_a_declaration_says_when():
     with pytest.raises(ScheduleError, match="Say when"):
         scheduled(name="never")(task)
+
+
+# one that is broken affects only itself
+
+
+class Unprintable:
+    """An argument whose representation exits."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"func": "math.sqrt", "args": 5, "minutes": 1},
+        {"func": "math.sqrt", "args": "abc", "minutes": 1},
+        {"func": "math.sqrt", "args": {1}, "minutes": 1},
+        {"func": "math.sqrt", "kwargs": [1], "minutes": 1},
+        {"func": "math.sqrt", "kwargs": "ab", "minutes": 1},
+        {"func": "math.sqrt", "kwargs": {1: 2}, "minutes": 1},
+        {"func": "math.sqrt", "args": [object()], "minutes": 1},
+        {"func": "math.sqrt", "args": [Unprintable(ValueError("no"))], "minutes": 1},
+        {"func": "math.sqrt", "args": [Unprintable(SystemExit(1))], "minutes": 1},
+        {"func": "math.sqrt", "args": Unprintable(ValueError("no")), "minutes": 1},
+        {"func": "math.sqrt", "q_options": 5, "minutes": 1},
+        {"func": "math.sqrt", "minutes": "five"},
+        {"func": "math.sqrt", "minutes": -5},
+        {"func": "math.sqrt", "cron": 5},
+        {"func": "math.sqrt", "cron": "61 * * * *"},
+        {"func": "math.sqrt", "schedule_type": "fortnightly"},
+        {"func": "math.sqrt", "repeats": "often", "minutes": 1},
+        {"func": "math.sqrt", "repeats": 10**30, "minutes": 1},
+        {"func": "math.sqrt", "name": 5, "minutes": 1},
+        {"func": "math.sqrt", "name": "x" * 101, "minutes": 1},
+        {"func": "math.sqrt", "overlap": "maybe", "minutes": 1},
+        {"func": "math.sqrt", "minutes": 1, "tiemout": 6},
+        {"func": 5, "minutes": 1},
+        {"func": lambda: 1, "minutes": 1},
+        {"minutes": 1},
+        {},
+    ],
+    ids=lambda entry: "entry",
+)
+def test_declaration_that_is_invalid_affects_only_itself_and_is_checked(clockwork, entry):
+    settings = clockwork(schedules=(entry, {"func": "math.exp", "minutes": 5})).settings
+    changes = synchronise(settings)
+    assert changes.created == ["math.exp"]
+    assert len(changes.broken) == 1
+    assert [name for name, _ in declared.invalid(settings)] == [changes.broken[0][0]]
+    assert reason_of(changes.broken[0][1])
+
+
+@pytest.mark.parametrize(("entry", "what"), [({"args": 5}, "list or tuple"), ({"kwargs": 5}, "a dictionary")])
+def test_invalid_arguments_say_what_is_expected(entry, what):
+    with pytest.raises(ScheduleError, match=what):
+        Declaration.from_mapping({"func": "math.sqrt", "minutes": 1} | entry)
+
+
+def test_unavailable_database_is_not_the_declarations_fault(clockwork, monkeypatch):
+    def away(*args):
+        raise OperationalError("the server is away")
+
+    monkeypatch.setattr(declared, "put_right", away)
+    with pytest.raises(OperationalError):
+        put_right(clockwork, {"func": "math.floor", "minutes": 5})
+
+
+@pytest.fixture
+def two_apps(monkeypatch, tmp_path, settings):
+    """Two apps that declare schedules, and a way to write their modules anew."""
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS]
+    good = "from django_q.tasks import scheduled\n@scheduled(minutes=5, name={!r})\ndef work(): ...\n"
+
+    def write(app: str, text: str) -> None:
+        (tmp_path / app / "tasks.py").write_text(text)
+        for module in (f"{app}.tasks", app):
+            sys.modules.pop(module, None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / app / "__pycache__", ignore_errors=True)
+
+    for app in ("app_broken", "app_good"):
+        (tmp_path / app).mkdir()
+        (tmp_path / app / "__init__.py").touch()
+        write(app, good.format(app))
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "app_broken", "app_good"]
+    monkeypatch.setattr(declared, "modules", lambda: ("app_broken.tasks", "app_good.tasks"))
+    return write
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "raise ImportError('no such module')",
+        "raise SystemExit(1)",
+        "raise KeyboardInterrupt",
+        "raise BaseException",
+        "class E(Exception):\n    def __str__(self): return self.missing\nraise E",
+        "raise ValueError('caf\\udce9')",
+        "def (:",
+    ],
+)
+def test_module_that_cannot_be_imported_affects_only_its_app(clockwork, two_apps, text):
+    schedule("math.floor", 1.5, name="by hand")
+    assert put_right(clockwork).created == ["app_broken", "app_good"]
+    DECLARED.clear()
+    two_apps("app_broken", text)
+    two_apps("app_good", "from django_q.tasks import scheduled\n@scheduled(minutes=7, name='new')\ndef work(): ...\n")
+    changes = put_right(clockwork)
+    assert changes.modules == ["app_broken.tasks"]
+    assert (changes.created, changes.removed) == (["new"], ["app_good"])
+    assert set(Schedule.objects.values_list("name", flat=True)) == {"by hand", "app_broken", "new"}
+    assert reason_of(changes.broken[0][1])
+
+
+def test_schedule_of_a_function_elsewhere_stays_while_a_module_is_broken(clockwork, two_apps):
+    """It may be the broken module that declares it."""
+    put_right(clockwork, {"func": "math.ceil", "minutes": 5})
+    DECLARED.clear()
+    two_apps("app_broken", "raise ImportError")
+    put_right(clockwork)
+    assert Schedule.objects.filter(name="math.ceil").exists()

@@ -364,7 +364,7 @@ def test_a_slot_is_skipped_while_its_previous_task_has_not_ended(clockwork, due)
     assert [len(clock.turn(NOW + number * HOUR).skipped) for number in (1, 2)] == [1, 1]
     schedule.refresh_from_db()
     assert (schedule.next_run, schedule.repeats) == (NOW + 3 * HOUR, -2)
-    Schedule.tasks_ended([schedule.task])
+    Schedule.task_ended(str(schedule.pk), schedule.task)
     assert len(clock.turn(NOW + 3 * HOUR).sent) == 1
 
 
@@ -395,11 +395,6 @@ def test_a_task_that_is_lost_holds_nothing_up(clockwork, due):
     clock.turn(NOW)
     clock.broker.delete_queue()
     assert len(clock.turn(NOW + HOUR).sent) == 1
-
-
-def test_other_tasks_cost_no_statement_when_they_end(django_assert_num_queries):
-    with django_assert_num_queries(0):
-        Schedule.tasks_ended(["a" * 12 + "4" + "a" * 19, "a" * 12 + "5" + "a" * 19, "short", ""])
 
 
 # one id a slot

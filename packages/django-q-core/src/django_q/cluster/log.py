@@ -263,27 +263,37 @@ def no_statistics(name: str, error: Exception) -> None:
     logger.warning("%s could not publish the statistics of the cluster: %s", name, one_line(error))
 
 
+def label_of(schedule: Any) -> str:
+    """Return the name of a schedule, or its id."""
+    return one_line(schedule.name or schedule.pk)
+
+
 def sent_from_schedule(name: str, schedule: Any, package: Any) -> None:
     """A slot of a schedule was due."""
-    logger.info("%s created task %s from schedule [%s]", name, package["name"], schedule.name or schedule.pk)
+    logger.info("%s created task %s from schedule [%s]", name, one_line(package["name"]), label_of(schedule))
 
 
 def skipped_slot(name: str, schedule: Any) -> None:
     """A slot of a schedule was due while its previous task had not ended."""
     logger.info(
         "%s skipped a slot of schedule [%s]: its task %s still waits or runs",
-        name, schedule.name or schedule.pk, schedule.waiting_for,
+        name, label_of(schedule), schedule.waiting_for,
     )  # fmt: skip
 
 
-def broken_schedule(name: str, schedule: Any, error: Exception) -> None:
+def broken_schedule(name: str, schedule: Any, reason: str) -> None:
     """A schedule could not be sent; it is tried again."""
-    logger.error("%s cannot send schedule [%s]: %s", name, schedule.name or schedule.pk, one_line(error))
+    logger.error("%s cannot send schedule [%s] (%s), it is tried again", name, label_of(schedule), reason)
 
 
 def cannot_schedule(name: str, error: Exception) -> None:
     """The database or the broker does not answer."""
-    logger.error("%s cannot send what is due, and keeps trying: %s", name, one_line(error))
+    logger.error("%s cannot send what is due (%s), it keeps trying", name, error_line(error))
+
+
+def scheduling_failed(name: str, error: Exception) -> None:
+    """Looking for due schedules failed, not because the database or the broker is unavailable."""
+    logger.error("%s cannot send what is due (%s), it keeps trying\n%s", name, error_line(error), traceback_of(error))
 
 
 def scheduling_again(name: str) -> None:
@@ -305,9 +315,25 @@ def maintaining_again(name: str) -> None:
 
 def schedules_in_code(name: str, done: str, names: list[str]) -> None:
     """Schedules were put right at the start, as the code says."""
-    logger.info("%s %s the schedules of the code: %s", name, done, ", ".join(names))
+    logger.info("%s %s the schedules of the code: %s", name, done, ", ".join(map(one_line, names)))
 
 
-def broken_declaration(name: str, schedule: str, error: Exception) -> None:
+def not_synchronised(name: str, error: Exception) -> None:
+    """The declared schedules could not be compared with the database."""
+    logger.error(
+        "%s cannot synchronise the schedules of the code (%s), they stay as they are\n%s",
+        name, error_line(error), traceback_of(error),
+    )  # fmt: skip
+
+
+def broken_declaration(name: str, schedule: str, reason: str) -> None:
     """The code declares a schedule that cannot be."""
-    logger.error("%s: the code declares a schedule [%s] that cannot be: %s", name, schedule, one_line(error))
+    logger.error("%s: the schedule [%s] that the code declares is invalid (%s)", name, one_line(schedule), reason)
+
+
+def broken_module(name: str, module: str, error: BaseException) -> None:
+    """A module that may declare schedules cannot be imported."""
+    logger.error(
+        "%s cannot import %s (%s), the schedules that it declares stay as they are\n%s",
+        name, module, error_line(error), traceback_of(error),
+    )  # fmt: skip

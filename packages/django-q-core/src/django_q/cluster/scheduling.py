@@ -9,9 +9,11 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
+from django_q.results.unavailable import is_unavailable
 from django_q.schedules import declared
 from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules, Turn
+from django_q.schedules.reasons import reason_of
 
 from . import log
 from .backoff import Backoff
@@ -88,6 +90,10 @@ class Scheduler(ClusterProcess):
         except (DatabaseError, InterfaceError) as error:
             connections[self.schedules.db].close()
             return self._failed(error)
+        except Exception as error:  # noqa: BLE001 - no schedule may stop the statistics and the maintenance
+            if self.sending.failed():
+                log.scheduling_failed(self.name, error)
+            return self.sending.seconds
         self._tell(turn)
         if None in turn.down:
             return self._failed(turn.down[None])
@@ -105,12 +111,22 @@ class Scheduler(ClusterProcess):
         return self.sending.seconds
 
     def _put_right(self) -> None:
-        changes = synchronise(self.settings)
+        try:
+            changes = synchronise(self.settings)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            self.put_right = True  # schedules are sent as they are
+            log.not_synchronised(self.name, error)
+            return
         for done in ("created", "updated", "removed"):
             if names := getattr(changes, done):
                 log.schedules_in_code(self.name, done, names)
-        for schedule, error in changes.broken:
-            log.broken_declaration(self.name, schedule, error)
+        for name, error in changes.broken:
+            if name in changes.modules:
+                log.broken_module(self.name, name, error)
+            else:
+                log.broken_declaration(self.name, name, reason_of(error))
         self.put_right = True
 
     def _tell(self, turn: Turn) -> None:
@@ -119,4 +135,4 @@ class Scheduler(ClusterProcess):
         for schedule in turn.skipped:
             log.skipped_slot(self.name, schedule)
         for schedule, error in turn.broken:
-            log.broken_schedule(self.name, schedule, error)
+            log.broken_schedule(self.name, schedule, reason_of(error))

@@ -23,16 +23,13 @@ from django_q.models.task import ID_LENGTH, Task
 from django_q.recurrence import Recurrence, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from django_q.settings import ClusterSettings
 
 
-WAITED_FOR = "8"
-"""The version digit in the id of a task whose end its schedule waits for; those of others are random or say 5."""
-
-VERSION_DIGIT = 12
-"""Where the version digit is."""
+MAX_PK_DIGITS = 19
+"""Number of digits of the largest 64-bit integer."""
 
 
 def validate_cron(value: str) -> None:
@@ -246,13 +243,15 @@ class Schedule(models.Model):
         return Task.objects.filter(pk=self.task).only("name", "success").first() if self.task else None
 
     @classmethod
-    def tasks_ended(cls, task_ids: Iterable[str]) -> None:
-        """Let the schedules go on that waited for one of these tasks: costs nothing when none did."""
-        ended = [task_id for task_id in task_ids if task_id[VERSION_DIGIT : VERSION_DIGIT + 1] == WAITED_FOR]
-        if not ended:
-            return
-        for pk, task_id in cls.objects.filter(waiting_for__in=ended).values_list("pk", "waiting_for"):
-            cls.objects.filter(pk=pk, waiting_for=task_id).update(waiting_for=None)
+    def task_ended(cls, pk: str, task_id: str) -> None:
+        """Let a schedule without overlap go on, if it waits for this task.
+
+        Args:
+            pk: of the schedule, as its task's package says it.
+            task_id: of a task that is not tried again.
+        """
+        if pk.isascii() and pk.isdecimal() and len(pk) < MAX_PK_DIGITS:
+            cls.objects.filter(pk=int(pk), waiting_for=task_id).update(waiting_for=None)
 
     def success(self) -> bool | None:
         """Return whether the last task succeeded, or None when there is none."""

@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router
 from django.db.models import Q
 from django.utils.module_loading import module_has_submodule
 
 from django_q.clock import now
-from django_q.exceptions import DjangoQError
 from django_q.models import Schedule
+from django_q.results.unavailable import is_unavailable
 from django_q.schedules.glance import is_in_code
 from django_q.tasks.scheduling import DECLARED, Declaration, create
+from django_q.text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,14 +30,21 @@ MODULES: Final = ("tasks", "schedules")
 """Modules of apps in which `scheduled` is looked for."""
 
 
+MAX_NAME: Final = 200
+"""Maximum length of the name of an invalid entry, in the log."""
+
+
 @dataclass
 class Changes:
-    """What was put right, by name."""
+    """What was changed, by name, and what could not be."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    broken: list[tuple[str, Exception]] = field(default_factory=list)
+    broken: list[tuple[str, BaseException]] = field(default_factory=list)
+    """Declarations that are invalid, and modules that cannot be imported."""
+    modules: list[str] = field(default_factory=list)
+    """Those of them that are modules."""
 
 
 def synchronise(settings: ClusterSettings) -> Changes:
@@ -47,31 +54,77 @@ def synchronise(settings: ClusterSettings) -> Changes:
     with its dates. A schedule that somebody made by hand under a declared name is the code's from now on.
     """
     changes = Changes()
-    complete = discover(changes)
+    discover(changes)
     declared = {each.name: each for each in declarations(settings, changes)}
     for declaration in declared.values():
         try:
             put_right(declaration, changes)
-        except (DjangoQError, ValidationError, IntegrityError) as error:
+        except (Exception, SystemExit) as error:
+            if is_unavailable(error):
+                raise
             changes.broken.append((declaration.name, error))
     kept = {*declared, *(name for name, _ in changes.broken)}
     anything = declared or is_in_code(settings, router.db_for_read(Schedule))
-    for schedule in owned(settings) if complete and anything else ():
-        if schedule.name not in kept:
-            schedule.delete()
-            changes.removed.append(schedule.name or str(schedule.pk))
+    for schedule in owned(settings) if anything else ():
+        if schedule.name not in kept and is_known_to_be_gone(schedule, changes):
+            remove(schedule, changes)
     return changes
 
 
-def discover(changes: Changes) -> bool:
-    """Import the modules in which `scheduled` may be; whether all could be."""
+def remove(schedule: Schedule, changes: Changes) -> None:
+    """Delete a schedule that is not declared any more."""
+    name = schedule.name or str(schedule.pk)
     try:
-        for module in modules():
+        schedule.delete()
+    except (Exception, SystemExit) as error:
+        if is_unavailable(error):
+            raise
+        changes.broken.append((name, error))
+    else:
+        changes.removed.append(name)
+
+
+def invalid(settings: ClusterSettings) -> list[tuple[str, BaseException]]:
+    """Find the declarations that cannot become schedules, without asking the database."""
+    changes = Changes()
+    for declaration in declarations(settings, changes):
+        try:
+            draft = Schedule(name=declaration.name, **declaration.columns(), **declaration.repeats)
+            draft.clean_fields()
+            draft.name = None  # or `clean` would look for others of that name
+            draft.clean()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - arguments are objects of the project
+            changes.broken.append((declaration.name, error))
+    return changes.broken
+
+
+def discover(changes: Changes) -> None:
+    """Import the modules in which `scheduled` may be."""
+    for module in modules():
+        try:
             import_module(module)
-    except Exception as error:  # noqa: BLE001 - other people's modules do what they like when they are imported
-        changes.broken.append(("?", error))
-        return False
-    return True
+        except BaseException as error:  # noqa: BLE001 - a module may do anything when it is imported
+            changes.modules.append(module)
+            changes.broken.append((module, error))
+
+
+def is_known_to_be_gone(schedule: Schedule, changes: Changes) -> bool:
+    """Return True if no module that cannot be imported may declare a schedule.
+
+    While there are such modules, only schedules of functions of other apps are known to be gone, because it is not
+    recorded which module declared a schedule.
+    """
+    if not changes.modules:
+        return True
+    broken = {module.rpartition(".")[0] for module in changes.modules}
+    app = app_of(schedule.func)
+    return app is not None and app not in broken
+
+
+def app_of(func: str) -> str | None:
+    """Return the name of the app in which a function is; None if it is in none."""
+    names = [config.name for config in apps.get_app_configs() if func.startswith(f"{config.name}.")]
+    return max(names, key=len, default=None)
 
 
 def modules() -> tuple[str, ...]:
@@ -91,8 +144,8 @@ def declarations(settings: ClusterSettings, changes: Changes) -> Iterable[Declar
     for entry in settings.schedules or ():
         try:
             declaration = Declaration.from_mapping(entry)
-        except DjangoQError as error:
-            changes.broken.append((str(entry.get("name") or entry.get("func")), error))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - entries are whatever the settings hold
+            changes.broken.append((text_of(entry.get("name") or entry.get("func"), MAX_NAME), error))
         else:
             found[declaration.name] = declaration
     mine = {None, "", settings.list_key} if settings.is_default_cluster else {settings.list_key}
@@ -103,9 +156,8 @@ def put_right(declaration: Declaration, changes: Changes) -> None:
     """Let the schedule of that name be what the code says."""
     columns = declaration.columns()
     if find(declaration.name) is None:
-        repeats = {key: value for key, value in declaration.fields.items() if key == "repeats"}
         try:
-            create(Schedule(name=declaration.name, in_code=True, **columns, **repeats))
+            create(Schedule(name=declaration.name, in_code=True, **columns, **declaration.repeats))
         except IntegrityError:
             if find(declaration.name) is None:
                 raise

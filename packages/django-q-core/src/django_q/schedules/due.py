@@ -7,16 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db import (
-    DatabaseError,
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    InternalError,
-    connections,
-    router,
-    transaction,
-)
+from django.db import DatabaseError, InterfaceError, InternalError, connections, router, transaction
 from django.db.models import F, Q, QuerySet
 
 from django_q import signals
@@ -25,9 +16,13 @@ from django_q.clock import now as clock_now
 from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
-from django_q.models import Schedule, Task
+from django_q.models import Schedule
+from django_q.results.unavailable import is_unsuitable
 from django_q.schedules.glance import is_soon_due
-from django_q.schedules.packing import Errand, may_overlap, pack
+from django_q.schedules.overlap import Overlap
+from django_q.schedules.packing import Errand, pack
+from django_q.schedules.reasons import Undone, reason_of
+from django_q.text import ascii_only, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +50,8 @@ RETRY: Final = timedelta(seconds=30)
 PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
 
-COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "waiting_for")
-"""What the scheduler writes."""
+COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at")
+"""What the transaction that sends a slot writes. `waiting_for` is not among them: the task may have ended already."""
 
 
 class Waiting(NamedTuple):
@@ -74,7 +69,7 @@ class Turn:
 
     sent: list[tuple[Schedule, TaskPackage]] = field(default_factory=list)
     skipped: list[Schedule] = field(default_factory=list)
-    broken: list[tuple[Schedule, Exception]] = field(default_factory=list)
+    broken: list[tuple[Schedule, BaseException]] = field(default_factory=list)
     down: dict[str | None, BrokerUnavailable] = field(default_factory=dict)
     """Queues that could not be reached; what is for them stays due."""
     more: bool = False
@@ -99,8 +94,8 @@ class Turn:
             self.next = moment
 
 
-class Undone(Exception):
-    """The transaction holds something that failed, and must be rolled back."""
+class Unclaimed(Exception):
+    """The previous task ended after the slots were claimed: the next turn claims this one."""
 
 
 class OwnQueueDown(Exception):
@@ -123,6 +118,7 @@ class DueSchedules:
         self.settings = settings
         self.broker = broker
         self.db: str = router.db_for_write(Schedule)
+        self.overlap = Overlap(settings, broker, self.db)
 
     def turn(self, now: datetime | None = None) -> Turn:
         """Look once, and send what is due, or a part of it when it is much.
@@ -133,17 +129,22 @@ class DueSchedules:
         now = now or clock_now()
         turn = Turn()
         due: list[int] = []
+        alone: list[int] = []
         unknown: dict[str, UnknownFunction] = {}
-        for pk, next_run, func, cluster, kwargs in self._look(now):
+        for pk, next_run, func, cluster, kwargs, overlap in self._look(now):
             if next_run > now:
                 turn.due_at(next_run)
                 continue
             due.append(pk)
+            if not overlap:
+                alone.append(pk)
             # Imported before the transaction: that may take long.
             if func not in unknown and not names_a_queue(cluster, kwargs) and (error := unknown_function(func)):
                 unknown[func] = error
+        claims = self.overlap.claim(self.ours(now).filter(pk__in=alone, next_run__lte=now)) if alone else []
         if due:
             self._send(due, now, unknown, turn)
+        self.overlap.release(claims, {package["id"] for _, package in turn.sent})
         turn.more |= len(due) == MOST_SCHEDULES
         return turn
 
@@ -160,11 +161,11 @@ class DueSchedules:
         schedule.save(update_fields={"task"})
         return errand.package["id"]
 
-    def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None]]:
+    def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None, bool]]:
         if not is_soon_due(self.settings, self.db, now, now + AHEAD):
             return []
         soon = self.ours(now).filter(next_run__lte=now + AHEAD).order_by("next_run")
-        return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs")[:MOST_SCHEDULES])
+        return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs", "overlap")[:MOST_SCHEDULES])
 
     def ours(self, now: datetime) -> QuerySet[Schedule]:
         """Return the schedules that this cluster may send: those without a cluster belong to the default one."""
@@ -179,7 +180,9 @@ class DueSchedules:
     def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], turn: Turn) -> None:
         try:
             turn.add(self._batch(ids, now, unknown))
-        except (Undone, DataError, IntegrityError, InternalError) as error:
+        except Exception as error:
+            if not is_fault_of_a_value(error):
+                raise
             if len(ids) == 1:
                 self._mark(ids[0], now, error, turn)
                 return
@@ -235,7 +238,7 @@ class DueSchedules:
         try:
             send_many([each.package for each in turn.waiting], broker=self.broker, settings=self.settings)
         except BrokerError as error:
-            raise Undone(str(error)) from error
+            raise Undone from error
         turn.sent += [(each.schedule, each.package) for each in turn.waiting]
         turn.waiting.clear()
 
@@ -262,10 +265,24 @@ class DueSchedules:
         """Leave everything due that was not sent; the first schedule says why."""
         first = turn.waiting[0].schedule
         take_back(turn, turn.waiting)
-        first.last_error = as_sentence(error)
+        first.last_error = reason_of(error)
         turn.down[None] = error
 
     def _write(self, written: Sequence[tuple[Schedule, int]]) -> None:
+        if not any(schedule.last_error for schedule, _ in written):
+            self._update(written)
+            return
+        try:
+            with transaction.atomic(using=self.db):
+                self._update(written)
+        except Exception as error:
+            if not is_unsuitable(error):
+                raise
+            for schedule, _ in written:  # the database has a smaller character set
+                schedule.last_error = schedule.last_error and ascii_only(schedule.last_error)
+            self._update(written)
+
+    def _update(self, written: Sequence[tuple[Schedule, int]]) -> None:
         if not written:
             return
         connection, meta = connections[self.db], Schedule._meta
@@ -286,11 +303,16 @@ class DueSchedules:
                 raise Undone("A schedule was changed while it was sent.")
 
     def _mark(self, pk: int, now: datetime, error: Exception, turn: Turn) -> None:
-        cause = error.__cause__ if isinstance(error, Undone) and isinstance(error.__cause__, Exception) else error
-        row = Schedule.objects.using(self.db).filter(pk=pk)
-        row.update(last_error=as_sentence(cause), retry_at=now + RETRY)
+        row, reason = Schedule.objects.using(self.db).filter(pk=pk), reason_of(error)
+        try:
+            with transaction.atomic(using=self.db):
+                row.update(last_error=reason, retry_at=now + RETRY)
+        except Exception as refusal:
+            if not is_unsuitable(refusal):
+                raise
+            row.update(last_error=ascii_only(reason), retry_at=now + RETRY)
         for schedule in row:
-            turn.broken.append((schedule, cause))
+            turn.broken.append((schedule, error))
 
     # one schedule
 
@@ -299,20 +321,22 @@ class DueSchedules:
     ) -> None:
         """Send the slots of one schedule that are due, in order."""
         for number in range(MOST_SLOTS):
-            slot = schedule.slot()
-            if slot is None or slot.moment > now or schedule.repeats == 0:
-                return
             if time.monotonic() > until and number:
                 break
             try:
+                slot = schedule.slot()
+                if slot is None or slot.moment > now or schedule.repeats == 0:
+                    return
                 if unknown is not None:
                     raise unknown
                 self._play_slot(schedule, slot, now, turn)
             except OwnQueueDown:
                 return
+            except Unclaimed:
+                break
             except (Undone, DatabaseError, InterfaceError):
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever one schedule does, the others go on
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever one schedule does, the others go on
                 blame(schedule, error, now, turn)
                 return
             if schedule.schedule_type == Schedule.ONCE:
@@ -322,17 +346,19 @@ class DueSchedules:
     def _play_slot(self, schedule: Schedule, slot: Slot, now: datetime, turn: Turn) -> None:
         """Send one slot, or skip it."""
         recurrence = schedule.recurrence(self.settings)
-        if self._still_waits(schedule, turn):
+        claimed = self.overlap.is_claimed(schedule, slot)
+        if not claimed and (was_sent_in(turn, schedule) or self.overlap.is_waiting(schedule)):
             move_on(schedule, recurrence.skip(slot, now))
             turn.skipped.append(schedule)
             return
         catches_up = self.settings.catch_up if schedule.catch_up is None else schedule.catch_up
         following = recurrence.next(slot) if catches_up else recurrence.skip(slot, now)
         errand = pack(schedule, slot.moment, self.settings)
+        if not claimed:
+            raise Unclaimed
         signals.emit(signals.pre_enqueue, task=errand.package)
         self._hand_over(schedule, errand, turn)
         schedule.task = errand.package["id"]
-        schedule.waiting_for = None if may_overlap(schedule) else schedule.task
         count_down(schedule)
         move_on(schedule, following)
 
@@ -359,7 +385,7 @@ class DueSchedules:
             send(package, broker=broker, settings=self.settings)
         except BrokerError as error:
             if self._is_beside(broker):  # the failure is one of this transaction
-                raise Undone(str(error)) from error
+                raise Undone from error
             if isinstance(error, BrokerUnavailable):
                 turn.down[queue] = error
             raise
@@ -370,21 +396,6 @@ class DueSchedules:
 
     def _broker_of(self, queue: str | None) -> Broker:
         return self.broker if queue is None else broker_of(queue)
-
-    def _still_waits(self, schedule: Schedule, turn: Turn) -> bool:
-        """Return whether the task before has not ended; asks around when nobody has said so."""
-        if may_overlap(schedule) or not schedule.waiting_for:
-            return False
-        if any(each.schedule is schedule for each in turn.waiting):
-            return True
-        if Task.objects.filter(pk=schedule.waiting_for, success=True).exists():
-            return False
-        return not self.is_empty(self._broker_of(pack(schedule, None, self.settings).queue))
-
-    @staticmethod
-    def is_empty(broker: Broker) -> bool:
-        """Return whether nothing waits or runs, as far as the broker can tell."""
-        return bool(broker.supports_lock_size) and not broker.queue_size() and not broker.lock_size()
 
 
 def state_of(schedule: Schedule) -> dict[str, Any]:
@@ -401,9 +412,9 @@ def take_back(turn: Turn, waiting: Sequence[Waiting]) -> None:
     turn.waiting = [each for each in turn.waiting if id(each) not in gone]
 
 
-def blame(schedule: Schedule, error: Exception, now: datetime, turn: Turn) -> None:
+def blame(schedule: Schedule, error: BaseException, now: datetime, turn: Turn) -> None:
     """Mark a schedule that cannot be sent; the others go on."""
-    schedule.last_error, schedule.retry_at = as_sentence(error), now + RETRY
+    schedule.last_error, schedule.retry_at = reason_of(error), now + RETRY
     turn.broken.append((schedule, error))
 
 
@@ -426,22 +437,30 @@ def count_down(schedule: Schedule) -> None:
 
 
 def unknown_function(path: str) -> UnknownFunction | None:
-    """What is wrong with the function of that name; None when it can be called."""
+    """Return what is wrong with the function of that name; None if it can be called."""
     try:
         resolve(path)
     except UnknownFunction as error:
         return error
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - its module does what it likes when it is imported
-        return UnknownFunction(f"Function {path!r} cannot be imported: {as_sentence(error)}")
+    except BaseException as error:  # noqa: BLE001 - its module does what it likes when it is imported
+        unknown = UnknownFunction(f"Function {one_line(path)} cannot be imported.")
+        unknown.__cause__ = error
+        return unknown
     return None
+
+
+def is_fault_of_a_value(error: Exception) -> bool:
+    """Return True if a transaction failed because of what it was to write, False if the database is unavailable."""
+    if isinstance(error, (DatabaseError, InterfaceError)):
+        return isinstance(error, InternalError) or is_unsuitable(error)
+    return True
+
+
+def was_sent_in(turn: Turn, schedule: Schedule) -> bool:
+    """Return True if this turn sends an earlier slot of a schedule."""
+    return any(each.schedule is schedule for each in turn.waiting) or any(each is schedule for each, _ in turn.sent)
 
 
 def names_a_queue(cluster: str | None, kwargs: str | None) -> bool:
     """Might the task go to another cluster, whose code we do not have?"""
     return not cluster and kwargs is not None and ("cluster" in kwargs or "broker_name" in kwargs)
-
-
-def as_sentence(error: BaseException) -> str:
-    """Say an error in one line."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from django_q.arguments import read_args, read_kwargs
-from django_q.models.schedule import VERSION_DIGIT, WAITED_FOR
 from django_q.options import SCHEDULE_OPTIONS, take
 from django_q.package import TaskPackage, new_id
 from django_q.tasks.sending import write_down
@@ -59,20 +58,16 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     options["task_id"] = task_id(schedule, moment, settings.salt) if moment else new_id()
     package = write_down(schedule.func, args, kwargs, options, settings)
     package["schedule"] = str(schedule.pk)
+    if not may_overlap(schedule):
+        package["waited_for"] = True
     return Errand(package, None if queue == settings.list_key else queue, not named)
 
 
 def task_id(schedule: Schedule, moment: datetime, salt: str) -> str:
     """Name the task of a slot: the same whoever sends it, and another one when the slot is run again on purpose."""
-    derived = uuid5(NAMESPACE, f"{salt}/{schedule.pk}/{schedule.runs}/{moment.isoformat()}").hex
-    return derived if may_overlap(schedule) else mark_waited_for(derived)
+    return uuid5(NAMESPACE, f"{salt}/{schedule.pk}/{schedule.runs}/{moment.isoformat()}").hex
 
 
 def may_overlap(schedule: Schedule) -> bool:
     """Return whether a slot is sent while the task of the one before waits or runs."""
     return schedule.overlap or schedule.schedule_type == schedule.ONCE
-
-
-def mark_waited_for(task_id: str) -> str:
-    """Let an id say that a schedule waits for its end."""
-    return task_id[:VERSION_DIGIT] + WAITED_FOR + task_id[VERSION_DIGIT + 1 :]

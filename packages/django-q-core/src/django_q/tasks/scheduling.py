@@ -15,6 +15,7 @@ from django_q.models import Schedule
 from django_q.options import normalise_keywords
 from django_q.package import describe
 from django_q.tasks.checking import MAIN_MODULES
+from django_q.text import one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -171,19 +172,41 @@ class Declaration:
 
     @classmethod
     def from_mapping(cls, entry: Mapping[str, Any]) -> Self:
-        """Read one entry of the `schedules` setting."""
+        """Read one entry of the `schedules` setting.
+
+        Raises:
+            ScheduleError: it is not a declaration; the message says what is expected.
+        """
+        if not isinstance(entry, Mapping):
+            raise ScheduleError(f"{in_short(entry)} is not a schedule: write a dictionary with 'func'.")
         said = dict(entry)
-        func, args, kwargs = said.pop("func", ""), said.pop("args", ()), dict(said.pop("kwargs", {}))
+        func, args, kwargs = said.pop("func", ""), said.pop("args", None), said.pop("kwargs", None)
         if not func:
-            raise ScheduleError(f"An entry of Q_CLUSTER['schedules'] has no 'func': {entry!r}.")
+            raise ScheduleError(f"An entry of Q_CLUSTER['schedules'] has no 'func': {in_short(entry)}.")
+        args = () if args is None else args
+        kwargs = {} if kwargs is None else kwargs
+        if not isinstance(args, (list, tuple)):
+            raise ScheduleError(f"args is {in_short(args)}: write a list or tuple, such as ({in_short(args)},).")
+        if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
+            raise ScheduleError(f"kwargs is {in_short(kwargs)}: write a dictionary with text keys.")
+        kwargs = dict(kwargs)
         if "q_options" in said:
             kwargs["q_options"] = said.pop("q_options")
-        return cls.of(path_of(func), args, kwargs, said)
+        if not isinstance(kwargs.get("q_options") or {}, Mapping):
+            raise ScheduleError(f"q_options is {in_short(kwargs['q_options'])}: write a dictionary.")
+        if not isinstance(said.get("name") or "", str):
+            raise ScheduleError(f"name is {in_short(said['name'])}: write a text.")
+        return cls.of(path_of(func), tuple(args), kwargs, {str(key): value for key, value in said.items()})
 
     @property
     def cluster(self) -> str | None:
         """The cluster it is for; None: the default one."""
         return self.fields.get("cluster")
+
+    @property
+    def repeats(self) -> dict[str, Any]:
+        """What it says of `repeats`, which holds when the schedule is created and counts down then."""
+        return {key: value for key, value in self.fields.items() if key == "repeats"}
 
     def columns(self) -> dict[str, Any]:
         """What it says of a schedule's columns, but for `repeats`, which counts down."""
@@ -241,6 +264,14 @@ def scheduled(
         return func
 
     return declare
+
+
+def in_short(value: object) -> str:
+    """Return the representation of any object as a short line."""
+    try:
+        return one_line(repr(value), 80)
+    except Exception:  # noqa: BLE001 - the object's own code may raise anything
+        return one_line(value, 80)
 
 
 def type_of(fields: Mapping[str, Any]) -> str:

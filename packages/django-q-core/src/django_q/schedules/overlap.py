@@ -1,0 +1,108 @@
+"""Schedules without overlap: a slot is claimed before its task is sent, so that the task can end at any time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import DatabaseError, InterfaceError
+
+from django_q.brokers import Broker, broker_of
+from django_q.models import Schedule, Task
+from django_q.schedules.packing import may_overlap, pack, task_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from django_q.recurrence import Slot
+    from django_q.settings import ClusterSettings
+
+
+class Claim(NamedTuple):
+    """A slot whose task is about to be sent."""
+
+    pk: int
+    """The schedule."""
+    runs: int
+    """Its `runs` when the slot was claimed."""
+    task_id: str
+    """The id of the slot's task, which is the schedule's `waiting_for`."""
+
+
+class Overlap:
+    """Claims slots: `waiting_for` is the id of the slot's task, committed before that task is sent.
+
+    The task clears it when it ends for good, however early that is. A scheduler that dies in between leaves the slot
+    due, with its own id in `waiting_for`: any scheduler sends it then.
+
+    Args:
+        settings: of the cluster.
+        broker: of the cluster.
+        db: the database of the schedules.
+    """
+
+    def __init__(self, settings: ClusterSettings, broker: Broker, db: str) -> None:
+        self.settings, self.broker, self.db = settings, broker, db
+
+    def claim(self, schedules: Iterable[Schedule]) -> list[Claim]:
+        """Claim the due slots of schedules whose previous task has ended.
+
+        Args:
+            schedules: those without overlap that are due.
+
+        Returns:
+            The claims, also those that another scheduler made.
+        """
+        claims = [self._claim(schedule) for schedule in schedules]
+        return [claim for claim in claims if claim is not None]
+
+    def _claim(self, schedule: Schedule) -> Claim | None:
+        slot = schedule.slot()
+        if slot is None:
+            return None
+        claim = Claim(schedule.pk, schedule.runs, self.id_of(schedule, slot))
+        if schedule.waiting_for == claim.task_id:
+            return claim
+        try:
+            if self.is_waiting(schedule):
+                return None
+        except (DatabaseError, InterfaceError):
+            raise
+        except Exception:  # noqa: BLE001 - the schedule is marked when its slot is to be sent
+            return None
+        row = Schedule.objects.using(self.db).filter(pk=schedule.pk, runs=schedule.runs, next_run=schedule.next_run)
+        claimed = row.filter(waiting_for=schedule.waiting_for).update(waiting_for=claim.task_id)
+        return claim if claimed else None
+
+    def release(self, claims: Iterable[Claim], sent: Collection[str]) -> None:
+        """Give up the claims of slots that are still due.
+
+        Args:
+            claims: what was claimed.
+            sent: ids of the tasks that were sent.
+        """
+        for pk, runs, claimed in claims:
+            if claimed not in sent:
+                row = Schedule.objects.using(self.db).filter(pk=pk, runs=runs, waiting_for=claimed)
+                row.update(waiting_for=None)
+
+    def id_of(self, schedule: Schedule, slot: Slot) -> str:
+        """Return the id of a slot's task."""
+        return task_id(schedule, slot.moment, self.settings.salt)
+
+    def is_claimed(self, schedule: Schedule, slot: Slot) -> bool:
+        """Return True if a slot may be sent."""
+        return may_overlap(schedule) or schedule.waiting_for == self.id_of(schedule, slot)
+
+    def is_waiting(self, schedule: Schedule) -> bool:
+        """Return True if the previous task has not ended; if nothing cleared it, ask the database and the broker."""
+        if may_overlap(schedule) or not schedule.waiting_for:
+            return False
+        if Task.objects.filter(pk=schedule.waiting_for, success=True).exists():
+            return False
+        queue = pack(schedule, None, self.settings).queue
+        return not is_empty(self.broker if queue is None else broker_of(queue))
+
+
+def is_empty(broker: Broker) -> bool:
+    """Return True if nothing waits or runs, as far as the broker can tell."""
+    return bool(broker.supports_lock_size) and not broker.queue_size() and not broker.lock_size()

@@ -1,0 +1,40 @@
+"""Why a schedule could not be sent, as one line that every database can store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django_q.exceptions import DjangoQError
+from django_q.text import error_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_CAUSES: Final = 3
+"""Maximum number of causes in one reason."""
+
+
+class Undone(Exception):
+    """The transaction holds something that failed, and must be rolled back."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error as one line, with the causes that our own errors hide.
+
+    Args:
+        error: any exception; its text is treated as hostile.
+    """
+    first, *causes = [error_line(each) for each in chain_of(error)]
+    return ", caused by ".join([first, *(line for line in causes if (line.partition(": ")[2] or line) not in first)])
+
+
+def chain_of(error: BaseException) -> Iterator[BaseException]:
+    """Return an error and its causes, as far as our own errors wrap them."""
+    while isinstance(error, Undone) and error.__cause__ is not None:
+        error = error.__cause__
+    yield error
+    for _ in range(MAX_CAUSES):
+        if not isinstance(error, DjangoQError) or error.__cause__ is None:
+            return
+        error = error.__cause__
+        yield error
