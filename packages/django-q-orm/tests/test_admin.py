@@ -66,3 +66,28 @@ def test_row_is_deleted(admin_client, waiting: OrmQ) -> None:
 def test_index_lists_it_only_while_the_database_is_the_broker(admin_client, settings, orm, listed: bool) -> None:
     settings.Q_CLUSTER = {"name": "test", "orm": orm}
     assert (reverse(CHANGELIST) in admin_client.get(reverse("admin:index")).content.decode()) is listed
+
+
+class Exits:
+    """An argument that exits when it is unpickled."""
+
+    def __reduce__(self):
+        return exit, (1,)
+
+
+class Unprintable:
+    """An argument whose text exits."""
+
+    def __repr__(self) -> str:
+        raise SystemExit(1)
+
+
+@pytest.mark.parametrize("value", [Exits(), Unprintable(), "caf\udce9", "x" * 3_000_000], ids=lambda each: type(each))
+def test_pages_show_any_argument(admin_client, waiting: OrmQ, value) -> None:
+    package = new_package("math.floor", (value,), {"x": value}, group="g")
+    row = OrmQ.objects.create(key="test", payload=PackageCodec.of(current_settings()).dumps(package))
+    page = admin_client.get(reverse(CHANGELIST)).content.decode()
+    assert page.count("math.floor") == 2  # the list reads no arguments
+    response = admin_client.get(reverse("admin:django_q_orm_ormq_change", args=[row.pk]))
+    assert response.status_code == 200
+    assert package["id"] in response.content.decode()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from unittest.mock import patch
-
 import pytest
 from django.contrib import admin
 from django.urls import reverse
 from django.utils import timezone
 from django_q import admin as q_admin
+from django_q.brokers import get_broker
+from django_q.conf import current_settings
 from django_q.models import Failure, Schedule, Success, Task
+from django_q.signing import PackageCodec
 
 pytestmark = pytest.mark.django_db
 
@@ -19,10 +20,18 @@ def save(letter: str, **columns: object) -> Task:
 
 
 @pytest.fixture
-def sent():
-    """What is queued again, instead of queueing it."""
-    with patch("django_q.admin.resubmit.async_task", return_value="0" * 32) as async_task:
-        yield async_task
+def queued():
+    """Take all packages of the queue."""
+    broker, codec = get_broker(), PackageCodec.of(current_settings())
+    broker.delete_queue()
+
+    def take() -> list[dict]:
+        deliveries = broker.dequeue_many(100, 0)
+        broker.acknowledge_many([delivery.ack_id for delivery in deliveries])
+        return [codec.loads(delivery.package) for delivery in deliveries]
+
+    yield take
+    broker.delete_queue()
 
 
 def resubmit(client, model: str, *tasks: Task):
@@ -80,29 +89,6 @@ def test_tasks_can_be_deleted(admin_client) -> None:
     assert not Task.objects.exists()
 
 
-def test_failure_is_resubmitted_and_no_longer_listed(admin_client, sent) -> None:
-    task = save("a", args=(1.5,), kwargs={"x": 2}, hook="h", group="g", cluster="c", success=False)
-    response = resubmit(admin_client, "failure", task)
-    options = {"hook": "h", "group": "g", "cluster": "c"}
-    sent.assert_called_once_with("math.floor", 1.5, x=2, q_options=options)
-    assert not Task.objects.exists()
-    assert "1 task was resubmitted." in response.content.decode()
-
-
-def test_success_is_resubmitted_and_stays(admin_client, sent) -> None:
-    resubmit(admin_client, "success", save("a", args=(1.5,)))
-    sent.assert_called_once()
-    assert Task.objects.count() == 1
-
-
-def test_function_that_is_gone_is_not_resubmitted(admin_client, sent) -> None:
-    gone, there = save("a", func="no_such_module.f", success=False), save("b", success=False)
-    response = resubmit(admin_client, "failure", gone, there)
-    sent.assert_called_once()
-    assert list(Task.objects.all()) == [gone]
-    assert "no_such_module" in response.content.decode()
-
-
 def test_schedules_and_their_last_tasks_take_one_query(admin_client, django_assert_max_num_queries) -> None:
     save("a", success=False)
     for _ in range(20):
@@ -133,3 +119,61 @@ def test_old_names_resolve() -> None:
 def test_queue_admin_resolves_with_its_broker() -> None:
     pytest.importorskip("django_q_orm")
     assert q_admin.QueueAdmin.__module__ == "django_q_orm.admin"
+
+
+# hostile values
+
+
+class Unprintable:
+    """A result whose text exits."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error or SystemExit(1)
+
+    def __str__(self) -> str:
+        raise self.error
+
+    __repr__ = __str__
+
+
+class Exits:
+    """A result that exits when it is unpickled."""
+
+    def __reduce__(self):
+        return exit, (1,)
+
+
+HOSTILE = {
+    "surrogate": "caf\udce9",
+    "surrogate within": ["caf\udce9"],
+    "nul": "a\0b",
+    "long": "x" * 3_000_000,
+    "unprintable": Unprintable(),
+    "exit": Exits(),
+    "markup": "<script>alert(1)</script>",
+}
+
+
+@pytest.mark.parametrize("success", [True, False])
+@pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE)
+def test_pages_show_any_value(admin_client, value, success) -> None:
+    save("a", args=(value,), kwargs={"x": value}, result=value, success=success)
+    model = "success" if success else "failure"
+    for url in (
+        reverse(f"admin:django_q_{model}_changelist"),
+        reverse(f"admin:django_q_{model}_change", args=["a" * 32]),
+        reverse(f"admin:django_q_{model}_delete", args=["a" * 32]),
+        reverse(f"admin:django_q_{model}_history", args=["a" * 32]),
+    ):
+        response = admin_client.get(url)
+        assert response.status_code == 200
+        assert len(response.content) < 1_000_000
+        assert "<script>alert(1)" not in response.content.decode()
+
+
+def test_page_shows_arguments_and_result(admin_client) -> None:
+    save("a", args=(1, "é"), kwargs={"x": 2}, result="caf\udce9")
+    page = admin_client.get(reverse("admin:django_q_success_change", args=["a" * 32])).content.decode()
+    assert "(1, &#x27;é&#x27;)" in page
+    assert "{&#x27;x&#x27;: 2}" in page
+    assert "caf\N{REPLACEMENT CHARACTER}" in page

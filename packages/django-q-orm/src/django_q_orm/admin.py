@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
 from django_q.conf import current_settings
+from django_q.text import text_of
 
 from django_q_orm.models import OrmQ
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
@@ -26,6 +30,41 @@ class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argumen
     fields = ("key", "lock", "task_id", "name", "group", "func", "args", "kwargs", "q_options")
     readonly_fields = ("task_id", "name", "group", "func", "args", "kwargs", "q_options")
 
+    @admin.display(description=_("task id"))
+    def task_id(self, row: OrmQ) -> str:
+        """Show the id of the task; a star and the reason if the package cannot be read."""
+        return shown(lambda: row.metadata.get("id"))
+
+    @admin.display(description=_("name"))
+    def name(self, row: OrmQ) -> str:
+        """Show the name of the task."""
+        return shown(lambda: row.metadata.get("name"))
+
+    @admin.display(description=_("function"))
+    def func(self, row: OrmQ) -> str:
+        """Show the dotted path of the function."""
+        return shown(lambda: row.metadata.get("func"))
+
+    @admin.display(description=_("group"))
+    def group(self, row: OrmQ) -> str:
+        """Show the label that the task shares with others."""
+        return shown(lambda: row.metadata.get("group"))
+
+    @admin.display(description=_("arguments"))
+    def args(self, row: OrmQ) -> str:
+        """Show the positional arguments."""
+        return shown(row.args)
+
+    @admin.display(description=_("keyword arguments"))
+    def kwargs(self, row: OrmQ) -> str:
+        """Show the keyword arguments."""
+        return shown(row.kwargs)
+
+    @admin.display(description=_("options"))
+    def q_options(self, row: OrmQ) -> str:
+        """Show everything else that the package says."""
+        return shown(row.q_options)
+
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Stay off the index where another broker is in use."""
         return bool(current_settings().orm) and super().has_module_permission(request)
@@ -41,3 +80,12 @@ class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argumen
     def save_model(self, request: HttpRequest, obj: OrmQ, form: Any, change: bool) -> None:
         """Write only what was changed: a cluster may be taking the package at this moment."""
         obj.save(using=obj._state.db, update_fields=form.changed_data)
+
+
+def shown(read: Callable[[], Any]) -> str:
+    """Return a value as storable text, whatever the code of the project's objects does; None is a dash."""
+    try:
+        value = read()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the project's code
+        value = error
+    return "-" if value is None else text_of(value)

@@ -11,6 +11,7 @@ from django_q.conf import current_settings
 from django_q.exceptions import UnreadablePackage
 from django_q.package import describe
 from django_q.signing import PackageCodec
+from django_q.wire.metadata import peek
 
 NOT_OPTIONS = frozenset({"id", "name", "func", "args", "kwargs"})
 """The keys of a package that have a method of their own."""
@@ -51,6 +52,14 @@ class OrmQ(models.Model):
             return QueuedTask(id=f"*{type(error.__cause__ or error).__name__}")
         except TypeError as error:  # signed, but not a dict
             return QueuedTask(id=f"*{type(error).__name__}")
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What the package says about its task, without unpickling the arguments; if unreadable, as `task` says it."""
+        try:
+            return peek(PackageCodec.of(current_settings()), self.payload)
+        except UnreadablePackage as error:
+            return {"id": f"*{type(error.__cause__ or error).__name__}"}
 
     def task_id(self) -> str | None:
         """Return the id of the task."""

@@ -1,16 +1,18 @@
-"""Finished tasks → the queue, once more."""
+"""Repeats the calls of finished tasks."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.db import transaction
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
-from django_q.exceptions import UnknownFunction
+from django_q.exceptions import BrokerUnavailable, TaskError
 from django_q.execution import resolve
-from django_q.tasks import async_task
+from django_q.tasks import async_iter, async_task
+from django_q.text import one_line, sentence_of
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -19,19 +21,30 @@ if TYPE_CHECKING:
 
     from django_q.models import Task
 
+MAX_SENTENCE_CHARACTERS = 500
+"""Maximum length of an error within a message."""
 
-@admin.action(description=_("Resubmit selected tasks to queue"))
+
+class NotRepeatable(TaskError):
+    """The row does not hold what is needed to repeat the call."""
+
+
+@admin.action(description=_("Resubmit selected tasks to queue"), permissions=["change"])
 def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset: QuerySet[Task]) -> None:
-    """Queue tasks again, as new ones: a failure that is queued again is no longer listed."""
+    """Queue tasks again, as new ones. A failure that is queued again is removed by those who may delete it."""
     count = 0
     for task in queryset:
         try:
             resolve(task.func)
-        except UnknownFunction as error:
-            model_admin.message_user(request, str(error), messages.ERROR)
+            new_id = resubmit(task)
+        except BrokerUnavailable as error:
+            tell(model_admin, request, _("The broker is unavailable, nothing more was resubmitted: %s"), error)
+            break
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - arguments and modules are the project's
+            tell(model_admin, request, _("%(task)s was not resubmitted: %%s") % quoted(task), error)
             continue
-        resubmit(task)
         count += 1
+        record(model_admin, request, task, new_id)
     if count:
         sentence = ngettext("%(count)d task was resubmitted.", "%(count)d tasks were resubmitted.", count)
         model_admin.message_user(request, sentence % {"count": count}, messages.SUCCESS)
@@ -42,9 +55,61 @@ retry_failed = resubmit_task
 
 
 def resubmit(task: Task) -> str:
-    """Queue one task again with everything the database knows of it, and return the new id."""
-    options = {"hook": task.hook, "group": task.group, "cluster": task.cluster}
-    new_id = async_task(task.func, *(task.args or ()), **(task.kwargs or {}), q_options=options)
-    if not task.success:
-        task.delete()
-    return new_id
+    """Repeat the call of a task with everything that the database knows of it.
+
+    Args:
+        task: a row; the row of an iter has a list of tuples as its arguments, of all other tasks a tuple.
+
+    Returns:
+        The id of the new task.
+
+    Raises:
+        NotRepeatable: the arguments cannot be read, or were not kept.
+        BrokerUnavailable: nothing was queued.
+    """
+    args, kwargs = arguments_of(task)
+    # All keywords are the function's own, also those with the name of an option.
+    if isinstance(args, list):
+        return async_iter.options(group=task.group, cluster=task.cluster)(task.func, args, **kwargs)
+    send = async_task.options(hook=task.hook, group=task.group, cluster=task.cluster)
+    return send(task.func, *args, **kwargs)
+
+
+def arguments_of(task: Task) -> tuple[tuple[Any, ...] | list[Any], dict[str, Any]]:
+    """Return the arguments of a task as they were given.
+
+    Raises:
+        NotRepeatable: they cannot be read, or were not kept.
+    """
+    args = () if task.args is None else task.args
+    kwargs = {} if task.kwargs is None else task.kwargs
+    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
+        raise NotRepeatable("Its arguments cannot be read: their classes may not exist any more.")
+    if isinstance(args, list) and not args and task.result:
+        raise NotRepeatable("It is an iter whose arguments were not kept, because they are too large.")
+    return args, kwargs
+
+
+def record(model_admin: ModelAdmin[Task], request: HttpRequest, task: Task, new_id: str) -> None:
+    """Write a `LogEntry`, and remove the row of a failure if the user may delete it."""
+    if not task.success and model_admin.has_delete_permission(request, task):
+        try:
+            with transaction.atomic(using=task._state.db):
+                model_admin.log_change(request, task, gettext("Resubmitted as %s and deleted.") % new_id)
+                task.delete()
+        except Exception as error:  # noqa: BLE001 - such as a foreign key that protects it; the task is queued
+            tell(model_admin, request, _("%(task)s was resubmitted and cannot be deleted: %%s") % quoted(task), error)
+        else:
+            return
+    model_admin.log_change(request, task, gettext("Resubmitted as %s.") % new_id)
+
+
+def tell(model_admin: ModelAdmin[Task], request: HttpRequest, sentence: Any, error: BaseException) -> None:
+    """Show an error."""
+    reason = one_line(sentence_of(error), MAX_SENTENCE_CHARACTERS)
+    model_admin.message_user(request, sentence % reason, messages.ERROR)
+
+
+def quoted(task: Task) -> dict[str, str]:
+    """Return a task's name for a sentence into which an error is put afterwards."""
+    return {"task": one_line(task).replace("%", "%%")}

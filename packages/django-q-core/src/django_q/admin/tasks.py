@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from django_q.admin.resubmit import resubmit_task
 from django_q.models import Failure, Success, Task
+from django_q.text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
+
+SHOWN: Final = {"args": "shown_args", "kwargs": "shown_kwargs", "result": "shown_result"}
+"""The columns that hold anything, and the methods that show them as text that every page can contain."""
 
 
 @admin.register(Success)
@@ -37,13 +41,29 @@ class TaskAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument
         return super().get_queryset(request).defer(*self.unlisted)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> list[str]:
-        """What has happened stays as it is."""
-        return [*self.readonly_fields, *(field.name for field in self.opts.get_fields())]
+        """Show all fields, and let none be changed."""
+        names = [field.name for field in self.opts.get_fields() if field.concrete]
+        return [*self.readonly_fields, *(SHOWN.get(name, name) for name in names)]
 
     @admin.display(description=_("time taken"))
     def time_taken(self, task: Task) -> float:
         """Show the seconds between sending and finishing."""
         return task.time_taken()
+
+    @admin.display(description=_("arguments"))
+    def shown_args(self, task: Task) -> str:
+        """Show the arguments."""
+        return shown(task, "args")
+
+    @admin.display(description=_("keyword arguments"))
+    def shown_kwargs(self, task: Task) -> str:
+        """Show the keyword arguments."""
+        return shown(task, "kwargs")
+
+    @admin.display(description=_("result"))
+    def shown_result(self, task: Task) -> str:
+        """Show the result, or the reason and traceback of a failure."""
+        return shown(task, "result")
 
 
 @admin.register(Failure)
@@ -57,3 +77,12 @@ class FailAdmin(TaskAdmin):
     def short_result(self, task: Task) -> str:
         """Show the beginning of the result."""
         return task.short_result
+
+
+def shown(task: Task, name: str) -> str:
+    """Return a column as storable text, whatever the code of its value does."""
+    try:
+        value: Any = getattr(task, name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the project's code
+        value = error
+    return text_of(value)

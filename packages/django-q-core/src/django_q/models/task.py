@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django_q.models.fields import PickledField
 from django_q.option_values import ID_CHARACTERS, lookups, required_label
 from django_q.package import describe
+from django_q.text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +141,7 @@ class Task(models.Model):
     @property
     def short_result(self) -> str:
         """The first hundred characters of the result."""
-        return Truncator(str(self.result)).chars(100)
+        return Truncator(text_of(self.result, 1_000)).chars(100)
 
 
 class SuccessManager(models.Manager["Success"]):
