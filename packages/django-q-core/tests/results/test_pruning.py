@@ -107,6 +107,7 @@ def test_successes_of_one_moment_are_kept_by_their_id(way, pruner_of, save, outc
 def test_large_surplus_goes_in_steps_from_the_oldest(way, pruner_of, save, outcome, monkeypatch) -> None:
     """To delete a million rows takes seconds, in which SQLite saves nothing."""
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
+    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
     save(*(outcome(number) for number in range(105)))
     pruner, left = pruner_of(save_limit=5), []
     while pruner.prune():
@@ -117,6 +118,7 @@ def test_large_surplus_goes_in_steps_from_the_oldest(way, pruner_of, save, outco
 
 def test_large_surplus_of_one_moment_goes_in_steps(way, pruner_of, save, outcome, monkeypatch) -> None:
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
+    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
     first = outcome()
     save(*(first._replace(id=f"{number:032}") for number in range(100)))
     pruner = pruner_of(save_limit=5)
@@ -164,6 +166,7 @@ def test_thousands_of_labels_are_pruned(pruner_of, save, outcome) -> None:
 
 def test_large_surplus_of_labels_goes_in_steps(pruner_of, save, outcome, monkeypatch) -> None:
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
+    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
     save(*(outcome(number, group=f"g{number % 3}") for number in range(90)))
     pruner, steps = pruner_of(save_limit=5, save_limit_per="group"), 0
     while pruner.prune():

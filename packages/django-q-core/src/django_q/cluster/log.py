@@ -331,6 +331,11 @@ def broken_declaration(name: str, schedule: str, reason: str) -> None:
     logger.error("%s: the schedule [%s] that the code declares is invalid (%s)", name, one_line(schedule), reason)
 
 
+def fatal_module(name: str, module: str) -> None:
+    """A module that may declare schedules ended the previous scheduler process."""
+    logger.error("%s does not import %s (the previous scheduler ended or hung while importing it)", name, module)
+
+
 def broken_module(name: str, module: str, error: BaseException) -> None:
     """A module that may declare schedules cannot be imported."""
     logger.error(

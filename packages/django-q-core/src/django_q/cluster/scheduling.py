@@ -17,6 +17,7 @@ from django_q.schedules.reasons import reason_of
 
 from . import log
 from .backoff import Backoff
+from .importing import Imports
 from .maintenance import Maintenance
 from .process import ClusterProcess, Wiring
 from .publishing import Publisher
@@ -41,6 +42,7 @@ class Scheduler(ClusterProcess):
         super().__init__(wiring)
         self.sending = Backoff()
         self.look_at = 0.0
+        self.imports = Imports(self.state)
         self.put_right = False
         """Are the schedules of the code as the code says?"""
 
@@ -53,7 +55,7 @@ class Scheduler(ClusterProcess):
         """Take the broker."""
         self.broker = get_broker(settings=self.settings)
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
-        self.schedules = DueSchedules(self.settings, self.broker)
+        self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
         self.maintenance = Maintenance(self.name, self.settings, self.state)
         if not self.settings.scheduler:
             self.look_at = float("inf")
@@ -85,6 +87,7 @@ class Scheduler(ClusterProcess):
         """Send what is due; in how many seconds to look again."""
         try:
             if not self.put_right:
+                self._mark_fatal()
                 self._put_right()
             turn = self.schedules.turn()
         except (DatabaseError, InterfaceError) as error:
@@ -110,7 +113,15 @@ class Scheduler(ClusterProcess):
             log.cannot_schedule(self.name, error)
         return self.sending.seconds
 
+    def _mark_fatal(self) -> None:
+        """Mark what ended the previous process."""
+        if module := self.imports.block_module():
+            log.fatal_module(self.name, module)
+        if pk := self.imports.take_schedule():
+            self.schedules.mark_fatal(pk, clock_now())
+
     def _put_right(self) -> None:
+        self.imports.import_modules()
         try:
             changes = synchronise(self.settings)
         except Exception as error:

@@ -51,9 +51,10 @@ _WORD = 8
 (
     _PHASE, _SENTINEL, _PUSHER, _MONITOR, _SCHEDULER, _REINCARNATIONS,
     _PUSHED, _WAKE_AT, _RECEIVED, _HOOKS, _PAUSED, _STOP_REQUESTS, _PARENT, _WITHDRAWN, _BACKLOG, _SAVED,
-) = range(16)  # fmt: skip
-_RENEWED, _BORN, _STOP_BY = 16, 17, 18  # seconds, floats
-_HEARTBEATS = {"sentinel": 19, "pusher": 20, "monitor": 21, "scheduler": 22}
+    _IMPORTING,
+) = range(17)  # fmt: skip
+_RENEWED, _BORN, _STOP_BY = 17, 18, 19  # seconds, floats
+_HEARTBEATS = {"sentinel": 20, "pusher": 21, "monitor": 22, "scheduler": 23}
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
@@ -145,6 +146,7 @@ class ClusterState:
     wake_at = _number(_WAKE_AT, "Who takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
     received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
     saved = _number(_SAVED, "Successes saved so far. Written by the monitor.")
+    importing = _number(_IMPORTING, "What the scheduler imports, see `cluster.importing`; 0: nothing. Written by it.")
     stop_requests = _number(_STOP_REQUESTS, "How often the cluster was asked to stop. Written by the parent.")
     # The monitor's flags are cleared by the sentinel when the monitor has died.
     paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")

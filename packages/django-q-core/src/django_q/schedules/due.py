@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -25,7 +26,8 @@ from django_q.schedules.reasons import Undone, reason_of
 from django_q.text import ascii_only, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from django_q.package import TaskPackage
     from django_q.recurrence import Slot
@@ -46,6 +48,12 @@ AHEAD: Final = timedelta(seconds=1)
 
 RETRY: Final = timedelta(seconds=30)
 """When a schedule that could not be sent is tried again, unless it is saved before."""
+
+RETRY_FATAL: Final = timedelta(hours=1)
+"""Time after which a schedule is tried again whose function ended the scheduler process twice."""
+
+FATAL: Final = "The scheduler process ended or hung while the module of the function was imported: see its log."
+"""The reason that such a schedule is marked with."""
 
 PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
@@ -112,11 +120,19 @@ class DueSchedules:
     Args:
         settings: of the cluster.
         broker: of the cluster.
+        importing: what surrounds the import of a schedule's function, given the schedule's id; None for nothing.
     """
 
-    def __init__(self, settings: ClusterSettings, broker: Broker) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        broker: Broker,
+        *,
+        importing: Callable[[int], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self.settings = settings
         self.broker = broker
+        self.importing = importing or nullcontext
         self.db: str = router.db_for_write(Schedule)
         self.overlap = Overlap(settings, broker, self.db)
 
@@ -139,8 +155,11 @@ class DueSchedules:
             if not overlap:
                 alone.append(pk)
             # Imported before the transaction: that may take long.
-            if func not in unknown and not names_a_queue(cluster, kwargs) and (error := unknown_function(func)):
-                unknown[func] = error
+            if func not in unknown and not names_a_queue(cluster, kwargs):
+                with self.importing(pk):
+                    error = unknown_function(func)
+                if error is not None:
+                    unknown[func] = error
         claims = self.overlap.claim(self.ours(now).filter(pk__in=alone, next_run__lte=now)) if alone else []
         if due:
             self._send(due, now, unknown, turn)
@@ -160,6 +179,15 @@ class DueSchedules:
         schedule.task = errand.package["id"]
         schedule.save(update_fields={"task"})
         return errand.package["id"]
+
+    def mark_fatal(self, pk: int, now: datetime) -> None:
+        """Mark a schedule whose function ended the scheduler process, or let it hang, while it was imported.
+
+        The first time it may have been another's fault, such as a kill. The second time it has to wait for longer.
+        """
+        row = Schedule.objects.using(self.db).filter(pk=pk)
+        again = row.filter(last_error=FATAL).exists()
+        row.update(last_error=FATAL, retry_at=now + (RETRY_FATAL if again else RETRY))
 
     def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None, bool]]:
         if not is_soon_due(self.settings, self.db, now, now + AHEAD):

@@ -1,0 +1,109 @@
+"""A module that ends or hangs the scheduler process while it is imported is not imported again and again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from django_q.cluster.importing import Imports
+from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.state import ClusterState, Phase
+from django_q.conf import current_settings
+from django_q.models import Schedule
+from django_q.schedules import declared
+from django_q.schedules.due import FATAL, RETRY, RETRY_FATAL
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def state():
+    return ClusterState(1)
+
+
+@pytest.fixture
+def project(monkeypatch, tmp_path):
+    """Two declaring modules, of which the first exits."""
+    (tmp_path / "fatal_tasks.py").write_text("import os\nos._exit(3)")
+    (tmp_path / "good_tasks.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(declared, "modules", lambda: ("fatal_tasks", "good_tasks"))
+    yield
+    for name in ("fatal_tasks", "good_tasks"):
+        sys.modules.pop(name, None)
+
+
+def in_a_fork(work) -> int:
+    """Do something that may end the process; its exit code."""
+    if not (pid := os.fork()):
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_successor_does_not_import_the_module_that_ended_the_process(state, project) -> None:
+    assert in_a_fork(Imports(state).import_modules) == 3
+    successor = Imports(state)
+    assert successor.block_module() == "fatal_tasks"
+    successor.import_modules()  # in this very process
+    assert "good_tasks" in sys.modules
+    assert state.importing == 0
+    changes = declared.Changes()
+    declared.discover(changes)
+    assert changes.modules == ["fatal_tasks"]
+
+
+def test_nothing_is_blocked_after_an_ordinary_end(state, project, monkeypatch) -> None:
+    monkeypatch.setattr(declared, "modules", lambda: ("good_tasks",))
+    Imports(state).import_modules()
+    successor = Imports(state)
+    assert successor.block_module() is None
+    assert successor.take_schedule() is None
+
+
+def test_module_that_raises_is_no_fatal_one(state, project, tmp_path) -> None:
+    (tmp_path / "fatal_tasks.py").write_text("raise SystemExit(1)")
+    Imports(state).import_modules()
+    assert Imports(state).fatal == 0
+
+
+def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
+    state, project, due, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(declared, "modules", tuple)
+    bad = due(func="fatal_tasks.f", next_run=NOW)
+    due(name="good", next_run=NOW + timedelta(seconds=1), schedule_type="O", repeats=1)
+    state.phase = Phase.RUNNING
+    wiring = SimpleNamespace(
+        settings=current_settings(), cluster_id="0" * 32, state=state, alarm=SimpleNamespace(wait=lambda seconds: None)
+    )
+    first = Scheduler(wiring)
+    first.start()
+    first.broker.delete_queue()
+    assert in_a_fork(first.schedules.turn) == 3
+    assert state.importing == bad.pk
+    successor = Scheduler(wiring)
+    successor.start()
+    successor.step()
+    assert successor.broker.queue_size() == 1
+    bad.refresh_from_db()
+    assert bad.last_error == FATAL
+    assert bad.retry_at > NOW
+    assert bad.runs == 0
+    successor.broker.delete_queue()
+
+
+def test_function_that_does_it_again_waits_for_longer(clockwork, due) -> None:
+    schedule = due()
+    schedules = clockwork().schedules
+    schedules.mark_fatal(schedule.pk, NOW)
+    assert Schedule.objects.get().retry_at == NOW + RETRY
+    schedules.mark_fatal(schedule.pk, NOW)
+    assert Schedule.objects.get().retry_at == NOW + RETRY_FATAL
