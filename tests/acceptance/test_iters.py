@@ -1,61 +1,88 @@
-"""Iters are collated whatever becomes of their members, and of who watches them."""
+"""Iters are collated whatever becomes of their members, and of the processes that run and save them."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 
 from .site import eventually
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_iter_with_a_lost_member_is_collated_though_its_monitor_was_killed(make_site, kind):
+@pytest.mark.parametrize("kind", ["sqlite", "redis", "postgres"])
+def test_iter_is_collated_once_though_its_monitor_was_killed(make_site, kind):
     site = make_site(kind, retry=1)
-    iter_id, left = site.run(
-        """
-        from django_q.tasks import async_iter, queue_size
-        from django_q.brokers import get_broker
-        iter_id = async_iter('jobs.mark', ['a', 'b', 'c'])
-        broker = get_broker()
-        (delivery,) = broker.dequeue_many(1, 0)
-        broker.acknowledge(delivery.ack_id)
-        answer = [iter_id, queue_size()]
+    labels = [f"m{number}" for number in range(12)]
+    iter_ids = site.run(
+        f"""
+        from django_q.tasks import async_iter
+        def send(cached):
+            options = {{'callback': 'jobs.hook', 'task_name': f'iter{{cached}}'}}
+            return async_iter('jobs.slow', [(label, 0.3) for label in {labels!r}], cached=cached, q_options=options)
+        answer = [send(False), send(60)]
         """
     )
-    assert left == 2
     with site.cluster() as cluster:
-        joined = f"""
-            from django_q.conf import current_settings
-            from django_q.results.cache import CacheResults
-            answer = len(CacheResults(current_settings()).read_members({iter_id!r}))
-            """
-        eventually(lambda: site.run(joined) == 2, why=lambda: cluster.log)
+        eventually(lambda: len(site.notes()) > 8, why=lambda: cluster.log)
         (monitor,) = cluster.pids("monitoring")
         os.kill(monitor, signal.SIGKILL)
-        answer = f"from django_q.tasks import result; answer = result({iter_id!r}, wait=60000)"
-        results = site.run(answer)
+        results = site.run(
+            f"""
+            from django_q.tasks import result
+            answer = [result(id, wait=60000, cached=index) for index, id in enumerate({iter_ids!r})]
+            """
+        )
+        assert results == [labels, labels], cluster.log
+        eventually(lambda: sum(note.startswith("hook") for note in site.notes()) == 2, why=lambda: cluster.log)
         assert monitor not in cluster.pids("monitoring")
-    lost = [each for each in results if each.startswith("Lost")]
-    assert len(lost) == 1
-    assert sorted(set(results) - set(lost)) == sorted(set(site.notes()))
+        left = """
+            from django_q.models import Batch, BatchMember
+            answer = [BatchMember.objects.count(), Batch.objects.filter(delivered=None).count()]
+            """
+        eventually(lambda: site.run(left) == [0, 0], why=lambda: cluster.log)
+    hooks = [note for note in site.notes() if note.startswith("hook")]
+    assert sorted(note.split()[1] for note in hooks) == ["iter60", "iterFalse"]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_iter_whose_members_are_all_lost_is_collated(make_site, kind):
-    site = make_site(kind, retry=1)
-    code = site.folder / "gone.py"
-    code.write_text("def mark(label): return label\n")
+def test_iter_whose_members_are_lost_is_collated_after_batch_timeout(make_site, kind):
+    site = make_site(kind, batch_timeout=2)
     sent = site.run(
         """
-        import gone
         from django_q.brokers import get_broker
         from django_q.tasks import async_iter
         purged = [async_iter('jobs.mark', 'ab'), async_iter('jobs.mark', 'ab', cached=True)]
         get_broker().delete_queue()
-        unreadable = [async_iter(gone.mark, 'ab'), async_iter(gone.mark, 'ab', cached=True)]
-        answer = [*purged, *unreadable]
+        some = async_iter('jobs.mark', 'abc')
+        broker = get_broker()
+        (delivery,) = broker.dequeue_many(1, 0)
+        broker.acknowledge(delivery.ack_id)
+        answer = [*purged, some]
+        """
+    )
+    with site.cluster() as cluster:
+        results = site.run(
+            f"""
+            from django_q.tasks import result
+            answer = [result(id, wait=60000, cached=index == 1) for index, id in enumerate({sent!r})]
+            """
+        )
+    lost = [Counter(each.startswith("Lost") for each in members or ()) for members in results]
+    assert lost == [{True: 2}, {True: 2}, {True: 1, False: 2}], cluster.log
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_iter_does_not_wait_for_members_that_are_dead_letters(make_site, kind):
+    site = make_site(kind)
+    code = site.folder / "gone.py"
+    code.write_text("class Label(str): pass\n")
+    sent = site.run(
+        """
+        import gone
+        from django_q.tasks import async_iter
+        answer = [async_iter('jobs.mark', ['a', gone.Label('b')], cached=cached) for cached in (False, True)]
         """
     )
     code.unlink()
@@ -63,17 +90,29 @@ def test_iter_whose_members_are_all_lost_is_collated(make_site, kind):
         results = site.run(
             f"""
             from django_q.tasks import result
-            answer = [result(id, wait=60000, cached=index % 2) for index, id in enumerate({sent!r})]
+            answer = [result(id, wait=30000, cached=index) for index, id in enumerate({sent!r})]
             """
         )
-        assert [len(each or ()) for each in results] == [2, 2, 2, 2], cluster.log
-        assert all(each.startswith("Lost") for members in results for each in members)
-        left = """
-            from django_q.conf import current_settings
-            from django_q.results.cache import CacheResults
-            from django_q.results.watchlist import Watchlist
-            answer = Watchlist(CacheResults(current_settings())).read()
-            """
-        eventually(lambda: site.run(left) == {}, why=lambda: cluster.log)
+        for members in results:
+            assert members is not None, cluster.log
+            assert members[0] == "a"
+            assert members[1].startswith("Dead-lettered")
+            assert "gone" in members[1]
     dead = site.run("from django_q.brokers import get_broker; answer = get_broker().dead_size()")
-    assert (dead, site.notes()) == (4, [])
+    assert (dead, site.notes()) == (2, ["a", "a"])
+
+
+def test_iter_that_two_clusters_run_is_collated_once(make_site):
+    site = make_site("postgres")
+    with site.cluster(), site.cluster() as cluster:
+        ids = site.run(
+            """
+            from django_q.tasks import async_iter
+            options = {'callback': 'jobs.hook', 'task_name': 'iter'}
+            answer = [async_iter('jobs.mark', range(200), q_options=options) for _ in range(5)]
+            """
+        )
+        results = site.run(f"from django_q.tasks import result; answer = [result(id, wait=60000) for id in {ids!r}]")
+        assert results == [list(range(200))] * 5, cluster.log
+        eventually(lambda: sum(note.startswith("hook") for note in site.notes()) == 5, why=lambda: cluster.log)
+    assert sum(note.startswith("hook") for note in site.notes()) == 5

@@ -4,17 +4,14 @@ import os
 import sqlite3
 import threading
 from datetime import timedelta
-from math import inf
 
 import pytest
-from django.core.cache import cache
 from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.exceptions import BrokerError, BrokerUnavailable
-from django_q.results.cache import CacheResults
-from django_q.results.watchlist import Watchlist
+from django_q.models import Batch
 from django_q.settings import ClusterSettings
 from django_q.tasks import async_iter
 from django_q.testing import eventually
@@ -49,16 +46,12 @@ def test_package_of_a_transaction_that_fails_never_was(broker: ORM):
 
 
 @pytest.mark.parametrize("rolled_back", [True, False])
-def test_iter_of_a_transaction_is_looked_for_when_that_has_committed(broker: ORM, rolled_back: bool):
-    cache.clear()
-    watchlist = Watchlist(CacheResults(broker.settings, broker.list_key))
+def test_batch_of_an_iter_shares_the_transaction_of_its_members(broker: ORM, rolled_back: bool):
     with transaction.atomic():
         async_iter("math.floor", [1.5, 2.5], broker=broker)
-        (within,) = watchlist.read().values()
+        assert (Batch.objects.count(), broker.queue_size()) == (1, 2)
         transaction.set_rollback(rolled_back)
-    (after,) = watchlist.read().values()
-    assert within.due == inf
-    assert (after.due == inf) is rolled_back
+    assert (Batch.objects.count(), broker.queue_size()) == ((0, 0) if rolled_back else (1, 2))
 
 
 def test_row_is_due_for_clusters_of_other_versions(broker: ORM):

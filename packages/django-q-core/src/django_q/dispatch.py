@@ -9,6 +9,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from django.utils import timezone
+
 from django_q import signals
 from django_q.context import running
 from django_q.exceptions import UnreadablePackage
@@ -16,8 +18,11 @@ from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
 from django_q.outcome_builder import OutcomeBuilder
+from django_q.package import is_member
+from django_q.results.batch_delivery import BatchDelivery
+from django_q.results.batch_rows import new_member
 from django_q.results.chains import Chains
-from django_q.results.iters import Iters, gather
+from django_q.results.collating import collate
 from django_q.results.labels import LENGTHS, in_ascii
 from django_q.results.store import ResultStore
 from django_q.results.unavailable import ResultsUnavailable, is_unavailable
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from django_q.brokers import Broker, Delivery
+    from django_q.models import Batch, BatchMember
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
@@ -92,31 +98,27 @@ def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Exe
     return executor
 
 
-def run_iter_inline(
-    members: Sequence[TaskPackage], collation: TaskPackage, said: Mapping[str, Any], *, settings: ClusterSettings
-) -> Executor:
-    """Run the members of an iter here and now, one after another, and save their results as one. It needs no cache.
+def run_iter_inline(members: Sequence[TaskPackage], batch: Batch, *, settings: ClusterSettings) -> Executor:
+    """Run the members of an iter here and now, one after another, and save their results as one.
 
     Args:
         members: in the order of the arguments.
-        collation: the task that has their results.
-        said: what a member says of the iter.
+        batch: of the iter; it is not saved.
         settings: of the cluster it would have run in.
 
     Returns:
         The executor: its `exception` is what the first member that failed raised.
     """
     executor, finisher = Executor(settings), Finisher(settings, broker=None)
-    texts: list[str] = []
+    finished: list[BatchMember] = []
     exception = None
     for member in members:
         outcome = executor.execute(member)
         exception = exception or executor.exception
         finisher.announce(outcome)
-        texts.append(outcome.finished or "")
-    finished = [executor.codec.loads(text) for text in texts]
-    restated = gather(collation["id"], finished, len(members), said, size=sum(map(len, texts)))
-    finisher.finish([executor.restate(collation, restated)])
+        batch.kwargs = batch.kwargs or outcome.kwargs
+        finished.append(new_member(batch.pk, outcome))
+    finisher.finish([collate(batch, finished, executor.codec, timezone.now())])
     executor.exception = exception
     return executor
 
@@ -172,7 +174,7 @@ class Finisher:
         self.codec = PackageCodec.of(settings)
         self.store = ResultStore(settings, broker.list_key if broker is not None else None)
         self.chains = Chains(self.store.cache)
-        self.iters = Iters(self.store.cache, broker) if broker is not None else None
+        self.delivery = BatchDelivery(settings, broker) if broker is not None else None
         self.builder = OutcomeBuilder(settings)
 
     def finish(self, outcomes: Sequence[Outcome]) -> list[str]:
@@ -204,11 +206,12 @@ class Finisher:
         """
         new = [outcome for outcome in outcomes if not outcome.repeated]
         try:
-            saved = self.store.save_many(new)
+            saved = self.store.save_many(new, self._is_final)
         except Exception as error:
             if is_unavailable(error):
                 raise
             saved = [self._save_alone(outcome) for outcome in new]
+        self._deliver_batches()
         if self.broker is None:  # no cluster's maintenance does it
             self.store.database.prune_after(saved)
         saved += [outcome for outcome in outcomes if outcome.repeated]
@@ -218,7 +221,7 @@ class Finisher:
     def _save_alone(self, outcome: Outcome) -> Outcome:
         """Save one outcome; if it cannot be stored, a failure in its place that says so."""
         try:
-            return self.store.save_many([outcome])[0]
+            return self.store.save_many([outcome], self._is_final)[0]
         except Exception as error:
             if is_unavailable(error):
                 raise
@@ -236,7 +239,8 @@ class Finisher:
     def _refused(self, outcome: Outcome, error: Exception) -> Outcome:
         """Make the final failure that is saved in place of an outcome that cannot be: without anything of its value."""
         reason = f"The task {'returned' if outcome.success else 'failed'}, but could not be saved: {error_line(error)}."
-        kept = {name: getattr(outcome, name) for name in ("id", "started", "cached", "iter_count", "iter_cached")}
+        names = ("id", "started", "cached", "iter_count", "iter_cached", "iter_options")
+        kept = {name: getattr(outcome, name) for name in names}
         labels = {name: label for name in LENGTHS if (label := getattr(in_ascii(outcome), name)) is not None}
         failure = self.builder.failed(
             kept | labels, ascii_only(reason), ack_id=outcome.ack_id, attempt=outcome.attempt, final=True
@@ -249,19 +253,46 @@ class Finisher:
             if outcome.schedule is not None:
                 Schedule.task_ended(outcome.schedule, outcome.id)
 
+    # batches
+
+    def _is_final(self, member: Outcome) -> bool:
+        """Return whether a member is not tried again; without a limit of attempts its first failure counts."""
+        return self.settings.max_attempts <= 0 or self._ends(member)
+
+    def _deliver_batches(self) -> None:
+        """Take the results of batches that are complete now to the cache, and to their callbacks."""
+        completed = self.store.batches.take_completed()
+        if self.delivery is not None:
+            self.delivery.deliver(completed)
+        for outcome in completed:
+            self.announce(outcome)
+
+    def fail_member(self, package: Mapping[str, Any], reason: str) -> None:
+        """Count a task that will not be executed as a failed member of its iter: it is dead-lettered or cancelled.
+
+        Args:
+            package: metadata, as `peek` returns them; nothing happens if the task is not a member.
+            reason: takes the place of its result.
+
+        Raises:
+            django.db.Error: `is_unavailable`: try again later; a member counts once.
+        """
+        if is_member(package.get("iter_count"), package.get("group")):
+            failure = self.builder.failed(package, reason, final=True)
+            self.save([failure._replace(kwargs=None)])  # which cannot be read either, unlike those of other members
+
     # following
 
     def follow(self, outcomes: Sequence[Outcome]) -> None:
-        """Send the next links of chains and what collates iters, before the broker forgets what they follow from.
+        """Send the next links of chains, before the broker forgets what they follow from.
 
         Raises:
             BrokerUnavailable: try again later; a link that is sent twice is still one task.
-            ResultsUnavailable: as above, of the cache that iters need.
+            ResultsUnavailable: as above, of the cache that chains need.
         """
         if self.broker is None:
             return
         self._each(self._send_links, [outcome for outcome in outcomes if outcome.following], self._link_failed)
-        self._each(self._join, [outcome for outcome in outcomes if outcome.iter_count or outcome.gathered])
 
     def _send_links(self, links: Sequence[Outcome]) -> None:
         unsent = self.chains.unsent(links)
@@ -274,30 +305,6 @@ class Finisher:
         for package in outcome.following:
             reason = f"The link could not be sent: {error_line(error)}"
             self.save([self.builder.failed(peek(self.codec, package), reason, final=True)])
-
-    def _join(self, outcomes: Sequence[Outcome]) -> None:
-        if self.iters is not None:
-            members = [outcome for outcome in outcomes if outcome.iter_count and self._ripe(outcome)]
-            self._send(self.iters.join(members))
-            self.iters.forget([outcome.gathered for outcome in outcomes if outcome.gathered])
-
-    def _ripe(self, outcome: Outcome) -> bool:
-        """Return whether an iter need not wait for another attempt at this member; without a limit it never would."""
-        return self._ends(outcome) or self.settings.max_attempts <= 0
-
-    def look_after_iters(self) -> None:
-        """Collate the iters of which a member is lost; as long as there are none, it costs a look in a minute.
-
-        Raises:
-            BrokerUnavailable: try again later.
-            ResultsUnavailable: as above, of the cache.
-        """
-        if self.iters is not None:
-            self._send(self.iters.look())
-
-    def _send(self, packages: Sequence[TaskPackage]) -> None:
-        if packages and self.broker is not None:
-            self.broker.enqueue_many([self.codec.dumps(package) for package in packages])
 
     # telling
 
@@ -354,6 +361,8 @@ class Finisher:
         """
         if self.broker is None:
             return
+        with suppress(UnreadablePackage):
+            self.fail_member(peek(self.codec, delivery.package), f"Dead-lettered: {reason}")
         self.broker.bury(delivery)
         with suppress(UnreadablePackage):  # a foreign signature: nothing in it can be trusted
             package = peek(self.codec, delivery.package)

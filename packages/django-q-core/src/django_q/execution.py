@@ -15,7 +15,6 @@ from django_q import reporters, signals, text
 from django_q.clock import real_time_loop
 from django_q.context import running
 from django_q.exceptions import TimeoutException, UnknownFunction
-from django_q.outcome import Restated
 from django_q.outcome_builder import OutcomeBuilder, SentArguments, next_link
 from django_q.timeout import TaskTimer, timeout_of
 
@@ -72,14 +71,8 @@ class Executor:
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are its failure too
                 success, result = False, self._failure(error)
             finished = dict(package, result=result, success=success, stopped=timezone.now())
-            if isinstance(result, Restated):
-                finished |= result
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent)
-
-    def restate(self, package: TaskPackage, restated: Restated) -> Outcome:
-        """Give the outcome of a task that need not run, because others did."""
-        return self.builder.build(dict(package, stopped=timezone.now()) | restated)
 
     def _resolve(self, func: str | Callable[..., Any]) -> Callable[..., Any]:
         """Find the function; to import its module has a limit of its own and does not count against the timeout."""

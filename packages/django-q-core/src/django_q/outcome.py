@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pickle
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any, NamedTuple
+from binascii import Error as Base64Error
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from picklefield.fields import PickledObject, _ObjectWrapper, wrap_conflictual_object
 
 from django_q import base64s, pickles
+from django_q.wire.metadata import Pickled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 
@@ -54,13 +58,15 @@ class Outcome(NamedTuple):
     cached: bool | int = False
     """Whether the result goes to the cache instead of the database, and for how many seconds."""
     finished: str | None = None
-    """The whole finished task, signed: what the cache keeps and iters collect. Only made when needed."""
+    """The whole finished task, signed: what the cache keeps. Only made when needed."""
     following: tuple[str, ...] = ()
     """Signed packages to send once this outcome is saved: the rest of a chain."""
     iter_count: int = 0
     """How many tasks belong to the iter this one is part of; 0 outside of iters."""
     iter_cached: bool | int = False
     """Where the collected result of the iter goes, as `cached` says for a task."""
+    iter_options: Mapping[str, Any] | None = None
+    """Options of the whole iter, as plain values: `task_name`, `group`, `save` and `callback`."""
     attempt: int = 1
     """Number of this attempt; the first is 1."""
     final: bool = False
@@ -73,12 +79,6 @@ class Outcome(NamedTuple):
     """The failure in one line, for the log."""
     schedule: str | None = None
     """The id of the schedule without overlap that waits for this task; None if none does."""
-    gathered: str | None = None
-    """The iter whose members' results this one holds: they are forgotten once it is saved."""
-
-
-class Restated(dict[str, Any]):
-    """What a task returns that speaks for others: the keys of the finished package that it wants to be its own."""
 
 
 def encode(value: object) -> str | None:
@@ -96,6 +96,35 @@ def encode_pickled(data: bytes) -> str:
     """Return pickled data as the pickled columns of the database keep them."""
     text: str = PickledObject(base64s.encode(data))
     return text
+
+
+class Unwrapped(Pickled):
+    """Pickled data of an object that django-picklefield has wrapped."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return UNWRAP, (Pickled(self.data),)
+
+
+UNWRAP: Final = attrgetter("_obj")
+FRAME_BYTES: Final = 11
+"""Length of what a pickle of protocol 4 and later begins with: the protocol and the length of the first frame."""
+WRAPPER: Final = pickle.dumps(_ObjectWrapper(None), pickle.HIGHEST_PROTOCOL)[FRAME_BYTES:].partition(b"\x93")[0]
+"""Bytes that follow when the object is wrapped: the name of the wrapper's class."""
+
+
+def nested(text: str | None) -> object:
+    """Return an object that, pickled within another one, is unpickled to what *text* encodes.
+
+    The value is not unpickled here, and its pickle names functions of the standard library only.
+    """
+    if text is None:
+        return None
+    try:
+        data = b64decode(text)
+    except Base64Error as error:
+        return f"This value cannot be read: {error}"
+    wrapped = data.startswith(WRAPPER, FRAME_BYTES)
+    return Unwrapped(data) if wrapped else Pickled(data)
 
 
 def decode(text: str | None) -> Any:

@@ -14,11 +14,12 @@ from django.utils import timezone
 
 from django_q import signals
 from django_q.exceptions import ResultNotPicklable
-from django_q.options import link_options
+from django_q.options import WHOLE_OPTIONS, link_options
 from django_q.outcome import Outcome, encode, encode_pickled
 from django_q.package import (
     INHERITED,
     describe,
+    is_member,
     link_of,
     new_package,
     next_id,
@@ -104,6 +105,7 @@ class OutcomeBuilder:
         args, kwargs, result = self._columns(finished, sent)
         success = finished["success"]
         hook = finished.get("hook")
+        member = is_member(finished.get("iter_count"), finished.get("group"))
         return Outcome(
             id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
@@ -120,34 +122,35 @@ class OutcomeBuilder:
             ack_id=ack_id,
             ack_failure=flag_of(own_ack_failure(finished)),
             save=flag_of(finished.get("save")),
-            cached=seconds_of(finished.get("cached")),
+            cached=not member and seconds_of(finished.get("cached")),
             finished=text,
             follow_up=text is not None and (hook is not None or signals.is_heard(signals.post_execute)),
             following=self._following(finished) if success else (),
             iter_count=count_of(finished.get("iter_count")),
             iter_cached=seconds_of(finished.get("iter_cached")),
+            iter_options=whole_options_of(finished.get("iter_options")) if member else None,
             attempt=attempt,
             final=final or (returned and not success),
             error=None if success else self._error_line(finished),
             schedule=waiting_schedule(finished),
-            gathered=finished.get("gathered"),
         )
 
     def _error_line(self, finished: Mapping[str, Any]) -> str:
-        return one_line(finished.get("error") or text_of(finished["result"]).partition(" : ")[0])
+        return one_line(text_of(finished["result"]).partition(" : ")[0])
 
     def _wanted(self, finished: Mapping[str, Any]) -> bool:
         """Return whether the database keeps this success."""
-        if finished.get("cached") or finished.get("iter_count"):
+        if is_member(finished.get("iter_count"), finished.get("group")):
+            return True
+        if finished.get("cached"):
             return False
         save = finished.get("save")
         return self.settings.save_limit >= 0 if save is None else bool(save)
 
     def _travels(self, finished: Mapping[str, Any]) -> bool:
-        """Return whether the cache, an iter, a hook or a receiver needs the whole task."""
+        """Return whether the cache, a hook or a receiver needs the whole task."""
         return bool(
-            finished.get("cached")
-            or finished.get("iter_count")
+            (finished.get("cached") and not is_member(finished.get("iter_count"), finished.get("group")))
             or finished.get("hook")
             or signals.is_heard(signals.post_execute)
         )
@@ -257,6 +260,16 @@ def seconds_of(value: object) -> Any:
     if value is True:
         return True
     return value if isinstance(value, (int, float)) and isfinite(value) and value > 0 else False
+
+
+def whole_options_of(value: object) -> dict[str, Any] | None:
+    """Return the options of a whole iter as plain values; None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    given = {name: value[name] for name in WHOLE_OPTIONS if value.get(name) is not None}
+    return {
+        name: flag_of(each) if name == "save" else label_of(each, MAX_PATH_CHARACTERS) for name, each in given.items()
+    }
 
 
 def count_of(value: object) -> int:

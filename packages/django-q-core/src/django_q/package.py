@@ -80,6 +80,9 @@ class TaskPackage(TypedDict, total=False):
     attempt_count: int
 
 
+MAX_MEMBERS = 1_000_000
+"""Maximum number of members of an iter; a task that claims more does not belong to one."""
+
 _RANDOM = 0x0FFF3FFFFFFFFFFFFFFF
 _VERSION_4 = 0x40008000000000000000
 """What is random in an id, and what makes a UUID of it; the milliseconds since 1970 stand before both."""
@@ -102,6 +105,12 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Tell whether this may be what a task is named for machines."""
     return len(text) == 32 and set(text) <= set(hexdigits)
+
+
+def is_member(iter_count: object, group: object) -> bool:
+    """Return True if a task with these options belongs to an iter: its group is the iter's id."""
+    counts = isinstance(iter_count, int) and 0 < iter_count <= MAX_MEMBERS
+    return counts and isinstance(group, str) and is_id(group)
 
 
 def next_id(task_id: str) -> str:

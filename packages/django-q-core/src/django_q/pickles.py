@@ -8,6 +8,8 @@ from datetime import UTC, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from django_q.text import error_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -21,13 +23,51 @@ def dumps(value: object) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """Unpickle, also what django-q wrote on a Django before 4: its moments belong to pytz, which need not be here."""
+    """Unpickle, with two exceptions for data that fails.
+
+    django-q on a Django before 4 pickled time zones of pytz, which need not be installed. A collated result consists of
+    pickles within a pickle: one that cannot be read is replaced by a text, and the others are read.
+    """
     try:
         return pickle.loads(data)
-    except ModuleNotFoundError as error:
-        if error.name != "pytz":
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "pytz":
+            return WithoutPytz(io.BytesIO(data)).load()
+        if not all(name in data for name in NESTED):
             raise
-        return WithoutPytz(io.BytesIO(data)).load()
+        try:
+            return ElementByElement(io.BytesIO(data)).load()
+        except Exception:  # noqa: BLE001 - the first error tells more
+            raise error from None
+
+
+NESTED: Final = (b"_pickle", b"loads")
+"""Parts of every pickle that calls `pickle.loads` for its elements."""
+
+
+class ElementByElement(pickle.Unpickler):
+    """Unpickles the elements of a collated result one by one."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Replace the function that unpickles an element, and the one that unwraps it."""
+        if (module, name) in {("_pickle", "loads"), ("pickle", "loads")}:
+            return readable
+        if (module, name) == ("operator", "attrgetter"):
+            return unwrapper
+        return super().find_class(module, name)
+
+
+def readable(data: bytes) -> Any:
+    """Unpickle an element, or return the reason why it cannot be unpickled."""
+    try:
+        return loads(data)
+    except Exception as error:  # noqa: BLE001 - unpickling runs the constructors of whatever is inside
+        return f"This value cannot be read: {error_line(error)}"
+
+
+def unwrapper(name: str) -> Callable[[Any], Any]:
+    """Return a function like `operator.attrgetter(name)` that leaves objects without that attribute as they are."""
+    return lambda value: getattr(value, name, value)
 
 
 class WithoutPytz(pickle.Unpickler):

@@ -225,6 +225,12 @@ class ClusterSettings:
 
     Alias in `CACHES`. Default `"default"`. Manual 1.2.29."""
 
+    batch_timeout: float = setting(86_400, rules.seconds(above=0))
+    """How long an iter may make no progress before it is completed without its missing members, which are lost.
+
+    Seconds, above 0. Default 86,400: a day. Counted from when its members may run, or the last of them was heard of.
+    Ours."""
+
     # Schedules
 
     scheduler: bool = setting(True, rules.flag())

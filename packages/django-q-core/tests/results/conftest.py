@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 from django_q.outcome import Outcome, encode
-from django_q.package import new_id
+from django_q.package import member_id, new_id
 from django_q.settings import ClusterSettings
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ def outcome(result: object = None, **said: Any) -> Outcome:
         }
         | said
     )
+
+
+def member(iter_id: str, index: int, total: int, result: object = None, **said: Any) -> Outcome:
+    """Make the outcome of an iter's member: a failure if its result is an exception."""
+    if isinstance(result, Exception):
+        result, said = str(result), {"success": False} | said
+    said = {"args": encode((index,)), "func": "math.floor", "cached": True} | said
+    return outcome(result, **{"id": member_id(iter_id, index), "group": iter_id, "iter_count": total} | said)
+
+
+@pytest.fixture(name="member")
+def member_maker() -> Callable[..., Outcome]:
+    """Make outcomes of members."""
+    return member
 
 
 @pytest.fixture(name="outcome")

@@ -81,12 +81,6 @@ def test_failure_replaces_what_cannot_be_read(results, cached) -> None:
     assert results.fetch(failure.id)["result"] == "oh"
 
 
-def test_failed_attempts_are_counted(results, cached) -> None:
-    tasks = [cached("oh", success=False, attempt=3), cached("oh", success=False), cached(42)]
-    results.save_many(tasks)
-    assert results.count_attempts([task.id for task in tasks]) == 4
-
-
 @pytest.mark.parametrize(("option", "seconds"), [(True, None), (60, 60), (0.2, 1)])
 def test_result_is_kept_as_long_as_its_task_says(results, cached, monkeypatch, option, seconds) -> None:
     said = []

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from types import SimpleNamespace
-
 import pytest
-from django.core.cache import cache
-from django_q.dispatch import Finisher
 from django_q.exceptions import OptionError, UnsendableTask
-from django_q.models import Task
+from django_q.models import Batch, BatchMember, Task
 from django_q.package import new_package
-from django_q.results import iters
-from django_q.results.unavailable import ResultsUnavailable
 from django_q.tasks import Iter, async_iter, async_task, fetch, fetch_group, result
 
 pytestmark = pytest.mark.django_db
@@ -41,24 +34,19 @@ def test_collated_task_is_one_row_and_nothing_is_left(turns):
     assert (task.result, task.args, task.kwargs) == ([0.5, 1.0], [(2,), (4,)], {"by": 4})
     assert task.func.endswith("test_iterables.halve")
     assert (turns.broker.queue_size(), turns.broker.lock_size()) == (0, 0)
-    assert not turns.finisher.store.cache.read_members(iter_id)
+    assert not BatchMember.objects.exists()
     assert task.time_taken() > 0
     assert [found.id for found in fetch_group("numbers")] == [iter_id]
 
 
-def test_iter_is_collated_once_whoever_finishes_last(turns):
-    iter_id = async_iter("math.floor", range(3))
-    turns.all()
-    assert len(turns.ran) == 4
-    assert Task.objects.get(pk=iter_id).attempt_count == 1
-
-
 @pytest.mark.parametrize("arguments", [[], (), iter([])])
-def test_empty_iterable_has_an_empty_result(turns, arguments):
-    iter_id = async_iter("math.floor", arguments)
-    turns.all()
-    assert fetch(iter_id).result == []
-    assert fetch(iter_id).success
+@pytest.mark.parametrize("cached", [False, True])
+def test_empty_iterable_completes_at_once_with_an_empty_result(turns, arguments, cached):
+    iter_id = async_iter("math.floor", arguments, cached=cached)
+    task = fetch(iter_id, cached=cached)
+    assert (task.result, task.success) == ([], True)
+    assert turns.broker.queue_size() == 0
+    assert Batch.objects.get().delivered
 
 
 def test_generator_of_tuples_and_single_values(turns):
@@ -95,137 +83,13 @@ def test_iter_waits_for_the_last_attempt_where_attempts_are_limited(make_turns, 
     assert result(iter_id)[0].startswith("unlucky")
 
 
-def test_lost_member_does_not_hold_up_the_others(turns, monkeypatch):
-    now = iters.time.monotonic()
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
-    iter_id = async_iter("math.floor", [1.5, 2.5, 3.5])
-    lost = turns.take(1)[0]
-    turns.broker.acknowledge(lost.ack_id)
-    turns.all()
-    turns.finisher.look_after_iters()
-    assert turns.all() == 0
-    now += turns.settings.retry + 3 * iters.LOOK
-    turns.finisher.look_after_iters()
-    turns.all()
-    task = fetch(iter_id)
-    assert not task.success
-    assert task.result[1:] == [2, 3]
-    assert task.result[0].startswith("Lost")
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["restarted", "another cluster that was there before"])
-def test_iter_that_a_killed_monitor_watched_is_found_by_the_next(turns, monkeypatch, again):
-    now = iters.time.monotonic()
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
-    following = Finisher(turns.settings, turns.broker)
-    if again:
-        following.look_after_iters()  # there is none yet
-    iter_id = async_iter("math.floor", [1.5, 2.5, 3.5])
-    turns.broker.acknowledge(turns.take(1)[0].ack_id)
-    turns.all()
-    turns.finisher = following  # the monitor that has finished the others is killed
-    now += iters.SEARCH
-    turns.finisher.look_after_iters()
-    assert turns.all() == 0
-    now += turns.settings.retry + 3 * iters.LOOK
-    turns.finisher.look_after_iters()
-    turns.all()
-    assert fetch(iter_id).result[0].startswith("Lost")
-    assert fetch(iter_id).result[1:] == [2, 3]
-    assert (turns.finisher.iters.open, turns.finisher.iters.watchlist.read()) == ({}, {})
-
-
-def test_iter_whose_results_are_gone_is_a_failure_for_the_next_monitor_too(turns, monkeypatch):
-    now = iters.time.monotonic()
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
-    iter_id = async_iter("math.floor", [1.5, 2.5])
-    turns.turn()
-    turns.finisher.store.cache.delete_group(iter_id)
-    turns.broker.acknowledge(turns.take(1)[0].ack_id)
-    turns.finisher = Finisher(turns.settings, turns.broker)
-    turns.finisher.look_after_iters()
-    now += turns.settings.retry + 3 * iters.LOOK
-    turns.finisher.look_after_iters()
-    turns.all()
-    assert "cache that all processes share" in result(iter_id)
-    assert turns.finisher.iters.watchlist.read() == {}
-
-
-def test_monitor_without_iters_looks_for_them_once_a_minute(turns, monkeypatch):
-    now, looks = iters.time.monotonic(), []
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(turns.finisher.iters.watchlist, "read", lambda: looks.append(now) or {})
-    for _ in range(180):
-        turns.finisher.look_after_iters()
-        now += 1
-    assert len(looks) == 3
-
-
-def test_monitor_whose_cache_is_away_seldom_looks_for_iters(turns, monkeypatch):
-    now, looks = iters.time.monotonic(), []
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
-
-    def away():
-        looks.append(now)
-        raise ResultsUnavailable("away")
-
-    monkeypatch.setattr(turns.finisher.iters.watchlist, "read", away)
-    for _ in range(1200):
-        with suppress(ResultsUnavailable):
-            turns.finisher.look_after_iters()
-        now += 1
-    assert len(looks) == 2
-
-
-def test_iter_that_is_complete_at_once_is_not_written_down(turns):
-    async_iter("math.floor", range(3))
-    outcomes = [turns.run(delivery) for delivery in turns.take(3)]
-    turns.finisher.iters.watchlist._add = None
-    turns.finisher.finish(outcomes)
-
-
-def test_member_that_only_takes_long_is_waited_for(turns, monkeypatch):
-    now = iters.time.monotonic()
-    monkeypatch.setattr(iters, "time", SimpleNamespace(monotonic=lambda: now))
-    iter_id = async_iter("math.floor", [1.5, 2.5])
-    slow = turns.take(1)[0]
-    turns.all()
-    now += 10 * turns.settings.retry
-    turns.finisher.look_after_iters()
-    assert turns.all() == 0
-    turns.finisher.finish([turns.run(slow)])
-    turns.all()
-    assert result(iter_id) == [1, 2]
-
-
-def test_collation_that_is_delivered_again_changes_nothing(turns):
-    iter_id = async_iter("math.floor", [1.5, 2.5])
-    turns.turn()
-    turns.turn()
-    again = turns.take()[0]
-    turns.finisher.finish([turns.run(again)])
-    turns.finisher.finish([turns.run(again)])
-    assert result(iter_id) == [1, 2]
-
-
 @pytest.mark.parametrize("cached", [True, 60])
 def test_cached_iter_is_in_the_cache_only(turns, cached):
     iter_id = async_iter("math.floor", [1.5, 2.5], cached=cached)
     turns.all()
     assert result(iter_id, cached=True) == [1, 2]
     assert not Task.objects.exists()
-    again = new_package(iters.COLLATE, (iter_id, 2, turns.broker.list_key), task_id=iter_id)
-    turns.finisher.finish([turns.executor.execute(again)])
-    assert result(iter_id, cached=True) == [1, 2]
-
-
-def test_cache_that_lost_everything_is_a_failure_that_says_so(turns):
-    iter_id = async_iter("math.floor", [1.5])
-    turns.turn()
-    cache.clear()
-    turns.all()
-    assert not fetch(iter_id).success
-    assert "cache that all processes share" in result(iter_id)
+    assert not BatchMember.objects.exists()
 
 
 def test_iter_of_a_public_edition_is_in_the_order_of_sending(turns):
@@ -243,7 +107,7 @@ def test_task_that_only_calls_itself_an_iter_stops_no_monitor(turns, count):
     task_id = async_task("math.floor", 1.5, cached=True, group="our-own", iter_count=count)
     turns.all()
     assert result(task_id, cached=True) == 1
-    assert (turns.finisher.iters.open, turns.finisher.iters.watchlist.read()) == ({}, {})
+    assert not Batch.objects.exists()
 
 
 def test_options_reach_the_members_and_the_hook_is_ignored(turns):
@@ -275,6 +139,7 @@ def test_sync_iter_needs_neither_broker_nor_cache(settings):
     iter_id = async_iter(halve, [2, 13, 4], sync=True)
     assert [fetch(iter_id).result[index] for index in (0, 2)] == [1, 2]
     assert result(async_iter(halve, [], sync=True)) == []
+    assert not Batch.objects.exists()
 
 
 def test_sync_raises_lets_the_first_failure_through(settings):

@@ -38,9 +38,6 @@ LONGEST_LEASE = 43_200
 LONGEST_DELAY = 900
 """Seconds that a new message can be hidden at most."""
 
-SETTLING = 60.0
-"""Seconds that the sizes of a queue may be out of date: SQS promises no less."""
-
 RETENTION = 1_209_600
 """Seconds that SQS keeps a message of a queue we create: 14 days, the most there is; its own default is 4."""
 
@@ -59,7 +56,6 @@ class Sqs(CountedBroker):
 
     supports_delay: float = LONGEST_DELAY
     supports_lock_size = True
-    sizes_lag = SETTLING
     blocks = True
 
     _url: str | None = None

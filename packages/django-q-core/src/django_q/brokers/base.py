@@ -54,8 +54,6 @@ class Broker:
     """For how many seconds, at most, can a package be hidden before it is offered? 0 means not at all."""
     supports_lock_size: bool = False
     """Does it know how many packages are under a lease?"""
-    sizes_lag: float = 0
-    """For how many seconds may the sizes that it tells be out of date?"""
     supports_dead_letters: bool = False
     """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
     supports_read_ahead: bool = False

@@ -28,18 +28,19 @@ PAUSE_FACTOR: Final = 3
 
 
 class Maintenance:
-    """Prunes successes; does nothing while nothing was saved and no surplus is known.
+    """Prunes successes, and does other jobs; it executes no statement while nothing was saved and no surplus is known.
 
     Args:
         name: of the process, for the log.
         settings: of the cluster.
         state: shared memory in which the monitor counts what it saved.
+        *jobs: called in each step, apart from each other; they decide themselves how often they do something.
     """
 
-    def __init__(self, name: str, settings: ClusterSettings, state: ClusterState) -> None:
+    def __init__(self, name: str, settings: ClusterSettings, state: ClusterState, *jobs: Callable[[], None]) -> None:
         self.name, self.state = name, state
         self.pruner = Pruner(settings)
-        self.jobs: tuple[Callable[[], None], ...] = (self._prune,)
+        self.jobs: tuple[Callable[[], None], ...] = (self._prune, *jobs)
         """What a step runs, each apart from the others. A job that has nothing to do executes no statement."""
         self.backoff = Backoff()
         self.due = 0.0

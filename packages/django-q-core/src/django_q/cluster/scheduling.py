@@ -9,6 +9,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
+from django_q.results.batch_maintenance import BatchMaintenance
 from django_q.results.unavailable import is_unavailable
 from django_q.schedules import declared
 from django_q.schedules.declared import synchronise
@@ -56,7 +57,8 @@ class Scheduler(ClusterProcess):
         self.broker = get_broker(settings=self.settings)
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
-        self.maintenance = Maintenance(self.name, self.settings, self.state)
+        batches = BatchMaintenance(self.settings, self.broker)
+        self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step)
         if not self.settings.scheduler:
             self.look_at = float("inf")
         log.scheduling(self.name)

@@ -1,10 +1,11 @@
-"""What is kept in the database: finished tasks, and schedules of tasks to come."""
+"""What is kept in the database: finished tasks, open batches, and schedules of tasks to come."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from django_q.models.batch import Batch, BatchMember
 from django_q.models.schedule import Schedule, validate_cron, validate_kwarg
 from django_q.models.task import Failure, FailureManager, Success, SuccessManager, Task
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from django_q_orm.models import OrmQ
 
 __all__ = [
+    "Batch",
+    "BatchMember",
     "Failure",
     "FailureManager",
     "OrmQ",

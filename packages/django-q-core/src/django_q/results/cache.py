@@ -15,7 +15,6 @@ from django_q.exceptions import MissingPlugin, UnreadablePackage
 from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING, Missing
-from django_q.results.windows import read_many
 from django_q.signing import PackageCodec
 from django_q.wire.metadata import peek
 
@@ -78,15 +77,7 @@ class CacheResults:
             for outcome in some:
                 if not outcome.success:
                     self._save_failure(outcome, timeout)
-            self._group([outcome for outcome in some if not outcome.iter_count], timeout)
-
-    def join(self, members: Sequence[Outcome]) -> None:
-        """Count outcomes as members of their iters: those only that are not tried again.
-
-        Raises:
-            ResultsUnavailable: the cache is away: try again later.
-        """
-        self.at_work(lambda: self._group(members, None))
+            self._group(some, timeout)
 
     def _group(self, outcomes: Sequence[Outcome], timeout: int | None) -> None:
         groups: defaultdict[str, list[Member]] = defaultdict(list)
@@ -129,11 +120,6 @@ class CacheResults:
         found = self.at_work(lambda: self.cache.get(self.key(task_id)))
         return MISSING if found is None else cast("TaskPackage", self.codec.loads(found))
 
-    def count_attempts(self, task_ids: Sequence[str]) -> int:
-        """Return the number of failed attempts at these tasks, of those that have not succeeded."""
-        found = [self._metadata(text) for text in self.fetch_texts(task_ids)]
-        return sum(each.get("attempt_count", 1) for each in found if not each.get("success"))
-
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]
@@ -148,11 +134,6 @@ class CacheResults:
     def has_members(self, group: str, count: int) -> bool:
         """Tell whether a group has at least *count* members, and tell it quickly as long as it has not."""
         return self.at_work(lambda: self.count_at_most(group) >= count and len(self.read_members(group)) >= count)
-
-    def fetch_texts(self, ids: Sequence[str]) -> list[str]:
-        """Read finished tasks as they are kept, signed, without those that are not there."""
-        keys = [self.key(task_id) for task_id in ids]
-        return list(self.at_work(lambda: read_many(self.cache, keys)).values())
 
     def count_at_most(self, group: str) -> int:
         """Give a number that the group's members do not exceed, at the cost of a few reads."""

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from django_q.cache_keys import safe_key
-from django_q.results.windows import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from django.core.cache.backends.base import BaseCache
+
+WINDOW: Final = 500
+"""Number of keys that are read in one round trip."""
 
 A_FEW: Final = 8
 """How many places past the head are read with it."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import router
+from django.utils import timezone
 
-from django_q.models import Task
+from django_q.models import Batch, Task
+from django_q.package import is_member
+from django_q.results.batch_rows import has_succeeded
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
 
@@ -29,6 +32,9 @@ def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict
         django.db.DatabaseError: the database is unavailable.
         ResultsUnavailable: the cache is unavailable, for a cached task.
     """
+    if is_member(package.get("iter_count"), package.get("group")):
+        succeeded = has_succeeded(package["group"], package["id"], router.db_for_write(Batch))
+        return dict(package, result=None, success=True, stopped=timezone.now()) if succeeded else None
     if package.get("cached"):
         found = CacheResults(settings).fetch(package["id"])
         return None if found is MISSING or not found.get("success") else dict(found)

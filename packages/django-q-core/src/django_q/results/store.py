@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from django_q.package import is_member
+from django_q.results.batches import BatchResults
 from django_q.results.cache import CacheResults
 from django_q.results.database import DatabaseResults
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
@@ -25,16 +28,43 @@ class ResultStore:
     def __init__(self, settings: ClusterSettings, list_key: str | None = None) -> None:
         self.database = DatabaseResults(settings)
         self.cache = CacheResults(settings, list_key)
+        self.batches = BatchResults(settings, self.cache.list_key)
 
-    def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Save a batch; `is_unavailable` classifies the errors of both places.
+    def save_many(
+        self, outcomes: Sequence[Outcome], is_final: Callable[[Outcome], bool] = lambda _: True
+    ) -> list[Outcome]:
+        """Save a batch; `is_unavailable` classifies the errors of all places.
+
+        Args:
+            outcomes: to save.
+            is_final: False for a member of an iter that will be tried again.
 
         Returns:
             The outcomes as they are saved, in order: one that could not be stored is a failure now.
         """
-        cached = [outcome for outcome in outcomes if outcome.cached]
-        if not cached:
-            return self.database.save_many(outcomes)
-        saved = iter(self.database.save_many([outcome for outcome in outcomes if not outcome.cached]))
-        self.cache.save_many(cached)
-        return [outcome if outcome.cached else next(saved) for outcome in outcomes]
+        places = [place_of(outcome) for outcome in outcomes]
+        by_place: dict[Place, list[Outcome]] = {place: [] for place in Place}
+        for place, outcome in zip(places, outcomes, strict=True):
+            by_place[place].append(outcome)
+        saved = {Place.DATABASE: iter(self.database.save_many(by_place[Place.DATABASE]))}
+        if members := by_place[Place.BATCH]:
+            saved[Place.BATCH] = iter(self.batches.save_many(members, is_final))
+        if cached := by_place[Place.CACHE]:
+            self.cache.save_many(cached)
+            saved[Place.CACHE] = iter(cached)
+        return [next(saved[place]) for place in places]
+
+
+class Place(Enum):
+    """Where an outcome is saved."""
+
+    DATABASE = auto()
+    BATCH = auto()
+    CACHE = auto()
+
+
+def place_of(outcome: Outcome) -> Place:
+    """Return where an outcome is saved: as a row, with the members of its iter, or in the cache."""
+    if is_member(outcome.iter_count, outcome.group):
+        return Place.BATCH
+    return Place.CACHE if outcome.cached else Place.DATABASE

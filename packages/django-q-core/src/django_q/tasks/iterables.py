@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from django_q.conf import current_settings
 from django_q.dispatch import run_iter_inline
-from django_q.options import take
-from django_q.package import member_id, new_id
-from django_q.results.iters import collation, plainly
-from django_q.results.watchlist import watched
+from django_q.exceptions import OptionError
+from django_q.options import ALL_OPTIONS, WHOLE_OPTIONS, checked_func, take
+from django_q.package import MAX_MEMBERS, describe, member_id, new_id
+from django_q.results.batch_opening import completed_at_once, opened
+from django_q.results.batch_rows import new_batch
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route
 from django_q.tasks.sending import write_down
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from django_q.package import TaskPackage
 
-OF_THE_WHOLE = ("task_name", "group", "save")
-"""Options that say something of the one result, not of the tasks that make it."""
+ITER_OPTIONS = (*ALL_OPTIONS, "callback")
+"""Options that an iter accepts; `callback` in `q_options` and `options()` only."""
 
 MEANINGLESS = ("hook", "chain", "iter_count", "iter_cached")
 """Options that an iter ignores, or sets itself."""
@@ -37,46 +38,60 @@ def _send_iter(
         options.pop(name, None)
     iter_id, cached = new_id(), options.pop("cached", None)
     cached = settings.cached if cached is None else cached
-    whole = {name: options.pop(name) for name in OF_THE_WHOLE if options.get(name) is not None}
+    whole = {name: options.pop(name) for name in WHOLE_OPTIONS if options.get(name) is not None}
     each_args = [each if isinstance(each, tuple) else (each,) for each in args_iter]
-    count = len(each_args)
+    if "callback" in whole:
+        whole["callback"] = describe(checked_func(whole["callback"]))
+    if (count := len(each_args)) > MAX_MEMBERS:
+        raise OptionError(f"An iter has at most {MAX_MEMBERS:,} members, not {count:,}: divide the arguments.")
     shared = options | {"cached": True, "group": iter_id, "iter_count": count, "iter_cached": cached or None}
 
-    def member(task_id: str, args: tuple[Any, ...]) -> TaskPackage:
-        package = write_down(func, args, kwargs, shared | {"task_id": task_id}, settings)
+    def member(index: int, args: tuple[Any, ...]) -> TaskPackage:
+        package = write_down(func, args, kwargs, shared | {"task_id": member_id(iter_id, index)}, settings)
         if whole:
             package["iter_options"] = whole
         return package
 
-    said = member(iter_id, ())
-    whole_task = collation(iter_id, count, None, None if count else said)
-    packages = [member(member_id(iter_id, index), args) for index, args in enumerate(each_args)]
+    first, *others = [member(index, args) for index, args in enumerate(each_args or [()])]
+    packages = [first, *others] if each_args else []
+    batch = new_batch(
+        iter_id,
+        count,
+        func=describe(first["func"]),
+        cached=cached,
+        options=whole,
+        started=first["started"],
+        cluster=None,
+        queue=None,
+        due=first["started"],
+    )
     route.send(
-        packages or [whole_task],
-        inline=lambda copies: run_iter_inline(copies if count else [], whole_task, said, settings=settings),
-        within=partial(watched, iter_id, count, plainly(said)),
+        packages,
+        inline=lambda copies: run_iter_inline(copies, batch, settings=settings),
+        within=partial(opened if packages else completed_at_once, batch),
     )
     return iter_id
 
 
-@with_options(_send_iter)
+@with_options(_send_iter, ITER_OPTIONS)
 def async_iter(func: str | Callable[..., Any], /, args_iter: Iterable[Any], **kwargs: Any) -> str:
     """Queue a function once for each of many arguments, and collate the results into one list.
 
-    The results wait in the cache, which all processes must share, until all are there. They are then a list in the
-    order of the arguments: the result of one task, in the database or, if *cached*, in the cache. A member that has
-    failed is in it with the text of its failure, and makes the whole a failure, like one that was lost.
+    The results wait in the database until all are there. They are then a list in the order of the arguments: the result
+    of one task, in the database or, if *cached*, in the cache. A member that has failed is in it with the text of its
+    failure, and makes the whole a failure, like one that was lost.
 
     Args:
         func: the function to run: its dotted path, or the function itself if it can be imported by name.
         args_iter: an iterable, which may be a generator or empty: tuples of arguments, or single arguments.
         **kwargs: keyword arguments of the function, the same each time, and the options of `async_task` but `hook`.
 
-    `async_iter.options(delay=5, …)` takes the same options, as `async_task.options` does.
+    `async_iter.options(delay=5, …)` takes the same options, as `async_task.options` does, and `callback`: a dotted path
+    or a function that is called with the finished `Task` of the whole, like a hook. `q_options` takes it, too.
 
     Returns:
         The id of the task that has the list as its result.
 
     Source: the manual, 1.6.
     """
-    return _send_iter(take(kwargs), func, args_iter, **kwargs)
+    return _send_iter(take(kwargs, known=ITER_OPTIONS), func, args_iter, **kwargs)

@@ -1,0 +1,94 @@
+"""An iter's tasks, counted until the last one is final."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from django_q.models.task import ID_LENGTH
+
+LABEL_LENGTH = 100
+"""Maximum length of the labels, in characters."""
+
+PATH_LENGTH = 256
+"""Maximum length of a dotted path and of a queue's key, in characters."""
+
+
+class Batch(models.Model):
+    """The members of one iter, and what their collated result is like.
+
+    The transaction that saves members updates the counters. Rows are written by `django_q.results.batches` only.
+    """
+
+    id = models.CharField(max_length=ID_LENGTH, primary_key=True, editable=False)
+    """The id of the iter, which is that of its result."""
+    total = models.IntegerField()
+    """Number of members."""
+    done = models.IntegerField(default=0)
+    """Number of members that succeeded."""
+    failed = models.IntegerField(default=0)
+    """Number of members that failed, were dead-lettered, cancelled or lost."""
+    callback = models.CharField(max_length=PATH_LENGTH, null=True)
+    """Dotted path of the function that is called with the collated task."""
+    name = models.CharField(max_length=LABEL_LENGTH, null=True)
+    """Name of the collated task."""
+    group = models.CharField(max_length=LABEL_LENGTH, null=True)
+    """Group of the collated task."""
+    func = models.CharField(max_length=PATH_LENGTH)
+    """Dotted path of the members' function."""
+    kwargs = models.TextField(null=True)
+    """The members' keyword arguments, encoded; known when the first of them is final."""
+    keep = models.BooleanField(null=True)
+    """Value of the option `save`; None if it was not given."""
+    cached = models.IntegerField(null=True)
+    """Seconds that the collated task stays in the cache, 0 without end; None if it is saved in the database."""
+    cluster = models.CharField(max_length=LABEL_LENGTH, null=True)
+    """Name of the cluster that runs the members."""
+    queue = models.CharField(max_length=PATH_LENGTH, null=True)
+    """Key of the queue, with which keys in the cache begin."""
+    started = models.DateTimeField()
+    """When the first member was sent."""
+    created = models.DateTimeField(default=timezone.now)
+    updated = models.DateTimeField(default=timezone.now)
+    """When a member was last heard of."""
+    completed = models.DateTimeField(null=True)
+    """When the last member was final."""
+    delivered = models.DateTimeField(null=True)
+    """When the collated task was in its place and its callback had returned."""
+    due = models.DateTimeField()
+    """When the maintenance step completes, delivers or deletes this batch."""
+
+    class Meta:
+        app_label = "django_q"
+        verbose_name = _("Batch")
+        verbose_name_plural = _("Batches")
+        indexes = (models.Index(fields=["due"], name="django_q_batch_due"),)
+
+    def __str__(self) -> str:
+        return self.name or self.id
+
+
+class BatchMember(models.Model):
+    """The final outcome of one member; deleted once the collated result is delivered."""
+
+    id = models.BigAutoField(primary_key=True)
+    batch = models.ForeignKey(Batch, models.CASCADE, related_name="members", db_index=False)
+    task_id = models.CharField(max_length=ID_LENGTH)
+    success = models.BooleanField()
+    started = models.DateTimeField()
+    """When the member was sent."""
+    args = models.TextField(null=True)
+    """Its positional arguments, encoded as `django_q.outcome.encode` does."""
+    result = models.TextField(null=True)
+    """Its result or the text of its failure, encoded."""
+
+    class Meta:
+        app_label = "django_q"
+        db_table = "django_q_batch_member"
+        verbose_name = _("Batch member")
+        verbose_name_plural = _("Batch members")
+        constraints = (models.UniqueConstraint(fields=["batch", "task_id"], name="django_q_batch_member_once"),)
+
+    def __str__(self) -> str:
+        return self.task_id

@@ -1,0 +1,128 @@
+"""Takes the results of completed batches to the cache and to their callbacks, until both have them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import router
+from django.utils import timezone
+
+from django_q import clock
+from django_q.brokers import broker_of
+from django_q.conf import current_settings, logger
+from django_q.context import running
+from django_q.hooks import run_hook
+from django_q.models import Batch, Task
+from django_q.package import new_package
+from django_q.results.batch_rows import forget_members, members_of, rows
+from django_q.results.batches import KEPT_SECONDS
+from django_q.results.cache import CacheResults
+from django_q.results.collating import collate
+from django_q.results.database import existing
+from django_q.results.unavailable import ResultsUnavailable
+from django_q.signing import PackageCodec
+from django_q.text import error_line, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django_q.brokers import Broker
+    from django_q.outcome import Outcome
+    from django_q.settings import ClusterSettings
+
+CACHE_RETRY_SECONDS: Final = 10.0
+"""How long nothing is delivered to a cache that was unavailable."""
+
+CALLBACK: Final = f"{__name__}.call_back"
+"""Dotted path of the task that runs a callback."""
+
+
+class BatchDelivery:
+    """Delivers collated outcomes; delivering one again changes nothing.
+
+    Args:
+        settings: of the cluster.
+        broker: of its queue.
+    """
+
+    def __init__(self, settings: ClusterSettings, broker: Broker) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.codec = PackageCodec.of(settings)
+        self.cache_retry_at = 0.0
+        """When the cache is tried again (`clock.monotonic`, seconds): one that does not answer delays nothing else."""
+
+    def deliver(self, completed: Iterable[Outcome]) -> None:
+        """Deliver what was completed just now; the maintenance step repeats what cannot be done at the moment."""
+        for outcome in completed:
+            if outcome.cached or outcome.hook:
+                self._tolerantly(outcome, self.broker.list_key, self.broker)
+
+    def deliver_again(self, batch: Batch) -> bool:
+        """Deliver a batch that was completed earlier.
+
+        Returns:
+            True if it is delivered, or on its way to its callback.
+        """
+        using = router.db_for_write(Batch)
+        outcome = collated(batch, self.codec, using)
+        list_key = batch.queue or self.broker.list_key
+        broker = self.broker
+        if batch.cluster and list_key != broker.list_key:
+            broker = broker_of(batch.cluster)
+        return self._tolerantly(outcome, list_key, broker)
+
+    def _tolerantly(self, outcome: Outcome, list_key: str, broker: Broker) -> bool:
+        if outcome.cached and clock.monotonic() < self.cache_retry_at:
+            return False
+        try:
+            self._deliver(outcome, list_key, broker)
+        except Exception as error:  # noqa: BLE001 - the members are saved, whatever is wrong; others are delivered
+            if isinstance(error, ResultsUnavailable):
+                self.cache_retry_at = clock.monotonic() + CACHE_RETRY_SECONDS
+            name = one_line(outcome.name)
+            logger.warning("Iter '%s' (%s): not delivered (%s), tried again later", name, outcome.id, error_line(error))
+            return False
+        return True
+
+    def _deliver(self, outcome: Outcome, list_key: str, broker: Broker) -> None:
+        if outcome.cached:
+            CacheResults(self.settings, list_key).save_many([outcome])
+        if outcome.hook is None:
+            mark_delivered(outcome.id)
+            return
+        name = f"callback of {outcome.name}"[:100]
+        package = new_package(CALLBACK, (outcome.id,), name=name, save=False)
+        broker.enqueue(self.codec.dumps(package))
+        # From here on the broker cares for it; only one that lost the package gets it again.
+        due = timezone.now() + timedelta(seconds=self.settings.batch_timeout)
+        rows(Batch, router.db_for_write(Batch)).filter(pk=outcome.id, delivered=None).update(due=due)
+
+
+def collated(batch: Batch, codec: PackageCodec, using: str) -> Outcome:
+    """Return the collated outcome of a batch whose members are still there."""
+    return collate(batch, members_of(batch, using), codec, batch.completed or timezone.now())
+
+
+def mark_delivered(batch_id: str) -> None:
+    """Note that a result is where it belongs, and forget the members."""
+    using, now = router.db_for_write(Batch), timezone.now()
+    due = now + timedelta(seconds=KEPT_SECONDS)
+    rows(Batch, using).filter(pk=batch_id, delivered=None).update(delivered=now, due=due)
+    for batch in rows(Batch, using).filter(pk=batch_id).only("failed"):
+        forget_members(batch, using)
+
+
+def call_back(batch_id: str) -> None:
+    """Call the callback of a completed batch with its collated task, like a hook: a task that a worker runs."""
+    using, settings = router.db_for_write(Batch), current_settings()
+    batch = rows(Batch, using).filter(pk=batch_id, delivered=None).exclude(completed=None).first()
+    if batch is None:
+        return
+    codec = PackageCodec.of(settings)
+    outcome = collated(batch, codec, using)
+    finished = codec.loads(outcome.finished or "")
+    with running(finished):
+        run_hook(batch.callback, Task.from_package(finished, saved=bool(existing([batch_id], using))), settings)
+    mark_delivered(batch_id)

@@ -1,0 +1,231 @@
+"""Counts the members of iters in the database, and completes a batch when its last member is final."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import DatabaseError, connections, router, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from django_q.conf import logger
+from django_q.models import Batch
+from django_q.results.batch_rows import (
+    Change,
+    count_members,
+    forget_members,
+    insert_batches,
+    lock,
+    members_of,
+    new_batch,
+    rows,
+)
+from django_q.results.collating import collate
+from django_q.results.database import DatabaseResults, existing
+from django_q.results.labels import LENGTHS, fit, refused
+from django_q.results.sizes import fit_statement
+from django_q.results.unavailable import is_conflict, is_unsuitable
+from django_q.signing import PackageCodec
+from django_q.text import ascii_only, error_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from django_q.outcome import Outcome
+    from django_q.settings import ClusterSettings
+
+MAX_TRIES: Final = 5
+"""Number of times that a transaction is tried which conflicts with another cluster's."""
+
+KEPT_SECONDS: Final = 7 * 86_400
+"""How long a completed batch is remembered: a member that is redelivered within that time does not open it again."""
+
+DELIVERY_SECONDS: Final = 30
+"""How long a completed batch may wait for its delivery before the maintenance step delivers it."""
+
+
+class BatchResults:
+    """Saves outcomes of members: each of them once, and a success in place of a failure.
+
+    Args:
+        settings: of the cluster.
+        list_key: the queue's key, with which keys in the cache begin.
+    """
+
+    def __init__(self, settings: ClusterSettings, list_key: str) -> None:
+        self.settings = settings
+        self.list_key = list_key
+        self.codec = PackageCodec.of(settings)
+        self.tasks = DatabaseResults(settings)
+        self.completed: list[Outcome] = []
+
+    def take_completed(self) -> list[Outcome]:
+        """Return the collated outcomes of the batches completed since the last call."""
+        completed, self.completed = self.completed, []
+        return completed
+
+    def save_many(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool]) -> list[Outcome]:
+        """Save members, and complete the batches of which they are the last; saving them again changes nothing.
+
+        A member that the database cannot hold becomes a failure, and the others are saved.
+
+        Args:
+            members: outcomes for which `is_member` is true.
+            is_final: False for a failure that will be tried again; it counts as progress only.
+
+        Returns:
+            The outcomes as they were saved.
+
+        Raises:
+            DatabaseError: `is_unavailable`, and nothing was saved.
+        """
+        using = router.db_for_write(Batch)
+        fitting = [fit_statement(fit(member), connections[using]) for member in members]
+        try:
+            self._in_transaction(lambda: self._save(fitting, is_final, using), using)
+        except Exception as error:
+            if not is_unsuitable(error):
+                raise
+            return [self._save_alone(member, is_final, using) for member in fitting]
+        return fitting
+
+    def close(self, ids: Sequence[str], now: datetime) -> None:
+        """Complete those of these batches that are due: their missing members are lost.
+
+        Raises:
+            DatabaseError: `is_unavailable`, and nothing was changed.
+        """
+        using = router.db_for_write(Batch)
+        self._in_transaction(lambda: self._close(ids, now, using), using)
+
+    def _in_transaction(self, work: Callable[[], list[Outcome]], using: str) -> None:
+        for tries in range(1, MAX_TRIES + 1):
+            try:
+                with transaction.atomic(using=using):
+                    completed = work()
+            except DatabaseError as error:
+                if tries == MAX_TRIES or not is_conflict(error):
+                    raise
+            else:
+                self.completed += completed
+                return
+
+    def _save_alone(self, member: Outcome, is_final: Callable[[Outcome], bool], using: str) -> Outcome:
+        try:
+            self._in_transaction(lambda: self._save([member], is_final, using), using)
+        except Exception as error:
+            if not is_unsuitable(error):
+                raise
+            member = as_failure(member, error)
+            self._in_transaction(lambda: self._save([member], lambda _: True, using), using)
+        return member
+
+    # within the transaction
+
+    def _save(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], using: str) -> list[Outcome]:
+        groups: defaultdict[str, list[Outcome]] = defaultdict(list)
+        for member in members:
+            groups[member.group or ""].append(member)
+        now = timezone.now()
+        batches = lock(groups, using)
+        if missing := [some[0] for batch_id, some in groups.items() if batch_id not in batches]:
+            self._create(missing, now, using)
+            batches = lock(groups, using)
+        batches = {batch_id: batch for batch_id, batch in batches.items() if not batch.completed}
+        final = {batch_id: last_outcomes(filter(is_final, groups[batch_id])) for batch_id in batches}
+        for batch_id, outcomes in final.items():
+            executed = next((outcome for outcome in outcomes.values() if outcome.kwargs is not None), None)
+            if executed is not None and not batches[batch_id].done:
+                self._describe(batches[batch_id], executed, using)
+        self._add_up(count_members(final, using), batches, now, using)
+        complete = [batch for batch in batches.values() if batch.done + batch.failed >= batch.total]
+        return self._complete(complete, now, using)
+
+    def _create(self, members: Sequence[Outcome], now: datetime, using: str) -> None:
+        """Create the batches that their senders did not: public editions, and those that could not reach the database.
+
+        A batch whose result is there was completed so long ago that it is not remembered any more.
+        """
+        finished = existing([member.group or "" for member in members], using)
+        batches = [self._batch_of(member, now) for member in members if member.group not in finished]
+        insert_batches(sorted(batches, key=lambda batch: batch.pk), using)
+
+    def _batch_of(self, member: Outcome, now: datetime) -> Batch:
+        return new_batch(
+            member.group or "",
+            member.iter_count,
+            func=member.func,
+            cached=member.iter_cached,
+            options=member.iter_options or {},
+            started=member.started,
+            cluster=member.cluster,
+            queue=self.list_key,
+            due=self._overdue(now),
+        )
+
+    def _overdue(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=self.settings.batch_timeout)
+
+    def _describe(self, batch: Batch, member: Outcome, using: str) -> None:
+        """Write what only a member that has been executed can tell."""
+        batch.kwargs, batch.cluster, batch.queue = member.kwargs, member.cluster, self.list_key
+        rows(Batch, using).filter(pk=batch.pk).update(kwargs=batch.kwargs, cluster=batch.cluster, queue=batch.queue)
+
+    def _add_up(self, changes: Mapping[str, Change], batches: Mapping[str, Batch], now: datetime, using: str) -> None:
+        """Update the counters, in one statement for all batches that change by the same numbers."""
+        alike: defaultdict[Change, list[str]] = defaultdict(list)
+        for batch_id, change in changes.items():
+            batches[batch_id].done += change.done
+            batches[batch_id].failed += change.failed
+            alike[change].append(batch_id)
+        for change, ids in alike.items():
+            counters = {"done": F("done") + change.done, "failed": F("failed") + change.failed}
+            rows(Batch, using).filter(pk__in=ids).update(**counters, updated=now, due=self._overdue(now))
+
+    def _close(self, ids: Sequence[str], now: datetime, using: str) -> list[Outcome]:
+        batches = [batch for batch in lock(ids, using).values() if not batch.completed and batch.due <= now]
+        for batch in batches:
+            batch.failed = batch.total - batch.done
+        return self._complete(batches, now, using)
+
+    def _complete(self, batches: Sequence[Batch], now: datetime, using: str) -> list[Outcome]:
+        """Complete batches: the update is conditional, so that each is completed once."""
+        completed = []
+        for batch in batches:
+            is_delivered = batch.cached is None and batch.callback is None
+            due = now + timedelta(seconds=KEPT_SECONDS if is_delivered else DELIVERY_SECONDS)
+            open_row = rows(Batch, using).filter(pk=batch.pk, completed=None)
+            delivered = now if is_delivered else None
+            if open_row.update(completed=now, failed=batch.failed, delivered=delivered, due=due):
+                completed.append(self._write(fit(collate(batch, members_of(batch, using), self.codec, now))))
+                if is_delivered:
+                    forget_members(batch, using)
+        return completed
+
+    def _write(self, outcome: Outcome) -> Outcome:
+        """Save the collated task, unless it is cached; one that the database refuses is saved as a failure."""
+        if outcome.cached:
+            return outcome
+        (saved,) = self.tasks.save_many([outcome])
+        return saved
+
+
+def last_outcomes(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    """Return one outcome per task: the first success, or else the last failure."""
+    last: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        if outcome.id not in last or not last[outcome.id].success:
+            last[outcome.id] = outcome
+    return last
+
+
+def as_failure(outcome: Outcome, error: Exception) -> Outcome:
+    """Return the failure that is saved in place of an outcome which the database refuses."""
+    reason = ascii_only(error_line(error))
+    logger.error("Task '%s' (%s): not saved (%s), saved as a failure", outcome.name, outcome.id, reason)
+    failure = refused(outcome, reason)._replace(args=None, kwargs=None)
+    labels = {name: getattr(failure, name) for name in LENGTHS}
+    return failure._replace(**{name: value and ascii_only(value)[: LENGTHS[name]] for name, value in labels.items()})
