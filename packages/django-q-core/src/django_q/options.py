@@ -393,7 +393,7 @@ def plain_path(name: str, value: object) -> object:
 
 def sent_at(name: str, value: object) -> datetime:
     """Return when a task was sent; the present if the package does not say it."""
-    return value if isinstance(value, datetime) else timezone.now()
+    return cast("datetime", value) if issubclass(type(value), datetime) else timezone.now()
 
 
 def iter_options(name: str, value: object) -> dict[str, Any] | None:

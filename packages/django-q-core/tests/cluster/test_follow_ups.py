@@ -233,6 +233,32 @@ def test_argument_that_exits_is_a_failed_attempt(cluster):
     assert "no licence" in found.result
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_arguments_that_end_the_process_are_not_stored(cluster, dies):
+    task_id = cluster.send("m.f", Killer() if dies else Exiter())
+    cluster.push()
+    if dies:
+        message = cluster.worker.tasks.receive()
+        death = Death(message, "w", "it was killed", interrupted=False, unpickling=True)
+        cluster.worker.results.send(pack(Kind.DEATH, death))
+    cluster.work()
+    cluster.settle()
+    assert Task.objects.get(pk=task_id).args == "Unpickling the arguments ended the process."
+
+
+def test_worker_says_that_it_unpickles(cluster, monkeypatch):
+    seen = []
+    loads = PackageCodec.loads
+    monkeypatch.setattr(
+        PackageCodec, "loads", lambda self, text: seen.append(cluster.worker.slot.unpickling) or loads(self, text)
+    )
+    cluster.send("math.floor", 1.5)
+    cluster.push()
+    cluster.work()
+    assert seen == [True]
+    assert not cluster.worker.slot.unpickling
+
+
 def test_package_without_attempts_left_is_recorded_and_not_executed(cluster):
     task_id = cluster.send("m.f", Killer())
     [delivery] = cluster.broker.dequeue_many(1, 0)

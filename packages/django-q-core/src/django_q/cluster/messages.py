@@ -77,6 +77,8 @@ class Death(NamedTuple):
     """How it ended, as a sentence."""
     interrupted: bool
     """Whether the stop of the cluster ended it: then the task is not to blame."""
+    unpickling: bool = False
+    """True if it ended while it unpickled the arguments: nothing else may unpickle them."""
 
 
 class FollowUp(NamedTuple):

@@ -18,7 +18,7 @@ from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.unavailable import is_unavailable
 from django_q.text import one_line
-from django_q.wire.metadata import peek
+from django_q.wire.metadata import peek, without_arguments
 
 from . import log
 from .backoff import Backoff
@@ -317,6 +317,8 @@ class Monitor(ClusterProcess):
         except UnreadablePackage as error:
             self.unreadable.append(Unreadable(task.ack_id, task.package, one_line(error)))
             return
+        if death.unpickling:
+            package = without_arguments(package)
         if death.interrupted and task.ack_id is not None:
             self._expire(task.ack_id, package)
             return

@@ -136,7 +136,8 @@ class Sentinel:
             log.recycled(name)
             return
         if slot.state == WorkerState.BUSY:
-            self.deaths.append(Death(slot.message(), name, f"{name}, which ran the task, ended: {how}", interrupted))
+            reason = f"{name}, which ran the task, ended: {how}"
+            self.deaths.append(Death(slot.message(), name, reason, interrupted, slot.unpickling))
             slot.clear_desk()
         slot.state = WorkerState.ABSENT
         self._log_replacement(member, name, how)

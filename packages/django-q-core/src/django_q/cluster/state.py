@@ -58,6 +58,7 @@ _HEARTBEATS = {"sentinel": 20, "pusher": 21, "monitor": 22, "scheduler": 23}
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
+_UNPICKLING = 7
 
 
 def _number(index: int, doc: str) -> Any:
@@ -244,6 +245,15 @@ class Slot:
         """When the worker took the message it works on (`time.monotonic`, seconds)."""
         return self._floats[self._at + _SINCE]
 
+    @property
+    def unpickling(self) -> bool:
+        """True while the worker unpickles the package of its task: its arguments may end the process."""
+        return bool(self._ints[self._at + _UNPICKLING])
+
+    @unpickling.setter
+    def unpickling(self, value: bool) -> None:
+        self._ints[self._at + _UNPICKLING] = value
+
     def begin(self, message: bytes, now: float, number: int = 0) -> None:
         """Lay `message` on the desk and be busy.
 
@@ -260,6 +270,7 @@ class Slot:
             os.pwrite(self._desk, length + message, 0)
         self._floats[self._at + _DEADLINE] = 0.0
         self._floats[self._at + _SINCE] = now
+        self._ints[self._at + _UNPICKLING] = 0
         self._ints[self._at + _STATE] = WorkerState.BUSY
         if number:
             self._ints[self._at + _TAKEN] = number

@@ -19,7 +19,7 @@ from django_q.results.unavailable import is_unavailable
 from django_q.signing import PackageCodec
 from django_q.text import sentence_of
 from django_q.timeout import TaskTimer
-from django_q.wire.metadata import peek
+from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 
 from . import log
 from .affinity import pin
@@ -169,7 +169,7 @@ class Worker(ClusterProcess):
         except OptionError as error:
             return self._failed(task, sentence_of(error), error, final=True)
         except BaseException as error:  # noqa: BLE001 - an argument may raise anything while it is unpickled
-            return self._failed(task, f"{sentence_of(error)} : its arguments cannot be unpickled.", error)
+            return self._failed(task, f"{sentence_of(error)} : {ENDED_PROCESS}", error, unpickling=True)
         if task.attempt > 1 and (finished := self._finished_before(package)) is not None:
             saved_attempt = finished.get("attempt_count", 1)
             outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
@@ -183,16 +183,22 @@ class Worker(ClusterProcess):
         if self.settings.timeout is not None:
             limit = min(limit, max(self.settings.timeout, MIN_UNPICKLE_SECONDS))
         self.timer.limited(limit)
+        self.slot.unpickling = True
         package: TaskPackage = self.codec.loads(task.package)
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
         package = normalise_package(package)  # runs the code of labels that are objects
+        self.slot.unpickling = False
         self.timer.limited(None)
         return package
 
-    def _failed(self, task: TaskMessage, reason: str, error: BaseException, *, final: bool = False) -> Outcome:
+    def _failed(
+        self, task: TaskMessage, reason: str, error: BaseException, *, final: bool = False, unpickling: bool = False
+    ) -> Outcome:
         """Make and report the failure of a task that did not run."""
         package = peek(self.codec, task.package)
+        if unpickling:
+            package = without_arguments(package)
         with running(package, task.attempt):
             reporters.report(error, self.settings)
         return self.executor.builder.failed(package, reason, ack_id=task.ack_id, attempt=task.attempt, final=final)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import router
 from django.utils import timezone
 
+from django_q.exceptions import UnreadablePackage
 from django_q.models import Batch, Task
 from django_q.package import is_member
 from django_q.results.batch_rows import has_succeeded
@@ -36,7 +37,10 @@ def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict
         succeeded = has_succeeded(package["group"], package["id"], router.db_for_write(Batch))
         return dict(package, result=None, success=True, stopped=timezone.now()) if succeeded else None
     if package.get("cached"):
-        found = CacheResults(settings).fetch(package["id"])
+        try:
+            found = CacheResults(settings).fetch(package["id"])
+        except UnreadablePackage:
+            return None
         return None if found is MISSING or not found.get("success") else dict(found)
     rows = Task._base_manager.using(router.db_for_write(Task)).filter(pk=package["id"], success=True)
     for row in rows.order_by().only("result", "stopped", "attempt_count"):

@@ -32,6 +32,9 @@ MAX_ID_CHARACTERS: Final = 32
 LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
 """Texts that a package may carry, and their maximum lengths."""
 
+ENDED_PROCESS: Final = "Unpickling the arguments ended the process."
+"""Takes the place of arguments that must not be unpickled again."""
+
 FLAGS: Final = ("save", "ack_failure", "sync", "waited_for", "success")
 NUMBERS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
 
@@ -176,6 +179,11 @@ def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
     if not isinstance(found, dict) or not {"id", "name", "func"} <= found.keys():
         raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
     return _plain(found, data)
+
+
+def without_arguments(package: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata with a text in place of the arguments, so that reading the failure does not unpickle them."""
+    return {**package, "args": ENDED_PROCESS, "kwargs": {}}
 
 
 def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
