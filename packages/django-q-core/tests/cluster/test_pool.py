@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -105,10 +106,11 @@ def test_forks_that_fail_for_hours_leave_no_files_open(wiring, monkeypatch):
     wiring.settings = replace(wiring.settings, start_method="fork")
     member = Member(PUSHER, multiprocessing.get_context("fork"), wiring)
     assert not member.spawn()
+    gc.collect()  # closes what other tests left behind
     before = open_files()
     for _ in range(20):
         assert not member.spawn()
-    assert open_files() == before
+    assert open_files() <= before
 
 
 @pytest.mark.parametrize(
