@@ -122,7 +122,7 @@ def nested(text: str | None) -> object:
     try:
         data = b64decode(text)
     except Base64Error as error:
-        return f"This value cannot be read: {error}"
+        return f"{pickles.UNREADABLE}{error}"
     wrapped = data.startswith(WRAPPER, FRAME_BYTES)
     return Unwrapped(data) if wrapped else Pickled(data)
 

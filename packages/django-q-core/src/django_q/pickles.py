@@ -41,6 +41,9 @@ def loads(data: bytes) -> Any:
             raise error from None
 
 
+UNREADABLE: Final = "This value cannot be read: "
+"""First words of the text that takes the place of an element that cannot be unpickled."""
+
 NESTED: Final = (b"_pickle", b"loads")
 """Parts of every pickle that calls `pickle.loads` for its elements."""
 
@@ -62,7 +65,7 @@ def readable(data: bytes) -> Any:
     try:
         return loads(data)
     except Exception as error:  # noqa: BLE001 - unpickling runs the constructors of whatever is inside
-        return f"This value cannot be read: {error_line(error)}"
+        return f"{UNREADABLE}{error_line(error)}"
 
 
 def unwrapper(name: str) -> Callable[[Any], Any]:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.db.models.signals import pre_delete
 from django.urls import reverse
 from django.utils import timezone
-from django_q.admin.resubmit import resubmit
+from django_q.admin.resubmit import NotRepeatable, resubmit
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
 from django_q.conf import current_settings
@@ -95,6 +95,22 @@ def test_iter_is_resubmitted_as_an_iter(broker) -> None:
     ]
     assert {package["iter_count"] for package in packages} == {2}
     assert {package["group"] for package in packages} == {new_id}
+
+
+def test_iter_is_resubmitted_with_its_callback(broker) -> None:
+    iter_id = async_iter("math.floor", [1.5], sync=True, q_options={"callback": "math.isqrt"})
+    resubmit(Task.objects.get(pk=iter_id))
+    [package] = queued(broker)
+    assert package["iter_options"] == {"callback": "math.isqrt"}
+
+
+@pytest.mark.parametrize("args", [[(1,)], [(1,), "This value cannot be read: …"]])
+def test_iter_whose_arguments_are_not_all_known_is_not_resubmitted(broker, args) -> None:
+    row = Task.objects.get(pk=async_iter("math.floor", [1.5, 2.5], sync=True))
+    row.args = args
+    with pytest.raises(NotRepeatable, match="not all arguments"):
+        resubmit(row)
+    assert broker.queue_size() == 0
 
 
 def test_task_with_a_list_as_its_only_argument_is_no_iter(broker) -> None:

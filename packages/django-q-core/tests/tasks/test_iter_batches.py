@@ -257,6 +257,12 @@ def test_callback_that_no_worker_can_import_is_refused(turns):
     assert turns.broker.queue_size() == 0
 
 
+def test_callback_that_is_none_is_none(turns):
+    iter_id = async_iter("math.floor", [1.5], q_options={"callback": None, "group": None})
+    turns.all()
+    assert result(iter_id) == [1]
+
+
 def test_keyword_named_callback_goes_to_the_function(turns):
     iter_id = async_iter(dict, [()], callback="mine")
     turns.all()

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_q.exceptions import BrokerUnavailable, TaskError
 from django_q.execution import resolve
+from django_q.pickles import UNREADABLE
 from django_q.tasks import async_iter, async_task
 from django_q.text import one_line, sentence_of
 
@@ -70,9 +71,17 @@ def resubmit(task: Task) -> str:
     args, kwargs = arguments_of(task)
     # All keywords are the function's own, also those with the name of an option.
     if isinstance(args, list):
-        return async_iter.options(group=task.group, cluster=task.cluster)(task.func, args, **kwargs)
+        options: Any = {"group": task.group, "cluster": task.cluster, "callback": task.hook}
+        return async_iter.options(**options)(task.func, args, **kwargs)
     send = async_task.options(hook=task.hook, group=task.group, cluster=task.cluster)
     return send(task.func, *args, **kwargs)
+
+
+def is_complete(args: list[Any], results: object) -> bool:
+    """Return True if the arguments of each member of an iter are there."""
+    if not isinstance(results, list) or len(results) != len(args):
+        return False
+    return not any(isinstance(each, str) and each.startswith(UNREADABLE) for each in args)
 
 
 def arguments_of(task: Task) -> tuple[tuple[Any, ...] | list[Any], dict[str, Any]]:
@@ -87,6 +96,8 @@ def arguments_of(task: Task) -> tuple[tuple[Any, ...] | list[Any], dict[str, Any
         raise NotRepeatable("Its arguments cannot be read: their classes may not exist any more.")
     if isinstance(args, list) and not args and task.result:
         raise NotRepeatable("It is an iter whose arguments were not kept, because they are too large.")
+    if isinstance(args, list) and not is_complete(args, task.result):
+        raise NotRepeatable("It is an iter of which not all arguments are known: some were lost or cannot be read.")
     return args, kwargs
 
 

@@ -38,7 +38,7 @@ def _send_iter(
         options.pop(name, None)
     iter_id, cached = new_id(), options.pop("cached", None)
     cached = settings.cached if cached is None else cached
-    whole = {name: options.pop(name) for name in WHOLE_OPTIONS if options.get(name) is not None}
+    whole = {name: value for name in WHOLE_OPTIONS if (value := options.pop(name, None)) is not None}
     each_args = [each if isinstance(each, tuple) else (each,) for each in args_iter]
     if "callback" in whole:
         whole["callback"] = describe(checked_func(whole["callback"]))
