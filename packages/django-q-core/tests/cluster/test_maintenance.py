@@ -115,6 +115,15 @@ def test_error_is_logged_once_and_tried_again(maintenance, clock, monkeypatch, c
     assert ("Traceback" in caplog.text) is isinstance(error, ValueError)
 
 
+def test_further_jobs_run_in_each_step(maintenance, clock) -> None:
+    ran = []
+    other = Maintenance("Process-1:3", maintenance.pruner.settings, maintenance.state, lambda: ran.append(1))
+    for second in range(3):
+        clock.seconds = second
+        other.step()
+    assert ran == [1, 1, 1]
+
+
 def test_job_that_fails_does_not_stop_the_others(maintenance, monkeypatch) -> None:
     ran = []
 

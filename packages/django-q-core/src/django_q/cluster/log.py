@@ -6,9 +6,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, InterfaceError
-
 from django_q.package import describe
+from django_q.results.unavailable import is_unavailable
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
@@ -304,7 +303,7 @@ def scheduling_again(name: str) -> None:
 def cannot_maintain(name: str, error: Exception) -> None:
     """Maintenance failed; it is tried again."""
     # The traceback as text: one with lone surrogates could not be written by every handler.
-    trace = "" if isinstance(error, (DatabaseError, InterfaceError)) else f"\n{traceback_of(error)}"
+    trace = "" if is_unavailable(error) else f"\n{traceback_of(error)}"
     logger.error("%s: maintenance failed (%s), it is tried again%s", name, error_line(error), trace)
 
 
