@@ -72,7 +72,7 @@ class Monitor(ClusterProcess):
     """Finishes outcomes in batches; what cannot be finished now is kept, with its lease, until it can.
 
     It runs no code of the project: outcomes are plain values, packages of dead workers are read by `peek`, and hooks,
-    receivers and error reporters run in workers.
+    receivers and error reporters run in workers. Receivers of `pre_save` and `post_save` of `Task` are the exception.
     """
 
     role: ClassVar[str] = "monitor"
