@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import resource
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,43 @@ def test_signal_handler_is_restored(baseline):
     baseline.restore()
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+
+
+def test_blocked_signals_are_restored(baseline):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGALRM])
+    baseline.restore()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == baseline.blocked
+
+
+def test_standard_streams_are_restored(monkeypatch):
+    baseline, stdout = Baseline(), sys.stdout
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    baseline.restore()
+    assert sys.stdout is stdout
+    assert not baseline.is_damaged
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_worker_whose_standard_input_was_closed_is_replaced(replaced):
+    baseline, kept = Baseline(), os.dup(0)
+    os.close(0)
+    if replaced:
+        reader, writer = os.pipe()
+        assert reader == 0
+    try:
+        baseline.restore()
+        assert baseline.is_damaged
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        if replaced:
+            os.close(writer)
+
+
+def test_limit_of_open_files_is_restored(baseline):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8, baseline.max_files[1]))
+    baseline.restore()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == baseline.max_files
 
 
 def test_umask_is_restored(baseline):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from contextvars import ContextVar, copy_context
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
 AUDITED: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
 """Audit events of Python (https://docs.python.org/3/library/audit_events.html) after which there is more to restore."""
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+SIGNALS: Final = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGCHLD,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 """Signals whose handlers are restored; SIGALRM is restored by `TaskTimer`."""
+
+STANDARD_FILES: Final = (0, 1, 2)
+"""Descriptors of standard input, output and error."""
 
 MAX_LEAKED_FILES: Final = 200
 """File descriptors that tasks may leave open before their worker is replaced."""
@@ -46,7 +58,11 @@ class Baseline:
         self.umask = os.umask(0o022)
         os.umask(self.umask)
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.files = {file: os.fstat(file).st_ino for file in files}
+        self.standard_files = [inode_of(file) for file in STANDARD_FILES]
+        self.streams = sys.stdin, sys.stdout, sys.stderr
+        self.max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.first_free_file = free_file()
         self.context = context_values()
         self.changed = False
@@ -67,9 +83,8 @@ class Baseline:
         for file, inode in self.files.items():
             if inode_of(file) != inode:
                 raise WorkerDamaged
-        for number, handler in self.handlers.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
+        self._restore_signals()
+        self._restore_files()
         os.umask(self.umask)
         if context_values() != self.context:
             translation.deactivate()
@@ -77,6 +92,24 @@ class Baseline:
             self.context = context_values()
         if self.changed:
             self._restore_environment()
+
+    def _restore_signals(self) -> None:
+        for number, handler in self.handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:  # None: not set by Python
+                signal.signal(number, handler)
+        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self.blocked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
+
+    def _restore_files(self) -> None:
+        """Restore the standard streams and the number of files that may be open."""
+        if any(inode_of(file) != inode for file, inode in zip(STANDARD_FILES, self.standard_files, strict=True)):
+            self.is_damaged = True
+        sys.stdin, sys.stdout, sys.stderr = self.streams
+        if resource.getrlimit(resource.RLIMIT_NOFILE) != self.max_files:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, self.max_files)
+            except (OSError, ValueError):  # the task has lowered the hard limit
+                self.is_damaged = True
 
     def _restore_environment(self) -> None:
         for name in os.environ.keys() - self.environment.keys():
