@@ -320,6 +320,27 @@ def test_argument_that_the_task_made_unpicklable_is_stored_as_it_was_sent(execut
         assert decode(outcome.args) == ({"a": 1},)
 
 
+class PickledOnce:
+    """Can be pickled by its sender only."""
+
+    def __getstate__(self):
+        raise RuntimeError("pickled already")
+
+
+@pytest.mark.parametrize("options", [{}, {"cached": True}, {"hook": "m.hook"}])
+def test_task_whose_argument_only_its_sender_can_pickle_is_run(executor, options):
+    outcome = run(executor, eat, [PickledOnce()], **options)
+    assert outcome.error == "eaten"
+    assert "PickledOnce" in decode(outcome.args)[0]
+
+
+def test_package_whose_arguments_are_no_arguments_fails_alone(executor):
+    for arguments in (PickledOnce(), [PickledOnce()], 42):
+        outcome = executor.execute(new_package(add, (1,)) | {"args": arguments, "kwargs": arguments})
+        assert not outcome.success
+        assert decode(outcome.result)
+
+
 def test_result_whose_pickling_exits_is_a_final_failure(executor):
     outcome = run(executor, Unpicklable)
     assert not outcome.success

@@ -58,13 +58,16 @@ class SentArguments(NamedTuple):
     def of(cls, package: Mapping[str, Any]) -> Self | None:
         """Pickle the arguments of a package; None if the task cannot change them.
 
-        Raises:
-            Exception: whatever pickling raises.
+        An argument that only its sender can pickle is replaced by its text, and the task is run nevertheless.
         """
         args, kwargs = package.get("args", ()), package.get("kwargs", {})
         if IMMUTABLE.issuperset(map(type, args)) and (not kwargs or IMMUTABLE.issuperset(map(type, kwargs.values()))):
             return None
-        return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in (args, kwargs)))
+        try:
+            return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in (args, kwargs)))
+        except BaseException:  # noqa: BLE001 - pickling runs the arguments' own code
+            plain = tuple(map(picklable, args)), {key: picklable(value) for key, value in kwargs.items()}
+            return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in plain))
 
 
 class OutcomeBuilder:
@@ -166,7 +169,10 @@ class OutcomeBuilder:
         if sent is not None:
             return encode_pickled(sent.args), encode_pickled(sent.kwargs), result
         args, kwargs = finished.get("args", ()), finished.get("kwargs", {})
-        return NO_ARGS if args == () else encode(args), NO_KWARGS if kwargs == {} else encode(kwargs), result
+        try:
+            return NO_ARGS if args == () else encode(args), NO_KWARGS if kwargs == {} else encode(kwargs), result
+        except BaseException:  # noqa: BLE001 - the package was not made by async_task
+            return encode(picklable(args)), encode(picklable(kwargs)), result
 
     def _signed(self, finished: dict[str, Any], sent: SentArguments | None) -> str:
         original = {} if sent is None else {"args": Pickled(sent.args), "kwargs": Pickled(sent.kwargs)}
