@@ -62,7 +62,7 @@ def test_second_run_is_explained_by_an_outage_that_leases_do_not_survive():
     assert not book(runs=runs, outages=[Outage("broker", 12, 18, leases=True)]).unexplained_doubles()
     assert book(runs=runs, outages=[Outage("broker", 12, 13, leases=True)]).unexplained_doubles() == ["a"]
     assert book(runs=runs, outages=[Outage("database", 12, 18, leases=False)]).unexplained_doubles() == ["a"]
-    assert book(runs=runs, outages=[Outage("broker", 2, 8, leases=True)]).unexplained_doubles() == ["a"]
+    assert book(runs=runs, outages=[Outage("broker", 2, 5, leases=True)]).unexplained_doubles() == ["a"]
     assert book(runs=runs, outages=[Outage("broker", 21, 28, leases=True)]).unexplained_doubles() == ["a"]
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from django.core.cache import caches
+from django.db import OperationalError
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.channels import Bell, Channel
@@ -307,6 +308,24 @@ def test_outcome_that_cannot_be_saved_fails_alone(cluster, monkeypatch):
     assert results.fetch(bad)["success"] is False
     assert SEEN == [("good", True, 1)] * 2
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
+
+
+def test_redelivered_task_is_released_when_its_success_cannot_be_looked_up(cluster, monkeypatch):
+    def away(*_):
+        raise OperationalError("unable to open database file")
+
+    monkeypatch.setattr("django_q.cluster.worker.saved_success", away)
+    monkeypatch.setattr("django_q.cluster.worker.MAX_LOOK_UP_SECONDS", 0)
+    cluster.send("math.floor", 1.5)
+    [delivery] = cluster.broker.dequeue_many(1, 0)
+    message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
+    cluster.worker.tasks.send(message.pack())
+    cluster.work()
+    assert cluster.worker._worn_out()
+    cluster.settle()
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
+    [again] = cluster.broker.dequeue_many(1, 0)
+    assert again.attempt == 1
 
 
 def test_unreadable_package_is_moved_to_the_dead_letters(cluster):

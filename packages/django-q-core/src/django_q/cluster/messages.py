@@ -27,6 +27,7 @@ class Kind(enum.IntEnum):
     DEATH = 5
     STOP = 6
     FOLLOWED_UP = 7
+    RETURNED = 8
 
 
 class TaskMessage(NamedTuple):
@@ -103,6 +104,12 @@ class FollowedUp(NamedTuple):
     """Of the follow-up."""
 
 
+class Returned(NamedTuple):
+    """A worker could not begin a task: its package is released, which is no attempt."""
+
+    ack_id: Any
+
+
 STOP = bytes([Kind.STOP])
 """Tells whoever receives it to finish."""
 
@@ -112,7 +119,7 @@ def kind_of(message: bytes) -> int:
     return message[0]
 
 
-def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | FollowedUp) -> bytes:
+def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned) -> bytes:
     """Any message but a task, as bytes."""
     parts: list[Any] = [*content]
     if kind == Kind.OUTCOME:
@@ -121,7 +128,7 @@ def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | Followed
     return bytes([kind]) + pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def unpack(message: bytes) -> Outcome | Unreadable | Death | FollowUp | FollowedUp:
+def unpack(message: bytes) -> Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned:
     """From what `pack` made."""
     kind, parts = message[0], pickle.loads(memoryview(message)[1:])
     if kind == Kind.OUTCOME:
@@ -148,4 +155,5 @@ _CONTENTS: dict[int, Any] = {
     Kind.DEATH: Death,
     Kind.FOLLOW_UP: FollowUp,
     Kind.FOLLOWED_UP: FollowedUp,
+    Kind.RETURNED: Returned,
 }

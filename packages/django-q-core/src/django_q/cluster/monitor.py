@@ -24,7 +24,7 @@ from . import log
 from .backoff import Backoff
 from .channels import RECEIVE_SECONDS
 from .lease_keeper import LeaseKeeper
-from .messages import Death, FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from .messages import Death, FollowedUp, FollowUp, Kind, Returned, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
 from .state import Phase
 
@@ -87,6 +87,7 @@ class Monitor(ClusterProcess):
         self.lanes = (self.database, self.cache, self.queue)
         self.deaths: list[Death] = []
         self.unreadable: list[Unreadable] = []
+        self.returned: list[Any] = []
         self.follow_ups: deque[FollowUp] = deque()
         self.following: dict[str, Outcome] = {}
         """Outcomes whose follow-up waits or runs, by its key."""
@@ -197,6 +198,8 @@ class Monitor(ClusterProcess):
             case Death() as death:
                 self._hold_death(death)
                 self.deaths.append(death)
+            case Returned(ack_id=ack_id):
+                self.returned.append(ack_id)
             case FollowedUp(key=key):
                 if (followed := self.following.pop(key, None)) is not None:
                     self.done.append(followed)
@@ -210,7 +213,8 @@ class Monitor(ClusterProcess):
             self._hold(TaskMessage.unpack(death.message).ack_id)
 
     def _unfinished(self) -> bool:
-        return bool(self.deaths or self.unreadable or self.done or any(lane.outcomes for lane in self.lanes))
+        waiting = self.deaths or self.unreadable or self.returned or self.done
+        return bool(waiting) or any(lane.outcomes for lane in self.lanes)
 
     # finishing
 
@@ -269,6 +273,9 @@ class Monitor(ClusterProcess):
             self.finisher.acknowledge(self.done)
             self._drop([outcome.ack_id for outcome in self.done])
             self.done = []
+        if self.returned:
+            returned, self.returned = self.returned, []
+            self.broker.release_many(returned)
         while self.unreadable:
             self._bury(self.unreadable[0])
             del self.unreadable[0]

@@ -11,7 +11,7 @@ from django_q import reporters, signals
 from django_q.connections import tidy_connections
 from django_q.context import running, stamp_records
 from django_q.dispatch import Finisher
-from django_q.exceptions import NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
+from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
 from django_q.execution import Executor
 from django_q.options import normalise_package
 from django_q.results.saved import saved_success
@@ -27,10 +27,10 @@ from .backoff import Backoff
 from .channels import INLINE, RECEIVE_SECONDS
 from .isolation import Baseline
 from .memory import current_rss_kb
-from .messages import FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from .messages import FollowedUp, FollowUp, Kind, Returned, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
 from .process_group import kill_children, kill_other_members, lead_group
-from .state import Slot, WorkerState
+from .state import Phase, Slot, WorkerState
 
 if TYPE_CHECKING:
     from django_q.outcome import Outcome
@@ -47,6 +47,14 @@ MIN_UNPICKLE_SECONDS: Final = 8.0
 
 MEASURE_SECONDS: Final = 1.0
 """Interval between two measurements of the worker's memory and open files."""
+
+
+MAX_LOOK_UP_SECONDS: Final = 30.0
+"""Time to look up an earlier success. Then the package is released and the worker replaced, which may be damaged."""
+
+
+class CannotLookUp(DjangoQError):
+    """The database or the cache does not say whether a task has succeeded before."""
 
 
 class WorkerTimer(TaskTimer):
@@ -140,6 +148,10 @@ class Worker(ClusterProcess):
             return
         try:
             outcome = self._outcome(task)
+        except CannotLookUp:
+            self._send(pack(Kind.RETURNED, Returned(task.ack_id)), outcome=False)
+            self.baseline.is_damaged = True
+            return
         except UnreadablePackage as error:
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
@@ -204,8 +216,12 @@ class Worker(ClusterProcess):
         return self.executor.builder.failed(package, reason, ack_id=task.ack_id, attempt=task.attempt, final=final)
 
     def _finished_before(self, package: TaskPackage) -> dict[str, Any] | None:
-        """Look up whether a redelivered task has succeeded before; wait while the database or cache is unavailable."""
-        backoff = Backoff()
+        """Look up whether a redelivered task has succeeded before; wait while the database or cache is unavailable.
+
+        Raises:
+            CannotLookUp: it stays unavailable, or this worker cannot reach it any more.
+        """
+        backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
             try:
                 return saved_success(package, self.settings)
@@ -214,6 +230,8 @@ class Worker(ClusterProcess):
                     raise
                 if backoff.failed():
                     log.cannot_look_up(self.name, error)
+                if time.monotonic() >= give_up_at or self.state.phase >= Phase.STOPPING:
+                    raise CannotLookUp from error
                 tidy_connections(idle=True)
                 time.sleep(backoff.seconds)
 
