@@ -46,6 +46,8 @@ class Executor:
         self.builder = OutcomeBuilder(settings, self._failure)
         self.codec = self.builder.codec
         self.timer = timer or TaskTimer()
+        self.imported: Callable[[], None] | None = None
+        """Called when the module of a function was imported; by default nothing is."""
         self.exception: BaseException | None = None
         """What the last task raised."""
 
@@ -79,7 +81,10 @@ class Executor:
         if not isinstance(func, str) or is_known(func):
             return resolve(func)
         with self.timer.running(self.settings.import_timeout, f"Importing {func!r} took longer than import_timeout"):
-            return resolve(func)
+            found = resolve(func)
+        if self.imported is not None:
+            self.imported()
+        return found
 
     def _call(self, func: Callable[..., Any], package: TaskPackage) -> Any:
         with self.timer.running(timeout_of(package, self.settings)):

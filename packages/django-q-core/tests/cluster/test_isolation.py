@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone, translation
+from django_q.cluster.interpreter import REPLACES_WORKER
 from django_q.cluster.isolation import MAX_LEAKED_FILES, Baseline, WorkerDamaged
 
 
@@ -86,10 +87,11 @@ def test_worker_whose_standard_input_was_closed_is_replaced(replaced):
             os.close(writer)
 
 
-def test_limit_of_open_files_is_restored(baseline):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (8, baseline.max_files[1]))
+def test_worker_whose_limits_were_changed_is_replaced():
+    baseline = Baseline()
+    resource.setrlimit(resource.RLIMIT_CORE, resource.getrlimit(resource.RLIMIT_CORE))
     baseline.restore()
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == baseline.max_files
+    assert baseline.is_damaged
 
 
 def test_umask_is_restored(baseline):
@@ -149,3 +151,20 @@ def test_leaked_files_are_noticed():
     assert baseline.has_leaked_files()
     for file in files:
         os.close(file)
+
+
+def test_environment_that_an_import_changed_is_kept(monkeypatch):
+    monkeypatch.setenv("DJANGO_Q_IMPORTED", "0")
+    baseline = Baseline()
+    os.environ["DJANGO_Q_IMPORTED"] = "1"
+    baseline.keep_environment()
+    os.environ["DJANGO_Q_IMPORTED"] = "2"
+    baseline.restore()
+    assert os.environ["DJANGO_Q_IMPORTED"] == "1"
+
+
+@pytest.mark.parametrize("event", sorted(REPLACES_WORKER))
+def test_worker_is_replaced_after_a_change_that_cannot_be_undone(event):
+    baseline = Baseline()
+    sys.audit(event)
+    assert baseline.is_damaged

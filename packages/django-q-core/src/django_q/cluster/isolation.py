@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from contextvars import ContextVar, copy_context
@@ -14,6 +13,8 @@ from django.utils import timezone, translation
 
 from django_q.exceptions import DjangoQError
 
+from .interpreter import REPLACES_WORKER, Interpreter, inode_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,18 +22,10 @@ AUDITED: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
 """Audit events of Python (https://docs.python.org/3/library/audit_events.html) after which there is more to restore."""
 
 SIGNALS: Final = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGCHLD,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM),
+    *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
 )
-"""Signals whose handlers are restored; SIGALRM is restored by `TaskTimer`."""
-
-STANDARD_FILES: Final = (0, 1, 2)
-"""Descriptors of standard input, output and error."""
+"""Signals whose handlers are restored. A timer that a task leaves behind finds the handler of `TaskTimer`."""
 
 MAX_LEAKED_FILES: Final = 200
 """File descriptors that tasks may leave open before their worker is replaced."""
@@ -58,12 +51,9 @@ class Baseline:
         self.umask = os.umask(0o022)
         os.umask(self.umask)
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.files = {file: os.fstat(file).st_ino for file in files}
-        self.standard_files = [inode_of(file) for file in STANDARD_FILES]
-        self.streams = sys.stdin, sys.stdout, sys.stderr
-        self.max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.first_free_file = free_file()
+        self.interpreter = Interpreter()
         self.context = context_values()
         self.changed = False
         self.is_damaged = False
@@ -73,6 +63,13 @@ class Baseline:
     def _audit(self, event: str, _arguments: tuple[Any, ...]) -> None:
         if event in AUDITED:
             self.changed = True
+        elif event in REPLACES_WORKER:
+            self.is_damaged = True
+
+    def keep_environment(self) -> None:
+        """Keep what a module changed of the environment while it was imported: it is not imported again."""
+        if self.changed:
+            self.environment = dict(os.environ)
 
     def restore(self) -> None:
         """Undo the changes of a task.
@@ -83,33 +80,18 @@ class Baseline:
         for file, inode in self.files.items():
             if inode_of(file) != inode:
                 raise WorkerDamaged
-        self._restore_signals()
-        self._restore_files()
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
         os.umask(self.umask)
+        if not self.interpreter.restore():
+            self.is_damaged = True
         if context_values() != self.context:
             translation.deactivate()
             timezone.deactivate()
             self.context = context_values()
         if self.changed:
             self._restore_environment()
-
-    def _restore_signals(self) -> None:
-        for number, handler in self.handlers.items():
-            if handler is not None and signal.getsignal(number) is not handler:  # None: not set by Python
-                signal.signal(number, handler)
-        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self.blocked:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
-
-    def _restore_files(self) -> None:
-        """Restore the standard streams and the number of files that may be open."""
-        if any(inode_of(file) != inode for file, inode in zip(STANDARD_FILES, self.standard_files, strict=True)):
-            self.is_damaged = True
-        sys.stdin, sys.stdout, sys.stderr = self.streams
-        if resource.getrlimit(resource.RLIMIT_NOFILE) != self.max_files:
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self.max_files)
-            except (OSError, ValueError):  # the task has lowered the hard limit
-                self.is_damaged = True
 
     def _restore_environment(self) -> None:
         for name in os.environ.keys() - self.environment.keys():
@@ -134,14 +116,6 @@ class Baseline:
 def context_values() -> dict[ContextVar[Any], int]:
     """Return the identity of each context variable's value: Django keeps language and time zone in such variables."""
     return {variable: id(value) for variable, value in copy_context().items()}
-
-
-def inode_of(file: int) -> int | None:
-    """Return the inode of an open file; None if the descriptor is closed."""
-    try:
-        return os.fstat(file).st_ino
-    except OSError:
-        return None
 
 
 def free_file() -> int:

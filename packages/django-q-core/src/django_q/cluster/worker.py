@@ -108,6 +108,7 @@ class Worker(ClusterProcess):
         stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
         self.baseline.restore()
+        self.executor.imported = self.baseline.keep_environment
         self.slot.state = WorkerState.IDLE
         log.ready(self.name)
 
