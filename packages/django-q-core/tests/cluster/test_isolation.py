@@ -59,7 +59,7 @@ def test_signal_handler_is_restored(baseline):
 def test_blocked_signals_are_restored(baseline):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGALRM])
     baseline.restore()
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == baseline.blocked
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == baseline.interpreter.blocked_signals
 
 
 def test_standard_streams_are_restored(monkeypatch):
