@@ -8,11 +8,13 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.utils import timezone, translation
+from django_q.cluster import isolation
 from django_q.cluster.interpreter import REPLACES_WORKER
-from django_q.cluster.isolation import MAX_LEAKED_FILES, Baseline, WorkerDamaged
+from django_q.cluster.isolation import MAX_LEAKED_FILES, TRUSTED_TASKS, Baseline, WorkerDamaged
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def baseline():
 @pytest.fixture(autouse=True)
 def _in_folder(baseline):
     yield
-    baseline.changed = True
+    baseline.events["os.chdir"] = ()
     baseline.restore()
 
 
@@ -167,4 +169,20 @@ def test_environment_that_an_import_changed_is_kept(monkeypatch):
 def test_worker_is_replaced_after_a_change_that_cannot_be_undone(event):
     baseline = Baseline()
     sys.audit(event)
+    baseline.restore()
     assert baseline.is_damaged
+
+
+def test_many_short_tasks_are_compared_once_in_a_millisecond(monkeypatch):
+    baseline, compared = Baseline(), []
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    monkeypatch.setattr(baseline, "_compare_all", lambda: compared.append(clock.seconds))
+    for _ in range(TRUSTED_TASKS + 50):
+        clock.seconds += 0.0001
+        baseline.restore()
+    assert TRUSTED_TASKS + 3 <= len(compared) <= TRUSTED_TASKS + 6
+    os.umask(0)
+    baseline.restore()
+    baseline.restore()
+    assert compared[-2:] == [clock.seconds] * 2

@@ -14,8 +14,8 @@ from typing import Any, Final
 REPLACES_WORKER: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
 """Audit events of Python after which a worker is replaced: what they change cannot be restored."""
 
-STANDARD_FILES: Final = (0, 2)
-"""Descriptors of standard input and error: whatever closes standard output closes one of them, too."""
+STANDARD_FILES: Final = (0, 1, 2)
+"""Descriptors of standard input, output and error."""
 
 LOGGER: Final = logging.getLogger("django-q")
 
@@ -25,7 +25,7 @@ class Interpreter:
 
     def __init__(self) -> None:
         self.streams = sys.stdin, sys.stdout, sys.stderr
-        self.files = [inode_of(file) for file in STANDARD_FILES]
+        self.files = [is_inheritable(file) for file in STANDARD_FILES]
         self.hooks = sys.gettrace(), sys.getprofile()
         self.recursion_limit = sys.getrecursionlimit()
         self.collects_garbage = gc.isenabled()
@@ -45,7 +45,7 @@ class Interpreter:
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self.blocked_signals:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked_signals)
         sys.stdin, sys.stdout, sys.stderr = self.streams
-        if [inode_of(file) for file in STANDARD_FILES] != self.files or any(map(is_closed, self.streams)):
+        if [is_inheritable(file) for file in STANDARD_FILES] != self.files or any(map(is_closed, self.streams)):
             self._drop_closed_streams()
             return False
         return os.nice(0) == self.priority
@@ -73,6 +73,17 @@ class Interpreter:
 def is_closed(stream: Any) -> bool:
     """Return whether a stream is closed; an absent one is not."""
     return bool(getattr(stream, "closed", False))
+
+
+def is_inheritable(file: int) -> bool | None:
+    """Return whether an open file is inherited; None if the descriptor is closed.
+
+    Standard files are inherited, and files that Python opens in their place are not (PEP 446).
+    """
+    try:
+        return os.get_inheritable(file)
+    except OSError:
+        return None
 
 
 def inode_of(file: int) -> int | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextvars import ContextVar, copy_context
+import time
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,12 @@ SIGNALS: Final = (
 )
 """Signals whose handlers are restored. A timer that a task leaves behind finds the handler of `TaskTimer`."""
 
+TRUSTED_TASKS: Final = 50
+"""Number of tasks in a row that changed nothing, after which not every short task is followed by a whole comparison."""
+
+COMPARE_SECONDS: Final = 0.001
+"""Least time between two whole comparisons while tasks are trusted."""
+
 MAX_LEAKED_FILES: Final = 200
 """File descriptors that tasks may leave open before their worker is replaced."""
 
@@ -39,10 +46,12 @@ class Baseline:
     """The state of a worker between two tasks. Made once in a process, before its first task.
 
     What takes long to restore is restored only if it may have changed: environment and working directory after an audit
-    event, language and time zone after a change of a context variable.
+    event, language and time zone after a change of a context variable. Signal handlers, standard files and the state of
+    the interpreter are compared after each task, too; but among many tasks shorter than `COMPARE_SECONDS` that changed
+    nothing, only once in that time: to compare them takes as long as such a task.
 
     Args:
-        files: descriptors that the worker needs.
+        files: descriptors that the worker needs; the first is looked at after each task.
     """
 
     def __init__(self, files: Iterable[int] = ()) -> None:
@@ -51,24 +60,22 @@ class Baseline:
         self.umask = os.umask(0o022)
         os.umask(self.umask)
         self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        self.files = {file: os.fstat(file).st_ino for file in files}
+        self.files = [(file, os.fstat(file).st_ino) for file in files]
         self.first_free_file = free_file()
         self.interpreter = Interpreter()
-        self.context = context_values()
-        self.changed = False
+        self.context = copy_context()
+        self.unchanged_tasks = 0
+        self.compare_at = 0.0
+        """When trusted tasks are followed by a whole comparison again (`time.monotonic`, seconds)."""
         self.is_damaged = False
         """True if something could not be restored, so that the worker should be replaced."""
-        sys.addaudithook(self._audit)
-
-    def _audit(self, event: str, _arguments: tuple[Any, ...]) -> None:
-        if event in AUDITED:
-            self.changed = True
-        elif event in REPLACES_WORKER:
-            self.is_damaged = True
+        self.events: dict[str, Any] = {}
+        """Audit events since the last restoration. A dictionary's method is a hook that runs no Python code."""
+        sys.addaudithook(self.events.__setitem__)
 
     def keep_environment(self) -> None:
         """Keep what a module changed of the environment while it was imported: it is not imported again."""
-        if self.changed:
+        if not AUDITED.isdisjoint(self.events):
             self.environment = dict(os.environ)
 
     def restore(self) -> None:
@@ -77,21 +84,45 @@ class Baseline:
         Raises:
             WorkerDamaged: the worker must end, because descriptors that it needs were closed or replaced.
         """
-        for file, inode in self.files.items():
-            if inode_of(file) != inode:
-                raise WorkerDamaged
-        for number, handler in self.handlers.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        os.umask(self.umask)
-        if not self.interpreter.restore():
-            self.is_damaged = True
-        if context_values() != self.context:
+        self.unchanged_tasks += 1
+        self._compare_files(1)
+        if os.umask(self.umask) != self.umask:
+            self.unchanged_tasks = 0
+        if self._has_other_context():
             translation.deactivate()
             timezone.deactivate()
-            self.context = context_values()
-        if self.changed:
+            self.context, self.unchanged_tasks = copy_context(), 0
+        if not REPLACES_WORKER.isdisjoint(self.events):
+            self.is_damaged = True
+        if not AUDITED.isdisjoint(self.events):
             self._restore_environment()
+            self.unchanged_tasks = 0
+        self.events.clear()
+        now = time.monotonic()
+        if self.unchanged_tasks <= TRUSTED_TASKS or now >= self.compare_at:
+            self.compare_at = now + COMPARE_SECONDS
+            self._compare_all()
+
+    def _compare_all(self) -> None:
+        self._compare_files(len(self.files))
+        for number, handler in self.handlers.items():
+            if signal.getsignal(number) is not handler and handler is not None:  # None: not set by Python
+                signal.signal(number, handler)
+                self.unchanged_tasks = 0
+        if not self.interpreter.restore():
+            self.is_damaged = True
+
+    def _compare_files(self, count: int) -> None:
+        for file, inode in self.files[:count]:
+            if inode_of(file) != inode:
+                raise WorkerDamaged
+
+    def _has_other_context(self) -> bool:
+        """Return whether context variables have changed: Django keeps language and time zone in such variables."""
+        try:
+            return copy_context() != self.context
+        except BaseException:  # noqa: BLE001 - comparing runs the code of values that the task has set
+            return True
 
     def _restore_environment(self) -> None:
         for name in os.environ.keys() - self.environment.keys():
@@ -103,7 +134,6 @@ class Baseline:
             os.chdir(self.folder)
         except OSError:  # the folder is gone
             self.is_damaged = True
-        self.changed = False
 
     def has_leaked_files(self) -> bool:
         """Return whether tasks have left so many files open that the worker should be replaced."""
@@ -111,11 +141,6 @@ class Baseline:
             return free_file() > self.first_free_file + MAX_LEAKED_FILES
         except OSError:  # not even one is left
             return True
-
-
-def context_values() -> dict[ContextVar[Any], int]:
-    """Return the identity of each context variable's value: Django keeps language and time zone in such variables."""
-    return {variable: id(value) for variable, value in copy_context().items()}
 
 
 def free_file() -> int:

@@ -92,7 +92,7 @@ class Worker(ClusterProcess):
     @cached_property
     def baseline(self) -> Baseline:
         """The state of this process that is restored after each task."""
-        return Baseline([self.tasks.files()[0], self.results.files()[1]])
+        return Baseline([self.results.files()[1], self.tasks.files()[0]])
 
     @cached_property
     def finisher(self) -> Finisher:
