@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MODULES = ("hostile_jobs", "hostile_kinds")
 """Modules that are copied into the site."""
 
-SETTINGS = {"workers": 4, "retry": 3, "timeout": 5, "import_timeout": 3, "max_attempts": 2, "queue_limit": 16}
+SETTINGS = {"workers": 4, "retry": 6, "timeout": 5, "import_timeout": 3, "max_attempts": 2, "queue_limit": 16}
 
 QUIET_SECONDS = SETTINGS["retry"] + 3
 """How long nothing may happen before the run counts as over: a failed attempt is hidden for `retry` seconds."""
