@@ -136,12 +136,12 @@ def seconds(name: str, value: object) -> float | None:
 
 
 def milliseconds(name: str, value: object) -> float:
-    """Return a number of milliseconds as a plain number; a negative one means for ever.
+    """Return a number of milliseconds as a plain number; a negative one means without end.
 
     Raises:
         OptionError: the value is no number, or NaN.
     """
-    expected = "a number of milliseconds, -1 for ever"
+    expected = "a number of milliseconds, -1 to wait without end"
     number = _number(name, value, expected)
     if number != number:
         raise invalid(name, value, expected)

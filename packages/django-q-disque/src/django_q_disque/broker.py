@@ -42,7 +42,7 @@ class Lease(NamedTuple):
 
     job: str
     offers: int
-    """How often the job was offered before."""
+    """Number of earlier offers of the job."""
     attempt: int
     """The attempt number of the delivery."""
 
@@ -64,9 +64,9 @@ class Job(NamedTuple):
     id: str
     package: str | bytes
     offers: int
-    """How often it was offered before."""
+    """Number of earlier offers."""
     expired: int
-    """How often its lease expired; the other offers followed a release before the start."""
+    """Number of expired leases; the other offers followed a release before the start."""
 
     @classmethod
     def of(cls, delivery: Sequence[Any]) -> Job:

@@ -55,7 +55,7 @@ class OrmQ(models.Model):
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What the package says about its task, without unpickling the arguments; if unreadable, as `task` says it."""
+        """Metadata of the package, read without unpickling the arguments; those of `task` if unreadable."""
         try:
             return peek(PackageCodec.of(current_settings()), self.payload)
         except UnreadablePackage as error:

@@ -20,7 +20,7 @@ class Lease(NamedTuple):
     message: str
     """Id of the message, the same for each delivery, without a colon."""
     receipt: str
-    """What the product needs to settle the delivery, different for each."""
+    """Receipt by which the product settles the delivery; each delivery has another one."""
 
     @classmethod
     def of(cls, ack_id: str) -> Self:

@@ -29,7 +29,7 @@ class Imports:
     def __init__(self, state: ClusterState) -> None:
         self.state = state
         self.fatal = state.importing
-        """What ended the previous scheduler process; 0 if nothing did."""
+        """Number of the import that ended the previous scheduler process; 0 if none did."""
         state.importing = 0
 
     @contextmanager

@@ -41,7 +41,7 @@ class Maintenance:
         self.name, self.state = name, state
         self.pruner = Pruner(settings)
         self.jobs: tuple[Callable[[], None], ...] = (self._prune, *jobs)
-        """What a step runs, each apart from the others. A job that has nothing to do executes no statement."""
+        """Jobs of a step, each apart from the others. A job without work executes no statement."""
         self.backoff = Backoff()
         self.due = 0.0
         """When to step next (`time.monotonic`, seconds)."""

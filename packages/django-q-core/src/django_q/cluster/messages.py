@@ -83,14 +83,14 @@ class Death(NamedTuple):
 
 
 class FollowUp(NamedTuple):
-    """What a worker has to do once a task is saved, before its package is acknowledged."""
+    """Work for a worker once a task is saved, before its package is acknowledged."""
 
     key: str
-    """What the worker replies with; empty if nobody waits for a reply."""
+    """Key of the reply; empty if no reply is expected."""
     finished: str | None
     """The finished task, signed, if it has a hook or receivers of `post_execute`."""
     report: str | None = None
-    """What the error reporters are to be told: how the worker of a task died."""
+    """Reason for which the worker of a task died, for the error reporters."""
     metadata: Mapping[str, Any] = {}
     """Metadata of that task."""
     attempt: int = 1

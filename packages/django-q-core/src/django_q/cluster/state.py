@@ -287,7 +287,7 @@ class Slot:
         self._ints[self._at + _STATE] = WorkerState.IDLE
 
     def exit_by(self, seconds: float) -> None:
-        """Announce that the worker exits; a task on the desk stays there.
+        """Announce that the worker exits; its task in flight stays readable.
 
         Args:
             seconds: when the sentinel kills the worker (`time.monotonic`).

@@ -38,7 +38,7 @@ CYCLE_SECONDS: Final = 0.1
 """Longest sleep of the sentinel while it stops."""
 
 DRAIN_CYCLE_SECONDS: Final = 0.02
-"""Longest sleep of the sentinel while it waits for work to end, which wakes nobody."""
+"""Longest sleep of the sentinel while it waits for work to end: no event tells it."""
 
 HURRY_SECONDS: Final = {"pusher": 0.4, "workers": 0.6, "monitor": 1.2, "rest": 1.5}
 """End of each phase of a stop, in seconds after the second signal."""

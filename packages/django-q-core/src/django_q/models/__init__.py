@@ -1,4 +1,4 @@
-"""What is kept in the database: finished tasks, open batches, and schedules of tasks to come."""
+"""Tables: finished tasks, open batches, and schedules of tasks to come."""
 
 from __future__ import annotations
 

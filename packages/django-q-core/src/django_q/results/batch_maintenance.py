@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 INTERVAL_SECONDS: Final = 10.0
-"""How often batches that are due are looked for."""
+"""Interval of the look for batches that are due."""
 
 MAX_BATCHES: Final = 100
 """Number of batches per step; if there are more, the next step follows without a pause."""

@@ -30,7 +30,7 @@ LABELS: Final = {"name": LABEL_LENGTH, "group": LABEL_LENGTH, "func": PATH_LENGT
 
 
 class Change(NamedTuple):
-    """What members add to the counters of their batch."""
+    """Numbers that members add to the counters of their batch."""
 
     done: int
     failed: int

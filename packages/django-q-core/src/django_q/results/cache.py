@@ -103,7 +103,7 @@ class CacheResults:
             self.cache.set(key, outcome.finished, timeout)
 
     def _metadata(self, finished: str | None) -> dict[str, Any]:
-        """Read a finished task without its code; what nobody can read may be replaced."""
+        """Read a finished task without its code; one that cannot be read may be replaced."""
         try:
             return {} if finished is None else peek(self.codec, finished)
         except UnreadablePackage:

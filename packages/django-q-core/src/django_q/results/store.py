@@ -56,7 +56,7 @@ class ResultStore:
 
 
 class Place(Enum):
-    """Where an outcome is saved."""
+    """Place in which an outcome is saved."""
 
     DATABASE = auto()
     BATCH = auto()

@@ -47,7 +47,7 @@ def wait_for(read: Callable[[], T | Missing], wait: float = 0) -> T | Missing:
 
     Args:
         read: reads once; returns `MISSING` when there is nothing yet.
-        wait: milliseconds; 0 reads once, -1 waits for ever.
+        wait: milliseconds; 0 reads once, -1 waits without end.
 
     Returns:
         What was read, or `MISSING`.

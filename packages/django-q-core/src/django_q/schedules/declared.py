@@ -36,7 +36,7 @@ MAX_NAME: Final = 200
 
 @dataclass
 class Changes:
-    """What was changed, by name, and what could not be."""
+    """Schedules that were changed, by name, and those that could not be."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)

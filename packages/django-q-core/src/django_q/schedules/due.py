@@ -59,7 +59,7 @@ PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
 
 COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at")
-"""What the transaction that sends a slot writes. `waiting_for` is not among them: the task may have ended already."""
+"""Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
 
 
 class Waiting(NamedTuple):

@@ -21,7 +21,7 @@ MAIN_MODULES: Final = ("__main__", "__mp_main__")
 
 _TEXT_OPCODES: Final = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 _MAIN_BYTES: Final = b"main__"
-"""What all of `MAIN_MODULES` end with."""
+"""Common end of all `MAIN_MODULES`."""
 
 
 def pickled(package: TaskPackage) -> bytes:

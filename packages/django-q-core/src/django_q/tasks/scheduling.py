@@ -205,7 +205,7 @@ class Declaration:
 
     @property
     def repeats(self) -> dict[str, Any]:
-        """What it says of `repeats`, which holds when the schedule is created and counts down then."""
+        """Declared `repeats`, which holds when the schedule is created and counts down then."""
         return {key: value for key, value in self.fields.items() if key == "repeats"}
 
     def columns(self) -> dict[str, Any]:

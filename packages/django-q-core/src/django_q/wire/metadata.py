@@ -46,7 +46,7 @@ class Placeholder:
     """Dotted path of the class or function that it stands for."""
 
     args: tuple[Any, ...]
-    """What it was made with."""
+    """Positional arguments that it was made with."""
 
     def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
         """Make it from any arguments; a pickle may skip `__init__`."""
@@ -112,7 +112,7 @@ PLAIN: Final[dict[tuple[str, str], Any]] = {
     ("zoneinfo", "ZoneInfo._unpickle"): zone_of,
     **{("pytz", name): tolerant(zone) for name, zone in ZONES.items()},
 }
-"""What may be made while metadata are read, all of it harmless; anything else becomes a `Placeholder`."""
+"""Harmless classes and functions that metadata may use; anything else becomes a `Placeholder`."""
 
 
 class MetadataUnpickler(pickle.Unpickler):
