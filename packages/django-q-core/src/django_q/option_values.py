@@ -78,7 +78,7 @@ def label(name: str, value: object, length: int = LABEL_CHARACTERS) -> str | Non
     """
     if type(value) is str and len(value) <= length and value.isascii() and "\0" not in value:
         return value
-    return None if value is None else truncated(_text(name, value, LABEL), length)
+    return None if value is None else truncated(text_form(name, value, LABEL), length)
 
 
 def required_label(name: str, value: object, length: int = LABEL_CHARACTERS) -> str:
@@ -115,7 +115,7 @@ def queue_name(name: str, value: object) -> str | None:
         OptionError: the value has no text form, is too long, or has characters that cannot be stored.
     """
     expected = f"the name of a cluster, of at most {LABEL_CHARACTERS} characters"
-    text = None if value is None else _text(name, value, expected)
+    text = None if value is None else text_form(name, value, expected)
     if text and (len(text) > LABEL_CHARACTERS or storable(text) != text):
         raise invalid(name, value, expected)
     return text or None
@@ -291,7 +291,7 @@ def database(name: str, value: object) -> bool | str | None:
         raise invalid(name, value, "True, False or the alias of a database") from error
 
 
-def _text(name: str, value: object, expected: str) -> str:
+def text_form(name: str, value: object, expected: str) -> str:
     """Return the text form of a single value: of a text, its characters."""
     try:
         if isinstance(value, str):

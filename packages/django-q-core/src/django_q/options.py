@@ -133,6 +133,17 @@ def links(name: str, value: object) -> list[Any] | None:
     return None if given is None else [checked_link(each) for each in given]
 
 
+def option_dict(name: str, value: object) -> Mapping[str, Any] | None:
+    """Return a dict of options, without looking into it; None stays None.
+
+    Raises:
+        OptionError: the value is no dict.
+    """
+    if value is None or isinstance(value, Mapping):
+        return value
+    raise invalid(name, value, "a dict of options")
+
+
 Rule = Callable[[str, Any], Any]
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -150,6 +161,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "iter_cached": flag_or_seconds,
     "iter_count": count,
     "on_commit": database,
+    "q_options": option_dict,
     "save": flag,
     "sync": flag,
     "task_name": label,
@@ -168,11 +180,11 @@ def normalised(name: str, value: object) -> Any:
         return RULES[name](name, value)
     except DjangoQError:
         raise
-    except Exception as error:  # the value's own code may raise anything when its type is asked for
+    except (Exception, SystemExit) as error:  # the value's own code may raise anything when its type is asked for
         raise _option_error(name, value, error) from error
 
 
-def _option_error(name: str, value: object, error: Exception) -> OptionError:
+def _option_error(name: str, value: object, error: BaseException) -> OptionError:
     return error if isinstance(error, OptionError) else invalid(name, value, "another value: this one cannot be read")
 
 
@@ -215,9 +227,7 @@ def take(
     """
     if not kwargs:
         return {}
-    given = kwargs.get("q_options")
-    if given is not None and not isinstance(given, Mapping):
-        raise invalid("q_options", given, "a dict of options")
+    normalised("q_options", kwargs.get("q_options"))
     options = take_options(kwargs, keywords)
     for name in misplaced:
         if name in options:

@@ -208,6 +208,7 @@ class Unprintable:
         {"func": "math.sqrt", "name": "x" * 101, "minutes": 1},
         {"func": "math.sqrt", "overlap": "maybe", "minutes": 1},
         {"func": "math.sqrt", "minutes": 1, "tiemout": 6},
+        {"func": "math.sqrt", "cluster": ["a"], "minutes": 1},
         {"func": 5, "minutes": 1},
         {"func": lambda: 1, "minutes": 1},
         {"minutes": 1},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -20,7 +21,7 @@ from django_q.tasks.scheduling import DECLARED, Declaration, create
 from django_q.text import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from django.apps import AppConfig
 
@@ -145,11 +146,20 @@ def declarations(settings: ClusterSettings, changes: Changes) -> Iterable[Declar
         try:
             declaration = Declaration.from_mapping(entry)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - entries are whatever the settings hold
-            changes.broken.append((text_of(entry.get("name") or entry.get("func"), MAX_NAME), error))
+            changes.broken.append((name_of(entry), error))
         else:
             found[declaration.name] = declaration
     mine = {None, "", settings.list_key} if settings.is_default_cluster else {settings.list_key}
     return [each for each in found.values() if each.cluster in mine]
+
+
+def name_of(entry: object) -> str:
+    """Return a name for an invalid entry of the setting `schedules`."""
+    try:
+        said = entry.get("name") or entry.get("func") if isinstance(entry, Mapping) else entry
+    except (Exception, SystemExit):  # noqa: BLE001 - the values are whatever the settings hold
+        return "unreadable"
+    return text_of(said, MAX_NAME)
 
 
 def put_right(declaration: Declaration, changes: Changes) -> None:

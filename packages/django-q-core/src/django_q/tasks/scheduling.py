@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, router, transaction
+from django.utils.functional import Promise
 
 from django_q.arguments import write_args, write_kwargs
 from django_q.exceptions import ScheduleError
@@ -15,6 +16,7 @@ from django_q.models import Schedule
 from django_q.options import normalise_keywords
 from django_q.package import describe
 from django_q.tasks.checking import MAIN_MODULES
+from django_q.tasks.schedule_fields import checked_field, checked_fields
 from django_q.text import one_line
 
 if TYPE_CHECKING:
@@ -76,26 +78,34 @@ def schedule(
     Raises:
         IntegrityError: there is a schedule of this name.
         UnreadableArguments: an argument is not a literal.
-        OptionError: an option does not exist or is invalid.
+        OptionError: an option does not exist or is invalid, or a field has a wrong type.
         ScheduleError: the function has no dotted path that a cluster can import.
         django.core.exceptions.ValidationError: something else is wrong with it, such as its cron expression.
 
     Source: the manual, 1.8.
     """
+    fields = checked_fields(
+        {
+            "name": name,
+            "hook": hook,
+            "schedule_type": schedule_type,
+            "minutes": minutes,
+            "repeats": repeats,
+            "cron": cron,
+            "cluster": cluster,
+            "intended_date_kwarg": intended_date_kwarg,
+            "catch_up": catch_up,
+            "overlap": overlap,
+            "next_run": next_run,
+        }
+    )
+    hook, next_run = fields.pop("hook"), fields.pop("next_run")
     new = Schedule(
-        name=name,
         func=path_of(func),
         hook=path_of(hook) if hook else None,
         args=write_args(args) if args else None,
         kwargs=write_kwargs(normalise_keywords(kwargs)) if kwargs else None,
-        schedule_type=schedule_type,
-        minutes=minutes,
-        repeats=repeats,
-        cron=cron,
-        cluster=cluster,
-        intended_date_kwarg=intended_date_kwarg,
-        catch_up=catch_up,
-        overlap=overlap,
+        **fields,
         **({"next_run": next_run} if next_run is not None else {}),
     )
     create(new)
@@ -161,8 +171,10 @@ class Declaration:
         """Sort what was said; the type follows from `cron` or `minutes`.
 
         Raises:
+            OptionError: a value has a wrong type.
             ScheduleError: nothing says when, or a word is not known.
         """
+        said = checked_fields(said)
         fields = {key: value for key, value in said.items() if key != "name" and value is not None}
         if unknown := fields.keys() - set(FIELDS):
             raise ScheduleError(f"A schedule has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS)}.")
@@ -194,7 +206,7 @@ class Declaration:
             kwargs["q_options"] = said.pop("q_options")
         if not isinstance(kwargs.get("q_options") or {}, Mapping):
             raise ScheduleError(f"q_options is {in_short(kwargs['q_options'])}: write a dictionary.")
-        if not isinstance(said.get("name") or "", str):
+        if not isinstance(said.get("name") or "", (str, Promise)):
             raise ScheduleError(f"name is {in_short(said['name'])}: write a text.")
         return cls.of(path_of(func), tuple(args), kwargs, {str(key): value for key, value in said.items()})
 
@@ -242,6 +254,7 @@ def scheduled(
     Takes what `schedule` takes. The name is by default the dotted path of the function; `cron` or `minutes` say the
     type. The function must be in a module that is imported then: a `tasks` or `schedules` of an installed app.
     """
+    hook = checked_field("hook", hook)
     said = {
         "name": name,
         "hook": path_of(hook) if hook else None,
