@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -23,6 +24,14 @@ CALLS: list[object] = []
 def run(argument):
     CALLS.append("run")
     return "done"
+
+
+def fork(raises):
+    """Return, or raise, in two processes."""
+    CALLS.append(os.fork())
+    if raises:
+        raise ValueError
+    return os.getpid()
 
 
 class Poison:
@@ -89,3 +98,11 @@ def test_success_that_was_saved_survives_the_lack_of_attempts(work):
         Finisher(settings, None).finish([outcome])
     task = Task.objects.get()
     assert (task.success, task.result, task.attempt_count) == (True, "done", 1)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_copy_of_the_worker_that_a_task_forked_ends_with_the_task(work, raises):
+    outcome, _settings = work(new_package(fork, (raises,)), 1)
+    [child] = CALLS
+    assert os.waitpid(child, 0) == (child, 0)
+    assert outcome.success is not raises

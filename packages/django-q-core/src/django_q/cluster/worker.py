@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -33,6 +35,8 @@ from .process_group import kill_children, kill_other_members, lead_group
 from .state import Phase, Slot, WorkerState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
 
@@ -78,6 +82,7 @@ class Worker(ClusterProcess):
         self.slot = wiring.state.slots[index]
         super().__init__(wiring, self.slot.heartbeat)
         self.index = index
+        self.pid = os.getpid()
         self.tasks, self.results = wiring.tasks, wiring.results
         self.codec = PackageCodec.of(self.settings)
         self.timer = WorkerTimer(self.slot)
@@ -148,7 +153,8 @@ class Worker(ClusterProcess):
             self.slot.finish(sent=False)
             return
         try:
-            outcome = self._outcome(task)
+            with self._without_copies():
+                outcome = self._outcome(task)
         except CannotLookUp:
             self._send(pack(Kind.RETURNED, Returned(task.ack_id)), outcome=False)
             self.baseline.is_damaged = True
@@ -243,7 +249,7 @@ class Worker(ClusterProcess):
         self.slot.begin(message, time.monotonic())
         work = unpack(message)
         assert isinstance(work, FollowUp)
-        with self.timer.running(self.settings.timeout):
+        with self._without_copies(), self.timer.running(self.settings.timeout):
             if work.report is not None:
                 self._report(work)
             if work.finished is not None:
@@ -269,6 +275,15 @@ class Worker(ClusterProcess):
         while not self.results.send(message, wait=RECEIVE_SECONDS):
             self.heartbeat.beat()  # the result channel is full: keep the task in flight and try again
         self.slot.finish(sent=outcome)
+
+    @contextmanager
+    def _without_copies(self) -> Iterator[None]:
+        """End a copy of this process that project code has forked, when that code returns or raises in the copy."""
+        try:
+            yield
+        finally:
+            if os.getpid() != self.pid:
+                os._exit(0)
 
     def _end_group_after_timeout(self) -> None:
         """End what a task has started when its time was over; if that is not possible, the sentinel does it."""
