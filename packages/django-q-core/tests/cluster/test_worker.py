@@ -14,6 +14,7 @@ from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
 from django_q.dispatch import Finisher, acknowledges
 from django_q.models import Task
+from django_q.outcome import decode
 from django_q.package import new_package
 from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
@@ -24,6 +25,12 @@ CALLS: list[object] = []
 def run(argument):
     CALLS.append("run")
     return "done"
+
+
+def note(file, child):
+    with file.open("a") as notes:
+        notes.write("run ")
+    return child
 
 
 def fork(raises):
@@ -39,6 +46,13 @@ class Poison:
 
     def __reduce__(self):
         return CALLS.append, ("unpickled",)
+
+
+class Forking:
+    """An argument that forks when it is unpickled."""
+
+    def __reduce__(self):
+        return os.fork, ()
 
 
 @pytest.fixture
@@ -106,3 +120,10 @@ def test_copy_of_the_worker_that_a_task_forked_ends_with_the_task(work, raises):
     [child] = CALLS
     assert os.waitpid(child, 0) == (child, 0)
     assert outcome.success is not raises
+
+
+def test_argument_that_forks_does_not_run_its_task_twice(work, tmp_path):
+    (tmp_path / "notes").touch()
+    outcome, _settings = work(new_package(note, (tmp_path / "notes", Forking())), 1)
+    os.waitpid(decode(outcome.result), 0)
+    assert (tmp_path / "notes").read_text() == "run "

@@ -203,7 +203,8 @@ class Worker(ClusterProcess):
             limit = min(limit, max(self.settings.timeout, MIN_UNPICKLE_SECONDS))
         self.timer.limited(limit)
         self.slot.unpickling = True
-        package: TaskPackage = self.codec.loads(task.package)
+        with self._without_copies():
+            package: TaskPackage = self.codec.loads(task.package)
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
         package = normalise_package(package)  # runs the code of labels that are objects
