@@ -17,7 +17,7 @@ from django_q.cluster.monitor import Monitor
 from django_q.cluster.process import Wiring
 from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
-from django_q.models import Task
+from django_q.models import BatchMember, Task
 from django_q.package import new_package
 from django_q.results.cache import CacheResults
 from django_q.settings import ClusterSettings
@@ -279,10 +279,12 @@ def test_unavailable_cache_delays_only_cached_tasks(cluster, monkeypatch):
 
     cached = cluster.send("math.floor", 1.5, cached=True)
     plain = cluster.send("math.floor", 2.5)
+    member = cluster.send("math.floor", 3.5, cached=True, group="0" * 32, iter_count=2)
     with monkeypatch.context() as patch:
         patch.setattr(type(caches[cluster.settings.cache]), "set_many", away)
         cluster.run()
         assert Task.objects.get(pk=plain).success
+        assert BatchMember.objects.get(task_id=member).success
         assert cluster.broker.lock_size() == 1
         assert not cluster.state.paused
     cluster.monitor.cache.retry_at = 0.0

@@ -16,6 +16,7 @@ from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
 from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
+from django_q.results.store import Place, place_of
 from django_q.results.unavailable import is_unavailable
 from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
@@ -188,7 +189,7 @@ class Monitor(ClusterProcess):
                 self.state.backlog += 1
                 self.state.received += 1
                 self._hold(outcome.ack_id)
-                (self.cache if outcome.cached else self.database).outcomes.append(outcome)
+                self._lane_of(outcome).outcomes.append(outcome)
                 self.size += len(message)
             case Unreadable() as unreadable:
                 self.state.backlog += 1
@@ -203,6 +204,9 @@ class Monitor(ClusterProcess):
             case FollowedUp(key=key):
                 if (followed := self.following.pop(key, None)) is not None:
                     self.done.append(followed)
+
+    def _lane_of(self, outcome: Outcome) -> Lane:
+        return self.cache if place_of(outcome) is Place.CACHE else self.database
 
     def _hold(self, ack_id: Any) -> None:
         if self.keeper is not None:
@@ -331,7 +335,7 @@ class Monitor(ClusterProcess):
             return
         outcome = self.builder.failed(package, death.reason, ack_id=task.ack_id, attempt=task.attempt)
         with self.lock:
-            (self.cache if outcome.cached else self.database).outcomes.append(outcome)
+            self._lane_of(outcome).outcomes.append(outcome)
         self._report(death.reason, package, task.attempt)
 
     def _follow_up_died(self, death: Death) -> None:
