@@ -11,6 +11,7 @@ from email import message_from_string
 from pathlib import Path
 
 import pytest
+from django.utils.functional import SimpleLazyObject
 from django_q.context import current_task
 from django_q.exceptions import UnknownFunction
 from django_q.execution import Executor, next_link, resolve
@@ -427,3 +428,76 @@ def test_next_link_has_the_same_id_however_often_it_is_made():
 )
 def test_function_is_described_by_its_path(func, name):
     assert describe(func) == name
+
+
+class Meta(type):
+    """Raises when the class is asked for its names."""
+
+    def __getattribute__(cls, name):
+        if name in ("__module__", "__qualname__", "__name__"):
+            raise SystemExit(name)
+        return super().__getattribute__(name)
+
+
+class Nameless(metaclass=Meta):
+    """Cannot be pickled, and its class cannot be named in the ordinary way."""
+
+
+class Disguised:
+    """Raises when its type is asked for."""
+
+    @property
+    def __class__(self):
+        raise SystemExit("its type is a secret")
+
+
+class Guarded(Exception):
+    """Raises when its traceback is asked for."""
+
+    @property
+    def __traceback__(self):
+        raise SystemExit
+
+    @__traceback__.setter
+    def __traceback__(self, value):
+        raise SystemExit
+
+
+HOSTILE_RESULTS = {
+    "disguised": Disguised,
+    "lazy object that raises": lambda: SimpleLazyObject(lambda: 1 / 0),
+    "nameless": Nameless,
+}
+
+
+def returns(kind):
+    return HOSTILE_RESULTS[kind]()
+
+
+def raises_guarded():
+    raise Guarded("no")
+
+
+@pytest.mark.parametrize("save", [True, False])
+@pytest.mark.parametrize("kind", HOSTILE_RESULTS)
+def test_task_that_returned_is_not_tried_again_because_of_its_result(kind, save):
+    outcome = Executor(ClusterSettings(name="c")).execute(new_package(returns, (kind,), save=save))
+    assert outcome.success or outcome.final
+
+
+def test_exception_whose_traceback_cannot_be_read_is_a_failure():
+    outcome = Executor(ClusterSettings(name="c")).execute(new_package(raises_guarded))
+    assert not outcome.success
+
+
+def test_outcome_that_cannot_be_built_is_a_final_failure(monkeypatch):
+    executor = Executor(ClusterSettings(name="c"))
+
+    def build(finished, **options):
+        monkeypatch.undo()
+        raise SystemExit("unforeseen")
+
+    monkeypatch.setattr(executor.builder, "build", build)
+    outcome = executor.execute(new_package("math.sqrt", (4,)), ack_id=5, attempt=2)
+    assert (outcome.success, outcome.final, outcome.ack_id, outcome.attempt) == (False, True, 5, 2)
+    assert "unforeseen" in (outcome.error or "")

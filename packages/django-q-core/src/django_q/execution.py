@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import inspect
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from django.utils import timezone
 
@@ -74,7 +74,12 @@ class Executor:
                 success, result = False, self._failure(error)
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
-            return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent)
+            try:
+                return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent)
+            except BaseException as error:  # noqa: BLE001 - a result runs its own code in ways that nobody expects
+                reason = f"The outcome of the task cannot be described: {text.error_line(error)}"
+                without = {**package, "args": (), "kwargs": {}}
+                return self.builder.failed(without, reason, ack_id=ack_id, attempt=attempt, final=success)
 
     def _resolve(self, func: str | Callable[..., Any]) -> Callable[..., Any]:
         """Find the function; to import its module has a limit of its own and does not count against the timeout."""
@@ -89,8 +94,8 @@ class Executor:
     def _call(self, func: Callable[..., Any], package: TaskPackage) -> Any:
         with self.timer.running(timeout_of(package, self.settings)):
             result = func(*package.get("args", ()), **package.get("kwargs", {}))
-            if inspect.iscoroutine(result):
-                result = run_coroutine(result)
+            if type(result) is CoroutineType:  # isinstance() would run the result's own code
+                result = run_coroutine(cast("Coroutine[Any, Any, Any]", result))
         if self.timer.fired:
             raise TimeoutException("Task exceeded maximum timeout value and swallowed the exception that told it so")
         return result
@@ -182,7 +187,7 @@ def _how_far(path: str) -> str:
 
 def _traceback(error: BaseException) -> str:
     """Format a traceback from the task's first line on: how the task was called is not its author's concern."""
-    place = error.__traceback__
+    place = BaseException.__dict__["__traceback__"].__get__(error)  # without the exception's own code
     while place is not None and place.tb_frame.f_code.co_filename == __file__:
         place = place.tb_next
     return text.traceback_of(error, place)

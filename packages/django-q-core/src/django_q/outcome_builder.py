@@ -27,7 +27,7 @@ from django_q.package import (
     waiting_schedule,
 )
 from django_q.signing import PackageCodec
-from django_q.text import bounded, one_line, storable, text_of, truncated, type_name
+from django_q.text import bounded, one_line, qualified_type_name, storable, text_of, truncated
 from django_q.wire.metadata import Pickled
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class OutcomeBuilder:
     def _spoil(self, finished: dict[str, Any], cause: BaseException) -> None:
         """Turn a success whose result cannot be pickled into a failure that says so."""
         error = ResultNotPicklable(
-            f"The task returned a {type(finished['result']).__module__}.{type_name(finished['result'])}, which cannot "
+            f"The task returned a {qualified_type_name(finished['result'])}, which cannot "
             f"be pickled ({one_line(cause)}): return plain values, or run it with save=False."
         )
         error.__cause__ = cause

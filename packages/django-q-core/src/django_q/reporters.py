@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from django_q.conf import current_settings, logger
 from django_q.plugins import Registry
+from django_q.text import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class ErrorReporter:
         for reporter in self.targets:
             try:
                 reporter.report()
-            except Exception:  # noqa: BLE001 - whatever the client of a service raises
+            except (Exception, SystemExit):  # noqa: BLE001 - whatever the client of a service raises
                 logger.exception("Error reporter %s failed; the task's outcome stands.", type(reporter).__name__)
 
 
@@ -94,8 +95,12 @@ def report(error: BaseException | None = None, settings: ClusterSettings | None 
         settings: of the cluster; None means the settings of this moment.
     """
     settings = settings or current_settings()
-    if settings.error_reporter:
+    if not settings.error_reporter:
+        return
+    try:
         _reporters(settings, os.getpid()).report(error)
+    except (Exception, SystemExit) as why:  # noqa: BLE001 - to raise an exception again may run its own code
+        logger.error("A failure cannot be reported: %s", error_line(why))
 
 
 @lru_cache(maxsize=8)

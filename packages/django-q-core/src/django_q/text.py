@@ -44,6 +44,12 @@ def type_name(value: object) -> str:
     return storable(str.__str__(name))
 
 
+def qualified_type_name(value: object) -> str:
+    """Return module and qualified name of an object's class, without running the object's own code."""
+    module = type.__dict__["__dict__"].__get__(type(value)).get("__module__")
+    return f"{storable(str.__str__(module))}.{type_name(value)}" if isinstance(module, str) else type_name(value)
+
+
 def storable(text: str) -> str:
     """Replace what no database can store: NUL and lone surrogates. Pairs of surrogates become their character."""
     if "\0" not in text:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django_q.exceptions import UnsendableTask
 from django_q.package import describe, link_of
 from django_q.signing import PickleSerializer
-from django_q.text import error_line, type_name
+from django_q.text import error_line, qualified_type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,7 +122,7 @@ def complaint(package: Mapping[str, Any], error: Exception) -> str:
         try:
             pickle.dumps(part, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as why:  # noqa: BLE001 - pickling runs the methods of whatever is inside
-            kind = f"{type(part).__module__}.{type_name(part)}"
+            kind = qualified_type_name(part)
             return (
                 f"The {name} of {describe(package['func'])} is a {kind}, which cannot be pickled ({error_line(why)}): "
                 "give plain values, or something to find it by."
