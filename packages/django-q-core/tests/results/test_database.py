@@ -257,6 +257,7 @@ def test_database_that_is_away_is_told_from_a_bad_outcome() -> None:
     assert is_unavailable(OperationalError("database is locked"))
     assert not is_unavailable(ValueError("bad"))
     assert not is_unavailable(OperationalError(1366, "Incorrect string value"))
+    assert not is_unavailable(OperationalError(1267, "Illegal mix of collations"))
 
 
 def test_database_that_is_away_is_told_upwards(results, outcome, monkeypatch) -> None:

@@ -9,6 +9,7 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models.fields import PickledField
+from django_q.models.labels import stored_label
 from django_q.option_values import ID_CHARACTERS, lookups, required_label
 from django_q.package import describe
 from django_q.text import text_of
@@ -84,9 +85,14 @@ class Task(models.Model):
     # by id or name
 
     @staticmethod
+    def stored_lookups(task_id: object) -> list[tuple[str, str]]:
+        """Return pairs of a column and the value by which the database finds a task."""
+        return [(column, stored_label(Task, value)) for column, value in lookups(task_id)]
+
+    @staticmethod
     def get_task(task_id: object) -> Task | None:
         """Return a task by its id or its name; the one that finished last if several share the name."""
-        found = (Task.objects.filter(**{column: value}).first() for column, value in lookups(task_id))
+        found = (Task.objects.filter(**{column: value}).first() for column, value in Task.stored_lookups(task_id))
         return next((task for task in found if task is not None), None)
 
     @staticmethod
@@ -98,9 +104,14 @@ class Task(models.Model):
     # by group
 
     @staticmethod
+    def group_label(group_id: object) -> str:
+        """Return the label of a group as the database holds it."""
+        return stored_label(Task, required_label("group_id", group_id))
+
+    @staticmethod
     def get_task_group(group_id: object, failures: bool = True) -> QuerySet[Task]:
         """Return the tasks of a group, without the failed ones unless `failures`."""
-        tasks = Task.objects.filter(group=required_label("group_id", group_id))
+        tasks = Task.objects.filter(group=Task.group_label(group_id))
         return tasks if failures else tasks.filter(success=True)
 
     @staticmethod
@@ -111,13 +122,13 @@ class Task(models.Model):
     @staticmethod
     def get_group_count(group_id: object, failures: bool = False) -> int:
         """Count the finished tasks of a group; only the failed ones if `failures`."""
-        tasks = Task.objects.filter(group=required_label("group_id", group_id))
+        tasks = Task.objects.filter(group=Task.group_label(group_id))
         return (tasks.filter(success=False) if failures else tasks).count()
 
     @staticmethod
     def delete_group(group_id: object, objects: bool = False) -> int | tuple[int, dict[str, int]]:
         """Take the label off a group's tasks and return their number; delete the tasks themselves if `objects`."""
-        tasks = Task.objects.filter(group=required_label("group_id", group_id))
+        tasks = Task.objects.filter(group=Task.group_label(group_id))
         return tasks.delete() if objects else tasks.update(group=None)
 
     # this task's

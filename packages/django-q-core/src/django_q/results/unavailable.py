@@ -14,10 +14,11 @@ from django.db import (
 )
 
 from django_q.exceptions import BrokerUnavailable, DjangoQError
+from django_q.models.labels import NOT_IN_CHARSET
 
-FAULTS_OF_THE_VALUE: Final = {1153, 1366}
-"""What MySQL and MariaDB call operational though a value is to blame: larger than `max_allowed_packet`, and letters
-that the table's character set lacks."""
+FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
+"""What MySQL and MariaDB call operational although a value is to blame: it is larger than `max_allowed_packet`, or has
+characters that the table's character set lacks."""
 
 CONFLICTS: Final = {1205, 1213}
 """MySQL and MariaDB: waited too long for a lock, and deadlock."""

@@ -113,7 +113,7 @@ def result_group(
     """
     if _is_cached(cached):
         return result_group_cached(group_id, failures, wait, count)
-    group = required_label("group_id", group_id)
+    group = Task.group_label(group_id)
     return _of_group(
         lambda: list(Task.get_result_group(group, failures).order_by("started")),
         enough=lambda number: Task.get_group_count(group) >= number,
@@ -163,7 +163,7 @@ def fetch_group(
     """
     if _is_cached(cached):
         return fetch_group_cached(group_id, failures, wait, count)
-    group = required_label("group_id", group_id)
+    group = Task.group_label(group_id)
     return _of_group(
         lambda: Task.get_task_group(group, failures).order_by("started"),
         enough=lambda number: Task.get_group_count(group) >= number,
@@ -258,7 +258,7 @@ def _result_reader(task_id: object, cached: bool | float | None) -> Callable[[],
     if _is_cached(cached):
         return _cached_result_reader(task_id, None)
 
-    keys = lookups(task_id)
+    keys = Task.stored_lookups(task_id)
 
     def read() -> Any:
         found = _first(Task.objects.values_list("result"), keys)
@@ -293,7 +293,7 @@ def _cached_result_reader(task_id: object, broker: Broker | None) -> Callable[[]
 def _task_reader(task_id: object, cached: bool | float | None) -> Callable[[], Task | Missing]:
     if _is_cached(cached):
         return _cached_task_reader(task_id, None)
-    keys = lookups(task_id)
+    keys = Task.stored_lookups(task_id)
     return lambda: _first(Task.objects.all(), keys)
 
 

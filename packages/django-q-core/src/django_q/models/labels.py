@@ -1,0 +1,36 @@
+"""Finds out in which form the database holds a label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.db import DataError, OperationalError, router, transaction
+
+from django_q.option_values import LABEL_CHARACTERS
+from django_q.text import ascii_only
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+NOT_IN_CHARSET: Final = {1267, 1366, 3988}
+"""What MySQL and MariaDB call operational although characters of a label are to blame."""
+
+
+def stored_label(model: type[Model], label: str) -> str:
+    """Return a label as the database holds it: in ASCII with escapes if its character set lacks some characters.
+
+    Args:
+        model: whose table has a column `name` for labels.
+        label: of at most `LABEL_CHARACTERS` characters.
+    """
+    if label.isascii():
+        return label
+    using = router.db_for_read(model)
+    try:
+        with transaction.atomic(using=using):
+            model._base_manager.using(using).filter(name=label).exists()
+    except (DataError, OperationalError) as error:
+        if isinstance(error, OperationalError) and not NOT_IN_CHARSET.intersection(error.args[:1]):
+            raise
+        return ascii_only(label)[:LABEL_CHARACTERS]
+    return label
