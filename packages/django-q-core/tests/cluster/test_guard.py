@@ -110,6 +110,21 @@ def test_everybody_has_the_full_time_after_a_pause_of_the_whole_cluster(clock, g
     assert guard.is_stalled(pusher)
 
 
+def test_worker_that_ends_its_task_while_it_is_looked_at_is_not_overdue(clock, guard, worker):
+    """The deadline is there at the first look, and removed by the worker before the second."""
+
+    class Ending:
+        state = WorkerState.BUSY
+        deadlines = iter([clock.now + 50])
+
+        @property
+        def deadline(self) -> float:
+            return next(self.deadlines, 0.0)
+
+    worker.slot = Ending()
+    assert not guard.is_overdue(worker)
+
+
 @pytest.mark.parametrize("doing", [WorkerState.BUSY, WorkerState.RECYCLED, WorkerState.EXITING])
 def test_worker_past_its_deadline_is_overdue(clock, guard, worker, doing):
     worker.slot.state = doing

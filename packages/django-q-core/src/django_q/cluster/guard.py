@@ -80,10 +80,11 @@ class Guard:
     def is_overdue(self, member: Member) -> bool:
         """Return True if a worker has passed its deadline."""
         slot = member.slot
-        if slot is None or slot.deadline <= 0.0 or slot.state in (WorkerState.ABSENT, WorkerState.IDLE):
+        if slot is None or slot.state in (WorkerState.ABSENT, WorkerState.IDLE):
             return False
+        deadline = slot.deadline  # read once: the worker may remove it in between
         grace = self.pauses.resumed_at + GRACE_SECONDS if self.pauses.resumed_at else 0.0
-        return time.monotonic() > max(slot.deadline, grace)
+        return deadline > 0.0 and time.monotonic() > max(deadline, grace)
 
 
 class SentinelGuard:
