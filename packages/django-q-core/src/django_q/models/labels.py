@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from django.db import DataError, OperationalError, router, transaction
 
-from django_q.option_values import LABEL_CHARACTERS
+from django_q.option_values import LABEL_CHARACTERS, NOT_IN_CHARSET
 from django_q.text import ascii_only
 
 if TYPE_CHECKING:
     from django.db.models import Model
-
-NOT_IN_CHARSET: Final = {1267, 1366, 3988}
-"""What MySQL and MariaDB call operational although characters of a label are to blame."""
 
 
 def stored_label(model: type[Model], label: str) -> str:

@@ -14,7 +14,7 @@ from django.db import (
 )
 
 from django_q.exceptions import BrokerUnavailable, DjangoQError
-from django_q.models.labels import NOT_IN_CHARSET
+from django_q.option_values import NOT_IN_CHARSET
 
 FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
 """What MySQL and MariaDB call operational although a value is to blame: it is larger than `max_allowed_packet`, or has
