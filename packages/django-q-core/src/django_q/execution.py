@@ -76,7 +76,7 @@ class Executor:
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
                 return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent)
-            except BaseException as error:  # noqa: BLE001 - a result runs its own code in ways that nobody expects
+            except BaseException as error:  # noqa: BLE001 - describing a result runs its own code
                 reason = f"The outcome of the task cannot be described: {text.error_line(error)}"
                 without = {**package, "args": (), "kwargs": {}}
                 return self.builder.failed(without, reason, ack_id=ack_id, attempt=attempt, final=success)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from datetime import date, datetime, time, timedelta
 from datetime import timezone as fixed_zone
 from decimal import Decimal
@@ -12,8 +11,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from django_q import signals
+from django_q import pickles, signals
 from django_q.exceptions import ResultNotPicklable
+from django_q.option_values import LABEL_CHARACTERS, PATH_CHARACTERS
 from django_q.options import WHOLE_OPTIONS, link_options
 from django_q.outcome import Outcome, encode, encode_pickled
 from django_q.package import (
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 NO_ARGS: Final = encode(())
 NO_KWARGS: Final = encode({})
 
-MAX_LABEL_CHARACTERS: Final = 100
-MAX_PATH_CHARACTERS: Final = 256
-
 IMMUTABLE: Final = frozenset(
     {bool, bytes, complex, date, datetime, Decimal, fixed_zone, float, int, type(None), str, time, timedelta, UUID}
 )
@@ -64,10 +61,10 @@ class SentArguments(NamedTuple):
         if IMMUTABLE.issuperset(map(type, args)) and (not kwargs or IMMUTABLE.issuperset(map(type, kwargs.values()))):
             return None
         try:
-            return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in (args, kwargs)))
+            return cls(*(pickles.dumps(each) for each in (args, kwargs)))
         except BaseException:  # noqa: BLE001 - pickling runs the arguments' own code
             plain = tuple(map(picklable, args)), {key: picklable(value) for key, value in kwargs.items()}
-            return cls(*(pickle.dumps(each, protocol=pickle.HIGHEST_PROTOCOL) for each in plain))
+            return cls(*(pickles.dumps(each) for each in plain))
 
 
 class OutcomeBuilder:
@@ -112,8 +109,8 @@ class OutcomeBuilder:
         return Outcome(
             id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
-            func=label_of(describe(finished["func"]), MAX_PATH_CHARACTERS) or "",
-            hook=None if hook is None else label_of(describe(hook), MAX_PATH_CHARACTERS),
+            func=label_of(describe(finished["func"]), PATH_CHARACTERS) or "",
+            hook=None if hook is None else label_of(describe(hook), PATH_CHARACTERS),
             args=args,
             kwargs=kwargs,
             result=result,
@@ -238,11 +235,11 @@ def next_link(finished: dict[str, Any]) -> TaskPackage:
 def unusable_link(finished: Mapping[str, Any]) -> TaskPackage:
     """Make a package for a link that cannot be read; its function is what the link says, and will not be found."""
     options = {key: finished[key] for key in INHERITED if key in finished}
-    unusable = bounded(one_line(finished["chain"]), MAX_LABEL_CHARACTERS)
+    unusable = bounded(one_line(finished["chain"]), LABEL_CHARACTERS)
     return new_package(unusable, task_id=next_id(finished["id"]), **options)
 
 
-def label_of(value: object, length: int = MAX_LABEL_CHARACTERS) -> str | None:
+def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:
     """Return a label as plain text that fits its column; None stays None."""
     if type(value) is str and len(value) <= length and value.isascii() and "\0" not in value:
         return value
@@ -273,9 +270,7 @@ def whole_options_of(value: object) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         return None
     given = {name: value[name] for name in WHOLE_OPTIONS if value.get(name) is not None}
-    return {
-        name: flag_of(each) if name == "save" else label_of(each, MAX_PATH_CHARACTERS) for name, each in given.items()
-    }
+    return {name: flag_of(each) if name == "save" else label_of(each, PATH_CHARACTERS) for name, each in given.items()}
 
 
 def count_of(value: object) -> int:
@@ -286,7 +281,7 @@ def count_of(value: object) -> int:
 def picklable(value: object) -> object:
     """Return a value, or its text if it cannot be pickled."""
     try:
-        pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        pickles.dumps(value)
     except BaseException:  # noqa: BLE001 - pickling runs the value's own code
-        return bounded(text_of(value), MAX_LABEL_CHARACTERS)
+        return bounded(text_of(value), LABEL_CHARACTERS)
     return value

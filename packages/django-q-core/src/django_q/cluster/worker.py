@@ -52,7 +52,6 @@ MIN_UNPICKLE_SECONDS: Final = 8.0
 MEASURE_SECONDS: Final = 1.0
 """Interval between two measurements of the worker's memory and open files."""
 
-
 MAX_LOOK_UP_SECONDS: Final = 30.0
 """Time to look up an earlier success. Then the package is released and the worker replaced, which may be damaged."""
 
