@@ -22,7 +22,12 @@ class MariaDB(Server):
         """A data folder whose user is `root`, without password."""
         method = "--auth-root-authentication-method=normal"
         command = [program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder / 'data'}", method]
-        self.run([*command, "--skip-test-db"])
+        self.run([*command, "--skip-test-db", self._temporary_tables])
+
+    @property
+    def _temporary_tables(self) -> str:
+        """Keep them in its own folder: a MariaDB that starts deletes those of all servers that share one."""
+        return f"--tmpdir={self.folder}"
 
     def command(self) -> list[str]:
         """Listen on the loopback address only."""
@@ -36,6 +41,7 @@ class MariaDB(Server):
             f"--port={self.port}",
             "--skip-log-bin",
             f"--socket={self.folder / 's.sock'}",
+            self._temporary_tables,
         ]
 
     def ready(self) -> bool:
