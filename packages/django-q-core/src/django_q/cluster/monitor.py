@@ -155,27 +155,21 @@ class Monitor(ClusterProcess):
                 self._accept(message)
             if self.state.busy and self.state.unsaved < ENOUGH_OUTCOMES:
                 time.sleep(HIGH_LOAD_GATHER_SECONDS if self.last_batch >= HIGH_LOAD_OUTCOMES else GATHER_SECONDS)
-        while self._has_room():
-            with self.lock:
-                message = self.results.receive(block=False)
-                if message is None:
-                    return
+        with self.lock:
+            while self._has_room() and (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
 
     def _has_room(self) -> bool:
-        if any(lane.backoff.failures for lane in self.lanes):
-            return True  # the leases of what is received are renewed
-        return len(self.database.outcomes) < MAX_BATCH_OUTCOMES and self.size < MAX_BATCH_BYTES
+        if len(self.database.outcomes) < MAX_BATCH_OUTCOMES and self.size < MAX_BATCH_BYTES:
+            return True
+        return any(lane.backoff.failures for lane in self.lanes)  # the leases of what is received are renewed
 
     def _collect_while_blocked(self) -> None:
         """Receive outcomes in the keeper's thread if this process has been blocked by a server for a while."""
         if not self.saving_since or time.monotonic() - self.saving_since < self.settings.retry / 6:
             return
-        while True:
-            with self.lock:
-                message = self.results.receive(block=False)
-                if message is None:
-                    break
+        with self.lock:
+            while (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
         self._tell_state()
 

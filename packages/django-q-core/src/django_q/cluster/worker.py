@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -35,8 +34,6 @@ from .process_group import kill_children, kill_other_members, lead_group
 from .state import Phase, Slot, WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
 
@@ -152,8 +149,7 @@ class Worker(ClusterProcess):
             self.slot.finish(sent=False)
             return
         try:
-            with self._without_copies():
-                outcome = self._outcome(task)
+            outcome = self._outcome(task)
         except CannotLookUp:
             self._send(pack(Kind.RETURNED, Returned(task.ack_id)), outcome=False)
             self.baseline.is_damaged = True
@@ -162,7 +158,7 @@ class Worker(ClusterProcess):
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
         self._end_group_after_timeout()
-        self.baseline.restore()
+        self.baseline.restore(now)
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
         tidy_connections()
@@ -171,8 +167,15 @@ class Worker(ClusterProcess):
         """Run a task, unless it has no attempt left or has succeeded before.
 
         Raises:
+            CannotLookUp: it may have succeeded before.
             UnreadablePackage: no worker can read it.
         """
+        try:
+            return self._attempt(task)
+        finally:
+            self._end_copy()
+
+    def _attempt(self, task: TaskMessage) -> Outcome:
         if 0 < self.settings.max_attempts < task.attempt:
             last = task._replace(attempt=task.attempt - 1)
             reason = (
@@ -202,8 +205,10 @@ class Worker(ClusterProcess):
             limit = min(limit, max(self.settings.timeout, MIN_UNPICKLE_SECONDS))
         self.timer.limited(limit)
         self.slot.unpickling = True
-        with self._without_copies():
+        try:
             package: TaskPackage = self.codec.loads(task.package)
+        finally:
+            self._end_copy()
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
         package = normalise_package(package)  # runs the code of labels that are objects
@@ -246,16 +251,20 @@ class Worker(ClusterProcess):
 
     def _follow_up(self, message: bytes) -> None:
         """Run the hook and the receivers of a finished task, or report how the worker of another one died."""
-        self.slot.begin(message, time.monotonic())
+        now = time.monotonic()
+        self.slot.begin(message, now)
         work = unpack(message)
         assert isinstance(work, FollowUp)
-        with self._without_copies(), self.timer.running(self.settings.timeout):
-            if work.report is not None:
-                self._report(work)
-            if work.finished is not None:
-                self.finisher.run_follow_up(work.finished)
+        try:
+            with self.timer.running(self.settings.timeout):
+                if work.report is not None:
+                    self._report(work)
+                if work.finished is not None:
+                    self.finisher.run_follow_up(work.finished)
+        finally:
+            self._end_copy()
         self._end_group_after_timeout()
-        self.baseline.restore()
+        self.baseline.restore(now)
         if work.key:
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
         else:
@@ -276,14 +285,10 @@ class Worker(ClusterProcess):
             self.heartbeat.beat()  # the result channel is full: keep the task in flight and try again
         self.slot.finish(sent=outcome)
 
-    @contextmanager
-    def _without_copies(self) -> Iterator[None]:
-        """End a copy of this process that project code has forked, when that code returns or raises in the copy."""
-        try:
-            yield
-        finally:
-            if os.getpid() != self.pid:
-                os._exit(0)
+    def _end_copy(self) -> None:
+        """End this process if it is a copy that project code has forked, and in which that code returned or raised."""
+        if os.getpid() != self.pid:
+            os._exit(0)
 
     def _end_group_after_timeout(self) -> None:
         """End what a task has started when its time was over; if that is not possible, the sentinel does it."""

@@ -65,6 +65,6 @@ class Place(Enum):
 
 def place_of(outcome: Outcome) -> Place:
     """Return where an outcome is saved: as a row, with the members of its iter, or in the cache."""
-    if is_member(outcome.iter_count, outcome.group):
+    if outcome.iter_count and is_member(outcome.iter_count, outcome.group):
         return Place.BATCH
     return Place.CACHE if outcome.cached else Place.DATABASE
