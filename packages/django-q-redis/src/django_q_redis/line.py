@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import redis
 from django_q.base64s import pieces
+from django_q.brokers.per_process import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,11 +29,11 @@ HAS_POLL = hasattr(select, "poll")
 
 
 class Line:
-    """Runs commands, of many threads, on connections that it takes from the client's pool and keeps."""
+    """Runs commands, of many threads, on connections that it takes from the client's pool and keeps in each process."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        self._idle: deque[Kept] = deque()
+        self._idle: PerProcess[deque[Kept]] = PerProcess(deque)
 
     def __call__(self, *command: str | bytes | float) -> Any:
         """Run a command and give the server's reply as it is.
@@ -48,14 +49,15 @@ class Line:
         Raises:
             redis.RedisError: as above; the commands after one that the server refuses are run.
         """
+        idle = self._idle.get()
         try:
-            kept = self._idle.pop()
+            kept = idle.pop()
         except IndexError:
             kept = Kept(self._pool.get_connection())
         try:
             replies = kept.run(commands)
         finally:
-            self._idle.append(kept)
+            idle.append(kept)
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise reply
