@@ -53,8 +53,8 @@ class Exiter:
 @pytest.fixture
 def cluster(request, monkeypatch):
     SEEN.clear()
-    for process in ("worker", "monitor"):  # the connection is the test's
-        monkeypatch.setattr(f"django_q.cluster.{process}.tidy_connections", lambda **_: None)
+    for name in ("sessions.end", "monitor.keep_connections", "monitor.close_connections"):
+        monkeypatch.setattr(f"django_q.cluster.{name}", lambda: None)  # the connection is the test's
     return Pair(request.node.name, monkeypatch)
 
 

@@ -122,8 +122,7 @@ def test_task_in_a_workers_hand_whose_lease_is_lost_is_not_begun(pusher):
     assert not pusher.wiring.results.wait(0)
 
 
-def test_task_whose_lease_was_renewed_while_it_waited_is_begun(pusher, monkeypatch):
-    monkeypatch.setattr("django_q.cluster.worker.tidy_connections", lambda: None)  # the test's are not the worker's
+def test_task_whose_lease_was_renewed_while_it_waited_is_begun(pusher):
     message = in_hand(pusher, pusher.settings.retry + 1)
     pusher.state.renewed = time.monotonic()
     Worker(pusher.wiring, 0)._task(message)

@@ -6,7 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.conf import settings
+from django.db import connections, reset_queries
 
 from django_q.exceptions import BrokerError
 
@@ -73,6 +74,8 @@ class LeaseKeeper(threading.Thread):
                 log.leases_not_renewed(self.process_name, error)
             except Exception as error:  # noqa: BLE001 - the edge of a thread
                 log.crashed(f"{self.process_name} (leases)", error)
+            if settings.DEBUG:
+                reset_queries()
         connections.close_all()
 
     def renew(self, broker: Broker, due: list[Any]) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_q.brokers import Delivery, get_broker
-from django_q.connections import tidy_connections
+from django_q.connections import close_connections, keep_connections
 from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
 from django_q.outcome import Outcome
@@ -149,7 +149,7 @@ class Monitor(ClusterProcess):
         elif not self.told_to_stop:
             message = self.results.receive()
             if message is None:
-                tidy_connections(idle=True)
+                keep_connections()
                 return
             with self.lock:
                 self._accept(message)
@@ -240,7 +240,7 @@ class Monitor(ClusterProcess):
                 raise
             if lane.backoff.failed():
                 log.cannot_save(self.name, error)
-            tidy_connections(idle=True)
+            close_connections()
             lane.retry_at = time.monotonic() + lane.backoff.seconds
         else:
             lane.retry_at = 0.0

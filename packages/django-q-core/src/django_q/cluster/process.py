@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import django
 from django.apps import apps
-from django.db import connections
+from django.conf import settings as django_settings
+from django.db import reset_queries
 
 from django_q import reporters
 
-from . import log
+from . import log, sessions
 from .memory import keep_free_memory
 from .title import set_title
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .channels import Bell, Channel
     from .lifeline import Lifeline
     from .state import ClusterState, Heartbeat
-
-_inherited: list[object] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +74,8 @@ class ClusterProcess:
             while self.step():
                 self.heartbeat.beat()
                 self.wiring.lifeline.check()
+                if django_settings.DEBUG:
+                    reset_queries()
         finally:
             self.stop()
 
@@ -103,27 +104,17 @@ def ignore_signals() -> None:
     signal.signal(signal.SIGTERM, nothing)
 
 
-def forget_connections() -> None:
-    """Drop the database connections a fork was born with, without closing them: they are still the parent's."""
-    for connection in connections.all(initialized_only=True):
-        _inherited.append(connection.connection)  # or its finaliser would say goodbye on the parent's socket
-        connection.connection = None
-        connection.in_atomic_block = False
-        connection.savepoint_ids = []
-        connection.run_on_commit = []
-        connection.needs_rollback = False
-
-
 def prepare(settings: ClusterSettings, role: str) -> None:
     """Make a fresh process, forked or spawned, one of ours: Django, signals, connections, memory, log, title.
 
-    What a prepared process forks is prepared but for its title.
+    What a prepared process forks is prepared but for its title. That includes a process that a task forks.
     """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
-    if not apps.ready:
+    is_forked = apps.ready
+    if not is_forked:
         django.setup()
+    sessions.begin(is_forked=is_forked)
     ignore_signals()
-    forget_connections()
     keep_free_memory()
     log.configure(settings)
     entitle(settings, role)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django_q import reporters, signals
-from django_q.connections import tidy_connections
+from django_q.connections import close_connections
 from django_q.context import running, stamp_records
 from django_q.dispatch import Finisher
 from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
@@ -22,7 +22,7 @@ from django_q.text import sentence_of
 from django_q.timeout import TaskTimer
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 
-from . import log
+from . import log, sessions
 from .affinity import pin
 from .backoff import Backoff
 from .channels import INLINE, RECEIVE_SECONDS
@@ -108,6 +108,7 @@ class Worker(ClusterProcess):
         self.timer.install()
         stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
+        sessions.end()
         self.baseline.restore()
         self.executor.imported = self.baseline.keep_environment
         self.slot.state = WorkerState.IDLE
@@ -117,7 +118,7 @@ class Worker(ClusterProcess):
         """Do what one message asks for."""
         message = self.tasks.receive()
         if message is None:
-            tidy_connections(idle=True)
+            sessions.end()
             return True
         match kind_of(message):
             case Kind.TASK:
@@ -126,6 +127,7 @@ class Worker(ClusterProcess):
                 self._follow_up(message)
             case Kind.STOP:
                 return False
+        sessions.end()
         if len(message) > INLINE:
             self.slot.clear_desk()
         return not self.group_is_left and not self._worn_out()
@@ -161,7 +163,6 @@ class Worker(ClusterProcess):
         self.baseline.restore(now)
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
-        tidy_connections()
 
     def _outcome(self, task: TaskMessage) -> Outcome:
         """Run a task, unless it has no attempt left or has succeeded before.
@@ -244,7 +245,7 @@ class Worker(ClusterProcess):
                     log.cannot_look_up(self.name, error)
                 if time.monotonic() >= give_up_at or self.state.phase >= Phase.STOPPING:
                     raise CannotLookUp from error
-                tidy_connections(idle=True)
+                close_connections()
                 time.sleep(backoff.seconds)
 
     # what follows them
@@ -269,7 +270,6 @@ class Worker(ClusterProcess):
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
         else:
             self.slot.finish(sent=False)
-        tidy_connections()
 
     def _report(self, work: FollowUp) -> None:
         error = WorkerDied(work.report)
