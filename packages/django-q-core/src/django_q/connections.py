@@ -95,7 +95,7 @@ def close_connections() -> None:
 
 
 def close_all() -> None:
-    """Close all connections, pools and caches of a process that will not use them, before it forks."""
+    """Close the connections, pools and caches of a process that forks and does not use them."""
     for connection in _open_connections():
         if not connection.in_atomic_block:
             _close(connection)

@@ -98,6 +98,10 @@ class Disque(BulkBroker):
     def get_connection(list_key: str | None = None) -> Nodes:
         return nodes_for(current_settings())
 
+    def disconnect(self) -> None:
+        """Close the connections of this process."""
+        self.connection.disconnect()
+
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:

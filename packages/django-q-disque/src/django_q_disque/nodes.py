@@ -60,6 +60,10 @@ class Node:
         )
         self._pool = self._client.connection_pool
 
+    def disconnect(self) -> None:
+        """Close the connections."""
+        self._pool.disconnect()
+
     def run(self, commands: Sequence[Command], *, repeatable: bool) -> list[Any]:
         """The answers to several commands, sent in one go; a refusal is an answer too.
 
@@ -150,6 +154,11 @@ class Nodes:
         if not found:
             raise BrokerUnavailable(f"No Disque node can be reached: {', '.join(node.address for node in self._nodes)}")
         return found
+
+    def disconnect(self) -> None:
+        """Close the connections to all nodes."""
+        for node in self._nodes:
+            node.disconnect()
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -72,6 +72,10 @@ class IronMQBroker(counted.CountedBroker):
     def get_connection(list_key: str | None = None) -> TimelyMQ:
         return client_for(current_settings())
 
+    def disconnect(self) -> None:
+        """Close the connections of this thread."""
+        self.connection.client.close()
+
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:

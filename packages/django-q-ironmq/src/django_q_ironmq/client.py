@@ -27,6 +27,12 @@ class TimelyClient(IronClient):  # type: ignore[misc]
         super().__init__(**options)
         self._local = threading.local()
 
+    def close(self) -> None:
+        """Close the connections of this thread."""
+        session: requests.Session | None = vars(self._local).pop("session", None)
+        if session is not None:
+            session.close()
+
     def _doRequest(self, url: str, method: str, body: str = "", headers: dict[str, str] | None = None) -> Any:  # noqa: N802
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:

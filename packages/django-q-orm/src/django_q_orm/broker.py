@@ -106,6 +106,11 @@ class ORM(BulkBroker):
         """Give the rows of all queues, by the settings of this moment."""
         return queue_table(current_settings().orm or "default")
 
+    def disconnect(self) -> None:
+        """Close the connection of this thread, unless a transaction is open."""
+        if not self.database.in_atomic_block:
+            self.database.close()
+
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:

@@ -103,6 +103,14 @@ class Redis(BulkBroker):
         """Give the client of the settings of this moment."""
         return client_for(current_settings())
 
+    def disconnect(self) -> None:
+        """Close the connections of this process."""
+        client = self.connection
+        if isinstance(client, redis.Redis):
+            client.connection_pool.disconnect()
+        else:
+            client.close()
+
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> int | str:

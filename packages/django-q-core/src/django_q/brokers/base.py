@@ -267,6 +267,9 @@ class Broker:
     def delete_queue(self) -> Any:
         """Forget the queue and everything about it."""
 
+    def disconnect(self) -> None:
+        """Close what is open in this process, such as before a fork; the next call connects anew."""
+
     def ping(self) -> bool:
         """Is the server there? Never raises."""
         return True

@@ -41,6 +41,7 @@ class Command(BaseCommand):
             settings = current_settings()
             broker = get_broker(settings=settings)
             _reach(broker)
+            broker.disconnect()
             status = Cluster(broker, settings=settings).run(once=run_once)
         except DjangoQError as error:
             raise CommandError(str(error)) from error
