@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from textwrap import dedent
 
 import pytest
@@ -125,8 +126,25 @@ def test_each_task_gets_its_own_answer_though_connections_were_open_before_the_f
         """
         assert site.run(wrong) == []
         assert run(site, ("jobs.forks",)) == [[True, [0, True]]]
+        assert shared_sockets(cluster) == []
         assert "ERROR" not in cluster.log
         assert cluster.stop() == 0
+
+
+def test_processes_of_a_cluster_share_no_connection_to_redis(opening_site):
+    site = opening_site("redis", {})
+    with site.cluster() as cluster:
+        assert run(site, ("jobs.mark", ("a",))) == [[True, "a"]]
+        assert shared_sockets(cluster) == []
+
+
+def shared_sockets(cluster):
+    """Return the TCP connections that several processes of a cluster hold."""
+    held = Counter()
+    for process in cluster.family():
+        held.update({(each.laddr, each.raddr) for each in process.net_connections("tcp") if each.raddr})
+    assert held
+    return [connection for connection, count in held.items() if count > 1]
 
 
 LEAVE = {

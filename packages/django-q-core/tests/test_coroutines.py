@@ -8,14 +8,20 @@ import os
 import threading
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, connections
+from django.test import TestCase
 from django_q.coroutines import run_coroutine
 from django_q.exceptions import TimeoutException
+from django_q.tasks import aasync_task, aresult, async_task, result
 from django_q.timeout import TaskTimer
+
+if TYPE_CHECKING:
+    from django_q.models import Task
 
 LONG_SECONDS = 30
 
@@ -108,11 +114,11 @@ async def leaves(seen: list[str]) -> None:
 
 
 def test_what_a_coroutine_leaves_is_ended_in_its_thread() -> None:
-    threads = threading.active_count()
+    before = {*threading.enumerate()}
     seen: list[str] = []
     run_coroutine(leaves(seen))
     assert sorted(seen) == ["generator", "task"]
-    assert threading.active_count() == threads
+    assert {*threading.enumerate()} <= before
 
 
 def test_coroutine_leaves_no_loop_open() -> None:
@@ -153,3 +159,42 @@ def test_orm_of_a_coroutine_uses_the_connection_and_the_transaction_of_its_threa
 
     assert run_coroutine(task()) == (2, connection.connection)
     assert User.objects.filter(username="within").exists()
+
+
+async def makes(name: str) -> int:
+    await User.objects.acreate(username=name)
+    return await User.objects.acount()
+
+
+class CoroutinesInATestCase(TestCase):
+    """A task in sync mode sees the transaction of the test, and leaves nothing behind."""
+
+    def setUp(self) -> None:
+        assert not User.objects.exists()
+        User.objects.create(username="of the test")
+
+    def test_of_a_synchronous_test(self) -> None:
+        task_id = async_task(makes, "of the task", sync=True)
+        assert result(task_id) == 2
+
+    async def test_of_an_asynchronous_test(self) -> None:
+        task_id = await aasync_task(makes, "of the task", sync=True)
+        assert await aresult(task_id) == 2
+        assert await User.objects.acount() == 2
+
+    async def test_of_a_hook(self) -> None:
+        await aasync_task("math.floor", 1.5, sync=True, hook=hook)
+        assert await User.objects.filter(username="of the hook").aexists()
+
+
+async def hook(task: Task) -> None:
+    await makes("of the hook")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_task_that_runs_in_the_thread_of_a_loop_finishes() -> None:
+    async def main() -> object:
+        return await aresult(await aasync_task(makes, "name", sync=True))
+
+    assert asyncio.run(main()) == 1
+    asyncio.run(sync_to_async(connections.close_all)())
