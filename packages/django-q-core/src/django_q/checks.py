@@ -167,7 +167,7 @@ def no_autocommit(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     for alias in sorted(written_databases(settings)):
         if not django_settings.DATABASES.get(alias, {}).get("AUTOCOMMIT", True):
             text = f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: what a cluster writes there is not committed."
-            hint = "Remove it; call transaction.set_autocommit(False) where the project needs it, or use another database."
+            hint = "Remove it, and call transaction.set_autocommit(False) where the project needs it."
             yield checks.Error(text, hint=hint, id="django_q.E009")
 
 

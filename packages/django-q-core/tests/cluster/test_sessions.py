@@ -1,0 +1,71 @@
+"""The sessions of tasks, also in the thread that asgiref shares between event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import connection
+from django_q.cluster import sessions
+
+
+@pytest.fixture(autouse=True)
+def thread(monkeypatch):
+    """Give the test a shared thread of its own."""
+    thread = sessions.SharedThread()
+    monkeypatch.setattr(SyncToAsync, "single_thread_executor", thread)
+    yield thread
+    thread.shutdown()
+
+
+def run_in_own_loop(call):
+    async def main():
+        return await sync_to_async(call)()
+
+    return asyncio.run(main())
+
+
+def connect() -> None:
+    connection.ensure_connection()
+
+
+def is_connected() -> bool:
+    return connection.connection is not None
+
+
+def test_session_in_the_shared_thread_ends_with_the_task(django_db_blocker):
+    with django_db_blocker.unblock():
+        run_in_own_loop(connect)
+        assert run_in_own_loop(is_connected)
+        sessions.end()
+        assert not run_in_own_loop(is_connected)
+
+
+def test_task_without_a_loop_does_not_use_the_shared_thread(thread):
+    sessions.end()
+    assert not thread._threads
+
+
+def test_shared_thread_that_is_blocked_is_replaced(monkeypatch):
+    monkeypatch.setattr(sessions, "END_SECONDS", 0.05)
+    blocked = threading.Event()
+    SyncToAsync.single_thread_executor.submit(blocked.wait)
+    sessions.end()
+    assert run_in_own_loop(os.getpid) == os.getpid()
+    blocked.set()
+
+
+def test_fork_has_a_shared_thread_of_its_own():
+    run_in_own_loop(os.getpid)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            sessions._leave_inherited()
+            status = int(run_in_own_loop(os.getpid) != os.getpid())
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
