@@ -21,13 +21,17 @@ _inherited: Final[list[object]] = []
 # between tasks
 
 
-def end_sessions() -> None:
+def end_sessions() -> bool:
     """End the database sessions of a task, as Django does after a request.
 
     `CONN_MAX_AGE` says which connections are kept. A kept connection has no open transaction, and is checked before its
     next use if `CONN_HEALTH_CHECKS` says so. A PostgreSQL pool gets its connection back without temporary tables,
     settings and locks.
+
+    Returns:
+        True if a connection was kept.
     """
+    kept = False
     for connection in _open_connections():
         if connection.in_atomic_block or _is_pooled(connection):
             _end_session(connection)
@@ -35,6 +39,8 @@ def end_sessions() -> None:
             _close_if_unusable_or_obsolete(connection)
             _roll_back(connection)
         connection.queries_log.clear()
+        kept = kept or connection.connection is not None
+    return kept
 
 
 def _end_session(connection: BaseDatabaseWrapper) -> None:

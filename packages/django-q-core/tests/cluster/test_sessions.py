@@ -9,6 +9,7 @@ import threading
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db import connection
+from django.db.backends.signals import connection_created
 from django_q.cluster import sessions
 
 
@@ -69,3 +70,54 @@ def test_fork_has_a_shared_thread_of_its_own():
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class Ended:
+    """Takes the place of `end_sessions`: `kept` is its answer."""
+
+    def __init__(self):
+        self.count, self.kept = 0, False
+
+    def __call__(self):
+        self.count += 1
+        return self.kept
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """Count how often the sessions of all databases are ended."""
+    ended = Ended()
+    monkeypatch.setattr(sessions.connections, "end_sessions", ended)
+    sessions._opened.clear()
+    return ended
+
+
+def test_task_that_opens_no_connection_ends_no_session(ended):
+    sessions.end()
+    assert not ended.count
+
+
+def test_connection_is_announced(ended, django_db_blocker):
+    connection_created.connect(sessions._note_connection)
+    try:
+        with django_db_blocker.unblock():
+            run_in_own_loop(connect)
+    finally:
+        connection_created.disconnect(sessions._note_connection)
+    sessions.end()
+    assert ended.count
+
+
+def test_session_of_a_kept_connection_ends_after_each_task(ended):
+    ended.kept = True
+    sessions.end(idle=True)
+    sessions.end()
+    ended.kept = False
+    sessions.end()
+    sessions.end()
+    assert ended.count == 3
+
+
+def test_idle_worker_looks_at_all_databases(ended):
+    sessions.end(idle=True)
+    assert ended.count

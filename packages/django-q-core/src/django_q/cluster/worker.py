@@ -108,7 +108,7 @@ class Worker(ClusterProcess):
         self.timer.install()
         stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
-        sessions.end()
+        sessions.end(idle=True)
         self.baseline.restore()
         self.executor.imported = self.baseline.keep_environment
         self.slot.state = WorkerState.IDLE
@@ -118,7 +118,7 @@ class Worker(ClusterProcess):
         """Do what one message asks for."""
         message = self.tasks.receive()
         if message is None:
-            sessions.end()
+            sessions.end(idle=True)
             return True
         match kind_of(message):
             case Kind.TASK:
