@@ -115,10 +115,6 @@ class OutcomeBuilder:
         text = self._signed(finished, sent) if follow_up or options.get("cached") else None
         args, kwargs, result = self._columns(finished, sent, keep=self._is_kept(options))
         success = finished["success"]
-        if not success:
-            options = {**options, "error": self._error_line(finished)}
-        elif finished.get("chain"):
-            options = {**options, "following": self._following(finished)}
         return Outcome(
             id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
@@ -132,9 +128,11 @@ class OutcomeBuilder:
             success=success,
             ack_id=ack_id,
             finished=text,
+            following=self._following(finished) if success and finished.get("chain") else (),
             follow_up=follow_up,
             attempt=attempt,
             final=final or (returned and not success),
+            error=None if success else self._error_line(finished),
             **options,
         )
 

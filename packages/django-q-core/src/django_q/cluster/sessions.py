@@ -26,7 +26,7 @@ END_SECONDS: Final = 1.0
 
 
 _opened: Final = Event()
-"""Set if this process may have an open connection: to look at all databases takes a tenth of the time of a short task."""
+"""Set if this process may have an open connection: looking at all databases takes a tenth of a short task's time."""
 
 
 class SharedThread(ThreadPoolExecutor):
