@@ -16,6 +16,7 @@ from django.conf import settings as django_settings
 from django.db import reset_queries
 
 from django_q import reporters
+from django_q.context import stamp_records
 
 from . import log, sessions
 from .memory import keep_free_memory
@@ -117,6 +118,7 @@ def prepare(settings: ClusterSettings, role: str) -> None:
     ignore_signals()
     keep_free_memory()
     log.configure(settings)
+    stamp_records()
     entitle(settings, role)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django_q import reporters, signals
 from django_q.connections import close_connections
-from django_q.context import running, stamp_records
+from django_q.context import running
 from django_q.dispatch import Finisher
 from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
 from django_q.execution import Executor
@@ -106,7 +106,6 @@ class Worker(ClusterProcess):
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
-        stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
         sessions.end(idle=True)
         self.baseline.restore()
