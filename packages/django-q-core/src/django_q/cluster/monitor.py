@@ -50,6 +50,9 @@ ENOUGH_OUTCOMES = 100
 FOLLOW_UP_POLL_SECONDS = 0.02
 """Interval between two attempts to hand a follow-up to the workers while their channel is full."""
 
+MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 1_000
+"""Size of outcomes that wait for an unavailable cache beyond which nothing is fetched, and of one without its value."""
+
 MAX_STOP_FAILURES = 3
 """After this many failures in a row a monitor that was told to stop gives up."""
 
@@ -142,8 +145,7 @@ class Monitor(ClusterProcess):
     def _receive(self) -> None:
         """Collect what has arrived; sleep only if there is nothing else to do."""
         if self._unfinished():
-            waiting = [lane.retry_at for lane in self.lanes if lane.outcomes or lane is self.queue]
-            self.results.wait(min(RECEIVE_SECONDS, min(waiting) - time.monotonic()))
+            self.results.wait(min(RECEIVE_SECONDS, self._next_attempt_at() - time.monotonic()))
         elif self.follow_ups:
             self.results.wait(FOLLOW_UP_POLL_SECONDS)
         elif not self.told_to_stop:
@@ -161,6 +163,13 @@ class Monitor(ClusterProcess):
                 if message is None:
                     return
                 self._accept(message)
+
+    def _next_attempt_at(self) -> float:
+        """Return when there is something to finish: at once (0.0), or when an unavailable server is tried again."""
+        times = [lane.retry_at for lane in (self.database, self.cache) if lane.outcomes]
+        if self.queue.outcomes or self.done or self.returned or self.unreadable:
+            times.append(self.queue.retry_at)
+        return 0.0 if self.deaths else min(times)
 
     def _has_room(self) -> bool:
         if any(lane.backoff.failures for lane in self.lanes):
@@ -375,4 +384,11 @@ class Monitor(ClusterProcess):
         """Tell the other processes what is not settled."""
         self.state.hooks = len(self.follow_ups) + len(self.following)
         self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)
+        self.state.postponed = self._postponed()
         self.state.paused = int(bool(self.database.backoff.failures or self.queue.backoff.failures))
+
+    def _postponed(self) -> int:
+        """Return the number of outcomes that hold nothing up, because only an unavailable cache keeps them here."""
+        waiting = self.cache.outcomes if self.cache.backoff.failures else []
+        size = sum(OUTCOME_BYTES + len(outcome.finished or "") for outcome in waiting)
+        return len(waiting) if size <= MAX_POSTPONED_BYTES else 0

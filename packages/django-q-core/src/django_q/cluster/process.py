@@ -15,6 +15,7 @@ from django.apps import apps
 from django.db import connections
 
 from django_q import reporters
+from django_q.cache_calls import CALLS
 
 from . import log
 from .memory import keep_free_memory
@@ -54,6 +55,8 @@ class ClusterProcess:
     """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, …."""
 
     role: ClassVar[str]
+    limits_cache_calls: ClassVar[bool] = True
+    """True if the process does not wait long for a cache that does not answer."""
 
     def __init__(self, wiring: Wiring, heartbeat: Heartbeat | None = None) -> None:
         self.settings = wiring.settings
@@ -69,6 +72,8 @@ class ClusterProcess:
 
     def run(self) -> None:
         """Start, step until told to stop, and clean up."""
+        if self.limits_cache_calls:
+            CALLS.limit()
         self.start()
         self.heartbeat.beat()
         try:

@@ -13,7 +13,14 @@ from django_q import reporters, signals
 from django_q.connections import tidy_connections
 from django_q.context import running, stamp_records
 from django_q.dispatch import Finisher
-from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
+from django_q.exceptions import (
+    DjangoQError,
+    NoAttemptsLeft,
+    OptionError,
+    TimeoutException,
+    UnreadablePackage,
+    WorkerDied,
+)
 from django_q.execution import Executor
 from django_q.options import normalise_package
 from django_q.results.saved import saved_success
@@ -55,6 +62,9 @@ MEASURE_SECONDS: Final = 1.0
 MAX_LOOK_UP_SECONDS: Final = 30.0
 """Time to look up an earlier success. Then the package is released and the worker replaced, which may be damaged."""
 
+MIN_LOOK_UP_SECONDS: Final = 1.0
+"""Minimum time of one of these attempts, in which a server may block without failing."""
+
 
 class CannotLookUp(DjangoQError):
     """The database or the cache does not say whether a task has succeeded before."""
@@ -76,6 +86,7 @@ class Worker(ClusterProcess):
     """Runs tasks, and what follows them, one at a time."""
 
     role: ClassVar[str] = "worker"
+    limits_cache_calls: ClassVar[bool] = False  # calls would need a thread, and tasks may fork
 
     def __init__(self, wiring: Wiring, index: int) -> None:
         self.slot = wiring.state.slots[index]
@@ -231,7 +242,10 @@ class Worker(ClusterProcess):
         backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
             try:
-                return saved_success(package, self.settings)
+                with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
+                    return saved_success(package, self.settings)
+            except TimeoutException as error:
+                raise CannotLookUp from error
             except Exception as error:
                 if not is_unavailable(error):
                     raise
@@ -241,6 +255,9 @@ class Worker(ClusterProcess):
                     raise CannotLookUp from error
                 tidy_connections(idle=True)
                 time.sleep(backoff.seconds)
+            finally:
+                self.timer.limited(None)
+                self.timer.fired = False
 
     # what follows them
 
