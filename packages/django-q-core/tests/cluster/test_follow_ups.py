@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import pytest
 from django.core.cache import caches
@@ -328,6 +329,20 @@ def test_redelivered_task_is_released_when_its_success_cannot_be_looked_up(clust
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
     [again] = cluster.broker.dequeue_many(1, 0)
     assert again.attempt == 1
+
+
+def test_look_up_that_blocks_is_given_up(cluster, monkeypatch):
+    monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: threading.Event().wait())
+    monkeypatch.setattr("django_q.cluster.worker.MAX_LOOK_UP_SECONDS", 0)
+    monkeypatch.setattr("django_q.cluster.worker.MIN_LOOK_UP_SECONDS", 0.1)
+    cluster.send("math.floor", 1.5)
+    [delivery] = cluster.broker.dequeue_many(1, 0)
+    message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
+    cluster.worker.tasks.send(message.pack())
+    cluster.work()
+    cluster.settle()
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
+    assert cluster.worker.slot.deadline == 0.0
 
 
 def test_unreadable_package_is_moved_to_the_dead_letters(cluster):
