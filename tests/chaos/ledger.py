@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -34,6 +35,9 @@ class Outage:
     def seconds(self) -> float:
         """How long it lasted."""
         return self.ended - self.began
+
+    def __str__(self) -> str:
+        return f"{time.strftime('%H:%M:%S', time.localtime(self.began))} {self.what} for {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class Ledger:
                 f"{len(self.uncounted)} ran more often than their rows say",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
                 f"{len(self.outages)} outages: " + ", ".join(f"{n} {what}" for what, n in sorted(outages.items())),
+                *(f"  {outage}" for outage in sorted(self.outages, key=lambda outage: outage.began)),
                 "attempts of the saved: " + ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items())),
             ]
         )
