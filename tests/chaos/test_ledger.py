@@ -76,3 +76,15 @@ def test_notes_are_read_as_runs():
     runs, parents = read_runs(["x begins 5 3 12.5", "x ends 5", "y begins 6 3 13.5"])
     assert runs == {"x": [Run(12.5, 5, True)], "y": [Run(13.5, 6, False)]}
     assert parents == {5: 3, 6: 3}
+
+
+def test_summary_tells_what_explains_second_runs():
+    runs = {
+        "a": [Run(10, 1, True), Run(20, 2, True)],
+        "b": [Run(10, 2, True), Run(20, 1, True)],
+        "c": [Run(30, 1, True), Run(35, 2, True)],
+    }
+    kills = [Kill(15, 0, "worker", 1), Kill(15, 1, "monitor", 9)]
+    outages = [Outage("broker that hangs", 31, 38, leases=True)]
+    summary = book(runs=runs, kills=kills, outages=outages).summary()
+    assert "explained by: 1 broker that hangs, 1 kill of its worker, 1 kill of the monitor" in summary
