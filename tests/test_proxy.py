@@ -132,3 +132,16 @@ def test_connection_to_a_stopped_server_is_closed(proxy, connect, server):
     assert refused(connect)
     server.start()
     assert ask(connect()) == "+PONG"
+
+
+def test_frozen_connections_are_held_and_new_ones_forwarded(proxy, connect, server):
+    old = connect()
+    assert ask(old) == "+PONG"
+    proxy.freeze()
+    old.sendall(b"INCR frozen\r\n")
+    assert ask(connect()) == "+PONG"
+    proxy.resume()
+    assert silent(old)
+    assert server.say("EXISTS frozen") == ":0"
+    assert proxy.cut() == 2
+    assert ask(old) == ""

@@ -11,7 +11,7 @@ from tests.services.server import Server
 
 
 class Proxy(Server):
-    """Forwards connections from its own address to a server's; `stall`, `mute`, `drop` and `cut` disturb them.
+    """Forwards connections from its own address to a server's; `stall`, `mute`, `drop`, `freeze`, `cut` disturb them.
 
     Use it as a context manager: `with Proxy(redis_server) as proxy: client = connect(proxy.host, proxy.port)`.
 
@@ -41,6 +41,10 @@ class Proxy(Server):
     def drop(self) -> None:
         """Reset each new connection until `resume`; leave the open ones alone."""
         self._say("drop")
+
+    def freeze(self) -> None:
+        """Hold the open connections until `cut`, and forward new ones: the other end is gone without a word."""
+        self._say("freeze")
 
     def cut(self) -> int:
         """Reset all open connections, also while they are held; return their number."""

@@ -1,7 +1,7 @@
 """Forwards TCP connections to another server, and misbehaves as its control socket says: for tests.
 
 Usage: `python proxy_process.py PORT TARGET_HOST TARGET_PORT CONTROL_SOCKET`. A connection to the control socket sends
-one line: `forward`, `stall`, `mute`, `drop`, `cut` or `count`. It gets one line: a number of connections.
+one line: `forward`, `stall`, `mute`, `drop`, `freeze`, `cut` or `count`. It gets one line: a number of connections.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Forwarder:
         self.mode = "forward"
         self.changed = asyncio.Event()
         self.open: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
+        self.frozen: set[asyncio.Task[None]] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until an end closes it."""
@@ -36,30 +37,37 @@ class Forwarder:
         assert task is not None
         self.open[task] = [writer]
         try:
-            await self.passable("stall")
+            await self.passable(task, "stall")
             target_reader, target_writer = await asyncio.open_connection(*self.target)
             self.open[task].append(target_writer)
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.copy(reader, target_writer, ("stall",)))
-                group.create_task(self.copy(target_reader, writer, ("stall", "mute")))
+                group.create_task(self.copy(task, reader, target_writer, ("stall",)))
+                group.create_task(self.copy(task, target_reader, writer, ("stall", "mute")))
         except (OSError, ExceptionGroup, asyncio.CancelledError):
             pass  # an end was closed, or `cut` was called
         finally:
+            self.frozen.discard(task)
             for each in self.open.pop(task):
                 abort(each)
 
-    async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, closed: tuple[str, ...]) -> None:
+    async def copy(
+        self,
+        connection: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        closed: tuple[str, ...],
+    ) -> None:
         """Copy one direction; hold it back in the modes *closed*."""
         while data := await reader.read(65_536):
-            await self.passable(*closed)
+            await self.passable(connection, *closed)
             writer.write(data)
             await writer.drain()
-        await self.passable(*closed)
+        await self.passable(connection, *closed)
         writer.write_eof()
 
-    async def passable(self, *closed: str) -> None:
-        """Wait until the mode is none of these."""
-        while self.mode in closed:
+    async def passable(self, connection: asyncio.Task[None], *closed: str) -> None:
+        """Wait until the mode is none of these; a frozen connection waits until it is cut."""
+        while self.mode in closed or connection in self.frozen:
             await self.changed.wait()
 
     async def control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,6 +77,8 @@ class Forwarder:
             self.mode = command
             self.changed.set()
             self.changed.clear()
+        elif command == "freeze":
+            self.frozen.update(self.open)
         elif command == "cut":
             await self.cut()
         elif command != "count":
