@@ -60,3 +60,15 @@ def test_cache_that_does_not_answer_delays_only_what_needs_it(site, proxy):
         assert sorted(site.notes()) == ["before", "cached", "plain"]
         assert cluster.log.count("cannot save results") == 1
         assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("proxy", ["memcached"], indirect=True)
+def test_connection_to_the_cache_that_is_dead_without_a_word_is_replaced(site, proxy):
+    with site.cluster() as cluster:
+        before = sent(site, "before", cached=True)
+        eventually(lambda: result(site, before, cached=True), within=20, why=lambda: cluster.log)
+        proxy.freeze()
+        cached = sent(site, "cached", cached=True)
+        eventually(lambda: result(site, cached, cached=True), within=30, why=lambda: cluster.log)
+        assert sorted(site.notes()) == ["before", "cached"]
+        assert cluster.stop() == 0

@@ -12,8 +12,8 @@ from django_q.testing import eventually
 
 @pytest.fixture
 def calls():
-    calls = CacheCalls(patience=0.2, probe=0.01)
-    calls.limit()
+    calls = CacheCalls(probe=0.01)
+    calls.limit(patience=0.2)
     yield calls
     for caller in [calls.caller, *calls.stuck]:
         if caller is not None:

@@ -31,21 +31,24 @@ class CacheCalls:
     that gets no answer is left behind: another one, with a connection of its own, tries again, later and later.
 
     Args:
-        patience: seconds to wait for a call.
         probe: seconds to wait while an earlier call has not returned.
     """
 
-    def __init__(self, patience: float = PATIENCE_SECONDS, probe: float = PROBE_SECONDS) -> None:
-        self.patience, self.probe = patience, probe
+    def __init__(self, probe: float = PROBE_SECONDS) -> None:
+        self.probe, self.patience = probe, PATIENCE_SECONDS
         self.limited = False
         self.stuck: list[Caller] = []
         self.caller: Caller | None = None
         self.resume_at = 0.0
         """When the next thread tries (`time.monotonic`, seconds) while others are stuck."""
 
-    def limit(self) -> None:
-        """Limit all later calls in this process, which must not share an open transaction with the cache."""
-        self.limited = True
+    def limit(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Limit all later calls in this process, which must not share an open transaction with the cache.
+
+        Args:
+            patience: seconds to wait for a call.
+        """
+        self.limited, self.patience = True, patience
 
     def make(self, call: Callable[[], T]) -> T:
         """Make a call and return what it returns.
@@ -62,7 +65,7 @@ class CacheCalls:
             self.caller = Caller()
             self.caller.start()
         pending = Pending(call)
-        seconds = self.probe if self.stuck else self.patience
+        seconds = min(self.probe, self.patience) if self.stuck else self.patience
         self.caller.pending.put(pending)
         if not pending.done.wait(seconds):
             self._leave(self.caller)

@@ -15,7 +15,7 @@ from django.apps import apps
 from django.db import connections
 
 from django_q import reporters
-from django_q.cache_calls import CALLS
+from django_q.cache_calls import CALLS, PATIENCE_SECONDS
 
 from . import log
 from .memory import keep_free_memory
@@ -73,7 +73,7 @@ class ClusterProcess:
     def run(self) -> None:
         """Start, step until told to stop, and clean up."""
         if self.limits_cache_calls:
-            CALLS.limit()
+            CALLS.limit(min(PATIENCE_SECONDS, self.settings.guard_timeout / 4))
         self.start()
         self.heartbeat.beat()
         try:
