@@ -72,3 +72,13 @@ def test_connection_to_the_cache_that_is_dead_without_a_word_is_replaced(site, p
         eventually(lambda: result(site, cached, cached=True), within=30, why=lambda: cluster.log)
         assert sorted(site.notes()) == ["before", "cached"]
         assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("proxy", ["memcached"], indirect=True)
+def test_cluster_stops_while_its_cache_does_not_answer(site, proxy):
+    with site.cluster() as cluster:
+        proxy.stall()
+        sent(site, "cached", cached=True)
+        eventually(lambda: "cannot save results" in cluster.log, within=20, why=lambda: cluster.log)
+        assert cluster.stop(within=15) == 0
+        assert "could not save 1 results" in cluster.log

@@ -80,3 +80,16 @@ def test_outcomes_of_an_unavailable_cache_hold_nothing_up_within_a_limit(resting
     monkeypatch.setattr(module, "MAX_POSTPONED_BYTES", 2_000_000)
     monitor._tell_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
+
+
+@pytest.mark.parametrize(("finished", "sizes"), [("x", [500, 500, 200]), ("x" * 2**15, [128, 128])])
+def test_outcomes_that_waited_for_the_cache_are_saved_in_batches(resting, monkeypatch, finished, sizes) -> None:
+    monitor, _ = resting
+    outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
+    monitor.cache.outcomes = [outcome._replace(finished=finished)] * (sum(sizes))
+    batches = []
+    monitor.finisher = SimpleNamespace(save=lambda outcomes: batches.append(len(outcomes)) or outcomes)
+    while monitor.cache.outcomes:
+        monitor._save(monitor.cache)
+    assert batches == sizes
+    assert len(monitor.queue.outcomes) == sum(sizes)

@@ -264,7 +264,8 @@ class Monitor(ClusterProcess):
 
     def _save(self, lane: Lane) -> None:
         with self.lock:
-            outcomes, lane.outcomes = lane.outcomes, []
+            size = self._size_of_batch(lane)
+            outcomes, lane.outcomes = lane.outcomes[:size], lane.outcomes[size:]
         self.last_batch = len(outcomes)
         try:
             saved = self.finisher.save(outcomes)
@@ -274,6 +275,16 @@ class Monitor(ClusterProcess):
             raise
         self.state.saved += sum(outcome.success for outcome in saved)
         self.queue.outcomes += saved
+
+    def _size_of_batch(self, lane: Lane) -> int:
+        """Return how many outcomes are saved together: after an outage, more may wait than can be saved in time."""
+        if lane is self.cache:
+            size = 0
+            for number, outcome in enumerate(lane.outcomes[:MAX_BATCH_OUTCOMES], 1):
+                size += len(outcome.finished or "")
+                if size >= MAX_BATCH_BYTES:
+                    return number
+        return MAX_BATCH_OUTCOMES
 
     def _settle_queue(self) -> None:
         """Send what follows, and acknowledge what no worker has to follow up."""
