@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+
 import pytest
 from django.core.cache import cache, caches
 from django.core.cache.backends.base import InvalidCacheKey
 from django.core.cache.backends.locmem import LocMemCache
+from django.utils.module_loading import import_string
 from django_q.models import Task
 from django_q.package import new_package
 from django_q.results.cache import CacheResults
@@ -194,13 +198,12 @@ def fake(settings):
 
 @pytest.fixture(autouse=True)
 def no_other_fake(monkeypatch):
-    monkeypatch.setattr("django.core.cache.import_string", lambda path: Fake if path.endswith("Fake") else _load(path))
+    monkeypatch.setattr("django.core.cache.import_string", _load)
 
 
 def _load(path):
-    from django.utils.module_loading import import_string
-
-    return import_string(path)
+    module, _, name = path.rpartition(".")
+    return globals()[name] if module == __name__ else import_string(path)
 
 
 def test_member_of_a_cache_that_returns_none_is_not_waited_for(fake):
@@ -266,6 +269,64 @@ def test_cache_that_is_smaller_than_a_batch_loses_the_oldest_only(settings, sett
     assert len(results.fetch_group("g")) < 100
     assert results.delete_group("g") < 100
     cache.clear()
+
+
+class Capricious(Fake):
+    """Evicts, ignores errors or raises them, at random."""
+
+    chance = random.Random(1)
+    evicts = raises = drops = 0.0
+
+    def _mishap(self):
+        if self.chance.random() < self.evicts and self._cache:
+            self._cache.pop(key := self.chance.choice(list(self._cache)))
+            self._expire_info.pop(key, None)
+        if self.chance.random() < self.raises:
+            raise ConnectionError("reset by peer")
+        return self.chance.random() < self.drops
+
+    def set(self, *args, **kwargs):
+        return None if self._mishap() else super().set(*args, **kwargs)
+
+    def add(self, *args, **kwargs):
+        return None if self._mishap() else super().add(*args, **kwargs)
+
+    def get(self, *args, **kwargs):
+        return None if self._mishap() else super().get(*args, **kwargs)
+
+    def get_many(self, *args, **kwargs):
+        return None if self._mishap() else super().get_many(*args, **kwargs)
+
+    def delete_many(self, *args, **kwargs):
+        return None if self._mishap() else super().delete_many(*args, **kwargs)
+
+
+@pytest.mark.parametrize("mishaps", [{"raises": 0.03}, {"drops": 0.05}, {"raises": 0.02, "drops": 0.03}])
+@pytest.mark.parametrize("evicts", [0.0, 0.1])
+def test_capricious_cache_loses_only_what_it_evicts(settings, results, cached, mishaps, evicts):
+    settings.CACHES = {"default": {"BACKEND": f"{__name__}.Capricious"}}
+    cache, chance = caches["default"], random.Random(2)
+    cache.chance = random.Random(3)
+    done = []
+    for number in range(60):
+        for name, likelihood in (mishaps | {"evicts": evicts}).items():
+            setattr(cache, name, likelihood)
+        batch = [
+            cached(number, group=chance.choice(["g", None]), success=chance.random() < 0.8)
+            for _ in range(chance.randint(1, 5))
+        ]
+        done += eventually(lambda batch=batch: saved(results, batch))
+        for ask in (results.fetch_group, results.read_members, results.count_at_most):
+            with suppress(ResultsUnavailable):
+                ask("g")
+        cache.evicts = cache.raises = cache.drops = 0.0
+        kept = [results.fetch(outcome.id) for outcome in batch]
+        if not evicts:
+            assert [package["success"] for package in kept] == [outcome.success for outcome in done[-len(batch) :]]
+    if not evicts:
+        assert {package["id"] for package in results.fetch_group("g")} == {each.id for each in done if each.group}
+        assert not [outcome for outcome in done if "does not take" in (outcome.error or "")]
+    results.delete_group("g")
 
 
 def test_dummy_cache_keeps_nothing_on_purpose(settings, results, cached, settings_of):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from django_q.outcome import Outcome
     from django_q.signing import PackageCodec
 
-TRIES: Final = 2
+TRIES: Final = 5
 """How often a value is written that the cache does not take, though it takes another one before and after."""
 
 PROBE: Final = ""

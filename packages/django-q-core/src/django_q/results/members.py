@@ -115,22 +115,28 @@ class Members:
 
     def _take_one(self, group: str, member: Member, place: int, timeout: int | None) -> int:
         """Take the next free place and return its number; `add` returns False for an unavailable cache, too."""
-        refusals = 0
+        refusals, step = 0, A_FEW
         while not self.cache.add(self.place_key(group, place), tuple(member), timeout):
-            found = self.cache.get(self.place_key(group, place))
-            if found is not None:
-                if found == tuple(member) or found == list(member):
-                    return place  # the answer to an earlier attempt was lost
-                place, refusals = place + 1, 0
-            elif (refusals := refusals + 1) == MAX_REFUSALS:
-                raise ResultsUnavailable("The cache takes no member of a group: check that it runs, and CACHES.")
+            taken = self._many({each: self.place_key(group, each) for each in range(place, place + step)})
+            if place not in taken:
+                refusals += 1
+                if refusals == MAX_REFUSALS:
+                    raise ResultsUnavailable("The cache takes no member of a group: check that it runs, and CACHES.")
+            elif tuple(taken[place]) == member:
+                return place  # the answer to an earlier attempt was lost
+            else:
+                place = next(each for each in range(place + 1, place + step + 1) if each not in taken)
+                refusals, step = 0, min(2 * step, WINDOW)
         return place
 
     def _trimmed(self, group: str, head: Head, most: int) -> Head:
         """Pass over places that have expired: twice as many as were taken, so that the gap never grows."""
         places = range(head.first, min(head.first + most, head.last) + 1)
-        found = self._many({place: self.place_key(group, place) for place in places})
-        return head._replace(first=min(found, default=places[-1] if places else head.first))
+        found = self._many({place: self.place_key(group, place) for place in {*places, head.last}})
+        if head.last not in found:
+            return head  # that place was taken just now: the cache is unavailable
+        first = next((place for place in places if place in found), places[-1] if places else head.first)
+        return head._replace(first=first)
 
     def _keep(self, group: str, head: Head, timeout: int | None) -> None:
         now = time.time()
