@@ -148,6 +148,7 @@ def _of_connections(what: str, proxy: Proxy, lease: float, *, leases: bool) -> l
     return [
         Accident(f"stalled connections to {what}", partial(_stall, proxy), long, leases),
         Accident(f"dropped connections to {what}", partial(_drop, proxy), long, leases),
+        Accident(f"dead connections to {what}", partial(_freeze, proxy), long, leases),
         Accident(f"cut connections to {what}", partial(_cut, proxy), short, leases),
     ]
 
@@ -197,6 +198,15 @@ def _drop(proxy: Proxy, seconds: float) -> None:
         time.sleep(seconds)
     finally:
         proxy.resume()
+
+
+def _freeze(proxy: Proxy, seconds: float) -> None:
+    """Hold the open connections, while new ones work."""
+    proxy.freeze()
+    try:
+        time.sleep(seconds)
+    finally:
+        proxy.cut()
 
 
 def _cut(proxy: Proxy, seconds: float) -> None:

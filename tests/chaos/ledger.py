@@ -152,7 +152,7 @@ class Ledger:
 
 
 def read_runs(lines: list[str]) -> tuple[dict[str, list[Run]], dict[int, int]]:
-    """Read what tasks noted: `id begins pid parent seconds` and `id ends pid`.
+    """Read what tasks noted: `id begins pid parent seconds` and `id ends pid`, beside `id sent 0` of their sender.
 
     Returns:
         The runs of each task, and nothing known of clusters yet: worker → process id of its sentinel.

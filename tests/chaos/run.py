@@ -53,12 +53,14 @@ def work(seconds):
 
 SEND = """
 import random
+from chaos_jobs import note
 from django_q.tasks import async_task
 chance = random.Random({seed})
 answer = []
 for number in range({count}):
     cached = {cached} and chance.random() < 0.25
     answer.append(async_task('chaos_jobs.work', chance.choice([0, 0.01, 0.05, 0.1, 0.4]), cached=cached))
+    note(answer[-1], 'sent', 0)
 """
 
 CACHED = """
@@ -157,7 +159,7 @@ class Chaos:
         while True:
             try:
                 self.sent += self.site.run(SEND.format(seed=self.random.random(), count=count, cached=self.cached))
-            except AssertionError:  # a broker in its restart: what was sent before it is noted by the tasks themselves
+            except AssertionError:  # the broker is unavailable: what was sent before is noted
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
@@ -224,14 +226,16 @@ class Chaos:
         )
 
     def _balance(self) -> Ledger:
-        runs, parents = read_runs(self.site.notes())
+        notes = self.site.notes()
+        runs, parents = read_runs(notes)
+        sent = [line.split()[0] for line in notes if " sent " in line]
         saved = self.site.run(
             "from django_q.models import Success; answer = dict(Success.objects.values_list('id', 'attempt_count'))"
         )
         if self.cached:
-            saved |= self.site.run(CACHED.format(ids=[task for task in self.sent if task not in saved]))
+            saved |= self.site.run(CACHED.format(ids=[task for task in sent if task not in saved]))
         clusters = {pid: self.sentinels[parent] for pid, parent in parents.items() if parent in self.sentinels}
-        return Ledger(self.sent, runs, saved, set(), self.kills, clusters, self.outages, LEASE_SECONDS)
+        return Ledger(sent, runs, saved, set(), self.kills, clusters, self.outages, LEASE_SECONDS)
 
 
 def _lives(process: psutil.Process) -> bool:

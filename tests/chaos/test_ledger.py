@@ -9,7 +9,7 @@ import pytest
 from .ledger import Kill, Ledger, Outage, Run, read_runs
 from .run import make, make_with_accidents
 
-ACCIDENTS = 6
+ACCIDENTS = 5
 """Number of accidents in a short run, chosen at random; `hatch run chaos:run --accidents` has all of them."""
 
 
@@ -73,7 +73,7 @@ def test_second_run_is_explained_by_an_outage_that_leases_do_not_survive():
 
 
 def test_notes_are_read_as_runs():
-    runs, parents = read_runs(["x begins 5 3 12.5", "x ends 5", "y begins 6 3 13.5"])
+    runs, parents = read_runs(["x sent 0", "x begins 5 3 12.5", "x ends 5", "y begins 6 3 13.5"])
     assert runs == {"x": [Run(12.5, 5, True)], "y": [Run(13.5, 6, False)]}
     assert parents == {5: 3, 6: 3}
 
