@@ -17,6 +17,7 @@ CACHES = {
 @pytest.fixture(params=CACHES)
 def proxy(request):
     """A proxy in front of the server of the cache."""
+    pytest.importorskip({"memcached": "pymemcache", "redis": "django_redis"}[request.param])
     server = request.getfixturevalue(f"{request.param}_server")
     server.start()
     server.flush()

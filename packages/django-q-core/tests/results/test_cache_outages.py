@@ -241,18 +241,51 @@ def test_outcome_that_the_cache_takes_in_no_form_is_a_row(fake, settings_of, cac
 
 @pytest.mark.django_db
 def test_key_that_keeps_no_outcome_is_a_row(fake, settings_of, cached):
-    fake.keeps = lambda key, value: not value
+    fake.keeps = lambda key, value: len(value) < 50
     ResultStore(settings_of(), "q").save_many([outcome := cached(1)])
     assert not Task.objects.get(pk=outcome.id).success
 
 
 def test_value_that_is_evicted_at_once_is_written_again(fake, results, cached):
-    evictions = iter([True, True])
+    evictions = iter([True, False])
     get_many = fake.get_many
     fake.get_many = lambda keys: {} if next(evictions, False) else get_many(keys)
-    with pytest.raises(ResultsUnavailable):  # it was not there, and neither was another one
-        results.save_many([outcome := cached(1)])
-    assert results.save_many([outcome]) == [outcome]
+    assert results.save_many([outcome := cached(1)]) == [outcome]
+    assert results.fetch(outcome.id)["result"] == 1
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_result_is_kept_back_while_the_cache_refuses_writes_and_can_be_read(fake, results, cached, success):
+    results.save_many([earlier := cached("oh", success=False)])
+    later = cached(1, id=earlier.id, success=success, attempt=2)
+    fake.keeps = lambda key, value: False
+    for _ in range(2):
+        with pytest.raises(ResultsUnavailable):
+            results.save_many([later])
+    fake.keeps = lambda key, value: True
+    assert results.save_many([later]) == [later]
+    assert results.fetch(later.id)["result"] == 1
+
+
+def test_failure_replaces_no_success_that_could_not_be_read(fake, results, cached):
+    results.save_many([success := cached(1)])
+    late = cached("late", id=success.id, success=False)
+    answers = iter([False])
+    get, get_many = fake.get, fake.get_many
+    fake.get = lambda *key, **more: get(*key, **more) if next(answers, True) else None
+    reads = iter([False])
+    fake.get_many = lambda keys: get_many(keys) if next(reads, True) else {}
+    assert results.save_many([late]) == [late]
+    assert results.fetch(success.id)["result"] == 1
+
+
+def test_probe_is_no_task(fake, results, cached):
+    fake.keeps = lambda key, value: len(value) < 50
+    with suppress(ResultsUnavailable):
+        results.save_many([outcome := cached(1, group="g")])
+    fake.set(results.key(outcome.id), "?probe")
+    assert results.fetch(outcome.id) is MISSING
+    assert results.fetch_group("g") == []
 
 
 def test_cache_that_is_smaller_than_a_batch_loses_the_oldest_only(settings, settings_of, cached):

@@ -72,8 +72,6 @@ class ClusterProcess:
 
     def run(self) -> None:
         """Start, step until told to stop, and clean up."""
-        if self.limits_cache_calls:
-            CALLS.limit(min(PATIENCE_SECONDS, self.settings.guard_timeout / 4))
         self.start()
         self.heartbeat.beat()
         try:
@@ -174,4 +172,7 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)
-    class_of(path)(wiring, *args).run()
+    process = class_of(path)
+    if process.limits_cache_calls:
+        CALLS.limit(min(PATIENCE_SECONDS, wiring.settings.guard_timeout / 4))
+    process(wiring, *args).run()

@@ -10,7 +10,7 @@ from django_q.brokers.registry import broker_class
 from django_q.cache_calls import CALLS
 from django_q.cache_keys import safe_key
 from django_q.exceptions import MissingPlugin
-from django_q.results.cache_writer import CacheWriter
+from django_q.results.cache_writer import CacheWriter, is_task
 from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING, Missing
@@ -85,7 +85,7 @@ class CacheResults:
             UnreadablePackage: somebody else signed it, or its code is gone.
         """
         found = self.at_work(lambda: self.cache.get(self.key(task_id)))
-        return cast("TaskPackage", self.codec.loads(found)) if found else MISSING
+        return cast("TaskPackage", self.codec.loads(found)) if is_task(found) else MISSING
 
     def look_up(self, task_id: str) -> TaskPackage | Missing:
         """Read a finished task as `fetch` does, and believe that it is missing only a cache that keeps values.
@@ -102,8 +102,9 @@ class CacheResults:
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]
-        found = self.at_work(lambda: self.cache.get_many([self.key(member.id) for member in members])) or {}
-        packages = [self.codec.loads(found[key]) for member in members if found.get(key := self.key(member.id))]
+        keys = [self.key(member.id) for member in members]
+        found = self.at_work(lambda: self.cache.get_many(keys)) or {}
+        packages = [self.codec.loads(found[key]) for key in keys if is_task(found.get(key))]
         return sorted(packages, key=lambda package: package["started"])
 
     def read_members(self, group: str) -> list[Member]:

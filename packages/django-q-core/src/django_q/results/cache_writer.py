@@ -11,6 +11,7 @@ from django.core.cache.backends.dummy import DummyCache
 
 from django_q.conf import logger
 from django_q.exceptions import UnreadablePackage
+from django_q.package import new_id
 from django_q.results.labels import refused
 from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 TRIES: Final = 5
 """How often a value is written that the cache does not take, though it takes another one before and after."""
 
-PROBE: Final = ""
-"""Value that is written under the key of a value that was not taken. For readers it is no task."""
+PROBE: Final = "?"
+"""Begin of a value that is written under the key of one that was not taken. For readers it is no task."""
 
 PROBE_SECONDS: Final = 60
 """How long a probe is kept."""
@@ -82,17 +83,17 @@ class CacheWriter:
     def _save_alone(self, outcome: Outcome, reason: str) -> Outcome:
         """Write an outcome that was not taken; if the cache takes another value instead, a failure."""
         for _ in range(TRIES):
-            if not self._takes(self.key(outcome.id)):
+            if not self._takes(self.key(outcome.id), outcome):
                 return self._refused(outcome, reason)._replace(cached=False)
             (again,) = self._attempt([outcome])
             if again is None:
                 return outcome
             reason = again
-        self._takes(self.key(outcome.id))
+        self._takes(self.key(outcome.id), outcome)
         failure = self._refused(outcome, reason)
         if self._attempt([failure]) == [None]:
             return failure
-        self._takes(self.key(outcome.id))
+        self._takes(self.key(outcome.id), failure)
         return failure._replace(cached=False)
 
     def _attempt(self, outcomes: Sequence[Outcome]) -> list[str | None]:
@@ -100,6 +101,8 @@ class CacheWriter:
         reason = "the cache did not keep it"
         try:
             self._write(outcomes)
+        except OSError:  # the connection, never the value
+            raise
         except Exception as error:  # noqa: BLE001 - each product has its own; what was taken is read now
             reason = error_line(error)
             if isinstance(error, InvalidCacheKey):
@@ -107,18 +110,26 @@ class CacheWriter:
         found = self.cache.get_many([self.key(outcome.id) for outcome in outcomes]) or {}
         return [None if self._is_kept(found.get(self.key(each.id)), each) else reason for each in outcomes]
 
-    def _takes(self, key: str) -> bool:
+    def _takes(self, key: str, outcome: Outcome | None = None) -> bool:
         """Return True if the cache keeps a small value under a key, False if the key is not valid.
+
+        The value of the key is overwritten, unless it is the outcome or what nothing replaces.
 
         Raises:
             ResultsUnavailable: the cache keeps nothing.
         """
+        value = PROBE + new_id()
         try:
-            self.cache.set_many({key: PROBE}, PROBE_SECONDS)
-            found = self.cache.get_many([key])
+            if not self.cache.add(key, value, PROBE_SECONDS):
+                found = self.cache.get(key)
+                if found is not None:
+                    if outcome is not None and self._is_kept(found, outcome):
+                        return True
+                    self.cache.set(key, value, PROBE_SECONDS)
+            found = self.cache.get(key)
         except InvalidCacheKey:
             return False
-        if not found:
+        if found != value:
             raise ResultsUnavailable("The cache keeps nothing that is written: check that it runs, and CACHES.")
         return True
 
@@ -133,10 +144,10 @@ class CacheWriter:
             return True
         return bool(kept) and not outcome.success and kept.get("attempt_count", 1) > outcome.attempt
 
-    def _metadata(self, finished: str | None) -> dict[str, Any]:
+    def _metadata(self, finished: Any) -> dict[str, Any]:
         """Read a finished task without its code; one that cannot be read may be replaced."""
         try:
-            return peek(self.codec, finished) if finished else {}
+            return peek(self.codec, finished) if is_task(finished) else {}
         except UnreadablePackage:
             return {}
 
@@ -155,7 +166,10 @@ class CacheWriter:
         key = self.key(outcome.id)
         if self.cache.add(key, outcome.finished, timeout):
             return
-        kept = self._metadata(self.cache.get(key))
+        found = self.cache.get(key)
+        if found is None:  # the cache is unavailable, or what was there has expired: reading back will tell
+            return
+        kept = self._metadata(found)
         if not kept.get("success") and kept.get("attempt_count", 1) <= outcome.attempt:
             self.cache.set(key, outcome.finished, timeout)
 
@@ -181,6 +195,11 @@ class CacheWriter:
         finished = {name: value for name in names if (value := getattr(failure, name)) is not None}
         finished |= {"args": (), "kwargs": {}, "result": failure.error, "attempt_count": failure.attempt}
         return failure._replace(finished=self.codec.dumps(finished))
+
+
+def is_task(found: Any) -> bool:
+    """Return True if a value of the cache is a finished task: there is one, and it is no probe."""
+    return bool(found) and not (isinstance(found, str) and found.startswith(PROBE))
 
 
 def _by_timeout(outcomes: Sequence[Outcome]) -> dict[int | None, list[Outcome]]:
