@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django_q.brokers import cache_counts
 from django_q.brokers.cache_counts import CacheCounts
+from django_q.cache_calls import CacheCalls
 
 
 class Failing(LocMemCache):
@@ -115,3 +118,16 @@ def test_evicted_count_begins_again(cache):
     cache.clear()
     assert counts.add(["one"]) == {"one": 1}
     assert counts.read(["two"]) == {}
+
+
+def test_cache_that_does_not_answer_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+    answer, calls = threading.Event(), CacheCalls()
+    calls.limit(patience=0.05)
+    monkeypatch.setattr(cache_counts, "CALLS", calls)
+    monkeypatch.setattr(cache, "get_many", lambda _: answer.wait())
+    counts = counts_in(cache)
+    assert counts.add(["one"]) == {}
+    assert counts.add(["one"]) == {}
+    assert "no answer within 0.05 s" in caplog.text
+    assert len(caplog.records) == len(calls.stuck) == 1
+    answer.set()
