@@ -77,7 +77,7 @@ def test_outcomes_of_an_unavailable_cache_hold_nothing_up_within_a_limit(resting
     monitor.cache.backoff.failed()
     monitor._tell_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 2000)
-    monkeypatch.setattr(module, "MAX_POSTPONED_BYTES", 2_000_000)
+    monkeypatch.setattr(module, "MAX_POSTPONED_BYTES", 12_000_000)
     monitor._tell_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
 

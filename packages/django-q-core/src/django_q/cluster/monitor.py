@@ -50,8 +50,9 @@ ENOUGH_OUTCOMES = 100
 FOLLOW_UP_POLL_SECONDS = 0.02
 """Interval between two attempts to hand a follow-up to the workers while their channel is full."""
 
-MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 1_000
-"""Size of outcomes that wait for an unavailable cache beyond which nothing is fetched, and of one without its value."""
+MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 6_000
+"""Size of outcomes that wait for an unavailable cache beyond which nothing is fetched, and of one without its value:
+more than its memory, since each has a lease that must be renewed."""
 
 MAX_STOP_FAILURES = 3
 """After this many failures in a row a monitor that was told to stop gives up."""
