@@ -1,4 +1,4 @@
-"""Caches that do not answer, with clients that wait for ever or ignore their errors."""
+"""Caches that do not answer, with clients that have no timeout and ignore their errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_cache_that_does_not_answer_delays_only_what_needs_it(site, proxy):
 
 
 @pytest.mark.parametrize("proxy", ["memcached"], indirect=True)
-def test_connection_to_the_cache_that_is_dead_without_a_word_is_replaced(site, proxy):
+def test_dead_connection_to_the_cache_is_replaced(site, proxy):
     with site.cluster() as cluster:
         before = sent(site, "before", cached=True)
         eventually(lambda: result(site, before, cached=True), within=20, why=lambda: cluster.log)

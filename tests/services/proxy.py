@@ -35,7 +35,7 @@ class Proxy(Server):
         self._say("stall")
 
     def mute(self) -> None:
-        """Forward requests and hold the answers until `resume`: the server does what nobody hears of."""
+        """Forward requests and hold the answers until `resume`."""
         self._say("mute")
 
     def drop(self) -> None:
@@ -43,7 +43,7 @@ class Proxy(Server):
         self._say("drop")
 
     def freeze(self) -> None:
-        """Hold the open connections until `cut`, and forward new ones: the other end is gone without a word."""
+        """Hold the open connections until `cut`, and forward new ones: half-open connections."""
         self._say("freeze")
 
     def cut(self) -> int:

@@ -79,8 +79,8 @@ def cached(outcome, settings_of):
     """Make the outcome of a cached task."""
     codec = CacheResults(settings_of(), "q").codec
 
-    def make(result=None, **said):
-        made = outcome(result, **{"cached": True} | said)
+    def make(result=None, **fields):
+        made = outcome(result, **{"cached": True} | fields)
         package = new_package("math.copysign", (1, -2), task_id=made.id, name=made.name, started=made.started)
         package |= {"result": result, "success": made.success, "stopped": made.stopped, "attempt_count": made.attempt}
         return made._replace(finished=codec.dumps(package | ({"group": made.group} if made.group else {})))

@@ -66,7 +66,7 @@ class CacheResults:
             large, is a failure. If the cache does not take that either, the failure is not cached.
 
         Raises:
-            ResultsUnavailable: the cache is away: try again later.
+            ResultsUnavailable: try again later.
         """
         return self.at_work(lambda: self._save(outcomes))
 
@@ -91,7 +91,7 @@ class CacheResults:
         """Read a finished task as `fetch` does, and believe that it is missing only a cache that keeps values.
 
         Raises:
-            ResultsUnavailable: the cache is away: try again later.
+            ResultsUnavailable: try again later.
             UnreadablePackage: as `fetch`.
         """
         found = self.fetch(task_id)
