@@ -93,6 +93,8 @@ class Monitor(ClusterProcess):
         self.deaths: list[Death] = []
         self.unreadable: list[Unreadable] = []
         self.returned: list[Any] = []
+        self.kept: list[tuple[float, Any]] = []
+        """When packages are released that no worker could begin (`time.monotonic`, seconds), and their ack ids."""
         self.follow_ups: deque[FollowUp] = deque()
         self.following: dict[str, Outcome] = {}
         """Outcomes whose follow-up waits or runs, by its key."""
@@ -120,6 +122,7 @@ class Monitor(ClusterProcess):
     def step(self) -> bool:
         """Receive, finish what can be finished, and hand follow-ups to workers."""
         self._receive()
+        self._return_kept()
         self._settle()
         self._send_follow_ups()
         self._tell_state()
@@ -132,10 +135,11 @@ class Monitor(ClusterProcess):
         waiting = [outcome for outcome in self.following.values() if outcome.ack_id is not None]
         if waiting:
             log.not_followed_up(self.name, len(waiting))
+        if unfinished := [*(outcome.ack_id for outcome in waiting), *(ack_id for _, ack_id in self.kept)]:
             try:
-                self.broker.release_many([outcome.ack_id for outcome in waiting])
+                self.broker.release_many(unfinished)
             except BrokerError as error:
-                log.not_given_back(self.name, len(waiting), error)
+                log.not_given_back(self.name, len(unfinished), error)
         self.state.hooks = 0
         if self.state.saved and not self._unfinished():
             self.finisher.store.database.prune()  # the scheduler has ended: its maintenance does not see the last ones
@@ -209,8 +213,9 @@ class Monitor(ClusterProcess):
             case Death() as death:
                 self._hold_death(death)
                 self.deaths.append(death)
-            case Returned(ack_id=ack_id):
-                self.returned.append(ack_id)
+            case Returned(ack_id=ack_id, pause=pause):
+                self._hold(ack_id)
+                self.kept.append((time.monotonic() + pause, ack_id))
             case FollowedUp(key=key):
                 if (followed := self.following.pop(key, None)) is not None:
                     self.done.append(followed)
@@ -300,10 +305,18 @@ class Monitor(ClusterProcess):
             self.done = []
         if self.returned:
             returned, self.returned = self.returned, []
+            self._drop(returned)
             self.broker.release_many(returned)
         while self.unreadable:
             self._bury(self.unreadable[0])
             del self.unreadable[0]
+
+    def _return_kept(self) -> None:
+        """Release packages whose pause is over."""
+        now = time.monotonic()
+        with self.lock:
+            self.returned += [ack_id for release_at, ack_id in self.kept if release_at <= now]
+            self.kept = [(release_at, ack_id) for release_at, ack_id in self.kept if release_at > now]
 
     def _announce(self, outcome: Outcome) -> None:
         """Log an outcome; if it has a hook or receivers, have a worker run them before it is acknowledged."""
