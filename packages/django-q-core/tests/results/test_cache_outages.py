@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -277,6 +278,20 @@ def test_failure_replaces_no_success_that_could_not_be_read(fake, results, cache
     fake.get_many = lambda keys: get_many(keys) if next(reads, True) else {}
     assert results.save_many([late]) == [late]
     assert results.fetch(success.id)["result"] == 1
+
+
+def test_look_ups_at_the_same_time_do_not_disturb_each_other(settings, results):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "shared"}}
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(results.look_up, map(str, range(200)))) == {MISSING}
+
+
+def test_look_up_overwrites_no_success_that_it_did_not_find(fake, results, cached):
+    results.save_many([outcome := cached(1)])
+    answers = iter([False])
+    get = fake.get
+    fake.get = lambda *key, **more: get(*key, **more) if next(answers, True) else None
+    assert results.look_up(outcome.id)["result"] == 1
 
 
 def test_probe_is_no_task(fake, results, cached):

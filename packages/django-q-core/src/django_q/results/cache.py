@@ -96,7 +96,8 @@ class CacheResults:
         """
         found = self.fetch(task_id)
         if found is MISSING:
-            self.at_work(lambda: self._writer().probe())
+            self.at_work(lambda: self._writer().probe(task_id))
+            found = self.fetch(task_id)
         return found
 
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:

@@ -71,14 +71,17 @@ class CacheWriter:
         self._group([outcome for outcome in saved if outcome.group and outcome.cached])
         return saved
 
-    def probe(self) -> None:
+    def probe(self, task_id: str) -> None:
         """Find out if the cache keeps values: one that ignores its errors has no other way to tell.
+
+        Args:
+            task_id: of a task that is missing, under whose key a value is written.
 
         Raises:
             ResultsUnavailable: it does not.
         """
         if type(self.cache) is not DummyCache:
-            self._takes(self.key("probe"))
+            self._takes(self.key(task_id))
 
     def _save_alone(self, outcome: Outcome, reason: str) -> Outcome:
         """Write an outcome that was not taken; if the cache takes another value instead, a failure."""
@@ -113,7 +116,8 @@ class CacheWriter:
     def _takes(self, key: str, outcome: Outcome | None = None) -> bool:
         """Return True if the cache keeps a small value under a key, False if the key is not valid.
 
-        The value of the key is overwritten, unless it is the outcome or what nothing replaces.
+        The value of the key is overwritten, unless it is the outcome, what nothing replaces, or without an outcome any
+        task.
 
         Raises:
             ResultsUnavailable: the cache keeps nothing.
@@ -123,7 +127,7 @@ class CacheWriter:
             if not self.cache.add(key, value, PROBE_SECONDS):
                 found = self.cache.get(key)
                 if found is not None:
-                    if outcome is not None and self._is_kept(found, outcome):
+                    if is_task(found) if outcome is None else self._is_kept(found, outcome):
                         return True
                     self.cache.set(key, value, PROBE_SECONDS)
             found = self.cache.get(key)
