@@ -342,6 +342,13 @@ def test_monitor_that_falls_behind_stops_the_fetching(pusher, flag):
     assert pusher.state.waiting == 8
 
 
+def test_outcomes_that_wait_for_the_cache_stop_no_fetching(pusher):
+    pusher.broker.enqueue_many(["package"] * 8)
+    pusher.state.backlog = pusher.state.postponed = MAX_UNSAVED_OUTCOMES + 1
+    assert pusher.step()
+    assert pusher.state.waiting == 8
+
+
 class TestBrokerWithoutReceipts:
     """A broker of the public editions: it deletes what it gives, and may give more than asked for."""
 

@@ -16,6 +16,7 @@ from django.conf import settings as django_settings
 from django.db import reset_queries
 
 from django_q import reporters
+from django_q.cache_calls import CALLS, PATIENCE_SECONDS
 from django_q.context import stamp_records
 
 from . import log, sessions
@@ -54,6 +55,8 @@ class ClusterProcess:
     """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, …."""
 
     role: ClassVar[str]
+    limits_cache_calls: ClassVar[bool] = True
+    """True if the process does not wait long for a cache that does not answer."""
 
     def __init__(self, wiring: Wiring, heartbeat: Heartbeat | None = None) -> None:
         self.settings = wiring.settings
@@ -162,4 +165,7 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)
-    class_of(path)(wiring, *args).run()
+    process = class_of(path)
+    if process.limits_cache_calls:
+        CALLS.limit(min(PATIENCE_SECONDS, wiring.settings.guard_timeout / 4))
+    process(wiring, *args).run()

@@ -122,7 +122,7 @@ class Pusher(ClusterProcess):
     def _is_held_back(self) -> bool:
         """Return True if the monitor is behind: nothing new is fetched until it has caught up."""
         state = self.state
-        if state.paused or state.unsaved + state.backlog > MAX_UNSAVED_OUTCOMES:
+        if state.paused or state.unsaved + state.backlog - state.postponed > MAX_UNSAVED_OUTCOMES:
             return True
         return state.hooks > self.limit + self.settings.workers
 

@@ -5,18 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from django.core.cache import caches
 
 from django_q import reporters, signals
 from django_q.connections import close_connections
 from django_q.context import running
 from django_q.dispatch import Finisher
-from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
+from django_q.exceptions import (
+    DjangoQError,
+    NoAttemptsLeft,
+    OptionError,
+    TimeoutException,
+    UnreadablePackage,
+    WorkerDied,
+)
 from django_q.execution import Executor
 from django_q.options import normalise_package
+from django_q.package import is_member
 from django_q.results.saved import saved_success
-from django_q.results.unavailable import is_unavailable
+from django_q.results.unavailable import ResultsUnavailable, is_unavailable
 from django_q.signing import PackageCodec
 from django_q.text import sentence_of
 from django_q.timeout import TaskTimer
@@ -52,9 +63,26 @@ MEASURE_SECONDS: Final = 1.0
 MAX_LOOK_UP_SECONDS: Final = 30.0
 """Time to look up an earlier success. Then the package is released and the worker replaced, which may be damaged."""
 
+CACHE_LOOK_UP_SECONDS: Final = 2.0
+"""Time to look up an earlier success in the cache."""
+
+CACHE_PAUSE_SECONDS: Final = 10.0
+"""How long redelivered tasks wait that need an unavailable cache: no longer than that it is left alone."""
+
+MIN_LOOK_UP_SECONDS: Final = 1.0
+"""Minimum time of one of these attempts, in which a server may block without failing."""
+
 
 class CannotLookUp(DjangoQError):
-    """The database or the cache does not say whether a task has succeeded before."""
+    """The database or the cache does not say whether a task has succeeded before.
+
+    Args:
+        pause: seconds to wait before the task is offered again.
+    """
+
+    def __init__(self, pause: float = 0.0) -> None:
+        super().__init__()
+        self.pause = pause
 
 
 class WorkerTimer(TaskTimer):
@@ -73,6 +101,7 @@ class Worker(ClusterProcess):
     """Runs tasks, and what follows them, one at a time."""
 
     role: ClassVar[str] = "worker"
+    limits_cache_calls: ClassVar[bool] = False  # calls would need a thread, and tasks may fork
 
     def __init__(self, wiring: Wiring, index: int) -> None:
         self.slot = wiring.state.slots[index]
@@ -84,6 +113,8 @@ class Worker(ClusterProcess):
         self.timer = WorkerTimer(self.slot)
         self.executor = Executor(self.settings, self.timer)
         self.count = 0
+        self.cache_retry_at = 0.0
+        """When the cache is asked again (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
         self.measured = 0.0
         self.group_is_left = False
         """True if programs of a task that timed out may still run: then this worker is replaced."""
@@ -151,9 +182,9 @@ class Worker(ClusterProcess):
             return
         try:
             outcome = self._outcome(task)
-        except CannotLookUp:
-            self._send(pack(Kind.RETURNED, Returned(task.ack_id)), outcome=False)
-            self.baseline.is_damaged = True
+        except CannotLookUp as error:
+            self._send(pack(Kind.RETURNED, Returned(task.ack_id, error.pause)), outcome=False)
+            self.baseline.is_damaged |= not error.pause
             return
         except UnreadablePackage as error:
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
@@ -233,10 +264,15 @@ class Worker(ClusterProcess):
         Raises:
             CannotLookUp: it stays unavailable, or this worker cannot reach it any more.
         """
+        if package.get("cached") and not is_member(package.get("iter_count"), package.get("group")):
+            return self._cached_before(package)
         backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
             try:
-                return saved_success(package, self.settings)
+                with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
+                    return saved_success(package, self.settings)
+            except TimeoutException as error:
+                raise CannotLookUp from error
             except Exception as error:
                 if not is_unavailable(error):
                     raise
@@ -246,6 +282,30 @@ class Worker(ClusterProcess):
                     raise CannotLookUp from error
                 close_connections()
                 time.sleep(backoff.seconds)
+            finally:
+                self.timer.limited(None)
+                self.timer.fired = False
+
+    def _cached_before(self, package: TaskPackage) -> dict[str, Any] | None:
+        """Look into the cache; if it is unavailable, let the task wait elsewhere, so that others can run here.
+
+        Raises:
+            CannotLookUp: the cache is unavailable.
+        """
+        if time.monotonic() >= self.cache_retry_at:
+            try:
+                with self.timer.running(CACHE_LOOK_UP_SECONDS, "No answer from the cache"):
+                    return saved_success(package, self.settings)
+            except (ResultsUnavailable, TimeoutException) as error:
+                if not self.cache_retry_at:
+                    log.cannot_look_up(self.name, error)
+                self.cache_retry_at = time.monotonic() + CACHE_PAUSE_SECONDS
+                with suppress(AttributeError):  # there is none in this thread
+                    del caches[self.settings.cache]  # its client may wait for an answer
+            finally:
+                self.timer.limited(None)
+                self.timer.fired = False
+        raise CannotLookUp(CACHE_PAUSE_SECONDS)
 
     # what follows them
 
