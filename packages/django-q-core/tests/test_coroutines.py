@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.test import TestCase
@@ -128,6 +128,7 @@ def test_coroutine_leaves_no_loop_open() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gc.collect()
+    assert not SyncToAsync.context_to_thread_executor
     assert len(os.listdir("/proc/self/fd")) == files  # noqa: PTH208
 
 
