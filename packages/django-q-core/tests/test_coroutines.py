@@ -122,13 +122,15 @@ def test_what_a_coroutine_leaves_is_ended_in_its_thread() -> None:
 
 
 def test_coroutine_leaves_no_loop_open() -> None:
+    gc.collect()  # frees what other tests have left
+    contexts = len(SyncToAsync.context_to_thread_executor)
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(10):
         run_coroutine(asyncio.sleep(0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gc.collect()
-    assert not SyncToAsync.context_to_thread_executor
+    assert len(SyncToAsync.context_to_thread_executor) <= contexts
     assert len(os.listdir("/proc/self/fd")) == files  # noqa: PTH208
 
 

@@ -54,7 +54,7 @@ class Exiter:
 def cluster(request, monkeypatch):
     SEEN.clear()
     for name in ("sessions.end", "monitor.keep_connections", "monitor.close_connections"):
-        monkeypatch.setattr(f"django_q.cluster.{name}", lambda: None)  # the connection is the test's
+        monkeypatch.setattr(f"django_q.cluster.{name}", lambda **_: None)  # the connection is the test's
     return Pair(request.node.name, monkeypatch)
 
 
