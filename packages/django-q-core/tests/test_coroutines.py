@@ -11,7 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.test import TestCase
@@ -122,12 +122,15 @@ def test_what_a_coroutine_leaves_is_ended_in_its_thread() -> None:
 
 
 def test_coroutine_leaves_no_loop_open() -> None:
+    gc.collect()  # frees what other tests have left
+    contexts = len(SyncToAsync.context_to_thread_executor)
     files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(10):
         run_coroutine(asyncio.sleep(0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gc.collect()
+    assert len(SyncToAsync.context_to_thread_executor) <= contexts
     assert len(os.listdir("/proc/self/fd")) == files  # noqa: PTH208
 
 

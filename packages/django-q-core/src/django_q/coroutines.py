@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
@@ -125,7 +126,7 @@ class ThreadCalls(Executor):
     """
 
     def __init__(self, loop: TaskLoop) -> None:
-        self.loop = loop
+        self.loop: TaskLoop = weakref.proxy(loop)  # so that a closed loop is freed at once
         self.running = False
         """True while a call runs."""
         self.waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()

@@ -14,12 +14,13 @@ from django_q.cluster import sessions
 
 
 @pytest.fixture(autouse=True)
-def thread(monkeypatch):
-    """Give the test a shared thread of its own."""
+def thread(monkeypatch, django_db_blocker):
+    """Give the test a shared thread of its own, and databases without a transaction around it."""
     thread = sessions.SharedThread()
     monkeypatch.setattr(SyncToAsync, "single_thread_executor", thread)
-    yield thread
-    thread.shutdown()
+    with django_db_blocker.unblock():
+        yield thread
+    thread.shutdown(wait=False)
 
 
 def run_in_own_loop(call):
@@ -37,12 +38,11 @@ def is_connected() -> bool:
     return connection.connection is not None
 
 
-def test_session_in_the_shared_thread_ends_with_the_task(django_db_blocker):
-    with django_db_blocker.unblock():
-        run_in_own_loop(connect)
-        assert run_in_own_loop(is_connected)
-        sessions.end()
-        assert not run_in_own_loop(is_connected)
+def test_session_in_the_shared_thread_ends_with_the_task():
+    run_in_own_loop(connect)
+    assert run_in_own_loop(is_connected)
+    sessions.end()
+    assert not run_in_own_loop(is_connected)
 
 
 def test_task_without_a_loop_does_not_use_the_shared_thread(thread):
@@ -54,9 +54,11 @@ def test_shared_thread_that_is_blocked_is_replaced(monkeypatch):
     monkeypatch.setattr(sessions, "END_SECONDS", 0.05)
     blocked = threading.Event()
     SyncToAsync.single_thread_executor.submit(blocked.wait)
-    sessions.end()
-    assert run_in_own_loop(os.getpid) == os.getpid()
-    blocked.set()
+    try:
+        sessions.end()
+        assert run_in_own_loop(os.getpid) == os.getpid()
+    finally:
+        blocked.set()
 
 
 def test_fork_has_a_shared_thread_of_its_own():
@@ -97,11 +99,10 @@ def test_task_that_opens_no_connection_ends_no_session(ended):
     assert not ended.count
 
 
-def test_connection_is_announced(ended, django_db_blocker):
+def test_connection_is_announced(ended):
     connection_created.connect(sessions._note_connection)
     try:
-        with django_db_blocker.unblock():
-            run_in_own_loop(connect)
+        run_in_own_loop(connect)
     finally:
         connection_created.disconnect(sessions._note_connection)
     sessions.end()
