@@ -298,7 +298,7 @@ class Finisher:
     def _send_links(self, links: Sequence[Outcome]) -> None:
         unsent = self.chains.unsent(links)
         if unsent and self.broker is not None:
-            self.broker.enqueue_many([package for outcome in unsent for package in outcome.following])
+            self.broker.enqueue_links([package for outcome in unsent for package in outcome.following])
             self.chains.sent(unsent)
 
     def _link_failed(self, outcome: Outcome, error: Exception) -> None:

@@ -255,6 +255,15 @@ def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, mo
     assert len(published) == 1
 
 
+def test_server_that_refuses_everything_is_one_line(pusher, published, monkeypatch, caplog):
+    monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerUnavailable))
+    monkeypatch.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
+    for _ in range(3):
+        pusher.publisher.due = pusher.retry_at = 0.0
+        assert pusher.step()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_statistics_that_are_refused_stop_nobody(pusher, published, monkeypatch, caplog):
     monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerError))
     pusher.broker.enqueue_many(["package"] * 8)
@@ -322,6 +331,15 @@ def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkey
         assert pusher.state.renewed > 0.0
         assert pusher.step()
         assert len(renewals) == 1
+
+
+@pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 10.0)])
+def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, longest):
+    pusher.renew_every = retry / 3
+    pusher.held[1] = "a lease"
+    for _ in range(20):
+        pusher._back_off(BrokerUnavailable())
+    assert longest / 3 < pusher.retry_at - time.monotonic() <= longest
 
 
 @pytest.mark.parametrize("flag", ["paused", "backlog", "unsaved"])

@@ -148,6 +148,14 @@ class Broker:
         """Put several packages on the queue, in order."""
         return [self.enqueue(package) for package in packages]
 
+    def enqueue_links(self, packages: Sequence[str]) -> Any:
+        """Put the next links of chains on the queue, before those that they follow are acknowledged.
+
+        Without a method of its own, a broker puts them there as any others. One whose server may be full takes them
+        nevertheless: they take the place of the packages that they follow.
+        """
+        return self.enqueue_many(packages)
+
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue(self) -> Sequence[tuple[Any, ...]] | None:
