@@ -252,9 +252,19 @@ class Slot:
         """True while the worker unpickles the package of its task: its arguments may end the process."""
         return bool(self._ints[self._at + _UNPICKLING])
 
-    @unpickling.setter
-    def unpickling(self, value: bool) -> None:
-        self._ints[self._at + _UNPICKLING] = value
+    def begin_unpickling(self, deadline: float) -> None:
+        """Note that the worker unpickles a package.
+
+        Args:
+            deadline: when the sentinel kills the worker (`time.monotonic`, seconds).
+        """
+        self._floats[self._at + _DEADLINE] = deadline
+        self._ints[self._at + _UNPICKLING] = 1
+
+    def end_unpickling(self) -> None:
+        """Note that the package is unpickled: no deadline any more."""
+        self._floats[self._at + _DEADLINE] = 0.0
+        self._ints[self._at + _UNPICKLING] = 0
 
     def begin(self, message: bytes, now: float, number: int = 0) -> None:
         """Lay `message` on the desk and be busy.

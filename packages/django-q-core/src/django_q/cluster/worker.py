@@ -122,6 +122,13 @@ class Worker(ClusterProcess):
         """The low-water mark for which the pusher was woken last."""
 
     @cached_property
+    def unpickle_seconds(self) -> float:
+        """Time to unpickle a package."""
+        limit = self.settings.import_timeout
+        timeout = self.settings.timeout
+        return limit if timeout is None else min(limit, max(timeout, MIN_UNPICKLE_SECONDS))
+
+    @cached_property
     def baseline(self) -> Baseline:
         """The state of this process that is restored after each task."""
         return Baseline([self.results.files()[1], self.tasks.files()[0]])
@@ -231,11 +238,7 @@ class Worker(ClusterProcess):
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
         """Verify and unpickle a package, within a deadline: the sentinel kills a worker that does not come back."""
-        limit = self.settings.import_timeout
-        if self.settings.timeout is not None:
-            limit = min(limit, max(self.settings.timeout, MIN_UNPICKLE_SECONDS))
-        self.timer.limited(limit)
-        self.slot.unpickling = True
+        self.slot.begin_unpickling(time.monotonic() + self.unpickle_seconds + GRACE_SECONDS)
         try:
             package: TaskPackage = self.codec.loads(task.package)
         finally:
@@ -243,8 +246,7 @@ class Worker(ClusterProcess):
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
         package = normalise_package(package)  # runs the code of labels that are objects
-        self.slot.unpickling = False
-        self.timer.limited(None)
+        self.slot.end_unpickling()
         return package
 
     def _failed(
