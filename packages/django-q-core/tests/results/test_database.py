@@ -225,7 +225,9 @@ def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, 
         insert(outcomes, using)
 
     monkeypatch.setattr(database, "insert", refuse)
-    assert successes(results.save_many([outcome(1), bad, outcome(3)])) == [True, False, True]
+    saved = results.save_many([outcome(1), bad, outcome(3)])
+    assert successes(saved) == [True, False, True]
+    assert [each.final for each in saved] == [False, True, False]  # the task returned: it must not run again
     assert sorted(Success.objects.values_list("result", flat=True)) == [1, 3]
     failure = Failure.objects.get()
     assert failure.id == bad.id

@@ -194,7 +194,7 @@ class CacheWriter:
             one_line(outcome.name), outcome.id, f"{size:,}", reason,
         )  # fmt: skip
         why = f"the cache does not take {size:,} characters ({reason}), return a reference instead of the data"
-        failure = refused(outcome, why)._replace(group=outcome.group, final=outcome.final or outcome.success)
+        failure = refused(outcome, why)._replace(group=outcome.group)
         names = ("id", "name", "func", "hook", "group", "cluster", "started", "stopped", "success", "cached")
         finished = {name: value for name in names if (value := getattr(failure, name)) is not None}
         finished |= {"args": (), "kwargs": {}, "result": failure.error, "attempt_count": failure.attempt}

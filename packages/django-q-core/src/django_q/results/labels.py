@@ -41,14 +41,14 @@ def is_plain(label: str | None, length: int) -> bool:
 
 
 def refused(outcome: Outcome, why: str) -> Outcome:
-    """Return the final failure that is saved in place of an outcome that the database does not take.
+    """Return the failure that is saved in place of an outcome that the database does not take.
 
-    It holds nothing that may have been at fault: no arguments, no result, and labels of ASCII characters only.
+    A task that returned is not executed again. The failure holds nothing that may have been at fault: no arguments, no result, and labels of ASCII characters only.
     """
     what = "returned" if outcome.success else "failed"
     sentence = ascii_only(f"The task {what}, but could not be saved as it is: {why}.")
-    failure = outcome._replace(success=False, result=encode(sentence), error=sentence, args=None, kwargs=None)
-    return in_ascii(failure)._replace(following=())
+    failure = outcome._replace(success=False, final=outcome.final or outcome.success, following=())
+    return in_ascii(failure._replace(result=encode(sentence), error=sentence, args=None, kwargs=None))
 
 
 def in_ascii(outcome: Outcome) -> Outcome:
