@@ -43,7 +43,8 @@ def is_plain(label: str | None, length: int) -> bool:
 def refused(outcome: Outcome, why: str) -> Outcome:
     """Return the failure that is saved in place of an outcome that the database does not take.
 
-    A task that returned is not executed again. The failure holds nothing that may have been at fault: no arguments, no result, and labels of ASCII characters only.
+    A task that returned is not executed again. The failure holds nothing that may have been at fault: no arguments, no
+    result, and labels of ASCII characters only.
     """
     what = "returned" if outcome.success else "failed"
     sentence = ascii_only(f"The task {what}, but could not be saved as it is: {why}.")
