@@ -22,7 +22,7 @@ from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
-from django_q_orm.stats import TableStats
+from django_q_orm.stats import stats_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -327,19 +327,19 @@ class ORM(BulkBroker):
     # -- statistics -----------------------------------------------------------------------------------------------
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
-        """Keep a cluster's statistics in a row of its own."""
+        """Keep a cluster's statistics in a row of its own, on SQLite in a file beside the database."""
         with self._reaching() as database:
-            TableStats(database).set(key, value, timeout)
+            stats_in(database).set(key, value, timeout)
 
     def get_stat(self, key: str) -> str | None:
         """Give the statistics under *key*."""
         with self._reaching() as database:
-            return TableStats(database).get(key)
+            return stats_in(database).get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """Give all statistics under keys that match."""
         with self._reaching() as database:
-            return TableStats(database).all(pattern)
+            return stats_in(database).all(pattern)
 
     # -- the database ---------------------------------------------------------------------------------------------
 

@@ -157,14 +157,14 @@ def _by_postgres(
 def _in_one_statement(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
 ) -> list[Claim]:
-    """`UPDATE … RETURNING`."""
+    """`UPDATE … RETURNING`, if there is something: an UPDATE without rows locks SQLite's database, too."""
     name = connection.ops.quote_name(table.model._meta.db_table)
     now, until = moment(connection), moment(connection, seconds)
-    statement = (
-        f"WITH due AS (SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s) "
-        f"{_take_due(name, until, 'MIN')}"
-    )
+    due = f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s"
+    statement = f"WITH due AS ({due}) {_take_due(name, until, 'MIN')}"
     with connection.cursor() as cursor:
+        if cursor.execute(due, [key, *now.params, 1]).fetchone() is None:
+            return []
         cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
         return [Claim.of(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
 

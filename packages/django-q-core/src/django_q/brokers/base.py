@@ -11,7 +11,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django_q.brokers.cache_counts import CacheCounts
 from django_q.brokers.cached_attempts import CachedAttempts
 from django_q.brokers.per_process import PerProcess
-from django_q.brokers.stats import CacheStats
+from django_q.brokers.stats import stats_in
 from django_q.conf import current_settings
 
 if TYPE_CHECKING:
@@ -292,15 +292,15 @@ class Broker:
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Keep a cluster's statistics under *key* for *timeout* seconds."""
-        CacheStats(self.cache, self.settings.q_stat).set(key, value, timeout)
+        stats_in(self.cache, self.settings.q_stat).set(key, value, timeout)
 
     def get_stat(self, key: str) -> str | bytes | None:
         """The statistics under *key*."""
-        return CacheStats(self.cache, self.settings.q_stat).get(key)
+        return stats_in(self.cache, self.settings.q_stat).get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """All statistics whose key begins as *pattern* does, up to its `*`."""
-        return CacheStats(self.cache, self.settings.q_stat).all(pattern)
+        return stats_in(self.cache, self.settings.q_stat).all(pattern)
 
 
 def as_text(package: str | bytes) -> str:
