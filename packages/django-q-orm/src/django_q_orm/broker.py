@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.models import Q
+from django.utils import timezone
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
@@ -21,7 +22,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
-from django_q_orm.moments import moment, read_clock
+from django_q_orm.moments import has_clock, moment, read_clock
 from django_q_orm.stats import stats_in
 
 if TYPE_CHECKING:
@@ -187,13 +188,11 @@ class ORM(BulkBroker):
         return [Delivery(*each) for each in claimed.rows]
 
     def _seconds_until_due(self) -> float:
-        row = (
-            self.rows.filter(lock__isnull=False)
-            .order_by("lock")
-            .annotate(now=moment(self.database))
-            .values_list("lock", "now")
-            .first()
-        )
+        locks = self.rows.filter(lock__isnull=False).order_by("lock")
+        if not has_clock(self.database):
+            lock = locks.values_list("lock", flat=True).first()
+            return (lock - timezone.now()).total_seconds() if lock else float("inf")
+        row = locks.annotate(now=moment(self.database)).values_list("lock", "now").first()
         return (row[0] - row[1]).total_seconds() if row else float("inf")
 
     # -- settling -------------------------------------------------------------------------------------------------
@@ -314,7 +313,7 @@ class ORM(BulkBroker):
         """Does the database answer?"""
         try:
             with self._reaching() as database, database.cursor() as cursor:
-                cursor.execute("SELECT 1")
+                cursor.execute(f"SELECT 1{database.features.bare_select_suffix}")
         except BrokerError:
             return False
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from django_q.models import Batch, BatchMember
@@ -87,8 +87,7 @@ def insert_batches(batches: Sequence[Batch], using: str) -> None:
     if not batches:
         return
     try:
-        with transaction.atomic(using=using):
-            rows(Batch, using).bulk_create(batches, ignore_conflicts=True)
+        _insert_new(batches, using)
     except Exception as error:
         if not is_unsuitable(error):
             raise
@@ -96,8 +95,21 @@ def insert_batches(batches: Sequence[Batch], using: str) -> None:
             for name, length in LABELS.items():
                 if (label := getattr(batch, name)) is not None:
                     setattr(batch, name, ascii_only(label)[:length])
+        _insert_new(batches, using)
+
+
+def _insert_new(batches: Sequence[Batch], using: str) -> None:
+    if connections[using].features.supports_ignore_conflicts:
         with transaction.atomic(using=using):
             rows(Batch, using).bulk_create(batches, ignore_conflicts=True)
+        return
+    for batch in batches:
+        try:
+            with transaction.atomic(using=using):
+                rows(Batch, using).bulk_create([batch])
+        except IntegrityError:
+            if not rows(Batch, using).filter(pk=batch.pk).exists():
+                raise
 
 
 def lock(ids: Iterable[str], using: str) -> dict[str, Batch]:

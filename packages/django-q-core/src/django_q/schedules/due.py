@@ -326,9 +326,11 @@ class DueSchedules:
             (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for schedule, runs in written
         ]
         with connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
-            if cursor.rowcount != len(rows):
-                raise Undone("A schedule was changed while it was sent.")
+            # After `executemany`, SQL Server's driver does not tell how many rows were changed.
+            for some in [[row] for row in rows] if connection.vendor == "microsoft" else [rows]:
+                cursor.executemany(sql, some)
+                if cursor.rowcount != len(some):
+                    raise Undone("A schedule was changed while it was sent.")
 
     def _mark(self, pk: int, now: datetime, error: Exception, turn: Turn) -> None:
         row, reason = Schedule.objects.using(self.db).filter(pk=pk), reason_of(error)
