@@ -1,6 +1,6 @@
 """Counts the requests that fail because a cluster uses the site's SQLite file.
 
-    python -m tests.bench.site_requests --requests 5000 --options recommended --cluster busy
+    hatch run bench:requests --requests 5000 --options recommended --cluster busy
 
 Each request of the site reads, computes for two milliseconds, and writes, in one transaction (`ATOMIC_REQUESTS`).
 With Django's default options such a transaction fails if another connection writes between its first read and its

@@ -11,9 +11,10 @@ from django.core.cache.backends.db import DatabaseCache
 from django.core.management import call_command
 from django.db import connection
 from django_q.brokers.base import Broker
-from django_q.brokers.file_stats import FileStats, folder_beside
+from django_q.brokers.file_stats import FileStats
 from django_q.brokers.stats import CacheStats, stats_in
 from django_q.exceptions import BrokerError
+from django_q.sqlite import folder_beside
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,15 +11,14 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.exceptions import BrokerError
+from django_q.sqlite import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
+    from pathlib import Path
 
 LEFT_BEHIND_SECONDS: Final = 60
 """Age from which a file is deleted that was not completed: its writer has died."""
@@ -76,7 +75,7 @@ class FileStats:
         file = self._file(key)
         is_new = not file.exists()
         if is_new:
-            self._make_folder()
+            make_folder(self.folder)
             self._delete_expired()
         unfinished = file.with_suffix(f".{os.getpid()}")
         unfinished.write_text(json.dumps(entry), encoding="utf-8")
@@ -89,13 +88,6 @@ class FileStats:
         for file in sorted(self.folder.glob("*.json")):
             if found := read(file):
                 yield found
-
-    def _make_folder(self) -> None:
-        """Create the folder: who may write beside the database may write here, and version control ignores it."""
-        if not self.folder.exists():
-            self.folder.mkdir(exist_ok=True)
-            self.folder.chmod(self.folder.parent.stat().st_mode & 0o777)
-            (self.folder / ".gitignore").write_text("*\n", encoding="utf-8")
 
     def _delete_expired(self) -> None:
         too_old = time.time() - LEFT_BEHIND_SECONDS
@@ -112,13 +104,3 @@ def read(file: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):  # a crash of the machine may leave an empty file
         return None
     return found if time.time() < found["expires"] else None
-
-
-def folder_beside(connection: BaseDatabaseWrapper) -> Path | None:
-    """Return the folder for the statistics of a database's clusters; None if it is not an SQLite file."""
-    if connection.vendor != "sqlite":
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA database_list")
-        files = {name: file for _number, name, file in cursor.fetchall()}
-    return Path(f"{files['main']}-clusters") if files.get("main") else None
