@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import transaction
 from django.db.models import CharField, IntegerField, Value
 from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
+from django_q.sqlite import MAX_WRITTEN_ROWS
 
 from django_q_orm.moments import VENDORS, moment
 
@@ -161,7 +162,7 @@ def _in_one_statement(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
 ) -> list[Claim]:
     """`UPDATE … RETURNING`, if there is something: an UPDATE without rows locks SQLite's database, too."""
-    name = connection.ops.quote_name(table.model._meta.db_table)
+    name, limit = connection.ops.quote_name(table.model._meta.db_table), min(limit, MAX_WRITTEN_ROWS)
     now, until = moment(connection), moment(connection, seconds)
     due = f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s"
     statement = f"WITH due AS ({due}) {_take_due(name, until, 'MIN')}"

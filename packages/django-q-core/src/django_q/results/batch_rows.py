@@ -12,6 +12,7 @@ from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
 from django_q.results.collating import seconds
 from django_q.results.labels import in_project_time
 from django_q.results.unavailable import is_unsuitable
+from django_q.sqlite import short, takes_turns
 from django_q.text import ascii_only, text_of, truncated
 
 if TYPE_CHECKING:
@@ -188,10 +189,21 @@ def statements(members: Sequence[BatchMember]) -> Iterator[list[BatchMember]]:
 def forget_members(batch: Batch, using: str) -> None:
     """Delete the members of a batch that is delivered; if some failed, keep which of them succeeded."""
     members = rows(BatchMember, using).filter(batch_id=batch.pk)
-    if batch.failed:
-        members.update(args=None, result=None)
-    else:
-        members.delete()
+    for part in parts(members, using):
+        if batch.failed:
+            part.update(args=None, result=None)
+        else:
+            part.delete()
+
+
+def parts(members: QuerySet[Any], using: str) -> Iterator[QuerySet[Any]]:
+    """Divide members to change, so that no statement is long where others wait for it."""
+    connection = connections[using]
+    if not takes_turns(connection):
+        yield members
+        return
+    for ids in short(list(members.values_list("pk", flat=True)), connection):
+        yield rows(BatchMember, using).filter(pk__in=ids)
 
 
 def has_succeeded(batch_id: str, task_id: str, using: str) -> bool:
