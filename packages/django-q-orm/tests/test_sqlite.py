@@ -23,6 +23,8 @@ from django_q.results.pruning import Pruner
 from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules
 from django_q.settings import ClusterSettings
+from django_q.tasks import result
+from django_q_orm import claims
 from django_q_orm.broker import ORM
 
 if TYPE_CHECKING:
@@ -58,7 +60,31 @@ def another_writes() -> Iterator[None]:
             cursor.execute(f"PRAGMA busy_timeout = {before}")
 
 
-def test_fetch_from_an_empty_queue_does_not_lock_the_file(broker: ORM):
+@pytest.fixture(params=[True, False], ids=["returning", "before 3.35"])
+def returning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SQLite have `RETURNING` or not."""
+    if not request.param:
+        monkeypatch.setattr(claims, "returns_rows", lambda connection: False)
+        monkeypatch.setattr("django_q_orm.broker.returns_rows", lambda connection: False)
+
+
+@pytest.fixture
+def writes_first() -> Iterator[None]:
+    """Let transactions begin by taking the lock."""
+    before, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"
+    yield
+    connection.transaction_mode = before
+
+
+def test_reading_a_result_does_not_lock_the_file(writes_first: None):
+    now = timezone.now()
+    Task.objects.create(id="a" * 32, name="über", func="math.floor", started=now, stopped=now, result=1)
+    with another_writes():
+        assert result("über") == 1
+        assert result("a" * 32) == 1
+
+
+def test_fetch_from_an_empty_queue_does_not_lock_the_file(broker: ORM, returning: None, writes_first: None):
     with another_writes():
         assert broker.dequeue_many(10, 0) == []
         assert broker.dequeue_many(10, 0.05) == []
@@ -130,7 +156,7 @@ def final(_outcome: Outcome) -> bool:
     return True
 
 
-def test_many_packages_pass_in_short_transactions(broker: ORM):
+def test_many_packages_pass_in_short_transactions(broker: ORM, returning: None):
     packages = [f"package {number}" for number in range(600)]
     found = []
     with transactions() as written:

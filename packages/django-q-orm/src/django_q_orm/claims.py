@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import transaction
@@ -189,13 +190,17 @@ def _take_due(name: str, until: RawSQL, least: str) -> str:
 def _in_one_transaction(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
 ) -> list[Claim]:
-    """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`."""
-    features, limit = connection.features, min(limit, MAX_CLAIMED_ROWS)
+    """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`.
+
+    On an SQLite without `RETURNING` each statement is a transaction: one that has only read may not write any more.
+    """
+    features = connection.features
+    limit = min(limit, MAX_CLAIMED_ROWS if features.has_select_for_update else MAX_WRITTEN_ROWS)
     found_count = Coalesce(Cast(Substr("lease", NONCE_CHARACTERS + 2, 4), IntegerField()), NONE_YET - 1)
     count = Least(found_count + 1, MAX_COUNT)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
     due = table.filter(key=key, lock__lte=moment(connection))
-    with transaction.atomic(using=connection.alias):
+    with transaction.atomic(using=connection.alias) if features.has_select_for_update else nullcontext():
         first = due.order_by("lock", "id")
         if features.has_select_for_update_skip_locked and features.supports_select_for_update_with_limit:
             first = first.select_for_update(skip_locked=True)
