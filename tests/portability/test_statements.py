@@ -1,4 +1,4 @@
-"""Every statement is one that Oracle and SQL Server understand, although nobody tests with their servers."""
+"""Every statement is one that Oracle and SQL Server understand, tested without their servers."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def folder_beside(connection: BaseDatabaseWrapper) -> Path | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create such a folder: who may write beside the database may write there, and version control ignores it."""
+    """Create such a folder with the permissions of the database's folder; version control ignores it."""
     if not folder.exists():
         folder.mkdir(exist_ok=True)
         folder.chmod(folder.parent.stat().st_mode & 0o777)
@@ -75,7 +75,7 @@ def make_folder(folder: Path) -> None:
 def exclusive(connection: BaseDatabaseWrapper, name: str) -> Iterator[bool]:
     """Hold a lock of the system beside an SQLite file, which ends with its process; give False if another has it.
 
-    Unlike the lock of the database, it makes nobody else wait.
+    Unlike the lock of the database, it makes no writer of the site wait.
 
     Args:
         connection: to the database.
@@ -101,7 +101,7 @@ def exclusive(connection: BaseDatabaseWrapper, name: str) -> Iterator[bool]:
 
 
 def takes_turns(connection: BaseDatabaseWrapper) -> bool:
-    """Return True if all who write wait for the end of each of our transactions: SQLite has one writer at a time.
+    """Return True if all other writers wait for the end of each of our transactions: SQLite has one writer at a time.
 
     Within a transaction of the caller, only its owner decides how long it is.
     """
@@ -130,7 +130,7 @@ def short_and_slow(
 ) -> Iterator[Sequence[T]]:
     """Return such parts of what is not urgent, and pause after each for as long as it took.
 
-    Who waits for SQLite's lock looks for it less and less often, so it must be free for half of the time.
+    A waiting connection tries to get SQLite's lock less and less often, so it must be free for half of the time.
     """
     for part in short(items, connection, rows):
         began = time.monotonic()

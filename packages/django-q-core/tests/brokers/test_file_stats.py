@@ -101,7 +101,7 @@ def test_version_control_ignores_the_folder(stats: FileStats):
     assert (stats.folder / ".gitignore").read_text() == "*\n"
 
 
-def test_who_may_write_beside_the_database_may_write_statistics(stats: FileStats):
+def test_folder_has_the_permissions_of_that_of_the_database(stats: FileStats):
     stats.folder.parent.chmod(0o770)
     before = os.umask(0o077)
     try:
@@ -114,7 +114,7 @@ def test_who_may_write_beside_the_database_may_write_statistics(stats: FileStats
 def test_folder_that_cannot_be_written_is_an_error_of_the_broker(tmp_path: Path):
     (tmp_path / "file").touch()
     stats = FileStats(tmp_path / "file" / "folder")
-    with pytest.raises(BrokerError, match="let who runs clusters write there"):
+    with pytest.raises(BrokerError, match="let the cluster write there"):
         stats.set(f"{KEY}:a", "value", 3)
 
 

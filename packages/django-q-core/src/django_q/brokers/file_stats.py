@@ -69,7 +69,7 @@ class FileStats:
             yield
         except OSError as error:
             reason = f"The statistics in '{self.folder}' cannot be used ({error.strerror})"
-            raise BrokerError(f"{reason}: let who runs clusters write there, and all others read.") from error
+            raise BrokerError(f"{reason}: let the cluster write there, and the site read.") from error
 
     def _write(self, key: str, entry: dict[str, Any]) -> None:
         file = self._file(key)

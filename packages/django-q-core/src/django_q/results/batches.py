@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_MEMBERS: Final = 30
-"""Maximum number of members that one transaction saves on SQLite, where all who write wait for its end."""
+"""Maximum number of members that one transaction saves on SQLite, where all other writers wait for its end."""
 
 MAX_TRIES: Final = 5
 """Number of times that a transaction is tried which conflicts with another cluster's."""
@@ -151,7 +151,7 @@ class BatchResults:
     def _complete(
         self, batch: Batch, failed: int, unchanged: Mapping[str, Any], now: datetime, using: str
     ) -> list[Outcome]:
-        """Complete a batch, unless its counters change meanwhile: who changed them completes it.
+        """Complete a batch, unless its counters change meanwhile: the process that changed them completes it.
 
         Its members are read and collated before the transaction begins, which may take long.
 

@@ -100,7 +100,7 @@ class DatabaseResults:
             logger.warning("Successes beyond save_limit were not deleted (%s), the next task will", error_line(error))
 
     def _save(self, kept: Sequence[Outcome], using: str, write: Write | None = None) -> None:
-        """Save in one transaction; on SQLite in several, because all who write wait for the end of each.
+        """Save in one transaction; on SQLite in several, because all other writers wait for the end of each.
 
         Most rows are new, so the first try assumes that all are; a row that exists causes a conflict.
         """

@@ -29,7 +29,7 @@ MAX_SECONDS: Final = 0.5
 """Duration after which a step that deletes row by row, or a few rows at a time, leaves the rest to the next one."""
 
 SLOW_ROWS: Final = 250
-"""Maximum number of rows that a statement deletes on SQLite, where all who write wait for its end."""
+"""Maximum number of rows that a statement deletes on SQLite, where all other writers wait for its end."""
 
 CHUNK_ROWS: Final = 500
 """Maximum number of ids in one statement."""

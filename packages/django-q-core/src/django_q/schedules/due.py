@@ -50,7 +50,7 @@ AHEAD: Final = timedelta(seconds=1)
 """How far one look sees; the next look is no later than that."""
 
 MAX_SHORT_SCHEDULES: Final = 50
-"""How many schedules one transaction takes on SQLite, where all who write wait for its end."""
+"""How many schedules one transaction takes on SQLite, where all other writers wait for its end."""
 
 RETRY: Final = timedelta(seconds=30)
 """When a schedule that could not be sent is tried again, unless it is saved before."""
@@ -236,7 +236,7 @@ class DueSchedules:
         return turn
 
     def _short_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
-        """Do the same where all who write wait for the end of a transaction: it only writes what is prepared.
+        """Do the same where all other writers wait for the end of a transaction: it only writes what is prepared.
 
         A lock beside the database keeps other schedulers off.
         """
@@ -256,7 +256,7 @@ class DueSchedules:
         return turn
 
     def _are_unchanged(self, played: Sequence[tuple[Schedule, dict[str, Any]]]) -> bool:
-        """Return True if nobody has edited or deleted these schedules since they were read; now nobody can."""
+        """Lock these schedules, and return True if they are as they were read: not edited, not deleted."""
         rows = Schedule.objects.using(self.db).filter(pk__in=[schedule.pk for schedule, _ in played])
         rows.update(runs=F("runs"))
         found = {schedule.pk: state_of(schedule) for schedule in rows.only(*COLUMNS)}
