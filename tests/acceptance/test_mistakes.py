@@ -43,6 +43,8 @@ def test_unknown_key_is_named_with_the_nearest_one(tmp_path):
 
 
 def test_default_configuration_raises_no_warning(tmp_path):
-    done = Site(tmp_path, {}).manage("check")
+    options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"}
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3"), "OPTIONS": options}
+    done = Site(tmp_path, {}, database).manage("check")
     assert "no issues" in done.stdout
     assert done.stderr == ""

@@ -33,3 +33,4 @@ class DjangoQConfig(AppConfig):
         register(checks.check_settings, checks.TAG)
         register(checks.check_installation, checks.TAG)
         register(checks.check_schedules, checks.TAG)
+        register(checks.check_sqlite, checks.TAG)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.cache import caches
-from django.db import router
+from django.db import connections, router
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
 from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
+from django_q.sqlite import missing_options
 from django_q.text import one_line
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ PRIVATE_CACHES: Final = (
 
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """The cache that Django keeps in a database."""
+
+
+REASONS: Final = {
+    "transaction_mode": "a request that reads and then writes in one transaction fails with 'database is locked' "
+    "if the cluster writes in between",
+    "init_command": "without WAL, reading and writing wait for each other, and a commit waits longer for the disk",
+}
+"""Option of an SQLite database → what happens without it."""
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -70,6 +79,50 @@ def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     if not isinstance(raw, Mapping):
         return []
     return for_each_cluster(raw, lambda cluster: [] if mistakes_in(raw, cluster) else [*invalid_schedules(cluster)])
+
+
+def check_sqlite(
+    app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
+) -> list[checks.CheckMessage]:
+    """Can a site and a cluster share an SQLite file? Silent while the settings are not usable.
+
+    Args:
+        app_configs: not used.
+        databases: aliases of those to look at; None means all.
+        **kwargs: not used.
+    """
+    raw = q_cluster()
+    if not isinstance(raw, Mapping):
+        return []
+    asked = None if databases is None else {*databases}
+
+    def problems(cluster: str | None) -> Iterable[checks.CheckMessage]:
+        return [] if mistakes_in(raw, cluster) else shared_sqlite(cluster, asked)
+
+    return for_each_cluster(raw, problems)
+
+
+def shared_sqlite(cluster: str | None, asked: set[str] | None) -> Iterator[checks.CheckMessage]:
+    """W006: a cluster makes requests of the site fail, or slow."""
+    settings = ClusterSettings.from_mapping(django_mapping(cluster))
+    aliases = [] if settings.sync else databases_of(settings)
+    for alias in (alias for alias in aliases if asked is None or alias in asked):
+        missing = missing_options(connections[alias])
+        reasons = [REASONS[option] for option in missing]
+        if missing:
+            text = f"The cluster writes to the SQLite file of the database {alias!r}: {'; '.join(reasons)}."
+            options = ", ".join(f"{name!r}: {value!r}" for name, value in missing.items())
+            hint = f"Add {options} to OPTIONS in DATABASES[{alias!r}]."
+            yield checks.Warning(text, hint=hint, id="django_q.W006")
+
+
+def databases_of(settings: ClusterSettings) -> list[str]:
+    """Return the databases that a cluster writes to: of its broker, results and schedules."""
+    from django_q.models import Batch, Schedule, Task  # not loaded when the checks are registered
+
+    own = [settings.orm] if settings.orm else []
+    aliases = dict.fromkeys([*own, *map(router.db_for_write, (Task, Batch, Schedule))])
+    return [alias for alias in aliases if alias in django_settings.DATABASES]
 
 
 def invalid_schedules(cluster: str | None) -> Iterator[checks.CheckMessage]:

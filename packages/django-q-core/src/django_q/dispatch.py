@@ -64,14 +64,14 @@ def send(package: TaskPackage, *, broker: Broker, settings: ClusterSettings, del
     logger.debug("Pushed (%r, %r)", package["name"], package["id"])
 
 
-def send_many(packages: Sequence[TaskPackage], *, broker: Broker, settings: ClusterSettings) -> None:
-    """Sign packages and put them on the broker's queue, in order.
+def send_many(packages: Sequence[TaskPackage | str], *, broker: Broker, settings: ClusterSettings) -> None:
+    """Sign packages, except those that are signed, and put them on the broker's queue, in order.
 
     Raises:
         BrokerError: some may be queued and others not, unless all this happens in one transaction.
     """
     codec = PackageCodec.of(settings)
-    broker.enqueue_many([codec.dumps(package) for package in packages])
+    broker.enqueue_many([package if isinstance(package, str) else codec.dumps(package) for package in packages])
 
 
 def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Executor | None = None) -> Executor:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django.db import OperationalError
 
+from django_q_orm.moments import VENDORS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,7 +29,9 @@ JUST_SECONDS = 0.1
 
 
 def insert(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, payload: str, lock: RawSQL) -> int:
-    """Add a row, in one statement, without the cost of a model's `save`."""
+    """Add a row, in one statement, where possible without the cost of a model's `save`."""
+    if connection.vendor not in VENDORS:
+        return int(table.create(key=key, payload=payload, lock=lock).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
     with connection.cursor() as cursor:
         cursor.execute(f"{_insert_into(table, connection, lock)}{returning}", [key, payload, *lock.params])

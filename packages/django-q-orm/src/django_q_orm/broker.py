@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.db.models import Q
+from django.utils import timezone
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
 from django_q.connections import forget_database
 from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.sqlite import MAX_WRITTEN_ROWS, short, short_and_slow, takes_turns
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
-from django_q_orm.moments import moment, read_clock
-from django_q_orm.stats import TableStats
+from django_q_orm.moments import has_clock, moment, read_clock
+from django_q_orm.stats import stats_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,17 +129,18 @@ class ORM(BulkBroker):
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Add rows, in order."""
-        table = queue_table(self.alias)
+        table, ids = queue_table(self.alias), list[int]()
         with self._reaching() as database:
             due = read_clock(database) - timedelta(seconds=self.settings.retry)
-            # A microsecond apart, or their order would be lost.
-            rows = [
-                table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
-                for number, package in enumerate(packages)
-            ]
-            added = patiently(database, lambda: table.bulk_create(rows, batch_size=MOST))
+            for some in short(packages, database):
+                # A microsecond apart, or their order would be lost.
+                rows = [
+                    table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
+                    for number, package in enumerate(some, len(ids))
+                ]
+                ids += [row.pk for row in patiently(database, partial(table.bulk_create, rows, batch_size=MOST))]
             self.bell.ring(database)
-            return [row.pk for row in added]
+            return ids
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -193,13 +196,11 @@ class ORM(BulkBroker):
         return [Delivery(*each) for each in claimed.rows]
 
     def _seconds_until_due(self) -> float:
-        row = (
-            self.rows.filter(lock__isnull=False)
-            .order_by("lock")
-            .annotate(now=moment(self.database))
-            .values_list("lock", "now")
-            .first()
-        )
+        locks = self.rows.filter(lock__isnull=False).order_by("lock")
+        if not has_clock(self.database):
+            lock = locks.values_list("lock", flat=True).first()
+            return (lock - timezone.now()).total_seconds() if lock else float("inf")
+        row = locks.annotate(now=moment(self.database)).values_list("lock", "now").first()
         return (row[0] - row[1]).total_seconds() if row else float("inf")
 
     # -- settling -------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ class ORM(BulkBroker):
         """Delete leased rows, in one statement."""
         kept: list[str] = []
         with self._reaching() as database:
-            for part in batches(ack_ids):
+            for part in batches(ack_ids, database):
                 kept += self._delete(database, part)
         return lost(ack_ids, kept)
 
@@ -231,7 +232,7 @@ class ORM(BulkBroker):
         """Begin leases again, in one statement."""
         gone: list[str] = []
         with self._reaching() as database:
-            for part in batches(ack_ids):
+            for part in batches(ack_ids, database):
                 held = self._held(part)
                 if held.update(lock=moment(database, self.settings.retry)) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
@@ -267,7 +268,7 @@ class ORM(BulkBroker):
     def _change(self, leases: Sequence[str], **columns: Any) -> list[str]:
         """Change rows whose lease holds, and give the leases that do not."""
         gone: list[str] = []
-        for part in batches(leases):
+        for part in batches(leases, self.database):
             held = self._held(part)
             gone += lost(part, list(held.values_list("lease", flat=True)))
             held.update(**columns)
@@ -285,8 +286,9 @@ class ORM(BulkBroker):
         moved = 0
         with self._reaching() as database:
             dead = queue_table(self.alias).filter(key=self.dead_key).order_by("id")
+            most = MAX_WRITTEN_ROWS if takes_turns(database) else MOST
             while limit is None or moved < limit:
-                some = [*dead.values_list("id", flat=True)[: MOST if limit is None else min(limit - moved, MOST)]]
+                some = [*dead.values_list("id", flat=True)[: most if limit is None else min(limit - moved, most)]]
                 if not some:
                     break
                 back = dead.order_by().filter(id__in=some)
@@ -309,7 +311,12 @@ class ORM(BulkBroker):
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
-            self.rows.filter(~LEASED | Q(lock__lte=moment(database))).delete()
+            free = self.rows.filter(~LEASED | Q(lock__lte=moment(database)))
+            if not takes_turns(database):
+                free.delete()
+                return
+            for ids in short_and_slow(list(free.values_list("pk", flat=True)), database):
+                free.filter(pk__in=ids).delete()
 
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
@@ -320,7 +327,7 @@ class ORM(BulkBroker):
         """Does the database answer?"""
         try:
             with self._reaching() as database, database.cursor() as cursor:
-                cursor.execute("SELECT 1")
+                cursor.execute(f"SELECT 1{database.features.bare_select_suffix}")
         except BrokerError:
             return False
         return True
@@ -333,19 +340,19 @@ class ORM(BulkBroker):
     # -- statistics -----------------------------------------------------------------------------------------------
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
-        """Keep a cluster's statistics in a row of its own."""
+        """Keep a cluster's statistics in a row of its own, on SQLite in a file beside the database."""
         with self._reaching() as database:
-            TableStats(database).set(key, value, timeout)
+            stats_in(database).set(key, value, timeout)
 
     def get_stat(self, key: str) -> str | None:
         """Give the statistics under *key*."""
         with self._reaching() as database:
-            return TableStats(database).get(key)
+            return stats_in(database).get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """Give all statistics under keys that match."""
         with self._reaching() as database:
-            return TableStats(database).all(pattern)
+            return stats_in(database).all(pattern)
 
     # -- the database ---------------------------------------------------------------------------------------------
 
@@ -371,9 +378,10 @@ def queue_table(alias: str) -> QuerySet[OrmQ]:
     return model._default_manager.using(alias)
 
 
-def batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Parts that one statement can name."""
-    return (items[start : start + MOST] for start in range(0, len(items), MOST))
+def batches(items: Sequence[str], database: BaseDatabaseWrapper) -> Iterator[Sequence[str]]:
+    """Parts that one statement can name, and that keep SQLite's lock for a short time."""
+    for part in short(items, database):
+        yield from (part[start : start + MOST] for start in range(0, len(part), MOST))
 
 
 _forgotten: set[str] = set()

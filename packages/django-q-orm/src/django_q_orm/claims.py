@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import transaction
 from django.db.models import CharField, IntegerField, Value
 from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
+from django_q.sqlite import MAX_WRITTEN_ROWS
 
-from django_q_orm.moments import moment
+from django_q_orm.moments import VENDORS, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 LIGHTLY = ", set_config('synchronous_commit', 'off', true)"
 """PostgreSQL need not wait for its disk to commit a claim: one that a crash undoes is an expired lease, no loss."""
 
+
+MAX_CLAIMED_ROWS = 500
+"""Maximum number of rows of a claim that names them: SQL Server takes no more than 2,100 parameters."""
 
 MARGIN = 0.25
 """Seconds for which a transaction may stay open after it has sent a task, and the task be found at once."""
@@ -115,7 +120,7 @@ def claim(
 
 def returns_rows(connection: BaseDatabaseWrapper) -> bool:
     """Does `DELETE … RETURNING` work here?"""
-    return connection.features.can_return_rows_from_bulk_insert
+    return connection.vendor in VENDORS and connection.features.can_return_rows_from_bulk_insert
 
 
 def _by_postgres(
@@ -157,14 +162,14 @@ def _by_postgres(
 def _in_one_statement(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
 ) -> list[Claim]:
-    """`UPDATE … RETURNING`."""
-    name = connection.ops.quote_name(table.model._meta.db_table)
+    """`UPDATE … RETURNING`, if there is something: an UPDATE without rows locks SQLite's database, too."""
+    name, limit = connection.ops.quote_name(table.model._meta.db_table), min(limit, MAX_WRITTEN_ROWS)
     now, until = moment(connection), moment(connection, seconds)
-    statement = (
-        f"WITH due AS (SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s) "
-        f"{_take_due(name, until, 'MIN')}"
-    )
+    due = f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s"
+    statement = f"WITH due AS ({due}) {_take_due(name, until, 'MIN')}"
     with connection.cursor() as cursor:
+        if cursor.execute(due, [key, *now.params, 1]).fetchone() is None:
+            return []
         cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
         return [Claim.of(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
 
@@ -185,15 +190,25 @@ def _take_due(name: str, until: RawSQL, least: str) -> str:
 def _in_one_transaction(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
 ) -> list[Claim]:
-    """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`."""
-    skips = connection.features.has_select_for_update_skip_locked
+    """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`.
+
+    On an SQLite without `RETURNING` each statement is a transaction: one that has only read may not write any more.
+    """
+    features = connection.features
+    limit = min(limit, MAX_CLAIMED_ROWS if features.has_select_for_update else MAX_WRITTEN_ROWS)
     found_count = Coalesce(Cast(Substr("lease", NONCE_CHARACTERS + 2, 4), IntegerField()), NONE_YET - 1)
     count = Least(found_count + 1, MAX_COUNT)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
     due = table.filter(key=key, lock__lte=moment(connection))
-    with transaction.atomic(using=connection.alias):
-        seen = due.select_for_update(skip_locked=True) if skips else due
-        found = {row[0]: row for row in seen.order_by("lock", "id").values_list("id", "payload", "lease")[:limit]}
+    with transaction.atomic(using=connection.alias) if features.has_select_for_update else nullcontext():
+        first = due.order_by("lock", "id")
+        if features.has_select_for_update_skip_locked and features.supports_select_for_update_with_limit:
+            first = first.select_for_update(skip_locked=True)
+        seen = first.values_list("id", "payload", "lease")[:limit]
+        if features.has_select_for_update_skip_locked and not features.supports_select_for_update_with_limit:
+            ids = [row[0] for row in seen]  # Oracle
+            seen = due.filter(id__in=ids).select_for_update(skip_locked=True).values_list("id", "payload", "lease")
+        found = {row[0]: row for row in seen}
         if not found:
             return []
         taken = due.filter(id__in=found).update(lock=moment(connection, seconds), lease=lease)

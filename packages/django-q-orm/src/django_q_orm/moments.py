@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db.models import DateTimeField
@@ -12,6 +12,10 @@ from django.utils import timezone
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+VENDORS: Final = ("mysql", "postgresql", "sqlite")
+"""Databases for which there are statements of our own; for others Django writes all of them."""
 
 
 def has_clock(connection: BaseDatabaseWrapper) -> bool:

@@ -1,10 +1,12 @@
-"""Statistics of clusters, in the database."""
+"""Statistics of clusters, in the database or, on SQLite, beside it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django_q.brokers.file_stats import FileStats
+from django_q.sqlite import folder_beside
 
 from django_q_orm.arrivals import patiently
 from django_q_orm.moments import moment
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from django_q_orm.models import OrmStat
+
+
+def stats_in(connection: BaseDatabaseWrapper) -> TableStats | FileStats:
+    """Return where the statistics of a database's clusters are: in a table, on SQLite in files."""
+    folder = folder_beside(connection)
+    return TableStats(connection) if folder is None else FileStats(folder)
 
 
 class TableStats:

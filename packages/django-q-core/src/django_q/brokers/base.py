@@ -11,7 +11,7 @@ from django.core.cache import InvalidCacheBackendError, caches
 from django_q.brokers.cache_counts import CacheCounts
 from django_q.brokers.cached_attempts import CachedAttempts
 from django_q.brokers.per_process import PerProcess
-from django_q.brokers.stats import CacheStats
+from django_q.brokers.stats import stats_in
 from django_q.cache_calls import CALLS
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from django.core.cache.backends.base import BaseCache
 
+    from django_q.brokers.file_stats import FileStats
+    from django_q.brokers.stats import CacheStats
     from django_q.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -320,9 +322,9 @@ class Broker:
         """All statistics whose key begins as *pattern* does, up to its `*`."""
         return self._use_statistics(lambda stats: stats.all(pattern))
 
-    def _use_statistics(self, use: Callable[[CacheStats], T]) -> T:
+    def _use_statistics(self, use: Callable[[CacheStats | FileStats], T]) -> T:
         try:
-            return CALLS.make(lambda: use(CacheStats(self.cache, self.settings.q_stat)))
+            return CALLS.make(lambda: use(stats_in(self.cache, self.settings.q_stat)))
         except Exception as error:
             raise BrokerUnavailable(
                 f"The cache {self.settings.cache!r} cannot be used for statistics ({error_line(error)}): check that it "

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from django.db import connections, router
+
+from django_q.brokers.file_stats import FileStats
 from django_q.cache_keys import safe_key
+from django_q.sqlite import folder_beside
 
 if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache
+
+
+def stats_in(cache: BaseCache | None, index: str) -> CacheStats | FileStats:
+    """Return where the statistics are kept that belong into a cache: not in one whose table is in an SQLite file."""
+    if (table := getattr(cache, "cache_model_class", None)) is not None:
+        folder = folder_beside(connections[router.db_for_write(table)])
+        if folder is not None:
+            return FileStats(folder)
+    return CacheStats(cache, index)
 
 
 class CacheStats:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from django.db import DataError, OperationalError, router, transaction
+from django.db import DataError, OperationalError, connections, router, transaction
 
 from django_q.option_values import LABEL_CHARACTERS, NOT_IN_CHARSET
 from django_q.text import ascii_only
@@ -24,7 +25,8 @@ def stored_label(model: type[Model], label: str) -> str:
         return label
     using = router.db_for_read(model)
     try:
-        with transaction.atomic(using=using):
+        # A transaction of the caller survives a refusal; one of our own would lock an SQLite file for nothing.
+        with transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext():
             model._base_manager.using(using).filter(name=label).exists()
     except (DataError, OperationalError) as error:
         if isinstance(error, OperationalError) and not NOT_IN_CHARSET.intersection(error.args[:1]):

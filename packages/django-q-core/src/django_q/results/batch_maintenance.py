@@ -7,14 +7,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import router
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from django_q.conf import logger
 from django_q.exceptions import BrokerError
 from django_q.models import Batch, BatchMember
 from django_q.results.batch_delivery import BatchDelivery
-from django_q.results.batch_rows import rows
+from django_q.results.batch_rows import parts, rows
 from django_q.results.batches import BatchResults
 from django_q.text import one_line
 
@@ -87,7 +87,7 @@ class BatchMaintenance:
         ours = Q(queue=self.broker.list_key) | Q(due__lte=now - ABANDONED)
         due = rows(Batch, router.db_for_write(Batch)).filter(ours, due__lte=now).defer("kwargs").order_by("due")
         if now < self.patient_until:
-            due = due.exclude(completed=None)
+            due = due.exclude(completed=None, total__gt=F("done") + F("failed"))
         return list(due[:MAX_BATCHES])
 
     def _close(self, overdue: Sequence[Batch], now: datetime) -> None:
@@ -99,9 +99,11 @@ class BatchMaintenance:
             overdue = [batch for batch in overdue if batch.pk not in unbegun]
         if overdue:
             self.results.close([batch.pk for batch in overdue], now)
+        full = {batch.pk for batch in overdue if batch.done + batch.failed >= batch.total}
         for outcome in self.results.take_completed():
-            name = one_line(outcome.name)
-            logger.error("Iter '%s' (%s): completed without its lost members (batch_timeout)", name, outcome.id)
+            if outcome.id not in full:
+                name = one_line(outcome.name)
+                logger.error("Iter '%s' (%s): completed without its lost members (batch_timeout)", name, outcome.id)
 
     def _has_waiting(self) -> bool:
         """Return True if packages wait in the queue, or if it cannot be asked now."""
@@ -123,5 +125,6 @@ def delete(ids: Sequence[str]) -> None:
     """Delete batches that need not be remembered any more."""
     if ids:
         using = router.db_for_write(Batch)
-        rows(BatchMember, using).filter(batch_id__in=ids).delete()
+        for members in parts(rows(BatchMember, using).filter(batch_id__in=ids), using):
+            members.delete()
         rows(Batch, using).filter(pk__in=ids).delete()

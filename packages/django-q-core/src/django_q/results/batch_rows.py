@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from django_q.models import Batch, BatchMember
@@ -12,6 +12,7 @@ from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
 from django_q.results.collating import seconds
 from django_q.results.labels import in_project_time
 from django_q.results.unavailable import is_unsuitable
+from django_q.sqlite import short, takes_turns
 from django_q.text import ascii_only, text_of, truncated
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def insert_batches(batches: Sequence[Batch], using: str) -> None:
     if not batches:
         return
     try:
-        with transaction.atomic(using=using):
-            rows(Batch, using).bulk_create(batches, ignore_conflicts=True)
+        _insert_new(batches, using)
     except Exception as error:
         if not is_unsuitable(error):
             raise
@@ -96,8 +96,21 @@ def insert_batches(batches: Sequence[Batch], using: str) -> None:
             for name, length in LABELS.items():
                 if (label := getattr(batch, name)) is not None:
                     setattr(batch, name, ascii_only(label)[:length])
+        _insert_new(batches, using)
+
+
+def _insert_new(batches: Sequence[Batch], using: str) -> None:
+    if connections[using].features.supports_ignore_conflicts:
         with transaction.atomic(using=using):
             rows(Batch, using).bulk_create(batches, ignore_conflicts=True)
+        return
+    for batch in batches:
+        try:
+            with transaction.atomic(using=using):
+                rows(Batch, using).bulk_create([batch])
+        except IntegrityError:
+            if not rows(Batch, using).filter(pk=batch.pk).exists():
+                raise
 
 
 def lock(ids: Iterable[str], using: str) -> dict[str, Batch]:
@@ -176,10 +189,21 @@ def statements(members: Sequence[BatchMember]) -> Iterator[list[BatchMember]]:
 def forget_members(batch: Batch, using: str) -> None:
     """Delete the members of a batch that is delivered; if some failed, keep which of them succeeded."""
     members = rows(BatchMember, using).filter(batch_id=batch.pk)
-    if batch.failed:
-        members.update(args=None, result=None)
-    else:
-        members.delete()
+    for part in parts(members, using):
+        if batch.failed:
+            part.update(args=None, result=None)
+        else:
+            part.delete()
+
+
+def parts(members: QuerySet[Any], using: str) -> Iterator[QuerySet[Any]]:
+    """Divide members to change, so that no statement is long where others wait for it."""
+    connection = connections[using]
+    if not takes_turns(connection):
+        yield members
+        return
+    for ids in short(list(members.values_list("pk", flat=True)), connection):
+        yield rows(BatchMember, using).filter(pk__in=ids)
 
 
 def has_succeeded(batch_id: str, task_id: str, using: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db import DatabaseError, connections, router, transaction
 from django.db.models import F
@@ -28,14 +28,22 @@ from django_q.results.labels import LENGTHS, fit, refused
 from django_q.results.sizes import fit_statement
 from django_q.results.unavailable import is_conflict, is_unsuitable
 from django_q.signing import PackageCodec
+from django_q.sqlite import short, takes_turns
 from django_q.text import ascii_only, error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from django.db.models import QuerySet
+
     from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+
+T = TypeVar("T")
+
+MAX_MEMBERS: Final = 30
+"""Maximum number of members that one transaction saves on SQLite, where all other writers wait for its end."""
 
 MAX_TRIES: Final = 5
 """Number of times that a transaction is tried which conflicts with another cluster's."""
@@ -80,56 +88,103 @@ class BatchResults:
             The outcomes as they were saved.
 
         Raises:
-            DatabaseError: `is_unavailable`, and nothing was saved.
+            DatabaseError: `is_unavailable`: try again later; some may be saved.
         """
         using = router.db_for_write(Batch)
         fitting = [fit_statement(fit(member), connections[using]) for member in members]
-        try:
-            self._in_transaction(lambda: self._save(fitting, is_final, using), using)
-        except Exception as error:
-            if not is_unsuitable(error):
-                raise
-            return [self._save_alone(member, is_final, using) for member in fitting]
-        return fitting
+        saved: list[Outcome] = []
+        for part in short(fitting, connections[using], MAX_MEMBERS):
+            saved += self._save_part(part, is_final, using)
+        return saved
 
     def close(self, ids: Sequence[str], now: datetime) -> None:
         """Complete those of these batches that are due: their missing members are lost.
 
         Raises:
-            DatabaseError: `is_unavailable`, and nothing was changed.
+            DatabaseError: `is_unavailable`: try again later; some may be completed.
         """
         using = router.db_for_write(Batch)
-        self._in_transaction(lambda: self._close(ids, now, using), using)
+        overdue = rows(Batch, using).filter(pk__in=ids, completed=None, due__lte=now).defer("kwargs").order_by("pk")
+        for batch in overdue:
+            self.completed += self._complete(batch, batch.total - batch.done, {"due": batch.due}, now, using)
 
-    def _in_transaction(self, work: Callable[[], list[Outcome]], using: str) -> None:
-        for tries in range(1, MAX_TRIES + 1):
-            try:
-                with transaction.atomic(using=using):
-                    completed = work()
-            except DatabaseError as error:
-                if tries == MAX_TRIES or not is_conflict(error):
-                    raise
-            else:
-                self.completed += completed
-                return
+    def _save_part(
+        self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], using: str
+    ) -> Sequence[Outcome]:
+        try:
+            self._save(members, is_final, using)
+        except Exception as error:
+            if not is_unsuitable(error):
+                raise
+            return [self._save_alone(member, is_final, using) for member in members]
+        return members
 
     def _save_alone(self, member: Outcome, is_final: Callable[[Outcome], bool], using: str) -> Outcome:
         try:
-            self._in_transaction(lambda: self._save([member], is_final, using), using)
+            self._save([member], is_final, using)
         except Exception as error:
             if not is_unsuitable(error):
                 raise
             member = as_failure(member, error)
-            self._in_transaction(lambda: self._save([member], lambda _: True, using), using)
+            self._save([member], lambda _: True, using)
         return member
 
-    # within the transaction
+    def _save(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], using: str) -> None:
+        """Save members and complete their batches, in one transaction.
 
-    def _save(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], using: str) -> list[Outcome]:
+        Where others wait for its end, each batch is completed in a transaction of its own. A process that dies in
+        between leaves a batch that is full and due: its last members are redelivered and complete it, or the
+        maintenance step does.
+        """
+        now = timezone.now()
+        if takes_turns(connections[using]):
+            for batch in in_transaction(lambda: self._add(members, is_final, now, using), using):
+                self.completed += self._complete(batch, batch.failed, {}, now, using)
+            return
+
+        def save() -> list[Outcome]:
+            full = self._add(members, is_final, now, using)
+            return [outcome for batch in full for outcome in self._complete(batch, batch.failed, {}, now, using)]
+
+        self.completed += in_transaction(save, using)
+
+    def _complete(
+        self, batch: Batch, failed: int, unchanged: Mapping[str, Any], now: datetime, using: str
+    ) -> list[Outcome]:
+        """Complete a batch, unless its counters change meanwhile: the process that changed them completes it.
+
+        Its members are read and collated before the transaction begins, which may take long.
+
+        Args:
+            batch: as it was read.
+            failed: number of members that failed or are lost.
+            unchanged: what else must be as it was read.
+            now: the present.
+            using: the database.
+
+        Returns:
+            The collated outcome, if the batch was completed.
+        """
+        row = rows(Batch, using).filter(pk=batch.pk, completed=None, done=batch.done, failed=batch.failed, **unchanged)
+        batch.failed = failed
+        outcome = fit(collate(batch, members_of(batch, using), self.codec, now))
+        is_delivered = batch.cached is None and batch.callback is None
+        saved = in_transaction(lambda: self._write(row, outcome, failed, is_delivered, now), using)
+        if saved is None:
+            return []
+        if is_delivered:
+            forget_members(batch, using)
+        return [saved]
+
+    # within a transaction
+
+    def _add(
+        self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], now: datetime, using: str
+    ) -> list[Batch]:
+        """Add members to their batches, and return the batches that are full."""
         groups: defaultdict[str, list[Outcome]] = defaultdict(list)
         for member in members:
             groups[member.group or ""].append(member)
-        now = timezone.now()
         batches = lock(groups, using)
         if missing := [some[0] for batch_id, some in groups.items() if batch_id not in batches]:
             self._create(missing, now, using)
@@ -141,8 +196,7 @@ class BatchResults:
             if executed is not None and not batches[batch_id].done:
                 self._describe(batches[batch_id], executed, using)
         self._add_up(count_members(final, using), batches, now, using)
-        complete = [batch for batch in batches.values() if batch.done + batch.failed >= batch.total]
-        return self._complete(complete, now, using)
+        return [batch for batch in batches.values() if is_full(batch)]
 
     def _create(self, members: Sequence[Outcome], now: datetime, using: str) -> None:
         """Create the batches that their senders did not: public editions, and those that could not reach the database.
@@ -176,41 +230,48 @@ class BatchResults:
 
     def _add_up(self, changes: Mapping[str, Change], batches: Mapping[str, Batch], now: datetime, using: str) -> None:
         """Update the counters, in one statement for all batches that change by the same numbers."""
-        alike: defaultdict[Change, list[str]] = defaultdict(list)
+        alike: defaultdict[tuple[Change, bool], list[str]] = defaultdict(list)
         for batch_id, change in changes.items():
-            batches[batch_id].done += change.done
-            batches[batch_id].failed += change.failed
-            alike[change].append(batch_id)
-        for change, ids in alike.items():
+            batch = batches[batch_id]
+            batch.done += change.done
+            batch.failed += change.failed
+            alike[change, is_full(batch)].append(batch_id)
+        for (change, full), ids in alike.items():
             counters = {"done": F("done") + change.done, "failed": F("failed") + change.failed}
-            rows(Batch, using).filter(pk__in=ids).update(**counters, updated=now, due=self._overdue(now))
+            due = now + timedelta(seconds=DELIVERY_SECONDS) if full else self._overdue(now)
+            rows(Batch, using).filter(pk__in=ids).update(**counters, updated=now, due=due)
 
-    def _close(self, ids: Sequence[str], now: datetime, using: str) -> list[Outcome]:
-        batches = [batch for batch in lock(ids, using).values() if not batch.completed and batch.due <= now]
-        for batch in batches:
-            batch.failed = batch.total - batch.done
-        return self._complete(batches, now, using)
+    def _write(
+        self, row: QuerySet[Batch], outcome: Outcome, failed: int, is_delivered: bool, now: datetime
+    ) -> Outcome | None:
+        """Complete a batch and save its collated task, unless that is cached; one that is refused becomes a failure.
 
-    def _complete(self, batches: Sequence[Batch], now: datetime, using: str) -> list[Outcome]:
-        """Complete batches: the update is conditional, so that each is completed once."""
-        completed = []
-        for batch in batches:
-            is_delivered = batch.cached is None and batch.callback is None
-            due = now + timedelta(seconds=KEPT_SECONDS if is_delivered else DELIVERY_SECONDS)
-            open_row = rows(Batch, using).filter(pk=batch.pk, completed=None)
-            delivered = now if is_delivered else None
-            if open_row.update(completed=now, failed=batch.failed, delivered=delivered, due=due):
-                completed.append(self._write(fit(collate(batch, members_of(batch, using), self.codec, now))))
-                if is_delivered:
-                    forget_members(batch, using)
-        return completed
-
-    def _write(self, outcome: Outcome) -> Outcome:
-        """Save the collated task, unless it is cached; one that the database refuses is saved as a failure."""
+        The update is conditional, so that each batch is completed once.
+        """
+        due = now + timedelta(seconds=KEPT_SECONDS if is_delivered else DELIVERY_SECONDS)
+        if not row.update(completed=now, failed=failed, delivered=now if is_delivered else None, due=due):
+            return None
         if outcome.cached:
             return outcome
         (saved,) = self.tasks.save_many([outcome])
         return saved
+
+
+def in_transaction(work: Callable[[], T], using: str) -> T:
+    """Do work in a transaction, and again if that conflicts with another cluster's."""
+    for tries in range(1, MAX_TRIES + 1):
+        try:
+            with transaction.atomic(using=using):
+                return work()
+        except DatabaseError as error:
+            if tries == MAX_TRIES or not is_conflict(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def is_full(batch: Batch) -> bool:
+    """Return True if all members of a batch are final."""
+    return bool(batch.done + batch.failed >= batch.total)
 
 
 def last_outcomes(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:

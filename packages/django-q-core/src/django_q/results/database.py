@@ -17,6 +17,7 @@ from django_q.results.receivers import has_receivers, write_with_receivers
 from django_q.results.rows import changes, insert
 from django_q.results.sizes import fit_statement
 from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
+from django_q.sqlite import short, takes_turns
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class DatabaseResults:
             The outcomes as they are saved, in order.
 
         Raises:
-            DatabaseError: `is_unavailable`, and nothing was saved: try again later.
+            DatabaseError: `is_unavailable`: try again later; on SQLite, some may be saved.
         """
         kept = [fit(outcome) for outcome in outcomes if self.keeps(outcome)]
         if not kept:
@@ -99,11 +100,14 @@ class DatabaseResults:
             logger.warning("Successes beyond save_limit were not deleted (%s), the next task will", error_line(error))
 
     def _save(self, kept: Sequence[Outcome], using: str, write: Write | None = None) -> None:
-        """Save in one transaction.
+        """Save in one transaction; on SQLite in several, because all other writers wait for the end of each.
 
         Most rows are new, so the first try assumes that all are; a row that exists causes a conflict.
         """
-        write = write or write_many
+        for part in short(kept, connections[using]):
+            self._save_part(part, using, write or write_many)
+
+    def _save_part(self, kept: Sequence[Outcome], using: str, write: Write) -> None:
         known: set[str] = set()
         for tries in range(1, TRIES + 1):
             try:
@@ -113,6 +117,10 @@ class DatabaseResults:
                 if tries == TRIES or not is_conflict(error):
                     raise
             else:
+                return
+            if len(kept) > 1 and takes_turns(connections[using]):  # a statement for each, which takes longer
+                for outcome in kept:
+                    self._save_part([outcome], using, write)
                 return
             known = existing([outcome.id for outcome in kept], using)
         raise AssertionError("unreachable")

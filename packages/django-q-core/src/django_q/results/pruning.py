@@ -14,9 +14,10 @@ from django_q import clock
 from django_q.clock import Seldom
 from django_q.models import Task
 from django_q.results.refusals import delete_one, refusals_of
+from django_q.sqlite import short_and_slow, takes_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
@@ -25,7 +26,10 @@ MAX_ROWS: Final = 20_000
 """Maximum number of rows that one step deletes. A large surplus goes in several steps, between which others write."""
 
 MAX_SECONDS: Final = 0.5
-"""Duration after which a step that deletes row by row leaves the rest to the next one."""
+"""Duration after which a step that deletes row by row, or a few rows at a time, leaves the rest to the next one."""
+
+SLOW_ROWS: Final = 250
+"""Maximum number of rows that a statement deletes on SQLite, where all other writers wait for its end."""
 
 CHUNK_ROWS: Final = 500
 """Maximum number of ids in one statement."""
@@ -70,7 +74,7 @@ class Pruner:
             parts = iter([] if part is None else [part])
         else:
             found, more = self._beyond_in_each(limit, per, using, labels)
-            parts = (successes_in(using).filter(pk__in=chunk) for chunk in chunks(found))
+            parts = (with_ids(chunk, using) for chunk in chunks(found))
         until = clock.monotonic() + MAX_SECONDS
         for part in parts:
             more |= delete(part, using, until)
@@ -97,6 +101,11 @@ def successes_in(using: str) -> QuerySet[Task]:
     """Return all successes, unordered."""
     # IN, because SQLite uses no index for a bare boolean.
     return Task._base_manager.using(using).filter(success__in=[True]).order_by()
+
+
+def with_ids(ids: Sequence[str], using: str) -> QuerySet[Task]:
+    """Return the tasks with these ids; with a condition on `success`, SQLite would use that index and not the ids'."""
+    return Task._base_manager.using(using).filter(pk__in=ids).order_by()
 
 
 def oldest_beyond(limit: int, using: str) -> tuple[QuerySet[Task] | None, bool]:
@@ -162,6 +171,8 @@ def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
     """
     if Collector(using=using).can_fast_delete(cast("Any", Task)):
         try:
+            if takes_turns(connections[using]):
+                return delete_slowly(surplus, using, until)
             with transaction.atomic(using=using, savepoint=connections[using].in_atomic_block):
                 surplus.delete()
         except IntegrityError:
@@ -169,6 +180,16 @@ def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
         else:
             return False
     return delete_each(surplus, using, until)
+
+
+def delete_slowly(surplus: QuerySet[Task], using: str, until: float) -> bool:
+    """Delete successes a few at a time, with pauses in which others write; return True if time was up."""
+    ids = list(surplus.order_by("stopped", "pk").values_list("pk", flat=True))
+    for some in short_and_slow(ids, connections[using], SLOW_ROWS):
+        if clock.monotonic() >= until:
+            return True
+        with_ids(some, using).delete()
+    return False
 
 
 def delete_each(surplus: QuerySet[Task], using: str, until: float) -> bool:
@@ -180,9 +201,8 @@ def delete_each(surplus: QuerySet[Task], using: str, until: float) -> bool:
     refusals = refusals_of(using)
     surplus = surplus.order_by("stopped", "pk")
     # Receivers of `post_delete` need not unpickle the arguments and the result.
-    tasks = successes_in(using).defer("args", "kwargs", "result").order_by("stopped", "pk")
     for chunk in chunks([pk for pk in surplus.values_list("pk", flat=True) if not refusals.has(pk)]):
-        for task in tasks.filter(pk__in=chunk):
+        for task in with_ids(chunk, using).defer("args", "kwargs", "result").order_by("stopped", "pk"):
             if clock.monotonic() >= until:
                 return True
             delete_one(task, using, refusals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -23,10 +24,12 @@ from django_q.schedules.glance import is_soon_due
 from django_q.schedules.overlap import Overlap
 from django_q.schedules.packing import Errand, pack
 from django_q.schedules.reasons import Undone, reason_of
+from django_q.signing import PackageCodec
+from django_q.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
 from django_q.text import ascii_only, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from django_q.package import TaskPackage
@@ -45,6 +48,9 @@ the database."""
 
 AHEAD: Final = timedelta(seconds=1)
 """How far one look sees; the next look is no later than that."""
+
+MAX_SHORT_SCHEDULES: Final = 50
+"""How many schedules one transaction takes on SQLite, where all other writers wait for its end."""
 
 RETRY: Final = timedelta(seconds=30)
 """When a schedule that could not be sent is tried again, unless it is saved before."""
@@ -84,6 +90,8 @@ class Turn:
     """Is something still due that can be sent now?"""
     waiting: list[Waiting] = field(default_factory=list)
     """What goes to the cluster's own queue, and is not sent yet."""
+    beside: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
+    """What goes to other queues of the schedules' database, and is not sent yet."""
     next: datetime | None = None
     """When something is due next, if that is soon."""
 
@@ -218,23 +226,64 @@ class DueSchedules:
                 self._send([pk], now, unknown, turn)
 
     def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
-        turn, until = Turn(), time.monotonic() + MOST_SECONDS
+        if takes_turns(connections[self.db]):
+            return self._short_batch(ids, now, unknown)
+        turn = Turn()
         with transaction.atomic(using=self.db):
-            played: list[tuple[Schedule, dict[str, Any]]] = []
-            for schedule in self._locked(ids, now):
-                if time.monotonic() > until:
-                    turn.more = True
-                    break
-                played.append((schedule, state_of(schedule)))
-                self._play(schedule, now, unknown.get(schedule.func), turn, until)
-                if not self._is_beside(self.broker):
-                    self._send_parts(turn, now, at_least=PART)
-            if self._is_beside(self.broker):
-                self._send_beside(turn)
-            else:
-                self._send_parts(turn, now)
+            played = self._play_all(self._locked(ids, now), now, unknown, turn)
+            self._send_beside(turn, self._signed(turn))
             self._leave(played, now, turn)
         return turn
+
+    def _short_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+        """Do the same where all other writers wait for the end of a transaction: it only writes what is prepared.
+
+        A lock beside the database keeps other schedulers off.
+        """
+        turn = Turn(more=len(ids) > MAX_SHORT_SCHEDULES)
+        with exclusive(connections[self.db], "schedules") as is_ours:
+            if not is_ours:
+                turn.more = True
+                return turn
+            rows = self.ours(now).filter(pk__in=ids[:MAX_SHORT_SCHEDULES], next_run__lte=now)
+            played = self._play_all(in_order(rows), now, unknown, turn, MAX_WRITTEN_ROWS)
+            signed = self._signed(turn)
+            with transaction.atomic(using=self.db):
+                if not self._are_unchanged(played):
+                    return Turn(more=True)
+                self._send_beside(turn, signed)
+                self._leave(played, now, turn)
+        return turn
+
+    def _are_unchanged(self, played: Sequence[tuple[Schedule, dict[str, Any]]]) -> bool:
+        """Lock these schedules, and return True if they are as they were read: not edited, not deleted."""
+        rows = Schedule.objects.using(self.db).filter(pk__in=[schedule.pk for schedule, _ in played])
+        rows.update(runs=F("runs"))
+        found = {schedule.pk: state_of(schedule) for schedule in rows.only(*COLUMNS)}
+        return all(found.get(schedule.pk) == before for schedule, before in played)
+
+    def _play_all(
+        self,
+        schedules: Iterable[Schedule],
+        now: datetime,
+        unknown: dict[str, UnknownFunction],
+        turn: Turn,
+        max_tasks: float = math.inf,
+    ) -> list[tuple[Schedule, dict[str, Any]]]:
+        """Play schedules as long as there is time, and send what goes elsewhere; return each with its state before."""
+        until = time.monotonic() + MOST_SECONDS
+        played: list[tuple[Schedule, dict[str, Any]]] = []
+        for schedule in schedules:
+            if time.monotonic() > until or len(turn.waiting) + len(turn.beside) >= max_tasks:
+                turn.more = True
+                break
+            played.append((schedule, state_of(schedule)))
+            self._play(schedule, now, unknown.get(schedule.func), turn, until)
+            if not self._is_beside(self.broker):
+                self._send_parts(turn, now, at_least=PART)
+        if not self._is_beside(self.broker):
+            self._send_parts(turn, now)
+        return played
 
     def _leave(self, played: Sequence[tuple[Schedule, dict[str, Any]]], now: datetime, turn: Turn) -> None:
         """Write down what has become of the schedules."""
@@ -257,14 +306,20 @@ class DueSchedules:
         else:
             # A write takes SQLite's lock, and waits for it: what has only read may not write any more.
             Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
-        return sorted(rows.order_by(), key=lambda schedule: (schedule.next_run, schedule.pk))
+        return in_order(rows)
 
-    def _send_beside(self, turn: Turn) -> None:
-        """Put everything on a queue of this very database at once: the transaction holds all of it or nothing."""
-        if not turn.waiting:
-            return
+    def _signed(self, turn: Turn) -> list[tuple[Broker, list[str]]]:
+        """Sign what goes to queues of this very database."""
+        codec = PackageCodec.of(self.settings)
+        own = [codec.dumps(each.package) for each in turn.waiting]
+        others = [(broker, [codec.dumps(package)]) for broker, package in turn.beside]
+        return [*others, (self.broker, own)] if own else others
+
+    def _send_beside(self, turn: Turn, signed: Sequence[tuple[Broker, list[str]]]) -> None:
+        """Put packages on queues of this very database: the transaction holds all of them or none."""
         try:
-            send_many([each.package for each in turn.waiting], broker=self.broker, settings=self.settings)
+            for broker, packages in signed:
+                send_many(packages, broker=broker, settings=self.settings)
         except BrokerError as error:
             raise Undone from error
         turn.sent += [(each.schedule, each.package) for each in turn.waiting]
@@ -326,9 +381,11 @@ class DueSchedules:
             (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for schedule, runs in written
         ]
         with connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
-            if cursor.rowcount != len(rows):
-                raise Undone("A schedule was changed while it was sent.")
+            # After `executemany`, SQL Server's driver does not tell how many rows were changed.
+            for some in [[row] for row in rows] if connection.vendor == "microsoft" else [rows]:
+                cursor.executemany(sql, some)
+                if cursor.rowcount != len(some):
+                    raise Undone("A schedule was changed while it was sent.")
 
     def _mark(self, pk: int, now: datetime, error: Exception, turn: Turn) -> None:
         row, reason = Schedule.objects.using(self.db).filter(pk=pk), reason_of(error)
@@ -409,6 +466,9 @@ class DueSchedules:
         if queue in turn.down:
             raise turn.down[queue]
         broker = broker_of(queue)
+        if self._is_beside(broker) and takes_turns(connections[self.db]):
+            turn.beside.append((broker, package))
+            return
         try:
             send(package, broker=broker, settings=self.settings)
         except BrokerError as error:
@@ -424,6 +484,11 @@ class DueSchedules:
 
     def _broker_of(self, queue: str | None) -> Broker:
         return self.broker if queue is None else broker_of(queue)
+
+
+def in_order(schedules: QuerySet[Schedule]) -> list[Schedule]:
+    """Return schedules in the order in which they are due."""
+    return sorted(schedules.order_by(), key=lambda schedule: (schedule.next_run, schedule.pk))
 
 
 def state_of(schedule: Schedule) -> dict[str, Any]:

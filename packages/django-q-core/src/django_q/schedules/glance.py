@@ -35,7 +35,10 @@ def is_in_code(settings: ClusterSettings, using: str) -> bool:
 
 
 def _is_any(settings: ClusterSettings, using: str, where: str, values: Sequence[Any]) -> bool:
-    """Whether there is a schedule like that; those without a cluster belong to the default one."""
+    """Whether there is a schedule like that; those without a cluster belong to the default one.
+
+    They are counted, because not every database knows `LIMIT`.
+    """
     connection = connections[using]
     names = {field.attname: connection.ops.quote_name(str(field.column)) for field in Schedule._meta.concrete_fields}
     ours = "{cluster} = %s"
@@ -44,7 +47,8 @@ def _is_any(settings: ClusterSettings, using: str, where: str, values: Sequence[
     table = connection.ops.quote_name(Schedule._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT 1 FROM {table} WHERE {where} AND ({ours}) LIMIT 1".format(**names),
+            f"SELECT COUNT(*) FROM {table} WHERE {where} AND ({ours})".format(**names),
             [*values, settings.list_key],
         )
-        return cursor.fetchone() is not None
+        (number,) = cursor.fetchone()
+    return bool(number)
