@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from django.db import connections
+from django.db import Error, connections
+
+CAUSE, CONTEXT = BaseException.__dict__["__cause__"], BaseException.__dict__["__context__"]
+"""Read what caused an exception without running its own code."""
+
+MAX_CAUSES = 10
+"""Maximum number of causes that are looked at."""
 
 
 def tidy_connections(*, idle: bool = False) -> None:
@@ -21,5 +27,32 @@ def tidy_connections(*, idle: bool = False) -> None:
         if connection.in_atomic_block or not connection.get_autocommit():
             connection.in_atomic_block = False
             connection.close()
-        elif idle or connection.errors_occurred:
+        elif connection.errors_occurred:
+            connection.close()  # a session that has become read-only still looks usable to Django
+        elif idle:
             connection.close_if_unusable_or_obsolete()
+
+
+def close_connections() -> None:
+    """Close the connections of this thread after an error: the server may have become a replica, or shut down.
+
+    Those with an open transaction stay.
+    """
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+def close_after(error: BaseException) -> None:
+    """Close the connections of this thread if a task failed because of a database.
+
+    A session that has become read-only still looks usable to Django, and would let all following tasks fail.
+    """
+    cause: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if cause is None:
+            return
+        if issubclass(type(cause), Error):
+            close_connections()
+            return
+        cause = CAUSE.__get__(cause) or CONTEXT.__get__(cause)

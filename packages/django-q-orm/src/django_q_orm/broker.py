@@ -10,18 +10,21 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 from django.db.models import Q
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
+from django_q.results.writable import WriteProbe
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
-from django_q_orm.moments import moment, read_clock
+from django_q_orm.errors import Conflict, meaning_of, repeated
+from django_q_orm.moments import moment, moment_of_lease, read_clock
 from django_q_orm.stats import TableStats
 
 if TYPE_CHECKING:
@@ -43,6 +46,10 @@ LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
 
 HEAD = 86_400.0
 """Seconds by which a package that is given back goes before those that were never taken."""
+
+
+class Blocked(Exception):
+    """The database did not answer for so long that leases are to be renewed before anything is fetched."""
 
 
 class ORM(BulkBroker):
@@ -80,6 +87,11 @@ class ORM(BulkBroker):
         """
         return Seldom(WHOLE)
 
+    @cached_property
+    def _probe(self) -> WriteProbe:
+        """Notices that an idle broker reads from a server that has become a replica."""
+        return WriteProbe(queue_table(self.alias).model, self.alias)
+
     @property
     def alias(self) -> str:  # pyrefly: ignore[bad-override]
         """The database that holds the queue."""
@@ -107,10 +119,12 @@ class ORM(BulkBroker):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
+    @repeated
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Add a row; within a transaction it exists when that commits, and only then."""
         table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
+            check_size(package, database)
             # Due since `retry` seconds: django-q takes nothing that is younger.
             lock = moment(database, delay or -self.settings.retry)
             if database.vendor == "postgresql" and not delay:
@@ -119,22 +133,27 @@ class ORM(BulkBroker):
             self.bell.ring(database)  # who waits asks when it is due
             return number
 
+    @repeated
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Add rows, in order."""
-        table = queue_table(self.alias)
+        if not packages:
+            return []
+        table, longest = queue_table(self.alias), max(packages, key=len)
         with self._reaching() as database:
+            check_size(longest, database)
             due = read_clock(database) - timedelta(seconds=self.settings.retry)
             # A microsecond apart, or their order would be lost.
             rows = [
                 table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
                 for number, package in enumerate(packages)
             ]
-            added = patiently(database, lambda: table.bulk_create(rows, batch_size=MOST))
+            added = patiently(database, lambda: table.bulk_create(rows, batch_size=rows_of(longest)))
             self.bell.ring(database)
             return [row.pk for row in added]
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
+    @repeated
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
         deadline = time.monotonic() + wait
@@ -144,7 +163,10 @@ class ORM(BulkBroker):
                 found = self._claim(limit, whole=wait <= 0)
             while not found and (now := time.monotonic()) < deadline:
                 if self._look_at <= now:
-                    found = self._look(limit)
+                    try:
+                        found = self._look(limit)
+                    except Blocked:
+                        break
                 elif self.bell.wait(database, min(self._look_at, deadline) - now):
                     self._look_at = 0.0
                     found = self._claim(limit)
@@ -156,11 +178,15 @@ class ORM(BulkBroker):
 
     def _look(self, limit: int) -> list[Delivery]:
         """Claim what is due, if anything is, and find out when to look again."""
+        self._probe.step()
         if self._since and not self._whole.due:
             return self._claim(limit)
         found: list[Delivery] = []
+        began = time.monotonic()
         with self._whole.timed():
             due = self._seconds_until_due()
+        if time.monotonic() - began > self.settings.retry / 3:
+            raise Blocked
         if due <= 0:
             if self._due_at > time.monotonic():
                 self.bell.missed()
@@ -198,6 +224,7 @@ class ORM(BulkBroker):
 
     # -- settling -------------------------------------------------------------------------------------------------
 
+    @repeated
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         """Delete leased rows, in one statement."""
         kept: list[str] = []
@@ -221,16 +248,18 @@ class ORM(BulkBroker):
             )
             return [lease for (lease,) in cursor.fetchall()]
 
+    @repeated
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Begin leases again, in one statement."""
         gone: list[str] = []
         with self._reaching() as database:
             for part in batches(ack_ids):
                 held = self._held(part)
-                if held.update(lock=moment(database, self.settings.retry)) < len(part):
+                if held.update(lock=moment_of_lease(database, self.settings.retry)) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
+    @repeated
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
         with self._reaching() as database:
@@ -242,6 +271,7 @@ class ORM(BulkBroker):
         self._since = None
         return gone
 
+    @repeated
     def expire(self, ack_id: str) -> bool:
         """Make a row due and leave the lease in it, which counts."""
         with self._reaching() as database:
@@ -250,6 +280,7 @@ class ORM(BulkBroker):
         self._since = None
         return not gone
 
+    @repeated
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters."""
         with self._reaching():
@@ -274,6 +305,7 @@ class ORM(BulkBroker):
         with self._reaching():
             return queue_table(self.alias).filter(key=self.dead_key).count()
 
+    @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
         """Put dead letters back on the queue."""
         moved = 0
@@ -300,11 +332,13 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             return self.rows.filter(LEASED, lock__gt=moment(database)).count()
 
+    @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
             self.rows.filter(~LEASED | Q(lock__lte=moment(database))).delete()
 
+    @repeated
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
         with self._reaching():
@@ -326,6 +360,7 @@ class ORM(BulkBroker):
 
     # -- statistics -----------------------------------------------------------------------------------------------
 
+    @repeated
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Keep a cluster's statistics in a row of its own."""
         with self._reaching() as database:
@@ -349,20 +384,45 @@ class ORM(BulkBroker):
         database = self.database
         try:
             yield database
-        except (OperationalError, InterfaceError) as error:
-            if "no such table" in str(error):
-                raise BrokerError(f"{error}: run manage.py migrate --database {self.alias}") from error
-            if not database.in_atomic_block and database.vendor != "sqlite":
+        except Error as error:
+            meaning = meaning_of(error, self.alias)
+            if database.in_atomic_block:  # only its owner can begin again
+                if isinstance(meaning, Conflict):
+                    meaning = BrokerUnavailable(*meaning.args)
+            elif is_session_to_blame(meaning, database):
                 database.close()
-            raise BrokerUnavailable(f"The database '{self.alias}' cannot be used: {error}") from error
-        except DatabaseError as error:
-            raise BrokerError(f"The database '{self.alias}' refuses: {error}") from error
+            raise meaning from error
+
+
+def is_session_to_blame(error: BrokerError, database: BaseDatabaseWrapper) -> bool:
+    """Return True if another session, perhaps on another server, may succeed."""
+    if not isinstance(error, BrokerUnavailable) or isinstance(error, Conflict):
+        return False
+    return database.vendor != "sqlite" or "readonly" in str(error)  # another session does not help against locks
 
 
 def queue_table(alias: str) -> QuerySet[OrmQ]:
     """All rows of all queues of one database, whatever routers say."""
     model: type[OrmQ] = apps.get_model("django_q_orm", "OrmQ")
     return model._default_manager.using(alias)
+
+
+def check_size(package: str, database: BaseDatabaseWrapper) -> None:
+    """Check that one statement can carry a package: MySQL and MariaDB close the connection if it cannot.
+
+    Raises:
+        PackageTooLarge: it cannot.
+    """
+    if len(package) > SHORT and (limit := longest_statement(database)) is not None and len(package) + OVERHEAD > limit:
+        raise PackageTooLarge(
+            f"The package has {len(package)} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
+            "send a reference instead of the data."
+        )
+
+
+def rows_of(package: str) -> int:
+    """Return how many rows one statement carries, given their longest package."""
+    return max(1, min(MOST, SHORT // max(1, len(package))))
 
 
 def batches(items: Sequence[str]) -> Iterator[Sequence[str]]:

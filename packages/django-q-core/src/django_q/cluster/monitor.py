@@ -10,10 +10,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.db import router
+
 from django_q.brokers import Delivery, get_broker
-from django_q.connections import tidy_connections
+from django_q.connections import close_connections, tidy_connections
 from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.models import Batch, Schedule, Task
 from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.store import Place, place_of
@@ -28,6 +31,7 @@ from .lease_keeper import LeaseKeeper
 from .messages import Death, FollowedUp, FollowUp, Kind, Returned, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
 from .state import Phase
+from .watchdog import Wait, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,6 +53,9 @@ ENOUGH_OUTCOMES = 100
 
 FOLLOW_UP_POLL_SECONDS = 0.02
 """Interval between two attempts to hand a follow-up to the workers while their channel is full."""
+
+CUT_SHARE = 0.75
+"""Share of `guard_timeout` after which connections are cut that do not answer: a killed monitor would lose outcomes."""
 
 MAX_STOP_FAILURES = 3
 """After this many failures in a row a monitor that was told to stop gives up."""
@@ -96,7 +103,7 @@ class Monitor(ClusterProcess):
         self.size = 0
         """Bytes of the outcomes received since the last batch."""
         self.last_batch = 0
-        self.saving_since = 0.0
+        self.saving = Wait(self.settings.guard_timeout * CUT_SHARE)
         self.told_to_stop = False
         self.numbers = itertools.count(1)
         self.keeper: LeaseKeeper | None = None
@@ -108,6 +115,12 @@ class Monitor(ClusterProcess):
         if self.broker.supports_renewal:
             self.keeper = LeaseKeeper(self.name, self._own_broker, self.settings.retry, self._collect_while_blocked)
             self.keeper.start()
+        self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}
+        if self.broker.alias is not None:
+            self.saving.aliases.add(self.broker.alias)
+        waits = [self.saving] if self.keeper is None else [self.saving, self.keeper.renewing]
+        self.watchdog = Watchdog(self.name, *waits)
+        self.watchdog.start()
         log.monitoring(self.name)
 
     def _own_broker(self) -> Any:
@@ -123,6 +136,7 @@ class Monitor(ClusterProcess):
 
     def stop(self) -> None:
         """Return packages whose follow-up found no worker: another cluster, or the next start, does it."""
+        self.watchdog.stop()
         if self.keeper is not None:
             self.keeper.stop()
         waiting = [outcome for outcome in self.following.values() if outcome.ack_id is not None]
@@ -169,7 +183,7 @@ class Monitor(ClusterProcess):
 
     def _collect_while_blocked(self) -> None:
         """Receive outcomes in the keeper's thread if this process has been blocked by a server for a while."""
-        if not self.saving_since or time.monotonic() - self.saving_since < self.settings.retry / 6:
+        if self.saving.seconds <= self.settings.retry / 6:
             return
         while True:
             with self.lock:
@@ -177,7 +191,7 @@ class Monitor(ClusterProcess):
                 if message is None:
                     break
                 self._accept(message)
-        self._tell_state()
+        self._tell_state(blocked=True)
 
     def _accept(self, message: bytes) -> None:
         kind = kind_of(message)
@@ -225,17 +239,20 @@ class Monitor(ClusterProcess):
     def _settle(self) -> None:
         if not self._unfinished():
             return
-        self.saving_since = time.monotonic()
         try:
-            self._settle_deaths()
-            for lane in (self.database, self.cache):
-                if lane.is_due:
-                    self._attempt(lane, partial(self._save, lane))
-            if self.saving_since >= self.queue.retry_at:
-                self._attempt(self.queue, self._settle_queue)
+            with self.saving.limited():
+                self._settle_lanes()
         finally:
-            self.saving_since = 0.0
             self.size = 0
+
+    def _settle_lanes(self) -> None:
+        began = time.monotonic()
+        self._settle_deaths()
+        for lane in (self.database, self.cache):
+            if lane.is_due:
+                self._attempt(lane, partial(self._save, lane))
+        if began >= self.queue.retry_at:
+            self._attempt(self.queue, self._settle_queue)
 
     def _attempt(self, lane: Lane, work: Callable[[], None]) -> None:
         """Do what a lane waits for; if its server is unavailable, do it later."""
@@ -246,7 +263,7 @@ class Monitor(ClusterProcess):
                 raise
             if lane.backoff.failed():
                 log.cannot_save(self.name, error)
-            tidy_connections(idle=True)
+            close_connections()
             lane.retry_at = time.monotonic() + lane.backoff.seconds
         else:
             lane.retry_at = 0.0
@@ -371,8 +388,8 @@ class Monitor(ClusterProcess):
                 break
             self.follow_ups.popleft()
 
-    def _tell_state(self) -> None:
-        """Tell the other processes what is not settled."""
+    def _tell_state(self, *, blocked: bool = False) -> None:
+        """Tell the other processes what is not settled, and not to fetch more while a server is away or blocked."""
         self.state.hooks = len(self.follow_ups) + len(self.following)
         self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)
-        self.state.paused = int(bool(self.database.backoff.failures or self.queue.backoff.failures))
+        self.state.paused = int(blocked or bool(self.database.backoff.failures or self.queue.backoff.failures))

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django_q import reporters, signals
-from django_q.connections import tidy_connections
+from django_q.connections import close_after, close_connections, tidy_connections
 from django_q.context import running, stamp_records
 from django_q.dispatch import Finisher
 from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
@@ -165,6 +165,8 @@ class Worker(ClusterProcess):
         self.baseline.restore()
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
+        if self.executor.exception is not None:
+            close_after(self.executor.exception)
         tidy_connections()
 
     def _outcome(self, task: TaskMessage) -> Outcome:
@@ -239,7 +241,7 @@ class Worker(ClusterProcess):
                     log.cannot_look_up(self.name, error)
                 if time.monotonic() >= give_up_at or self.state.phase >= Phase.STOPPING:
                     raise CannotLookUp from error
-                tidy_connections(idle=True)
+                close_connections()
                 time.sleep(backoff.seconds)
 
     # what follows them
