@@ -31,6 +31,7 @@ from django_q.results.unavailable import (
     is_unsuitable,
 )
 from django_q.schedules.due import DueSchedules
+
 from tests.databases import BREAKS, OneDatabase, ask, make_read_only, reachable
 
 if TYPE_CHECKING:
@@ -122,9 +123,10 @@ def test_connections_stay_after_other_errors(alias) -> None:
 
 
 def test_connection_after_a_conflict_of_rows_stays(alias, outcome) -> None:
-    with pytest.raises(IntegrityError), transaction.atomic(using=alias):
-        for _ in range(2):
-            Task(id="1", name="n", func="f", started=timezone.now(), stopped=timezone.now()).save(force_insert=True)
+    columns = {"id": "1", "name": "n", "func": "f", "started": timezone.now(), "stopped": timezone.now()}
+    Task.objects.create(**columns)
+    with pytest.raises(IntegrityError):
+        Task.objects.create(**columns)
     kept = connections[alias].connection
     tidy_connections()
     assert connections[alias].connection is kept
