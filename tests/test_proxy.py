@@ -11,7 +11,7 @@ from django_q.testing import eventually
 from tests.services import Proxy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(redis_server):
     redis_server.start()
     return redis_server
@@ -42,6 +42,14 @@ def ask(connection, command="PING"):
         connection.sendall(f"{command}\r\n".encode())
         return connection.recv(1000).decode().strip()
     return ""
+
+
+def refused(connect):
+    """Return True if a new connection is reset, at once or when it is used."""
+    try:
+        return ask(connect()) == ""
+    except ConnectionError:
+        return True
 
 
 def silent(connection, seconds=0.1):
@@ -93,7 +101,7 @@ def test_dropped_connections_leave_open_ones_alone(proxy, connect):
     old = connect()
     assert ask(old) == "+PONG"
     proxy.drop()
-    assert ask(connect()) == ""
+    assert refused(connect)
     assert ask(old) == "+PONG"
     proxy.resume()
     assert ask(connect()) == "+PONG"
@@ -121,6 +129,6 @@ def test_closed_connections_are_not_counted(proxy, connect):
 
 def test_connection_to_a_stopped_server_is_closed(proxy, connect, server):
     server.stop()
-    assert ask(connect()) == ""
+    assert refused(connect)
     server.start()
     assert ask(connect()) == "+PONG"
