@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
+
 import psycopg
 import pytest
 
-from tests.services import Postgres
+from tests.services import Postgres, Proxy
 from tests.services.fixtures import missing
 from tests.services.server import Unavailable
 
@@ -88,3 +91,121 @@ def test_cluster_follows_the_primary(tmp_path, postgres_server, standby_server):
         for server in primaries:
             set_read_only(server, "off")
             execute(server, "DROP DATABASE failover WITH (FORCE)")
+
+
+# databases that block
+
+
+@pytest.fixture
+def two_databases(tmp_path, postgres_server):
+    """Make a site whose queue is in another database than its results; return it with the entry of the queue."""
+    made = []
+
+    def make(database, queue, **q_cluster):
+        site = Site(tmp_path, CLUSTER | q_cluster | {"orm": "queue"}, database, ("django_q_orm",))
+        with (site.folder / "site_settings.py").open("a") as file:
+            file.write(f"DATABASES['queue'] = {queue!r}\n")
+        site.manage("migrate", "-v0")
+        site.manage("migrate", "-v0", "django_q_orm", "--database", "queue")
+        made.append(site)
+        return site
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@contextmanager
+def locked(database, *tables):
+    """Lock tables for everybody."""
+    where = f"host={database['HOST']} port={database['PORT']} user=postgres dbname={database['NAME']}"
+    with psycopg.connect(where) as connection:
+        connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE".encode())
+        yield
+        connection.rollback()
+
+
+def begun(site: Site) -> list[str]:
+    """Labels of the tasks that began, one for each time."""
+    return [line.split()[0] for line in site.notes() if "begins" in line or len(line.split()) == 1]
+
+
+def test_locked_tables_let_no_task_run_twice(make_site):
+    site = make_site("postgres", retry=2, workers=2)
+    database = site.run("from django.conf import settings; answer = settings.DATABASES['default']")
+    labels = [f"short {number}" for number in range(6)]
+    with site.cluster() as cluster:
+        site.run("from django_q.tasks import async_task; async_task('jobs.slow', 'long', 7)")
+        eventually(lambda: "long" in begun(site), why=lambda: cluster.log)
+        sent(site, *(label.replace(" ", "-") for label in labels))
+        eventually(lambda: len(begun(site)) > 2, why=lambda: cluster.log)
+        with locked(database, "django_q_ormq", "django_q_task"):
+            time.sleep(5)  # several leases
+        eventually(lambda: saved(site) == 7, within=20, why=lambda: f"{site.notes()} {cluster.log}")
+        assert sorted(begun(site)) == sorted(["long", *(label.replace(" ", "-") for label in labels)])
+        assert "crashed" not in cluster.log
+
+
+def test_results_behind_a_broken_network_are_not_lost(two_databases, postgres_server):
+    results = postgres_server.fresh_database()
+    with Proxy(postgres_server) as proxy:
+        through = results | {"HOST": proxy.host, "PORT": str(proxy.port)}
+        site = two_databases(through, postgres_server.fresh_database(), retry=3, guard_timeout=6)
+        with site.cluster() as cluster:
+            sent(site, "before")
+            eventually(lambda: saved(site) == 1, why=lambda: cluster.log)
+            proxy.stall()
+            try:
+                site.run(
+                    """
+                    from django_q.tasks import async_task
+                    for number in range(5):
+                        async_task("jobs.mark", f"after-{number}")
+                    """
+                )
+                eventually(lambda: "connection closed" in cluster.log, within=10, why=lambda: cluster.log)
+                time.sleep(8)  # longer than guard_timeout and several leases
+                proxy.cut()
+            finally:
+                proxy.resume()
+            eventually(lambda: saved(site) == 6, within=20, why=lambda: f"{site.notes()} {cluster.log}")
+            assert sorted(site.notes()) == ["after-0", "after-1", "after-2", "after-3", "after-4", "before"], cluster.log
+
+
+def test_queue_behind_a_broken_network_is_found_again_and_runs_nothing_twice(two_databases, postgres_server):
+    queue = postgres_server.fresh_database()
+    with Proxy(postgres_server) as proxy:
+        through = queue | {"HOST": proxy.host, "PORT": str(proxy.port)}
+        site = two_databases(postgres_server.fresh_database(), through, retry=6, guard_timeout=3)
+        with site.cluster() as cluster:
+            site.run("from django_q.tasks import async_task; async_task('jobs.slow', 'long', 12)")
+            eventually(lambda: "long" in begun(site), why=lambda: cluster.log)
+            proxy.stall()
+            try:
+                eventually(lambda: "the pusher made no progress" in cluster.log, within=10, why=lambda: cluster.log)
+            finally:
+                proxy.cut()
+                proxy.resume()
+            sent(site, "after")
+            eventually(lambda: saved(site) == 2, within=20, why=lambda: f"{site.notes()} {cluster.log}")
+            assert sorted(begun(site)) == ["after", "long"]
+
+
+@pytest.mark.parametrize("down", ["results", "queue"])
+def test_one_of_two_databases_is_down(two_databases, postgres_server, mariadb_server, down):
+    site = two_databases(mariadb_server.fresh_database(), postgres_server.fresh_database(), retry=3)
+    server = {"results": mariadb_server, "queue": postgres_server}[down]
+    with site.cluster() as cluster:
+        site.run("from django_q.tasks import async_task\nfor n in range(2): async_task('jobs.slow', f'long-{n}', 2)")
+        eventually(lambda: len(begun(site)) == 2, why=lambda: cluster.log)
+        server.stop()
+        try:
+            eventually(lambda: "keeps trying" in cluster.log, within=10, why=lambda: cluster.log)
+            eventually(lambda: len(site.notes()) == 4, why=lambda: cluster.log)
+        finally:
+            server.start()
+        sent(site, "after")
+        eventually(lambda: saved(site) == 3, within=20, why=lambda: f"{site.notes()} {cluster.log}")
+        assert sorted(begun(site)) == ["after", "long-0", "long-1"]
+        assert "crashed" not in cluster.log
+        assert "reincarnated" not in cluster.log

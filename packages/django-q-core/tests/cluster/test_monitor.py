@@ -55,3 +55,16 @@ def test_large_outcomes_are_saved_a_few_at_a_time(resting) -> None:
         monitor.results.send(module.pack(module.Kind.OUTCOME, outcome._replace(args=None)))
     monitor._receive()
     assert [outcome.id for outcome in monitor.database.outcomes] == ["0", "1"]
+
+
+def test_nothing_is_fetched_while_the_monitor_is_blocked(resting, monkeypatch) -> None:
+    monitor, _ = resting
+    monitor._collect_while_blocked()
+    assert not monitor.state.paused
+    monkeypatch.setattr(type(monitor.saving), "seconds", monitor.settings.retry)
+    monitor.results.send(module.pack(module.Kind.UNREADABLE, module.Unreadable("1", b"x", "rubbish")))
+    monitor._collect_while_blocked()
+    assert monitor.state.paused
+    assert len(monitor.unreadable) == 1
+    monitor._tell_state()
+    assert not monitor.state.paused

@@ -48,10 +48,6 @@ HEAD = 86_400.0
 """Seconds by which a package that is given back goes before those that were never taken."""
 
 
-class Blocked(Exception):
-    """The database did not answer for so long that leases are to be renewed before anything is fetched."""
-
-
 class ORM(BulkBroker):
     """Packages are rows; a lease is a lock in the future and a token that only its holder knows."""
 
@@ -156,20 +152,20 @@ class ORM(BulkBroker):
     @repeated
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
-        deadline = time.monotonic() + wait
+        now = time.monotonic()
+        deadline = now + wait
         with self._reaching() as database:
             found: list[Delivery] = []
             if self._busy or wait <= 0:
                 found = self._claim(limit, whole=wait <= 0)
-            while not found and (now := time.monotonic()) < deadline:
+            while not found and not self._was_blocked(now) and (now := time.monotonic()) < deadline:
                 if self._look_at <= now:
-                    try:
-                        found = self._look(limit)
-                    except Blocked:
-                        break
+                    found = self._look(limit)
                 elif self.bell.wait(database, min(self._look_at, deadline) - now):
-                    self._look_at = 0.0
+                    self._look_at, now = 0.0, time.monotonic()
                     found = self._claim(limit)
+                else:
+                    now = time.monotonic()
         if found:
             self.bell.found()
             self._look_at = 0.0
@@ -185,8 +181,8 @@ class ORM(BulkBroker):
         began = time.monotonic()
         with self._whole.timed():
             due = self._seconds_until_due()
-        if time.monotonic() - began > self.settings.retry / 3:
-            raise Blocked
+        if self._was_blocked(began):
+            return []
         if due <= 0:
             if self._due_at > time.monotonic():
                 self.bell.missed()
@@ -211,6 +207,10 @@ class ORM(BulkBroker):
         if since and not claimed.rows:
             self._look_at = time.monotonic() + self.bell.next_look()
         return [Delivery(*each) for each in claimed.rows]
+
+    def _was_blocked(self, since: float) -> bool:
+        """Return True if the database was silent for so long that leases are to be renewed before more is fetched."""
+        return time.monotonic() - since > self.settings.retry / 3
 
     def _seconds_until_due(self) -> float:
         row = (

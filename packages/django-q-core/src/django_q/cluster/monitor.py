@@ -54,7 +54,7 @@ ENOUGH_OUTCOMES = 100
 FOLLOW_UP_POLL_SECONDS = 0.02
 """Interval between two attempts to hand a follow-up to the workers while their channel is full."""
 
-CUT_SHARE = 0.75
+CUT_SHARE = 0.5
 """Share of `guard_timeout` after which connections are cut that do not answer: a killed monitor would lose outcomes."""
 
 MAX_STOP_FAILURES = 3
@@ -251,6 +251,7 @@ class Monitor(ClusterProcess):
         for lane in (self.database, self.cache):
             if lane.is_due:
                 self._attempt(lane, partial(self._save, lane))
+                self.heartbeat.beat()  # each server may take its time
         if began >= self.queue.retry_at:
             self._attempt(self.queue, self._settle_queue)
 

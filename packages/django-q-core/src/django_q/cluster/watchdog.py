@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+HAVE_CONNECT_TIMEOUT: Final = {"mysql", "postgresql"}
+"""Products whose drivers have the option `connect_timeout`."""
+
+MIN_CONNECT_SECONDS, MAX_CONNECT_SECONDS = 2, 10
+"""Limits of an attempt to connect in whole seconds; PostgreSQL's library takes no less than 2."""
+
 CYCLE_SECONDS: Final = 1.0
 """Interval of the checks."""
 
@@ -41,6 +47,8 @@ class Wait:
     def limited(self) -> Iterator[None]:
         """Limit the time of each call to a database within the block; it is then an error of the database."""
         self.connections = [connections[alias] for alias in self.aliases]
+        for connection in self.connections:
+            limit_connecting(connection, self.longest)
         self.since = time.monotonic()
         try:
             yield
@@ -52,6 +60,13 @@ class Wait:
         """Time that it takes until now; 0.0 if the thread does not wait."""
         since = self.since  # read once: the thread may end its wait in between
         return time.monotonic() - since if since else 0.0
+
+
+def limit_connecting(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    """Let an attempt to connect end before the wait is too long, unless the settings say when."""
+    if connection.vendor in HAVE_CONNECT_TIMEOUT:
+        limit = max(MIN_CONNECT_SECONDS, min(MAX_CONNECT_SECONDS, int(seconds / 2)))
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", limit)
 
 
 class Watchdog(threading.Thread):
