@@ -169,7 +169,7 @@ def test_results_behind_a_broken_network_are_not_lost(two_databases, postgres_se
             finally:
                 proxy.resume()
             eventually(lambda: saved(site) == 6, within=20, why=lambda: f"{site.notes()} {cluster.log}")
-            assert sorted(site.notes()) == ["after-0", "after-1", "after-2", "after-3", "after-4", "before"], cluster.log
+            assert sorted(site.notes()) == ["after-0", "after-1", "after-2", "after-3", "after-4", "before"]
 
 
 def test_queue_behind_a_broken_network_is_found_again_and_runs_nothing_twice(two_databases, postgres_server):

@@ -13,7 +13,14 @@ from django_q import reporters, signals
 from django_q.connections import close_after, close_connections, tidy_connections
 from django_q.context import running, stamp_records
 from django_q.dispatch import Finisher
-from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
+from django_q.exceptions import (
+    DjangoQError,
+    NoAttemptsLeft,
+    OptionError,
+    TimeoutException,
+    UnreadablePackage,
+    WorkerDied,
+)
 from django_q.execution import Executor
 from django_q.options import normalise_package
 from django_q.results.saved import saved_success
@@ -233,7 +240,7 @@ class Worker(ClusterProcess):
         backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
             try:
-                return saved_success(package, self.settings)
+                return self._look_up(package, give_up_at)
             except Exception as error:
                 if not is_unavailable(error):
                     raise
@@ -243,6 +250,18 @@ class Worker(ClusterProcess):
                     raise CannotLookUp from error
                 close_connections()
                 time.sleep(backoff.seconds)
+
+    def _look_up(self, package: TaskPackage, give_up_at: float) -> dict[str, Any] | None:
+        """Look up an earlier success once; a server that never answers is given up in time."""
+        try:
+            with self.timer.running(max(0.1, give_up_at - time.monotonic()), "No answer to the look-up"):
+                return saved_success(package, self.settings)
+        except TimeoutException as error:
+            self.timer.fired = False  # no task has left anything behind
+            close_connections()
+            raise CannotLookUp from error
+        finally:
+            self.timer.limited(None)
 
     # what follows them
 

@@ -17,6 +17,7 @@ from django_q.results.batch_rows import (
     count_members,
     forget_members,
     insert_batches,
+    load_arguments,
     lock,
     members_of,
     new_batch,
@@ -200,6 +201,7 @@ class BatchResults:
             open_row = rows(Batch, using).filter(pk=batch.pk, completed=None)
             delivered = now if is_delivered else None
             if open_row.update(completed=now, failed=batch.failed, delivered=delivered, due=due):
+                load_arguments(batch, using)
                 completed.append(self._write(fit(collate(batch, members_of(batch, using), self.codec, now))))
                 if is_delivered:
                     forget_members(batch, using)
