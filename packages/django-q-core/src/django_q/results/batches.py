@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from django_q.conf import logger
-from django_q.models import Batch
+from django_q.models import Batch, Task
 from django_q.results.batch_rows import (
     Change,
     count_members,
@@ -150,7 +150,7 @@ class BatchResults:
 
         A batch whose result is there was completed so long ago that it is not remembered any more.
         """
-        finished = existing([member.group or "" for member in members], using)
+        finished = existing([member.group or "" for member in members], router.db_for_write(Task))
         batches = [self._batch_of(member, now) for member in members if member.group not in finished]
         insert_batches(sorted(batches, key=lambda batch: batch.pk), using)
 
