@@ -20,6 +20,7 @@ from django_q.package import member_id, new_id, new_package
 from django_q.schedules.due import DueSchedules
 from django_q.signing import PackageCodec
 from django_q.tasks import schedule
+
 from tests.databases import reachable, sqlite
 
 if TYPE_CHECKING:
