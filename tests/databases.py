@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+READ_ONLY = {"mysql": "SET SESSION TRANSACTION READ ONLY", "postgresql": "SET default_transaction_read_only = on"}
+OWN_ID = {"mysql": "SELECT connection_id()", "postgresql": "SELECT pg_backend_pid()"}
+TERMINATE = {"mysql": "KILL {}", "postgresql": "SELECT pg_terminate_backend({})"}
+
 
 @contextmanager
 def reachable(alias: str, database: Mapping[str, Any]) -> Iterator[str]:
@@ -31,3 +37,41 @@ def reachable(alias: str, database: Mapping[str, Any]) -> Iterator[str]:
 def sqlite(path: Path) -> dict[str, Any]:
     """Return the entry of an SQLite file."""
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+
+
+class OneDatabase:
+    """A router that sends everything to one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: object, **hints: object) -> str:
+        """Return the database."""
+        return self.alias
+
+    db_for_write = db_for_read
+
+
+def ask(connection: BaseDatabaseWrapper, statement: str) -> Any:
+    """Execute a statement in the session of a connection, and return the first value of its answer."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def make_read_only(connection: BaseDatabaseWrapper) -> None:
+    """Let the open session be one of a server that has become a replica; a new session can write."""
+    ask(connection, READ_ONLY[connection.vendor])
+
+
+def terminate(connection: BaseDatabaseWrapper) -> None:
+    """Let the server end the open session."""
+    number = ask(connection, OWN_ID[connection.vendor])
+    other = connection.copy()
+    try:
+        ask(other, TERMINATE[connection.vendor].format(number))
+    finally:
+        other.close()
+
+
+BREAKS = {"read-only": make_read_only, "terminated": terminate}

@@ -7,6 +7,7 @@ from tests.services.ironmq import IronMQ
 from tests.services.mariadb import MariaDB
 from tests.services.memcached import Memcached
 from tests.services.mongo import Mongo
+from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres import Postgres
 from tests.services.proxy import Proxy
 from tests.services.redis import OldRedis, Redis
@@ -24,6 +25,7 @@ __all__ = [
     "Mongo",
     "Moto",
     "OldRedis",
+    "PgBouncer",
     "Postgres",
     "Proxy",
     "Redis",

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _inherited: Final[list[object]] = []
 """Keeps what a fork inherited: to finalise it would end the parent's session on the shared socket."""
 
+CAUSE, CONTEXT = BaseException.__dict__["__cause__"], BaseException.__dict__["__context__"]
+"""Read what caused an exception without running its own code."""
+
+MAX_CAUSES = 10
+"""Maximum number of causes that are looked at."""
+
 
 # between tasks
 
@@ -33,7 +39,9 @@ def end_sessions() -> bool:
     """
     kept = False
     for connection in _open_connections():
-        if connection.in_atomic_block or _is_pooled(connection):
+        if connection.errors_occurred:
+            _drop(connection)
+        elif connection.in_atomic_block or _is_pooled(connection):
             _end_session(connection)
         else:
             _close_if_unusable_or_obsolete(connection)
@@ -85,16 +93,39 @@ def keep_connections() -> None:
         if not connection.settings_dict["CONN_MAX_AGE"]:
             connection.close_at = None
         connection.health_check_enabled = True  # type: ignore[attr-defined]
-        _close_if_unusable_or_obsolete(connection)
+        if connection.errors_occurred:
+            _drop(connection)
+        else:
+            _close_if_unusable_or_obsolete(connection)
 
 
 def close_connections() -> None:
     """Close the connections of this thread, so that the next statement connects anew, also if they are of a pool."""
     for connection in _open_connections():
-        if connection.vendor == "postgresql" and _is_pooled(connection):
-            connection.connection.close()
-        connection.in_atomic_block = connection.closed_in_transaction = False
-        _close(connection)
+        _drop(connection)
+
+
+def close_after(error: BaseException) -> None:
+    """Close the connections of this thread if a task failed because of a database.
+
+    A session that has become read-only still looks usable to Django, and would let all following tasks fail.
+    """
+    cause: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if cause is None:
+            return
+        if issubclass(type(cause), Error):
+            close_connections()
+            return
+        cause = CAUSE.__get__(cause) or CONTEXT.__get__(cause)
+
+
+def _drop(connection: BaseDatabaseWrapper) -> None:
+    """Close a connection, also one of a pool, which would keep a session that has become read-only."""
+    if connection.vendor == "postgresql" and _is_pooled(connection):
+        connection.connection.close()
+    connection.in_atomic_block = connection.closed_in_transaction = False
+    _close(connection)
 
 
 # before and after a fork

@@ -11,6 +11,8 @@ from django_q.testing import eventually
 class Renewer:
     """A broker that notes what is renewed."""
 
+    alias = None
+
     def __init__(self):
         self.renewed, self.lost, self.unavailable = [], [], False
 

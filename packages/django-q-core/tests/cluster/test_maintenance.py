@@ -105,7 +105,7 @@ def test_error_is_logged_once_and_tried_again(maintenance, clock, monkeypatch, c
         return False
 
     monkeypatch.setattr(maintenance.pruner, "prune", fail)
-    monkeypatch.setattr(module, "connections", {"default": SimpleNamespace(close=lambda: None)})
+    monkeypatch.setattr(module, "close_connections", lambda: None)
     for second in range(60):
         clock.seconds = second
         maintenance.step()

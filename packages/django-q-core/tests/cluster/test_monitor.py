@@ -93,3 +93,16 @@ def test_outcomes_that_waited_for_the_cache_are_saved_in_batches(resting, monkey
         monitor._save(monitor.cache)
     assert batches == sizes
     assert len(monitor.queue.outcomes) == sum(sizes)
+
+
+def test_nothing_is_fetched_while_the_monitor_is_blocked(resting, monkeypatch) -> None:
+    monitor, _ = resting
+    monitor._collect_while_blocked()
+    assert not monitor.state.paused
+    monkeypatch.setattr(type(monitor.saving), "seconds", monitor.settings.retry)
+    monitor.results.send(module.pack(module.Kind.UNREADABLE, module.Unreadable("1", b"x", "rubbish")))
+    monitor._collect_while_blocked()
+    assert monitor.state.paused
+    assert len(monitor.unreadable) == 1
+    monitor._tell_state()
+    assert not monitor.state.paused

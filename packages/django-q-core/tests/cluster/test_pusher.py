@@ -485,3 +485,66 @@ def test_stop_pushes_what_nobody_brings_back(pusher, monkeypatch):
     assert received
     received += [task.package for task in pusher._withdraw()]
     assert received == messages
+
+
+class Slow:
+    """Lets calls of a broker take long, as a locked table does."""
+
+    def __init__(self, pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.log, broker = 1000.0, [], pusher.broker
+        self.seconds = {"renew": [0.0], "dequeue_many": [0.0]}
+        monkeypatch.setattr("django_q.cluster.pusher.time.monotonic", lambda: self.now)
+        for name in self.seconds:
+            monkeypatch.setattr(broker, name, self.slowly(name, getattr(broker, name)))
+
+    def slowly(self, name, method):
+        def call(*args, wait=0.0):
+            answer = method(*args, 0) if name == "dequeue_many" else method(*args)
+            seconds = self.seconds[name]
+            self.now += seconds.pop(0) if len(seconds) > 1 else seconds[0]
+            self.log.append(name)
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def slow(pusher, monkeypatch):
+    return Slow(pusher, monkeypatch)
+
+
+def test_nothing_is_fetched_while_leases_of_running_tasks_are_overdue(pusher, slow):
+    pusher.broker.enqueue("package")
+    pusher.step()
+    take(pusher, 0)
+    slow.seconds["renew"] = [pusher.settings.retry, 0.0]
+    slow.log.clear()
+    pusher.renew_at = 0.0
+    for _ in range(3):
+        pusher.step()
+    assert slow.log == ["renew", "renew", "dequeue_many", "dequeue_many"]
+
+
+def test_lease_that_may_have_ended_during_the_fetch_is_renewed_before_a_worker_begins(pusher, slow):
+    pusher.broker.enqueue_many(["lost", "kept"])
+    slow.seconds["dequeue_many"] = [pusher.settings.retry * 0.6, 0.0]
+    lost = []
+    renew = pusher.broker.renew
+    pusher.broker.renew = lambda leases: lost.extend(leases[:1]) or [*renew(leases), *leases[:1]]
+    pusher.step()
+    assert slow.log[:2] == ["dequeue_many", "renew"]
+    assert len(lost) == 1
+    assert [task.package for task in pusher._withdraw()] == [b"kept"]
+
+
+def test_successor_renews_what_runs_at_once(pusher, monkeypatch):
+    monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
+    monkeypatch.setattr("django_q.cluster.pusher.signal.signal", lambda *handler: None)
+    pusher.broker.enqueue("package")
+    pusher.step()
+    take(pusher, 0)
+    successor, renewed = Pusher(pusher.wiring), []
+    monkeypatch.setattr(pusher.broker, "renew", lambda leases: renewed.extend(leases) or [])
+    successor.start()
+    successor.step()
+    assert len(renewed) == 1

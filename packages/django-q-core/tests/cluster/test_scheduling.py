@@ -177,7 +177,7 @@ def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, du
     def away():
         raise OperationalError("the server is away")
 
-    monkeypatch.setattr(module, "connections", {"default": SimpleNamespace(close=lambda: None)})
+    monkeypatch.setattr(module, "close_connections", lambda: None)
     monkeypatch.setattr(scheduler.schedules, "turn", away)
     caplog.set_level(logging.INFO, "django-q")
     run(scheduler, clock, 30)

@@ -6,10 +6,11 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from django.db import OperationalError, connections
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster import worker as module
 from django_q.cluster.channels import Channel
-from django_q.cluster.messages import TaskMessage, Unreadable, unpack
+from django_q.cluster.messages import Returned, TaskMessage, Unreadable, unpack
 from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
 from django_q.dispatch import Finisher, acknowledges
@@ -18,6 +19,8 @@ from django_q.outcome import decode
 from django_q.package import new_package
 from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
+
+from tests.databases import ask, reachable
 
 CALLS: list[object] = []
 
@@ -127,3 +130,33 @@ def test_argument_that_forks_does_not_run_its_task_twice(work, tmp_path):
     outcome, _settings = work(new_package(note, (tmp_path / "notes", Forking())), 1)
     os.waitpid(decode(outcome.result), 0)
     assert (tmp_path / "notes").read_text() == "run "
+
+
+def test_look_up_that_never_ends_is_given_up_and_its_task_returned(
+    work, monkeypatch, postgres_server, django_db_blocker
+):
+    postgres_server.start()
+    monkeypatch.setattr(module, "MAX_LOOK_UP_SECONDS", 0.3)
+    with django_db_blocker.unblock(), reachable("silent", postgres_server.database()) as alias:
+        monkeypatch.setattr(module, "saved_success", lambda *of: ask(connections[alias], "SELECT pg_sleep(60)"))
+        returned, _settings = work(new_package(run, (1,)), 2)
+        assert connections[alias].connection is None
+    assert returned == Returned(7)
+    assert CALLS == []
+
+
+def test_look_up_is_repeated_with_another_connection(work, monkeypatch, postgres_server, django_db_blocker):
+    postgres_server.start()
+    sessions = []
+
+    def look_up(*of):
+        sessions.append(ask(connections["fickle"], "SELECT pg_backend_pid()"))
+        if len(sessions) == 1:
+            raise OperationalError("read-only")
+
+    monkeypatch.setattr(module, "saved_success", look_up)
+    database = postgres_server.database() | {"CONN_MAX_AGE": None}
+    with django_db_blocker.unblock(), reachable("fickle", database):
+        outcome, _settings = work(new_package(run, (1,)), 2)
+    assert outcome.success
+    assert len(set(sessions)) == 2

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
-from bson.errors import InvalidDocument
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
+from django_q.exceptions import ConfigurationError
 from pymongo import ReturnDocument
-from pymongo.errors import ConnectionFailure, DocumentTooLarge, ExecutionTimeout, PyMongoError, WaitQueueTimeoutError
+from pymongo.errors import PyMongoError
 
 from django_q_mongo import documents
 from django_q_mongo.client import Client, client_for, close_client, database_of
+from django_q_mongo.errors import reaching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pymongo.collection import Collection
-
-GONE = (ConnectionFailure, ExecutionTimeout, WaitQueueTimeoutError)
-"""What the client raises when the server is away, or when nobody of a replica set leads."""
 
 MOST = 1000
 """How many packages one fetch takes at most."""
@@ -222,19 +218,6 @@ class Mongo(BulkBroker):
             self.collection.create_index(documents.INDEX)
             self._indexed = True
         return self.collection
-
-
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Turn what pymongo raises into the errors of brokers."""
-    try:
-        yield
-    except GONE as error:
-        raise BrokerUnavailable(f"MongoDB cannot be reached: {error}") from error
-    except (DocumentTooLarge, InvalidDocument) as error:
-        raise PackageTooLarge(f"MongoDB does not take the package: {error}") from error
-    except PyMongoError as error:
-        raise BrokerError(f"MongoDB refuses: {error}") from error
 
 
 def held(ack_ids: Iterable[str]) -> dict[str, Any]:

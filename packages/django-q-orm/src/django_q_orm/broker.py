@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 from django.db.models import Q
 from django.utils import timezone
 from django_q.brokers import BulkBroker, Delivery
@@ -18,13 +18,16 @@ from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
 from django_q.connections import forget_database
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
+from django_q.results.writable import WriteProbe
 from django_q.sqlite import MAX_WRITTEN_ROWS, short, short_and_slow, takes_turns
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
-from django_q_orm.moments import has_clock, moment, read_clock
+from django_q_orm.errors import Conflict, meaning_of, repeated
+from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
 from django_q_orm.stats import stats_in
 
 if TYPE_CHECKING:
@@ -83,6 +86,11 @@ class ORM(BulkBroker):
         """
         return Seldom(WHOLE)
 
+    @cached_property
+    def _probe(self) -> WriteProbe:
+        """Notices that an idle broker reads from a server that has become a replica."""
+        return WriteProbe(queue_table(self.alias).model, self.alias)
+
     @property
     def alias(self) -> str:  # pyrefly: ignore[bad-override]
         """The database that holds the queue."""
@@ -115,10 +123,12 @@ class ORM(BulkBroker):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
+    @repeated
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Add a row; within a transaction it exists when that commits, and only then."""
         table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
+            check_size(package, database)
             # Due since `retry` seconds: django-q takes nothing that is younger.
             lock = moment(database, delay or -self.settings.retry)
             if database.vendor == "postgresql" and not delay:
@@ -127,10 +137,14 @@ class ORM(BulkBroker):
             self.bell.ring(database)  # who waits asks when it is due
             return number
 
+    @repeated
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Add rows, in order."""
-        table, ids = queue_table(self.alias), list[int]()
+        if not packages:
+            return []
+        table, longest, ids = queue_table(self.alias), max(packages, key=len), list[int]()
         with self._reaching() as database:
+            check_size(longest, database)
             due = read_clock(database) - timedelta(seconds=self.settings.retry)
             for some in short(packages, database):
                 # A microsecond apart, or their order would be lost.
@@ -138,25 +152,30 @@ class ORM(BulkBroker):
                     table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
                     for number, package in enumerate(some, len(ids))
                 ]
-                ids += [row.pk for row in patiently(database, partial(table.bulk_create, rows, batch_size=MOST))]
+                insert = partial(table.bulk_create, rows, batch_size=rows_of(longest))
+                ids += [row.pk for row in patiently(database, insert)]
             self.bell.ring(database)
             return ids
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
+    @repeated
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
-        deadline = time.monotonic() + wait
+        now = time.monotonic()
+        deadline = now + wait
         with self._reaching() as database:
             found: list[Delivery] = []
             if self._busy or wait <= 0:
                 found = self._claim(limit, whole=wait <= 0)
-            while not found and (now := time.monotonic()) < deadline:
+            while not found and not self._was_blocked(now) and (now := time.monotonic()) < deadline:
                 if self._look_at <= now:
                     found = self._look(limit)
                 elif self.bell.wait(database, min(self._look_at, deadline) - now):
-                    self._look_at = 0.0
+                    self._look_at, now = 0.0, time.monotonic()
                     found = self._claim(limit)
+                else:
+                    now = time.monotonic()
         if found:
             self.bell.found()
             self._look_at = 0.0
@@ -165,11 +184,15 @@ class ORM(BulkBroker):
 
     def _look(self, limit: int) -> list[Delivery]:
         """Claim what is due, if anything is, and find out when to look again."""
+        self._probe.step()
         if self._since and not self._whole.due:
             return self._claim(limit)
         found: list[Delivery] = []
+        began = time.monotonic()
         with self._whole.timed():
             due = self._seconds_until_due()
+        if self._was_blocked(began):
+            return []
         if due <= 0:
             if self._due_at > time.monotonic():
                 self.bell.missed()
@@ -195,6 +218,10 @@ class ORM(BulkBroker):
             self._look_at = time.monotonic() + self.bell.next_look()
         return [Delivery(*each) for each in claimed.rows]
 
+    def _was_blocked(self, since: float) -> bool:
+        """Return True if the database was silent for so long that leases are to be renewed before more is fetched."""
+        return time.monotonic() - since > self.settings.retry / 3
+
     def _seconds_until_due(self) -> float:
         locks = self.rows.filter(lock__isnull=False).order_by("lock")
         if not has_clock(self.database):
@@ -205,6 +232,7 @@ class ORM(BulkBroker):
 
     # -- settling -------------------------------------------------------------------------------------------------
 
+    @repeated
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         """Delete leased rows, in one statement."""
         kept: list[str] = []
@@ -228,16 +256,18 @@ class ORM(BulkBroker):
             )
             return [lease for (lease,) in cursor.fetchall()]
 
+    @repeated
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Begin leases again, in one statement."""
         gone: list[str] = []
         with self._reaching() as database:
             for part in batches(ack_ids, database):
                 held = self._held(part)
-                if held.update(lock=moment(database, self.settings.retry)) < len(part):
+                if held.update(lock=moment_of_lease(database, self.settings.retry)) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
+    @repeated
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
         with self._reaching() as database:
@@ -249,6 +279,7 @@ class ORM(BulkBroker):
         self._since = None
         return gone
 
+    @repeated
     def expire(self, ack_id: str) -> bool:
         """Make a row due and leave the lease in it, which counts."""
         with self._reaching() as database:
@@ -257,6 +288,7 @@ class ORM(BulkBroker):
         self._since = None
         return not gone
 
+    @repeated
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters."""
         with self._reaching():
@@ -281,6 +313,7 @@ class ORM(BulkBroker):
         with self._reaching():
             return queue_table(self.alias).filter(key=self.dead_key).count()
 
+    @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
         """Put dead letters back on the queue."""
         moved = 0
@@ -308,6 +341,7 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             return self.rows.filter(LEASED, lock__gt=moment(database)).count()
 
+    @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
@@ -318,6 +352,7 @@ class ORM(BulkBroker):
             for ids in short_and_slow(list(free.values_list("pk", flat=True)), database):
                 free.filter(pk__in=ids).delete()
 
+    @repeated
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
         with self._reaching():
@@ -339,6 +374,7 @@ class ORM(BulkBroker):
 
     # -- statistics -----------------------------------------------------------------------------------------------
 
+    @repeated
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Keep a cluster's statistics in a row of its own, on SQLite in a file beside the database."""
         with self._reaching() as database:
@@ -362,20 +398,45 @@ class ORM(BulkBroker):
         database = self.database
         try:
             yield database
-        except (OperationalError, InterfaceError) as error:
-            if "no such table" in str(error):
-                raise BrokerError(f"{error}: run manage.py migrate --database {self.alias}") from error
-            if not database.in_atomic_block and database.vendor != "sqlite":
+        except Error as error:
+            meaning = meaning_of(error, self.alias)
+            if database.in_atomic_block:  # only its owner can begin again
+                if isinstance(meaning, Conflict):
+                    meaning = BrokerUnavailable(*meaning.args)
+            elif is_session_to_blame(meaning, database):
                 database.close()
-            raise BrokerUnavailable(f"The database '{self.alias}' cannot be used: {error}") from error
-        except DatabaseError as error:
-            raise BrokerError(f"The database '{self.alias}' refuses: {error}") from error
+            raise meaning from error
+
+
+def is_session_to_blame(error: BrokerError, database: BaseDatabaseWrapper) -> bool:
+    """Return True if another session, perhaps on another server, may succeed."""
+    if not isinstance(error, BrokerUnavailable) or isinstance(error, Conflict):
+        return False
+    return database.vendor != "sqlite" or "readonly" in str(error)  # another session does not help against locks
 
 
 def queue_table(alias: str) -> QuerySet[OrmQ]:
     """All rows of all queues of one database, whatever routers say."""
     model: type[OrmQ] = apps.get_model("django_q_orm", "OrmQ")
     return model._default_manager.using(alias)
+
+
+def check_size(package: str, database: BaseDatabaseWrapper) -> None:
+    """Check that one statement can carry a package: MySQL and MariaDB close the connection if it cannot.
+
+    Raises:
+        PackageTooLarge: it cannot.
+    """
+    if len(package) > SHORT and (limit := longest_statement(database)) is not None and len(package) + OVERHEAD > limit:
+        raise PackageTooLarge(
+            f"The package has {len(package)} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
+            "send a reference instead of the data."
+        )
+
+
+def rows_of(package: str) -> int:
+    """Return how many rows one statement carries, given their longest package."""
+    return max(1, min(MOST, SHORT // max(1, len(package))))
 
 
 def batches(items: Sequence[str], database: BaseDatabaseWrapper) -> Iterator[Sequence[str]]:

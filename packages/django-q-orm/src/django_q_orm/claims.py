@@ -11,7 +11,7 @@ from django.db.models import CharField, IntegerField, Value
 from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
 from django_q.sqlite import MAX_WRITTEN_ROWS
 
-from django_q_orm.moments import VENDORS, moment
+from django_q_orm.moments import VENDORS, moment, moment_of_lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +138,8 @@ def _by_postgres(
     senders with a shorter `retry`: once there are as many as may be taken, there may be more.
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
-    now, until, sent, late = (moment(connection, each) for each in (0, seconds, -seconds, -seconds - MARGIN))
+    now, sent, late = (moment(connection, each) for each in (0, -seconds, -seconds - MARGIN))
+    until = moment_of_lease(connection, seconds)
     part, order, bounds = now.sql, "lock, id", now.params
     if since is not None:  # in the order of the index alone, or PostgreSQL reads and sorts all that wait
         part, order, bounds = f"{sent.sql} AND lock >= %s", "lock", [*sent.params, since]

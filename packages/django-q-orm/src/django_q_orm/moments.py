@@ -35,6 +35,13 @@ def moment(connection: BaseDatabaseWrapper, seconds: float = 0) -> RawSQL:
     return RawSQL("statement_timestamp() + %s * interval '1 microsecond'", [microseconds], DateTimeField())
 
 
+def moment_of_lease(connection: BaseDatabaseWrapper, seconds: float) -> RawSQL:
+    """*seconds* from when the row is written, in SQL: on PostgreSQL, a statement may have waited for a lock before."""
+    if connection.vendor != "postgresql":
+        return moment(connection, seconds)
+    return RawSQL("clock_timestamp() + %s * interval '1 microsecond'", [round(seconds * 1e6)], DateTimeField())
+
+
 def read_clock(connection: BaseDatabaseWrapper) -> datetime:
     """Now, as the database has it."""
     if not has_clock(connection):

@@ -5,17 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - not the built-in one, nor a descendant of it
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-)
 from django_q.brokers.base import as_text
 from django_q.brokers.counted import CountedBroker, Lease, Received
 from django_q.conf import current_settings
@@ -23,9 +14,10 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationErr
 
 from django_q_sqs.batches import MOST, fitting, size_of, tens
 from django_q_sqs.client import WAIT_KEY, client_for
+from django_q_sqs.errors import has_stumbled, reaching, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from django_q.brokers import AckId, Delivery
 
@@ -101,7 +93,7 @@ class Sqs(CountedBroker):
             raise BrokerError(f"SQS hides packages of {self.list_key} for {self.supports_delay:g} s at most: {delay:g}")
         body = self._checked(package)
         options = {"DelaySeconds": math.ceil(delay)} if delay > 0 else {}
-        return str(self._call("send_message", MessageBody=body, **options, **self._order())["MessageId"])
+        return value_of(self._call("send_message", MessageBody=body, **options, **self._order()), "MessageId")
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
         bodies = [self._checked(package) for package in packages]
@@ -116,7 +108,7 @@ class Sqs(CountedBroker):
             answer = self._call("send_message_batch", Entries=left)
             ids.update((sent["Id"], sent["MessageId"]) for sent in answer.get("Successful", ()))
             failed = answer.get("Failed", ())
-            if refused := [each for each in failed if each["SenderFault"]]:
+            if refused := [each for each in failed if not has_stumbled(each)]:
                 raise BrokerError(f"SQS refuses {len(refused)} of {len(bodies)} packages: {refused[0]}")
             if not failed:
                 return [ids[key] for key in entries]
@@ -194,7 +186,7 @@ class Sqs(CountedBroker):
             receipts = [Lease.of(ack_id).receipt for ack_id in part]
             entries = [{"Id": str(n), "ReceiptHandle": receipt, **options} for n, receipt in enumerate(receipts)]
             failed = self._call(operation, Entries=entries).get("Failed", ())
-            if stumbled := [each for each in failed if not each["SenderFault"]]:
+            if stumbled := [each for each in failed if has_stumbled(each)]:
                 raise BrokerUnavailable(f"SQS could not settle {len(stumbled)} packages: {stumbled[0]}")
             lost += [part[int(each["Id"])] for each in failed]
         return lost
@@ -259,13 +251,13 @@ class Sqs(CountedBroker):
     def _ask_for_url(self) -> str | None:
         client = self.connection
         try:
-            return str(client.get_queue_url(QueueName=self.list_key)["QueueUrl"])
+            return value_of(client.get_queue_url(QueueName=self.list_key), "QueueUrl")
         except client.exceptions.QueueDoesNotExist:
             return None
 
     def _create(self) -> str:
         answer = self.connection.create_queue(QueueName=self.list_key, Attributes=self._new_queue())
-        return str(answer["QueueUrl"])
+        return value_of(answer, "QueueUrl")
 
     def _new_queue(self) -> dict[str, str]:
         fifo = {"FifoQueue": "true"} if self.is_fifo else {}
@@ -275,26 +267,6 @@ class Sqs(CountedBroker):
         """An attribute of the queue as it is now."""
         answer = self._call("get_queue_attributes", AttributeNames=[name])
         return int(answer.get("Attributes", {}).get(name, default))
-
-
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Turn what boto3 raises into the errors of brokers."""
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise ConfigurationError(
-            f"SQS needs credentials, in Q_CLUSTER['sqs'] or as boto3 finds them: {error}"
-        ) from error
-    except (ConnectionError, HTTPClientError) as error:
-        raise BrokerUnavailable(f"SQS cannot be reached: {error}") from error
-    except BotoCoreError as error:
-        raise BrokerError(f"SQS cannot be asked: {error}") from error
-    except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= 500 or "Throttl" in str(error):
-            raise BrokerUnavailable(f"SQS is not able to answer: {error}") from error
-        raise BrokerError(f"SQS refuses: {error}") from error
 
 
 def received(message: dict[str, Any]) -> Received:

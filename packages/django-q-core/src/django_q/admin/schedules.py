@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin
+from django.db import router
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 from django.utils.text import Truncator
@@ -79,15 +80,14 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     search_fields = ("name", "func")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        """Fetch each schedule together with its last task."""
+        """Fetch each schedule together with its last task, if both are in the same database."""
+        schedules = super().get_queryset(request)
+        if router.db_for_read(Task) != schedules.db:
+            return schedules
         last = Task.objects.filter(pk=OuterRef("task"))
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                last_name=Subquery(last.values("name")[:1]),
-                last_success=Subquery(last.values("success")[:1]),
-            )
+        return schedules.annotate(
+            last_name=Subquery(last.values("name")[:1]),
+            last_success=Subquery(last.values("success")[:1]),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
@@ -111,6 +111,8 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Listed) -> str | None:
         """Link to the last task."""
+        if not hasattr(schedule, "last_success"):
+            return schedule.last_run()
         if schedule.task is None or schedule.last_success is None:
             return None
         return link_to(schedule.task, schedule.last_name, success=schedule.last_success)
@@ -118,7 +120,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     @admin.display(description=_("success"), boolean=True)
     def success(self, schedule: Listed) -> bool | None:
         """Show how the last task ended."""
-        return schedule.last_success
+        return schedule.last_success if hasattr(schedule, "last_success") else schedule.success()
 
     @admin.display(description=_("last error"))
     def error(self, schedule: Schedule) -> str:

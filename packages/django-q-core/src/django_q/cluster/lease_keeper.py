@@ -13,6 +13,7 @@ from django_q.exceptions import BrokerError
 
 from . import log
 from .backoff import Backoff
+from .watchdog import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ class LeaseKeeper(threading.Thread):
         super().__init__(name="lease-keeper", daemon=True)
         self.process_name, self.make_broker, self.collect = name, broker, collect
         self.renew_every = retry / 3
+        self.renewing = Wait(retry / 3)
         self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
         self.lock = threading.Lock()
         self.due: dict[Any, float] = {}
@@ -66,12 +68,14 @@ class LeaseKeeper(threading.Thread):
 
     def run(self) -> None:
         """Check until the monitor ends."""
-        broker = None
+        broker: Broker | None = None
         while not self.ended.wait(self.interval):
             try:
                 self.collect()
                 if due := self._due():
-                    broker = broker or self.make_broker()
+                    if broker is None:
+                        broker = self.make_broker()
+                        self.renewing.aliases = {broker.alias} if broker.alias is not None else set()
                     self.renew(broker, due)
                     if self.backoff.succeeded():
                         log.leases_renewed_again(self.process_name)
@@ -86,7 +90,8 @@ class LeaseKeeper(threading.Thread):
 
     def renew(self, broker: Broker, due: list[Any]) -> None:
         """Renew leases; those that are lost are another holder's now."""
-        lost = set(broker.renew(due))
+        with self.renewing.limited():
+            lost = set(broker.renew(due))
         again_at = time.monotonic() + self.renew_every
         with self.lock:
             for ack_id in due:

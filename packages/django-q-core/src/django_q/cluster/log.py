@@ -181,6 +181,16 @@ def lease_over(name: str) -> None:
     logger.warning("%s dropped a task whose lease had ended before it began: the broker offers it again", name)
 
 
+def connection_cut(name: str, alias: str, seconds: float) -> None:
+    """A database has not answered for too long."""
+    logger.error("%s: no answer from database '%s' for %.0f seconds, connection closed", name, alias, seconds)
+
+
+def not_cut(name: str, alias: str, error: Exception) -> None:
+    """The connection to a database that does not answer cannot be cut."""
+    logger.debug("%s: connection to database '%s' not closed (%s)", name, alias, error_line(error))
+
+
 # the monitor
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from django.db import DatabaseError, InterfaceError, connections, router
+from django.db import DatabaseError, InterfaceError
 
-from django_q.models import Task
+from django_q.connections import close_connections
 from django_q.results.pruning import Pruner
 
 from . import log
 from .backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django_q.settings import ClusterSettings
 
@@ -57,7 +57,7 @@ class Maintenance:
             return
         errors = [error for job in self.jobs if (error := self._error_of(job)) is not None]
         if errors:
-            self._failed(errors[0])
+            self._failed(errors)
         elif self.backoff.succeeded():
             log.maintaining_again(self.name)
         ended = time.monotonic()
@@ -79,8 +79,8 @@ class Maintenance:
         self._surplus = self.pruner.prune()
         self._pruned_at = saved
 
-    def _failed(self, error: Exception) -> None:
-        if isinstance(error, (DatabaseError, InterfaceError)):
-            connections[router.db_for_write(Task)].close()
+    def _failed(self, errors: Sequence[Exception]) -> None:
+        if any(isinstance(error, (DatabaseError, InterfaceError)) for error in errors):
+            close_connections()
         if self.backoff.failed():
-            log.cannot_maintain(self.name, error)
+            log.cannot_maintain(self.name, errors[0])

@@ -10,10 +10,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.db import router
+
 from django_q.brokers import Delivery, get_broker
 from django_q.connections import close_connections, keep_connections
 from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.models import Batch, Schedule, Task
 from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.store import Place, place_of
@@ -28,6 +31,7 @@ from .lease_keeper import LeaseKeeper
 from .messages import Death, FollowedUp, FollowUp, Kind, Returned, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
 from .state import Phase
+from .watchdog import Wait, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,6 +57,8 @@ FOLLOW_UP_POLL_SECONDS = 0.02
 MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 6_000
 """Size of outcomes that wait for an unavailable cache beyond which nothing is fetched, and of one without its value:
 more than its memory, since each has a lease that must be renewed."""
+CUT_SHARE = 0.5
+"""Share of `guard_timeout` after which connections are cut that do not answer: a killed monitor would lose outcomes."""
 
 MAX_STOP_FAILURES = 3
 """After this many failures in a row a monitor that was told to stop gives up."""
@@ -102,7 +108,7 @@ class Monitor(ClusterProcess):
         self.size = 0
         """Bytes of the outcomes received since the last batch."""
         self.last_batch = 0
-        self.saving_since = 0.0
+        self.saving = Wait(self.settings.guard_timeout * CUT_SHARE)
         self.told_to_stop = False
         self.numbers = itertools.count(1)
         self.keeper: LeaseKeeper | None = None
@@ -114,6 +120,12 @@ class Monitor(ClusterProcess):
         if self.broker.supports_renewal:
             self.keeper = LeaseKeeper(self.name, self._own_broker, self.settings.retry, self._collect_while_blocked)
             self.keeper.start()
+        self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}
+        if self.broker.alias is not None:
+            self.saving.aliases.add(self.broker.alias)
+        waits = [self.saving] if self.keeper is None else [self.saving, self.keeper.renewing]
+        self.watchdog = Watchdog(self.name, *waits)
+        self.watchdog.start()
         log.monitoring(self.name)
 
     def _own_broker(self) -> Any:
@@ -130,6 +142,7 @@ class Monitor(ClusterProcess):
 
     def stop(self) -> None:
         """Return packages whose follow-up found no worker: another cluster, or the next start, does it."""
+        self.watchdog.stop()
         if self.keeper is not None:
             self.keeper.stop()
         waiting = [outcome for outcome in self.following.values() if outcome.ack_id is not None]
@@ -180,12 +193,12 @@ class Monitor(ClusterProcess):
 
     def _collect_while_blocked(self) -> None:
         """Receive outcomes in the keeper's thread if this process has been blocked by a server for a while."""
-        if not self.saving_since or time.monotonic() - self.saving_since < self.settings.retry / 6:
+        if self.saving.seconds <= self.settings.retry / 6:
             return
         with self.lock:
             while (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
-        self._tell_state()
+        self._tell_state(blocked=True)
 
     def _accept(self, message: bytes) -> None:
         kind = kind_of(message)
@@ -234,17 +247,21 @@ class Monitor(ClusterProcess):
     def _settle(self) -> None:
         if not self._unfinished():
             return
-        self.saving_since = time.monotonic()
         try:
-            self._settle_deaths()
-            for lane in (self.database, self.cache):
-                if lane.is_due:
-                    self._attempt(lane, partial(self._save, lane))
-            if self.saving_since >= self.queue.retry_at:
-                self._attempt(self.queue, self._settle_queue)
+            with self.saving.limited():
+                self._settle_lanes()
         finally:
-            self.saving_since = 0.0
             self.size = 0
+
+    def _settle_lanes(self) -> None:
+        began = time.monotonic()
+        self._settle_deaths()
+        for lane in (self.database, self.cache):
+            if lane.is_due:
+                self._attempt(lane, partial(self._save, lane))
+                self.heartbeat.beat()  # each server may take its time
+        if began >= self.queue.retry_at:
+            self._attempt(self.queue, self._settle_queue)
 
     def _attempt(self, lane: Lane, work: Callable[[], None]) -> None:
         """Do what a lane waits for; if its server is unavailable, do it later."""
@@ -399,12 +416,12 @@ class Monitor(ClusterProcess):
                 break
             self.follow_ups.popleft()
 
-    def _tell_state(self) -> None:
-        """Tell the other processes what is not settled."""
+    def _tell_state(self, *, blocked: bool = False) -> None:
+        """Tell the other processes what is not settled, and not to fetch more while a server is away or blocked."""
         self.state.hooks = len(self.follow_ups) + len(self.following)
         self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)
         self.state.postponed = self._postponed()
-        self.state.paused = int(bool(self.database.backoff.failures or self.queue.backoff.failures))
+        self.state.paused = int(blocked or bool(self.database.backoff.failures or self.queue.backoff.failures))
 
     def _postponed(self) -> int:
         """Return the number of outcomes that hold nothing up, because only an unavailable cache keeps them here."""

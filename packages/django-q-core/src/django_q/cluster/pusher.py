@@ -63,7 +63,7 @@ class Pusher(ClusterProcess):
         self.use(get_broker(settings=self.settings))
         signal.signal(signal.SIGTERM, self._stop)
         self._adopt()
-        self.renew_at = time.monotonic() + self.renew_every
+        self.renew_at = time.monotonic()  # the process before may have been blocked for long
         log.pushing(self.name)
 
     def use(self, broker: Broker) -> None:
@@ -90,8 +90,10 @@ class Pusher(ClusterProcess):
             self._renew_when_due()
             self.window.pace(self.state.sent, time.monotonic())
             room = self._room()
-            if room >= self.window.size - self.window.low:
-                self._push(self.broker.dequeue_many(room, wait=self._seconds_to_wait()))
+            if self._is_late():
+                pass  # renew again first: a fetch would take the expired leases of running tasks
+            elif room >= self.window.size - self.window.low:
+                self._push(self._fetch(room))
             else:
                 self._wait_for_room()
             self._publish_when_due()
@@ -101,6 +103,21 @@ class Pusher(ClusterProcess):
             if self.backoff.succeeded():
                 log.broker_back(self.name)
         return True
+
+    def _is_late(self) -> bool:
+        """Return True if the broker took so long to renew leases that they are due again."""
+        return bool(self.held) and time.monotonic() >= self.renew_at
+
+    def _fetch(self, room: int) -> list[Delivery]:
+        """Fetch packages; if the broker was blocked meanwhile, keep those whose leases can be renewed."""
+        wait = self._seconds_to_wait()
+        late_at = time.monotonic() + wait + self.renew_every
+        deliveries = self.broker.dequeue_many(room, wait=wait)
+        if time.monotonic() <= late_at or not self.broker.supports_renewal:
+            return deliveries
+        leases = [delivery.ack_id for delivery in deliveries if delivery.ack_id is not None]
+        lost = set(self.broker.renew(leases)) if leases else set()
+        return [delivery for delivery in deliveries if delivery.ack_id is None or delivery.ack_id not in lost]
 
     def _back_off(self, error: BrokerUnavailable) -> None:
         if self.backoff.failed():

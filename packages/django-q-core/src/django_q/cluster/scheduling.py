@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import ClassVar, Final
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
+from django_q.connections import close_connections
 from django_q.results.batch_maintenance import BatchMaintenance
 from django_q.results.unavailable import is_unavailable
 from django_q.schedules import declared
@@ -93,7 +94,7 @@ class Scheduler(ClusterProcess):
                 self._put_right()
             turn = self.schedules.turn()
         except (DatabaseError, InterfaceError) as error:
-            connections[self.schedules.db].close()
+            close_connections()
             return self._failed(error)
         except Exception as error:  # noqa: BLE001 - no schedule may stop the statistics and the maintenance
             if self.sending.failed():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.core.cache import caches
 
 from django_q import reporters, signals
-from django_q.connections import close_connections
+from django_q.connections import close_after, close_connections
 from django_q.context import running
 from django_q.dispatch import Finisher
 from django_q.exceptions import (
@@ -200,6 +200,8 @@ class Worker(ClusterProcess):
         self.baseline.restore(now)
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
+        if self.executor.exception is not None:
+            close_after(self.executor.exception)
 
     def _outcome(self, task: TaskMessage) -> Outcome:
         """Run a task, unless it has no attempt left or has succeeded before.
@@ -274,6 +276,7 @@ class Worker(ClusterProcess):
                 with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
                     return saved_success(package, self.settings)
             except TimeoutException as error:
+                close_connections()
                 raise CannotLookUp from error
             except Exception as error:
                 if not is_unavailable(error):

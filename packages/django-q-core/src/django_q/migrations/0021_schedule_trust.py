@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import migrations, models
+from django.db import migrations, models, router
 
 import django_q.models.schedule
 
@@ -16,7 +16,10 @@ MOST = 500
 
 def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Let each name that is there once be held; those that are there more often stay as they are."""
-    schedules = apps.get_model("django_q", "Schedule")._base_manager.using(schema_editor.connection.alias)
+    alias, model = schema_editor.connection.alias, apps.get_model("django_q", "Schedule")
+    if not router.allow_migrate_model(alias, model):
+        return
+    schedules = model._base_manager.using(alias)
     named = schedules.exclude(name=None).exclude(name="").order_by().values("name")
     single = named.annotate(count=models.Count("pk"), only=models.Min("pk")).filter(count=1)
     ids = list(single.values_list("only", flat=True))

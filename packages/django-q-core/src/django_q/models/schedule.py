@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, router
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -209,7 +209,8 @@ class Schedule(models.Model):
 
     def others_named(self, name: str) -> models.QuerySet[Schedule]:
         """Find other schedules of a name."""
-        return type(self)._base_manager.using(self._state.db).filter(name=name).exclude(pk=self.pk)
+        db = self._state.db or router.db_for_write(type(self), instance=self)
+        return type(self)._base_manager.using(db).filter(name=name).exclude(pk=self.pk)
 
     # when
 

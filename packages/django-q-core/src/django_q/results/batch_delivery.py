@@ -123,6 +123,7 @@ def call_back(batch_id: str) -> None:
     codec = PackageCodec.of(settings)
     outcome = collated(batch, codec, using)
     finished = codec.loads(outcome.finished or "")
+    saved = bool(existing([batch_id], router.db_for_write(Task)))
     with running(finished):
-        run_hook(batch.callback, Task.from_package(finished, saved=bool(existing([batch_id], using))), settings)
+        run_hook(batch.callback, Task.from_package(finished, saved=saved), settings)
     mark_delivered(batch_id)

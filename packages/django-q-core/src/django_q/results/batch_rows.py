@@ -123,6 +123,12 @@ def lock(ids: Iterable[str], using: str) -> dict[str, Batch]:
     return {batch.pk: batch for batch in found.order_by("pk")}
 
 
+def load_arguments(batch: Batch, using: str) -> None:
+    """Read the column that `lock` leaves out; Django would read it from a replica."""
+    if "kwargs" in batch.get_deferred_fields():
+        batch.refresh_from_db(using=using, fields=["kwargs"])
+
+
 def count_members(final: Mapping[str, Mapping[str, Outcome]], using: str) -> dict[str, Change]:
     """Save the final members of locked batches, and return what that changes.
 

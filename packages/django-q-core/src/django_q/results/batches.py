@@ -11,12 +11,13 @@ from django.db.models import F
 from django.utils import timezone
 
 from django_q.conf import logger
-from django_q.models import Batch
+from django_q.models import Batch, Task
 from django_q.results.batch_rows import (
     Change,
     count_members,
     forget_members,
     insert_batches,
+    load_arguments,
     lock,
     members_of,
     new_batch,
@@ -167,6 +168,7 @@ class BatchResults:
         """
         row = rows(Batch, using).filter(pk=batch.pk, completed=None, done=batch.done, failed=batch.failed, **unchanged)
         batch.failed = failed
+        load_arguments(batch, using)
         outcome = fit(collate(batch, members_of(batch, using), self.codec, now))
         is_delivered = batch.cached is None and batch.callback is None
         saved = in_transaction(lambda: self._write(row, outcome, failed, is_delivered, now), using)
@@ -203,7 +205,7 @@ class BatchResults:
 
         A batch whose result is there was completed so long ago that it is not remembered any more.
         """
-        finished = existing([member.group or "" for member in members], using)
+        finished = existing([member.group or "" for member in members], router.db_for_write(Task))
         batches = [self._batch_of(member, now) for member in members if member.group not in finished]
         insert_batches(sorted(batches, key=lambda batch: batch.pk), using)
 

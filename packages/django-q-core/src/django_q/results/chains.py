@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from django.db import router
+
 from django_q.cache_calls import CALLS
 from django_q.conf import logger
 from django_q.models import Task
 from django_q.package import next_id
+from django_q.results.database import existing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +48,7 @@ class Chains:
             logger.debug("Links of chains cannot be remembered: %s", error)
 
     def _known(self, ids: Sequence[str]) -> set[str]:
-        known = set(Task.objects.filter(pk__in=ids).values_list("pk", flat=True))
+        known = existing(ids, router.db_for_write(Task))
         keys = {key: task_id for task_id in ids for key in (self._key(task_id), self.cache.key(task_id))}
         try:
             found = CALLS.make(lambda: self.cache.cache.get_many(list(keys))) or {}

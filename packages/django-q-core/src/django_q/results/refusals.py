@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 
 from django_q import clock
 from django_q.conf import logger
+from django_q.results.unavailable import is_session_failure
 from django_q.text import error_line, one_line
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def delete_one(task: Task, using: str, refusals: Refusals) -> None:
         with transaction.atomic(using=using):
             task.delete(using=using)
     except (Exception, SystemExit) as error:
-        if isinstance(error, (OperationalError, InterfaceError)):
-            if not connections[using].is_usable():
+        if isinstance(error, (OperationalError, InterfaceError)) or is_session_failure(error):
+            if is_session_failure(error) or not connections[using].is_usable():
                 raise
             return  # such as a lock: the next step tries again
         if refusals.add(pk):

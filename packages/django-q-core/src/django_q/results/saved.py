@@ -13,6 +13,7 @@ from django_q.package import is_member
 from django_q.results.batch_rows import has_succeeded
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
+from django_q.results.writable import require_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +31,13 @@ def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict
         settings: of the cluster.
 
     Raises:
-        django.db.DatabaseError: the database is unavailable.
+        django.db.DatabaseError: the database is unavailable, or accepts no writes.
         ResultsUnavailable: the cache is unavailable, for a cached task.
     """
     if is_member(package.get("iter_count"), package.get("group")):
-        succeeded = has_succeeded(package["group"], package["id"], router.db_for_write(Batch))
+        using = router.db_for_write(Batch)
+        require_writable(Batch, using)
+        succeeded = has_succeeded(package["group"], package["id"], using)
         return dict(package, result=None, success=True, stopped=timezone.now()) if succeeded else None
     if package.get("cached"):
         try:
@@ -42,7 +45,9 @@ def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict
         except UnreadablePackage:
             return None
         return None if found is MISSING or not found.get("success") else dict(found)
-    rows = Task._base_manager.using(router.db_for_write(Task)).filter(pk=package["id"], success=True)
+    using = router.db_for_write(Task)
+    require_writable(Task, using)  # a server that has become a replica does not know what was saved since
+    rows = Task._base_manager.using(using).filter(pk=package["id"], success=True)
     for row in rows.order_by().only("result", "stopped", "attempt_count"):
         return dict(
             package, result=row.result, success=True, stopped=row.stopped, attempt_count=max(row.attempt_count, 1)

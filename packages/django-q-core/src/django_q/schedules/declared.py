@@ -65,7 +65,7 @@ def synchronise(settings: ClusterSettings) -> Changes:
                 raise
             changes.broken.append((declaration.name, error))
     kept = {*declared, *(name for name, _ in changes.broken)}
-    anything = declared or is_in_code(settings, router.db_for_read(Schedule))
+    anything = declared or is_in_code(settings, router.db_for_write(Schedule))
     for schedule in owned(settings) if anything else ():
         if schedule.name not in kept and is_known_to_be_gone(schedule, changes):
             remove(schedule, changes)
@@ -194,7 +194,7 @@ def update(schedule: Schedule, different: Mapping[str, Any]) -> None:
     """Change a schedule; its next run only if it has another cron expression."""
     for name, value in different.items():
         setattr(schedule, name, value)
-    schedule.full_clean()
+    schedule.full_clean(validate_unique=False)  # which would ask a replica; `clean` asks for the name
     fields = {*different, "last_error", "retry_at"}
     if schedule.schedule_type == Schedule.CRON and different.keys() & {"cron", "schedule_type"}:
         if first := schedule.recurrence().first(now()):
@@ -209,4 +209,4 @@ def owned(settings: ClusterSettings) -> Iterable[Schedule]:
     cluster = Q(cluster=settings.list_key)
     if settings.is_default_cluster:
         cluster |= Q(cluster=None) | Q(cluster="")
-    return Schedule.objects.filter(cluster, in_code=True)
+    return Schedule.objects.using(router.db_for_write(Schedule)).filter(cluster, in_code=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from django.db import DatabaseError, InterfaceError, InternalError, connections, router, transaction
+from django.db import DatabaseError, Error, InterfaceError, InternalError, connections, router, transaction
 from django.db.models import F, Q, QuerySet
 
 from django_q import signals
@@ -19,7 +19,8 @@ from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule
-from django_q.results.unavailable import is_unsuitable
+from django_q.results.unavailable import is_serialization_failure, is_session_failure, is_unsuitable
+from django_q.results.writable import WriteProbe
 from django_q.schedules.glance import is_soon_due
 from django_q.schedules.overlap import Overlap
 from django_q.schedules.packing import Errand, pack
@@ -60,6 +61,9 @@ RETRY_FATAL: Final = timedelta(hours=1)
 
 FATAL: Final = "The scheduler process ended or hung while the module of the function was imported: see its log."
 """The reason that such a schedule is marked with."""
+
+MAX_TRIES: Final = 5
+"""Number of times that a transaction is tried which conflicts with others."""
 
 PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
@@ -143,6 +147,7 @@ class DueSchedules:
         self.importing = importing or nullcontext
         self.db: str = router.db_for_write(Schedule)
         self.overlap = Overlap(settings, broker, self.db)
+        self.probe = WriteProbe(Schedule, self.db)
 
     def turn(self, now: datetime | None = None) -> Turn:
         """Look once, and send what is due, or a part of it when it is much.
@@ -199,6 +204,7 @@ class DueSchedules:
 
     def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None, bool]]:
         if not is_soon_due(self.settings, self.db, now, now + AHEAD):
+            self.probe.step()  # a server that has become a replica may not know what is due
             return []
         soon = self.ours(now).filter(next_run__lte=now + AHEAD).order_by("next_run")
         return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs", "overlap")[:MOST_SCHEDULES])
@@ -215,8 +221,10 @@ class DueSchedules:
 
     def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], turn: Turn) -> None:
         try:
-            turn.add(self._batch(ids, now, unknown))
+            turn.add(self._repeated_batch(ids, now, unknown))
         except Exception as error:
+            if (down := database_error_in(error)) is not None:
+                raise down from down.__cause__
             if not is_fault_of_a_value(error):
                 raise
             if len(ids) == 1:
@@ -224,6 +232,16 @@ class DueSchedules:
                 return
             for pk in ids:  # find out whose fault it is
                 self._send([pk], now, unknown, turn)
+
+    def _repeated_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+        """Repeat the transaction while it fails because of others'."""
+        for _ in range(MAX_TRIES - 1):
+            try:
+                return self._batch(ids, now, unknown)
+            except (Error, Undone) as error:
+                if not is_serialization_failure(database_error_in(error) or error):
+                    raise
+        return self._batch(ids, now, unknown)
 
     def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
         if takes_turns(connections[self.db]):
@@ -545,8 +563,16 @@ def unknown_function(path: str) -> UnknownFunction | None:
 def is_fault_of_a_value(error: Exception) -> bool:
     """Return True if a transaction failed because of what it was to write, False if the database is unavailable."""
     if isinstance(error, (DatabaseError, InterfaceError)):
-        return isinstance(error, InternalError) or is_unsuitable(error)
+        return is_unsuitable(error) or (isinstance(error, InternalError) and not is_session_failure(error))
     return True
+
+
+def database_error_in(error: BaseException) -> Error | None:
+    """Return the error of the schedules' own database that made their queue unavailable; None for other errors."""
+    if isinstance(error, Undone) and isinstance(error.__cause__, BrokerUnavailable):
+        cause = error.__cause__.__cause__
+        return cause if isinstance(cause, Error) else None
+    return None
 
 
 def was_sent_in(turn: Turn, schedule: Schedule) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, router
 
 from django_q.brokers import Broker, broker_of
 from django_q.models import Schedule, Task
@@ -97,7 +97,8 @@ class Overlap:
         """Return True if the previous task has not ended; if nothing cleared it, ask the database and the broker."""
         if may_overlap(schedule) or not schedule.waiting_for:
             return False
-        if Task.objects.filter(pk=schedule.waiting_for, success=True).exists():
+        tasks = Task._base_manager.using(router.db_for_write(Task))
+        if tasks.filter(pk=schedule.waiting_for, success=True).exists():
             return False
         queue = pack(schedule, None, self.settings).queue
         return not is_empty(self.broker if queue is None else broker_of(queue))

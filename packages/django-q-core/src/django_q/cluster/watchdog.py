@@ -1,0 +1,121 @@
+"""Ends waits for a database that never answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import connections
+
+from . import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+HAVE_CONNECT_TIMEOUT: Final = {"mysql", "postgresql"}
+"""Products whose drivers have the option `connect_timeout`."""
+
+MIN_CONNECT_SECONDS, MAX_CONNECT_SECONDS = 2, 10
+"""Limits of an attempt to connect in whole seconds; PostgreSQL's library takes no less than 2."""
+
+CYCLE_SECONDS: Final = 1.0
+"""Interval of the checks."""
+
+
+class Wait:
+    """Database calls of one thread.
+
+    Args:
+        longest: seconds after which its connections are cut.
+    """
+
+    def __init__(self, longest: float) -> None:
+        self.longest = longest
+        self.aliases: set[str] = set()
+        """The databases that it may call."""
+        self.since = 0.0
+        """When it began (`time.monotonic`, seconds); 0.0 while the thread does not wait."""
+        self.connections: list[BaseDatabaseWrapper] = []
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Limit the time of each call to a database within the block; it is then an error of the database."""
+        self.connections = [connections[alias] for alias in self.aliases]
+        for connection in self.connections:
+            limit_connecting(connection, self.longest)
+        self.since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.since = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time that it takes until now; 0.0 if the thread does not wait."""
+        since = self.since  # read once: the thread may end its wait in between
+        return time.monotonic() - since if since else 0.0
+
+
+def limit_connecting(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    """Let an attempt to connect end before the wait is too long, unless the settings say when."""
+    if connection.vendor in HAVE_CONNECT_TIMEOUT:
+        limit = max(MIN_CONNECT_SECONDS, min(MAX_CONNECT_SECONDS, int(seconds / 2)))
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", limit)
+
+
+class Watchdog(threading.Thread):
+    """Cuts connections to a server that accepts everything and answers nothing, such as one behind a broken network.
+
+    The thread that waits gets an error, as if the server had closed the connection, and keeps what it holds in memory.
+    The sentinel could only kill the whole process.
+
+    Args:
+        name: of the process, for its log.
+        *waits: of its threads.
+    """
+
+    def __init__(self, name: str, *waits: Wait) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self.process_name, self.waits = name, waits
+        self.cycle = min(CYCLE_SECONDS, *(wait.longest / 4 for wait in waits))
+        self.ended = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.ended.set()
+
+    def run(self) -> None:
+        """Check until the process ends."""
+        while not self.ended.wait(self.cycle):
+            for wait in self.waits:
+                if wait.seconds > wait.longest:
+                    self.cut(wait)
+
+    def cut(self, wait: Wait) -> None:
+        """Cut the connections of a thread that has waited for too long."""
+        for wrapper in wait.connections:
+            try:
+                if shut_down(wrapper.connection):
+                    log.connection_cut(self.process_name, wrapper.alias, wait.seconds)
+            except Exception as error:  # noqa: BLE001 - each driver has its own; the thread may have closed it just now
+                log.not_cut(self.process_name, wrapper.alias, error)
+
+
+def shut_down(driver: Any) -> bool:
+    """Shut the socket of a driver's connection down, so that a thread which waits for it gets an error.
+
+    Returns:
+        False if there is no socket.
+    """
+    holder = driver if hasattr(driver, "fileno") else getattr(driver, "_sock", None)  # PyMySQL has no method for it
+    if holder is None:
+        return False
+    with socket.socket(fileno=os.dup(holder.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
+    return True

@@ -1,0 +1,81 @@
+"""What the errors of pymongo mean for the queue: the README has the table."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from bson.errors import InvalidDocument
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    CursorNotFound,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+    WriteConcernError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+GONE: Final = (
+    ConnectionFailure,
+    CursorNotFound,
+    ExecutionTimeout,
+    WaitQueueTimeoutError,
+    WriteConcernError,
+)
+"""What the client raises if the server is away, has no primary, is late, or waits for its secondaries."""
+
+UNAVAILABLE_CODES: Final = {
+    *(6, 7, 89, 9001, 10276),  # network between members
+    *(91, 11600, 11602, 189, 10058, 10107, 13435, 13436),  # shutting down, or no primary
+    *(11, 13, 18, 8000),  # keys and rights
+    *(24, 46, 50, 64, 112, 202, 262),  # locks, conflicts and time-outs
+    *(74, 79, 100, 133, 134, 175, 211),  # too few members, or not ready
+    *(43, 136, 237),  # the cursor is gone
+    *(146, 292, 14031, 16500, 462),  # memory, disk, or requests beyond what was paid for
+}
+"""Codes of states that end. https://www.mongodb.com/docs/manual/reference/error-codes/ lists them."""
+
+RETRYABLE_LABELS: Final = ("RetryableWriteError", "TransientTransactionError", "SystemOverloadedError")
+"""Labels by which the server itself says that repeating may help."""
+
+TOO_LARGE_CODES: Final = {10334, 17280, 17419, 17420}
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what pymongo raises into the errors of brokers: the only place where it is decided what is unavailable."""
+    try:
+        yield
+    except (PyMongoError, InvalidDocument) as error:
+        raise meaning_of(error) from error
+
+
+def meaning_of(error: PyMongoError | InvalidDocument) -> BrokerError:
+    """Classify an error."""
+    codes = codes_of(error)
+    if isinstance(error, GONE) or has_retryable_label(error) or (codes and codes <= UNAVAILABLE_CODES):
+        return BrokerUnavailable(f"MongoDB cannot be reached: {error}")
+    if isinstance(error, (DocumentTooLarge, InvalidDocument)) or codes & TOO_LARGE_CODES:
+        return PackageTooLarge(f"MongoDB does not take the package: {error}")
+    return BrokerError(f"MongoDB refuses: {error}")
+
+
+def codes_of(error: BaseException) -> set[int]:
+    """Return the codes of an answer, of a batch those of all its parts."""
+    if isinstance(error, BulkWriteError):
+        details: Mapping[str, Any] = error.details or {}
+        parts = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+        return {int(part["code"]) for part in parts if "code" in part}
+    return {error.code} if isinstance(error, OperationFailure) and error.code is not None else set()
+
+
+def has_retryable_label(error: BaseException) -> bool:
+    """Return True if the server says that repeating may help."""
+    return isinstance(error, PyMongoError) and any(error.has_error_label(label) for label in RETRYABLE_LABELS)

@@ -1,0 +1,106 @@
+"""What the errors of SQS and of boto3 mean for the queue: the README has the table."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004 - not the built-in one, nor a descendant of it
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NO_ANSWER: Final = (
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+    ResponseParserError,  # such as the HTML page of a proxy
+    TokenRetrievalError,
+)
+"""What boto3 raises if SQS, or the service that gives the credentials, cannot be reached."""
+
+UNAVAILABLE_STATUSES: Final = {401, 403, 408, 429}
+"""HTTP statuses of refused keys and rights, time-outs and throttling; those from 500 on are the service's faults."""
+
+UNAVAILABLE_CODES: Final = {
+    *("AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "ExpiredTokenException"),
+    *("IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSecurity"),
+    *("InvalidSignatureException", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired"),
+    *("RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "UnrecognizedClientException"),
+    *("LimitExceededException", "OverLimit", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled"),
+    *("RequestThrottledException", "SlowDown", "TooManyRequestsException"),
+    *("InternalError", "InternalFailure", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable"),
+    *("NonExistentQueue", "QueueDeletedRecently", "QueueDoesNotExist"),
+}
+"""Codes of states that end: keys and rights, limits, the service, the queue."""
+
+TOO_LARGE_CODES: Final = {"BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"}
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what boto3 raises into the errors of brokers: the only place where it is decided what is unavailable."""
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise ConfigurationError(
+            f"SQS needs credentials, in Q_CLUSTER['sqs'] or as boto3 finds them: {error}"
+        ) from error
+    except NO_ANSWER as error:
+        raise BrokerUnavailable(f"SQS cannot be reached: {error}") from error
+    except BotoCoreError as error:
+        raise BrokerError(f"SQS cannot be asked: {error}") from error
+    except ClientError as error:
+        raise meaning_of(error) from error
+
+
+def meaning_of(error: ClientError) -> BrokerError:
+    """Classify an answer of SQS."""
+    code = short(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= 500 or status in UNAVAILABLE_STATUSES or is_temporary(code):
+        return BrokerUnavailable(f"SQS is not able to answer: {error}")
+    if code in TOO_LARGE_CODES or status == 413 or "must be shorter than" in str(error):
+        return PackageTooLarge(f"SQS refuses the package: {error}")
+    return BrokerError(f"SQS refuses: {error}")
+
+
+def has_stumbled(entry: Mapping[str, Any]) -> bool:
+    """Return True if an entry of a batch failed although nothing is wrong with it."""
+    return not entry["SenderFault"] or is_temporary(short(str(entry.get("Code", ""))))
+
+
+def is_temporary(code: str) -> bool:
+    """Return True if a code is that of a state which ends."""
+    return code in UNAVAILABLE_CODES or code.startswith(("Kms", "KMS", "Throttl"))
+
+
+def short(code: str) -> str:
+    """Return a code without its prefix, such as `AWS.SimpleQueueService.`."""
+    return code.rpartition("#")[2].rpartition(".")[2]
+
+
+def value_of(answer: Mapping[str, Any], name: str) -> str:
+    """Return a value of an answer.
+
+    Raises:
+        BrokerUnavailable: it is not there: the answer is not one of SQS.
+    """
+    if name not in answer:
+        raise BrokerUnavailable(f"SQS cannot be reached: an answer without {name}")
+    return str(answer[name])
