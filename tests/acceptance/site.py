@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
 """Where the processes of all sites keep compiled modules; without them each start compiles Django again."""
 
+START_METHOD = os.environ.get("DJANGO_Q_START_METHOD")
+"""How the processes of all clusters are started, unless a test says; None for the default of the system."""
+
 SETTINGS = """
 try:
     import pymysql
@@ -166,6 +169,8 @@ class Site:
     ) -> None:
         self.folder = folder
         self.notes_file = folder / "notes"
+        if START_METHOD:
+            q_cluster = {"start_method": START_METHOD} | q_cluster
         database = database or {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
         settings = SETTINGS.format(apps=apps, database=database, q_cluster=q_cluster, cache=str(folder / "cache"))
         (folder / "site_settings.py").write_text(settings)

@@ -10,8 +10,6 @@ from importlib import import_module
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import django
-from django.apps import apps
 from django.db import connections
 
 from django_q import reporters
@@ -115,13 +113,11 @@ def forget_connections() -> None:
 
 
 def prepare(settings: ClusterSettings, role: str) -> None:
-    """Make a fresh process, forked or spawned, one of ours: Django, signals, connections, memory, log, title.
+    """Make a fresh process, forked or spawned, one of ours: signals, connections, memory, log, title.
 
     What a prepared process forks is prepared but for its title.
     """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
-    if not apps.ready:
-        django.setup()
     ignore_signals()
     forget_connections()
     keep_free_memory()
@@ -163,9 +159,9 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
 
 def _serve(path: str, wiring: Wiring, *args: Any) -> None:
     forked = wiring.settings.start_method == "fork"
-    wiring.lifeline.guard(forked=forked)
     role = path.partition(":")[2].lower()
     if forked:
+        wiring.lifeline.guard(forked=True)
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)
