@@ -376,7 +376,7 @@ _inherited: list[object] = []
 
 def _forget_in_children(alias: str) -> None:
     """From now on, a forked child makes its own connection and neither uses nor closes its parent's."""
-    if alias not in _forgotten:
+    if alias not in _forgotten and hasattr(os, "register_at_fork"):  # Windows does not fork
         _forgotten.add(alias)
         os.register_at_fork(after_in_child=partial(_forget, alias))
 

@@ -5,6 +5,7 @@ Nothing is imported until it is asked for: a process that is not forked imports 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from .cluster import Cluster
     from .sentinel import Sentinel
 
-__all__ = ["Cluster", "Sentinel"]
+__all__ = ["NEEDS_UNIX", "Cluster", "Sentinel"]
+
+NEEDS_UNIX = (
+    "A cluster needs Linux, macOS or another Unix: run it in WSL or in a container, or set Q_CLUSTER['sync'] = True to "
+    "run tasks in the process that sends them."
+)
+"""Message for Windows."""
 
 _PLACES = {
     "Cluster": "django_q.cluster.cluster",
@@ -22,7 +29,13 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
+    """Import a public name when it is first used.
+
+    Raises:
+        ImportError: the system is Windows.
+    """
     if name in _PLACES:
+        if sys.platform == "win32":
+            raise ImportError(NEEDS_UNIX)
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
