@@ -158,3 +158,64 @@ def test_logging_of_the_site_reaches_each_process(project, method, kind):
     else:
         lines = made.run(until=ROLES).splitlines()
         assert all(line.startswith("own INFO django-q ") for line in lines), lines
+
+
+MACOS = """
+    import errno, os, signal, socket, sys, types
+
+    for name in dir(os):
+        if name.startswith(("memfd_", "MFD_", "pidfd_", "eventfd", "sched_", "waitid", "P_PID", "WNOWAIT")):
+            delattr(os, name)
+    sys.platform = "darwin"
+    sys.modules["_scproxy"] = types.ModuleType("_scproxy")
+    sys.modules["_scproxy"]._get_proxies = sys.modules["_scproxy"]._get_proxy_settings = dict
+
+    def set_option(self, level, option, *value, real=socket.socket.setsockopt):
+        if option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        real(self, level, option, *value)
+
+    def send(self, parts, rights=(), flags=0, real=socket.socket.sendmsg):
+        if self.type == socket.SOCK_DGRAM and sum(map(len, parts)) > 2048:
+            raise OSError(errno.EMSGSIZE, "Message too long")
+        try:
+            return real(self, parts, rights, flags)
+        except BlockingIOError as error:
+            raise OSError(errno.ENOBUFS, "No buffer space available") from error
+
+    def pair(family=socket.AF_UNIX, kind=socket.SOCK_STREAM, proto=0, real=socket.socketpair):
+        if kind == socket.SOCK_SEQPACKET:
+            raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+        return real(family, kind, proto)
+
+    socket.socket.setsockopt, socket.socket.sendmsg, socket.socketpair = set_option, send, pair
+"""
+"""A `sitecustomize` that takes from Python on Linux what macOS does not have."""
+
+
+def test_cluster_does_without_what_only_linux_has(make_site):
+    """With small datagram sockets between its processes, which are spawned."""
+    site = make_site("sqlite", workers=2)
+    (site.folder / "sitecustomize.py").write_text(textwrap.dedent(MACOS))
+    with (site.folder / "jobs.py").open("a") as file:
+        file.write("def size(text):\n    return text\n")
+    site.environment.pop("DJANGO_Q_START_METHOD", None)
+    with site.cluster() as cluster:
+        sizes = [0, 100, 400, 600, 1000, 1500, 2000, 3000, 5000, 20_000, 300_000]
+        code = f"""
+            from django_q.tasks import async_task, result
+            ids = [async_task("jobs.size", "x" * size) for size in {sizes!r}]
+            ids.append(async_task("jobs.suicide", "dies", "kill", ack_failure=True))
+            answer = ids
+        """
+        *ids, suicide = site.run(code)
+        done = """
+            from django_q.models import Task
+            answer = {task.id: len(task.result) if task.success else task.result for task in Task.objects.all()}
+        """
+        eventually(lambda: len(site.run(done)) == len(ids) + 1, within=30, why=lambda: cluster.log)
+        results = site.run(done)
+        assert [results[task_id] for task_id in ids] == sizes
+        assert "SIGKILL" in results[suicide]
+        assert cluster.stop() == 0
+        assert "Traceback" not in cluster.log
