@@ -23,6 +23,7 @@ from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.moments import moment, read_clock
 from django_q_orm.stats import TableStats
+from django_q_orm.zones import delayed, restore_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,6 +55,8 @@ class ORM(BulkBroker):
     supports_read_ahead = True
     blocks = True
 
+    _zone: str | None = None
+    """Time zone for which the locks of the queue were last corrected."""
     _busy = True
     """Did the last fetch find something?"""
     _bell: Bell | None = None
@@ -115,7 +118,8 @@ class ORM(BulkBroker):
             lock = moment(database, delay or -self.settings.retry)
             if database.vendor == "postgresql" and not delay:
                 return insert_and_ring(table, database, self.bell.channel, key, package, lock)
-            number = patiently(database, lambda: insert(table, database, key, package, lock))
+            lease = delayed(database) if delay else None
+            number = patiently(database, lambda: insert(table, database, key, package, lock, lease))
             self.bell.ring(database)  # who waits asks when it is due
             return number
 
@@ -139,6 +143,9 @@ class ORM(BulkBroker):
         """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
         deadline = time.monotonic() + wait
         with self._reaching() as database:
+            if self._zone != database.timezone_name:  # once in a process
+                patiently(database, lambda: restore_moments(self.rows, database, self.settings.retry))
+                self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
                 found = self._claim(limit, whole=wait <= 0)
@@ -236,7 +243,8 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             when = moment(database, delay or -self.settings.retry - HEAD)
             gone: list[str] = []
-            for lease, leases in released(ack_ids, attempted=delay > 0).items():
+            zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
+            for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
                 gone += self._change(leases, lock=when, lease=lease)
             self.bell.ring(database)
         self._since = None

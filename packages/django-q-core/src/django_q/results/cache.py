@@ -10,6 +10,7 @@ from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
 from django_q.cache_keys import safe_key
+from django_q.clock import in_project_time
 from django_q.conf import logger
 from django_q.exceptions import MissingPlugin, UnreadablePackage
 from django_q.results.members import Member, Members
@@ -125,7 +126,7 @@ class CacheResults:
         members = [member for member in self.read_members(group) if failures or member.success]
         found = self.at_work(lambda: self.cache.get_many([self.key(member.id) for member in members]))
         packages = [self.codec.loads(found[key]) for member in members if (key := self.key(member.id)) in found]
-        return sorted(packages, key=lambda package: package["started"])
+        return sorted(packages, key=lambda package: in_project_time(package["started"]))
 
     def read_members(self, group: str) -> list[Member]:
         """Give the members of a group, those too that a public edition of Django Q has listed."""

@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet
 
 from django_q import signals
 from django_q.brokers import Broker, broker_of
+from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
 from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
@@ -58,7 +59,7 @@ FATAL: Final = "The scheduler process ended or hung while the module of the func
 PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
 
-COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at")
+COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
 """Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
 
 
@@ -148,8 +149,8 @@ class DueSchedules:
         alone: list[int] = []
         unknown: dict[str, UnknownFunction] = {}
         for pk, next_run, func, cluster, kwargs, overlap in self._look(now):
-            if next_run > now:
-                turn.due_at(next_run)
+            if in_project_time(next_run) > now:
+                turn.due_at(in_project_time(next_run))
                 continue
             due.append(pk)
             if not overlap:
