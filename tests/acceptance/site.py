@@ -168,6 +168,7 @@ class Site:
         apps: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
+        self.q_cluster = q_cluster
         self.notes_file = folder / "notes"
         if START_METHOD:
             q_cluster = {"start_method": START_METHOD} | q_cluster
@@ -272,14 +273,26 @@ class RunningCluster:
         """Wait for the line of the manual."""
         eventually(lambda: " running." in self.log or self.process.poll() is not None, within=20, why=lambda: self.log)
         assert self.process.poll() is None, self.log
+        if START_METHOD:  # then a process is started long before it is ready
+            workers = self.site.q_cluster.get("workers", 1)
+            wanted = {"ready for work": workers, "monitoring": 1, "pushing tasks": 1, "scheduling": 1}
+            eventually(
+                lambda: all(len(self.pids(role)) >= wanted[role] for role in wanted) or self.process.poll() is not None,
+                within=20,
+                why=lambda: self.log,
+            )
 
     def family(self) -> list[psutil.Process]:
-        """All processes, the outermost first."""
+        """All processes: the outermost, the sentinel, and the others; not those that help Python to start processes."""
         try:
             parent = psutil.Process(self.process.pid)
-            return [parent, *parent.children(recursive=True)]
+            children = parent.children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+        helpers = {child.pid for child in children if helps_python(child)}
+        outer = helpers_of(parent.pid, children, helpers)
+        ours = [child for child in children if child.pid not in helpers]
+        return [parent, *sorted(ours, key=lambda child: parent_of(child) not in outer)]
 
     def pids(self, role: str) -> list[int]:
         """Process ids by what the log says they do: `ready for work`, `pushing tasks`, `monitoring`, `scheduling`."""
@@ -332,6 +345,26 @@ def writable(database: Path) -> bool:
     except sqlite3.OperationalError:
         return False
     return True
+
+
+def helps_python(process: psutil.Process) -> bool:
+    """Whether `multiprocessing` has started a process for itself."""
+    with suppress(psutil.NoSuchProcess):
+        words = " ".join(process.cmdline())
+        return "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words
+    return False
+
+
+def parent_of(process: psutil.Process) -> int | None:
+    """The id of a process's parent, None when the process is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return None
+
+
+def helpers_of(pid: int, children: Iterable[psutil.Process], helpers: set[int]) -> set[int | None]:
+    """The ids of a process and of the helpers that it has started: what they fork is its child."""
+    return {pid, *(child.pid for child in children if child.pid in helpers and parent_of(child) == pid)}
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:

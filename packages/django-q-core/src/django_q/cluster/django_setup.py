@@ -127,7 +127,8 @@ def importers_of(module: str) -> list[Any]:
     """Return the importers that find a module, other than Python's own, which are classes."""
     package = sys.modules.get(module.rpartition(".")[0])
     path = getattr(package, "__path__", None)
-    return [each for each in sys.meta_path if not isinstance(each, type) and each.find_spec(module, path) is not None]
+    others = [each for each in sys.meta_path if not isinstance(each, type) and hasattr(each, "find_spec")]
+    return [each for each in others if each.find_spec(module, path) is not None]
 
 
 def dump(value: Any) -> bytes | None:
