@@ -93,6 +93,13 @@ def test_setting_that_cannot_be_passed_on_is_named(in_child):
         in_child("from django.conf import settings; settings.configure(SECRET_KEY='x', LOGGING={'a': lambda: 1})")
 
 
+def test_setting_that_cannot_be_passed_on_comes_from_the_module_that_a_test_has_overridden(in_child, tmp_path):
+    (tmp_path / "somewhere.py").write_text("SECRET_KEY, FUNCTION = 'imported', lambda: 1")
+    preparation = "os.environ['DJANGO_SETTINGS_MODULE'] = 'somewhere'\nfrom django.conf import settings\n"
+    preparation += "from django.test import override_settings; override_settings(SECRET_KEY='overridden').enable()"
+    assert in_child(preparation) == ["called", "overridden"]
+
+
 def test_settings_module_is_imported_again_not_copied():
     assert settings_module() == settings.SETTINGS_MODULE == "tests.settings"
     assert DjangoSetup.of_this_process({}).values is None

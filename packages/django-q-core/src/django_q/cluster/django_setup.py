@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import django
 from django.apps import apps
-from django.conf import ENVIRONMENT_VARIABLE, global_settings, settings
+from django.conf import ENVIRONMENT_VARIABLE, Settings, global_settings, settings
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
@@ -96,21 +96,22 @@ class DjangoSetup:
             for importer in self.importers:
                 importer.install()
             return
-        if self.missing:
+        module = self.environment.get(ENVIRONMENT_VARIABLE)
+        if self.missing and not module:
             raise ImproperlyConfigured(
                 f"The settings {', '.join(self.missing)} cannot be pickled for a process that is not forked: move the "
                 "settings to a module, or call settings.configure() outside of `if __name__ == '__main__'`."
             )
-        settings.configure(**{name: pickle.loads(value) for name, value in self.values.items()})
+        # What cannot be passed on comes from the module: a test has overridden others of its settings.
+        defaults = Settings(module) if self.missing and module else global_settings
+        settings.configure(defaults, **{name: pickle.loads(value) for name, value in self.values.items()})
 
 
 def settings_module() -> str | None:
     """Return the module of the settings; None if another process cannot import it, or there is none."""
-    name = getattr(settings, "SETTINGS_MODULE", None)
-    module = sys.modules.get(name or "")
-    if module is None or (name != "__main__" and module.__spec__ is None):
-        return None
-    return name
+    name: str | None = getattr(settings, "SETTINGS_MODULE", None)
+    was_imported = name == "__main__" or getattr(sys.modules.get(name or ""), "__spec__", name) is not None
+    return name if was_imported else None
 
 
 def own_settings() -> list[str]:
