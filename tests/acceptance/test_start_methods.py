@@ -113,7 +113,7 @@ LOGGINGS = {
             "version": 1,
             "formatters": {"own": {"format": "own %(levelname)s %(name)s %(message)s"}},
             "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "own"}},
-            "loggers": {"django-q": {"handlers": ["console"], "level": "INFO"}},
+            "root": {"handlers": ["console"], "level": "INFO"},
         }
     """,
     "callable": """
