@@ -348,10 +348,11 @@ def writable(database: Path) -> bool:
 
 
 def helps_python(process: psutil.Process) -> bool:
-    """Whether `multiprocessing` has started a process for itself."""
+    """Whether `multiprocessing` has started a process for itself; what it forks from one has the same command line."""
     with suppress(psutil.NoSuchProcess):
-        words = " ".join(process.cmdline())
-        return "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words
+        words, parent = " ".join(process.cmdline()), process.parent()
+        helps = "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words
+        return helps and (parent is None or " ".join(parent.cmdline()) != words)
     return False
 
 
