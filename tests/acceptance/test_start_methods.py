@@ -161,8 +161,9 @@ def test_logging_of_the_site_reaches_each_process(project, method, kind):
 
 
 MACOS = """
-    import errno, os, signal, socket, sys, types
+    import errno, os, signal, socket, sys, sysconfig, types
 
+    sysconfig.get_config_vars()  # read from a file with the platform in its name
     for name in dir(os):
         if name.startswith(("memfd_", "MFD_", "pidfd_", "eventfd", "sched_", "waitid", "P_PID", "WNOWAIT")):
             delattr(os, name)
