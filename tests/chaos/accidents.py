@@ -1,4 +1,4 @@
-"""Outages of the broker and of the database, and a database that blocks, while processes are killed."""
+"""Accidents of the broker, of the database and of the cache, while processes are killed."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .ledger import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.services import Postgres, Server
+    from tests.services import Postgres, Proxy, Redis, Server
 
 RESULTS_TABLE = "django_q_task"
 """Table that is locked to block the database: workers and the pusher do not need it."""
+
+QUEUE_TABLE = "django_q_ormq"
+"""Table that is locked to block the database broker."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Accidents:
     Args:
         accidents: what can happen; all of it happens before any of it happens again.
         seed: of every choice made at random.
+        count: how many happen at least; None for as many as there are.
         pause: shortest and longest time between two accidents, in seconds.
         say: where a line of progress goes.
     """
@@ -49,10 +53,12 @@ class Accidents:
         accidents: list[Accident],
         seed: int,
         *,
+        count: int | None = None,
         pause: tuple[float, float] = (3, 8),
         say: Callable[[str], Any] = print,
     ) -> None:
         self.accidents, self.pause, self.say = accidents, pause, say
+        self.count = len(accidents) if count is None else count
         self.random = random.Random(seed)
         self.outages: list[Outage] = []
         self.error: BaseException | None = None
@@ -60,10 +66,10 @@ class Accidents:
 
     @property
     def complete(self) -> bool:
-        """Whether each accident has happened."""
+        """True if enough accidents have happened."""
         if self.error is not None:
             raise self.error
-        return {outage.what for outage in self.outages} >= {accident.name for accident in self.accidents}
+        return len(self.outages) >= self.count
 
     @contextmanager
     def happening(self) -> Iterator[None]:
@@ -91,29 +97,67 @@ class Accidents:
         accident.happen(self.random.uniform(*accident.seconds))
         outage = Outage(accident.name, began, time.time(), leases=accident.leases)
         self.outages.append(outage)
-        self.say(f"{outage.what} for {outage.seconds:.1f} s")
+        self.say(f"{outage}")
 
 
-def of_redis(broker: Server, database: Postgres, name: str, lease: float, block: float) -> list[Accident]:
+class Link(NamedTuple):
+    """A server and the proxy through which the site reaches it."""
+
+    server: Any
+    proxy: Proxy
+
+
+def of_redis(broker: Link, database: Link, cache: Link, name: str, lease: float, block: float) -> list[Accident]:
     """What happens where tasks wait in Redis and results are in PostgreSQL."""
-    short, long = _durations(lease)
+    _, long = _durations(lease)
     return [
-        Accident("short outage of the broker", partial(_outage, broker), short, leases=True),
-        Accident("long outage of the broker", partial(_outage, broker), long, leases=True),
-        Accident("broker that hangs", partial(_hang, broker), long, leases=True),
-        Accident("short outage of the database", partial(_outage, database), short, leases=False),
-        Accident("long outage of the database", partial(_outage, database), long, leases=False),
-        Accident("database that blocks", partial(_block, database, name), (block, block), leases=False),
+        *_of_server("the broker", broker, lease, leases=True),
+        Accident("broker that hangs", partial(_hang, broker.server), long, leases=True),
+        Accident("broker without memory", partial(_without_memory, broker.server), long, leases=True),
+        Accident("broker that is a replica", partial(_replica, broker.server), long, leases=True),
+        *_of_server("the database", database, lease, leases=False),
+        *_of_database(database.server, name, lease, leases=False),
+        Accident("database that blocks", partial(_block, database.server, name, RESULTS_TABLE), (block, block), False),
+        *_of_connections("the cache", cache.proxy, lease, leases=False),
     ]
 
 
-def of_postgres(server: Postgres, name: str, lease: float, block: float) -> list[Accident]:
+def of_postgres(both: Link, cache: Link, name: str, lease: float, block: float) -> list[Accident]:
     """What happens where tasks and results are in PostgreSQL."""
+    server = both.server
+    return [
+        *_of_server("broker and database", both, lease, leases=True),
+        *_of_database(server, name, lease, leases=True),
+        Accident("database that blocks", partial(_block, server, name, RESULTS_TABLE), (block, block), leases=False),
+        Accident("queue that blocks", partial(_block, server, name, QUEUE_TABLE), (block, block), leases=True),
+        *_of_connections("the cache", cache.proxy, lease, leases=False),
+    ]
+
+
+def _of_server(what: str, link: Link, lease: float, *, leases: bool) -> list[Accident]:
     short, long = _durations(lease)
     return [
-        Accident("short outage of broker and database", partial(_outage, server), short, leases=True),
-        Accident("long outage of broker and database", partial(_outage, server), long, leases=True),
-        Accident("database that blocks", partial(_block, server, name), (block, block), leases=False),
+        Accident(f"short outage of {what}", partial(_outage, link.server), short, leases),
+        Accident(f"long outage of {what}", partial(_outage, link.server), long, leases),
+        *_of_connections(what, link.proxy, lease, leases=leases),
+    ]
+
+
+def _of_connections(what: str, proxy: Proxy, lease: float, *, leases: bool) -> list[Accident]:
+    short, long = _durations(lease)
+    return [
+        Accident(f"stalled connections to {what}", partial(_stall, proxy), long, leases),
+        Accident(f"dropped connections to {what}", partial(_drop, proxy), long, leases),
+        Accident(f"dead connections to {what}", partial(_freeze, proxy), long, leases),
+        Accident(f"cut connections to {what}", partial(_cut, proxy), short, leases),
+    ]
+
+
+def _of_database(server: Postgres, name: str, lease: float, *, leases: bool) -> list[Accident]:
+    short, long = _durations(lease)
+    return [
+        Accident("database that is read-only", partial(_read_only, server), long, leases),
+        Accident("terminated sessions", partial(_terminate, server, name), short, leases),
     ]
 
 
@@ -138,8 +182,85 @@ def _hang(server: Server, seconds: float) -> None:
         server.resume()
 
 
-def _block(server: Postgres, name: str, seconds: float) -> None:
-    """Lock the table of the results, also against readers."""
+def _stall(proxy: Proxy, seconds: float) -> None:
+    proxy.stall()
+    try:
+        time.sleep(seconds)
+    finally:
+        proxy.resume()
+
+
+def _drop(proxy: Proxy, seconds: float) -> None:
+    """Reset new connections, and once those that are open."""
+    proxy.drop()
+    proxy.cut()
+    try:
+        time.sleep(seconds)
+    finally:
+        proxy.resume()
+
+
+def _freeze(proxy: Proxy, seconds: float) -> None:
+    """Hold the open connections, while new ones work."""
+    proxy.freeze()
+    try:
+        time.sleep(seconds)
+    finally:
+        proxy.cut()
+
+
+def _cut(proxy: Proxy, seconds: float) -> None:
+    proxy.cut()
+    time.sleep(seconds)
+    proxy.cut()
+
+
+def _without_memory(server: Redis, seconds: float) -> None:
+    server.say("CONFIG SET maxmemory 1")
+    try:
+        time.sleep(seconds)
+    finally:
+        server.say("CONFIG SET maxmemory 0")
+
+
+def _replica(server: Redis, seconds: float) -> None:
+    """Make it the replica of a primary that cannot be reached: it refuses writes."""
+    server.say("REPLICAOF 127.0.0.1 1")
+    try:
+        time.sleep(seconds)
+    finally:
+        server.say("REPLICAOF NO ONE")
+
+
+def _read_only(server: Postgres, seconds: float) -> None:
+    """Make open and new sessions read-only, as those of a primary that has become a replica."""
+    _configure(server, "ALTER SYSTEM SET default_transaction_read_only = on")
+    try:
+        time.sleep(seconds)
+    finally:
+        _configure(server, "ALTER SYSTEM RESET default_transaction_read_only")
+
+
+def _configure(server: Postgres, statement: str) -> None:
+    import psycopg
+
+    with psycopg.connect(server.dsn, autocommit=True, options="-c default_transaction_read_only=off") as connection:
+        connection.execute(statement.encode())
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def _terminate(server: Postgres, name: str, seconds: float) -> None:
+    """Terminate all sessions, and those that come meanwhile."""
+    import psycopg
+
+    with psycopg.connect(server.dsn, autocommit=True) as connection:
+        for pause in (seconds, 0):
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            time.sleep(pause)
+
+
+def _block(server: Postgres, name: str, table: str, seconds: float) -> None:
+    """Lock a table, also against readers."""
     import psycopg
 
     dsn = server.dsn.removesuffix("postgres") + name
@@ -147,6 +268,6 @@ def _block(server: Postgres, name: str, seconds: float) -> None:
         locked = False
         while not locked:
             with suppress(psycopg.errors.DeadlockDetected), connection.transaction():
-                connection.execute(f"LOCK TABLE {RESULTS_TABLE} IN ACCESS EXCLUSIVE MODE".encode())
+                connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
                 locked = True
                 time.sleep(seconds)

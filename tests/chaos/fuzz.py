@@ -23,7 +23,7 @@ import psutil
 
 from tests.acceptance.site import RunningCluster, kill_all
 
-from .run import make_site
+from .run import make_site, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -310,7 +310,7 @@ class Fuzz:
 def make(folder: Path, kind: str, server: Any, seed: int) -> Fuzz:
     """Prepare a run in an empty folder."""
     name = f"fuzz-{time.time_ns()}"  # processes are found by it
-    return Fuzz(make_site(folder, kind, server, **SETTINGS, name=name), seed)
+    return Fuzz(make_site(folder, kind, **place(kind, server), **SETTINGS, name=name), seed)
 
 
 def main() -> int:

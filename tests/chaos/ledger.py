@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,9 @@ class Outage:
     def seconds(self) -> float:
         """How long it lasted."""
         return self.ended - self.began
+
+    def __str__(self) -> str:
+        return f"{time.strftime('%H:%M:%S', time.localtime(self.began))} {self.what} for {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -84,29 +92,29 @@ class Ledger:
 
     def unexplained_doubles(self) -> list[str]:
         """Tasks that ran again, though nothing that held their first run was killed and no outage ended its lease."""
-        found = []
+        return [task for task, explanation in self._explanations() if explanation is None]
+
+    def _explanations(self) -> Iterator[tuple[str, str | None]]:
+        """Give each run that followed another one of the same task, and what explains it."""
         for task, runs in self.doubles.items():
             runs.sort(key=lambda run: run.began)
             for first, second in itertools.pairwise(runs):
-                if not self._explained(first, second):
-                    found.append(task)
-        return found
+                yield task, self._explanation(first, second)
 
-    def _explained(self, first: Run, second: Run) -> bool:
+    def _explanation(self, first: Run, second: Run) -> str | None:
         cluster = self.clusters.get(first.pid)
         for kill in self.kills:
             if not first.began - 1 <= kill.at <= second.began:
                 continue
             if kill.pid == first.pid:
-                return True
+                return "kill of its worker"
             if kill.cluster == cluster and kill.role != "worker" and kill.role != "scheduler":
-                return True
-        return any(
-            self._ends_leases(outage)
-            and first.began - 1 <= outage.ended + outage.seconds
-            and outage.began <= second.began
-            for outage in self.outages
-        )
+                return f"kill of the {kill.role}"
+        for outage in self.outages:
+            overlaps = first.began - 1 <= outage.ended + outage.seconds and outage.began <= second.began
+            if overlaps and self._ends_leases(outage):
+                return outage.what
+        return None
 
     def _ends_leases(self, outage: Outage) -> bool:
         """Return True if leases may have expired.
@@ -122,14 +130,17 @@ class Ledger:
         attempts = Counter(self.saved.values())
         unexplained = self.unexplained_doubles()
         outages = Counter(outage.what for outage in self.outages)
+        explained = Counter(explanation for _, explanation in self._explanations() if explanation)
         return "\n".join(
             [
                 f"{len(self.sent)} tasks sent, {len(self.saved)} saved",
                 f"{len(self.waiting)} waiting, {len(self.lost)} lost",
                 f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
+                "explained by: " + ", ".join(f"{count} {what}" for what, count in sorted(explained.items())),
                 f"{len(self.uncounted)} ran more often than their rows say",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
                 f"{len(self.outages)} outages: " + ", ".join(f"{n} {what}" for what, n in sorted(outages.items())),
+                *(f"  {outage}" for outage in sorted(self.outages, key=lambda outage: outage.began)),
                 "attempts of the saved: " + ", ".join(f"{n}: {count}" for n, count in sorted(attempts.items())),
             ]
         )
@@ -141,7 +152,7 @@ class Ledger:
 
 
 def read_runs(lines: list[str]) -> tuple[dict[str, list[Run]], dict[int, int]]:
-    """Read what tasks noted: `id begins pid parent seconds` and `id ends pid`.
+    """Read what tasks noted: `id begins pid parent seconds` and `id ends pid`, beside `id sent 0` of their sender.
 
     Returns:
         The runs of each task, and nothing known of clusters yet: worker → process id of its sentinel.

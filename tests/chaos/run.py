@@ -2,6 +2,7 @@
 
 hatch run chaos:run --kind redis --tasks 20000 --kills 200
 hatch run chaos:run --kind postgres --minutes 30 --seed 7 --no-accidents
+hatch run chaos:run --kind postgres --tasks 6000 --accidents --accident-count 20
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from tests.acceptance.site import RunningCluster, Site, eventually
+from tests.services import Postgres, Proxy, Redis
 
-from .accidents import Accidents, of_postgres, of_redis
+from .accidents import Accidents, Link, of_postgres, of_redis
 from .ledger import Kill, Ledger, Outage, read_runs
 
 if TYPE_CHECKING:
@@ -51,11 +53,20 @@ def work(seconds):
 
 SEND = """
 import random
+from chaos_jobs import note
 from django_q.tasks import async_task
 chance = random.Random({seed})
 answer = []
 for number in range({count}):
-    answer.append(async_task('chaos_jobs.work', chance.choice([0, 0.01, 0.05, 0.1, 0.4])))
+    cached = {cached} and chance.random() < 0.25
+    answer.append(async_task('chaos_jobs.work', chance.choice([0, 0.01, 0.05, 0.1, 0.4]), cached=cached))
+    note(answer[-1], 'sent', 0)
+"""
+
+CACHED = """
+from django_q.tasks import fetch
+found = [task for each in {ids} if (task := fetch(each, cached=True)) is not None and task.success]
+answer = {{task.id: task.attempt_count for task in found}}
 """
 
 
@@ -67,6 +78,7 @@ class Chaos:
         seed: of every choice made at random.
         restart: restarts the broker's server; None when it has none.
         accidents: what happens to the servers meanwhile; it takes the place of restarts.
+        cached: whether some results go to the cache.
         say: where a line of progress goes.
     """
 
@@ -77,9 +89,13 @@ class Chaos:
         *,
         restart: Callable[[], Any] | None = None,
         accidents: Accidents | None = None,
+        cached: bool = False,
         say: Callable[[str], Any] = print,
     ) -> None:
-        self.site, self.say = site, say
+        self.site, self.cached, self.say = site, cached, say
+        self.stack = ExitStack()
+        """Ends the servers of the run."""
+        self.stack.callback(site.close)
         self.restart, self.accidents = (None, accidents) if accidents else (restart, None)
         self.outages: list[Outage] = accidents.outages if accidents else []
         self.random = random.Random(seed)
@@ -94,7 +110,7 @@ class Chaos:
 
         Args:
             tasks: how many are sent.
-            kills: how many processes are killed meanwhile, and more until each accident has happened.
+            kills: how many processes are killed meanwhile, and more until enough accidents have happened.
             pause: mean seconds between two kills.
             minutes: go on killing and sending for so long, whatever the other numbers say.
         """
@@ -142,8 +158,8 @@ class Chaos:
         deadline = time.monotonic() + 120
         while True:
             try:
-                self.sent += self.site.run(SEND.format(seed=self.random.random(), count=count))
-            except AssertionError:  # a broker in its restart: what was sent before it is noted by the tasks themselves
+                self.sent += self.site.run(SEND.format(seed=self.random.random(), count=count, cached=self.cached))
+            except AssertionError:  # the broker is unavailable: what was sent before is noted
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)
@@ -210,12 +226,16 @@ class Chaos:
         )
 
     def _balance(self) -> Ledger:
-        runs, parents = read_runs(self.site.notes())
+        notes = self.site.notes()
+        runs, parents = read_runs(notes)
+        sent = [line.split()[0] for line in notes if " sent " in line]
         saved = self.site.run(
             "from django_q.models import Success; answer = dict(Success.objects.values_list('id', 'attempt_count'))"
         )
+        if self.cached:
+            saved |= self.site.run(CACHED.format(ids=[task for task in sent if task not in saved]))
         clusters = {pid: self.sentinels[parent] for pid, parent in parents.items() if parent in self.sentinels}
-        return Ledger(self.sent, runs, saved, set(), self.kills, clusters, self.outages, LEASE_SECONDS)
+        return Ledger(sent, runs, saved, set(), self.kills, clusters, self.outages, LEASE_SECONDS)
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -225,63 +245,88 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def make_site(folder: Path, kind: str, server: Any, results: Any = None, **more: Any) -> Site:
+def make_site(
+    folder: Path, kind: str, *, redis: str = "", database: dict[str, Any] | None = None, cache: str = "", **more: Any
+) -> Site:
     """Make a migrated site: short leases, failures tried again, every success kept.
 
     Args:
         folder: an empty one.
         kind: where tasks wait: `redis`, or a database.
-        server: the server of that kind; None for SQLite.
-        results: the server of the database, if the tasks wait in Redis; SQLite by default.
+        redis: URL of the broker.
+        database: entry of `DATABASES`; None for SQLite.
+        cache: URL of a Redis that is the cache, with a client that ignores errors and has no timeouts.
         **more: settings.
     """
     q_cluster: dict[str, Any] = {
         "name": "chaos", "workers": 3, "retry": LEASE_SECONDS, "ack_failures": False, "save_limit": 0,
         "queue_limit": 20, **more,
     }  # fmt: skip
-    database = None
-    if kind == "redis":
-        q_cluster["redis"] = server.url
-        database = results.fresh_database() if results is not None else None
-    else:
-        q_cluster["orm"] = "default"
-        database = server.fresh_database() if server is not None else None
+    q_cluster |= {"redis": redis} if kind == "redis" else {"orm": "default"}
     site = Site(folder, q_cluster, database, ("django_q_orm",))
+    settings = folder / "site_settings.py"
+    text = settings.read_text()
     if database is None:
-        settings = folder / "site_settings.py"
         wal = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-        more = f"\nDATABASES['default']['OPTIONS'] = {{'timeout': 30, 'init_command': '{wal}'}}\n"
-        settings.write_text(settings.read_text() + more)
+        text += f"\nDATABASES['default']['OPTIONS'] = {{'timeout': 30, 'init_command': '{wal}'}}\n"
+    if cache:
+        options = {"BACKEND": "django_redis.cache.RedisCache", "OPTIONS": {"IGNORE_EXCEPTIONS": True}}
+        text += f"\nCACHES = {{'default': {options | {'LOCATION': cache}}}}\n"
+    settings.write_text(text)
     site.manage("migrate", "-v0")
     return site
 
 
-def make(
-    folder: Path, kind: str, servers: list[Any], seed: int, *, accidents: bool, block: float = BLOCK_SECONDS
-) -> Chaos:
-    """Prepare a run.
+def place(kind: str, server: Any) -> dict[str, Any]:
+    """Return the arguments of `make_site` for a server of that kind; None for SQLite."""
+    if kind == "redis":
+        return {"redis": server.url}
+    return {"database": None if server is None else server.fresh_database()}
+
+
+def make(folder: Path, kind: str, servers: list[Any], seed: int) -> Chaos:
+    """Prepare a run in which the broker's server is restarted now and then.
 
     Args:
         folder: an empty one.
         kind: `redis`, `postgres` or `sqlite`.
-        servers: of the broker, and of the database if that is another; none for SQLite.
+        servers: of the broker; none for SQLite.
         seed: of every choice made at random.
-        accidents: whether more happens to the servers than restarts.
+    """
+    [server] = servers or [None]
+    site = make_site(folder, kind, **place(kind, server))
+    return Chaos(site, seed, restart=None if server is None else server.restart)
+
+
+def make_with_accidents(
+    folder: Path, kind: str, servers: list[Any], seed: int, *, count: int | None = None, block: float = BLOCK_SECONDS
+) -> Chaos:
+    """Prepare a run with accidents. A quarter of the results goes to a cache, which is another Redis.
+
+    Args:
+        folder: an empty one.
+        kind: `redis` or `postgres`.
+        servers: of the broker, and of the database if that is another.
+        seed: of every choice made at random.
+        count: how many accidents happen at least; None for each of them once.
         block: how long the database blocks, in seconds.
     """
-    site = make_site(folder, kind, *servers[:2] or [None])
-    if not accidents:
-        return Chaos(site, seed, restart=servers[0].restart if servers else None)
-    name = site.run("from django.db import connection; answer = connection.settings_dict['NAME']")
-    happen = (of_redis if kind == "redis" else of_postgres)(*servers, name, LEASE_SECONDS, block)
-    return Chaos(site, seed, accidents=Accidents(happen, seed))
+    with ExitStack() as stack:
+        servers = [*servers, stack.enter_context(Redis())]
+        links = [Link(server, stack.enter_context(Proxy(server))) for server in servers]
+        *_, database, cache = links
+        entry = database.server.fresh_database()
+        proxied = entry | {"HOST": database.proxy.host, "PORT": str(database.proxy.port)}
+        urls = {"redis": f"redis://{links[0].proxy.address}/0", "cache": f"redis://{cache.proxy.address}/0"}
+        site = make_site(folder, kind, database=proxied, **urls)
+        happen = (of_redis if kind == "redis" else of_postgres)(*links, entry["NAME"], LEASE_SECONDS, block)
+        chaos = Chaos(site, seed, accidents=Accidents(happen, seed, count=count), cached=True)
+        chaos.stack.push(stack.pop_all())
+    return chaos
 
 
 def main() -> int:
     """Run by hand, with servers of its own."""
-    from tests.services.postgres import Postgres
-    from tests.services.redis import Redis
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=["redis", "postgres", "sqlite"], default="redis")
     parser.add_argument("--tasks", type=int, default=2000)
@@ -291,21 +336,24 @@ def main() -> int:
         "--accidents",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="outages of the broker and the database, and a database that blocks; not with SQLite",
+        help="outages of the servers, servers that block or refuse, connections that break; not with SQLite",
     )
+    parser.add_argument("--accident-count", type=int, help="minimum number of accidents; each of them once by default")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
+    kind = arguments.kind
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
-        accidents = arguments.kind != "sqlite" if arguments.accidents is None else arguments.accidents
-        chosen = [] if arguments.kind == "sqlite" else [{"redis": Redis, "postgres": Postgres}[arguments.kind]()]
-        if accidents and arguments.kind == "redis":
-            chosen.append(Postgres())
-        for server in chosen:
-            server.start()
-            stack.callback(server.close)
-        chaos = make(Path(folder), arguments.kind, chosen, arguments.seed, accidents=accidents)
-        stack.callback(chaos.site.close)
+        accidents = kind != "sqlite" if arguments.accidents is None else arguments.accidents
+        chosen = {"redis": [Redis], "postgres": [Postgres], "sqlite": []}[kind]
+        if accidents and kind == "redis":
+            chosen.append(Postgres)
+        servers = [stack.enter_context(server()) for server in chosen]
+        if accidents:
+            chaos = make_with_accidents(Path(folder), kind, servers, arguments.seed, count=arguments.accident_count)
+        else:
+            chaos = make(Path(folder), kind, servers, arguments.seed)
+        stack.enter_context(chaos.stack)
         ledger = chaos.run(tasks=arguments.tasks, kills=arguments.kills, minutes=arguments.minutes)
         print(ledger.summary())
         for task in [*ledger.lost, *ledger.unexplained_doubles()][:10]:

@@ -8,6 +8,7 @@ from tests.services.mariadb import MariaDB
 from tests.services.memcached import Memcached
 from tests.services.mongo import Mongo
 from tests.services.postgres import Postgres
+from tests.services.proxy import Proxy
 from tests.services.redis import OldRedis, Redis
 from tests.services.redis_cluster import RedisCluster
 from tests.services.redis_sentinel import RedisSentinel
@@ -24,6 +25,7 @@ __all__ = [
     "Moto",
     "OldRedis",
     "Postgres",
+    "Proxy",
     "Redis",
     "RedisCluster",
     "RedisSentinel",

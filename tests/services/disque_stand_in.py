@@ -20,6 +20,9 @@ from typing import Any
 PAGE = 5
 """How many jobs a page of a scan has: few, so that tests meet more than one."""
 
+MEMORY = 1_000_000
+"""Bytes that it says it uses."""
+
 NODE = "cd97a51c" + "0" * 32
 
 
@@ -58,6 +61,8 @@ class Node:
         self.changed = threading.Condition()
         self.jobs: dict[bytes, Job] = {}
         self.paused: dict[bytes, bytes] = {}
+        self.leaving = False
+        self.maxmemory = 0
 
     def turn(self) -> None:
         """Queue what is due, forget what is over."""
@@ -105,6 +110,9 @@ class Node:
             raise Refused("MAXLEN Queue is already longer than the specified MAXLEN count")
         if self.paused.get(queue) in (b"in", b"all"):
             raise Refused("PAUSED Queue paused in input, try later")
+        self.stay()
+        if 0 < self.maxmemory < MEMORY:
+            raise Refused("OOM command not allowed when used memory > 'maxmemory'.")
         job = Job(queue, body, retry=given.get(b"RETRY", 300), ttl=ttl, delay=delay)
         self.jobs[job.id] = job
         return job.id
@@ -123,6 +131,7 @@ class Node:
                     counters = True
                 case _:
                     raise Refused("ERR syntax error")
+        self.stay()
         deadline = time.monotonic() + timeout / 1000 if timeout else float("inf")
         while True:
             self.turn()
@@ -194,6 +203,18 @@ class Node:
             self.paused[queue] = how
         return self.paused.get(queue, b"none")
 
+    def stay(self) -> None:
+        if self.leaving:
+            raise Refused("LEAVING this node is leaving the cluster. Connect to another node please")
+
+    def cluster(self, _leaving: bytes, answer: bytes) -> str:
+        self.leaving = answer == b"yes"
+        return "OK"
+
+    def config(self, _set: bytes, _maxmemory: bytes, value: bytes) -> str:
+        self.maxmemory = number(value)
+        return "OK"
+
     def info(self, *_section: bytes) -> bytes:
         return b"# Server\r\ndisque_version:1.0-rc1\r\ntcp_port:%d\r\n" % self.port
 
@@ -211,8 +232,8 @@ def number(word: bytes) -> int:
 
 
 COMMANDS = {
-    "ackjob", "addjob", "deljob", "fastack", "getjob", "hello", "info", "jscan", "nack", "pause", "ping", "qlen",
-    "qpeek", "qscan", "qstat", "show", "working",
+    "ackjob", "addjob", "cluster", "config", "deljob", "fastack", "getjob", "hello", "info", "jscan", "nack", "pause",
+    "ping", "qlen", "qpeek", "qscan", "qstat", "show", "working",
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from tests.services import (
     Unavailable,
 )
 from tests.services.mongo import GivenMongo
+from tests.services.redis_states import OpenRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +45,12 @@ def redis_url(redis_server: Redis) -> str:
     redis_server.start()
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture
+def open_redis_server() -> Iterator[OpenRedis]:
+    """A private Redis (or Valkey) for one test, which may change its settings."""
+    yield from _running(OpenRedis)
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,33 @@ def test_mistake_has_an_id_and_a_hint(cluster: dict[str, Any], number: str, text
     assert text in found(**cluster)[number].msg
 
 
+class Router:
+    """Puts the tasks and the cached values in databases of their own."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return {"task": "tasks", "cacheentry": "cached"}.get(model._meta.model_name)
+
+
+AUTOMATIC: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+MANUAL = AUTOMATIC | {"AUTOCOMMIT": False}
+DATABASE_CACHE = {"BACKEND": checks.DATABASE_CACHE, "LOCATION": "cache"}
+
+
+@pytest.mark.parametrize("manual", ["tasks", "default", "queue", "cached", "elsewhere"])
+@pytest.mark.parametrize("sync", [True, False])
+def test_database_without_autocommit_is_an_error_if_a_cluster_writes_to_it(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, manual: str, sync: bool
+) -> None:
+    aliases = ("tasks", "default", "queue", "cached", "elsewhere")
+    databases = {alias: MANUAL if alias == manual else AUTOMATIC for alias in aliases}
+    monkeypatch.setattr(settings._wrapped, "DATABASES", databases)
+    settings.DATABASE_ROUTERS = [Router()]
+    settings.CACHES = {"default": DATABASE_CACHE}
+    settings.Q_CLUSTER = {"orm": "queue", "sync": sync}
+    numbers = [message.id for message in checks.check_installation(None) if message.id == "django_q.E009"]
+    assert numbers == ([] if sync or manual == "elsewhere" else ["django_q.E009"])
+
+
 def test_cluster_that_is_no_dictionary_is_one_error() -> None:
     with override_settings(Q_CLUSTER=["workers"]):
         assert [message.id for message in checks.check_settings(None)] == ["django_q.E001"]

@@ -230,6 +230,16 @@ def test_what_a_coroutine_leaves_running_is_cancelled(executor):
     assert leave_running.task.cancelled()
 
 
+async def failing_coroutine():
+    raise ValueError("wrong")
+
+
+def test_traceback_of_a_coroutine_begins_in_the_coroutine(executor):
+    error = decode(run(executor, failing_coroutine).result)
+    assert "in failing_coroutine" in error
+    assert error.count("File ") == 1
+
+
 def open_files():
     return len([*Path("/proc/self/fd").iterdir()])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from fnmatch import fnmatchcase
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -176,8 +177,26 @@ def test_purge_leaves_nothing_of_what_nobody_holds(redis_url: str, broker: Redis
     assert client.keys() == []
 
 
-def test_keys_of_a_queue_are_in_one_slot(broker: Redis):
-    assert {key_slot(key.encode()) for key in broker._keys()} == {key_slot(LIST.encode())}
+@pytest.mark.parametrize("name", ["test", "{test}", "a}b", "a{b", "a{}b", "a{b}c{d}", "}{", "{}", "ü}"])
+def test_keys_of_a_queue_are_in_one_slot_whatever_its_name_is(redis_url: str, name: str):
+    keys = Redis(name, settings=ClusterSettings.from_mapping({"redis": redis_url}))._keys()
+    assert len(set(keys)) == 6
+    assert {key_slot(key.encode()) for key in keys} == {key_slot(f"django_q:{name}:q".encode())}
+    assert all(fnmatchcase(key, "django_q:*") or fnmatchcase(key, "{django_q:*") for key in keys)
+
+
+def test_dead_letters_are_where_the_readme_says(broker: Redis):
+    assert broker.dead_key == "{django_q:test:q}:dead"
+
+
+def test_thousands_are_released_in_their_order(broker: Redis):
+    sent = [f"{number}" for number in range(2500)]
+    broker.enqueue_many(sent)
+    held = [each for _ in range(3) for each in broker.dequeue_many(1000, 1)]
+    ids = [each.ack_id for each in held]
+    assert broker.release_many(ids) == []
+    assert [each.package.decode() for _ in range(3) for each in broker.dequeue_many(1000, 1)] == sent
+    assert broker.renew(ids) == ids
 
 
 def test_scripts_that_the_server_forgot_are_sent_again(broker: Redis, client: redis.Redis):

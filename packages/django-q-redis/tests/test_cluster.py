@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,10 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q_redis import Redis, stats
+from django_q_redis.broker import LARGE
 from redis.cluster import RedisCluster
 
+from tests.services.redis_states import out_of_memory
 from tests.services.server import stalled
 
 if TYPE_CHECKING:
@@ -76,6 +80,25 @@ def test_push_to_a_node_that_stalls_is_stored_once(server: Server, cluster_setti
         broker.enqueue("package")
     server.start()
     assert Redis("test", settings=cluster_settings).queue_size() <= 1
+
+
+def test_full_node_is_drained_with_leases(server: Server, cluster_settings: ClusterSettings):
+    broker = Redis("test", settings=replace(cluster_settings, poll=0.05))
+    broker.delete_queue()
+    broker.enqueue_many(["one", "large" * LARGE, "large" * LARGE])
+    with ExitStack() as full:
+        for node in server.nodes:
+            full.enter_context(out_of_memory(node))
+        with pytest.raises(BrokerUnavailable, match="OOM"):
+            broker.enqueue("package")
+        first, second = broker.dequeue_many(1, 1) + broker.dequeue_many(1, 1)
+        [third] = broker.dequeue_many(9, 1)
+        assert broker.renew([first.ack_id, second.ack_id, third.ack_id]) == []
+        assert broker.release(first.ack_id)
+        assert [each.package for each in broker.dequeue_many(9, 1)] == [b"one"]
+        assert broker.dequeue_many(9, 0.1) == []
+        assert broker.acknowledge_many([second.ack_id, third.ack_id]) == []
+        assert broker.lock_size() == 1
 
 
 def test_one_node_of_several_is_enough_to_find_the_others(server: Server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -38,6 +39,20 @@ def test_connection_that_the_server_closed_meanwhile_is_made_again(client: redis
     assert run("CLIENT", "ID") != number
 
 
+def test_fork_uses_another_connection(client: redis.Redis):
+    """The client of django-redis is the same in a fork, unlike our own."""
+    number = line_of(client)("CLIENT", "ID")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            status = int(line_of(client)("CLIENT", "ID") == number)
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert line_of(client)("CLIENT", "ID") == number
+
+
 def test_closed_connection_is_seen_where_the_system_has_no_poll(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(line, "HAS_POLL", False)
     test_connection_that_the_server_closed_meanwhile_is_made_again(client)
@@ -64,7 +79,7 @@ def test_refused_command_leaves_the_connection_as_it_was(client: redis.Redis):
 def test_answer_that_nobody_waited_for_is_nobody_elses(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     run = Line(client)
     run("PING")
-    connection = run._idle[0].connection
+    connection = run._idle.get()[0].connection
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -108,7 +123,7 @@ def test_refused_command_of_a_flight_leaves_no_reply_behind(client: redis.Redis)
 def test_interrupted_flight_leaves_no_reply_behind(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     run = Line(client)
     run("PING")
-    connection = run._idle[0].connection
+    connection = run._idle.get()[0].connection
     read = connection.read_response
     replies = iter([read])
 

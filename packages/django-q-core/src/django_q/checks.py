@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from django.conf import settings as django_settings
 from django.core import checks
+from django.core.cache import caches
+from django.db import router
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
 from django_q.exceptions import ConfigurationError, MissingPlugin
@@ -29,6 +31,9 @@ PRIVATE_CACHES: Final = (
     "django.core.cache.backends.locmem.LocMemCache",
 )
 """Caches whose content other processes cannot see."""
+
+DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
+"""The cache that Django keeps in a database."""
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -53,7 +58,8 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             return []
         settings = ClusterSettings.from_mapping(django_mapping(cluster))
         broker = [] if settings.sync else [*rival_brokers(settings), *broker_problems(settings)]
-        return [*broker, *unknown_aliases(settings), *private_cache(settings), *missing_reporters(settings)]
+        found = [*broker, *unknown_aliases(settings), *private_cache(settings), *missing_reporters(settings)]
+        return found if settings.sync else [*found, *no_autocommit(settings)]
 
     return for_each_cluster(raw, problems)
 
@@ -154,6 +160,27 @@ def unknown_aliases(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     for key, alias in (("cache", settings.cache), ("django_redis", settings.django_redis)):
         if alias and alias not in django_settings.CACHES:
             yield no_alias(key, alias, "CACHES", django_settings.CACHES, "django_q.E006")
+
+
+def no_autocommit(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
+    """E009: a database that a cluster writes to does not commit by itself."""
+    for alias in sorted(written_databases(settings)):
+        if not django_settings.DATABASES.get(alias, {}).get("AUTOCOMMIT", True):
+            text = f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: what a cluster writes there is not committed."
+            hint = "Remove it, and call transaction.set_autocommit(False) where the project needs it."
+            yield checks.Error(text, hint=hint, id="django_q.E009")
+
+
+def written_databases(settings: ClusterSettings) -> set[str]:
+    """Return the aliases of the databases of tasks, schedules, the queue, and results in a cache."""
+    from django_q.models import Schedule, Task  # models, which are not loaded when the checks are registered
+
+    found = {router.db_for_write(Task), router.db_for_write(Schedule)}
+    if settings.orm:
+        found.add(settings.orm)
+    if django_settings.CACHES.get(settings.cache, {}).get("BACKEND") == DATABASE_CACHE:
+        found.add(router.db_for_write(caches[settings.cache].cache_model_class))  # type: ignore[attr-defined]
+    return found
 
 
 def no_alias(key: str, alias: str, where: str, aliases: Iterable[str], number: str) -> checks.CheckMessage:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from contextlib import contextmanager
@@ -26,14 +25,6 @@ def real_clock() -> float:
     Libraries that freeze the time replace the functions of `time`, but not this one of the system.
     """
     return time.clock_gettime(time.CLOCK_MONOTONIC) if sys.platform != "win32" else monotonic()
-
-
-def real_time_loop() -> asyncio.AbstractEventLoop:
-    """Return a new event loop whose clock goes on while a test has frozen the time."""
-    loop = asyncio.new_event_loop()
-    if isinstance(loop, asyncio.BaseEventLoop):
-        loop.time = real_clock  # type: ignore[method-assign]
-    return loop
 
 
 def now() -> datetime:

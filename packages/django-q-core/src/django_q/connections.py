@@ -1,25 +1,184 @@
-"""Database connections of processes that live long: one each, kept while it works."""
+"""Sessions of databases and caches: each task has its own, and no process shares one with a fork."""
 
 from __future__ import annotations
 
-from django.db import connections
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.cache import caches
+from django.db import Error, connections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+_inherited: Final[list[object]] = []
+"""Keeps what a fork inherited: to finalise it would end the parent's session on the shared socket."""
 
 
-def tidy_connections(*, idle: bool = False) -> None:
-    """Close what cannot be used any more.
+# between tasks
 
-    A web request may close its connections each time; a worker that ran thousands of tasks a second would open as many
-    connections. So a connection is kept from task to task, unless a task broke it or left a transaction open on it.
+
+def end_sessions() -> bool:
+    """End the database sessions of a task, as Django does after a request.
+
+    `CONN_MAX_AGE` says which connections are kept. A kept connection has no open transaction, and is checked before its
+    next use if `CONN_HEALTH_CHECKS` says so. A PostgreSQL pool gets its connection back without temporary tables,
+    settings and locks.
+
+    Returns:
+        True if a connection was kept.
+    """
+    kept = False
+    for connection in _open_connections():
+        if connection.in_atomic_block or _is_pooled(connection):
+            _end_session(connection)
+        else:
+            _close_if_unusable_or_obsolete(connection)
+            _roll_back(connection)
+        connection.queries_log.clear()
+        kept = kept or connection.connection is not None
+    return kept
+
+
+def _end_session(connection: BaseDatabaseWrapper) -> None:
+    connection.in_atomic_block = connection.closed_in_transaction = False  # or `close` keeps the connection
+    if connection.vendor == "postgresql" and _is_pooled(connection):
+        _discard_session(connection)
+    _close(connection)
+
+
+def _discard_session(connection: Any) -> None:
+    """Reset a connection of a PostgreSQL pool; one that cannot be reset is closed, and the pool drops it."""
+    session = connection.connection
+    try:
+        session.rollback()
+        session.autocommit, session.isolation_level, session.read_only, session.deferrable = True, None, None, None
+        session.execute("DISCARD ALL")
+        connection._configure_connection(session)  # sets the time zone and the role, as for a new one
+    except connection.Database.Error:
+        session.close()
+
+
+def _roll_back(connection: BaseDatabaseWrapper) -> None:
+    """Roll back on a kept connection; without a transaction, most drivers know that without asking the server."""
+    if connection.connection is None:
+        return
+    try:
+        connection.rollback()
+    except Error:
+        _close(connection)
+
+
+# in a process of a cluster
+
+
+def keep_connections() -> None:
+    """Keep the connections of a process for its next step, but those that do not work any more.
+
+    A `CONN_MAX_AGE` of 0 ends a connection with its request, and does not concern a process without requests. A longer
+    one is followed. Each connection is checked before its next use.
+    """
+    for connection in _open_connections():
+        if not connection.settings_dict["CONN_MAX_AGE"]:
+            connection.close_at = None
+        connection.health_check_enabled = True  # type: ignore[attr-defined]
+        _close_if_unusable_or_obsolete(connection)
+
+
+def close_connections() -> None:
+    """Close the connections of this thread, so that the next statement connects anew, also if they are of a pool."""
+    for connection in _open_connections():
+        if connection.vendor == "postgresql" and _is_pooled(connection):
+            connection.connection.close()
+        connection.in_atomic_block = connection.closed_in_transaction = False
+        _close(connection)
+
+
+# before and after a fork
+
+
+def close_all() -> None:
+    """Close the connections, pools and caches of a process that forks and does not use them."""
+    for connection in _open_connections():
+        if not connection.in_atomic_block:
+            _close(connection)
+    for pools in _connection_pools():
+        for alias in {*map(_alias_of, pools)}:
+            connections[alias].close_pool()  # type: ignore[attr-defined]
+    for cache in caches.all(initialized_only=True):
+        cache.close()
+
+
+def forget_inherited() -> None:
+    """Drop the connections, pools and caches that a fork inherited, without closing them: the parent uses them."""
+    for connection in connections.all(initialized_only=True):
+        _forget_connection(connection)
+    for pools in _connection_pools():
+        _inherited.extend(pools.values())
+        pools.clear()
+    _inherited.extend(caches.all(initialized_only=True))
+    for alias in caches:
+        with suppress(AttributeError):  # it was not in use
+            del caches[alias]
+
+
+def forget_database(alias: str) -> None:
+    """Drop the connection and the pool of one database that a fork inherited, without closing them.
 
     Args:
-        idle: there was nothing to do for a while: now honour `CONN_MAX_AGE` too, and close what the server may have
-            closed on its side.
+        alias: of the database.
     """
     for connection in connections.all(initialized_only=True):
-        if connection.connection is None:
-            continue
-        if connection.in_atomic_block or not connection.get_autocommit():
-            connection.in_atomic_block = False
-            connection.close()
-        elif idle or connection.errors_occurred:
-            connection.close_if_unusable_or_obsolete()
+        if connection.alias == alias:
+            _forget_connection(connection)
+    for pools in _connection_pools():
+        _inherited.extend(pools.pop(key) for key in [*pools] if _alias_of(key) == alias)
+
+
+def _forget_connection(connection: BaseDatabaseWrapper) -> None:
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():  # type: ignore[attr-defined]
+        return  # the fork has its own copy
+    _inherited.append(connection.connection)
+    connection.connection = None
+    connection.in_atomic_block = connection.closed_in_transaction = connection.needs_rollback = False
+    connection.savepoint_ids, connection.run_on_commit = [], []
+
+
+# what Django does not offer
+
+
+def _open_connections() -> Iterator[BaseDatabaseWrapper]:
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            yield connection
+
+
+def _close(connection: BaseDatabaseWrapper) -> None:
+    with suppress(Error):  # the driver's connection was closed before
+        connection.close()
+
+
+def _close_if_unusable_or_obsolete(connection: BaseDatabaseWrapper) -> None:
+    with suppress(Error):  # as above
+        connection.close_if_unusable_or_obsolete()
+
+
+def _is_pooled(connection: BaseDatabaseWrapper) -> bool:
+    return bool(connection.settings_dict["OPTIONS"].get("pool"))
+
+
+def _connection_pools() -> Iterator[dict[Any, Any]]:
+    """Return the pools of each database back end that is loaded; Django has no public way to drop them."""
+    for module in {f"{database['ENGINE']}.base" for database in connections.settings.values()}:
+        back_end = getattr(sys.modules.get(module), "DatabaseWrapper", None)
+        pools: dict[Any, Any] | None = getattr(back_end, "_connection_pools", None)
+        if pools is not None:
+            yield pools
+
+
+def _alias_of(key: str | tuple[str, str]) -> str:
+    """Return the alias of a pool's database: its key, or the first part of it where pools are per user."""
+    return key if isinstance(key, str) else key[0]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from django_q.brokers import Broker, Delivery
+    from django_q.brokers import AckId, Broker, Delivery
     from django_q.models import Batch, BatchMember
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
@@ -215,7 +215,8 @@ class Finisher:
         if self.broker is None:  # no cluster's maintenance does it
             self.store.database.prune_after(saved)
         saved += [outcome for outcome in outcomes if outcome.repeated]
-        self._each(self._end_waiting, [outcome for outcome in saved if self._ends(outcome)])
+        waited_for = [outcome for outcome in saved if outcome.schedule is not None and self._ends(outcome)]
+        self._each(self._end_waiting, waited_for)
         return saved
 
     def _save_alone(self, outcome: Outcome) -> Outcome:
@@ -297,7 +298,7 @@ class Finisher:
     def _send_links(self, links: Sequence[Outcome]) -> None:
         unsent = self.chains.unsent(links)
         if unsent and self.broker is not None:
-            self.broker.enqueue_many([package for outcome in unsent for package in outcome.following])
+            self.broker.enqueue_links([package for outcome in unsent for package in outcome.following])
             self.chains.sent(unsent)
 
     def _link_failed(self, outcome: Outcome, error: Exception) -> None:
@@ -343,10 +344,14 @@ class Finisher:
         """
         if self.broker is None:
             return
-        receipts = [outcome for outcome in outcomes if outcome.ack_id is not None]
-        if done := [outcome.ack_id for outcome in receipts if self._ends(outcome)]:
+        done: list[AckId] = []
+        again: list[AckId] = []
+        for outcome in outcomes:
+            if outcome.ack_id is not None:
+                (done if self._ends(outcome) else again).append(outcome.ack_id)
+        if done:
             self.broker.acknowledge_many(done)
-        if again := [outcome.ack_id for outcome in receipts if not self._ends(outcome)]:
+        if again:
             self.broker.release_many(again, delay=self.settings.retry)
 
     def bury(self, delivery: Delivery, reason: str) -> None:

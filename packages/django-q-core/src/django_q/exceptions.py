@@ -30,7 +30,7 @@ class BrokerError(DjangoQError):
 
 
 class BrokerUnavailable(BrokerError):
-    """The broker's server cannot be reached: check that it runs, and its address."""
+    """The broker's server cannot be reached, or refuses all requests for now: check that it runs, and its address."""
 
 
 class PackageTooLarge(BrokerError):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import sys
 from importlib import import_module
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.utils import timezone
 
 from django_q import reporters, signals, text
-from django_q.clock import real_time_loop
 from django_q.context import running
+from django_q.coroutines import SOURCE_FILES, run_coroutine
 from django_q.exceptions import TimeoutException, UnknownFunction
 from django_q.outcome_builder import OutcomeBuilder, SentArguments, next_link
 from django_q.timeout import TaskTimer, timeout_of
@@ -25,9 +24,10 @@ if TYPE_CHECKING:
     from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
 
-__all__ = ["Executor", "next_link", "resolve", "run_coroutine"]
+__all__ = ["Executor", "next_link", "resolve"]
 
-T = TypeVar("T")
+OWN_FILES: Final = SOURCE_FILES | {__file__}
+"""Files of the frames before the first line of a task."""
 
 MAX_KNOWN_FUNCTIONS: Final = 1024
 """Maximum number of functions whose paths a process remembers."""
@@ -106,12 +106,6 @@ class Executor:
         return text.bounded(f"{text.sentence_of(error)} : {_traceback(error)}", text.MAX_TEXT_CHARACTERS)
 
 
-def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own: what it leaves running is cancelled when it ends."""
-    with asyncio.Runner(loop_factory=real_time_loop) as runner:
-        return runner.run(coroutine)
-
-
 def resolve(func: str | Callable[..., Any]) -> Callable[..., Any]:
     """Find the function that a package names.
 
@@ -188,6 +182,6 @@ def _how_far(path: str) -> str:
 def _traceback(error: BaseException) -> str:
     """Format a traceback from the task's first line on: how the task was called is not its author's concern."""
     place = BaseException.__dict__["__traceback__"].__get__(error)  # without the exception's own code
-    while place is not None and place.tb_frame.f_code.co_filename == __file__:
+    while place is not None and place.tb_frame.f_code.co_filename in OWN_FILES:
         place = place.tb_next
     return text.traceback_of(error, place)

@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from datetime import timezone as fixed_zone
 from decimal import Decimal
 from math import isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from uuid import UUID
 
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
 
 NO_ARGS: Final = encode(())
 NO_KWARGS: Final = encode({})
+
+OPTIONAL: Final = frozenset(
+    ("ack_failure", "cached", "group", "hook", "iter_cached", "iter_count", "iter_options", "save", "schedule")
+)
+"""Keys of a package that most do not have, and that optional fields of its outcome come from."""
+
+NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({"group": None, "hook": None})
+"""What an outcome says of a package without any of them."""
 
 IMMUTABLE: Final = frozenset(
     {bool, bytes, complex, date, datetime, Decimal, fixed_zone, float, int, type(None), str, time, timedelta, UUID}
@@ -101,62 +110,62 @@ class OutcomeBuilder:
         """
         returned = finished["success"]
         finished["attempt_count"] = attempt
-        text = self._signed(finished, sent) if self._travels(finished) else None
-        args, kwargs, result = self._columns(finished, sent)
+        options = NO_OPTIONS if OPTIONAL.isdisjoint(finished) else self._options(finished)
+        follow_up = bool(options["hook"]) or signals.is_heard(signals.post_execute)
+        text = self._signed(finished, sent) if follow_up or options.get("cached") else None
+        args, kwargs, result = self._columns(finished, sent, keep=self._is_kept(options))
         success = finished["success"]
-        hook = finished.get("hook")
-        member = is_member(finished.get("iter_count"), finished.get("group"))
         return Outcome(
             id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
             func=label_of(describe(finished["func"]), PATH_CHARACTERS) or "",
-            hook=None if hook is None else label_of(describe(hook), PATH_CHARACTERS),
             args=args,
             kwargs=kwargs,
             result=result,
-            group=label_of(finished.get("group")),
             cluster=self.settings.list_key,
             started=moment_of(finished.get("started")),
             stopped=moment_of(finished.get("stopped")),
             success=success,
             ack_id=ack_id,
-            ack_failure=flag_of(own_ack_failure(finished)),
-            save=flag_of(finished.get("save")),
-            cached=not member and seconds_of(finished.get("cached")),
             finished=text,
-            follow_up=text is not None and (hook is not None or signals.is_heard(signals.post_execute)),
-            following=self._following(finished) if success else (),
-            iter_count=count_of(finished.get("iter_count")),
-            iter_cached=seconds_of(finished.get("iter_cached")),
-            iter_options=whole_options_of(finished.get("iter_options")) if member else None,
+            following=self._following(finished) if success and finished.get("chain") else (),
+            follow_up=follow_up,
             attempt=attempt,
             final=final or (returned and not success),
             error=None if success else self._error_line(finished),
-            schedule=waiting_schedule(finished),
+            **options,
         )
+
+    def _options(self, finished: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a package says of the outcome's optional fields, as plain values."""
+        hook = finished.get("hook")
+        member = is_member(finished.get("iter_count"), finished.get("group"))
+        return {
+            "ack_failure": flag_of(own_ack_failure(finished)),
+            "cached": not member and seconds_of(finished.get("cached")),
+            "group": label_of(finished.get("group")),
+            "hook": None if hook is None else label_of(describe(hook), PATH_CHARACTERS),
+            "iter_cached": seconds_of(finished.get("iter_cached")),
+            "iter_count": count_of(finished.get("iter_count")),
+            "iter_options": whole_options_of(finished.get("iter_options")) if member else None,
+            "save": flag_of(finished.get("save")),
+            "schedule": waiting_schedule(finished),
+        }
 
     def _error_line(self, finished: Mapping[str, Any]) -> str:
         return one_line(text_of(finished["result"]).partition(" : ")[0])
 
-    def _wanted(self, finished: Mapping[str, Any]) -> bool:
-        """Return whether the database keeps this success."""
-        if is_member(finished.get("iter_count"), finished.get("group")):
+    def _is_kept(self, options: Mapping[str, Any]) -> bool:
+        """Return whether the database keeps a success with these options."""
+        if is_member(options.get("iter_count"), options["group"]):
             return True
-        if finished.get("cached"):
+        if options.get("cached"):
             return False
-        save = finished.get("save")
-        return self.settings.save_limit >= 0 if save is None else bool(save)
+        save = options.get("save")
+        return self.settings.save_limit >= 0 if save is None else save
 
-    def _travels(self, finished: Mapping[str, Any]) -> bool:
-        """Return whether the cache, a hook or a receiver needs the whole task."""
-        return bool(
-            (finished.get("cached") and not is_member(finished.get("iter_count"), finished.get("group")))
-            or finished.get("hook")
-            or signals.is_heard(signals.post_execute)
-        )
-
-    def _columns(self, finished: dict[str, Any], sent: SentArguments | None) -> tuple[str | None, ...]:
-        if finished["success"] and not self._wanted(finished):
+    def _columns(self, finished: dict[str, Any], sent: SentArguments | None, *, keep: bool) -> tuple[str | None, ...]:
+        if finished["success"] and not keep:
             return None, None, None
         try:
             result = encode(finished["result"])
@@ -207,8 +216,6 @@ class OutcomeBuilder:
         return self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
 
     def _following(self, finished: dict[str, Any]) -> tuple[str, ...]:
-        if not finished.get("chain"):
-            return ()
         try:
             return (self.codec.dumps(next_link(finished)),)
         except Exception:  # noqa: BLE001 - an older producer, or a receiver, wrote the link

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django_q.brokers import cache_counts
 from django_q.brokers.cache_counts import CacheCounts
+from django_q.cache_calls import CacheCalls
 
 
 class Failing(LocMemCache):
@@ -75,3 +78,56 @@ def test_cache_that_fails_is_a_warning_and_left_alone_for_a_while(caplog, monkey
     monkeypatch.setattr(cache_counts.time, "monotonic", lambda: counts._resume_at)
     assert counts.read(["one"]) == {}
     assert cache.asked == 2
+
+
+class Silent(LocMemCache):
+    """Ignores its errors."""
+
+    def get_many(self, keys, version=None):
+        return None
+
+    def set_many(self, data, timeout=None, version=None):
+        return None
+
+
+def test_cache_that_ignores_its_errors_is_a_warning_and_left_alone_for_a_while(caplog):
+    counts = counts_in(Silent("silent", {}))
+    assert counts.add(["one"]) == {}
+    assert counts.add(["one"]) == {}
+    assert counts.read(["one"]) == {}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_cache_that_refuses_a_count_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+    monkeypatch.setattr(cache, "set_many", lambda data, timeout: list(data))
+    assert counts_in(cache).add(["one"]) == {}
+    assert "not kept" in caplog.text
+
+
+def test_cache_that_is_slow_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+    counts = counts_in(cache)
+    monkeypatch.setattr(cache_counts, "SLOW_SECONDS", 0)
+    assert counts.add(["one"]) == {"one": 1}
+    assert counts.add(["one"]) == {}
+    assert "it took" in caplog.text
+
+
+def test_evicted_count_begins_again(cache):
+    counts = counts_in(cache)
+    counts.add(["one"])
+    cache.clear()
+    assert counts.add(["one"]) == {"one": 1}
+    assert counts.read(["two"]) == {}
+
+
+def test_cache_that_does_not_answer_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+    answer, calls = threading.Event(), CacheCalls()
+    calls.limit(patience=0.05)
+    monkeypatch.setattr(cache_counts, "CALLS", calls)
+    monkeypatch.setattr(cache, "get_many", lambda _: answer.wait())
+    counts = counts_in(cache)
+    assert counts.add(["one"]) == {}
+    assert counts.add(["one"]) == {}
+    assert "no answer within 0.05 s" in caplog.text
+    assert len(caplog.records) == len(calls.stuck) == 1
+    answer.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import pytest
 from django.core.cache import caches
@@ -20,6 +21,7 @@ from django_q.cluster.worker import Worker
 from django_q.models import BatchMember, Task
 from django_q.package import new_package
 from django_q.results.cache import CacheResults
+from django_q.results.unavailable import ResultsUnavailable
 from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
 
@@ -53,8 +55,8 @@ class Exiter:
 @pytest.fixture
 def cluster(request, monkeypatch):
     SEEN.clear()
-    for process in ("worker", "monitor"):  # the connection is the test's
-        monkeypatch.setattr(f"django_q.cluster.{process}.tidy_connections", lambda **_: None)
+    for name in ("sessions.end", "monitor.keep_connections", "monitor.close_connections"):
+        monkeypatch.setattr(f"django_q.cluster.{name}", lambda **_: None)  # the connection is the test's
     return Pair(request.node.name, monkeypatch)
 
 
@@ -328,6 +330,64 @@ def test_redelivered_task_is_released_when_its_success_cannot_be_looked_up(clust
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
     [again] = cluster.broker.dequeue_many(1, 0)
     assert again.attempt == 1
+
+
+def redeliver(cluster, **options):
+    """Send a task to the worker as if its first attempt had begun."""
+    cluster.send("math.floor", 1.5, **options)
+    [delivery] = cluster.broker.dequeue_many(1, 0)
+    message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
+    cluster.worker.tasks.send(message.pack())
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_redelivered_cached_task_waits_elsewhere_while_the_cache_is_unavailable(cluster, monkeypatch, blocks):
+    asked = []
+
+    def away(*_):
+        asked.append(1)
+        if blocks:
+            threading.Event().wait()
+        raise ResultsUnavailable
+
+    monkeypatch.setattr("django_q.cluster.worker.saved_success", away)
+    monkeypatch.setattr("django_q.cluster.worker.CACHE_LOOK_UP_SECONDS", 0.1)
+    for _ in range(2):
+        redeliver(cluster, cached=True)
+    plain = cluster.send("math.floor", 2.5)
+    cluster.run()
+    assert Task.objects.get(pk=plain).success
+    assert len(asked) == 1
+    assert not cluster.worker._worn_out()
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 2)
+    cluster.monitor.kept = [(0.0, ack_id) for _, ack_id in cluster.monitor.kept]
+    cluster.monitor._return_kept()
+    cluster.settle()
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (2, 0)
+
+
+def test_tasks_that_wait_for_the_cache_are_released_at_the_stop(cluster, monkeypatch):
+    cluster.worker.cache_retry_at = float("inf")
+    redeliver(cluster, cached=True)
+    cluster.work()
+    cluster.settle()
+    assert cluster.broker.lock_size() == 1
+    cluster.monitor.stop()
+    assert cluster.broker.queue_size() == 1
+
+
+def test_look_up_that_blocks_is_given_up(cluster, monkeypatch):
+    monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: threading.Event().wait())
+    monkeypatch.setattr("django_q.cluster.worker.MAX_LOOK_UP_SECONDS", 0)
+    monkeypatch.setattr("django_q.cluster.worker.MIN_LOOK_UP_SECONDS", 0.1)
+    cluster.send("math.floor", 1.5)
+    [delivery] = cluster.broker.dequeue_many(1, 0)
+    message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
+    cluster.worker.tasks.send(message.pack())
+    cluster.work()
+    cluster.settle()
+    assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
+    assert cluster.worker.slot.deadline == 0.0
 
 
 def test_unreadable_package_is_moved_to_the_dead_letters(cluster):

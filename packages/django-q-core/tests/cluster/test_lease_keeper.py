@@ -62,6 +62,17 @@ def test_failed_renewal_is_repeated_when_the_broker_is_available_again(keeper, b
     eventually(lambda: "a" in broker.renewed, within=5)
 
 
+def test_outage_is_one_line_when_it_begins_and_one_when_it_ends(keeper, broker, caplog):
+    caplog.set_level("INFO", "django-q")
+    broker.unavailable = True
+    keeper.hold("a")
+    eventually(lambda: keeper.backoff.failures > 3, within=5)
+    broker.unavailable = False
+    eventually(lambda: broker.renewed.count("a") > 1, within=5)
+    assert caplog.text.count("could not be renewed") == 1
+    assert caplog.text.count("are renewed again") == 1
+
+
 def test_delivery_without_receipt_is_not_held(keeper):
     keeper.hold(None)
     assert not keeper.due

@@ -55,3 +55,41 @@ def test_large_outcomes_are_saved_a_few_at_a_time(resting) -> None:
         monitor.results.send(module.pack(module.Kind.OUTCOME, outcome._replace(args=None)))
     monitor._receive()
     assert [outcome.id for outcome in monitor.database.outcomes] == ["0", "1"]
+
+
+def test_outcomes_of_an_unavailable_cache_wait_without_a_busy_loop(resting, clock) -> None:
+    monitor, waits = resting
+    outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
+    monitor.cache.outcomes, monitor.cache.retry_at, clock.seconds = [outcome], 100.25, 100.0
+    monitor._receive()
+    assert waits == [0.25]
+    monitor.done.append(outcome)  # for the broker, which is there
+    monitor._receive()
+    assert waits[1] < 0
+
+
+def test_outcomes_of_an_unavailable_cache_hold_nothing_up_within_a_limit(resting, monkeypatch) -> None:
+    monitor, _ = resting
+    outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
+    monitor.cache.outcomes = [outcome] * 2000
+    monitor._tell_state()
+    assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
+    monitor.cache.backoff.failed()
+    monitor._tell_state()
+    assert (monitor.state.backlog, monitor.state.postponed) == (2000, 2000)
+    monkeypatch.setattr(module, "MAX_POSTPONED_BYTES", 12_000_000)
+    monitor._tell_state()
+    assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
+
+
+@pytest.mark.parametrize(("finished", "sizes"), [("x", [500, 500, 200]), ("x" * 2**15, [128, 128])])
+def test_outcomes_that_waited_for_the_cache_are_saved_in_batches(resting, monkeypatch, finished, sizes) -> None:
+    monitor, _ = resting
+    outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
+    monitor.cache.outcomes = [outcome._replace(finished=finished)] * (sum(sizes))
+    batches = []
+    monitor.finisher = SimpleNamespace(save=lambda outcomes: batches.append(len(outcomes)) or outcomes)
+    while monitor.cache.outcomes:
+        monitor._save(monitor.cache)
+    assert batches == sizes
+    assert len(monitor.queue.outcomes) == sum(sizes)

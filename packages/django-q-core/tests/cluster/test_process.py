@@ -7,14 +7,17 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from django.db import connection, reset_queries
 from django_q.cluster import Cluster
 from django_q.cluster import process as module
+from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.process import ClusterProcess
 from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
 from django_q.conf import current_settings
 from django_q.exceptions import ClusterDied
 from django_q.settings import ClusterSettings
+from django_q.testing import eventually
 
 
 @pytest.fixture
@@ -99,3 +102,39 @@ def test_each_process_has_a_heartbeat_of_its_own():
     state.slots[0].begin(b"x", 0.5, 7)
     assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 8)]
     assert (state.paused, state.hooks, state.backlog, state.stop_by, state.born) == (1, 2, 3, 4.5, 5.5)
+
+
+class Asking(Steps):
+    """A process that asks the database in each step."""
+
+    def step(self) -> bool:
+        assert not connection.queries
+        connection.ensure_connection()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        assert connection.queries
+        return super().step()
+
+
+@pytest.mark.django_db
+def test_process_keeps_no_queries_of_its_last_step_with_debug(wiring, settings):
+    settings.DEBUG = True
+    reset_queries()
+    Asking(wiring).run()
+
+
+def test_thread_of_the_monitor_keeps_no_queries_with_debug(settings, django_db_blocker):
+    settings.DEBUG = True
+    seen: list[int] = []
+
+    def collect() -> None:
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            seen.append(len(connection.queries))
+            cursor.execute("SELECT 1")
+
+    keeper = LeaseKeeper("test", lambda: None, 0.06, collect)
+    keeper.start()
+    eventually(lambda: len(seen) >= 3)
+    keeper.stop()
+    keeper.join()
+    assert {*seen} == {0}

@@ -122,8 +122,7 @@ def test_task_in_a_workers_hand_whose_lease_is_lost_is_not_begun(pusher):
     assert not pusher.wiring.results.wait(0)
 
 
-def test_task_whose_lease_was_renewed_while_it_waited_is_begun(pusher, monkeypatch):
-    monkeypatch.setattr("django_q.cluster.worker.tidy_connections", lambda: None)  # the test's are not the worker's
+def test_task_whose_lease_was_renewed_while_it_waited_is_begun(pusher):
     message = in_hand(pusher, pusher.settings.retry + 1)
     pusher.state.renewed = time.monotonic()
     Worker(pusher.wiring, 0)._task(message)
@@ -256,6 +255,15 @@ def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, mo
     assert len(published) == 1
 
 
+def test_server_that_refuses_everything_is_one_line(pusher, published, monkeypatch, caplog):
+    monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerUnavailable))
+    monkeypatch.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
+    for _ in range(3):
+        pusher.publisher.due = pusher.retry_at = 0.0
+        assert pusher.step()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
 def test_statistics_that_are_refused_stop_nobody(pusher, published, monkeypatch, caplog):
     monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerError))
     pusher.broker.enqueue_many(["package"] * 8)
@@ -325,6 +333,15 @@ def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkey
         assert len(renewals) == 1
 
 
+@pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 10.0)])
+def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, longest):
+    pusher.renew_every = retry / 3
+    pusher.held[1] = "a lease"
+    for _ in range(20):
+        pusher._back_off(BrokerUnavailable())
+    assert longest / 3 < pusher.retry_at - time.monotonic() <= longest
+
+
 @pytest.mark.parametrize("flag", ["paused", "backlog", "unsaved"])
 def test_monitor_that_falls_behind_stops_the_fetching(pusher, flag):
     pusher.broker.enqueue_many(["package"] * 8)
@@ -339,6 +356,13 @@ def test_monitor_that_falls_behind_stops_the_fetching(pusher, flag):
     assert 0.05 < time.monotonic() - began < 10, "it neither spins nor sleeps for ever"
     pusher.state.paused = pusher.state.backlog = 0
     pusher.state.received = pusher.state.sent
+    assert pusher.step()
+    assert pusher.state.waiting == 8
+
+
+def test_outcomes_that_wait_for_the_cache_stop_no_fetching(pusher):
+    pusher.broker.enqueue_many(["package"] * 8)
+    pusher.state.backlog = pusher.state.postponed = MAX_UNSAVED_OUTCOMES + 1
     assert pusher.step()
     assert pusher.state.waiting == 8
 

@@ -104,10 +104,10 @@ def obedient(sentinel) -> None:
 class TestFlags:
     def test_flags_of_a_dead_monitor_are_cleared(self, sentinel):
         state = sentinel.state
-        state.paused, state.hooks, state.backlog, state.wake_at = 1, 3, 500, 7
+        state.paused, state.hooks, state.backlog, state.postponed, state.wake_at = 1, 3, 500, 400, 7
         sentinel.pool.monitor.process.end(-9)
         sentinel.turn(sentinel.pool.members)
-        assert (state.paused, state.hooks, state.backlog) == (0, 0, 0)
+        assert (state.paused, state.hooks, state.backlog, state.postponed) == (0, 0, 0, 0)
         assert state.wake_at == 7, "it is the pusher's"
         eventually(lambda: sentinel.turn(sentinel.pool.members) or sentinel.pool.monitor.process)
         assert state.reincarnations == 1

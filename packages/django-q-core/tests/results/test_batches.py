@@ -7,10 +7,12 @@ import pickle
 import sys
 from datetime import timedelta
 from itertools import permutations
+from secrets import token_hex
 from types import ModuleType
 
 import pytest
 from django.core.cache import cache
+from django.core.cache.backends.base import BaseCache
 from django.db import DataError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -433,6 +435,19 @@ def test_cache_that_does_not_answer_is_asked_once_and_delays_no_callback(results
     called.clear()
     assert run_queued(at_work) == 1
     assert [task.id for task in called] == [saved.group]
+
+
+def test_cached_whole_that_is_too_large_is_a_failure(results, delivery, member, monkeypatch):
+    set_many = BaseCache.set_many
+
+    def drop_large(self, data, timeout):
+        return set_many(self, {key: value for key, value in data.items() if len(value) < 2000}, timeout)
+
+    monkeypatch.setattr(BaseCache, "set_many", drop_large)
+    iter_id = new_id()
+    delivery.deliver(save(results, member(iter_id, 0, 1, token_hex(5000), iter_cached=True)))
+    assert "the cache does not take" in result(iter_id, cached=True)
+    assert Batch.objects.get().delivered
 
 
 def test_whole_that_nobody_delivered_is_delivered_by_maintenance(results, maintenance, member):

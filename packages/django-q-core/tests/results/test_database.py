@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
-from django_q.connections import tidy_connections
+from django_q.connections import close_connections
 from django_q.models import Failure, Success, Task
 from django_q.outcome import encode
 from django_q.results import database, sizes
@@ -287,7 +287,7 @@ def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
     with pytest.raises(DatabaseError) as caught:
         results.save_many([said])
     assert is_unavailable(caught.value)
-    tidy_connections(idle=True)
+    close_connections()
     assert results.save_many([said]) == [said]
 
 

@@ -136,6 +136,26 @@ def test_member_costs_the_same_however_many_there_are() -> None:
     assert max(costs) == max(costs[:10])
 
 
+def test_evicted_head_of_a_large_group_costs_few_reads(members, monkeypatch) -> None:
+    members.add({"g": some(*range(4000))}, None)
+    members.cache.delete(members.head_key("g"))
+    asked = []
+    add = members.cache.add
+    monkeypatch.setattr(members.cache, "add", lambda *arguments: asked.append(1) or add(*arguments))
+    members.add({"g": some("new")}, None)
+    assert len(asked) < 30
+    assert len(members.read("g")) == 4001
+
+
+def test_cache_that_does_not_answer_while_a_member_is_added_loses_nobody(members, monkeypatch) -> None:
+    members.add({"g": some(*range(10))}, None)
+    get_many, answers = members.cache.get_many, iter([True, False])  # to the head, and to what has expired
+    with monkeypatch.context() as patch:
+        patch.setattr(members.cache, "get_many", lambda keys: get_many(keys) if next(answers) else {})
+        members.add({"g": some(10)}, None)
+    assert len(members.read("g")) == 11
+
+
 def test_writers_at_the_same_time_lose_nobody(members) -> None:
     def write(writer: int) -> None:
         for number in range(100):

@@ -8,7 +8,8 @@ from decimal import Decimal
 from itertools import islice
 
 import pytest
-from django_q.clock import real_clock, real_time_loop
+from django_q.clock import real_clock
+from django_q.coroutines import run_coroutine
 from django_q.exceptions import OptionError
 from django_q.results.waiting import LONGEST, MISSING, await_for, pauses, wait_for
 
@@ -119,8 +120,8 @@ def test_asynchronous_wait_ends_while_the_time_is_frozen(frozen) -> None:
 
 @pytest.mark.timeout(20)
 def test_loop_of_a_task_sleeps_while_the_time_is_frozen(frozen) -> None:
-    with frozen, asyncio.Runner(loop_factory=real_time_loop) as runner:
-        runner.run(asyncio.sleep(0.01))
+    with frozen:
+        run_coroutine(asyncio.sleep(0.01))
 
 
 def test_clock_goes_on_while_the_time_is_frozen(frozen) -> None:

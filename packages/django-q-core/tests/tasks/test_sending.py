@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 from django.db import transaction
+from django.db.utils import ConnectionHandler
 from django_q import signals
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
@@ -37,6 +38,8 @@ from django_q.tasks import (
     schedule,
 )
 from django_q.tasks.sending import deliver
+
+from tests.databases import sqlite
 
 pytestmark = pytest.mark.django_db
 
@@ -417,6 +420,30 @@ def test_option_wins_over_the_setting(make_turns, settings):
     with transaction.atomic():
         async_task.options(on_commit=False)("math.floor", 1.5)
         assert turns.broker.queue_size() == 1
+
+
+class Router:
+    def db_for_write(self, model, **hints):
+        return "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("databases", "expected"),
+    [
+        ({"default": {}, "elsewhere": sqlite(":memory:")}, "elsewhere"),
+        ({"default": sqlite(":memory:"), "elsewhere": {}}, "default"),
+        ({"default": {}, "elsewhere": {}}, None),
+    ],
+)
+def test_project_without_a_default_database_can_send_on_commit(turns, settings, monkeypatch, databases, expected):
+    settings.DATABASE_ROUTERS = [Router()]
+    handler = ConnectionHandler(databases)
+    monkeypatch.setattr("django_q.tasks.routing.connections", handler)
+    waited_for = []
+    monkeypatch.setattr(transaction, "on_commit", lambda work, using: (waited_for.append(using), work()))
+    async_task.options(on_commit=True)("math.floor", 1.5)
+    assert waited_for == ([expected] if expected else [])
+    assert turns.broker.queue_size() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
 from django_q.brokers.cache_counts import CacheCounts
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
-from redis.exceptions import RedisError, ResponseError
+from django_q.exceptions import BrokerError, ConfigurationError
+from redis.exceptions import ResponseError
 
-from django_q_disque.nodes import GONE, LONGEST_WAIT, Nodes, NotTaken, nodes_for
+from django_q_disque.errors import TOO_LATE, UNKNOWN, reaching
+from django_q_disque.nodes import LONGEST_WAIT, Nodes, nodes_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from django_q.settings import ClusterSettings
 
@@ -29,12 +29,6 @@ TTL = 365 * 86_400
 
 MOST = 1000
 """How many jobs one command carries."""
-
-LATER = ("NOREPL", "PAUSED", "OOM")
-"""How refusals begin that are over some time later."""
-
-UNKNOWN = ("BADID", "NOJOB")
-"""How refusals begin that are about a job the node does not know."""
 
 
 class Lease(NamedTuple):
@@ -97,6 +91,10 @@ class Disque(BulkBroker):
     @staticmethod
     def get_connection(list_key: str | None = None) -> Nodes:
         return nodes_for(current_settings())
+
+    def disconnect(self) -> None:
+        """Close the connections of this process."""
+        self.connection.disconnect()
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -230,24 +228,11 @@ class Disque(BulkBroker):
         return f"Disque {server.get('disque_version', '')}".rstrip()
 
 
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Turn what the client raises into the errors of brokers."""
-    try:
-        yield
-    except (*GONE, NotTaken) as error:
-        raise BrokerUnavailable(f"Disque cannot be reached: {error}") from error
-    except RedisError as error:
-        if str(error).startswith(LATER):
-            raise BrokerUnavailable(f"Disque is not able to answer: {error}") from error
-        raise BrokerError(f"Disque refuses: {error}") from error
-
-
 def took(answer: Any) -> bool:
     """Did the node know the job, and did it do what it was told?"""
-    if isinstance(answer, ResponseError) and not str(answer).startswith(UNKNOWN):
+    if isinstance(answer, ResponseError) and not str(answer).startswith((*UNKNOWN, TOO_LATE)):
         raise answer
-    return isinstance(answer, int) and answer > 0
+    return str(answer).startswith(TOO_LATE) or (isinstance(answer, int) and answer > 0)
 
 
 def offers_in(counters: dict[str, Any]) -> int:

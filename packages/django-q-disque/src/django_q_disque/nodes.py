@@ -11,8 +11,10 @@ import redis
 from django_q.brokers.per_process import PerProcess
 from django_q.exceptions import BrokerUnavailable, ConfigurationError
 from redis.backoff import NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 from redis.retry import Retry
+
+from django_q_disque.errors import AWAY, ELSEWHERE, NotTaken, code_of
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
@@ -28,13 +30,6 @@ SOCKET_TIMEOUT = 5.0
 
 LONGEST_WAIT = SOCKET_TIMEOUT / 2
 """Seconds that a command may block before the client takes the server for gone."""
-
-GONE = (redis.ConnectionError, redis.TimeoutError)
-"""What the client raises when a server is away."""
-
-
-class NotTaken(Exception):
-    """The node did not take the command: another one may be asked."""
 
 
 class Node:
@@ -60,6 +55,10 @@ class Node:
         )
         self._pool = self._client.connection_pool
 
+    def disconnect(self) -> None:
+        """Close the connections."""
+        self._pool.disconnect()
+
     def run(self, commands: Sequence[Command], *, repeatable: bool) -> list[Any]:
         """The answers to several commands, sent in one go; a refusal is an answer too.
 
@@ -69,12 +68,12 @@ class Node:
         """
         try:
             connection = self._pool.get_connection()
-        except GONE as error:
+        except AWAY as error:
             raise NotTaken(error) from error
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             return [answer_of(connection) for _command in commands]
-        except GONE as error:
+        except AWAY as error:
             connection.disconnect()
             if repeatable:
                 raise NotTaken(error) from error
@@ -151,6 +150,11 @@ class Nodes:
             raise BrokerUnavailable(f"No Disque node can be reached: {', '.join(node.address for node in self._nodes)}")
         return found
 
+    def disconnect(self) -> None:
+        """Close the connections to all nodes."""
+        for node in self._nodes:
+            node.disconnect()
+
     def __len__(self) -> int:
         return len(self._nodes)
 
@@ -161,13 +165,17 @@ class Nodes:
 
 
 def answer_of(connection: Any) -> Any:
-    """The next answer on a connection; a node that hands over its jobs to leave takes none."""
+    """Return the next answer on a connection.
+
+    Raises:
+        NotTaken: the node cannot do it at the moment, and another one may.
+    """
     try:
         return connection.read_response()
-    except ResponseError as error:
-        if str(error).startswith("LEAVING"):
+    except (ResponseError, BusyLoadingError) as error:
+        if code_of(error) in ELSEWHERE:
             connection.disconnect()
-            raise NotTaken(error) from error
+            raise NotTaken(f"{code_of(error)} {error}") from error
         return error
 
 

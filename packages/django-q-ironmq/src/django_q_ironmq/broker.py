@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import requests
 from django_q.brokers import counted
 from django_q.brokers.base import as_text
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
+from django_q.exceptions import BrokerError, ConfigurationError
 
 from django_q_ironmq.client import TimelyMQ, client_for
+from django_q_ironmq.errors import reaching, status_of
 from django_q_ironmq.reservations import Reservations
 
 if TYPE_CHECKING:
@@ -71,6 +71,10 @@ class IronMQBroker(counted.CountedBroker):
     @staticmethod
     def get_connection(list_key: str | None = None) -> TimelyMQ:
         return client_for(current_settings())
+
+    def disconnect(self) -> None:
+        """Close the connections of this thread."""
+        self.connection.client.close()
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -216,31 +220,10 @@ class IronMQBroker(counted.CountedBroker):
         return answer
 
 
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Turn what the client raises into the errors of brokers."""
-    try:
-        yield
-    except requests.HTTPError as error:
-        status = status_of(error)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise BrokerUnavailable(f"IronMQ is not able to answer: {error}") from error
-        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            raise PackageTooLarge(f"IronMQ does not take packages of this size: {error}") from error
-        raise BrokerError(f"IronMQ refuses: {error}") from error
-    except requests.RequestException as error:
-        raise BrokerUnavailable(f"IronMQ cannot be reached: {error}") from error
-
-
 def received(message: dict[str, Any]) -> counted.Received:
     """Read a message as IronMQ delivers it."""
     lease = Lease(message["id"], message["reservation_id"])
     return counted.Received(lease, message["body"], message.get("reserved_count", 1))
-
-
-def status_of(error: requests.HTTPError) -> int:
-    """The HTTP status that IronMQ answered with."""
-    return 0 if error.response is None else error.response.status_code
 
 
 def found(call: Callable[[], Any]) -> Any:

@@ -11,6 +11,8 @@ from django_q.exceptions import ConfigurationError
 from iron_core import IronClient
 from iron_mq import IronMQ
 
+from django_q_ironmq.errors import ForeignAnswer
+
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
@@ -26,6 +28,26 @@ class TimelyClient(IronClient):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._local = threading.local()
+
+    def close(self) -> None:
+        """Close the connections of this thread."""
+        session: requests.Session | None = vars(self._local).pop("session", None)
+        if session is not None:
+            session.close()
+
+    def request(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Send a request once; the product's client repeats some for 15 seconds, and may store a message twice.
+
+        Raises:
+            requests.RequestException: it was not answered, or not by IronMQ.
+        """
+        try:
+            result: dict[str, Any] = super().request(*arguments, **{**options, "retry": False})
+        except KeyError as error:
+            raise ForeignAnswer(f"an answer without {error}") from error
+        if not isinstance(result["body"], dict):
+            raise ForeignAnswer(f"an answer of the type {result['content-type']}")
+        return result
 
     def _doRequest(self, url: str, method: str, body: str = "", headers: dict[str, str] | None = None) -> Any:  # noqa: N802
         session: requests.Session | None = getattr(self._local, "session", None)

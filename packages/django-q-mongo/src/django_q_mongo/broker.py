@@ -17,7 +17,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, ExecutionTimeout, PyMongoError, WaitQueueTimeoutError
 
 from django_q_mongo import documents
-from django_q_mongo.client import Client, client_for, database_of
+from django_q_mongo.client import Client, client_for, close_client, database_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +54,11 @@ class Mongo(BulkBroker):
     @staticmethod
     def get_connection(list_key: str | None = None) -> Client:
         return client_for(current_settings())
+
+    def disconnect(self) -> None:
+        """Close the client of this process, and its threads."""
+        close_client(self.settings)
+        self._connection.forget()
 
     @property
     def collection(self) -> Collection[dict[str, Any]]:

@@ -28,10 +28,22 @@ _clients: PerProcess[dict[str, Client]] = PerProcess(dict)
 def client_for(settings: ClusterSettings) -> Client:
     """This process's client for *settings*: one, however many brokers and threads use it."""
     clients = _clients.get()
-    key = repr(sorted((settings.mongo or {}).items()))
+    key = key_of(settings)
     if key not in clients:
         clients[key] = make_client(settings)
     return clients[key]
+
+
+def close_client(settings: ClusterSettings) -> None:
+    """Close this process's client for *settings*; the next call of `client_for` makes another one."""
+    client = _clients.get().pop(key_of(settings), None)
+    if client is not None:
+        client.close()
+
+
+def key_of(settings: ClusterSettings) -> str:
+    """Return what of the settings distinguishes clients."""
+    return repr(sorted((settings.mongo or {}).items()))
 
 
 def make_client(settings: ClusterSettings) -> Client:

@@ -16,6 +16,7 @@ from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
+from django_q.connections import forget_database
 from django_q.exceptions import BrokerError, BrokerUnavailable
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
@@ -107,6 +108,11 @@ class ORM(BulkBroker):
     def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
         """Give the rows of all queues, by the settings of this moment."""
         return queue_table(current_settings().orm or "default")
+
+    def disconnect(self) -> None:
+        """Close the connection of this thread, unless a transaction is open."""
+        if not self.database.in_atomic_block:
+            self.database.close()
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -379,19 +385,10 @@ def batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 _forgotten: set[str] = set()
-_inherited: list[object] = []
 
 
 def _forget_in_children(alias: str) -> None:
-    """From now on, a forked child makes its own connection and neither uses nor closes its parent's."""
+    """From now on, a forked child makes its own connection or pool and neither uses nor closes its parent's."""
     if alias not in _forgotten and hasattr(os, "register_at_fork"):  # Windows does not fork
         _forgotten.add(alias)
-        os.register_at_fork(after_in_child=partial(_forget, alias))
-
-
-def _forget(alias: str) -> None:
-    for database in connections.all(initialized_only=True):
-        in_memory = database.vendor == "sqlite" and database.is_in_memory_db()  # type: ignore[attr-defined]
-        if database.alias == alias and database.connection is not None and not in_memory:
-            _inherited.append(database.connection)
-            database.connection = None
+        os.register_at_fork(after_in_child=partial(forget_database, alias))

@@ -11,18 +11,12 @@ import redis
 from django_q.brokers import BulkBroker, Delivery
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
-from redis.exceptions import (
-    ClusterError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisClusterException,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import NoScriptError, ResponseError
 
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait, prepare
+from django_q_redis.errors import is_out_of_memory, lacking, reaching
+from django_q_redis.keys import keys_of
 from django_q_redis.line import Line, line_of
 from django_q_redis.stats import RedisStats
 
@@ -32,13 +26,8 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
     from django_q_redis.client import Client
-    from django_q_redis.scripts import Script
-
-GONE = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException, ReadOnlyError, TryAgainError)
-"""What the client raises when the server is away, starting, or handing over."""
-
-HANDING_OVER = ("NOREPLICAS", "UNBLOCKED")
-"""What a server says that is, for a moment, not the one to write to."""
+    from django_q_redis.keys import Keys
+    from django_q_redis.scripts import Script, Source
 
 MOST = 1000
 """How many packages one script moves: Lua takes no more arguments than fit its stack."""
@@ -76,6 +65,8 @@ class Redis(BulkBroker):
         self._first_hidden: list[Any] | None = None
         self._flowing = False
         self._large = False
+        self._is_permitted = False
+        self._knows_no_flags = False
         self._listed: dict[str, float] = {}
         self._client_and_line: tuple[Any, Callable[..., Any]] = None, line_of
 
@@ -87,7 +78,7 @@ class Redis(BulkBroker):
     @property
     def dead_key(self) -> str:
         """Name the list of dead letters."""
-        return f"{{{self.list_key}}}:dead"
+        return self._keys().dead
 
     @classmethod
     def prepare(cls, settings: ClusterSettings) -> None:
@@ -102,6 +93,14 @@ class Redis(BulkBroker):
     def get_connection(list_key: str | None = None) -> Client:
         """Give the client of the settings of this moment."""
         return client_for(current_settings())
+
+    def disconnect(self) -> None:
+        """Close the connections of this process."""
+        client = self.connection
+        if isinstance(client, redis.Redis):
+            client.connection_pool.disconnect()
+        else:
+            client.close()
 
     # -- sending --------------------------------------------------------------------------------------------------
 
@@ -123,12 +122,46 @@ class Redis(BulkBroker):
             length = cast("int", self._line()("RPUSH", self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
+    def enqueue_links(self, packages: Sequence[str]) -> None:
+        """Append the next links of chains, even if the server has no memory for others."""
+        with reaching():
+            try:
+                self._line()("RPUSH", self.list_key, *packages)
+            except ResponseError as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                return
+        for start in range(0, len(packages), MOST):
+            self._run(scripts.APPEND, *packages[start : start + MOST])
+
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages; block until one comes, at most *wait* seconds."""
         if limit < 1:
             return []
+        try:
+            self._check_permissions()
+            return self._fetch(limit, wait)
+        except BrokerUnavailable:
+            self._is_permitted = False  # it may be another server, or user, the next time
+            raise
+
+    def _check_permissions(self) -> None:
+        """Find out, before anything is fetched, whether the user may do all that follows.
+
+        Raises:
+            BrokerUnavailable: it may not; the message names the commands.
+        """
+        if self._is_permitted:
+            return
+        missing = [each.decode() if isinstance(each, bytes) else each for each in self._run(scripts.MISSING)]
+        if missing:
+            raise lacking(missing)
+        self._is_permitted = True
+
+    def _fetch(self, limit: int, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
         found: list[Delivery] = []
         if self._is_due() or wait <= 0:
@@ -155,7 +188,7 @@ class Redis(BulkBroker):
         """Sweep at once when another package than before is the first that will be offered."""
         self._look_at = time.monotonic() + LOOK
         with reaching():
-            first = self.connection.zrange(self._keys()[2], 0, 0)
+            first = self.connection.zrange(self._keys().delayed, 0, 0)
         if first and first != self._first_hidden:
             self._sweep_at = 0.0
         self._first_hidden = first
@@ -176,25 +209,27 @@ class Redis(BulkBroker):
 
     def _expect(self, line: Line, wait: float, limit: int) -> list[Delivery]:
         """Begin a lease and wait for its package; when one arrives, nothing else remains to do."""
-        _, leases, _, _, _, attempts = self._keys()
+        keys = self._keys()
         token = f"{new_nonce()}:0000"
-        alone = f"{leases}:{token}"
+        alone = f"{keys.leases}:{token}"
         pause = self._pause(wait)
         length = milliseconds(self.settings.retry) + milliseconds(pause)
         with reaching():
-            try:
-                _, package, counted = line.flight(
-                    ("EVAL", scripts.EXPECT, 1, leases, length, token),
-                    ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
-                    ("EXISTS", attempts),
-                )
-            except ResponseError:  # nothing may stay there without a lease
-                line("LMOVE", alone, self.list_key, "LEFT", "LEFT")
-                raise
-            if package is None:
-                line("ZREM", leases, token)
+            begun, package, counted = line.replies(
+                ("EVAL", self._source(scripts.EXPECT).text, 1, keys.leases, length, token),
+                ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
+                ("EXISTS", keys.attempts),
+            )
+            if package is None or isinstance(package, ResponseError):
+                line("ZREM", keys.leases, token)
+                if package is not None:
+                    self._wait_without_memory(package, pause)
                 return []
-            counted = counted and line("HEXISTS", attempts, digest_of(package))
+            if refused := first_error(begun, counted):
+                line("LMOVE", alone, self.list_key, "LEFT", "LEFT")  # nothing may stay there without a lease
+                self._learn(refused)
+                return []
+            counted = counted and line("HEXISTS", keys.attempts, digest_of(package))
         if counted:  # the token has to say so, which a script can do
             self.release_many([token])
             return self._reserve(limit)
@@ -202,9 +237,23 @@ class Redis(BulkBroker):
 
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
-        move = "BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", self._pause(wait)
+        pause = self._pause(wait)
         with reaching():
-            return self._line()(*move) is not None
+            try:
+                return self._line()("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
+            except ResponseError as error:
+                self._wait_without_memory(error, pause)
+                return self._line()("LLEN", self.list_key) > 0
+
+    def _wait_without_memory(self, refusal: ResponseError, wait: float) -> None:
+        """Sleep where the server has no memory for a command that blocks: only released packages can arrive now.
+
+        Raises:
+            ResponseError: the server refused it for another reason.
+        """
+        if not is_out_of_memory(refusal):
+            raise refusal
+        time.sleep(min(wait, self.settings.poll))
 
     def _pause(self, wait: float) -> float:
         return min(max(wait, SHORTEST), longest_wait(self.connection))
@@ -234,9 +283,9 @@ class Redis(BulkBroker):
     def _settle(self, script: Script, ack_ids: Sequence[str], *options: int) -> list[str]:
         """Run *script* on leases and give those that were lost."""
         lost: list[str] = []
-        for start in range(0, len(ack_ids), MOST):
+        for start in reversed(range(0, len(ack_ids), MOST)):  # packages are offered again at the head, the last first
             part = list(ack_ids[start : start + MOST])
-            lost += [part[position - 1] for position in self._run(script, *options, *part)]
+            lost[:0] = [part[position - 1] for position in self._run(script, *options, *part)]
         return lost
 
     # -- dead letters ---------------------------------------------------------------------------------------------
@@ -313,9 +362,8 @@ class Redis(BulkBroker):
 
     # -- scripts --------------------------------------------------------------------------------------------------
 
-    def _keys(self) -> list[str]:
-        tag = f"{{{self.list_key}}}"
-        return [self.list_key, f"{tag}:leases", f"{tag}:delayed", f"{tag}:packages", self.dead_key, f"{tag}:attempts"]
+    def _keys(self) -> Keys:
+        return keys_of(self.list_key)
 
     def _line(self) -> Callable[..., Any]:
         """What runs commands on the client of this process."""
@@ -329,27 +377,36 @@ class Redis(BulkBroker):
         with reaching():
             line = self._line()
             try:
-                return line("EVALSHA", script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return line("EVAL", script.text, len(keys), *keys, *arguments)
+                return evaluate(line, self._source(script), keys, arguments)
+            except ResponseError as error:
+                self._learn(error)
+            return evaluate(line, script.old, keys, arguments)
+
+    def _learn(self, refusal: ResponseError) -> None:
+        """Use the old text of scripts from now on, if the server did not understand the other.
+
+        Raises:
+            ResponseError: it refused a script for another reason.
+        """
+        if self._knows_no_flags or not scripts.knows_no_flags(refusal):
+            raise refusal
+        self._knows_no_flags = True
+
+    def _source(self, script: Script) -> Source:
+        return script.old if self._knows_no_flags else script.current
 
 
-class reaching:  # noqa: N801 - it is said as a verb
-    """Turns what the client raises into the errors of brokers."""
+def evaluate(line: Callable[..., Any], source: Source, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    """Run a script by its name; a server that does not know it is given the text."""
+    try:
+        return line("EVALSHA", source.sha, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return line("EVAL", source.text, len(keys), *keys, *arguments)
 
-    def __enter__(self) -> None:
-        """Watch."""
 
-    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
-        """Translate."""
-        if error is None:
-            return
-        if isinstance(error, GONE):
-            raise BrokerUnavailable(f"Redis cannot be reached: {error}") from error
-        if isinstance(error, RedisError):
-            if str(error).startswith(HANDING_OVER):
-                raise BrokerUnavailable(f"Redis is being handed over: {error}") from error
-            raise BrokerError(f"Redis refuses: {error}") from error
+def first_error(*replies: object) -> ResponseError | None:
+    """Return the first reply that is an error."""
+    return next((reply for reply in replies if isinstance(reply, ResponseError)), None)
 
 
 def new_nonce() -> str:

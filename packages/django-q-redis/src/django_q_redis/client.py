@@ -15,6 +15,8 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from django_q_redis.pools import PatientCluster, PatientSentinelPool, patience, patient_client
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -135,6 +137,8 @@ def undisturbed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_url(url: str) -> redis.Redis:
     options = careful(parse_url(url))
+    if "max_connections" in options:
+        return _understood(patient_client(**undisturbed(options), **options))
     return _understood(redis.Redis(connection_pool=redis.ConnectionPool(**undisturbed(options), **options)))
 
 
@@ -144,7 +148,16 @@ def _from_keywords(options: Mapping[str, Any]) -> Client:
         return _master(**given)
     if "startup_nodes" in given:
         return _cluster(**given)
-    return redis.Redis(**undisturbed(given), **given)
+    client = redis.Redis(**undisturbed(given), **given)
+    if "max_connections" not in given or given.keys() & CONNECTING:
+        return client
+    limit, kind, options = given["max_connections"], *_ways(client)
+    return patient_client(max_connections=limit, connection_class=kind, **undisturbed(given), **options)
+
+
+def _ways(client: redis.Redis) -> tuple[type[Any], dict[str, Any]]:
+    """The class of a client's connections, and its keywords."""
+    return client.connection_pool.connection_class, client.connection_pool.connection_kwargs
 
 
 def _master(
@@ -161,6 +174,8 @@ def _master(
     if sentinel_kwargs is None:
         sentinel_kwargs = {key: value for key, value in options.items() if key.startswith("socket_")}
     watching = Sentinel(sentinels, min_other_sentinels, careful(sentinel_kwargs))
+    if "max_connections" in options:
+        options |= {"connection_pool_class": PatientSentinelPool, **patience(options)}
     return _understood(watching.master_for(service_name, **options))
 
 
@@ -175,7 +190,8 @@ def _cluster(*, startup_nodes: list[Any], db: int = 0, **options: Any) -> RedisC
     nodes = [ClusterNode(*node) if isinstance(node, (list, tuple)) else node for node in startup_nodes]
     # The client of clusters ignores what it does not understand, so one that does not is asked.
     redis.Redis(**{key: value for key, value in options.items() if key not in signature(RedisCluster).parameters})
-    return RedisCluster(startup_nodes=nodes, **options)
+    kind = PatientCluster if "max_connections" in options else RedisCluster
+    return kind(startup_nodes=nodes, **options)
 
 
 def _understood(client: redis.Redis) -> redis.Redis:

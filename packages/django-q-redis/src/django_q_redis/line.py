@@ -14,25 +14,32 @@ from weakref import WeakKeyDictionary
 
 import redis
 from django_q.base64s import pieces
+from django_q.brokers.per_process import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from redis.connection import ConnectionInterface
+    from redis.connection import Connection
 
 LONG = 100_000
 """Bytes from which a word is sent alone or, of a text, in pieces, since to copy it would take longer."""
+
+POOLS = (redis.ConnectionPool, redis.BlockingConnectionPool)
+"""Pools whose connections can be used without the client."""
 
 HAS_POLL = hasattr(select, "poll")
 """Not on Windows, and not under eventlet."""
 
 
 class Line:
-    """Runs commands, of many threads, on connections that it takes from the client's pool and keeps."""
+    """Runs commands, of many threads, on connections of the client's pool; each process keeps up to half of them."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        self._idle: deque[Kept] = deque()
+        # Others use the pool too: of a small one nothing is kept, and a blocking one has threads that wait for it.
+        blocks = isinstance(self._pool, redis.BlockingConnectionPool)
+        self._most_idle = 0 if blocks else self._pool.max_connections // 2
+        self._idle: PerProcess[deque[Kept]] = PerProcess(deque)
 
     def __call__(self, *command: str | bytes | float) -> Any:
         """Run a command and give the server's reply as it is.
@@ -48,24 +55,36 @@ class Line:
         Raises:
             redis.RedisError: as above; the commands after one that the server refuses are run.
         """
-        try:
-            kept = self._idle.pop()
-        except IndexError:
-            kept = Kept(self._pool.get_connection())
-        try:
-            replies = kept.run(commands)
-        finally:
-            self._idle.append(kept)
+        replies = self.replies(*commands)
         for reply in replies:
             if isinstance(reply, redis.ResponseError):
                 raise reply
         return replies
 
+    def replies(self, *commands: Sequence[str | bytes | float]) -> list[Any]:
+        """Send commands together and give the replies, refusals among them.
+
+        Raises:
+            redis.ConnectionError: the server cannot be reached, or the pool has no connection left.
+        """
+        idle = self._idle.get()
+        try:
+            kept = idle.pop()
+        except IndexError:
+            kept = Kept(self._pool.get_connection())
+        try:
+            return kept.run(commands)
+        finally:
+            if len(idle) < self._most_idle:
+                idle.append(kept)
+            else:
+                self._pool.release(kept.connection)
+
 
 class Kept:
     """A connection that waits for the next command; the server may close it meanwhile."""
 
-    def __init__(self, connection: ConnectionInterface) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._socket: Any = None
         self._look: Any = None
@@ -156,7 +175,7 @@ def in_one_flight(client: Any, *commands: Sequence[str | bytes | float]) -> list
 
 def line_of(client: Any) -> Callable[..., Any]:
     """Give what runs commands for *client*: a line, or the client itself where its own ways with connections matter."""
-    if type(client) is not redis.Redis or type(client.connection_pool) is not redis.ConnectionPool:
+    if type(client) is not redis.Redis or type(client.connection_pool) not in POOLS:
         return client.execute_command
     try:
         return _lines[client]

@@ -1,6 +1,6 @@
 """What Redis does in one step, as Lua.
 
-A queue is six keys, all in the hash slot of the first:
+A queue is six keys, all in the hash slot of the first; a name with braces changes the prefix of the others:
 
     django_q:<name>:q              list    packages that wait, as every version of Django Q has them
     {django_q:<name>:q}:leases     zset    token of a lease → when it ends, in milliseconds of the server's clock
@@ -19,20 +19,65 @@ repeats the whole package.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from redis.exceptions import ResponseError
+
+from django_q_redis.permissions import FETCHING
+
+HARMLESS_WRITE: Final = "redis.call('ZREM', leases, '')\n"
+"""First command of scripts on a server without flags: after its first write, a script may use more memory."""
 
 
-class Script(NamedTuple):
-    """A Lua script and the name the server keeps it under."""
+class Source(NamedTuple):
+    """The text of a script and the name that the server keeps it under."""
 
     text: str
     sha: str
 
 
-def script(body: str) -> Script:
-    """A script that begins with the words all of them use."""
-    text = CLOCK + PRELUDE + body
-    return Script(text, hashlib.sha1(text.encode()).hexdigest())
+class Script(NamedTuple):
+    """A Lua script."""
+
+    current: Source
+    """With flags, for Redis 7 and newer."""
+    old: Source
+    """For servers that know no flags."""
+
+
+class Flag(StrEnum):
+    """Tells Redis 7 and newer what a script does."""
+
+    MOVES = "allow-oom"
+    """It only moves or frees memory: a server without memory runs it."""
+    READS = "no-writes"
+    """It changes nothing: a server that accepts no writes runs it."""
+    STORES = ""
+    """It stores something new: a server without memory refuses it."""
+
+
+def script(body: str, flag: Flag = Flag.MOVES, *, prelude: str | None = None) -> Script:
+    """Return a script.
+
+    Args:
+        body: its own part.
+        flag: the kind of the script.
+        prelude: its first part; without one, the functions that most scripts use.
+    """
+    text = CLOCK + (PRELUDE if prelude is None else prelude)
+    old = text + (HARMLESS_WRITE if flag is Flag.MOVES else "") + body
+    return Script(source(f"#!lua flags={flag}\n{text}{body}" if flag else old), source(old))
+
+
+def source(text: str) -> Source:
+    """Return a text with its name."""
+    return Source(text, hashlib.sha1(text.encode()).hexdigest())
+
+
+def knows_no_flags(reply: object) -> bool:
+    """Return True if a server answers that it does not understand the flags of a script."""
+    return isinstance(reply, ResponseError) and any(word in str(reply) for word in ("compiling", "shebang"))
 
 
 CLOCK = """
@@ -44,6 +89,16 @@ end
 
 PRELUDE = """
 local queue, leases, delayed, packages, dead, attempts = unpack(KEYS)
+
+-- Raise an error, before anything has changed, if the user may not run one of these commands.
+local function need(...)
+  if not redis.acl_check_cmd then return end
+  for _, name in ipairs({...}) do
+    if not redis.acl_check_cmd(name, leases, leases, leases, leases) then
+      error({err = "NOPERM User has no permissions to run the '" .. string.lower(name) .. "' command"})
+    end
+  end
+end
 
 -- Which of the tokens are still leased, and the positions of those that are not.
 local function held(tokens)
@@ -134,6 +189,7 @@ local function offer(zset, command, order)
     return
   end
   local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1000)
+  need('ZREM', 'HDEL', 'LPOP', 'DEL', 'HINCRBY', 'PEXPIRE', command)
   redis.call('ZREM', zset, unpack(tokens))
   local found = take(tokens)
   if zset == leases then count(found, length) end
@@ -150,11 +206,13 @@ end
 
 local taken = {}
 if alone then
+  need('ZADD')
   repeat
     local package = redis.call('LMOVE', queue, place(name(#taken + 1)), 'LEFT', 'LEFT')
     if package then taken[#taken + 1] = package end
   until not package or #taken == limit
 else
+  need('ZADD', 'HSET')
   taken = redis.call('LPOP', queue, limit) or taken
 end
 if not taken[1] then return {soonest} end
@@ -179,7 +237,7 @@ A fourth argument of 1 leaves each in a list of its own.
 Gives 0, the tokens where they are not just numbered, and the packages; or, when there are none, only the milliseconds
 until something is due (-1: nothing is)."""
 
-EXPECT = f"{CLOCK}return redis.call('ZADD', KEYS[1], clock() + ARGV[1], ARGV[2])"
+EXPECT = script("return redis.call('ZADD', leases, clock() + ARGV[1], ARGV[2])", prelude="local leases = KEYS[1]\n")
 """Begin a lease of so many ms under a token, for a package that is still to come.
 
 Sent as it is: what follows it in the same flight moves a package, and must not where this was refused."""
@@ -187,6 +245,7 @@ Sent as it is: what follows it in the same flight moves a package, and must not 
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
+  need('ZREM', 'HDEL', 'DEL')
   forget_attempts(kept)
   redis.call('ZREM', leases, unpack(kept))
   forget(kept)
@@ -212,6 +271,7 @@ RELEASE = script("""
 local delay = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if not kept[1] then return lost end
+need('ZREM', 'HDEL', 'LPOP', 'DEL', 'LPUSH', 'HINCRBY', 'PEXPIRE', 'ZADD')
 redis.call('ZREM', leases, unpack(kept))
 if delay == 0 then
   push('LPUSH', queue, reversed(take(kept)))
@@ -235,6 +295,7 @@ EXPIRE = script("""
 local length = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if kept[1] then
+  need('ZREM', 'HDEL', 'LPOP', 'DEL', 'HINCRBY', 'PEXPIRE', 'LPUSH')
   redis.call('ZREM', leases, unpack(kept))
   local found = take(kept)
   count(found, length)
@@ -247,6 +308,7 @@ return lost
 BURY = script("""
 local kept, lost = held(ARGV)
 if kept[1] then
+  need('ZREM', 'HDEL', 'LPOP', 'DEL', 'RPUSH')
   forget_attempts(kept)
   redis.call('ZREM', leases, unpack(kept))
   push('RPUSH', dead, take(kept))
@@ -256,6 +318,7 @@ return lost
 """Move leased packages to the dead letters; give the positions of tokens that were not valid any more."""
 
 EXHUME = script("""
+need('RPUSH')
 local found = redis.call('LPOP', dead, tonumber(ARGV[1]))
 if not found then return 0 end
 redis.call('RPUSH', queue, unpack(found))
@@ -263,11 +326,18 @@ return #found
 """)
 """Offer up to so many dead letters again; give how many."""
 
-HIDE = script("""
+APPEND = script("return redis.call('RPUSH', queue, unpack(ARGV))")
+"""Append packages that take the place of others."""
+
+HIDE = script(
+    """
+need('ZADD')
 redis.call('HSET', packages, ARGV[1], ARGV[3])
 redis.call('ZADD', delayed, clock() + tonumber(ARGV[2]), ARGV[1])
 return 1
-""")
+""",
+    Flag.STORES,
+)
 """Keep a package under a token and offer it in so many ms."""
 
 PURGE = script("""
@@ -292,14 +362,17 @@ return 1
 """)
 """Delete the packages that wait or are hidden, and their counts; leases stay, with theirs."""
 
-COUNT = script("""
+COUNT = script(
+    """
 local number = 0
 for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
   local list = place(token)
   if not list or redis.call('EXISTS', list) == 1 then number = number + 1 end
 end
 return number
-""")
+""",
+    Flag.READS,
+)
 """Count the leased packages; a lease whose package has not come yet is none."""
 
 DELETE = script("""
@@ -309,3 +382,17 @@ redis.call('DEL', unpack(KEYS))
 return 1
 """)
 """Forget all keys of the queue."""
+
+MISSING = script(
+    f"""
+local missing = {{}}
+if redis.acl_check_cmd then
+  for _, name in ipairs({{{", ".join(f"'{name}'" for name in FETCHING)}}}) do
+    if not redis.acl_check_cmd(name, leases, leases, leases, leases) then missing[#missing + 1] = name end
+  end
+end
+return missing
+""",
+    Flag.READS,
+)
+"""Name the commands that the user needs to fetch and settle packages, and may not run; before Redis 7 none is known."""

@@ -90,6 +90,10 @@ class Sqs(CountedBroker):
     def get_connection(list_key: str | None = None) -> Any:
         return client_for(current_settings())
 
+    def disconnect(self) -> None:
+        """Close the connections of this process."""
+        self.connection.close()
+
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:

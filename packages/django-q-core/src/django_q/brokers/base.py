@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from django.core.cache import InvalidCacheBackendError, caches
 
@@ -12,12 +12,19 @@ from django_q.brokers.cache_counts import CacheCounts
 from django_q.brokers.cached_attempts import CachedAttempts
 from django_q.brokers.per_process import PerProcess
 from django_q.brokers.stats import CacheStats
+from django_q.cache_calls import CALLS
 from django_q.conf import current_settings
+from django_q.exceptions import BrokerUnavailable
+from django_q.text import error_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.core.cache.backends.base import BaseCache
 
     from django_q.settings import ClusterSettings
+
+T = TypeVar("T")
 
 AckId: TypeAlias = Hashable
 """What a broker knows a delivery by; another one for each delivery of the same package."""
@@ -140,6 +147,14 @@ class Broker:
     def enqueue_many(self, packages: Sequence[str]) -> list[Any]:
         """Put several packages on the queue, in order."""
         return [self.enqueue(package) for package in packages]
+
+    def enqueue_links(self, packages: Sequence[str]) -> Any:
+        """Put the next links of chains on the queue, before those that they follow are acknowledged.
+
+        Without a method of its own, a broker puts them there as any others. One whose server may be full takes them
+        nevertheless: they take the place of the packages that they follow.
+        """
+        return self.enqueue_many(packages)
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -267,6 +282,9 @@ class Broker:
     def delete_queue(self) -> Any:
         """Forget the queue and everything about it."""
 
+    def disconnect(self) -> None:
+        """Close what is open in this process, such as before a fork; the next call connects anew."""
+
     def ping(self) -> bool:
         """Is the server there? Never raises."""
         return True
@@ -292,15 +310,24 @@ class Broker:
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Keep a cluster's statistics under *key* for *timeout* seconds."""
-        CacheStats(self.cache, self.settings.q_stat).set(key, value, timeout)
+        self._use_statistics(lambda stats: stats.set(key, value, timeout))
 
     def get_stat(self, key: str) -> str | bytes | None:
         """The statistics under *key*."""
-        return CacheStats(self.cache, self.settings.q_stat).get(key)
+        return self._use_statistics(lambda stats: stats.get(key))
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """All statistics whose key begins as *pattern* does, up to its `*`."""
-        return CacheStats(self.cache, self.settings.q_stat).all(pattern)
+        return self._use_statistics(lambda stats: stats.all(pattern))
+
+    def _use_statistics(self, use: Callable[[CacheStats], T]) -> T:
+        try:
+            return CALLS.make(lambda: use(CacheStats(self.cache, self.settings.q_stat)))
+        except Exception as error:
+            raise BrokerUnavailable(
+                f"The cache {self.settings.cache!r} cannot be used for statistics ({error_line(error)}): check that it "
+                "runs, and CACHES."
+            ) from error
 
 
 def as_text(package: str | bytes) -> str:

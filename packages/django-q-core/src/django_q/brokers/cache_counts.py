@@ -7,6 +7,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, cast
 
+from django.core.cache.backends.dummy import DummyCache
+
+from django_q.cache_calls import CALLS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
@@ -19,7 +23,14 @@ TIMEOUT_SECONDS: Final = 14 * 86_400
 """How long a count is kept after its last change."""
 
 PAUSE_SECONDS: Final = 30.0
-"""How long a cache that raised an error is not used."""
+"""How long a cache is not used that raised an error, was slow, or did not keep a count."""
+
+SLOW_SECONDS: Final = 1.0
+"""Duration from which a call is slow: a client that ignores errors may have waited for an unavailable server."""
+
+
+class NotKeptError(Exception):
+    """The cache does not keep what is written."""
 
 
 class CacheCounts:
@@ -37,7 +48,7 @@ class CacheCounts:
         self._cache = cache
         self._queue = queue
         self._kind = kind
-        self._resume_at = 0.0
+        self._resume_at = self._verify_at = 0.0
 
     def read(self, names: Iterable[str]) -> dict[str, int]:
         """Return the counts above 0."""
@@ -52,9 +63,11 @@ class CacheCounts:
             return {}
 
         def count(cache: BaseCache) -> dict[str, int]:
-            known = cache.get_many(list(keys))
+            known = cache.get_many(list(keys)) or {}
             changed = {key: known.get(key, 0) + number for key in keys}
-            cache.set_many(changed, TIMEOUT_SECONDS)
+            refused = cache.set_many(changed, TIMEOUT_SECONDS)
+            if refused or not self._are_kept(cache, changed):
+                raise NotKeptError("they were not kept")
             return changed
 
         return {keys[key]: count for key, count in (self._use("written", count) or {}).items()}
@@ -66,17 +79,35 @@ class CacheCounts:
 
     def _use(self, done: str, work: Callable[[BaseCache], Any]) -> dict[str, int] | None:
         """Use the cache unless it failed a moment ago; counting never delays or stops deliveries for long."""
-        cache = self._cache() if time.monotonic() >= self._resume_at else None
-        if cache is None:
+        began = time.monotonic()
+        if began < self._resume_at:
             return None
+
+        def use() -> Any:
+            cache = self._cache()
+            return None if cache is None else work(cache)
+
         try:
-            return cast("dict[str, int] | None", work(cache))
+            found = CALLS.make(use)
         except Exception as error:  # noqa: BLE001 - each cache has its own errors
-            self._resume_at = time.monotonic() + PAUSE_SECONDS
-            logger.warning(
-                "Cache: counts of %s cannot be %s (%s), next attempt in %g s", self._kind, done, error, PAUSE_SECONDS
-            )
+            self._pause(done, str(error))
             return None
+        if (seconds := time.monotonic() - began) > SLOW_SECONDS:
+            self._pause(done, f"it took {seconds:.1f} s")
+        return cast("dict[str, int] | None", found)
+
+    def _pause(self, done: str, reason: str) -> None:
+        self._resume_at = time.monotonic() + PAUSE_SECONDS
+        logger.warning(
+            "Cache: counts of %s cannot be %s (%s), next attempt in %g s", self._kind, done, reason, PAUSE_SECONDS
+        )
+
+    def _are_kept(self, cache: BaseCache, counts: dict[str, int]) -> bool:
+        """Read one count back, now and then: a client that ignores its errors has no other way to tell."""
+        if time.monotonic() < self._verify_at or type(cache) is DummyCache:
+            return True
+        self._verify_at = time.monotonic() + PAUSE_SECONDS
+        return bool(cache.get_many(list(counts)[:1]))
 
     def _keys(self, names: Iterable[str]) -> dict[str, str]:
         return {self._key(name): name for name in names}

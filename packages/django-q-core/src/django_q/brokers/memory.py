@@ -160,6 +160,12 @@ class RemoteQueue:
         self._list_key = list_key
         self._local = threading.local()
 
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        line: Connection | None = vars(self._local).pop("line", None)
+        if line is not None:
+            line.close()
+
     def __getattr__(self, name: str) -> Any:
         return lambda *args: self._call(name, args)
 
@@ -192,6 +198,11 @@ class MemoryBroker(BulkBroker):
         if queue is None or (queue._address, queue._list_key) != (address, self.list_key):
             queue = self.connection = RemoteQueue(address, self.list_key)
         return cast("MemoryQueue", queue)
+
+    def disconnect(self) -> None:
+        """Close the connection to the process of the queues."""
+        if self.connection is not None:
+            self.connection.close()
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Append a package, or hide it for *delay* seconds."""

@@ -21,23 +21,27 @@ class CacheStats:
         """Keep *value* for *timeout* seconds; a key another cluster's write dropped is listed again next time."""
         if self.cache is None:
             return
-        self.cache.set(safe_key(key), value, timeout)
+        self.cache.set(self._safe(key), value, timeout)
         keys = self._keys()
         if key not in keys:
-            alive = self.cache.get_many(map(safe_key, keys))
-            self.cache.set(safe_key(self.index), [*(each for each in keys if safe_key(each) in alive), key], None)
+            alive = self.cache.get_many(map(self._safe, keys)) or {}
+            self.cache.set(self._safe(self.index), [*(each for each in keys if self._safe(each) in alive), key], None)
 
     def get(self, key: str) -> str | bytes | None:
         """What is kept under *key*."""
-        return None if self.cache is None else cast("str | bytes | None", self.cache.get(safe_key(key)))
+        return None if self.cache is None else cast("str | bytes | None", self.cache.get(self._safe(key)))
 
     def all(self, pattern: str) -> list[str | bytes]:
         """Everything kept under keys that match *pattern* (a prefix and `*`)."""
         if self.cache is None:
             return []
         prefix = pattern.removesuffix("*")
-        return list(self.cache.get_many([safe_key(key) for key in self._keys() if key.startswith(prefix)]).values())
+        found = self.cache.get_many([self._safe(key) for key in self._keys() if key.startswith(prefix)])
+        return list((found or {}).values())
 
     def _keys(self) -> list[str]:
         assert self.cache is not None
-        return list(self.cache.get(safe_key(self.index)) or ())
+        return list(self.cache.get(self._safe(self.index)) or ())
+
+    def _safe(self, key: str) -> str:
+        return safe_key(key, self.cache)

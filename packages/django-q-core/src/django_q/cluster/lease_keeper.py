@@ -6,11 +6,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.conf import settings
+from django.db import connections, reset_queries
 
 from django_q.exceptions import BrokerError
 
 from . import log
+from .backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +45,8 @@ class LeaseKeeper(threading.Thread):
         self.due: dict[Any, float] = {}
         """When the lease of each ack id is to be renewed next (`time.monotonic`, seconds)."""
         self.ended = threading.Event()
+        self.backoff = Backoff()
+        """Counts failed renewals; the interval is short enough not to grow."""
 
     def hold(self, ack_id: Any) -> None:
         """Renew a lease from now on."""
@@ -69,10 +73,15 @@ class LeaseKeeper(threading.Thread):
                 if due := self._due():
                     broker = broker or self.make_broker()
                     self.renew(broker, due)
+                    if self.backoff.succeeded():
+                        log.leases_renewed_again(self.process_name)
             except BrokerError as error:
-                log.leases_not_renewed(self.process_name, error)
+                if self.backoff.failed():
+                    log.leases_not_renewed(self.process_name, error)
             except Exception as error:  # noqa: BLE001 - the edge of a thread
                 log.crashed(f"{self.process_name} (leases)", error)
+            if settings.DEBUG:
+                reset_queries()
         connections.close_all()
 
     def renew(self, broker: Broker, due: list[Any]) -> None:

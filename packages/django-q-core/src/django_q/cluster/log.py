@@ -234,6 +234,11 @@ def leases_not_renewed(name: str, error: BaseException) -> None:
     logger.warning("%s: leases of unsaved results could not be renewed, retrying: %s", name, one_line(error))
 
 
+def leases_renewed_again(name: str) -> None:
+    """The broker is available again."""
+    logger.info("%s: leases of unsaved results are renewed again", name)
+
+
 def cannot_look_up(name: str, error: BaseException) -> None:
     """The database or the cache does not say whether a redelivered task has succeeded."""
     logger.error("%s: cannot look up whether a redelivered task has succeeded, retrying: %s", name, one_line(error))

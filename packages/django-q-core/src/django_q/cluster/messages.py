@@ -108,6 +108,8 @@ class Returned(NamedTuple):
     """A worker could not begin a task: its package is released, which is no attempt."""
 
     ack_id: Any
+    pause: float = 0.0
+    """Seconds for which the monitor keeps it, with its lease, before it releases it."""
 
 
 STOP = bytes([Kind.STOP])

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_q.brokers import Delivery, get_broker
-from django_q.connections import tidy_connections
+from django_q.connections import close_connections, keep_connections
 from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
 from django_q.outcome import Outcome
@@ -49,6 +49,10 @@ ENOUGH_OUTCOMES = 100
 
 FOLLOW_UP_POLL_SECONDS = 0.02
 """Interval between two attempts to hand a follow-up to the workers while their channel is full."""
+
+MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 6_000
+"""Size of outcomes that wait for an unavailable cache beyond which nothing is fetched, and of one without its value:
+more than its memory, since each has a lease that must be renewed."""
 
 MAX_STOP_FAILURES = 3
 """After this many failures in a row a monitor that was told to stop gives up."""
@@ -89,6 +93,8 @@ class Monitor(ClusterProcess):
         self.deaths: list[Death] = []
         self.unreadable: list[Unreadable] = []
         self.returned: list[Any] = []
+        self.kept: list[tuple[float, Any]] = []
+        """When packages are released that no worker could begin (`time.monotonic`, seconds), and their ack ids."""
         self.follow_ups: deque[FollowUp] = deque()
         self.following: dict[str, Outcome] = {}
         """Outcomes whose follow-up waits or runs, by its key."""
@@ -116,6 +122,7 @@ class Monitor(ClusterProcess):
     def step(self) -> bool:
         """Receive, finish what can be finished, and hand follow-ups to workers."""
         self._receive()
+        self._return_kept()
         self._settle()
         self._send_follow_ups()
         self._tell_state()
@@ -128,10 +135,11 @@ class Monitor(ClusterProcess):
         waiting = [outcome for outcome in self.following.values() if outcome.ack_id is not None]
         if waiting:
             log.not_followed_up(self.name, len(waiting))
+        if unfinished := [*(outcome.ack_id for outcome in waiting), *(ack_id for _, ack_id in self.kept)]:
             try:
-                self.broker.release_many([outcome.ack_id for outcome in waiting])
+                self.broker.release_many(unfinished)
             except BrokerError as error:
-                log.not_given_back(self.name, len(waiting), error)
+                log.not_given_back(self.name, len(unfinished), error)
         self.state.hooks = 0
         if self.state.saved and not self._unfinished():
             self.finisher.store.database.prune()  # the scheduler has ended: its maintenance does not see the last ones
@@ -142,40 +150,40 @@ class Monitor(ClusterProcess):
     def _receive(self) -> None:
         """Collect what has arrived; sleep only if there is nothing else to do."""
         if self._unfinished():
-            waiting = [lane.retry_at for lane in self.lanes if lane.outcomes or lane is self.queue]
-            self.results.wait(min(RECEIVE_SECONDS, min(waiting) - time.monotonic()))
+            self.results.wait(min(RECEIVE_SECONDS, self._next_attempt_at() - time.monotonic()))
         elif self.follow_ups:
             self.results.wait(FOLLOW_UP_POLL_SECONDS)
         elif not self.told_to_stop:
             message = self.results.receive()
             if message is None:
-                tidy_connections(idle=True)
+                keep_connections()
                 return
             with self.lock:
                 self._accept(message)
             if self.state.busy and self.state.unsaved < ENOUGH_OUTCOMES:
                 time.sleep(HIGH_LOAD_GATHER_SECONDS if self.last_batch >= HIGH_LOAD_OUTCOMES else GATHER_SECONDS)
-        while self._has_room():
-            with self.lock:
-                message = self.results.receive(block=False)
-                if message is None:
-                    return
+        with self.lock:
+            while self._has_room() and (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
 
+    def _next_attempt_at(self) -> float:
+        """Return when there is something to finish: at once (0.0), or when an unavailable server is tried again."""
+        times = [lane.retry_at for lane in (self.database, self.cache) if lane.outcomes]
+        if self.queue.outcomes or self.done or self.returned or self.unreadable:
+            times.append(self.queue.retry_at)
+        return 0.0 if self.deaths else min(times)
+
     def _has_room(self) -> bool:
-        if any(lane.backoff.failures for lane in self.lanes):
-            return True  # the leases of what is received are renewed
-        return len(self.database.outcomes) < MAX_BATCH_OUTCOMES and self.size < MAX_BATCH_BYTES
+        if len(self.database.outcomes) < MAX_BATCH_OUTCOMES and self.size < MAX_BATCH_BYTES:
+            return True
+        return any(lane.backoff.failures for lane in self.lanes)  # the leases of what is received are renewed
 
     def _collect_while_blocked(self) -> None:
         """Receive outcomes in the keeper's thread if this process has been blocked by a server for a while."""
         if not self.saving_since or time.monotonic() - self.saving_since < self.settings.retry / 6:
             return
-        while True:
-            with self.lock:
-                message = self.results.receive(block=False)
-                if message is None:
-                    break
+        with self.lock:
+            while (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
         self._tell_state()
 
@@ -199,8 +207,9 @@ class Monitor(ClusterProcess):
             case Death() as death:
                 self._hold_death(death)
                 self.deaths.append(death)
-            case Returned(ack_id=ack_id):
-                self.returned.append(ack_id)
+            case Returned(ack_id=ack_id, pause=pause):
+                self._hold(ack_id)
+                self.kept.append((time.monotonic() + pause, ack_id))
             case FollowedUp(key=key):
                 if (followed := self.following.pop(key, None)) is not None:
                     self.done.append(followed)
@@ -246,7 +255,7 @@ class Monitor(ClusterProcess):
                 raise
             if lane.backoff.failed():
                 log.cannot_save(self.name, error)
-            tidy_connections(idle=True)
+            close_connections()
             lane.retry_at = time.monotonic() + lane.backoff.seconds
         else:
             lane.retry_at = 0.0
@@ -255,7 +264,8 @@ class Monitor(ClusterProcess):
 
     def _save(self, lane: Lane) -> None:
         with self.lock:
-            outcomes, lane.outcomes = lane.outcomes, []
+            size = self._size_of_batch(lane)
+            outcomes, lane.outcomes = lane.outcomes[:size], lane.outcomes[size:]
         self.last_batch = len(outcomes)
         try:
             saved = self.finisher.save(outcomes)
@@ -265,6 +275,16 @@ class Monitor(ClusterProcess):
             raise
         self.state.saved += sum(outcome.success for outcome in saved)
         self.queue.outcomes += saved
+
+    def _size_of_batch(self, lane: Lane) -> int:
+        """Return how many outcomes are saved together: after an outage, more may wait than can be saved in time."""
+        if lane is self.cache:
+            size = 0
+            for number, outcome in enumerate(lane.outcomes[:MAX_BATCH_OUTCOMES], 1):
+                size += len(outcome.finished or "")
+                if size >= MAX_BATCH_BYTES:
+                    return number
+        return MAX_BATCH_OUTCOMES
 
     def _settle_queue(self) -> None:
         """Send what follows, and acknowledge what no worker has to follow up."""
@@ -279,10 +299,18 @@ class Monitor(ClusterProcess):
             self.done = []
         if self.returned:
             returned, self.returned = self.returned, []
+            self._drop(returned)
             self.broker.release_many(returned)
         while self.unreadable:
             self._bury(self.unreadable[0])
             del self.unreadable[0]
+
+    def _return_kept(self) -> None:
+        """Release packages whose pause is over."""
+        now = time.monotonic()
+        with self.lock:
+            self.returned += [ack_id for release_at, ack_id in self.kept if release_at <= now]
+            self.kept = [(release_at, ack_id) for release_at, ack_id in self.kept if release_at > now]
 
     def _announce(self, outcome: Outcome) -> None:
         """Log an outcome; if it has a hook or receivers, have a worker run them before it is acknowledged."""
@@ -375,4 +403,11 @@ class Monitor(ClusterProcess):
         """Tell the other processes what is not settled."""
         self.state.hooks = len(self.follow_ups) + len(self.following)
         self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)
+        self.state.postponed = self._postponed()
         self.state.paused = int(bool(self.database.backoff.failures or self.queue.backoff.failures))
+
+    def _postponed(self) -> int:
+        """Return the number of outcomes that hold nothing up, because only an unavailable cache keeps them here."""
+        waiting = self.cache.outcomes if self.cache.backoff.failures else []
+        size = sum(OUTCOME_BYTES + len(outcome.finished or "") for outcome in waiting)
+        return len(waiting) if size <= MAX_POSTPONED_BYTES else 0

@@ -10,11 +10,14 @@ from importlib import import_module
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import connections
+from django.conf import settings as django_settings
+from django.db import reset_queries
 
 from django_q import reporters
+from django_q.cache_calls import CALLS, PATIENCE_SECONDS
+from django_q.context import stamp_records
 
-from . import log
+from . import log, sessions
 from .memory import keep_free_memory
 from .title import set_title
 
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
     from .channels import Bell, Channel
     from .lifeline import Lifeline
     from .state import ClusterState, Heartbeat
-
-_inherited: list[object] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class ClusterProcess:
     """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, …."""
 
     role: ClassVar[str]
+    limits_cache_calls: ClassVar[bool] = True
+    """True if the process does not wait long for a cache that does not answer."""
 
     def __init__(self, wiring: Wiring, heartbeat: Heartbeat | None = None) -> None:
         self.settings = wiring.settings
@@ -73,6 +76,8 @@ class ClusterProcess:
             while self.step():
                 self.heartbeat.beat()
                 self.wiring.lifeline.check()
+                if django_settings.DEBUG:
+                    reset_queries()
         finally:
             self.stop()
 
@@ -101,27 +106,17 @@ def ignore_signals() -> None:
     signal.signal(signal.SIGTERM, nothing)
 
 
-def forget_connections() -> None:
-    """Drop the database connections a fork was born with, without closing them: they are still the parent's."""
-    for connection in connections.all(initialized_only=True):
-        _inherited.append(connection.connection)  # or its finaliser would say goodbye on the parent's socket
-        connection.connection = None
-        connection.in_atomic_block = False
-        connection.savepoint_ids = []
-        connection.run_on_commit = []
-        connection.needs_rollback = False
-
-
 def prepare(settings: ClusterSettings, role: str) -> None:
     """Make a fresh process, forked or spawned, one of ours: signals, connections, memory, log, title.
 
-    What a prepared process forks is prepared but for its title.
+    What a prepared process forks is prepared but for its title. That includes a process that a task forks.
     """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
+    sessions.begin(is_forked=settings.start_method != "spawn")  # a forkserver may have set Django up, too
     ignore_signals()
-    forget_connections()
     keep_free_memory()
     log.configure(settings)
+    stamp_records()
     entitle(settings, role)
 
 
@@ -165,4 +160,7 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)
-    class_of(path)(wiring, *args).run()
+    process = class_of(path)
+    if process.limits_cache_calls:
+        CALLS.limit(min(PATIENCE_SECONDS, wiring.settings.guard_timeout / 4))
+    process(wiring, *args).run()

@@ -12,7 +12,7 @@ from django_q.brokers import get_broker
 from django_q.exceptions import BrokerUnavailable
 
 from . import log
-from .backoff import Backoff
+from .backoff import FIRST_SECONDS, Backoff
 from .channels import RECEIVE_SECONDS
 from .messages import Kind, TaskMessage, kind_of
 from .process import ClusterProcess, Wiring
@@ -39,6 +39,10 @@ class Pusher(ClusterProcess):
     """Keeps as many packages waiting for the workers as `queue_limit` allows."""
 
     role: ClassVar[str] = "pusher"
+    renew_at: float = 0.0
+    """When leases are renewed next (`time.monotonic`, seconds)."""
+    retry_at: float = 0.0
+    """When a broker that was unavailable is tried again (`time.monotonic`, seconds)."""
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
@@ -49,8 +53,6 @@ class Pusher(ClusterProcess):
         """Number → ack id of each task whose lease is ours to renew."""
         self.missing: set[int] = set()
         self.renew_every = self.settings.retry / 3
-        self.renew_at = self.retry_at = 0.0
-        """When leases are renewed, and not before when a broker that was unavailable is tried again."""
         self.backoff = Backoff()
         self.stopping = False
         self.unsent: list[TaskMessage] = []
@@ -86,13 +88,13 @@ class Pusher(ClusterProcess):
             return True
         try:
             self._renew_when_due()
-            self._publish_when_due()
             self.window.pace(self.state.sent, time.monotonic())
             room = self._room()
             if room >= self.window.size - self.window.low:
                 self._push(self.broker.dequeue_many(room, wait=self._seconds_to_wait()))
             else:
                 self._wait_for_room()
+            self._publish_when_due()
         except BrokerUnavailable as error:
             self._back_off(error)
         else:
@@ -103,7 +105,10 @@ class Pusher(ClusterProcess):
     def _back_off(self, error: BrokerUnavailable) -> None:
         if self.backoff.failed():
             log.broker_gone(self.name, error)
-        self.retry_at = time.monotonic() + self.backoff.seconds
+        seconds = self.backoff.seconds
+        if self.held:  # leases must be renewed soon after the broker is back
+            seconds = min(seconds, max(self.renew_every / 2, FIRST_SECONDS))
+        self.retry_at = time.monotonic() + seconds
 
     def stop(self) -> None:
         """Give back what has not begun, and publish once more that the cluster stops."""
@@ -122,7 +127,7 @@ class Pusher(ClusterProcess):
     def _is_held_back(self) -> bool:
         """Return True if the monitor is behind: nothing new is fetched until it has caught up."""
         state = self.state
-        if state.paused or state.unsaved + state.backlog > MAX_UNSAVED_OUTCOMES:
+        if state.paused or state.unsaved + state.backlog - state.postponed > MAX_UNSAVED_OUTCOMES:
             return True
         return state.hooks > self.limit + self.settings.workers
 

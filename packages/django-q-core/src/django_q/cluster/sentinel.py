@@ -149,7 +149,7 @@ class Sentinel:
     def _clear_flags(self, member: Member) -> None:
         """Clear what a process that has died told the others: its successor starts with nothing in hand."""
         if member is self.pool.monitor:
-            self.state.paused = self.state.hooks = self.state.backlog = 0
+            self.state.paused = self.state.hooks = self.state.backlog = self.state.postponed = 0
         elif member is self.pool.pusher:
             self.state.wake_at = 0
 

@@ -44,7 +44,7 @@ class WorkerState(enum.IntEnum):
 DESK = 2 * 2**20
 """Bytes of memory that a desk keeps between large messages."""
 
-_HEADER = 24
+_HEADER = 25
 _SLOT = 8
 _WORD = 8
 # whole numbers of the header: who writes each is said where it is a property below
@@ -55,6 +55,7 @@ _WORD = 8
 ) = range(17)  # fmt: skip
 _RENEWED, _BORN, _STOP_BY = 17, 18, 19  # seconds, floats
 _HEARTBEATS = {"sentinel": 20, "pusher": 21, "monitor": 22, "scheduler": 23}
+_POSTPONED = 24
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
@@ -153,6 +154,7 @@ class ClusterState:
     paused = _number(_PAUSED, "1 while results cannot be saved: then no new tasks are fetched. Written by the monitor.")
     hooks = _number(_HOOKS, "Hooks and other follow-ups in progress. Written by the monitor.")
     backlog = _number(_BACKLOG, "Outcomes that the monitor holds and has not settled. Written before `received`.")
+    postponed = _number(_POSTPONED, "Outcomes of the backlog that only wait for the cache. Written by the monitor.")
     renewed = _seconds(_RENEWED, "When all leases were last renewed (`time.monotonic`). Written by the pusher.")
     born = _seconds(_BORN, "When the cluster started (seconds since the epoch). Written by the parent.")
     stop_by = _seconds(
@@ -250,9 +252,19 @@ class Slot:
         """True while the worker unpickles the package of its task: its arguments may end the process."""
         return bool(self._ints[self._at + _UNPICKLING])
 
-    @unpickling.setter
-    def unpickling(self, value: bool) -> None:
-        self._ints[self._at + _UNPICKLING] = value
+    def begin_unpickling(self, deadline: float) -> None:
+        """Note that the worker unpickles a package.
+
+        Args:
+            deadline: when the sentinel kills the worker (`time.monotonic`, seconds).
+        """
+        self._floats[self._at + _DEADLINE] = deadline
+        self._ints[self._at + _UNPICKLING] = 1
+
+    def end_unpickling(self) -> None:
+        """Note that the package is unpickled: no deadline any more."""
+        self._floats[self._at + _DEADLINE] = 0.0
+        self._ints[self._at + _UNPICKLING] = 0
 
     def begin(self, message: bytes, now: float, number: int = 0) -> None:
         """Lay `message` on the desk and be busy.

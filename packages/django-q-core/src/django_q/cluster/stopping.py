@@ -104,7 +104,7 @@ class StopProcedure:
             return True
         if state.paused:
             return False  # the monitor cannot save, so it sends nothing
-        if self.wiring.results.wait(0) or state.backlog or state.hooks:
+        if self.wiring.results.wait(0) or state.backlog > state.postponed or state.hooks:
             return True
         return not self._has_told_its_state()
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from django.core.cache import caches
+
 from django_q import reporters, signals
-from django_q.connections import tidy_connections
-from django_q.context import running, stamp_records
+from django_q.connections import close_connections
+from django_q.context import running
 from django_q.dispatch import Finisher
-from django_q.exceptions import DjangoQError, NoAttemptsLeft, OptionError, UnreadablePackage, WorkerDied
+from django_q.exceptions import (
+    DjangoQError,
+    NoAttemptsLeft,
+    OptionError,
+    TimeoutException,
+    UnreadablePackage,
+    WorkerDied,
+)
 from django_q.execution import Executor
 from django_q.options import normalise_package
+from django_q.package import is_member
 from django_q.results.saved import saved_success
-from django_q.results.unavailable import is_unavailable
+from django_q.results.unavailable import ResultsUnavailable, is_unavailable
 from django_q.signing import PackageCodec
 from django_q.text import sentence_of
 from django_q.timeout import TaskTimer
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 
-from . import log
+from . import log, sessions
 from .affinity import pin
 from .backoff import Backoff
 from .channels import INLINE, RECEIVE_SECONDS
@@ -34,8 +44,6 @@ from .process_group import kill_children, kill_other_members, lead_group
 from .state import Phase, Slot, WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from django_q.outcome import Outcome
     from django_q.package import TaskPackage
 
@@ -54,9 +62,26 @@ MEASURE_SECONDS: Final = 1.0
 MAX_LOOK_UP_SECONDS: Final = 30.0
 """Time to look up an earlier success. Then the package is released and the worker replaced, which may be damaged."""
 
+CACHE_LOOK_UP_SECONDS: Final = 2.0
+"""Time to look up an earlier success in the cache."""
+
+CACHE_PAUSE_SECONDS: Final = 10.0
+"""How long redelivered tasks wait that need an unavailable cache: no longer than that it is left alone."""
+
+MIN_LOOK_UP_SECONDS: Final = 1.0
+"""Minimum time of one of these attempts, in which a server may block without failing."""
+
 
 class CannotLookUp(DjangoQError):
-    """The database or the cache does not say whether a task has succeeded before."""
+    """The database or the cache does not say whether a task has succeeded before.
+
+    Args:
+        pause: seconds to wait before the task is offered again.
+    """
+
+    def __init__(self, pause: float = 0.0) -> None:
+        super().__init__()
+        self.pause = pause
 
 
 class WorkerTimer(TaskTimer):
@@ -75,6 +100,7 @@ class Worker(ClusterProcess):
     """Runs tasks, and what follows them, one at a time."""
 
     role: ClassVar[str] = "worker"
+    limits_cache_calls: ClassVar[bool] = False  # calls would need a thread, and tasks may fork
 
     def __init__(self, wiring: Wiring, index: int) -> None:
         self.slot = wiring.state.slots[index]
@@ -86,11 +112,20 @@ class Worker(ClusterProcess):
         self.timer = WorkerTimer(self.slot)
         self.executor = Executor(self.settings, self.timer)
         self.count = 0
+        self.cache_retry_at = 0.0
+        """When the cache is asked again (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
         self.measured = 0.0
         self.group_is_left = False
         """True if programs of a task that timed out may still run: then this worker is replaced."""
         self.rung_at = 0
         """The low-water mark for which the pusher was woken last."""
+
+    @cached_property
+    def unpickle_seconds(self) -> float:
+        """Time to unpickle a package."""
+        limit = self.settings.import_timeout
+        timeout = self.settings.timeout
+        return limit if timeout is None else min(limit, max(timeout, MIN_UNPICKLE_SECONDS))
 
     @cached_property
     def baseline(self) -> Baseline:
@@ -108,8 +143,8 @@ class Worker(ClusterProcess):
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
-        stamp_records()
         signals.emit(signals.post_spawn, proc_name=self.name)
+        sessions.end(idle=True)
         self.baseline.restore()
         self.executor.imported = self.baseline.keep_environment
         self.slot.state = WorkerState.IDLE
@@ -119,7 +154,7 @@ class Worker(ClusterProcess):
         """Do what one message asks for."""
         message = self.tasks.receive()
         if message is None:
-            tidy_connections(idle=True)
+            sessions.end(idle=True)
             return True
         match kind_of(message):
             case Kind.TASK:
@@ -128,6 +163,7 @@ class Worker(ClusterProcess):
                 self._follow_up(message)
             case Kind.STOP:
                 return False
+        sessions.end()
         if len(message) > INLINE:
             self.slot.clear_desk()
         return not self.group_is_left and not self._worn_out()
@@ -151,27 +187,32 @@ class Worker(ClusterProcess):
             self.slot.finish(sent=False)
             return
         try:
-            with self._without_copies():
-                outcome = self._outcome(task)
-        except CannotLookUp:
-            self._send(pack(Kind.RETURNED, Returned(task.ack_id)), outcome=False)
-            self.baseline.is_damaged = True
+            outcome = self._outcome(task)
+        except CannotLookUp as error:
+            self._send(pack(Kind.RETURNED, Returned(task.ack_id, error.pause)), outcome=False)
+            self.baseline.is_damaged |= not error.pause
             return
         except UnreadablePackage as error:
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
         self._end_group_after_timeout()
-        self.baseline.restore()
+        self.baseline.restore(now)
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
-        tidy_connections()
 
     def _outcome(self, task: TaskMessage) -> Outcome:
         """Run a task, unless it has no attempt left or has succeeded before.
 
         Raises:
+            CannotLookUp: it may have succeeded before.
             UnreadablePackage: no worker can read it.
         """
+        try:
+            return self._attempt(task)
+        finally:
+            self._end_copy()
+
+    def _attempt(self, task: TaskMessage) -> Outcome:
         if 0 < self.settings.max_attempts < task.attempt:
             last = task._replace(attempt=task.attempt - 1)
             reason = (
@@ -196,18 +237,15 @@ class Worker(ClusterProcess):
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
         """Verify and unpickle a package, within a deadline: the sentinel kills a worker that does not come back."""
-        limit = self.settings.import_timeout
-        if self.settings.timeout is not None:
-            limit = min(limit, max(self.settings.timeout, MIN_UNPICKLE_SECONDS))
-        self.timer.limited(limit)
-        self.slot.unpickling = True
-        with self._without_copies():
+        self.slot.begin_unpickling(time.monotonic() + self.unpickle_seconds + GRACE_SECONDS)
+        try:
             package: TaskPackage = self.codec.loads(task.package)
+        finally:
+            self._end_copy()
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
         package = normalise_package(package)  # runs the code of labels that are objects
-        self.slot.unpickling = False
-        self.timer.limited(None)
+        self.slot.end_unpickling()
         return package
 
     def _failed(
@@ -227,10 +265,15 @@ class Worker(ClusterProcess):
         Raises:
             CannotLookUp: it stays unavailable, or this worker cannot reach it any more.
         """
+        if package.get("cached") and not is_member(package.get("iter_count"), package.get("group")):
+            return self._cached_before(package)
         backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
             try:
-                return saved_success(package, self.settings)
+                with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
+                    return saved_success(package, self.settings)
+            except TimeoutException as error:
+                raise CannotLookUp from error
             except Exception as error:
                 if not is_unavailable(error):
                     raise
@@ -238,28 +281,55 @@ class Worker(ClusterProcess):
                     log.cannot_look_up(self.name, error)
                 if time.monotonic() >= give_up_at or self.state.phase >= Phase.STOPPING:
                     raise CannotLookUp from error
-                tidy_connections(idle=True)
+                close_connections()
                 time.sleep(backoff.seconds)
+            finally:
+                self.timer.limited(None)
+                self.timer.fired = False
+
+    def _cached_before(self, package: TaskPackage) -> dict[str, Any] | None:
+        """Look into the cache; if it is unavailable, let the task wait elsewhere, so that others can run here.
+
+        Raises:
+            CannotLookUp: the cache is unavailable.
+        """
+        if time.monotonic() >= self.cache_retry_at:
+            try:
+                with self.timer.running(CACHE_LOOK_UP_SECONDS, "No answer from the cache"):
+                    return saved_success(package, self.settings)
+            except (ResultsUnavailable, TimeoutException) as error:
+                if not self.cache_retry_at:
+                    log.cannot_look_up(self.name, error)
+                self.cache_retry_at = time.monotonic() + CACHE_PAUSE_SECONDS
+                with suppress(AttributeError):  # there is none in this thread
+                    del caches[self.settings.cache]  # its client may wait for an answer
+            finally:
+                self.timer.limited(None)
+                self.timer.fired = False
+        raise CannotLookUp(CACHE_PAUSE_SECONDS)
 
     # what follows them
 
     def _follow_up(self, message: bytes) -> None:
         """Run the hook and the receivers of a finished task, or report how the worker of another one died."""
-        self.slot.begin(message, time.monotonic())
+        now = time.monotonic()
+        self.slot.begin(message, now)
         work = unpack(message)
         assert isinstance(work, FollowUp)
-        with self._without_copies(), self.timer.running(self.settings.timeout):
-            if work.report is not None:
-                self._report(work)
-            if work.finished is not None:
-                self.finisher.run_follow_up(work.finished)
+        try:
+            with self.timer.running(self.settings.timeout):
+                if work.report is not None:
+                    self._report(work)
+                if work.finished is not None:
+                    self.finisher.run_follow_up(work.finished)
+        finally:
+            self._end_copy()
         self._end_group_after_timeout()
-        self.baseline.restore()
+        self.baseline.restore(now)
         if work.key:
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
         else:
             self.slot.finish(sent=False)
-        tidy_connections()
 
     def _report(self, work: FollowUp) -> None:
         error = WorkerDied(work.report)
@@ -275,14 +345,10 @@ class Worker(ClusterProcess):
             self.heartbeat.beat()  # the result channel is full: keep the task in flight and try again
         self.slot.finish(sent=outcome)
 
-    @contextmanager
-    def _without_copies(self) -> Iterator[None]:
-        """End a copy of this process that project code has forked, when that code returns or raises in the copy."""
-        try:
-            yield
-        finally:
-            if os.getpid() != self.pid:
-                os._exit(0)
+    def _end_copy(self) -> None:
+        """End this process if it is a copy that project code has forked, and in which that code returned or raised."""
+        if os.getpid() != self.pid:
+            os._exit(0)
 
     def _end_group_after_timeout(self) -> None:
         """End what a task has started when its time was over; if that is not possible, the sentinel does it."""

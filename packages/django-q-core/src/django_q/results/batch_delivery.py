@@ -17,9 +17,9 @@ from django_q.models import Batch, Task
 from django_q.package import new_package
 from django_q.results.batch_rows import forget_members, members_of, rows
 from django_q.results.batches import KEPT_SECONDS
-from django_q.results.cache import CacheResults
 from django_q.results.collating import collate
 from django_q.results.database import existing
+from django_q.results.store import ResultStore
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.signing import PackageCodec
 from django_q.text import error_line, one_line
@@ -88,7 +88,7 @@ class BatchDelivery:
 
     def _deliver(self, outcome: Outcome, list_key: str, broker: Broker) -> None:
         if outcome.cached:
-            CacheResults(self.settings, list_key).save_many([outcome])
+            ResultStore(self.settings, list_key).save_cached([outcome])
         if outcome.hook is None:
             mark_delivered(outcome.id)
             return

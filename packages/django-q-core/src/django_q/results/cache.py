@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from math import ceil
 from typing import TYPE_CHECKING, Any, cast
 
 from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
+from django_q.cache_calls import CALLS
 from django_q.cache_keys import safe_key
 from django_q.clock import in_project_time
-from django_q.conf import logger
-from django_q.exceptions import MissingPlugin, UnreadablePackage
+from django_q.exceptions import MissingPlugin
+from django_q.results.cache_writer import CacheWriter, is_task
 from django_q.results.members import Member, Members
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING, Missing
 from django_q.signing import PackageCodec
-from django_q.wire.metadata import peek
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +31,7 @@ class CacheResults:
     """Keeps finished tasks in the Django cache that the settings name, each under a key of its own.
 
     `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `members`. A key
-    that memcached would not take is replaced by its hash.
+    that memcached, or this cache, would not take is replaced by its hash.
 
     Args:
         settings: of the cluster.
@@ -57,58 +55,27 @@ class CacheResults:
 
     def key(self, task_id: str) -> str:
         """The key of a task, or of another entry of the queue."""
-        return safe_key(f"{self.list_key}:{task_id}")
+        return safe_key(f"{self.list_key}:{task_id}", self.cache)
 
     # writing
 
-    def save_many(self, outcomes: Sequence[Outcome]) -> None:
+    def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Save a batch; to save it again changes nothing.
 
+        Returns:
+            The outcomes as they are saved, in order. One whose value the cache does not take, such as one that is too
+            large, is a failure. If the cache does not take that either, the failure is not cached.
+
         Raises:
-            ResultsUnavailable: the cache is away: try again later.
+            ResultsUnavailable: try again later.
         """
-        by_timeout: defaultdict[int | None, list[Outcome]] = defaultdict(list)
-        for outcome in outcomes:
-            by_timeout[None if outcome.cached is True else ceil(outcome.cached)].append(outcome)
-        self.at_work(lambda: self._save(by_timeout))
+        return self.at_work(lambda: self._save(outcomes))
 
-    def _save(self, by_timeout: dict[int | None, list[Outcome]]) -> None:
-        for timeout, some in by_timeout.items():
-            self._save_successes([outcome for outcome in some if outcome.success], timeout)
-            for outcome in some:
-                if not outcome.success:
-                    self._save_failure(outcome, timeout)
-            self._group(some, timeout)
+    def _save(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        return self._writer().save_many(outcomes)
 
-    def _group(self, outcomes: Sequence[Outcome], timeout: int | None) -> None:
-        groups: defaultdict[str, list[Member]] = defaultdict(list)
-        for outcome in outcomes:
-            if outcome.group:
-                groups[outcome.group].append(Member(outcome.id, outcome.success))
-        if groups:
-            self.members.add(groups, timeout)
-
-    def _save_successes(self, successes: Sequence[Outcome], timeout: int | None) -> None:
-        if successes:
-            refused = self.cache.set_many({self.key(outcome.id): outcome.finished for outcome in successes}, timeout)
-            for key in refused or ():
-                logger.error("The cache %r does not take the result %s: is it too large?", self.settings.cache, key)
-
-    def _save_failure(self, outcome: Outcome, timeout: int | None) -> None:
-        """Save a failure in place of an earlier one, but never in place of a success or of a later failure."""
-        key = self.key(outcome.id)
-        if self.cache.add(key, outcome.finished, timeout):
-            return
-        kept = self._metadata(self.cache.get(key))
-        if not kept.get("success") and kept.get("attempt_count", 1) <= outcome.attempt:
-            self.cache.set(key, outcome.finished, timeout)
-
-    def _metadata(self, finished: str | None) -> dict[str, Any]:
-        """Read a finished task without its code; one that cannot be read may be replaced."""
-        try:
-            return {} if finished is None else peek(self.codec, finished)
-        except UnreadablePackage:
-            return {}
+    def _writer(self) -> CacheWriter:
+        return CacheWriter(self.cache, self.key, self.members, self.codec)
 
     # reading
 
@@ -119,13 +86,27 @@ class CacheResults:
             UnreadablePackage: somebody else signed it, or its code is gone.
         """
         found = self.at_work(lambda: self.cache.get(self.key(task_id)))
-        return MISSING if found is None else cast("TaskPackage", self.codec.loads(found))
+        return cast("TaskPackage", self.codec.loads(found)) if is_task(found) else MISSING
+
+    def look_up(self, task_id: str) -> TaskPackage | Missing:
+        """Read a finished task as `fetch` does, and believe that it is missing only a cache that keeps values.
+
+        Raises:
+            ResultsUnavailable: try again later.
+            UnreadablePackage: as `fetch`.
+        """
+        found = self.fetch(task_id)
+        if found is MISSING:
+            self.at_work(lambda: self._writer().probe(task_id))
+            found = self.fetch(task_id)
+        return found
 
     def fetch_group(self, group: str, *, failures: bool = True) -> list[TaskPackage]:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]
-        found = self.at_work(lambda: self.cache.get_many([self.key(member.id) for member in members]))
-        packages = [self.codec.loads(found[key]) for member in members if (key := self.key(member.id)) in found]
+        keys = [self.key(member.id) for member in members]
+        found = self.at_work(lambda: self.cache.get_many(keys)) or {}
+        packages = [self.codec.loads(found[key]) for key in keys if is_task(found.get(key))]
         return sorted(packages, key=lambda package: in_project_time(package["started"]))
 
     def read_members(self, group: str) -> list[Member]:
@@ -142,7 +123,7 @@ class CacheResults:
 
     def delete(self, task_id: str) -> bool:
         """Forget a task."""
-        return self.at_work(lambda: self.cache.delete(self.key(task_id)))
+        return bool(self.at_work(lambda: self.cache.delete(self.key(task_id))))
 
     def delete_group(self, group: str) -> int:
         """Forget a group with its tasks, and give how many they were."""
@@ -160,7 +141,7 @@ class CacheResults:
     def at_work(self, work: Callable[[], Any]) -> Any:
         """Do something with the cache; each product has errors of its own for being away."""
         try:
-            return work()
+            return CALLS.make(work)
         except ResultsUnavailable:
             raise
         except Exception as error:

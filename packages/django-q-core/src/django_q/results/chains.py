@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from django_q.cache_calls import CALLS
 from django_q.conf import logger
 from django_q.models import Task
 from django_q.package import next_id
@@ -39,7 +40,7 @@ class Chains:
         """Remember that their next links were sent."""
         marks = {self._key(next_id(outcome.id)): 1 for outcome in outcomes}
         try:
-            self.cache.cache.set_many(marks, REMEMBERED)
+            CALLS.make(lambda: self.cache.cache.set_many(marks, REMEMBERED))
         except Exception as error:  # noqa: BLE001 - each product has its own; it is a hint only
             logger.debug("Links of chains cannot be remembered: %s", error)
 
@@ -47,7 +48,7 @@ class Chains:
         known = set(Task.objects.filter(pk__in=ids).values_list("pk", flat=True))
         keys = {key: task_id for task_id in ids for key in (self._key(task_id), self.cache.key(task_id))}
         try:
-            found = self.cache.cache.get_many(list(keys))
+            found = CALLS.make(lambda: self.cache.cache.get_many(list(keys))) or {}
         except Exception as error:  # noqa: BLE001 - as above
             logger.debug("Links of chains cannot be remembered: %s", error)
             return known

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from django_q.cache_keys import safe_key
+from django_q.results.unavailable import ResultsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ WINDOW: Final = 500
 A_FEW: Final = 8
 """How many places past the head are read with it."""
 
+MAX_REFUSALS: Final = 3
+"""How often a place may be neither taken nor empty: a cache that ignores its errors says so while it is unavailable."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -67,6 +70,9 @@ class Members:
         Args:
             groups: the new members of each.
             timeout: seconds they are kept; None means for ever.
+
+        Raises:
+            ResultsUnavailable: the cache does not take them.
         """
         heads = {group: self._head(value) for group, value in self._many({g: self.head_key(g) for g in groups}).items()}
         for group, members in groups.items():
@@ -96,24 +102,41 @@ class Members:
 
     def head_key(self, group: str) -> str:
         """The key of a group's head."""
-        return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:head")
+        return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:head", self.cache)
 
     def place_key(self, group: str, place: int) -> str:
         """The key of a place in a group."""
-        return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:{place}")
+        return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:{place}", self.cache)
 
     def _take(self, group: str, members: Sequence[Member], last: int, timeout: int | None) -> int:
         for member in members:
-            last += 1
-            while not self.cache.add(self.place_key(group, last), tuple(member), timeout):
-                last += 1
+            last = self._take_one(group, member, last + 1, timeout)
         return last
+
+    def _take_one(self, group: str, member: Member, place: int, timeout: int | None) -> int:
+        """Take the next free place and return its number; `add` returns False for an unavailable cache, too."""
+        refusals, step = 0, A_FEW
+        while not self.cache.add(self.place_key(group, place), tuple(member), timeout):
+            taken = self._many({each: self.place_key(group, each) for each in range(place, place + step)})
+            if place not in taken:
+                refusals += 1
+                if refusals == MAX_REFUSALS:
+                    raise ResultsUnavailable("The cache takes no member of a group: check that it runs, and CACHES.")
+            elif tuple(taken[place]) == member:
+                return place  # the answer to an earlier attempt was lost
+            else:
+                place = next(each for each in range(place + 1, place + step + 1) if each not in taken)
+                refusals, step = 0, min(2 * step, WINDOW)
+        return place
 
     def _trimmed(self, group: str, head: Head, most: int) -> Head:
         """Pass over places that have expired: twice as many as were taken, so that the gap never grows."""
         places = range(head.first, min(head.first + most, head.last) + 1)
-        found = self._many({place: self.place_key(group, place) for place in places})
-        return head._replace(first=min(found, default=places[-1] if places else head.first))
+        found = self._many({place: self.place_key(group, place) for place in {*places, head.last}})
+        if head.last not in found:
+            return head  # that place was taken just now: the cache is unavailable
+        first = next((place for place in places if place in found), places[-1] if places else head.first)
+        return head._replace(first=first)
 
     def _keep(self, group: str, head: Head, timeout: int | None) -> None:
         now = time.time()
@@ -143,7 +166,7 @@ class Members:
 
     def _many(self, keys: Mapping[K, str]) -> dict[K, Any]:
         """Read several keys, and give what was found by the names they were given under."""
-        found = self.cache.get_many(list(keys.values()))
+        found = self.cache.get_many(list(keys.values())) or {}
         return {name: found[key] for name, key in keys.items() if key in found}
 
     @staticmethod

@@ -38,7 +38,7 @@ def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict
         return dict(package, result=None, success=True, stopped=timezone.now()) if succeeded else None
     if package.get("cached"):
         try:
-            found = CacheResults(settings).fetch(package["id"])
+            found = CacheResults(settings).look_up(package["id"])
         except UnreadablePackage:
             return None
         return None if found is MISSING or not found.get("success") else dict(found)

@@ -50,9 +50,15 @@ class ResultStore:
         if members := by_place[Place.BATCH]:
             saved[Place.BATCH] = iter(self.batches.save_many(members, is_final))
         if cached := by_place[Place.CACHE]:
-            self.cache.save_many(cached)
-            saved[Place.CACHE] = iter(cached)
+            saved[Place.CACHE] = iter(self.save_cached(cached))
         return [next(saved[place]) for place in places]
+
+    def save_cached(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Save a batch in the cache; save in the database what the cache takes in no form."""
+        saved = self.cache.save_many(outcomes)
+        if rejected := [outcome for outcome in saved if not outcome.cached]:
+            self.database.save_many(rejected)
+        return saved
 
 
 class Place(Enum):
@@ -65,6 +71,6 @@ class Place(Enum):
 
 def place_of(outcome: Outcome) -> Place:
     """Return where an outcome is saved: as a row, with the members of its iter, or in the cache."""
-    if is_member(outcome.iter_count, outcome.group):
+    if outcome.iter_count and is_member(outcome.iter_count, outcome.group):
         return Place.BATCH
     return Place.CACHE if outcome.cached else Place.DATABASE

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 
 from django_q import signals
 from django_q.arguments import write_args, write_kwargs
@@ -16,7 +16,7 @@ from django_q.brokers import shared_broker
 from django_q.clock import in_project_time
 from django_q.dispatch import run_inline
 from django_q.exceptions import OptionError
-from django_q.models import Schedule
+from django_q.models import Schedule, Task
 from django_q.options import normalise_package
 from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from django_q.package import TaskPackage
 
 logger = logging.getLogger("django-q")
+
+EMPTY_ENGINE = "django.db.backends.dummy"
+"""The engine that Django gives to a database without one."""
 
 DELIVER = "django_q.tasks.sending.deliver"
 """The task of a schedule that keeps a package for longer than the broker can."""
@@ -67,7 +70,7 @@ class Route(NamedTuple):
             chosen=options.pop("broker", None),
             sync=bool(settings.sync if sync is None else sync),
             due=due(options.pop("delay", None), options.pop("eta", None)),
-            on_commit=on_commit if isinstance(on_commit, str) else (DEFAULT_DB_ALIAS if on_commit else None),
+            on_commit=default_database() if on_commit is True else on_commit or None,
         )
 
     def send(
@@ -182,6 +185,18 @@ class Route(NamedTuple):
                 next_run=moment,
                 cluster=cluster,
             )
+
+
+def default_database() -> str | None:
+    """Return the database whose transaction `on_commit=True` waits for.
+
+    Returns:
+        The default database. If the project leaves it empty, that of the tasks; None if that is empty, too.
+    """
+    if connections.settings[DEFAULT_DB_ALIAS]["ENGINE"] != EMPTY_ENGINE:
+        return DEFAULT_DB_ALIAS
+    alias = router.db_for_write(Task)
+    return alias if connections.settings[alias]["ENGINE"] != EMPTY_ENGINE else None
 
 
 def announced(package: TaskPackage) -> TaskPackage:

@@ -51,7 +51,8 @@ def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
 
             `q_options` also takes `delay` (seconds, or a timedelta, before the task may run), `eta` (the moment from
             which it may run) and `on_commit` (True to send it when the current transaction commits, and not at all
-            when it rolls back; or the alias of a database). As keywords these are the function's own.
+            when it rolls back; or the alias of a database). True means the default database; if that is empty, the one
+            that holds the tasks. As keywords these are the function's own.
 
     `async_task.options(delay=5, …)` takes the same options and returns the same call, in which all keywords are the
     function's own: `async_task.options(delay=5)(func, *args, **kwargs)`.

@@ -47,6 +47,7 @@ class Command(BaseCommand):
             settings = current_settings()
             broker = get_broker(settings=settings)
             _reach(broker)
+            broker.disconnect()
             status = cluster.Cluster(broker, settings=settings).run(once=run_once)
         except DjangoQError as error:
             raise CommandError(str(error)) from error

@@ -80,6 +80,11 @@ class ReachingPromises(Suite):
 class ProcessPromises(Suite):
     """A broker works in each process it gets into."""
 
+    def test_broker_that_was_disconnected_connects_anew(self, broker: Broker) -> None:
+        broker.enqueue("package")
+        broker.disconnect()
+        assert text(take(broker).package) == "package"
+
     def test_pickled_broker_reaches_the_same_queue(self, broker: Broker) -> None:
         copy = pickle.loads(pickle.dumps(broker))
         assert (type(copy), copy.list_key, copy.settings) == (type(broker), broker.list_key, broker.settings)

@@ -1,0 +1,167 @@
+"""Runs a coroutine, and the synchronous calls that it makes, in the calling thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+from asgiref.sync import ThreadSensitiveContext
+
+from django_q.clock import real_clock
+
+if TYPE_CHECKING or not hasattr(asyncio, "ProactorEventLoop"):
+    from asyncio import SelectorEventLoop as PlatformLoop
+else:  # Windows
+    from asyncio import ProactorEventLoop as PlatformLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextvars import Context
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SOURCE_FILES: Final = frozenset({__file__, asyncio.runners.__file__, asyncio.base_events.__file__})
+"""Files of the frames between the caller of `run_coroutine` and the coroutine."""
+
+
+def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own.
+
+    Its calls of the ORM run in this thread, on the connections of this thread. When it ends, tasks that it left are
+    cancelled, its asynchronous generators are closed, and the loop is closed.
+
+    Args:
+        coroutine: what to run.
+
+    Returns:
+        Its result.
+
+    Raises:
+        RuntimeError: an event loop runs in this thread already.
+    """
+    context = copy_context()
+    runner = asyncio.Runner(loop_factory=TaskLoop)
+    try:
+        return runner.run(_with_calls_in_this_thread(coroutine), context=context)
+    finally:
+        context.copy().run(runner.close)
+
+
+async def _with_calls_in_this_thread(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine whose thread-sensitive calls the loop runs itself.
+
+    The asgiref context is not left here: what the coroutine leaves needs it until the loop is closed.
+    """
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TaskLoop)
+    await ThreadSensitiveContext(executor=loop.calls).__aenter__()
+    return await coroutine
+
+
+class TaskLoop(PlatformLoop):
+    """An event loop that pauses to run thread-sensitive calls of its coroutines in its own thread.
+
+    So the timeout of a task, which is an exception in this thread, interrupts these calls as well. The clock of the
+    loop goes on while a test has frozen the time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = ThreadCalls(self)
+        self.thread = threading.get_ident()
+        self._is_ended = False
+
+    def time(self) -> float:
+        """Return the time of the loop in seconds."""
+        return real_clock()
+
+    def run_forever(self) -> None:
+        """Run until `stop` is called; run a call whenever the loop pauses."""
+        self._is_ended = False
+        try:
+            while not self._is_ended:
+                self.calls.run_next()
+                if self.calls.waiting:
+                    self.pause()
+                super().run_forever()
+        except BaseException:
+            self.calls.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Stop the loop."""
+        self._is_ended = True
+        super().stop()
+
+    def pause(self) -> None:
+        """Let `run_forever` run the next call that waits."""
+        super().stop()
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Schedule a callback from any thread.
+
+        Raises:
+            RuntimeError: a call that the loop waits for would wait for a coroutine in it. asgiref takes another loop.
+        """
+        if self.calls.running and threading.get_ident() == self.thread and any(map(asyncio.iscoroutine, args)):
+            raise RuntimeError("The loop is paused until this call returns")
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+
+class ThreadCalls(Executor):
+    """Runs calls in the thread of a loop.
+
+    Args:
+        loop: pauses when a call is submitted.
+    """
+
+    def __init__(self, loop: TaskLoop) -> None:
+        self.loop: TaskLoop = weakref.proxy(loop)  # so that a closed loop is freed at once
+        self.running = False
+        """True while a call runs."""
+        self.waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call; callable from any thread."""
+        future: Future[T] = Future()
+        self.waiting.append((future, partial(fn, *args, **kwargs)))
+        self.loop.call_soon_threadsafe(self.loop.pause)
+        return future
+
+    def run_next(self) -> None:
+        """Run the next call, if one waits.
+
+        Raises:
+            SystemExit: the call exits, or the time of the task is over. The loop ends, as if a coroutine had exited.
+            KeyboardInterrupt: as above.
+        """
+        if not self.waiting:
+            return
+        future, call = self.waiting.popleft()
+        if not future.set_running_or_notify_cancel():
+            return
+        self.running = True
+        try:
+            result = call()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the coroutine that awaits the call gets it
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        finally:
+            self.running = False
+
+    def cancel(self) -> None:
+        """Cancel the calls that wait."""
+        while self.waiting:
+            self.waiting.popleft()[0].cancel()

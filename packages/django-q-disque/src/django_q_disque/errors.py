@@ -1,0 +1,85 @@
+"""The errors of the client → the errors of brokers: unavailable or rejected is decided here, and only here."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import redis
+from django_q.exceptions import BrokerError, BrokerUnavailable
+from redis.exceptions import AuthenticationError, BusyLoadingError, OutOfMemoryError, RedisError, ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
+"""Raised by the client if a node does not answer, or does not accept the connection."""
+
+UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "BUSY": "wait for what the node does",
+        "LEAVING": "name other nodes in Q_CLUSTER['disque_nodes']: this one leaves the cluster",
+        "LOADING": "wait until the node has loaded its jobs",
+        "MISCONF": "let the node write to its disk: its log has the reason",
+        "NOAUTH": "check 'disque_auth' in Q_CLUSTER",
+        "NOREPL": "start enough nodes for the copies of a job",
+        "OOM": "free memory on the node, or raise its 'maxmemory'",
+        "PAUSED": "end the pause of the queue: PAUSE <queue> none",
+    }
+)
+"""Code of a node that does not work at the moment, or not for this password → the remedy."""
+
+ELSEWHERE: Final = {"BUSY", "LEAVING", "LOADING", "MISCONF", "NOREPL", "OOM"}
+"""Codes that say something about this node only: another one may take the command."""
+
+STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
+    {AuthenticationError: "NOAUTH", BusyLoadingError: "LOADING", OutOfMemoryError: "OOM"}
+)
+"""Classes of the client that take the code from the front of the reply."""
+
+TOO_MANY_CLIENTS: Final = re.compile(r"max(imum)? number of clients")
+
+UNKNOWN: Final = ("BADID", "NOJOB")
+"""Beginnings of refusals that are about a job the node does not know."""
+
+TOO_LATE: Final = "TOOLATE"
+"""Refusal to renew a lease in the second half of the life of its job; the lease stays as it is."""
+
+
+class NotTaken(Exception):
+    """The node did not take the command: another one may be asked."""
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Raise the errors of the client within a block as errors of brokers."""
+    try:
+        yield
+    except (RedisError, NotTaken) as error:
+        raise broker_error(error) from error
+
+
+def broker_error(error: Exception) -> BrokerError:
+    """Return the error of brokers for one of the client.
+
+    Returns:
+        `BrokerUnavailable` if the same command may succeed later; another `BrokerError` if the node rejects it.
+    """
+    if code := code_of(error):
+        return BrokerUnavailable(f"Disque is unavailable ({code}: {error}): {UNAVAILABLE[code]}")
+    if TOO_MANY_CLIENTS.search(str(error)):
+        return BrokerUnavailable(f"Disque is unavailable ({error}): raise 'maxclients' of the node")
+    if isinstance(error, (*AWAY, NotTaken)):
+        return BrokerUnavailable(f"Disque cannot be reached: {error}")
+    return BrokerError(f"Disque rejects a command: {error}")
+
+
+def code_of(error: Exception) -> str | None:
+    """Return the code of `UNAVAILABLE` that a node answered with, None if it was none of them."""
+    for kind, code in STRIPPED.items():
+        if isinstance(error, kind):
+            return code
+    word = str(error).partition(" ")[0]
+    return word if isinstance(error, ResponseError) and word in UNAVAILABLE else None

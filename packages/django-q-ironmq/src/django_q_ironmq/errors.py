@@ -1,0 +1,68 @@
+"""The errors of the client → the errors of brokers: unavailable or rejected is decided here, and only here."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import requests
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+UNAVAILABLE: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        HTTPStatus.UNAUTHORIZED: "check 'token' in Q_CLUSTER['iron_mq']",
+        HTTPStatus.PAYMENT_REQUIRED: "check the account of the project",
+        HTTPStatus.FORBIDDEN: "check that the project is not suspended, nor beyond its limits",
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "check the user and the password of the proxy",
+        HTTPStatus.REQUEST_TIMEOUT: "wait for the service",
+        HTTPStatus.TOO_MANY_REQUESTS: "send fewer requests, or raise the limit of the project",
+    }
+)
+"""Status of a service that does not work at the moment, or not for this token → the remedy; so are all from 500 on."""
+
+SETTINGS: Final = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
+"""Raised if the address in the settings is none."""
+
+
+class ForeignAnswer(requests.RequestException):
+    """The answer is not one of IronMQ: something between may have given it."""
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Raise the errors of the client within a block as errors of brokers."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise broker_error(error) from error
+
+
+def broker_error(error: requests.RequestException) -> BrokerError:
+    """Return the error of brokers for one of the client.
+
+    Returns:
+        `BrokerUnavailable` if the same request may succeed later; `PackageTooLarge` or another `BrokerError` if the
+        service rejects the request itself.
+    """
+    if isinstance(error, SETTINGS):
+        return BrokerError(f"IronMQ has no such address ({error}): check Q_CLUSTER['iron_mq']")
+    if not isinstance(error, requests.HTTPError):
+        return BrokerUnavailable(f"IronMQ cannot be reached: {error}")
+    status = status_of(error)
+    if status in UNAVAILABLE:
+        return BrokerUnavailable(f"IronMQ is unavailable ({error}): {UNAVAILABLE[status]}")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return BrokerUnavailable(f"IronMQ is unavailable ({error}): wait for the service")
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return PackageTooLarge(f"IronMQ takes no package of this size ({error}): send a reference instead of the data")
+    return BrokerError(f"IronMQ rejects a request: {error}")
+
+
+def status_of(error: requests.HTTPError) -> int:
+    """Return the HTTP status that IronMQ answered with."""
+    return 0 if error.response is None else error.response.status_code

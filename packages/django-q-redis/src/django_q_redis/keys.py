@@ -1,0 +1,46 @@
+"""The keys of a queue, all in one hash slot, so that a script on a Redis Cluster may use them."""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from redis.crc import key_slot
+
+PATTERNS: Final = ("django_q:*", "{django_q:*")
+"""All keys, as an access control list names them."""
+
+
+class Keys(NamedTuple):
+    """The keys of a queue, in the order in which scripts take them."""
+
+    queue: str
+    leases: str
+    delayed: str
+    packages: str
+    dead: str
+    attempts: str
+
+
+@lru_cache(maxsize=1000)
+def keys_of(queue: str) -> Keys:
+    """Return the keys of the queue whose packages wait in the list *queue*."""
+    prefix = prefix_of(queue)
+    return Keys(queue, *(f"{prefix}:{name}" for name in ("leases", "delayed", "packages", "dead", "attempts")))
+
+
+def prefix_of(key: str) -> str:
+    """Return the prefix of keys in the same slot as *key*.
+
+    A cluster hashes what is between the first brace and the next closing one, or the whole key if that is nothing.
+    """
+    _, _, rest = key.partition("{")
+    tag, closed, _ = rest.partition("}")
+    if tag and closed:
+        return key
+    if "}" not in key:
+        return f"{{{key}}}"
+    slot = key_slot(key.encode())
+    candidates = (f"{{django_q:{number}}}" for number in itertools.count())
+    return next(tag for tag in candidates if key_slot(tag.encode()) == slot) + f":{key}"

@@ -1,0 +1,179 @@
+"""States in which a Redis refuses what is asked of it, as context managers that put it right at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from tests.services.redis import Redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOBODY: Final = "127.0.0.1 1"
+"""Address of a master that is not there."""
+
+
+class OpenRedis(Redis):
+    """A Redis whose protected settings can be changed while it runs; it needs Redis 7."""
+
+    product = "redis-7"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Its configuration."""
+        return {**super().options, "enable-protected-configs": "yes", "enable-debug-command": "yes"}
+
+
+def admin(server: Redis, **options: Any) -> Any:
+    """Return a client that keeps its connection."""
+    return redis.Redis(host=server.host, port=server.port, single_connection_client=True, **options)
+
+
+def cut(client: Any) -> None:
+    """Close the connections of all others."""
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+@contextmanager
+def out_of_memory(server: Redis) -> Iterator[None]:
+    """OOM: more memory is used than it may use."""
+    with admin(server) as client, changed(client, maxmemory="1"):
+        yield
+
+
+@contextmanager
+def without_disk(server: Redis) -> Iterator[None]:
+    """MISCONF: it cannot save its data."""
+    with admin(server) as client:
+        folder = client.config_get("dir")["dir"]
+        with changed(client, save="3600 1000000"):
+            client.config_set("dir", "/proc")
+            client.bgsave()
+            until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+            try:
+                yield
+            finally:
+                client.config_set("dir", folder)
+                client.bgsave()
+                until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok")
+
+
+@contextmanager
+def without_replicas(server: Redis) -> Iterator[None]:
+    """NOREPLICAS: too few replicas are connected."""
+    with admin(server) as client, changed(client, **{"min-replicas-to-write": "1"}):
+        yield
+
+
+@contextmanager
+def replica(server: Redis) -> Iterator[None]:
+    """READONLY: it is the replica of a master that is not there."""
+    with admin(server) as client:
+        client.execute_command(f"REPLICAOF {NOBODY}")
+        try:
+            yield
+        finally:
+            client.execute_command("REPLICAOF NO ONE")
+
+
+@contextmanager
+def replica_without_data(server: Redis) -> Iterator[None]:
+    """MASTERDOWN: it is such a replica, and does not answer with old data."""
+    with admin(server) as client, changed(client, **{"replica-serve-stale-data": "no"}), replica(server):
+        yield
+
+
+@contextmanager
+def busy(server: Redis) -> Iterator[None]:
+    """BUSY: it runs a script that does not end."""
+    with admin(server) as client, changed(client, **{"busy-reply-threshold": "1"}):
+        runner = threading.Thread(target=run_for_ever, args=(server,))
+        runner.start()
+        until(lambda: "BUSY" in server.say("PING"))
+        try:
+            yield
+        finally:
+            client.script_kill()
+            runner.join()
+
+
+@contextmanager
+def loading(server: Redis) -> Iterator[None]:
+    """LOADING: it reads its data, which takes until it is killed and started again."""
+    with admin(server) as client:
+        client.mset({f"filling {number}": "" for number in range(5000)})
+        client.save()
+        client.config_set("key-load-delay", 500)
+        client.config_set("loading-process-events-interval-bytes", 1024)
+    reloader = threading.Thread(target=server.say, args=["DEBUG RELOAD NOSAVE"])
+    reloader.start()
+    until(lambda: "LOADING" in server.say("PING"))
+    try:
+        yield
+    finally:
+        server.kill()
+        reloader.join()
+        server.start()
+        with admin(server) as client:
+            client.delete(*(f"filling {number}" for number in range(5000)))
+
+
+@contextmanager
+def full_of_clients(server: Redis) -> Iterator[None]:
+    """It accepts no more connections, and has closed those of others."""
+    with admin(server) as client, changed(client, maxclients="1"):
+        cut(client)
+        yield
+
+
+@contextmanager
+def with_a_password(server: Redis) -> Iterator[None]:
+    """NOAUTH: a password is wanted that was not before, and connections were closed."""
+    with admin(server) as client, changed(client, requirepass="new"):
+        cut(client)
+        yield
+
+
+@contextmanager
+def changed(client: Any, **options: str) -> Iterator[None]:
+    """Change settings until the end of the block."""
+    before = {name: client.config_get(name)[name] for name in options}
+    for name, value in options.items():
+        client.config_set(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            client.config_set(name, value)
+
+
+def run_for_ever(server: Redis) -> None:
+    """Run a script until it is killed."""
+    with admin(server, socket_timeout=None) as client, suppress(redis.RedisError):
+        client.eval("while true do end", 0)
+
+
+def until(true: Callable[[], object], within: float = 20) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, "the server does not get into the state that was wanted"
+        time.sleep(0.01)
+
+
+REFUSALS: Final = {
+    "MISCONF": without_disk,
+    "NOREPLICAS": without_replicas,
+    "READONLY": replica,
+    "MASTERDOWN": replica_without_data,
+    "BUSY": busy,
+    "LOADING": loading,
+    "max number of clients": full_of_clients,
+    "NOAUTH": with_a_password,
+}
+"""What the server answers → the state; in that of `out_of_memory` it still does what frees memory."""
