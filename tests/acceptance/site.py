@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
 """Where the processes of all sites keep compiled modules; without them each start compiles Django again."""
 
+START_METHOD = os.environ.get("DJANGO_Q_START_METHOD")
+"""How the processes of all clusters are started, unless a test says; None for the default of the system."""
+
 SETTINGS = """
 try:
     import pymysql
@@ -165,7 +168,10 @@ class Site:
         apps: tuple[str, ...] = (),
     ) -> None:
         self.folder = folder
+        self.q_cluster = q_cluster
         self.notes_file = folder / "notes"
+        if START_METHOD:
+            q_cluster = {"start_method": START_METHOD} | q_cluster
         database = database or {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
         settings = SETTINGS.format(apps=apps, database=database, q_cluster=q_cluster, cache=str(folder / "cache"))
         (folder / "site_settings.py").write_text(settings)
@@ -267,14 +273,26 @@ class RunningCluster:
         """Wait for the line of the manual."""
         eventually(lambda: " running." in self.log or self.process.poll() is not None, within=20, why=lambda: self.log)
         assert self.process.poll() is None, self.log
+        if START_METHOD:  # then a process is started long before it is ready
+            workers = self.site.q_cluster.get("workers", 1)
+            wanted = {"ready for work": workers, "monitoring": 1, "pushing tasks": 1, "scheduling": 1}
+            eventually(
+                lambda: all(len(self.pids(role)) >= wanted[role] for role in wanted) or self.process.poll() is not None,
+                within=20,
+                why=lambda: self.log,
+            )
 
     def family(self) -> list[psutil.Process]:
-        """All processes, the outermost first."""
+        """All processes: the outermost, the sentinel, and the others; not those that help Python to start processes."""
         try:
             parent = psutil.Process(self.process.pid)
-            return [parent, *parent.children(recursive=True)]
+            children = parent.children(recursive=True)
         except psutil.NoSuchProcess:
             return []
+        helpers = {child.pid for child in children if helps_python(child)}
+        outer = helpers_of(parent.pid, children, helpers)
+        ours = [child for child in children if child.pid not in helpers]
+        return [parent, *sorted(ours, key=lambda child: parent_of(child) not in outer)]
 
     def pids(self, role: str) -> list[int]:
         """Process ids by what the log says they do: `ready for work`, `pushing tasks`, `monitoring`, `scheduling`."""
@@ -327,6 +345,27 @@ def writable(database: Path) -> bool:
     except sqlite3.OperationalError:
         return False
     return True
+
+
+def helps_python(process: psutil.Process) -> bool:
+    """Whether `multiprocessing` has started a process for itself; what it forks from one has the same command line."""
+    with suppress(psutil.NoSuchProcess):
+        words, parent = " ".join(process.cmdline()), process.parent()
+        helps = "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words
+        return helps and (parent is None or " ".join(parent.cmdline()) != words)
+    return False
+
+
+def parent_of(process: psutil.Process) -> int | None:
+    """The id of a process's parent, None when the process is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return process.ppid()
+    return None
+
+
+def helpers_of(pid: int, children: Iterable[psutil.Process], helpers: set[int]) -> set[int | None]:
+    """The ids of a process and of the helpers that it has started: what they fork is its child."""
+    return {pid, *(child.pid for child in children if child.pid in helpers and parent_of(child) == pid)}
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:

@@ -111,7 +111,7 @@ def ended(cluster, within: float) -> int:
 
 @pytest.mark.parametrize("numbers", [[6, 7], [1, 2, 4]], ids=["of a successor", "at the start"])
 def test_fork_that_fails_is_repeated(made, numbers):
-    site = made(REFUSED_FORKS.format(numbers=numbers))
+    site = made(REFUSED_FORKS.format(numbers=numbers), start_method="fork")
     with site.cluster() as cluster:
         send(site, "'jobs.suicide', 'first', 'kill', ack_failure=True", "'jobs.mark', 'second'")
         eventually(lambda: {"first", "second"} <= set(site.notes()), within=20, why=lambda: cluster.log)
@@ -220,14 +220,14 @@ def test_stop_is_bounded_when_a_process_hangs(made, role):
         began = time.monotonic()
         assert cluster.stop() == 0, cluster.log
         assert time.monotonic() - began < 16
-        assert not any(lives(process) for process in family)
+        eventually(lambda: not any(lives(process) for process in family))
 
 
 def test_sentinel_that_hangs_ends_the_cluster_when_it_is_told_to_stop(made):
     site = made(stop_timeout=0)
     with site.cluster() as cluster:
         family = cluster.family()
-        sentinel = next(process for process in family if process.ppid() == cluster.process.pid)
+        sentinel = family[1]
         cluster.freeze(sentinel.pid)
         assert cluster.stop() == 1, cluster.log
         assert "did not end the cluster within stop_timeout" in cluster.log
@@ -242,7 +242,7 @@ def test_second_signal_ends_the_cluster_within_two_seconds(made, hangs):
         eventually(lambda: site.notes(), why=lambda: cluster.log)
         family = cluster.family()
         if hangs == "sentinel":
-            cluster.freeze(next(process.pid for process in family if process.ppid() == cluster.process.pid))
+            cluster.freeze(family[1].pid)
         elif hangs:
             cluster.freeze(*cluster.pids(ROLES[hangs]))
         cluster.signal(signal.SIGTERM)
@@ -366,7 +366,7 @@ def test_programs_of_a_task_end_with_the_cluster(made, how):
         if how == "interrupted":
             assert cluster.stop() == 0
         else:
-            next(each for each in cluster.family() if each.ppid() == cluster.process.pid).kill()
+            cluster.family()[1].kill()
             assert ended(cluster, within=5) == 1
         eventually(lambda: not any(lives(pid) for pid in programs), within=5, why=lambda: cluster.log)
 

@@ -9,6 +9,7 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
+from django.conf import settings as django_settings
 from django.utils import timezone
 
 if TYPE_CHECKING:
@@ -29,6 +30,41 @@ def real_clock() -> float:
 def now() -> datetime:
     """The present as Django stores it: aware and in UTC with `USE_TZ`, naive and local without."""
     return timezone.now()
+
+
+def in_project_time(moment: datetime) -> datetime:
+    """Return a date as this project keeps dates: the process that made it may have had another `USE_TZ`.
+
+    Naive dates are in Django's `TIME_ZONE`, whatever zone a task has activated.
+
+    Raises:
+        OverflowError: it is within hours of the first or last moment of the calendar.
+        ValueError: its time zone has no offset.
+    """
+    if (moment.tzinfo is not None) == django_settings.USE_TZ:
+        return moment
+    convert = timezone.make_aware if django_settings.USE_TZ else timezone.make_naive
+    return convert(moment, timezone.get_default_timezone())
+
+
+def rezoned(moment: datetime, written: str, read: str) -> datetime:
+    """Return what a naive column means, if it was written in another zone than the one in which it was read.
+
+    Args:
+        moment: as it was read.
+        written: IANA name of the zone in which it was written.
+        read: IANA name of the zone in which it was read.
+    """
+    digits = moment if moment.tzinfo is None else moment.astimezone(zone_of(read)).replace(tzinfo=None)
+    return in_project_time(digits.replace(tzinfo=zone_of(written)))
+
+
+def sent_at(value: object) -> datetime:
+    """Return when a package says that it was sent; the present if it does not say it."""
+    try:
+        return in_project_time(value) if isinstance(value, datetime) else now()
+    except (OverflowError, ValueError):
+        return now()
 
 
 def local_now(zone: str | None) -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import weakref
 from collections import deque
@@ -16,10 +15,10 @@ from asgiref.sync import ThreadSensitiveContext
 
 from django_q.clock import real_clock
 
-if sys.platform == "win32":
-    from asyncio import ProactorEventLoop as PlatformLoop
-else:
+if TYPE_CHECKING or not hasattr(asyncio, "ProactorEventLoop"):
     from asyncio import SelectorEventLoop as PlatformLoop
+else:  # Windows
+    from asyncio import ProactorEventLoop as PlatformLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -7,8 +7,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
-from django.utils import timezone
-
+from django_q import clock
 from django_q.exceptions import DjangoQError, OptionError, UnreadablePackage, UnsendableTask
 from django_q.option_values import (
     ID_CHARACTERS,
@@ -376,7 +375,7 @@ def normalise_package(package: TaskPackage) -> TaskPackage:
             changes[name] = normal
     if not changes and "started" in package:
         return package
-    whole: dict[str, Any] = {"started": timezone.now(), **package, **changes}
+    whole: dict[str, Any] = {"started": clock.now(), **package, **changes}
     normal_package = {name: value for name, value in whole.items() if value is not None or name not in changes}
     normal_package.setdefault("name", package["id"])
     if error is not None:
@@ -403,7 +402,7 @@ def plain_path(name: str, value: object) -> object:
 
 def sent_at(name: str, value: object) -> datetime:
     """Return when a task was sent; the present if the package does not say it."""
-    return cast("datetime", value) if issubclass(type(value), datetime) else timezone.now()
+    return clock.sent_at(value) if issubclass(type(value), datetime) else clock.now()
 
 
 def iter_options(name: str, value: object) -> dict[str, Any] | None:

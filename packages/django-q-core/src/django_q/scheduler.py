@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db import router
+
 from django_q.brokers import get_broker
 from django_q.conf import current_settings
+from django_q.models import Schedule
 from django_q.schedules.due import DueSchedules
+from django_q.schedules.zone import restore_moments
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 
 def scheduler(broker: Broker | None = None) -> None:
     """Send every schedule that is due now, through a broker: by default the one of the settings."""
+    restore_moments(router.db_for_write(Schedule))
     schedules = DueSchedules(current_settings(), broker or get_broker())
     while schedules.turn().more:
         pass

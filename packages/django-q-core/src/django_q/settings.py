@@ -109,7 +109,8 @@ class ClusterSettings:
     Processors. Default 0: all. Manual 1.2.33."""
 
     start_method: str = derived('"fork" on Linux, else "spawn"', rules.start_method())
-    """How processes are started: `"fork"`, `"spawn"` or `"forkserver"`.
+    """How processes are started: `"fork"`, `"spawn"` or `"forkserver"`. The values of `Q_CLUSTER` must be picklable for
+    the last two.
 
     Text. Default `"fork"` on Linux, `"spawn"` elsewhere. Ours."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from django_q.brokers import get_broker
+from django_q.clock import in_project_time
 from django_q.conf import Conf, current_settings
 from django_q.exceptions import UnreadablePackage
 from django_q.signing import PackageCodec
@@ -71,7 +72,7 @@ class Stat(Status):
 
     def uptime(self) -> float:
         """Seconds since the time of birth."""
-        return (timezone.now() - self.tob).total_seconds() if self.tob else 0.0
+        return (timezone.now() - in_project_time(self.tob)).total_seconds() if self.tob else 0.0
 
     def empty_queues(self) -> bool:
         """Whether no task and no result waits in the cluster's memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
 import os
@@ -13,7 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django_q.cluster.channels import INLINE, Bell, Channel
+from django_q.cluster import channels
+from django_q.cluster.channels import INLINE, Bell, Channel, unlinked_file
 
 
 @pytest.fixture
@@ -155,3 +157,108 @@ def test_ringing_for_ever_never_blocks():
     for _ in range(10_000):
         bell.ring()
     assert bell.wait(0)
+
+
+class MacSocket(socket.socket):
+    """A datagram socket of macOS: small, it refuses more room, and `poll` does not tell when its reader has room."""
+
+    full = 0
+    """How often a send met a reader without room."""
+
+    def setsockopt(self, level, option, *value):
+        if option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            raise OSError(errno.ENOBUFS, "No buffer space available")
+        super().setsockopt(level, option, *value)
+
+    def sendmsg(self, parts, rights=(), flags=0):
+        if sum(map(len, parts)) > 2048:
+            raise OSError(errno.EMSGSIZE, "Message too long")
+        try:
+            return super().sendmsg(parts, rights, flags)
+        except BlockingIOError as error:
+            self.full += 1
+            raise OSError(errno.ENOBUFS, "No buffer space available") from error
+
+
+@pytest.fixture
+def mac_channel(monkeypatch):
+    def pair(family, kind):
+        if kind == socket.SOCK_SEQPACKET:
+            raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+        return [MacSocket(family, kind, 0, end.detach()) for end in real(family, kind)]
+
+    real = socket.socketpair
+    monkeypatch.setattr(channels.socket, "socketpair", pair)
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    channel = Channel(weight=4096)
+    yield channel
+    channel.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 500, 2047, 2048, 4096, INLINE, INLINE + 1, 1_000_000])
+def test_message_of_any_size_passes_the_small_sockets_of_macos(mac_channel, size):
+    message = os.urandom(size)
+    for _ in range(20):
+        assert mac_channel.send(message)
+        assert mac_channel.receive(block=False) == message
+
+
+def test_several_messages_wait_in_the_small_sockets_of_macos(mac_channel):
+    sent = 0
+    while mac_channel.send(bytes(INLINE)):
+        sent += 1
+    assert sent > 1
+    assert [mac_channel.receive(block=False) for _ in range(sent)] == [bytes(INLINE)] * sent
+
+
+def test_writer_waits_for_room_on_macos_without_spinning(mac_channel):
+    while mac_channel.send(b"x" * 400):
+        pass
+    mac_channel._writer.full = 0
+    assert not mac_channel.send(b"late", wait=0.2)
+    assert 2 < mac_channel._writer.full < 80
+    with ThreadPoolExecutor() as pool:
+        sending = pool.submit(mac_channel.send, b"late", wait=30)
+        received = []
+        while b"late" not in received:
+            received.append(mac_channel.receive())
+        assert sending.result()
+
+
+@pytest.mark.parametrize("room", [4608, 9216, 33_000])
+def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch, room):
+    """The kernel itself refuses what is too long, here by its own account of the room."""
+
+    def pair(family, kind):
+        ends = real(family, socket.SOCK_DGRAM)
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room // 2)
+        return ends
+
+    real = socket.socketpair
+    monkeypatch.setattr(channels.socket, "socketpair", pair)
+    monkeypatch.setattr(channels, "ROOM", room // 2)
+    channel = Channel(weight=4096)
+    for size in (0, 100, 1000, 4000, 9000, INLINE, INLINE + 1, 100_000):
+        message = os.urandom(size)
+        assert channel.send(message), size
+        assert channel.receive(block=False) == message
+    channel.close()
+
+
+def test_message_that_became_too_long_for_the_socket_travels_as_a_file(mac_channel):
+    mac_channel._inline = INLINE
+    message = os.urandom(INLINE)
+    assert mac_channel.send(message)
+    assert mac_channel.receive(block=False) == message
+
+
+def test_file_without_a_name_does_without_memfd(monkeypatch):
+    def refuse(name: str, flags: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    file = unlinked_file()
+    os.pwrite(file, b"kept", 0)
+    assert os.pread(file, 9, 0) == b"kept"
+    os.close(file)

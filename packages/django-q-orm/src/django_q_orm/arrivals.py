@@ -28,13 +28,24 @@ JUST_SECONDS = 0.1
 """How old the rows are at the most behind which a row is silent."""
 
 
-def insert(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, payload: str, lock: RawSQL) -> int:
+def insert(
+    table: QuerySet[OrmQ],
+    connection: BaseDatabaseWrapper,
+    key: str,
+    payload: str,
+    lock: RawSQL,
+    lease: str | None = None,
+) -> int:
     """Add a row, in one statement, where possible without the cost of a model's `save`."""
     if connection.vendor not in VENDORS:
-        return int(table.create(key=key, payload=payload, lock=lock).pk)
+        row = {"key": key, "payload": payload, "lock": lock} | ({} if lease is None else {"lease": lease})
+        return int(table.create(**row).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_insert_into(table, connection, lock)}{returning}", [key, payload, *lock.params])
+        cursor.execute(
+            f"{_insert_into(table, connection, lock, lease)}{returning}",
+            [key, payload, *lock.params, *([] if lease is None else [lease])],
+        )
         return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
 
@@ -73,6 +84,7 @@ def patiently(connection: BaseDatabaseWrapper, write: Callable[[], T]) -> T:
             time.sleep(0.01)
 
 
-def _insert_into(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, lock: RawSQL) -> str:
-    name, *columns = map(connection.ops.quote_name, (table.model._meta.db_table, "key", "payload", "lock"))
-    return f"INSERT INTO {name} ({', '.join(columns)}) VALUES (%s, %s, {lock.sql})"
+def _insert_into(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, lock: RawSQL, lease: str | None = None) -> str:
+    names = (table.model._meta.db_table, "key", "payload", "lock", *([] if lease is None else ["lease"]))
+    name, *columns = map(connection.ops.quote_name, names)
+    return f"INSERT INTO {name} ({', '.join(columns)}) VALUES (%s, %s, {lock.sql}{'' if lease is None else ', %s'})"

@@ -29,6 +29,7 @@ from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
 from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
 from django_q_orm.stats import stats_in
+from django_q_orm.zones import delayed, restore_moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +61,8 @@ class ORM(BulkBroker):
     supports_read_ahead = True
     blocks = True
 
+    _zone: str | None = None
+    """Time zone for which the locks of the queue were last corrected."""
     _busy = True
     """Did the last fetch find something?"""
     _bell: Bell | None = None
@@ -133,7 +136,8 @@ class ORM(BulkBroker):
             lock = moment(database, delay or -self.settings.retry)
             if database.vendor == "postgresql" and not delay:
                 return insert_and_ring(table, database, self.bell.channel, key, package, lock)
-            number = patiently(database, lambda: insert(table, database, key, package, lock))
+            lease = delayed(database) if delay else None
+            number = patiently(database, lambda: insert(table, database, key, package, lock, lease))
             self.bell.ring(database)  # who waits asks when it is due
             return number
 
@@ -165,6 +169,9 @@ class ORM(BulkBroker):
         now = time.monotonic()
         deadline = now + wait
         with self._reaching() as database:
+            if self._zone != database.timezone_name:  # once in a process
+                patiently(database, lambda: restore_moments(self.rows, database, self.settings.retry))
+                self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
                 found = self._claim(limit, whole=wait <= 0)
@@ -273,7 +280,8 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             when = moment(database, delay or -self.settings.retry - HEAD)
             gone: list[str] = []
-            for lease, leases in released(ack_ids, attempted=delay > 0).items():
+            zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
+            for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
                 gone += self._change(leases, lock=when, lease=lease)
             self.bell.ring(database)
         self._since = None
@@ -450,6 +458,6 @@ _forgotten: set[str] = set()
 
 def _forget_in_children(alias: str) -> None:
     """From now on, a forked child makes its own connection or pool and neither uses nor closes its parent's."""
-    if alias not in _forgotten:
+    if alias not in _forgotten and hasattr(os, "register_at_fork"):  # Windows does not fork
         _forgotten.add(alias)
         os.register_at_fork(after_in_child=partial(forget_database, alias))

@@ -76,18 +76,19 @@ def attempts_of(lease: str) -> int:
     return max(0, int(lease.split(":")[1]) - NONE_YET)
 
 
-def released(leases: Iterable[str], *, attempted: bool) -> dict[str | None, list[str]]:
+def released(leases: Iterable[str], *, attempted: bool, zone: str = "") -> dict[str | None, list[str]]:
     """Group leases by what their rows contain instead once they are released.
 
     Args:
         leases: of the rows.
         attempted: whether these deliveries count as attempts.
+        zone: time zone of the new locks, if the database keeps none with them.
     """
     found: dict[str | None, list[str]] = {}
     for lease in leases:
         attempts = attempts_of(lease) + attempted
         # The next lease adds one to the count that it finds.
-        mark = f"{RELEASED}:{min(NONE_YET + attempts - 1, MAX_COUNT)}:" if attempts else None
+        mark = f"{RELEASED}:{min(NONE_YET + attempts - 1, MAX_COUNT)}:{zone}" if attempts else None
         found.setdefault(mark, []).append(lease)
     return found
 

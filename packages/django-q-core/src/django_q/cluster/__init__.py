@@ -1,18 +1,41 @@
-"""A cluster: one sentinel and the processes it guards."""
+"""A cluster: one sentinel and the processes it guards.
+
+Nothing is imported until it is asked for: a process that is not forked imports `launch` before Django is set up.
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .cluster import Cluster
-from .sentinel import Sentinel
+if TYPE_CHECKING:
+    from .cluster import Cluster
+    from .sentinel import Sentinel
 
-__all__ = ["Cluster", "Sentinel"]
+__all__ = ["NEEDS_UNIX", "Cluster", "Sentinel"]
+
+NEEDS_UNIX = (
+    "A cluster needs Linux, macOS or another Unix: run it in WSL or in a container, or set Q_CLUSTER['sync'] = True to "
+    "run tasks in the process that sends them."
+)
+"""Message for Windows."""
+
+_PLACES = {
+    "Cluster": "django_q.cluster.cluster",
+    "Sentinel": "django_q.cluster.sentinel",
+    "scheduler": "django_q.scheduler",  # a function of the public editions
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Find `scheduler`, a function of the public editions, which needs the models: this package does not."""
-    if name == "scheduler":
-        return import_module("django_q.scheduler").scheduler
+    """Import a public name when it is first used.
+
+    Raises:
+        ImportError: the system is Windows.
+    """
+    if name in _PLACES:
+        if sys.platform == "win32":
+            raise ImportError(NEEDS_UNIX)
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

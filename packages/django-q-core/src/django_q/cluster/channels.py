@@ -7,6 +7,7 @@ a reader that is killed harms nobody: it holds no lock, as a reader of a `multip
 from __future__ import annotations
 
 import array
+import errno
 import math
 import os
 import select
@@ -23,6 +24,12 @@ ROOM = 208 * 1024
 """Bytes that are asked for. Linux gives twice as many, and takes a kilobyte and more for any message: there is room for
 330 outcomes, where what it gives unasked is full with 160, before a database has saved as many."""
 
+MIN_INLINE = 128
+"""Bytes that any socket takes in one message."""
+
+FULL_SECONDS = 0.005
+"""Pause between two attempts to send where the system does not tell when there is room."""
+
 RECEIVE_SECONDS = 1.0
 """Seconds that a blocking `receive` waits; processes look at the cluster's phase in between."""
 
@@ -34,7 +41,8 @@ _INLINE, _FILE = b"\0", b"\1"
 def unlinked_file() -> int:
     """Open an empty file without a name, in memory where the system can; it vanishes with its last holder."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("django-q", os.MFD_CLOEXEC)
+        with suppress(OSError):  # a sandbox may refuse it
+            return os.memfd_create("django-q", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # macOS
         return os.dup(file.fileno())
 
@@ -46,6 +54,35 @@ def _socketpair() -> tuple[socket.socket, socket.socket]:
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
+def _ask_for_room(end: socket.socket, option: int) -> None:
+    """Ask for `ROOM`, or for less where the system refuses instead of granting what it can."""
+    size = ROOM
+    while size >= INLINE:
+        try:
+            end.setsockopt(socket.SOL_SOCKET, option, size)
+        except OSError:
+            size //= 2
+        else:
+            return
+
+
+def _largest_message(reader: socket.socket, writer: socket.socket) -> int:
+    """Return the bytes up to which a message travels in the socket itself.
+
+    They are `INLINE`, unless the system has less room: then a quarter of what passes, so that several messages wait.
+    """
+    size = INLINE
+    while size > MIN_INLINE:
+        try:
+            writer.sendmsg([_INLINE, bytes(size)], [], socket.MSG_DONTWAIT)
+        except OSError:
+            size //= 2
+        else:
+            reader.recv(size + 1, socket.MSG_DONTWAIT)
+            return size if size == INLINE else max(size // 4, MIN_INLINE)
+    return MIN_INLINE
+
+
 class Channel:
     """One direction: any process may `send`, any may `receive`; a message reaches one receiver, in the order sent.
 
@@ -54,12 +91,14 @@ class Channel:
     """
 
     def __init__(self, weight: int = 0) -> None:
-        self._weight = bytes(weight)
         self._reader, self._writer = _socketpair()
+        _ask_for_room(self._writer, socket.SO_SNDBUF)
+        if self._writer.type == socket.SOCK_DGRAM:  # macOS: messages wait in the room of the reader
+            _ask_for_room(self._reader, socket.SO_RCVBUF)
+        self._inline = _largest_message(self._reader, self._writer)
+        self._weight = bytes(min(weight, self._inline))
         seconds = struct.pack("ll", int(RECEIVE_SECONDS), int(RECEIVE_SECONDS % 1 * 1e6))
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-        with suppress(OSError):  # where the system refuses instead of granting what it can
-            self._writer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
 
     def send(self, message: bytes, *, wait: float = 0.0) -> bool:
         """Put `message` at the end of the queue.
@@ -71,8 +110,12 @@ class Channel:
         Returns:
             Whether it was sent: False means that there was no room in time.
         """
-        if len(message) <= INLINE:
-            return self._send([_INLINE, message], [], wait)
+        if len(message) <= self._inline:
+            try:
+                return self._send([_INLINE, message], [], wait)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
         file = unlinked_file()
         try:
             with os.fdopen(os.dup(file), "wb") as body:
@@ -85,18 +128,23 @@ class Channel:
     def _send(self, parts: list[bytes], rights: list[tuple[int, int, array.array[int]]], wait: float) -> bool:
         deadline = time.monotonic() + wait if wait else 0.0
         while True:
+            tells_when = True
             try:
                 self._writer.sendmsg(parts, rights, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                if error.errno != 55:  # ENOBUFS: how macOS says that there is no room
+                if error.errno != errno.ENOBUFS:  # macOS: the reader has no room, and `poll` knows only the writer's
                     raise
+                tells_when = False
             else:
                 return True
             left = deadline - time.monotonic() if wait else 0.0
             if left <= 0:
                 return False
+            if not tells_when:
+                time.sleep(min(left, FULL_SECONDS))
+                continue
             poll = select.poll()
             poll.register(self._writer, select.POLLOUT)
             poll.poll(min(left, RECEIVE_SECONDS) * 1000)

@@ -16,11 +16,13 @@ from django_q.conf import current_settings
 from django_q.connections import close_all
 from django_q.exceptions import ClusterDied
 from django_q.humanhash import humanize
+from django_q.settings import CLUSTER_NAME_VARIABLE
 from django_q.text import one_line
 
 from . import log
 from .channels import Bell
 from .guard import SentinelGuard
+from .launch import Launch
 from .lifeline import Lifeline
 from .pool import context_of, how_it_ended, preload
 from .process_group import kill_group
@@ -119,10 +121,12 @@ class Cluster:
         self.state.born = time.time()
         self._lifeline = Lifeline()
         process: BaseProcess = cast("Any", context_of(self.settings.start_method)).Process(
-            target=main,
+            target=Launch(
+                main, self.settings, self.cluster_id, self.state, self._control, self._started, self._lifeline,
+                environment={CLUSTER_NAME_VARIABLE: self.settings.list_key},
+            ),
             name=f"Process-{next(_numbers)}",
-            args=(self.settings, self.cluster_id, self.state, self._control, self._started, self._lifeline),
-        )
+        )  # fmt: skip
         self.state.heartbeats["sentinel"].reset()
         try:
             process.start()

@@ -295,6 +295,11 @@ def skipped_slot(name: str, schedule: Any) -> None:
     )  # fmt: skip
 
 
+def moments_restored(name: str, count: int) -> None:
+    """The site has changed its `USE_TZ` or `TIME_ZONE`."""
+    logger.info("%s: %d schedules keep their moments in the new time zone of the database (USE_TZ)", name, count)
+
+
 def broken_schedule(name: str, schedule: Any, reason: str) -> None:
     """A schedule could not be sent; it is tried again."""
     logger.error("%s cannot send schedule [%s] (%s), it is tried again", name, label_of(schedule), reason)

@@ -16,6 +16,7 @@ from django_q.brokers import broker_class
 
 from . import log
 from .backoff import Backoff
+from .launch import Launch
 from .process import Wiring, class_of, main
 from .process_group import has_exited, kill_group
 from .state import Slot, WorkerState
@@ -100,9 +101,8 @@ class Member:
     def _new_process(self) -> BaseProcess:
         arguments = () if self.slot is None else (self.slot.index,)
         process: BaseProcess = cast("Any", self.context).Process(
-            target=main,
+            target=Launch(main, self.role.path, self.wiring, *arguments, lifeline=self.wiring.lifeline),
             name=f"{multiprocessing.current_process().name}:{next(_numbers)}",
-            args=(self.role.path, self.wiring, *arguments),
         )
         process.daemon = self.slot is None or self.wiring.settings.daemonize_workers
         return process

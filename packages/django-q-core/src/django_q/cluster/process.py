@@ -10,8 +10,6 @@ from importlib import import_module
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import django
-from django.apps import apps
 from django.conf import settings as django_settings
 from django.db import reset_queries
 
@@ -109,15 +107,12 @@ def ignore_signals() -> None:
 
 
 def prepare(settings: ClusterSettings, role: str) -> None:
-    """Make a fresh process, forked or spawned, one of ours: Django, signals, connections, memory, log, title.
+    """Make a fresh process, forked or spawned, one of ours: signals, connections, memory, log, title.
 
     What a prepared process forks is prepared but for its title. That includes a process that a task forks.
     """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
-    is_forked = apps.ready
-    if not is_forked:
-        django.setup()
-    sessions.begin(is_forked=is_forked)
+    sessions.begin(is_forked=settings.start_method != "spawn")  # a forkserver may have set Django up, too
     ignore_signals()
     keep_free_memory()
     log.configure(settings)
@@ -159,9 +154,9 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
 
 def _serve(path: str, wiring: Wiring, *args: Any) -> None:
     forked = wiring.settings.start_method == "fork"
-    wiring.lifeline.guard(forked=forked)
     role = path.partition(":")[2].lower()
     if forked:
+        wiring.lifeline.guard(forked=True)
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)

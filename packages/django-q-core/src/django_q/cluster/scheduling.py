@@ -16,6 +16,7 @@ from django_q.schedules import declared
 from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules, Turn
 from django_q.schedules.reasons import reason_of
+from django_q.schedules.zone import restore_moments
 
 from . import log
 from .backoff import Backoff
@@ -91,6 +92,7 @@ class Scheduler(ClusterProcess):
         try:
             if not self.put_right:
                 self._mark_fatal()
+                self._restore_moments()
                 self._put_right()
             turn = self.schedules.turn()
         except (DatabaseError, InterfaceError) as error:
@@ -122,6 +124,10 @@ class Scheduler(ClusterProcess):
             log.fatal_module(self.name, module)
         if pk := self.imports.take_schedule():
             self.schedules.mark_fatal(pk, clock_now())
+
+    def _restore_moments(self) -> None:
+        if count := restore_moments(self.schedules.db):
+            log.moments_restored(self.name, count)
 
     def _put_right(self) -> None:
         self.imports.import_modules()

@@ -6,6 +6,7 @@ import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from django_q.clock import in_project_time
 from django_q.conf import Conf
 from django_q.status import Stat
 
@@ -36,7 +37,7 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
         monitor=state.monitor,
         workers=[slot.pid for slot in state.slots if slot.pid],
         status=status_of(state),
-        tob=datetime.fromtimestamp(state.born, UTC) if state.born else None,
+        tob=in_project_time(datetime.fromtimestamp(state.born, UTC)) if state.born else None,
         reincarnations=state.reincarnations,
         task_q_size=state.waiting,
         done_q_size=state.unsaved,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import suppress
 from functools import cached_property
@@ -400,7 +399,3 @@ class Worker(ClusterProcess):
             return False
         rss = current_rss_kb()
         return rss is not None and rss >= self.settings.max_rss
-
-
-if sys.platform == "win32":  # pragma: no cover
-    raise ImportError("The cluster needs Unix sockets; on Windows use the `sync` setting.")

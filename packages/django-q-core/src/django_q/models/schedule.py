@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
-from django.db import models, router
+from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -16,14 +15,16 @@ from django.utils.translation import gettext_lazy as _
 
 from django_q import recurrence
 from django_q.arguments import read_args, read_kwargs
-from django_q.clock import zone_of
+from django_q.clock import in_project_time, rezoned, zone_of
 from django_q.conf import current_settings
 from django_q.exceptions import UnreadableArguments
 from django_q.models.task import ID_LENGTH, Task
 from django_q.recurrence import Recurrence, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from django_q.settings import ClusterSettings
 
@@ -49,6 +50,10 @@ def validate_func(value: str) -> None:
     if not all(part.isidentifier() for part in value.split(".")):
         text = _("%(value)s is not a dotted path, such as module.tasks.function.")
         raise ValidationError(text, params={"value": value})
+
+
+DATES: Final = frozenset({"next_run", "retry_at"})
+"""Columns that hold dates."""
 
 
 class Schedule(models.Model):
@@ -148,6 +153,8 @@ class Schedule(models.Model):
     """How many slots are behind it; tells apart two runs of the same slot."""
     waiting_for = models.CharField(_("waiting for"), max_length=ID_LENGTH, null=True, default=None, editable=False)
     """The task that must end before the next is sent; only without `overlap`."""
+    zone = models.CharField(max_length=64, null=True, default=None, editable=False)
+    """The time zone of its dates in the database, if the database keeps none with them."""
     name_key = models.CharField(max_length=100, null=True, default=None, unique=True, editable=False)
     """The name, if it is held; several schedules of one name were allowed once."""
 
@@ -182,7 +189,23 @@ class Schedule(models.Model):
             kwargs["update_fields"] = only if only is None else {*only, "name_key"}
         if only is None:
             self.last_error = self.retry_at = None
+        if only is None or not DATES.isdisjoint(only):
+            using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+            self.zone = zone_of_columns(connections[using])
+            kwargs["update_fields"] = only if only is None else {*kwargs["update_fields"], "zone"}
         super().save(*args, **kwargs)
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **more: Any) -> Self:
+        """Make it from a row, with the moments that were meant when the row was saved."""
+        schedule = super().from_db(db, field_names, values, **more)
+        written, read = vars(schedule).get("zone"), zone_of_columns(connections[db or DEFAULT_DB_ALIAS])
+        if written and read and written != read:
+            schedule.zone = read
+            for name in DATES.intersection(vars(schedule)):
+                value = getattr(schedule, name)
+                setattr(schedule, name, value and rezoned(value, written, read))
+        return schedule
 
     def clean(self) -> None:
         """Refuse a type without its own field, arguments that cannot be read, and a name that is taken."""
@@ -225,7 +248,7 @@ class Schedule(models.Model):
         """Return the slot that `next_run` is."""
         if self.next_run is None:
             return None
-        return Slot(self.next_run, datetime.fromisoformat(self.wall) if self.wall else None)
+        return Slot(in_project_time(self.next_run), datetime.fromisoformat(self.wall) if self.wall else None)
 
     def move_to(self, slot: Slot) -> None:
         """Let the next run be this slot."""
@@ -233,7 +256,7 @@ class Schedule(models.Model):
 
     def calculate_next_run(self, next_run: datetime | None = None) -> datetime | None:
         """Return when it is due after `next_run`, by default its own."""
-        slot = Slot(next_run) if next_run else self.slot()
+        slot = Slot(in_project_time(next_run)) if next_run else self.slot()
         following = self.recurrence().next(slot) if slot else None
         return following.moment if following else None
 
@@ -265,12 +288,15 @@ class Schedule(models.Model):
         return link_to(task.pk, task.name, success=task.success) if task else None
 
 
+def zone_of_columns(connection: BaseDatabaseWrapper) -> str | None:
+    """Return the time zone in which a database keeps dates; None if it keeps the zone with each of them."""
+    return None if connection.features.supports_timezones else connection.timezone_name
+
+
 def as_stored(value: Any) -> Any:
     """Return a date, of arrow too, as the project keeps dates: naive and local without `USE_TZ`."""
     value = recurrence.as_datetime(value)
-    if isinstance(value, datetime) and timezone.is_aware(value) and not django_settings.USE_TZ:
-        return timezone.make_naive(value, timezone.get_default_timezone())
-    return value
+    return in_project_time(value) if isinstance(value, datetime) else value
 
 
 def link_to(task_id: str, name: str, *, success: bool) -> str:

@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
+from django_q.clock import in_project_time
 from django_q.models.fields import PickledField
 from django_q.models.labels import stored_label
 from django_q.option_values import ID_CHARACTERS, lookups, required_label
@@ -74,8 +75,8 @@ class Task(models.Model):
             result=package.get("result"),
             group=package.get("group"),
             cluster=package.get("cluster"),
-            started=package["started"],
-            stopped=package["stopped"],
+            started=in_project_time(package["started"]),
+            stopped=in_project_time(package["stopped"]),
             success=package["success"],
             attempt_count=package.get("attempt_count", 1),
         )
@@ -147,7 +148,7 @@ class Task(models.Model):
 
     def time_taken(self) -> float:
         """Return the seconds between sending and finishing: waiting is included."""
-        return (self.stopped - self.started).total_seconds()
+        return (in_project_time(self.stopped) - in_project_time(self.started)).total_seconds()
 
     @property
     def short_result(self) -> str:

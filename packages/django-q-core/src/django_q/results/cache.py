@@ -9,6 +9,7 @@ from django.core.cache import caches
 from django_q.brokers.registry import broker_class
 from django_q.cache_calls import CALLS
 from django_q.cache_keys import safe_key
+from django_q.clock import in_project_time
 from django_q.exceptions import MissingPlugin
 from django_q.results.cache_writer import CacheWriter, is_task
 from django_q.results.members import Member, Members
@@ -106,7 +107,7 @@ class CacheResults:
         keys = [self.key(member.id) for member in members]
         found = self.at_work(lambda: self.cache.get_many(keys)) or {}
         packages = [self.codec.loads(found[key]) for key in keys if is_task(found.get(key))]
-        return sorted(packages, key=lambda package: package["started"])
+        return sorted(packages, key=lambda package: in_project_time(package["started"]))
 
     def read_members(self, group: str) -> list[Member]:
         """Give the members of a group, those too that a public edition of Django Q has listed."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from django.conf import settings as django_settings
-from django.utils import timezone
-
+from django_q.clock import in_project_time
 from django_q.models import Task
 from django_q.outcome import encode
 from django_q.text import ascii_only, truncated
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from django_q.outcome import Outcome
 
 LENGTHS: Final[dict[str, int]] = {
@@ -60,10 +56,3 @@ def in_ascii(outcome: Outcome) -> Outcome:
         if (label := getattr(outcome, name))
     }
     return outcome._replace(**labels)  # type: ignore[arg-type]
-
-
-def in_project_time(moment: datetime) -> datetime:
-    """Return a date as this project keeps dates: a sender may have another `USE_TZ`."""
-    if (moment.tzinfo is not None) == django_settings.USE_TZ:
-        return moment
-    return timezone.make_aware(moment) if django_settings.USE_TZ else timezone.make_naive(moment)

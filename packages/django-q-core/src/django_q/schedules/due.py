@@ -14,6 +14,7 @@ from django.db.models import F, Q, QuerySet
 
 from django_q import signals
 from django_q.brokers import Broker, broker_of
+from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
 from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
@@ -68,7 +69,7 @@ MAX_TRIES: Final = 5
 PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
 
-COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at")
+COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
 """Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
 
 
@@ -161,8 +162,8 @@ class DueSchedules:
         alone: list[int] = []
         unknown: dict[str, UnknownFunction] = {}
         for pk, next_run, func, cluster, kwargs, overlap in self._look(now):
-            if next_run > now:
-                turn.due_at(next_run)
+            if in_project_time(next_run) > now:
+                turn.due_at(in_project_time(next_run))
                 continue
             due.append(pk)
             if not overlap:

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
-from django.utils import timezone
 
 from django_q import signals
 from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import shared_broker
+from django_q.clock import in_project_time
 from django_q.dispatch import run_inline
 from django_q.exceptions import OptionError
 from django_q.models import Schedule, Task
@@ -172,7 +172,7 @@ class Route(NamedTuple):
                 f"{broker!r} cannot hold a task back for so long, and a schedule sends to clusters only: say "
                 "cluster='its name' instead of broker=."
             )
-        moment = self.due if self.due is None or timezone.is_aware(timezone.now()) else timezone.make_naive(self.due)
+        moment = self.due and in_project_time(self.due)
         cluster = None if target.is_default_cluster else target.list_key
         for package, text in zip(packages, signed, strict=True):
             options = {"save": False, "task_name": truncated(f"deliver {package['name']}", 100)}

@@ -17,8 +17,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.core.signing import BadSignature
-from django.utils import timezone
 
+from django_q.clock import sent_at
 from django_q.exceptions import UnreadablePackage
 from django_q.pickles import ZONES
 from django_q.text import error_line, text_of, truncated
@@ -188,13 +188,12 @@ def without_arguments(package: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     task_id = text_of(found["id"])[:MAX_ID_CHARACTERS]
-    started = found.get("started")
     plain: dict[str, Any] = {
         "id": task_id,
         "func": path_of(found["func"]),
         "args": () if found.get("args", ()) == () else Unread(data, "args"),
         "kwargs": {} if found.get("kwargs", {}) == {} else Unread(data, "kwargs"),
-        "started": started if isinstance(started, datetime) else timezone.now(),
+        "started": sent_at(found.get("started")),
     }
     for name, length in LABELS.items():
         if found.get(name) is not None:

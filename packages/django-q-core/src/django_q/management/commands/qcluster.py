@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 
+from django_q import cluster
 from django_q.brokers import get_broker
-from django_q.cluster import Cluster
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable, DjangoQError
 from django_q.settings import CLUSTER_NAME_VARIABLE
@@ -31,6 +31,12 @@ class Command(BaseCommand):
         parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it.")
         parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Refuse to run on Windows, before anything that does not work there."""
+        if sys.platform == "win32":
+            raise CommandError(cluster.NEEDS_UNIX)
+        return super().execute(*args, **options)
+
     def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
         """Run the cluster; the process ends with its exit status."""
         if name:
@@ -42,7 +48,7 @@ class Command(BaseCommand):
             broker = get_broker(settings=settings)
             _reach(broker)
             broker.disconnect()
-            status = Cluster(broker, settings=settings).run(once=run_once)
+            status = cluster.Cluster(broker, settings=settings).run(once=run_once)
         except DjangoQError as error:
             raise CommandError(str(error)) from error
         if status:

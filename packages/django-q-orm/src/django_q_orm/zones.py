@@ -1,0 +1,73 @@
+"""Keeps the moments of rows when the site changes `USE_TZ` or `TIME_ZONE`.
+
+Databases with time zones of their own, such as PostgreSQL, need none of this. All others keep dates without a zone: in
+UTC with `USE_TZ`, in Django's `TIME_ZONE` without.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.db.models import Q
+from django_q.clock import rezoned
+
+from django_q_orm.claims import NONE_YET, RELEASED
+from django_q_orm.moments import moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
+
+    from django_q_orm.models import OrmQ
+
+MARGIN_SECONDS: Final = 600.0
+"""Time by which a lock is later than it can be, if it was written in another zone: zones differ by more."""
+
+
+def delayed(connection: BaseDatabaseWrapper, attempts: str = f"{NONE_YET - 1:04}") -> str | None:
+    """Return the `lease` of a row that is delayed: it names the zone of its lock.
+
+    Args:
+        connection: to the database.
+        attempts: the count from which the next lease counts on.
+    """
+    if connection.features.supports_timezones:
+        return None
+    return f"{RELEASED}:{attempts}:{connection.timezone_name}"
+
+
+def restore_moments(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: float) -> int:
+    """Correct locks that were written in another zone.
+
+    A row that was never delayed is due. A lease ends at most `retry` seconds from now. A delay says its zone.
+
+    Args:
+        rows: of one queue.
+        connection: to their database.
+        retry: length of a lease (seconds).
+
+    Returns:
+        The number of rows that were corrected.
+    """
+    if connection.features.supports_timezones:
+        return 0
+    here = Q(lease__startswith=RELEASED) & (Q(lease__endswith=":") | Q(lease__endswith=f":{connection.timezone_name}"))
+    impossible = Q(lock__gt=moment(connection, retry + MARGIN_SECONDS)) | Q(
+        lease=None, lock__gt=moment(connection, MARGIN_SECONDS)
+    )
+    strangers = rows.filter(impossible | Q(lease__startswith=RELEASED)).exclude(here)
+    return sum(
+        rows.filter(pk=pk, lease=lease).update(**_corrected(lock, lease, connection, retry))
+        if lease
+        else rows.filter(pk=pk, lease=None).update(lock=moment(connection, -retry))
+        for pk, lock, lease in list(strangers.values_list("pk", "lock", "lease"))
+    )
+
+
+def _corrected(lock: datetime, lease: str, connection: BaseDatabaseWrapper, retry: float) -> dict[str, object]:
+    if not lease.startswith(RELEASED):
+        return {"lock": moment(connection, retry)}
+    _, attempts, written = lease.split(":", 2)
+    return {"lock": rezoned(lock, written, connection.timezone_name), "lease": delayed(connection, attempts)}
