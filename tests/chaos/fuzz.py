@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MODULES = ("hostile_jobs", "hostile_kinds")
 """Modules that are copied into the site."""
 
+STAYS = "STAYS"
+"""`STAYS` of `hostile_jobs`, which is a module of the site."""
+
 SETTINGS = {"workers": 4, "retry": 6, "timeout": 5, "import_timeout": 3, "max_attempts": 2, "queue_limit": 16}
 
 QUIET_SECONDS = SETTINGS["retry"] + 3
@@ -214,11 +217,11 @@ class Fuzz:
                 self.problems.append(f"left behind: {process.pid} {process.cmdline()[:4]} {process.status()}")
 
     def _left_behind(self, cluster: RunningCluster) -> list[psutil.Process]:
-        """Find what is left of the cluster; a daemon with a session of its own may stay."""
+        """Find what is left of the cluster; daemons, and programs of tasks that returned, may stay."""
         found = []
         for process in self._processes():
-            with suppress(ProcessLookupError):
-                if os.getsid(process.pid) == cluster.process.pid:
+            with suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(process.pid) == cluster.process.pid and STAYS not in process.environ():
                     found.append(process)
         return found
 

@@ -522,8 +522,12 @@ def _raising_thread():
     thread.join()
 
 
-def _child():
-    subprocess.Popen(["sleep", str(LONG)])
+STAYS = "STAYS"
+"""In the environment of a program that its task leaves running when it returns: it is not left behind."""
+
+
+def _child(*, stays=False):
+    subprocess.Popen(["sleep", str(LONG)], env=os.environ | ({STAYS: "1"} if stays else {}))
 
 
 def _child_in_session():
@@ -531,7 +535,7 @@ def _child_in_session():
 
 
 def _child_ignores_signals():
-    subprocess.Popen(["sh", "-c", f"trap '' TERM INT HUP; sleep {LONG}"])
+    subprocess.Popen(["sh", "-c", f"trap '' TERM INT HUP; sleep {LONG}"], env=os.environ | {STAYS: "1"})
 
 
 def _multiprocessing_child():
@@ -634,7 +638,7 @@ ACTS = {
     "block_signals_and_hang": _block_signals_and_hang,
     "broken_transaction": _broken_transaction,
     "c_loop": lambda: sum(range(10**12)),
-    "child": _child,
+    "child": lambda: _child(stays=True),
     "child_and_die": _child_and_die,
     "child_and_hang": _child_and_hang,
     "child_ignores_signals": _child_ignores_signals,
