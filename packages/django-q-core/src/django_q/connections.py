@@ -100,9 +100,13 @@ def keep_connections() -> None:
 
 
 def close_connections() -> None:
-    """Close the connections of this thread, so that the next statement connects anew, also if they are of a pool."""
+    """Close the connections of this thread, so that the next statement connects anew, also if they are of a pool.
+
+    Those with an open transaction stay.
+    """
     for connection in _open_connections():
-        _drop(connection)
+        if not connection.in_atomic_block:
+            _drop(connection)
 
 
 def close_after(error: BaseException) -> None:

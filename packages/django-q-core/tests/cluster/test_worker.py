@@ -62,7 +62,6 @@ class Forking:
 def work(monkeypatch):
     """Let a worker process a package that is delivered for the attempt of that number, and return its message."""
     CALLS.clear()
-    monkeypatch.setattr(module, "close_connections", lambda: None)  # the connection is the test's
 
     def work(package, attempt, **settings):
         settings = ClusterSettings(name="worker", **settings)

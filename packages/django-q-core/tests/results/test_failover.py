@@ -132,6 +132,13 @@ def test_connection_after_a_conflict_of_rows_stays(alias, outcome) -> None:
     assert connections[alias].connection is kept
 
 
+def test_open_transaction_stays(alias) -> None:
+    with transaction.atomic(using=alias):
+        kept = connections[alias].connection
+        close_connections()
+        assert connections[alias].connection is kept
+
+
 def test_monitor_saves_after_two_attempts(broken, outcome) -> None:
     settings = current_settings()
     wiring = SimpleNamespace(settings=settings, tasks=None, results=None, state=ClusterState(settings.workers))

@@ -10,7 +10,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db import router
+from django.db import connections, router
 
 from django_q.brokers import Delivery, get_broker
 from django_q.connections import close_connections, keep_connections
@@ -21,6 +21,7 @@ from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.store import Place, place_of
 from django_q.results.unavailable import is_unavailable
+from django_q.sqlite import release_pages
 from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
 
@@ -285,6 +286,8 @@ class Monitor(ClusterProcess):
             outcomes, lane.outcomes = lane.outcomes[:size], lane.outcomes[size:]
         self.last_batch = len(outcomes)
         try:
+            if lane is self.database:
+                release_pages(connections[router.db_for_write(Task)])
             saved = self.finisher.save(outcomes)
         except BaseException:
             with self.lock:

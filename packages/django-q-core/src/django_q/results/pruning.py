@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -14,7 +15,7 @@ from django_q import clock
 from django_q.clock import Seldom
 from django_q.models import Task
 from django_q.results.refusals import delete_one, refusals_of
-from django_q.sqlite import short_and_slow, takes_turns
+from django_q.sqlite import release_pages, takes_turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -112,13 +113,16 @@ def oldest_beyond(limit: int, using: str) -> tuple[QuerySet[Task] | None, bool]:
     """Find at most `MAX_ROWS` successes that are older than the newest *limit*.
 
     Returns:
-        The oldest of them, None if there are none, and True if there are more.
+        The oldest of them, None if there are none, and True if there are more. On SQLite all of them: `delete_slowly`
+        stops in time.
     """
     successes = successes_in(using)
     border = successes.order_by("-stopped", "-pk").values_list("stopped", "pk")[limit : limit + 1].first()
     if border is None:
         return None, False
     surplus = successes.filter(up_to(*border))
+    if takes_turns(connections[using]):
+        return surplus, False
     last = surplus.order_by("stopped", "pk").values_list("stopped", "pk")[MAX_ROWS - 1 : MAX_ROWS].first()
     return (surplus, False) if last is None else (successes.filter(up_to(*last)), True)
 
@@ -184,11 +188,16 @@ def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
 
 def delete_slowly(surplus: QuerySet[Task], using: str, until: float) -> bool:
     """Delete successes a few at a time, with pauses in which others write; return True if time was up."""
-    ids = list(surplus.order_by("stopped", "pk").values_list("pk", flat=True))
-    for some in short_and_slow(ids, connections[using], SLOW_ROWS):
-        if clock.monotonic() >= until:
+    oldest = surplus.order_by("stopped", "pk").values_list("pk", flat=True)[:SLOW_ROWS]
+    while ids := list(oldest.all()):
+        began = clock.monotonic()
+        if began >= until:
             return True
-        with_ids(some, using).delete()
+        with_ids(ids, using).delete()
+        release_pages(connections[using])
+        if len(ids) < SLOW_ROWS:
+            break
+        time.sleep(clock.monotonic() - began)
     return False
 
 
