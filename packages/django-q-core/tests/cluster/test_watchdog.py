@@ -50,6 +50,8 @@ def test_call_that_does_not_return_fails(alias, wait, watchdog, caplog):
         ask(connections[alias], SLEEP[connections[alias].vendor])
     assert is_unavailable(caught.value)
     assert time.monotonic() - began < 30
+    watchdog.stop()
+    watchdog.join(5)  # it logs after it has cut
     assert "no answer from database 'watched'" in caplog.text
     connections[alias].close()
     assert ask(connections[alias], "SELECT 1") == 1
