@@ -100,7 +100,7 @@ class Redis(BulkBroker):
         if isinstance(client, redis.Redis):
             client.connection_pool.disconnect()
         else:
-            client.close()
+            client.disconnect_connection_pools()
 
     # -- sending --------------------------------------------------------------------------------------------------
 
