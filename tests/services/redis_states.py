@@ -9,24 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from tests.services.redis import Redis
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.services.redis import Redis
+
 NOBODY: Final = "127.0.0.1 1"
 """Address of a master that is not there."""
-
-
-class OpenRedis(Redis):
-    """A Redis whose protected settings can be changed while it runs; it needs Redis 7."""
-
-    product = "redis-7"
-
-    @property
-    def options(self) -> dict[str, str]:
-        """Its configuration."""
-        return {**super().options, "enable-protected-configs": "yes", "enable-debug-command": "yes"}
 
 
 def admin(server: Redis, **options: Any) -> Any:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.services import OldRedis
     from tests.services import Redis as RedisServer
-    from tests.services.redis_states import OpenRedis
+    from tests.services.redis import OpenRedis
 
 
 def broker_for(url: str, **others: object) -> Redis:
