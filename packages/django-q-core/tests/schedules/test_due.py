@@ -415,6 +415,7 @@ def test_a_slot_has_one_id_and_slots_have_different_ones(clockwork, due):
 def test_a_look_that_finds_nothing_is_one_statement(clockwork, due, django_assert_num_queries):
     due(next_run=NOW + HOUR)
     clock = clockwork()
+    clock.turn()  # the first also asks whether the server accepts writes
     with django_assert_num_queries(1):
         clock.turn()
 

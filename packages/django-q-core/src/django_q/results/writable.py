@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import connections
 
 from django_q import clock
+from django_q.connections import close_connections
 from django_q.results.unavailable import ReadOnlySession
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def require_writable(model: type[Model], using: str) -> None:
             cursor.execute("SHOW transaction_read_only")
             read_only = cursor.fetchone()[0] == "on"
         if read_only:
-            if not connection.in_atomic_block:
-                connection.close()
+            close_connections()
             raise ReadOnlySession(f"The database '{using}' accepts no writes")
     elif connection.vendor == "mysql":
         # Its variables do not tell: privileged users can write although they are set.
