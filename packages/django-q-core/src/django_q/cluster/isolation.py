@@ -28,13 +28,13 @@ SIGNALS: Final = (
 )
 """Signals whose handlers are restored. A timer that a task leaves behind finds the handler of `TaskTimer`."""
 
-TRUSTED_TASKS: Final = 50
+TRUSTED_TASKS: Final = 20
 """Number of tasks in a row that changed nothing, after which not every short task is followed by a whole comparison."""
 
 SHORT_SECONDS: Final = 0.001
 """Longest time that a short task takes: a whole comparison takes a thirtieth of it."""
 
-COMPARE_EVERY: Final = 20
+COMPARE_EVERY: Final = 50
 """Number of short tasks per whole comparison while tasks are trusted."""
 
 MAX_LEAKED_FILES: Final = 200
