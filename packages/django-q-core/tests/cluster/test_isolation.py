@@ -14,14 +14,7 @@ import pytest
 from django.utils import timezone, translation
 from django_q.cluster import isolation
 from django_q.cluster.interpreter import REPLACES_WORKER
-from django_q.cluster.isolation import (
-    COMPARE_EVERY,
-    MAX_LEAKED_FILES,
-    SHORT_SECONDS,
-    TRUSTED_TASKS,
-    Baseline,
-    WorkerDamaged,
-)
+from django_q.cluster.isolation import MAX_LEAKED_FILES, TRUSTED_TASKS, Baseline, WorkerDamaged
 
 
 @pytest.fixture(scope="module")
@@ -180,32 +173,16 @@ def test_worker_is_replaced_after_a_change_that_cannot_be_undone(event):
     assert baseline.is_damaged
 
 
-def test_many_short_tasks_are_compared_now_and_then(monkeypatch):
+def test_many_short_tasks_are_compared_once_in_a_millisecond(monkeypatch):
     baseline, compared = Baseline(), []
-    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: 100.0))
-    monkeypatch.setattr(baseline, "_compare_all", lambda: compared.append(True))
-    for _ in range(TRUSTED_TASKS + 2 * COMPARE_EVERY):
-        baseline.restore(100.0 - SHORT_SECONDS / 2)
-    assert TRUSTED_TASKS + 2 <= len(compared) <= TRUSTED_TASKS + 3
-
-
-def test_long_task_is_always_compared_with_what_was_before(monkeypatch):
-    baseline, compared = Baseline(), []
-    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: 100.0))
-    monkeypatch.setattr(baseline, "_compare_all", lambda: compared.append(True))
-    for _ in range(TRUSTED_TASKS + 2 * COMPARE_EVERY):
-        baseline.restore(100.0 - 2 * SHORT_SECONDS)
-    assert len(compared) == TRUSTED_TASKS + 2 * COMPARE_EVERY
-
-
-def test_change_ends_the_trust(monkeypatch):
-    baseline, compared = Baseline(), []
-    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: 100.0))
-    monkeypatch.setattr(baseline, "_compare_all", lambda: compared.append(True))
-    for _ in range(TRUSTED_TASKS + 1):
-        baseline.restore(100.0)
+    clock = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    monkeypatch.setattr(baseline, "_compare_all", lambda: compared.append(clock.seconds))
+    for _ in range(TRUSTED_TASKS + 50):
+        clock.seconds += 0.0001
+        baseline.restore()
+    assert TRUSTED_TASKS + 3 <= len(compared) <= TRUSTED_TASKS + 6
     os.umask(0)
-    compared.clear()
-    for _ in range(TRUSTED_TASKS):
-        baseline.restore(100.0)
-    assert len(compared) == TRUSTED_TASKS
+    baseline.restore()
+    baseline.restore()
+    assert compared[-2:] == [clock.seconds] * 2

@@ -28,14 +28,11 @@ SIGNALS: Final = (
 )
 """Signals whose handlers are restored. A timer that a task leaves behind finds the handler of `TaskTimer`."""
 
-TRUSTED_TASKS: Final = 20
+TRUSTED_TASKS: Final = 50
 """Number of tasks in a row that changed nothing, after which not every short task is followed by a whole comparison."""
 
-SHORT_SECONDS: Final = 0.001
-"""Longest time that a short task takes: a whole comparison takes a thirtieth of it."""
-
-COMPARE_EVERY: Final = 50
-"""Number of short tasks per whole comparison while tasks are trusted."""
+COMPARE_SECONDS: Final = 0.001
+"""Least time between two whole comparisons while tasks are trusted."""
 
 MAX_LEAKED_FILES: Final = 200
 """File descriptors that tasks may leave open before their worker is replaced."""
@@ -50,8 +47,8 @@ class Baseline:
 
     What takes long to restore is restored only if it may have changed: environment and working directory after an audit
     event, language and time zone after a change of a context variable. Signal handlers, standard files and the state of
-    the interpreter are compared after each task, too; but among many short tasks that changed nothing, only after one
-    in `COMPARE_EVERY`: to compare them takes as long as such a task.
+    the interpreter are compared after each task, too; but among many tasks shorter than `COMPARE_SECONDS` that changed
+    nothing, only once in that time: to compare them takes as long as such a task.
 
     Args:
         files: descriptors that the worker needs; the first is looked at after each task.
@@ -68,6 +65,8 @@ class Baseline:
         self.interpreter = Interpreter()
         self.context = copy_context()
         self.unchanged_tasks = 0
+        self.compare_at = 0.0
+        """When trusted tasks are followed by a whole comparison again (`time.monotonic`, seconds)."""
         self.is_damaged = False
         """True if something could not be restored, so that the worker should be replaced."""
         self.events: dict[str, Any] = {}
@@ -79,11 +78,8 @@ class Baseline:
         if not AUDITED.isdisjoint(self.events):
             self.environment = dict(os.environ)
 
-    def restore(self, began: float = 0.0) -> None:
+    def restore(self) -> None:
         """Undo the changes of a task.
-
-        Args:
-            began: when it began (`time.monotonic`, seconds).
 
         Raises:
             WorkerDamaged: the worker must end, because descriptors that it needs were closed or replaced.
@@ -102,8 +98,9 @@ class Baseline:
             self._restore_environment()
             self.unchanged_tasks = 0
         self.events.clear()
-        trusted = self.unchanged_tasks > TRUSTED_TASKS and self.unchanged_tasks % COMPARE_EVERY
-        if not trusted or time.monotonic() - began > SHORT_SECONDS:
+        now = time.monotonic()
+        if self.unchanged_tasks <= TRUSTED_TASKS or now >= self.compare_at:
+            self.compare_at = now + COMPARE_SECONDS
             self._compare_all()
 
     def _compare_all(self) -> None:

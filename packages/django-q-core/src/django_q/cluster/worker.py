@@ -196,7 +196,7 @@ class Worker(ClusterProcess):
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
         self._end_group_after_timeout()
-        self.baseline.restore(now)
+        self.baseline.restore()
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
         if self.executor.exception is not None:
@@ -315,8 +315,7 @@ class Worker(ClusterProcess):
 
     def _follow_up(self, message: bytes) -> None:
         """Run the hook and the receivers of a finished task, or report how the worker of another one died."""
-        now = time.monotonic()
-        self.slot.begin(message, now)
+        self.slot.begin(message, time.monotonic())
         work = unpack(message)
         assert isinstance(work, FollowUp)
         try:
@@ -328,7 +327,7 @@ class Worker(ClusterProcess):
         finally:
             self._end_copy()
         self._end_group_after_timeout()
-        self.baseline.restore(now)
+        self.baseline.restore()
         if work.key:
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
         else:
