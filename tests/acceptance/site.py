@@ -348,7 +348,7 @@ def writable(database: Path) -> bool:
 
 
 def helps_python(process: psutil.Process) -> bool:
-    """Whether `multiprocessing` has started a process for itself; what it forks from one has the same command line."""
+    """Return whether `multiprocessing` started a process for itself; its forks have the same command line."""
     with suppress(psutil.NoSuchProcess):
         words, parent = " ".join(process.cmdline()), process.parent()
         helps = "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words

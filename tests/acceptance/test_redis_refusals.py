@@ -23,7 +23,7 @@ def send(site, call):
 
 
 def left_over(server):
-    """What the queue has on the server, without statistics."""
+    """Return the keys of the queue on the server, without statistics."""
     with admin(server) as client:
         return client.keys("*:q*")
 

@@ -13,7 +13,7 @@ answer = [[stat.cluster_id, stat.status, str(stat.timestamp)] for stat in Stat.g
 """
 
 IMPATIENT = 'DATABASES["default"]["OPTIONS"] = {"timeout": 0.1}\n'
-"""What has to wait for a lock fails and is logged."""
+"""Statements that wait for a lock fail, and are logged."""
 
 
 def test_idle_cluster_neither_writes_nor_locks_the_file(make_site):

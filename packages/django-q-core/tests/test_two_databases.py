@@ -53,7 +53,7 @@ def all_reachable(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, django_db_setup, django_db_blocker) -> Path:
-    """Where the databases are, each of which was migrated."""
+    """Addresses of the databases, each of which was migrated."""
     folder = tmp_path_factory.mktemp("databases")
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch, all_reachable(folder):
         patch.setattr("django.db.router.routers", [Router()])

@@ -1,4 +1,4 @@
-"""What the replies of nodes mean."""
+"""The meaning of the replies of nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers of the service mean."""
+"""The meaning of the answers of the service."""
 
 from __future__ import annotations
 

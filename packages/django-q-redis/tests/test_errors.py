@@ -1,4 +1,4 @@
-"""What the replies of servers mean, without a server."""
+"""The meaning of the replies of servers, without a server."""
 
 from __future__ import annotations
 

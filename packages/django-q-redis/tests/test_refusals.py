@@ -92,7 +92,7 @@ def test_node_of_a_cluster_without_slots_is_unavailable(redis_server: RedisServe
 
 
 class TestServerWithoutMemory:
-    """What frees memory is done, with leases; what would take more is refused."""
+    """Commands that free memory are run, with leases; those that need more are refused."""
 
     @pytest.fixture(params=["small", "large"])
     def packages(self, request: pytest.FixtureRequest) -> list[str]:

@@ -46,7 +46,7 @@ OPTIONAL: Final = frozenset(
 """Keys of a package that most do not have, and that optional fields of its outcome come from."""
 
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({"group": None, "hook": None})
-"""What an outcome says of a package without any of them."""
+"""Optional fields of the outcome of a package without any of them."""
 
 IMMUTABLE: Final = frozenset(
     {bool, bytes, complex, date, datetime, Decimal, fixed_zone, float, int, type(None), str, time, timedelta, UUID}

@@ -1,4 +1,4 @@
-"""What an SQLite file needs that a site and its clusters share."""
+"""Helps a site and its clusters to share an SQLite file."""
 
 from __future__ import annotations
 

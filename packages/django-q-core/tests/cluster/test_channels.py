@@ -163,7 +163,7 @@ class MacSocket(socket.socket):
     """A datagram socket of macOS: small, it refuses more room, and `poll` does not tell when its reader has room."""
 
     full = 0
-    """How often a send met a reader without room."""
+    """Number of sends that met a reader without room."""
 
     def setsockopt(self, level, option, *value):
         if option in (socket.SO_SNDBUF, socket.SO_RCVBUF):

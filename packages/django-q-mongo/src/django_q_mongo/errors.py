@@ -1,4 +1,4 @@
-"""What the errors of pymongo mean for the queue: the README has the table."""
+"""Classifies the errors of pymongo; the README has the table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GONE: Final = (
     WaitQueueTimeoutError,
     WriteConcernError,
 )
-"""What the client raises if the server is away, has no primary, is late, or waits for its secondaries."""
+"""Raised by the client if the server is away, has no primary, is late, or waits for its secondaries."""
 
 UNAVAILABLE_CODES: Final = {
     *(6, 7, 89, 9001, 10276),  # network between members

@@ -1,4 +1,4 @@
-"""What the errors of a database mean for the queue: its README has the table."""
+"""Classifies the errors of a database; the README has the table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PREPARATIONS: Final = {
     *("3F000", "42501", "42703", "42P01"),  # PostgreSQL: no schema, right, column, table
     *(1044, 1049, 1054, 1142, 1143, 1146),  # MySQL and MariaDB: no right, database, column, table
 }
-"""What the database lacks until somebody migrates it or grants a right."""
+"""Codes of errors that end when the database is migrated or a right is granted."""
 
 TOO_LARGE: Final = 1153
 """MySQL and MariaDB: larger than `max_allowed_packet`."""

@@ -1,4 +1,4 @@
-"""What the errors of SQS and of boto3 mean for the queue: the README has the table."""
+"""Classifies the errors of SQS and of boto3; the README has the table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_ANSWER: Final = (
     ResponseParserError,  # such as the HTML page of a proxy
     TokenRetrievalError,
 )
-"""What boto3 raises if SQS, or the service that gives the credentials, cannot be reached."""
+"""Raised by boto3 if SQS, or the service that gives the credentials, cannot be reached."""
 
 UNAVAILABLE_STATUSES: Final = {401, 403, 408, 429}
 """HTTP statuses of refused keys and rights, time-outs and throttling; those from 500 on are the service's faults."""

@@ -1,4 +1,4 @@
-"""What a process needs to set Django up as its parent did, when it is not forked from it."""
+"""Sets Django up in a process that is not forked, as in its parent."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Turn:
     waiting: list[Waiting] = field(default_factory=list)
     """What goes to the cluster's own queue, and is not sent yet."""
     beside: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
-    """What goes to other queues of the schedules' database, and is not sent yet."""
+    """Packages for other queues of the schedules' database that are not sent yet."""
     next: datetime | None = None
     """When something is due next, if that is soon."""
 

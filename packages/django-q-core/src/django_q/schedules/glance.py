@@ -35,7 +35,7 @@ def is_in_code(settings: ClusterSettings, using: str) -> bool:
 
 
 def _is_any(settings: ClusterSettings, using: str, where: str, values: Sequence[Any]) -> bool:
-    """Whether there is a schedule like that; those without a cluster belong to the default one.
+    """Return whether there is such a schedule; those without a cluster belong to the default one.
 
     They are counted, because not every database knows `LIMIT`.
     """
