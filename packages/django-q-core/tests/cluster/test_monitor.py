@@ -10,6 +10,7 @@ from django_q.cluster.channels import Channel
 from django_q.cluster.monitor import Monitor
 from django_q.cluster.state import ClusterState
 from django_q.conf import current_settings
+from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
 from django_q.package import new_package
 
@@ -106,3 +107,27 @@ def test_nothing_is_fetched_while_the_monitor_is_blocked(resting, monkeypatch) -
     assert len(monitor.unreadable) == 1
     monitor._tell_state()
     assert not monitor.state.paused
+
+
+def test_returned_packages_are_released_when_the_broker_is_back(resting, caplog) -> None:
+    caplog.set_level("INFO", "django-q")
+    monitor, _ = resting
+    released = []
+
+    def release_many(ack_ids: list[str]) -> list[str]:
+        if not caplog.text:
+            raise BrokerUnavailable("no")
+        released.extend(ack_ids)
+        return []
+
+    monitor.broker = SimpleNamespace(release_many=release_many)
+    monitor.returned = ["lease"]
+    monitor._settle()
+    monitor._tell_state()
+    assert monitor.state.paused
+    monitor.queue.retry_at = 0.0
+    monitor._settle()
+    monitor._tell_state()
+    assert released == ["lease"]
+    assert not monitor.state.paused
+    assert caplog.text.count("cannot save results") == caplog.text.count("saves results again") == 1

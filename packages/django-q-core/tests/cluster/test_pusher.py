@@ -333,6 +333,59 @@ def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkey
         assert len(renewals) == 1
 
 
+def test_broker_is_back_when_it_has_answered_and_not_when_nothing_was_asked(pusher, monkeypatch, caplog):
+    caplog.set_level("INFO", "django-q")
+    with monkeypatch.context() as away:
+        away.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
+        pusher.step()
+        pusher.state.paused = 1  # the monitor cannot reach the broker either, and nothing is fetched
+        pusher.retry_at = 0.0
+        pusher.step()
+        assert "reached the broker again" not in caplog.text
+    pusher.state.paused = 0
+    pusher.step()
+    assert caplog.text.count("cannot reach the broker") == 1
+    assert caplog.text.count("reached the broker again") == 1
+
+
+def test_leases_are_renewed_as_soon_as_a_broker_that_was_away_is_tried_again(pusher, monkeypatch, caplog):
+    caplog.set_level("INFO", "django-q")
+    pusher.broker.enqueue_many(["package"] * 4)
+    pusher.step()
+    pusher.backoff.failed()
+    pusher.state.paused = 1
+    with monkeypatch.context() as away:
+        away.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
+        pusher.step()
+        assert pusher.backoff.failures == 2
+    pusher.retry_at = 0.0
+    pusher.step()
+    assert caplog.text.count("reached the broker again") == 1
+
+
+def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, monkeypatch, caplog):
+    caplog.set_level("INFO", "django-q")
+    pusher.broker.enqueue_many(["package"] * 8)
+    with monkeypatch.context() as full:
+        full.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
+        send, answers = pusher.tasks.send, iter([True, False])
+        pusher.renew_at = float("inf")
+
+        def send_to_a_full_channel(message: bytes, *, wait: float = 0.0) -> bool:
+            if next(answers, True):
+                return send(message)
+            pusher.renew_at = 0.0
+            return False
+
+        full.setattr(pusher.tasks, "send", send_to_a_full_channel)
+        pusher.step()
+    assert "cannot reach the broker" in caplog.text
+    assert "reached the broker again" not in caplog.text
+    pusher.retry_at = 0.0
+    pusher.step()
+    assert caplog.text.count("reached the broker again") == 1
+
+
 @pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 10.0)])
 def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, longest):
     pusher.renew_every = retry / 3

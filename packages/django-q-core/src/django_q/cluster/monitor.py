@@ -318,9 +318,9 @@ class Monitor(ClusterProcess):
             self._drop([outcome.ack_id for outcome in self.done])
             self.done = []
         if self.returned:
-            returned, self.returned = self.returned, []
-            self._drop(returned)
-            self.broker.release_many(returned)
+            self.broker.release_many(self.returned)
+            self._drop(self.returned)
+            self.returned = []
         while self.unreadable:
             self._bury(self.unreadable[0])
             del self.unreadable[0]

@@ -54,6 +54,8 @@ class Pusher(ClusterProcess):
         self.missing: set[int] = set()
         self.renew_every = self.settings.retry / 3
         self.backoff = Backoff()
+        self.answered = False
+        """True if the broker has done what this step asked last."""
         self.stopping = False
         self.unsent: list[TaskMessage] = []
         """What found no room before the cluster stopped."""
@@ -86,6 +88,7 @@ class Pusher(ClusterProcess):
         if time.monotonic() < self.retry_at:
             self.wiring.hungry.wait(min(RECEIVE_SECONDS, self.retry_at - time.monotonic()))
             return True
+        self.answered = False
         try:
             self._renew_when_due()
             self.window.pace(self.state.sent, time.monotonic())
@@ -100,7 +103,7 @@ class Pusher(ClusterProcess):
         except BrokerUnavailable as error:
             self._back_off(error)
         else:
-            if self.backoff.succeeded():
+            if self.answered and self.backoff.succeeded():
                 log.broker_back(self.name)
         return True
 
@@ -113,6 +116,7 @@ class Pusher(ClusterProcess):
         wait = self._seconds_to_wait()
         late_at = time.monotonic() + wait + self.renew_every
         deliveries = self.broker.dequeue_many(room, wait=wait)
+        self.answered = True
         if time.monotonic() <= late_at or not self.broker.supports_renewal:
             return deliveries
         leases = [delivery.ack_id for delivery in deliveries if delivery.ack_id is not None]
@@ -120,6 +124,7 @@ class Pusher(ClusterProcess):
         return [delivery for delivery in deliveries if delivery.ack_id is None or delivery.ack_id not in lost]
 
     def _back_off(self, error: BrokerUnavailable) -> None:
+        self.answered = False
         if self.backoff.failed():
             log.broker_gone(self.name, error)
         seconds = self.backoff.seconds
@@ -221,12 +226,18 @@ class Pusher(ClusterProcess):
     # leases
 
     def _renew_when_due(self) -> None:
-        """Renew all leases; `renew_at` moves when it has succeeded, so that a failure is made good at once."""
+        """Renew all leases; `renew_at` moves when it has succeeded, so that a failure is made good at once.
+
+        After a failure of any kind they are renewed as soon as the broker is tried again, which shows that it is back.
+        """
         now = time.monotonic()
-        if now < max(self.renew_at, self.retry_at):
+        if now < self.retry_at or (now < self.renew_at and not self.backoff.failures):
             return
         self._forget_finished()
-        lost = set(self.broker.renew(list(self.held.values()))) if self.held else set()
+        lost: set[Any] = set()
+        if self.held:
+            lost = set(self.broker.renew(list(self.held.values())))
+            self.answered = True
         self.renew_at = now + self.renew_every
         if lost:
             self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
