@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from fnmatch import fnmatchcase
@@ -18,6 +20,10 @@ from redis.crc import key_slot
 from tests.services.server import stalled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_q.brokers import Delivery
+
     from tests.services import Redis as RedisServer
 
 LIST = "django_q:test:q"
@@ -124,6 +130,18 @@ def test_thousands_that_nobody_settled_come_back(redis_url: str):
     eventually(lambda: found.extend(broker.dequeue_many(2500, 0.1)) or len(found) >= 2500)
 
 
+def test_thousands_that_nobody_settled_come_back_in_their_order(redis_url: str, client: redis.Redis):
+    broker = broker_for(redis_url)
+    sent = [f"{number}" for number in range(2500)]
+    broker.enqueue_many(sent)
+    for _ in range(3):
+        broker.dequeue_many(1000, 1)
+    client.zadd(LEASES, dict.fromkeys(client.zrange(LEASES, 0, -1), 1))
+    other = broker_for(redis_url)
+    found = [each.package.decode() for _ in range(250) for each in other.dequeue_many(10, 1)]
+    assert found == sent
+
+
 def expired(url: str, *packages: str) -> None:
     """Send packages and let a lease of each expire."""
     lease = 0.01
@@ -187,6 +205,27 @@ def test_keys_of_a_queue_are_in_one_slot_whatever_its_name_is(redis_url: str, na
 
 def test_dead_letters_are_where_the_readme_says(broker: Redis):
     assert broker.dead_key == "{django_q:test:q}:dead"
+
+
+def test_package_is_no_dead_letter_when_its_lease_has_ended(redis_url: str):
+    lease = 0.01
+    broker = broker_for(redis_url, retry=lease)
+    broker.enqueue("unreadable")
+    [found] = broker.dequeue_many(1, 1)
+    time.sleep(2 * lease)
+    broker.bury(found)
+    assert broker.dead_size() == 0
+    [again] = broker_for(redis_url).dequeue_many(1, 1)
+    assert again[1:] == (b"unreadable", 2)
+
+
+def test_queue_whose_name_is_that_of_dead_letters_elsewhere_is_a_queue_of_its_own(redis_url: str):
+    settings = ClusterSettings.from_mapping({"redis": redis_url})
+    mail, other = Redis("mail", settings=settings), Redis("mail-dead", settings=settings)
+    other.enqueue("a task")
+    assert (mail.dead_size(), mail.requeue_dead()) == (0, 0)
+    mail.delete_queue()
+    assert other.queue_size() == 1
 
 
 def test_thousands_are_released_in_their_order(broker: Redis):
@@ -317,12 +356,73 @@ def test_package_that_came_for_a_client_that_was_gone_is_offered_again(redis_url
     broker = broker_for(redis_url, retry=0.3)
     waiting(broker, client)
     broker.enqueue("package")
-    assert broker._expect(broker._line(), 0.2, 1)  # and nobody heard of it
+    assert broker._expect(broker._line(), 0.2)  # and nobody heard of it
     assert broker.queue_size() == 0
     other = broker_for(redis_url, retry=0.3)
     found = []
     eventually(lambda: found.extend(other.dequeue_many(1, 0.1)) or found)
     assert [each[1:] for each in found] == [(b"package", 2)]
+
+
+def delete_queue(broker: Redis, _client: redis.Redis) -> None:
+    broker.delete_queue()
+
+
+def flush(_broker: Redis, client: redis.Redis) -> None:
+    client.flushdb()
+
+
+def step_the_clock(broker: Redis, client: redis.Redis) -> None:
+    """Let all leases be over at once, and another cluster look for those."""
+    client.zadd(LEASES, dict.fromkeys(client.zrange(LEASES, 0, -1), 1))
+    broker.dequeue_many(1, 0)
+
+
+@pytest.mark.parametrize("lose_leases", [delete_queue, flush, step_the_clock])
+def test_package_that_comes_after_its_lease_has_disappeared_is_leased(
+    redis_url: str, client: redis.Redis, lose_leases: Callable[[Redis, redis.Redis], None]
+):
+    """Its holder is killed before it hears of the package, and another cluster gets it."""
+    broker = broker_for(redis_url, retry=0.3)
+    child = os.fork()
+    if not child:
+        try:
+            mine = broker_for(redis_url, retry=0.3)
+            mine._expect(mine._line(), 2)
+        finally:
+            os._exit(0)
+    try:
+        eventually(lambda: waits(client) and client.zcard(LEASES) == 1)
+        os.kill(child, signal.SIGSTOP)
+        lose_leases(broker, client)
+        client.rpush(LIST, "package")
+        eventually(lambda: not client.exists(LIST))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert broker.lock_size() == 1
+    found: list[Delivery] = []
+    eventually(lambda: found.extend(broker.dequeue_many(1, 0.1)) or found)
+    assert found[0][1:] == (b"package", 2)
+    assert broker.acknowledge(found[0].ack_id)
+    assert client.keys() == []
+
+
+def test_package_that_was_taken_from_the_fetch_that_waited_for_it_is_not_delivered_twice(
+    broker: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+):
+    line = broker._line()
+    replies = line.replies
+
+    def deleted_meanwhile(*commands: tuple[object, ...]) -> list[object]:
+        first = replies(*commands[:2])
+        client.flushdb()
+        return [*first, *replies(*commands[2:])]
+
+    monkeypatch.setattr(line, "replies", deleted_meanwhile)
+    broker.enqueue("package")
+    assert broker._expect(line, 1) == []
+    assert client.keys() == []
 
 
 def test_package_that_comes_back_while_a_fetch_waits_has_its_attempt_number(redis_url: str, client: redis.Redis):
@@ -343,7 +443,7 @@ def test_package_without_attempts_is_taken_by_the_fetch_that_waits_for_it(redis_
     other.enqueue("failed")
     other.release(other.dequeue_many(1, 1)[0].ack_id, delay=60)
     broker.enqueue("package")
-    [found] = broker._expect(broker._line(), 1, 1)
+    [found] = broker._expect(broker._line(), 1)
     assert (found.package, found.attempt) == (b"package", 1)
     assert str(found.ack_id).endswith(":0000")
     assert client.hlen(ATTEMPTS) == 1
@@ -355,7 +455,7 @@ def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client
     try:
         client.rpush(LIST, "package")
         with pytest.raises(BrokerError, match="eval"):
-            broker._expect(broker._line(), 1, 1)
+            broker._expect(broker._line(), 1)
         assert client.lrange(LIST, 0, -1) == [b"package"]
         assert client.keys() == [LIST.encode()]
     finally:
@@ -364,9 +464,9 @@ def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client
 
 def test_queue_is_deleted_with_packages_that_were_waited_for(broker: Redis, client: redis.Redis):
     broker.enqueue_many(["one", "two"])
-    [found] = broker._expect(broker._line(), 1, 1)
+    [found] = broker._expect(broker._line(), 1)
     broker.release(found.ack_id, delay=60)
-    assert broker._expect(broker._line(), 1, 1)
+    assert broker._expect(broker._line(), 1)
     broker.delete_queue()
     assert client.keys() == []
 

@@ -39,7 +39,7 @@ class Expecting(Redis):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         found = super().dequeue_many(limit, wait)
         self.release_many([each.ack_id for each in found])
-        return [each for _ in found for each in self._expect(self._line(), SHORTEST, 1)]
+        return [each for _ in found for each in self._expect(self._line(), SHORTEST)]
 
 
 class TestExpectedPackages(BrokerConformance):

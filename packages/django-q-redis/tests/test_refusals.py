@@ -159,7 +159,7 @@ class TestServerWithoutMemory:
         broker = broker_for(server.url)
         broker.enqueue_many(["one", "two"])
         assert broker.lock_size() == 0  # and knows the server now
-        found = broker._expect(broker._line(), 1, 1) + broker._expect(broker._line(), 1, 1)
+        found = broker._expect(broker._line(), 1) + broker._expect(broker._line(), 1)
         with out_of_memory(server):
             assert broker.acknowledge(found[0].ack_id)
             assert broker.release(found[1].ack_id)
@@ -172,7 +172,7 @@ def test_package_is_not_moved_by_a_server_that_does_not_understand_its_lease(old
     broker = broker_for(old_redis_server.url)
     broker.enqueue("package")
     assert not broker._knows_no_flags  # it waits, and another server takes the place of the one it knew
-    assert broker._expect(broker._line(), 1, 1) == []
+    assert broker._expect(broker._line(), 1) == []
     assert [each.package for each in broker.dequeue_many(1, 1)] == [b"package"]
 
 

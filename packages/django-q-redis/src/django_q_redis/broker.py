@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -171,7 +170,7 @@ class Redis(BulkBroker):
                 self._look()
             pause = min(deadline - now, self._sweep_at - now, LOOK)
             if self._flowing and isinstance(line := self._line(), Line):
-                found = self._expect(line, pause, limit)
+                found = self._expect(line, pause)
                 self._flowing = bool(found)
             elif self._something_waits(pause) or self._is_due():
                 found = self._reserve(limit)
@@ -207,33 +206,29 @@ class Redis(BulkBroker):
         tokens = tokens or [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
         return [Delivery(token, package, attempt_of(token)) for token, package in zip(tokens, packages, strict=True)]
 
-    def _expect(self, line: Line, wait: float, limit: int) -> list[Delivery]:
+    def _expect(self, line: Line, wait: float) -> list[Delivery]:
         """Begin a lease and wait for its package; when one arrives, nothing else remains to do."""
         keys = self._keys()
         token = f"{new_nonce()}:0000"
         alone = f"{keys.leases}:{token}"
         pause = self._pause(wait)
-        length = milliseconds(self.settings.retry) + milliseconds(pause)
+        retry = milliseconds(self.settings.retry)
+        length = retry + milliseconds(pause)
         with reaching():
-            begun, package, counted = line.replies(
+            begun, package, confirmed = line.replies(
                 ("EVAL", self._source(scripts.EXPECT).text, 1, keys.leases, length, token),
                 ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
-                ("EXISTS", keys.attempts),
+                ("EVAL", self._source(scripts.CONFIRM).text, 3, keys.leases, alone, keys.attempts, retry, token),
             )
-            if package is None or isinstance(package, ResponseError):
-                line("ZREM", keys.leases, token)
-                if package is not None:
-                    self._wait_without_memory(package, pause)
-                return []
-            if refused := first_error(begun, counted):
+            if refused := first_error(begun, confirmed):
                 line("LMOVE", alone, self.list_key, "LEFT", "LEFT")  # nothing may stay there without a lease
                 self._learn(refused)
                 return []
-            counted = counted and line("HEXISTS", keys.attempts, digest_of(package))
-        if counted:  # the token has to say so, which a script can do
-            self.release_many([token])
-            return self._reserve(limit)
-        return [Delivery(token, package)]
+            if isinstance(package, ResponseError):
+                self._wait_without_memory(package, pause)
+        if confirmed < 0:
+            return []
+        return [Delivery(f"{token}:{confirmed}" if confirmed else token, package, confirmed + 1)]
 
     def _something_waits(self, wait: float) -> bool:
         """Wait until the list has a package, without taking it: its head is moved onto itself."""
@@ -418,11 +413,6 @@ def attempt_of(token: str) -> int:
     """Return the attempt number of a delivery: its token ends with the number of earlier attempts, if any."""
     _nonce, _number, *attempts = token.split(":")
     return 1 + int(attempts[0]) if attempts else 1
-
-
-def digest_of(package: str | bytes) -> str:
-    """Return the field of a package in the hash of attempts."""
-    return hashlib.sha1(package.encode() if isinstance(package, str) else package, usedforsecurity=False).hexdigest()
 
 
 def milliseconds(seconds: float) -> int:

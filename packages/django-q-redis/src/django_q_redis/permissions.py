@@ -23,7 +23,6 @@ FOR_SCRIPTS: Final = (
     "zadd",
     "zmscore",
     "zrange",
-    "zrangebyscore",
     "zrem",
 )
 """Commands that the scripts run."""
@@ -35,7 +34,6 @@ DIRECT: Final = (
     "evalsha",
     "exists",
     "get",
-    "hexists",
     "info",
     "llen",
     "ping",
@@ -52,5 +50,5 @@ DIRECT: Final = (
 COMMANDS: Final = tuple(sorted({*FOR_SCRIPTS, *DIRECT}))
 """All commands that a cluster and its tools need."""
 
-FETCHING: Final = tuple(sorted({*FOR_SCRIPTS, "blmove", "eval", "evalsha", "exists", "hexists", "zrange", "zrem"}))
+FETCHING: Final = tuple(sorted({*FOR_SCRIPTS, "blmove", "eval", "evalsha", "exists", "zrange", "zrem"}))
 """Commands without which packages cannot be fetched and settled: a cluster asks for them before it begins."""

@@ -179,7 +179,7 @@ local limit, length, nonce = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local now
 local soonest = -1
 
-local function offer(zset, command, order)
+local function offer(zset, command, from, to, ...)
   local first = redis.call('ZRANGE', zset, 0, 0, 'WITHSCORES')
   if not first[1] then return end
   now = now or clock()
@@ -188,16 +188,20 @@ local function offer(zset, command, order)
     if soonest < 0 or pause < soonest then soonest = pause end
     return
   end
-  local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, 1000)
   need('ZREM', 'HDEL', 'LPOP', 'DEL', 'HINCRBY', 'PEXPIRE', command)
-  redis.call('ZREM', zset, unpack(tokens))
-  local found = take(tokens)
-  if zset == leases then count(found, length) end
-  push(command, queue, order(found))
+  while true do
+    local tokens = redis.call('ZRANGE', zset, from or now, to or now, 'BYSCORE', 'LIMIT', 0, 1000, ...)
+    if not tokens[1] then return end
+    redis.call('ZREM', zset, unpack(tokens))
+    local found = take(tokens)
+    if zset == leases then count(found, length) end
+    push(command, queue, found)
+  end
 end
 
-offer(leases, 'LPUSH', reversed)
-offer(delayed, 'RPUSH', function(list) return list end)
+-- The last first, which is then behind the others at the head.
+offer(leases, 'LPUSH', nil, '-inf', 'REV')
+offer(delayed, 'RPUSH', '-inf', nil)
 
 local alone = ARGV[4] == '1'
 local function name(number)
@@ -241,6 +245,31 @@ EXPECT = script("return redis.call('ZADD', leases, clock() + ARGV[1], ARGV[2])",
 """Begin a lease of so many ms under a token, for a package that is still to come.
 
 Sent as it is: what follows it in the same flight moves a package, and must not where this was refused."""
+
+CONFIRM = script(
+    """
+local length, token = tonumber(ARGV[1]), ARGV[2]
+if redis.call('EXISTS', alone) == 0 then
+  redis.call('ZREM', leases, token)
+  return -1
+end
+local number
+if redis.call('EXISTS', attempts) == 1 then
+  number = redis.call('HGET', attempts, redis.sha1hex(redis.call('LINDEX', alone, 0)))
+end
+if number then
+  redis.call('ZREM', leases, token)
+  token = token .. ':' .. number
+end
+redis.call('ZADD', leases, clock() + length, token)
+return tonumber(number or 0)
+""",
+    prelude="local leases, alone, attempts = unpack(KEYS)\n",
+)
+"""Begin the lease of a token again if its package has come, or end it.
+
+The lease may have disappeared while the package was waited for, as when the queue was deleted.
+Gives the number of earlier attempts, by which the token is extended; -1 if there is no package."""
 
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
@@ -306,16 +335,15 @@ return lost
 """Expire leases of *length* ms now; give the positions of tokens that were not valid any more."""
 
 BURY = script("""
-local kept, lost = held(ARGV)
-if kept[1] then
-  need('ZREM', 'HDEL', 'LPOP', 'DEL', 'RPUSH')
-  forget_attempts(kept)
-  redis.call('ZREM', leases, unpack(kept))
-  push('RPUSH', dead, take(kept))
-end
-return lost
+local score = redis.call('ZMSCORE', leases, ARGV[1])[1]
+if not score or tonumber(score) <= clock() then return {1} end
+need('ZREM', 'HDEL', 'LPOP', 'DEL', 'RPUSH')
+forget_attempts(ARGV)
+redis.call('ZREM', leases, ARGV[1])
+push('RPUSH', dead, take(ARGV))
+return {}
 """)
-"""Move leased packages to the dead letters; give the positions of tokens that were not valid any more."""
+"""Move a leased package to the dead letters; give position 1 if its lease was lost or has ended."""
 
 EXHUME = script("""
 need('RPUSH')
