@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,6 +117,17 @@ SENTINELS = [("127.0.0.1", 1)]
 def test_what_the_client_refuses_is_a_configuration_error(redis: object):
     with pytest.raises(ConfigurationError, match="redis"):
         make_client(settings_of(redis))
+
+
+@pytest.mark.parametrize(
+    "password", ["se/cret", "se#cret", "se?cret", "se[cret", "12/cret", "se\u2100cret", "se:cret/x"]
+)
+def test_message_about_a_url_shows_no_part_of_its_password(password: str):
+    with pytest.raises(ConfigurationError, match="quote") as caught:
+        make_client(settings_of(f"redis://:{password}@localhost/0"))
+    shown = "".join(traceback.format_exception(caught.value)).partition("ConfigurationError:")[2]
+    assert "cret" not in shown
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("redis", [{}, "redis://localhost"])

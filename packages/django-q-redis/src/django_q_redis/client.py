@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 import redis
 from django_q.brokers.per_process import PerProcess
@@ -102,6 +104,8 @@ def make_client(settings: ClusterSettings) -> Client:
     """
     if settings.django_redis:
         return _django_redis(settings.django_redis)
+    if isinstance(settings.redis, str) and may_have_password(settings.redis):
+        return _from_secret_url(settings.redis)
     try:
         return _from_url(settings.redis) if isinstance(settings.redis, str) else _from_keywords(settings.redis)
     except (TypeError, ValueError, redis.RedisError) as error:
@@ -133,6 +137,25 @@ def undisturbed(options: Mapping[str, Any]) -> dict[str, Any]:
     if MaintNotificationsConfig is None or "maint_notifications_config" in options:
         return {}
     return {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+
+def may_have_password(url: str) -> bool:
+    """Return True if a URL may have a password, which messages must not show."""
+    return "@" in url or "password" in url.lower()
+
+
+def _from_secret_url(url: str) -> redis.Redis:
+    """Return the client of a URL with a password; the client's own errors may quote parts of it."""
+    client = None
+    with suppress(TypeError, ValueError, redis.RedisError):
+        if url.startswith("unix:") or "@" not in urlsplit(url).path + urlsplit(url).fragment:
+            client = _from_url(url)
+    if client is None:
+        raise ConfigurationError(
+            "Q_CLUSTER['redis'] is a URL that the Redis client does not understand: check its options, and quote "
+            "special characters of the password with urllib.parse.quote(password, safe='')"
+        )
+    return client
 
 
 def _from_url(url: str) -> redis.Redis:
