@@ -9,6 +9,7 @@ from django_q.exceptions import ConfigurationError, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_mongo import Mongo
+from django_q_mongo import broker as broker_module
 from django_q_mongo.client import client_for, database_of
 
 
@@ -53,6 +54,25 @@ def test_index_is_made_at_first_use(make):
     broker = make()
     broker.enqueue("package")
     assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
+
+
+@pytest.mark.parametrize("use", [lambda broker: broker.enqueue("package"), lambda broker: broker.dequeue_many(1, 0)])
+def test_index_is_made_again_when_somebody_drops_the_collection(make, monkeypatch, use):
+    broker, now = make(), broker_module.clock.monotonic
+    broker.enqueue("package")
+    broker.collection.drop()
+    monkeypatch.setattr(broker_module.clock, "monotonic", lambda: now() + broker_module.INDEX_CHECK_SECONDS)
+    use(broker)
+    assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
+
+
+def test_holder_whose_lease_is_over_cannot_bury(make):
+    broker = make(retry=0.05)
+    broker.enqueue("package")
+    lost = broker.dequeue_many(1, 0)[0]
+    eventually(lambda: broker.queue_size() == 1)
+    broker.bury(lost)
+    assert (broker.queue_size(), broker.dead_size()) == (1, 0)
 
 
 def test_purge_keeps_the_index_and_the_leases(make):
