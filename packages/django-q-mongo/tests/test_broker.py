@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pymongo.monitoring
 import pytest
 from django_q.exceptions import ConfigurationError, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
-from django_q_mongo import Mongo
+from django_q_mongo import Mongo, documents
 from django_q_mongo import broker as broker_module
 from django_q_mongo.client import client_for, database_of
 
@@ -116,6 +117,22 @@ def test_package_of_an_older_sender_is_taken(make):
     found = broker.dequeue_many(5, 0)
     assert packages(found) == ["of old"]
     assert broker.acknowledge(found[0].ack_id)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_times_of_an_older_edition_are_local_without_time_zones(make, monkeypatch, zone):
+    naive = lambda seconds=0: datetime.now(ZoneInfo(zone)).replace(tzinfo=None) - timedelta(seconds=seconds)  # noqa: E731
+    monkeypatch.setattr(documents.timezone, "now", naive)
+    broker = make(retry=60)
+    broker.collection.insert_one({"payload": "sent", "lock": naive(60)})
+    broker.collection.insert_one({"payload": "held", "lock": naive()})
+    assert packages(broker.dequeue_many(5, 0)) == ["sent"]
+
+
+def test_package_of_an_older_sender_further_east_is_taken_at_once(make):
+    broker = make(retry=60)
+    broker.collection.insert_one({"payload": "of old", "lock": ago(60 - 9 * 3600)})
+    assert packages(broker.dequeue_many(5, 0)) == ["of old"]
 
 
 def test_package_that_an_older_cluster_holds_is_left_to_it(make):
