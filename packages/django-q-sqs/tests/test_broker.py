@@ -6,7 +6,8 @@ import uuid
 from collections import Counter
 
 import pytest
-from django_q.brokers import Delivery
+from django_q.brokers import Delivery, get_broker
+from django_q.checks import check_installation
 from django_q.dispatch import Finisher, send
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 from django_q.execution import Executor
@@ -390,3 +391,20 @@ def test_empty_settings_leave_everything_to_boto3(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     settings = ClusterSettings.from_mapping({"sqs": {}})
     assert Sqs("queue", settings=settings).connection.meta.region_name == "eu-west-3"
+
+
+@pytest.mark.parametrize("name", ["my site", "app.queue", "n" * 76, "ü", "n.fifo.fifo", ""])
+def test_name_that_sqs_does_not_take_is_rejected(name):
+    assert "75" in (Sqs.name_problem(name) or "")
+
+
+@pytest.mark.parametrize("name", ["My_site-1", "n" * 75, f"{'n' * 70}.fifo"])
+def test_name_that_sqs_takes(name):
+    assert Sqs.name_problem(name) is None
+
+
+def test_check_rejects_a_name_that_sqs_does_not_take(settings):
+    settings.Q_CLUSTER = {"name": "my site", "sqs": {"aws_region": "eu-west-3"}, "timeout": 5}
+    assert [each.id for each in check_installation(None) if each.id == "django_q.E010"] == ["django_q.E010"]
+    with pytest.raises(ConfigurationError, match="my site"):
+        get_broker().enqueue("package")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -32,6 +33,9 @@ LONGEST_DELAY = 900
 
 RETENTION = 1_209_600
 """Seconds that SQS keeps a message of a queue we create: 14 days, the most there is; its own default is 4."""
+
+LONGEST_NAME = 80
+"""Characters of the name of a queue."""
 
 LARGEST = 1_048_576
 """Bytes of the largest message, where the queue does not tell."""
@@ -68,6 +72,13 @@ class Sqs(CountedBroker):
         self._list_key, self._url, self._largest = name, None, None
         # A FIFO queue delays all messages alike, or none.
         self.supports_delay = 0 if self.is_fifo else LONGEST_DELAY
+
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why SQS cannot have the queue; its dead letters need five characters more."""
+        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= LONGEST_NAME - len("-dead"):
+            return None
+        return "SQS takes letters, digits, hyphens and underscores, at most 75 of them, and '.fifo' at the end"
 
     @property
     def is_fifo(self) -> bool:
@@ -322,6 +333,8 @@ class Sqs(CountedBroker):
 
     def _queue_url(self) -> str:
         if self._url is None:
+            if (problem := self.name_problem(self.list_key.replace("-dead", "", 1))) is not None:
+                raise ConfigurationError(f"The queue {self.list_key!r} cannot exist: {problem}.")
             self._url = self._ask_for_url() or self._create()
         return self._url
 

@@ -108,6 +108,11 @@ class Broker:
         """What the product calls the queue of the cluster *name*."""
         return name
 
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why the product cannot have the queue of the cluster *name*, or its dead letters; None if it can."""
+        return None
+
     @property
     def settings(self) -> ClusterSettings:
         """The settings it was given, or those of this moment."""
