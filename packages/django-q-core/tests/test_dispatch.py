@@ -6,10 +6,11 @@ import pytest
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.dispatch import Finisher, acknowledges, run_inline, send
-from django_q.exceptions import BrokerUnavailable
+from django_q.exceptions import BrokerUnavailable, PackageTooLarge, mark_sent
 from django_q.execution import Executor
 from django_q.models import Schedule, Task
 from django_q.package import new_package
+from django_q.results.chains import Chains
 from django_q.results.unavailable import ResultsUnavailable
 from django_q.settings import ClusterSettings
 
@@ -120,6 +121,46 @@ def test_link_of_a_chain_is_sent_before_its_forerunner_is_acknowledged(broker):
     assert seen == [1]
     redeliver(broker, settings)
     assert sorted(Task.get_result_group("chain")) == [1, 2]
+
+
+class Cut(MemoryBroker):
+    """Loses the connection once, when it has queued some of several packages; `cut_after` says how many."""
+
+    cut_after = 1
+
+    def enqueue_many(self, packages):
+        ids = super().enqueue_many(packages[: self.cut_after])
+        if len(ids) < len(packages):
+            error, self.cut_after = self.error, 1000
+            mark_sent(error, range(len(ids)))
+            raise error
+        return ids
+
+
+@pytest.fixture(params=[BrokerUnavailable("cut"), PackageTooLarge("one of them"), OSError("cut")])
+def cut(request):
+    broker = Cut(list_key=request.node.name, settings=settings_with())
+    broker.error = request.param
+    yield broker
+    broker.delete_queue()
+
+
+@pytest.mark.parametrize("cache_works", [True, False])
+def test_links_that_were_sent_before_the_broker_failed_are_not_sent_again(cut, cache_works, monkeypatch):
+    if not cache_works:
+        monkeypatch.setattr(Chains, "sent", lambda self, outcomes: None)
+    settings = settings_with()
+    executor, finisher = Executor(settings), Finisher(settings, cut)
+    packages = [new_package("math.floor", (1.5,), chain=[("math.ceil", (n,), {})], group="c") for n in range(3)]
+    outcomes = finisher.save([executor.execute(package) for package in packages])
+    if isinstance(cut.error, BrokerUnavailable):
+        with pytest.raises(BrokerUnavailable):
+            finisher.follow(outcomes)
+        assert cut.queue_size() == 1
+    finisher.follow(outcomes)
+    sent = [executor.codec.loads(each.package)["args"] for each in cut.dequeue_many(10, 0)]
+    assert sorted(sent) == [(0,), (1,), (2,)]
+    assert finisher.chains._partly == set()
 
 
 def test_chain_stops_at_a_failed_link(broker):

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pymongo.monitoring
 import pytest
 from django_q.exceptions import ConfigurationError, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
-from django_q_mongo import Mongo
+from django_q_mongo import Mongo, documents
+from django_q_mongo import broker as broker_module
 from django_q_mongo.client import client_for, database_of
 
 
@@ -55,6 +57,25 @@ def test_index_is_made_at_first_use(make):
     assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
 
 
+@pytest.mark.parametrize("use", [lambda broker: broker.enqueue("package"), lambda broker: broker.dequeue_many(1, 0)])
+def test_index_is_made_again_when_somebody_drops_the_collection(make, monkeypatch, use):
+    broker, now = make(), broker_module.clock.monotonic
+    broker.enqueue("package")
+    broker.collection.drop()
+    monkeypatch.setattr(broker_module.clock, "monotonic", lambda: now() + broker_module.INDEX_CHECK_SECONDS)
+    use(broker)
+    assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
+
+
+def test_holder_whose_lease_is_over_cannot_bury(make):
+    broker = make(retry=0.05)
+    broker.enqueue("package")
+    lost = broker.dequeue_many(1, 0)[0]
+    eventually(lambda: broker.queue_size() == 1)
+    broker.bury(lost)
+    assert (broker.queue_size(), broker.dead_size()) == (1, 0)
+
+
 def test_purge_keeps_the_index_and_the_leases(make):
     broker = make()
     broker.enqueue_many(["leased", "waiting"])
@@ -96,6 +117,22 @@ def test_package_of_an_older_sender_is_taken(make):
     found = broker.dequeue_many(5, 0)
     assert packages(found) == ["of old"]
     assert broker.acknowledge(found[0].ack_id)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_times_of_an_older_edition_are_local_without_time_zones(make, monkeypatch, zone):
+    naive = lambda seconds=0: datetime.now(ZoneInfo(zone)).replace(tzinfo=None) - timedelta(seconds=seconds)  # noqa: E731
+    monkeypatch.setattr(documents.timezone, "now", naive)
+    broker = make(retry=60)
+    broker.collection.insert_one({"payload": "sent", "lock": naive(60)})
+    broker.collection.insert_one({"payload": "held", "lock": naive()})
+    assert packages(broker.dequeue_many(5, 0)) == ["sent"]
+
+
+def test_package_of_an_older_sender_further_east_is_taken_at_once(make):
+    broker = make(retry=60)
+    broker.collection.insert_one({"payload": "of old", "lock": ago(60 - 9 * 3600)})
+    assert packages(broker.dequeue_many(5, 0)) == ["of old"]
 
 
 def test_package_that_an_older_cluster_holds_is_left_to_it(make):

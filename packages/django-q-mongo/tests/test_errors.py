@@ -12,8 +12,15 @@ import pytest
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_mongo import Mongo
-from django_q_mongo.errors import reaching
-from pymongo.errors import AutoReconnect, CursorNotFound, NetworkTimeout, NotPrimaryError, OperationFailure
+from django_q_mongo.errors import meaning_of, reaching
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    CursorNotFound,
+    NetworkTimeout,
+    NotPrimaryError,
+    OperationFailure,
+)
 
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 HELLO = {"ok": 1, "isWritablePrimary": True, "ismaster": True, "minWireVersion": 0, "maxWireVersion": 21}
@@ -105,6 +112,21 @@ def test_secondaries_that_do_not_confirm(server, broker) -> None:
 def test_part_of_a_batch_that_failed(server, broker, code, kind) -> None:
     server.answers["insert"] = {"ok": 1, "n": 0, "writeErrors": [{"index": 0, "code": code, "errmsg": "no"}]}
     assert kind_of(lambda: broker.enqueue_many(["package"])) is kind
+
+
+@pytest.mark.parametrize("code", [64, 100, 91, 99_999])
+def test_batch_that_was_written_and_not_confirmed(code) -> None:
+    error = BulkWriteError({"writeErrors": [], "nInserted": 3, "writeConcernErrors": [{"code": code, "errmsg": "no"}]})
+    meaning = meaning_of(error)
+    assert (type(meaning), meaning.sent) == (BrokerUnavailable, frozenset())
+
+
+@pytest.mark.parametrize(("code", "kind"), [(10107, BrokerUnavailable), (121, BrokerError)])
+def test_part_of_a_batch_that_was_inserted_is_reported(server, broker, code, kind) -> None:
+    server.answers["insert"] = {"ok": 1, "n": 2, "writeErrors": [{"index": 2, "code": code, "errmsg": "no"}]}
+    with pytest.raises(BrokerError) as caught:
+        broker.enqueue_many(["one", "two", "three", "four"])
+    assert (type(caught.value), caught.value.sent) == (kind, {0, 1})
 
 
 def test_package_beyond_the_largest_document(broker) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections import Counter
 
 import pytest
+from django_q.brokers import Delivery, get_broker
+from django_q.checks import check_installation
 from django_q.dispatch import Finisher, send
-from django_q.exceptions import BrokerError, ConfigurationError, PackageTooLarge
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 from django_q.execution import Executor
 from django_q.models import Task
 from django_q.package import new_package
@@ -141,6 +144,142 @@ def test_purging_twice_in_a_minute_works(make):
         eventually(lambda: broker.queue_size() == 0)
 
 
+def test_purge_ends_beside_an_active_producer(make):
+    broker, producer, stop = make(), make("producer"), threading.Event()
+    producer.list_key = broker.list_key
+
+    def produce():
+        while not stop.is_set():
+            producer.enqueue_many(["new"] * 10)
+
+    broker.purge_queue()
+    broker.enqueue("old")
+    thread = threading.Thread(target=produce)
+    thread.start()
+    purging = threading.Thread(target=broker.purge_queue, daemon=True)
+    purging.start()
+    purging.join(20)
+    stop.set()
+    thread.join()
+    assert not purging.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("retry", "hours", "seconds"), [(43_200, 4, 28_800), (43_200, 0, 43_200), (3600, 11.5, 1800), (3600, 4, 3600)]
+)
+def test_renewal_asks_for_what_is_left_of_twelve_hours(make, monkeypatch, retry, hours, seconds):
+    broker, asked = make(retry=retry), []
+    mine = leased(broker)
+    call = broker._call
+
+    def spy(operation, **arguments):
+        asked.extend(entry["VisibilityTimeout"] for entry in arguments["Entries"])
+        return call(operation, **arguments)
+
+    now = time.time
+    monkeypatch.setattr(broker, "_call", spy)
+    monkeypatch.setattr("django_q_sqs.broker.time.time", lambda: now() + hours * 3600)
+    assert broker.renew([mine]) == []
+    assert asked == [pytest.approx(seconds, abs=20)]
+    assert asked[0] <= seconds
+
+
+def test_lease_is_over_after_twelve_hours(make, monkeypatch):
+    broker = make(retry=43_200)
+    mine = leased(broker)
+    now = time.time
+    monkeypatch.setattr("django_q_sqs.broker.time.time", lambda: now() + 43_200)
+    assert broker.renew([mine]) == broker.release_many([mine], delay=5) == [mine]
+
+
+def leased(broker):
+    broker.enqueue("package")
+    return eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id
+
+
+def test_lease_that_cannot_be_prolonged_is_not_lost(make, monkeypatch):
+    """AWS: 'If you try to extend the visibility timeout beyond this limit, your request is rejected.'."""
+    broker = make()
+    mine = leased(broker)
+    message = "Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds]"
+    entry = {"Id": "0", "SenderFault": True, "Code": "InvalidParameterValue", "Message": message}
+    monkeypatch.setattr(broker, "_call", lambda operation, **arguments: {"Failed": [entry]})
+    assert broker.renew([mine]) == []
+
+
+@pytest.mark.parametrize("error", [BrokerUnavailable, BrokerError])
+def test_failed_sending_of_many_tells_which_were_sent(make, monkeypatch, error):
+    broker = make()
+    broker._queue_url()
+    requests, call = [], broker._call
+
+    def fail(operation, **arguments):
+        requests.append(operation)
+        if operation == "send_message_batch" and requests.count(operation) == 2:
+            raise error("cut")
+        return call(operation, **arguments)
+
+    monkeypatch.setattr(broker, "_call", fail)
+    packages = [f"package {number}" for number in range(30)]
+    with pytest.raises(error, match="cut") as caught:
+        broker.enqueue_many(packages)
+    sent = {*range(10)} if error is BrokerUnavailable else {*range(10), *range(20, 30)}
+    assert caught.value.sent == sent
+    broker.enqueue_many([package for position, package in enumerate(packages) if position not in sent])
+    eventually(lambda: broker.queue_size() == 30)
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_failed_entry_of_ten_does_not_fail_the_others(make, monkeypatch, fault):
+    broker = make()
+    broker._queue_url()
+    call = broker._call
+
+    def fail(operation, **arguments):
+        entries = arguments.get("Entries", ())
+        if operation != "send_message_batch" or not any(entry["MessageBody"] == "bad" for entry in entries):
+            return call(operation, **arguments)
+        good = [entry for entry in entries if entry["MessageBody"] != "bad"]
+        bad = [entry["Id"] for entry in entries if entry["MessageBody"] == "bad"]
+        answer = call(operation, Entries=good) if good else {}
+        failed = [{"Id": each, "SenderFault": fault, "Code": "InvalidMessageContents"} for each in bad]
+        return {"Successful": answer.get("Successful", ()), "Failed": failed}
+
+    monkeypatch.setattr(broker, "_call", fail)
+    with pytest.raises(BrokerError if fault else BrokerUnavailable) as caught:
+        broker.enqueue_many(["one", "bad", "two"])
+    assert caught.value.sent == {0, 2}
+
+
+def test_failed_request_of_many_does_not_fail_the_others(make, monkeypatch):
+    broker = make()
+    broker.enqueue_many(["package"] * 30)
+    found = []
+    eventually(lambda: found.extend(broker.dequeue_many(10, 1)) or len(found) == 30, 20)
+    requests, call = [], broker._call
+
+    def fail(operation, **arguments):
+        requests.append(operation)
+        if requests.count("delete_message_batch") == 1:
+            raise BrokerUnavailable("throttled")
+        return call(operation, **arguments)
+
+    monkeypatch.setattr(broker, "_call", fail)
+    ids = [delivery.ack_id for delivery in found]
+    with pytest.raises(BrokerUnavailable):
+        broker.acknowledge_many(ids)
+    eventually(lambda: broker.lock_size() == 10)
+
+
+def test_lost_lease_cannot_bury(make, monkeypatch):
+    broker = make()
+    mine = Delivery(leased(broker), "package")
+    monkeypatch.setattr(broker, "renew", lambda ack_ids: ack_ids)
+    broker.bury(mine)
+    assert broker.dead_size() == 0
+    assert broker.lock_size() == 1
+
+
 def test_queue_that_somebody_deleted_is_made_again(make):
     broker = make()
     broker.enqueue("before")
@@ -252,3 +391,20 @@ def test_empty_settings_leave_everything_to_boto3(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     settings = ClusterSettings.from_mapping({"sqs": {}})
     assert Sqs("queue", settings=settings).connection.meta.region_name == "eu-west-3"
+
+
+@pytest.mark.parametrize("name", ["my site", "app.queue", "n" * 76, "ü", "n.fifo.fifo", ""])
+def test_name_that_sqs_does_not_take_is_rejected(name):
+    assert "75" in (Sqs.name_problem(name) or "")
+
+
+@pytest.mark.parametrize("name", ["My_site-1", "n" * 75, f"{'n' * 70}.fifo"])
+def test_name_that_sqs_takes(name):
+    assert Sqs.name_problem(name) is None
+
+
+def test_check_rejects_a_name_that_sqs_does_not_take(settings):
+    settings.Q_CLUSTER = {"name": "my site", "sqs": {"aws_region": "eu-west-3"}, "timeout": 5}
+    assert [each.id for each in check_installation(None) if each.id == "django_q.E010"] == ["django_q.E010"]
+    with pytest.raises(ConfigurationError, match="my site"):
+        get_broker().enqueue("package")

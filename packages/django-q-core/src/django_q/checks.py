@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -36,6 +37,9 @@ PRIVATE_CACHES: Final = (
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """The cache that Django keeps in a database."""
 
+
+PLAIN_NAME: Final = re.compile(r"[a-z0-9_-]{1,75}")
+"""Names that each product takes: for others the broker is asked, which means to import it."""
 
 REASONS: Final = {
     "transaction_mode": "a request that reads and then writes in one transaction fails with 'database is locked' "
@@ -179,6 +183,8 @@ def broker_problems(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
             yield checks.Error(text, hint=f"Add {app!r} to INSTALLED_APPS.", id="django_q.E004")
         elif settings.broker_class or may_redeliver(settings):
             yield from redelivery(settings, broker_class(settings))
+        if not PLAIN_NAME.fullmatch(settings.list_key):
+            yield from impossible_name(settings, broker_class(settings))
     except MissingPlugin as error:
         hint = f"pip install {distribution_for(key)}, or choose another broker in Q_CLUSTER."
         yield checks.Error(str(error), hint=hint, id="django_q.E003")
@@ -199,6 +205,14 @@ def redelivery(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckM
         yield checks.Warning(
             text + "offers a task again after retry seconds while it runs.", hint=hint, id="django_q.W003"
         )
+
+
+def impossible_name(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckMessage]:
+    """E010: the broker's product cannot have a queue of that name."""
+    find = getattr(broker, "name_problem", None)
+    if find is not None and (problem := find(settings.list_key)) is not None:
+        text = f"The queue {settings.list_key!r} cannot exist: {problem}."
+        yield checks.Error(text, hint="Choose another name for the cluster.", id="django_q.E010")
 
 
 def may_redeliver(settings: ClusterSettings) -> bool:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from django_q import signals
 from django_q.context import running
-from django_q.exceptions import UnreadablePackage
+from django_q.exceptions import UnreadablePackage, sent_before
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
@@ -68,7 +68,7 @@ def send_many(packages: Sequence[TaskPackage | str], *, broker: Broker, settings
     """Sign packages, except those that are signed, and put them on the broker's queue, in order.
 
     Raises:
-        BrokerError: some may be queued and others not, unless all this happens in one transaction.
+        BrokerError: some may be queued and others not, unless all this happens in one transaction; `sent` tells which.
     """
     codec = PackageCodec.of(settings)
     broker.enqueue_many([package if isinstance(package, str) else codec.dumps(package) for package in packages])
@@ -298,8 +298,16 @@ class Finisher:
     def _send_links(self, links: Sequence[Outcome]) -> None:
         unsent = self.chains.unsent(links)
         if unsent and self.broker is not None:
-            self.broker.enqueue_links([package for outcome in unsent for package in outcome.following])
+            packages = [(outcome, package) for outcome in unsent for package in outcome.following]
+            try:
+                self.broker.enqueue_links([package for _, package in packages])
+            except Exception as error:
+                sent = sent_before(error)
+                missing = {outcome.id for n, (outcome, _) in enumerate(packages) if n not in sent}
+                self.chains.sent_partly([outcome for outcome in unsent if outcome.id not in missing])
+                raise
             self.chains.sent(unsent)
+        self.chains.followed(links)
 
     def _link_failed(self, outcome: Outcome, error: Exception) -> None:
         """Record a link that the broker rejects, such as one that is too large, as a failure of the chain."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django_q.package import TaskPackage
 
 
@@ -27,6 +29,11 @@ class MissingPlugin(ConfigurationError):
 
 class BrokerError(DjangoQError):
     """The broker could not do what it was asked."""
+
+    sent: frozenset[int] = frozenset()
+    """Positions of the packages of an `enqueue_many` that were put on the queue before it failed.
+
+    The others were not, or the broker does not know it."""
 
 
 class BrokerUnavailable(BrokerError):
@@ -90,6 +97,21 @@ class ClusterDied(DjangoQError):
 
 class TimeoutException(SystemExit):
     """The task ran longer than its timeout."""
+
+
+def mark_sent(error: BaseException, positions: Iterable[int]) -> None:
+    """Note in an error which packages of a failed `enqueue_many` are on the queue.
+
+    Args:
+        error: that is raised; it need not be a BrokerError.
+        positions: of the packages, from 0.
+    """
+    vars(error)["sent"] = frozenset(positions)
+
+
+def sent_before(error: BaseException) -> frozenset[int]:
+    """Return the positions of the packages that are on the queue although `enqueue_many` failed."""
+    return getattr(error, "sent", frozenset())
 
 
 def first_line(kind: type[DjangoQError]) -> str:

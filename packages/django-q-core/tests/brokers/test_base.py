@@ -7,6 +7,7 @@ from collections import deque
 
 import pytest
 from django_q.brokers import Broker, Delivery
+from django_q.exceptions import sent_before
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance, eventually
 
@@ -155,6 +156,24 @@ def test_old_broker_acknowledges_one_by_one():
     broker = OldBrokerWithReceipts()
     assert broker.acknowledge_many([1, 2]) == []
     assert broker.acknowledged == [1, 2]
+
+
+class Cut(OldBroker):
+    """Loses its connection after two packages, with an error of its client."""
+
+    def enqueue(self, task):
+        if self.queue_size() == 2:
+            raise OSError("cut")
+        return super().enqueue(task)
+
+
+def test_failed_sending_of_many_tells_which_were_sent():
+    broker = Cut("cut")
+    with pytest.raises(OSError, match="cut") as caught:
+        broker.enqueue_many(["one", "two", "three", "four"])
+    assert sent_before(caught.value) == {0, 1}
+    assert sent_before(pickle.loads(pickle.dumps(caught.value))) == {0, 1}
+    broker.purge_queue()
 
 
 def test_old_broker_that_gives_more_loses_none():

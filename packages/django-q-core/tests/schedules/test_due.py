@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django_q.brokers.memory import MemoryBroker
-from django_q.exceptions import BrokerUnavailable, PackageTooLarge
+from django_q.exceptions import BrokerUnavailable, PackageTooLarge, mark_sent
 from django_q.models import Schedule, Task
 from django_q.signals import pre_enqueue
 from django_q.signing import PackageCodec
@@ -292,6 +292,30 @@ def test_a_slot_that_the_broker_refuses_stays_due_and_those_before_it_were_sent(
     Refusing.refusal = staticmethod(lambda package: None)
     sent = [package["kwargs"]["at"] for package in clock.play(NOW + 4 * HOUR + timedelta(minutes=1))]
     assert sent == [(NOW + number * HOUR).isoformat() for number in (2, 3, 4)]
+
+
+class Partial(MemoryBroker):
+    """Queues a part of the packages, and fails once."""
+
+    def enqueue_many(self, packages):
+        error = type(self).errors.pop() if type(self).errors else None
+        if error is None:
+            return super().enqueue_many(packages)
+        super().enqueue_many([packages[0], packages[2]])
+        mark_sent(error, {0, 2})
+        raise error
+
+
+@pytest.mark.parametrize("kind", [BrokerUnavailable, PackageTooLarge])
+def test_what_was_sent_before_the_broker_failed_is_not_sent_again(clockwork, due, monkeypatch, kind):
+    monkeypatch.setattr(Partial, "errors", [kind("in the middle")], raising=False)
+    names = [f"number {number}" for number in range(5)]
+    for name in names:
+        due(name=name)
+    clock = clockwork(broker_class=Partial)
+    groups = [package["group"] for _ in range(2) for package in clock.play(NOW)]
+    assert sorted(groups) == names
+    assert Schedule.objects.filter(next_run=NOW + HOUR, last_error=None).count() == 5
 
 
 def test_a_broker_that_is_down_loses_and_doubles_nothing(refusing, due):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
+from django_q import clock
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.conf import current_settings
@@ -33,6 +35,10 @@ COLLISIONS = 5
 """How often a fetch looks again when other consumers were faster with all it had found."""
 
 
+INDEX_CHECK_SECONDS = 1.0
+"""How long a broker relies on the index: a request more, if there is one."""
+
+
 class Mongo(BulkBroker):
     """Packages are documents of a collection; a lease is a token and the time at which it ends."""
 
@@ -41,8 +47,8 @@ class Mongo(BulkBroker):
     supports_dead_letters = True
     supports_read_ahead = True
 
-    _indexed = False
-    """Has this broker seen to the index?"""
+    _indexed_at = -math.inf
+    """When this broker last made sure of the index (`clock.monotonic`, seconds)."""
 
     def connect(self) -> Client:
         return client_for(self.settings)
@@ -150,7 +156,10 @@ class Mongo(BulkBroker):
         return not self._settle([ack_id], documents.offered_at(documents.EARLIEST))
 
     def fail(self, ack_id: str) -> bool:
-        return not self._settle([ack_id], documents.new_at(documents.NEVER))
+        """Make a package a dead letter, unless its lease is over, though nobody else has it yet."""
+        with reaching():
+            leased = held([ack_id]) | {"due": {"$gt": documents.now()}}
+            return self.collection.update_one(leased, documents.new_at(documents.NEVER)).modified_count == 1
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
         """Change leased documents and give those whose lease was lost."""
@@ -197,7 +206,7 @@ class Mongo(BulkBroker):
             self.collection.delete_many({"$or": [*documents.offered(self.settings.retry)["$or"], hidden]})
 
     def delete_queue(self) -> None:
-        self._indexed = False
+        self._indexed_at = -math.inf
         with reaching():
             self.collection.drop()
 
@@ -213,10 +222,11 @@ class Mongo(BulkBroker):
             return f"MongoDB {self.connection.admin.command('buildInfo')['version']}"
 
     def _queue(self) -> Collection[dict[str, Any]]:
-        """The queue, with the index that it needs."""
-        if not self._indexed:
+        """Return the queue, with the index that it needs: somebody may have dropped both."""
+        now = clock.monotonic()
+        if now >= self._indexed_at + INDEX_CHECK_SECONDS:
             self.collection.create_index(documents.INDEX)
-            self._indexed = True
+            self._indexed_at = now
         return self.collection
 
 

@@ -15,11 +15,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
+
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """Due before everything else."""
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """Never due."""
+
+MAX_SKEW_SECONDS = 300
+"""A lock of a public edition that lies further ahead was written in another time zone, and is none."""
 
 INDEX = [("due", 1), ("_id", 1)]
 """What finds the oldest package that is due."""
@@ -46,14 +51,21 @@ def new(package: str, delay: float) -> dict[str, Any]:
     return {"payload": package, "due": due, "lock": due}
 
 
+def now_of_old() -> datetime:
+    """Return this moment as public editions write it: local time, taken for UTC, where `USE_TZ` is False."""
+    return timezone.now().replace(tzinfo=UTC)
+
+
 def offered(retry: float) -> dict[str, Any]:
     """The documents that may be taken; *retry* seconds is what a sender or cluster of old meant by its lock."""
     moment = now()
     locked = moment - timedelta(seconds=min(retry, 10**9))
     ours = {"due": {"$lte": moment}, "$expr": {"$lte": ["$lock", "$due"]}}
     theirs = {"due": {"$lte": moment}, "lock": {"$lte": locked}}
-    of_old = {"due": None, "lock": {"$lte": locked}}
-    return {"$or": [ours, theirs, of_old]}
+    local = now_of_old()
+    lapsed = {"due": None, "lock": {"$lte": local - timedelta(seconds=min(retry, 10**9))}}
+    from_further_east = {"due": None, "lock": {"$gt": local + timedelta(seconds=MAX_SKEW_SECONDS)}}
+    return {"$or": [ours, theirs, lapsed, from_further_east]}
 
 
 def taken(token: str, retry: float) -> dict[str, Any]:

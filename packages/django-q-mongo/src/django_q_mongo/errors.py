@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from bson.errors import InvalidDocument
-from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, mark_sent
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -59,12 +59,28 @@ def reaching() -> Iterator[None]:
 
 def meaning_of(error: PyMongoError | InvalidDocument) -> BrokerError:
     """Classify an error."""
+    meaning = kind_of(error)
+    if isinstance(error, BulkWriteError) and not (error.details or {}).get("writeConcernErrors"):
+        mark_sent(meaning, range((error.details or {}).get("nInserted", 0)))  # in order, until the first that failed
+    return meaning
+
+
+def kind_of(error: PyMongoError | InvalidDocument) -> BrokerError:
+    """Return the error of brokers that an error of pymongo means."""
     codes = codes_of(error)
-    if isinstance(error, GONE) or has_retryable_label(error) or (codes and codes <= UNAVAILABLE_CODES):
+    if isinstance(error, GONE) or has_retryable_label(error) or is_unconfirmed(error):
+        return BrokerUnavailable(f"MongoDB cannot be reached: {error}")
+    if codes and codes <= UNAVAILABLE_CODES:
         return BrokerUnavailable(f"MongoDB cannot be reached: {error}")
     if isinstance(error, (DocumentTooLarge, InvalidDocument)) or codes & TOO_LARGE_CODES:
         return PackageTooLarge(f"MongoDB does not take the package: {error}")
     return BrokerError(f"MongoDB refuses: {error}")
+
+
+def is_unconfirmed(error: BaseException) -> bool:
+    """Return True if all of a batch was written, and the secondaries did not confirm it."""
+    details: Mapping[str, Any] = (error.details or {}) if isinstance(error, BulkWriteError) else {}
+    return bool(details.get("writeConcernErrors")) and not details.get("writeErrors")
 
 
 def codes_of(error: BaseException) -> set[int]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django_q.brokers.base import as_text
 from django_q.brokers.counted import CountedBroker, Lease, Received
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
+from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge, mark_sent
 
 from django_q_sqs.batches import MOST, fitting, size_of, tens
 from django_q_sqs.client import WAIT_KEY, client_for
-from django_q_sqs.errors import has_stumbled, reaching, value_of
+from django_q_sqs.errors import has_stumbled, is_no_answer, is_too_long, reaching, server_time, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +34,20 @@ LONGEST_DELAY = 900
 RETENTION = 1_209_600
 """Seconds that SQS keeps a message of a queue we create: 14 days, the most there is; its own default is 4."""
 
+LONGEST_NAME = 80
+"""Characters of the name of a queue."""
+
 LARGEST = 1_048_576
 """Bytes of the largest message, where the queue does not tell."""
 
-AGAIN = 3
-"""How often the messages of a batch that SQS itself stumbled over are sent again."""
+MAX_TRIES = 3
+"""How often the entries of a batch are tried that fail although nothing is wrong with them."""
 
 RECEIVED = "ApproximateReceiveCount"
 """The attribute that says how often a message was received, this time included."""
+
+SENT_AT = "SentTimestamp"
+"""The attribute that says when a message was sent, in milliseconds since 1970."""
 
 
 class Sqs(CountedBroker):
@@ -65,6 +72,13 @@ class Sqs(CountedBroker):
         self._list_key, self._url, self._largest = name, None, None
         # A FIFO queue delays all messages alike, or none.
         self.supports_delay = 0 if self.is_fifo else LONGEST_DELAY
+
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why SQS cannot have the queue; its dead letters need five characters more."""
+        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= LONGEST_NAME - len("-dead"):
+            return None
+        return "SQS takes letters, digits, hyphens and underscores, at most 75 of them, and '.fifo' at the end"
 
     @property
     def is_fifo(self) -> bool:
@@ -96,23 +110,41 @@ class Sqs(CountedBroker):
         return value_of(self._call("send_message", MessageBody=body, **options, **self._order()), "MessageId")
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
+        """Send packages, ten a request. A package that SQS refuses does not keep it from sending the others."""
         bodies = [self._checked(package) for package in packages]
-        return [sent for part in fitting(bodies, self._limit() if bodies else 0) for sent in self._send(part)]
+        ids: dict[int, str] = {}
+        refused: BrokerError | None = None
+        start = 0
+        for part in fitting(bodies, self._limit() if bodies else 0):
+            positions = range(start, start := start + len(part))
+            try:
+                self._send(dict(zip(positions, part, strict=True)), ids)
+            except BrokerError as error:
+                refused = error
+                if isinstance(error, BrokerUnavailable):
+                    break
+        if refused is not None:
+            mark_sent(refused, ids)
+            raise refused
+        return [ids[position] for position in range(len(bodies))]
 
-    def _send(self, bodies: Sequence[str]) -> list[str]:
-        """Send one batch, and again what SQS itself stumbled over."""
-        entries = {str(n): {"Id": str(n), "MessageBody": body, **self._order()} for n, body in enumerate(bodies)}
-        ids: dict[str, str] = {}
-        for _attempt in range(AGAIN):
-            left = [entry for key, entry in entries.items() if key not in ids]
-            answer = self._call("send_message_batch", Entries=left)
-            ids.update((sent["Id"], sent["MessageId"]) for sent in answer.get("Successful", ()))
+    def _send(self, bodies: dict[int, str], ids: dict[int, str]) -> None:
+        """Send one batch, and again what SQS itself stumbled over; add the message ids by position."""
+        entries = {n: {"Id": str(n), "MessageBody": body, **self._order()} for n, body in bodies.items()}
+        refused: dict[int, Any] = {}
+        for _attempt in range(MAX_TRIES):
+            left = [entry for n, entry in entries.items() if n not in ids and n not in refused]
+            answer = self._call("send_message_batch", Entries=left) if left else {}
+            ids.update((int(sent["Id"]), sent["MessageId"]) for sent in answer.get("Successful", ()))
             failed = answer.get("Failed", ())
-            if refused := [each for each in failed if not has_stumbled(each)]:
-                raise BrokerError(f"SQS refuses {len(refused)} of {len(bodies)} packages: {refused[0]}")
-            if not failed:
-                return [ids[key] for key in entries]
-        raise BrokerUnavailable(f"SQS could not take {len(entries) - len(ids)} of {len(bodies)} packages.")
+            refused |= {int(each["Id"]): each for each in failed if not has_stumbled(each)}
+            if all(not has_stumbled(each) for each in failed):
+                break
+        else:
+            raise BrokerUnavailable(f"SQS could not take {len(bodies) - len(ids)} of {len(bodies)} packages.")
+        if refused:
+            reason = next(iter(refused.values()))
+            raise BrokerError(f"SQS refuses {len(refused)} of {len(bodies)} packages: {reason}")
 
     def _order(self) -> dict[str, str]:
         """One group, so that the order is kept, and an id, so that a request that is repeated counts once."""
@@ -151,14 +183,18 @@ class Sqs(CountedBroker):
     def _receive(self, limit: int, wait: int) -> list[Delivery]:
         if limit < 1:
             return []
+        asked_at = time.time()
+        return self.hand_out([received(each, asked_at) for each in self._messages(limit, wait)])
+
+    def _messages(self, limit: int, wait: int) -> list[dict[str, Any]]:
         answer = self._call(
             "receive_message",
-            AttributeNames=[RECEIVED],
+            AttributeNames=[RECEIVED, SENT_AT],
             MaxNumberOfMessages=limit,
             VisibilityTimeout=lease_seconds(self.settings.retry),
             WaitTimeSeconds=wait,
         )
-        return self.hand_out([received(each) for each in answer.get("Messages", ())])
+        return list(answer.get("Messages", ()))
 
     def _long_poll(self, default: float) -> float:
         """Seconds that a fetch waits at most: as the settings say, within what SQS takes."""
@@ -168,7 +204,12 @@ class Sqs(CountedBroker):
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
-        return self._settle("delete_message_batch", ack_ids)
+        return self._settle("delete_message_batch", {ack_id: {} for ack_id in ack_ids})
+
+    def bury(self, delivery: Delivery) -> None:
+        """Move a package to the dead letters, unless its lease was lost."""
+        if not self.renew([str(delivery.ack_id)]):
+            super().bury(delivery)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         return self._hide(ack_ids, self.settings.retry)
@@ -177,19 +218,55 @@ class Sqs(CountedBroker):
         return self._hide(ack_ids, delay)
 
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
-        return self._settle("change_message_visibility_batch", ack_ids, VisibilityTimeout=lease_seconds(seconds))
+        """Hide messages for so long, and at most until twelve hours after they were received: SQS refuses more."""
+        now = time.time()
+        left = {ack_id: LONGEST_LEASE - max(now - Receipt.of(ack_id).received_at, 0) for ack_id in ack_ids}
+        options = {
+            ack_id: {"VisibilityTimeout": min(lease_seconds(seconds), int(left[ack_id]))}
+            for ack_id in ack_ids
+            if left[ack_id] >= 1
+        }
+        lost = {*self._settle("change_message_visibility_batch", options), *(ack_ids - options.keys())}
+        return [ack_id for ack_id in ack_ids if ack_id in lost]
 
-    def _settle(self, operation: str, ack_ids: Sequence[str], **options: int) -> list[str]:
-        """Do something to leased messages and give those whose lease was lost."""
+    def _settle(self, operation: str, options: dict[str, dict[str, int]]) -> list[str]:
+        """Do something to leased messages and give those whose lease was lost.
+
+        A request that fails does not keep the others from being made, unless SQS cannot be reached at all.
+
+        Args:
+            operation: name of the boto3 method.
+            options: of each message, by ack id.
+        """
         lost: list[str] = []
-        for part in tens(ack_ids):
-            receipts = [Lease.of(ack_id).receipt for ack_id in part]
-            entries = [{"Id": str(n), "ReceiptHandle": receipt, **options} for n, receipt in enumerate(receipts)]
-            failed = self._call(operation, Entries=entries).get("Failed", ())
-            if stumbled := [each for each in failed if has_stumbled(each)]:
-                raise BrokerUnavailable(f"SQS could not settle {len(stumbled)} packages: {stumbled[0]}")
-            lost += [part[int(each["Id"])] for each in failed]
+        failure: BrokerUnavailable | None = None
+        for part in tens(list(options)):
+            try:
+                lost += self._settle_part(operation, {ack_id: options[ack_id] for ack_id in part})
+            except BrokerUnavailable as error:
+                is_second = failure is not None
+                failure = error
+                if is_second or is_no_answer(error):
+                    break
+        if failure is not None:
+            raise failure
         return lost
+
+    def _settle_part(self, operation: str, options: dict[str, dict[str, int]]) -> list[str]:
+        """Settle ten messages, and try again those that SQS itself stumbled over."""
+        ack_ids, lost = list(options), list[str]()
+        entries = [
+            {"Id": str(n), "ReceiptHandle": Receipt.of(ack_id).handle, **options[ack_id]}
+            for n, ack_id in enumerate(ack_ids)
+        ]
+        for _attempt in range(MAX_TRIES):
+            failed = self._call(operation, Entries=entries).get("Failed", ())
+            lost += [ack_ids[int(each["Id"])] for each in failed if not has_stumbled(each) and not is_too_long(each)]
+            again = {each["Id"] for each in failed if has_stumbled(each)}
+            if not again:
+                return lost
+            entries = [entry for entry in entries if entry["Id"] in again]
+        raise BrokerUnavailable(f"SQS could not settle {len(entries)} packages.")
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
@@ -206,9 +283,20 @@ class Sqs(CountedBroker):
         with reaching():
             try:
                 self._ask("purge_queue")
-            except self.connection.exceptions.PurgeQueueInProgress:
-                while waiting := self._receive(MOST, 1):
-                    self.acknowledge_many([str(delivery.ack_id) for delivery in waiting])
+            except self.connection.exceptions.PurgeQueueInProgress as error:
+                self._delete_older(server_time(error.response))
+
+    def _delete_older(self, moment: float) -> None:
+        """Fetch and delete what was sent until then, in seconds since 1970; producers may go on sending."""
+        while True:
+            asked_at = time.time()
+            messages = self._messages(MOST, 1)
+            ids = {received(each, asked_at).lease.ack_id: sent_at(each) <= moment for each in messages}
+            older = [ack_id for ack_id, is_older in ids.items() if is_older]
+            self.acknowledge_many(older)
+            self.release_many([ack_id for ack_id, is_older in ids.items() if not is_older])
+            if not older:
+                return
 
     def delete_queue(self) -> None:
         with reaching():
@@ -245,6 +333,8 @@ class Sqs(CountedBroker):
 
     def _queue_url(self) -> str:
         if self._url is None:
+            if (problem := self.name_problem(self.list_key.replace("-dead", "", 1))) is not None:
+                raise ConfigurationError(f"The queue {self.list_key!r} cannot exist: {problem}.")
             self._url = self._ask_for_url() or self._create()
         return self._url
 
@@ -269,10 +359,32 @@ class Sqs(CountedBroker):
         return int(answer.get("Attributes", {}).get(name, default))
 
 
-def received(message: dict[str, Any]) -> Received:
-    """Read a message as SQS delivers it."""
-    lease = Lease(message["MessageId"], message["ReceiptHandle"])
+class Receipt(NamedTuple):
+    """What settles a delivery, and when it was received, which limits the lease."""
+
+    received_at: float
+    """Seconds since 1970, on the clock of this host."""
+    handle: str
+
+    @classmethod
+    def of(cls, ack_id: str) -> Self:
+        """Read an ack id."""
+        received_at, colon, handle = Lease.of(ack_id).receipt.partition(":")
+        return cls(float(received_at), handle) if colon else cls(time.time(), received_at)
+
+    def __str__(self) -> str:
+        return f"{self.received_at:.3f}:{self.handle}"
+
+
+def received(message: dict[str, Any], asked_at: float) -> Received:
+    """Read a message as SQS delivers it, in answer to a request that was made at *asked_at* (seconds since 1970)."""
+    lease = Lease(message["MessageId"], str(Receipt(asked_at, message["ReceiptHandle"])))
     return Received(lease, message["Body"], int(message.get("Attributes", {}).get(RECEIVED, 1)))
+
+
+def sent_at(message: dict[str, Any]) -> float:
+    """Return when a message was sent, in seconds since 1970, by the clock of SQS."""
+    return int(message.get("Attributes", {}).get(SENT_AT, 0)) / 1000
 
 
 def lease_seconds(seconds: float) -> int:

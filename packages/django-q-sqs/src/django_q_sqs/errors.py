@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import (
@@ -83,6 +85,22 @@ def meaning_of(error: ClientError) -> BrokerError:
 def has_stumbled(entry: Mapping[str, Any]) -> bool:
     """Return True if an entry of a batch failed although nothing is wrong with it."""
     return not entry["SenderFault"] or is_temporary(short(str(entry.get("Code", ""))))
+
+
+def is_too_long(entry: Mapping[str, Any]) -> bool:
+    """Return True if a lease was not prolonged because it would last beyond the twelve hours, and lasts as before."""
+    return "beyond the limit" in str(entry.get("Message", ""))
+
+
+def is_no_answer(error: BrokerError) -> bool:
+    """Return True if SQS could not be reached, so that the next request would not reach it either."""
+    return isinstance(error.__cause__, NO_ANSWER)
+
+
+def server_time(answer: Mapping[str, Any]) -> float:
+    """Return the end of the second in which SQS answered, in seconds since 1970; by our clock if it does not tell."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return (parsedate_to_datetime(date).timestamp() if date else time.time()) + 1
 
 
 def is_temporary(code: str) -> bool:

@@ -14,7 +14,7 @@ from django_q.brokers.per_process import PerProcess
 from django_q.brokers.stats import stats_in
 from django_q.cache_calls import CALLS
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerUnavailable
+from django_q.exceptions import BrokerUnavailable, mark_sent
 from django_q.text import error_line
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class Broker:
         """What the product calls the queue of the cluster *name*."""
         return name
 
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why the product cannot have the queue of the cluster *name*, or its dead letters; None if it can."""
+        return None
+
     @property
     def settings(self) -> ClusterSettings:
         """The settings it was given, or those of this moment."""
@@ -147,8 +152,20 @@ class Broker:
         """Put a signed package on the queue, hidden for *delay* seconds, and give its id."""
 
     def enqueue_many(self, packages: Sequence[str]) -> list[Any]:
-        """Put several packages on the queue, in order."""
-        return [self.enqueue(package) for package in packages]
+        """Put several packages on the queue, in order.
+
+        Raises:
+            BrokerError: not all were put there. Its `sent` has the positions of those that were: sending only the
+                others again makes no duplicates.
+        """
+        ids: list[Any] = []
+        for package in packages:
+            try:
+                ids.append(self.enqueue(package))
+            except Exception as error:
+                mark_sent(error, range(len(ids)))
+                raise
+        return ids
 
     def enqueue_links(self, packages: Sequence[str]) -> Any:
         """Put the next links of chains on the queue, before those that they follow are acknowledged.

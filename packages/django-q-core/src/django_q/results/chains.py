@@ -33,10 +33,12 @@ class Chains:
 
     def __init__(self, cache: CacheResults) -> None:
         self.cache = cache
+        self._partly: set[str] = set()
+        """Ids of links that were sent by a call that failed for others; it will be repeated by this process."""
 
     def unsent(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Leave out the outcomes whose next link has been sent before."""
-        known = self._known([next_id(outcome.id) for outcome in outcomes])
+        known = self._partly | self._known([next_id(outcome.id) for outcome in outcomes])
         return [outcome for outcome in outcomes if next_id(outcome.id) not in known]
 
     def sent(self, outcomes: Sequence[Outcome]) -> None:
@@ -46,6 +48,16 @@ class Chains:
             CALLS.make(lambda: self.cache.cache.set_many(marks, REMEMBERED))
         except Exception as error:  # noqa: BLE001 - each product has its own; it is a hint only
             logger.debug("Links of chains cannot be remembered: %s", error)
+
+    def sent_partly(self, outcomes: Sequence[Outcome]) -> None:
+        """Remember, without a cache too, that the next links of these were sent and those of others were not."""
+        if outcomes:
+            self._partly |= {next_id(outcome.id) for outcome in outcomes}
+            self.sent(outcomes)
+
+    def followed(self, outcomes: Sequence[Outcome]) -> None:
+        """Forget what was kept until all of these have been followed."""
+        self._partly -= {next_id(outcome.id) for outcome in outcomes}
 
     def _known(self, ids: Sequence[str]) -> set[str]:
         known = existing(ids, router.db_for_write(Task))

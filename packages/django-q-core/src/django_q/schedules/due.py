@@ -352,8 +352,10 @@ class DueSchedules:
             try:
                 send_many([each.package for each in part], broker=self.broker, settings=self.settings)
             except BrokerUnavailable as error:
+                leave_sent(turn, part, error)
                 self._down(turn, error)
             except BrokerError as error:
+                leave_sent(turn, part, error)
                 if len(part) > 1:  # find out whose fault it is
                     size = 1
                     continue
@@ -513,6 +515,13 @@ def in_order(schedules: QuerySet[Schedule]) -> list[Schedule]:
 def state_of(schedule: Schedule) -> dict[str, Any]:
     """Return what the scheduler writes, as it is now."""
     return {name: getattr(schedule, name) for name in COLUMNS}
+
+
+def leave_sent(turn: Turn, part: Sequence[Waiting], error: BrokerError) -> None:
+    """Note what of a part was sent before the broker failed, so that it is not sent again."""
+    turn.sent += [(each.schedule, each.package) for position, each in enumerate(part) if position in error.sent]
+    left = [each for position, each in enumerate(part) if position not in error.sent]
+    turn.waiting[: len(part)] = left
 
 
 def take_back(turn: Turn, waiting: Sequence[Waiting]) -> None:

@@ -15,7 +15,7 @@ from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import shared_broker
 from django_q.clock import in_project_time
 from django_q.dispatch import run_inline
-from django_q.exceptions import OptionError
+from django_q.exceptions import OptionError, mark_sent
 from django_q.models import Schedule, Task
 from django_q.options import normalise_package
 from django_q.settings import ClusterSettings
@@ -210,10 +210,18 @@ def announced(package: TaskPackage) -> TaskPackage:
 
 
 def enqueue(broker: Broker, signed: Sequence[str], delay: float) -> None:
-    """Queue packages in as few calls as the broker has for it, each of them hidden for *delay* seconds."""
+    """Queue packages in as few calls as the broker has for it, each of them hidden for *delay* seconds.
+
+    Raises:
+        BrokerError: not all are queued; its `sent` has the positions of those that are.
+    """
     if delay:
-        for each in signed:
-            broker.enqueue(each, delay=delay)
+        for position, each in enumerate(signed):
+            try:
+                broker.enqueue(each, delay=delay)
+            except Exception as error:
+                mark_sent(error, range(position))
+                raise
     elif len(signed) == 1:
         broker.enqueue(signed[0])
     elif signed:
