@@ -256,6 +256,8 @@ class RunningCluster:
 
     def __init__(self, site: Site, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
         self.site = site
+        self.chosen = {*arguments, *environment.values()}
+        """Words that may name an alternative cluster."""
         number = len(list(site.folder.glob("cluster*.log")))
         self.log_file = site.folder / f"cluster{number}.log"
         with self.log_file.open("wb") as log:
@@ -269,13 +271,20 @@ class RunningCluster:
         """Everything it has logged."""
         return self.log_file.read_text()
 
+    @property
+    def workers(self) -> int:
+        """Number of its workers, according to the settings of the project or of the alternative cluster."""
+        q_cluster = self.site.q_cluster
+        alternatives = q_cluster.get("ALT_CLUSTERS", {})
+        own = [options for name, options in alternatives.items() if name in self.chosen]
+        return max(options.get("workers", q_cluster.get("workers", 1)) for options in own or [q_cluster])
+
     def wait_until_running(self) -> None:
         """Wait for the line of the manual."""
         eventually(lambda: " running." in self.log or self.process.poll() is not None, within=20, why=lambda: self.log)
         assert self.process.poll() is None, self.log
         if START_METHOD:  # then a process is started long before it is ready
-            workers = self.site.q_cluster.get("workers", 1)
-            wanted = {"ready for work": workers, "monitoring": 1, "pushing tasks": 1, "scheduling": 1}
+            wanted = {"ready for work": self.workers, "monitoring": 1, "pushing tasks": 1, "scheduling": 1}
             eventually(
                 lambda: all(len(self.pids(role)) >= wanted[role] for role in wanted) or self.process.poll() is not None,
                 within=20,
