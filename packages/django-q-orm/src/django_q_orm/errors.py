@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from django.db import Error, ProgrammingError
 from django.db.transaction import TransactionManagementError
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.results.unavailable import LIMIT_EXCEEDED, code_of, is_serialization_failure, is_unsuitable
+from django_q.results.unavailable import (
+    LIMIT_EXCEEDED,
+    LOCK_TIMEOUT,
+    code_of,
+    is_serialization_failure,
+    is_unsuitable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +29,9 @@ MAX_TRIES: Final = 10
 
 MAX_PAUSE_SECONDS: Final = 0.05
 """Maximum pause between two tries."""
+
+MAX_REPEATING_SECONDS: Final = 10.0
+"""Time after which a call is not repeated: leases are to be renewed, and MariaDB waits 50 seconds for a lock."""
 
 PREPARATIONS: Final = {
     *("3F000", "42501", "42703", "42P01"),  # PostgreSQL: no schema, right, column, table
@@ -49,7 +58,7 @@ def meaning_of(error: Error, alias: str) -> BrokerError:
         A `BrokerUnavailable` if the same call may succeed later, another `BrokerError` if its package is rejected.
     """
     code = code_of(error)
-    if is_serialization_failure(error):
+    if is_serialization_failure(error) or code == LOCK_TIMEOUT:
         return Conflict(f"The database '{alias}' has conflicting transactions: {error}")
     if is_unsuitable(error):
         if code == TOO_LARGE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED)):
@@ -64,14 +73,17 @@ def meaning_of(error: Error, alias: str) -> BrokerError:
 
 
 def repeated(method: Callable[P, T]) -> Callable[P, T]:
-    """Repeat a method at once that raises `Conflict`, as serializable transactions and deadlocks do."""
+    """Repeat a method at once that raises `Conflict`: on serialization failures, deadlocks and lock timeouts."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        deadline = time.monotonic() + MAX_REPEATING_SECONDS
         for _ in range(MAX_TRIES - 1):
             try:
                 return method(*args, **kwargs)
             except Conflict:
+                if time.monotonic() > deadline:
+                    raise
                 time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))
         return method(*args, **kwargs)
 
