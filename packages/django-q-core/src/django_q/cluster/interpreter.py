@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # pyrefly: ignore[missing-import]
 import decimal
 import gc
 import logging
@@ -19,6 +20,12 @@ STANDARD_FILES: Final = (0, 1, 2)
 
 LOGGER: Final = logging.getLogger("django-q")
 
+handler_of: Final = _signal.getsignal
+"""Return the handler of a signal. The module `signal` makes an enum of it, which takes ten times as long."""
+
+change_mask: Final = _signal.pthread_sigmask
+"""Change the blocked signals, and return the numbers of those that were blocked before."""
+
 
 class Interpreter:
     """The state of a worker's interpreter between two tasks. Each part takes about a microsecond to compare."""
@@ -32,7 +39,7 @@ class Interpreter:
         self.socket_timeout = socket.getdefaulttimeout()
         self.decimals = decimal.getcontext().copy()
         self.priority = os.nice(0)
-        self.blocked_signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self.blocked_signals = change_mask(signal.SIG_BLOCK, ())
         self.logging = LOGGER.manager.disable, LOGGER.disabled
 
     def restore(self) -> bool:
@@ -42,8 +49,8 @@ class Interpreter:
             False if something cannot be restored, so that the worker should be replaced.
         """
         self._restore_settings()
-        if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self.blocked_signals:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked_signals)
+        if change_mask(signal.SIG_BLOCK, ()) != self.blocked_signals:
+            change_mask(signal.SIG_SETMASK, self.blocked_signals)
         sys.stdin, sys.stdout, sys.stderr = self.streams
         if [is_inheritable(file) for file in STANDARD_FILES] != self.files or any(map(is_closed, self.streams)):
             self._drop_closed_streams()

@@ -14,7 +14,7 @@ from django.utils import timezone, translation
 
 from django_q.exceptions import DjangoQError
 
-from .interpreter import REPLACES_WORKER, Interpreter, inode_of
+from .interpreter import REPLACES_WORKER, Interpreter, handler_of, inode_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ class Baseline:
         self.folder = str(Path.cwd())
         self.umask = os.umask(0o022)
         os.umask(self.umask)
-        self.handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self.handlers = {number: handler_of(number) for number in SIGNALS}
         self.files = [(file, os.fstat(file).st_ino) for file in files]
         self.first_free_file = free_file()
         self.interpreter = Interpreter()
@@ -106,7 +106,7 @@ class Baseline:
     def _compare_all(self) -> None:
         self._compare_files(len(self.files))
         for number, handler in self.handlers.items():
-            if signal.getsignal(number) is not handler and handler is not None:  # None: not set by Python
+            if handler_of(number) is not handler and handler is not None:  # None: not set by Python
                 signal.signal(number, handler)
                 self.unchanged_tasks = 0
         if not self.interpreter.restore():
