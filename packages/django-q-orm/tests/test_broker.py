@@ -167,6 +167,26 @@ def test_failed_package_that_waits_is_not_leased_and_is_purged(broker: ORM):
     assert broker.acknowledge(leased.ack_id)
 
 
+@pytest.mark.parametrize("give_back", ["release", "expire"])
+def test_package_given_back_goes_before_all_that_wait(broker: ORM, give_back: str):
+    broker.enqueue_many(["one", "two", "three"])
+    OrmQ.objects.update(lock=timezone.now() - timedelta(days=3650))
+    [delivery] = broker.dequeue_many(1, 1)
+    getattr(broker, give_back)(delivery.ack_id)
+    assert broker.dequeue_many(1, 1)[0].package == delivery.package
+
+
+def test_holder_whose_lease_is_over_cannot_bury(broker: ORM):
+    broker.enqueue("package")
+    [delivery] = broker.dequeue_many(1, 1)
+    OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
+    broker.bury(delivery)
+    assert (broker.queue_size(), broker.dead_size()) == (1, 0)
+    [delivery] = broker.dequeue_many(1, 1)
+    broker.bury(delivery)
+    assert (broker.queue_size(), broker.dead_size()) == (0, 1)
+
+
 def test_row_of_a_public_edition_is_attempt_1(broker: ORM):
     OrmQ.objects.create(key="test", payload="package", lock=timezone.now() - timedelta(days=1))
     assert broker.dequeue_many(1, 1)[0].attempt == 1

@@ -48,8 +48,8 @@ WHOLE = 1.0
 LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
 """Rows with a lease, which may have ended."""
 
-HEAD = 86_400.0
-"""Seconds by which a package that is given back goes before those that were never taken."""
+HEAD = 100 * 365 * 86_400.0
+"""Seconds by which a package that is given back goes before those that were never taken, however long they wait."""
 
 
 class ORM(BulkBroker):
@@ -298,9 +298,10 @@ class ORM(BulkBroker):
 
     @repeated
     def fail(self, ack_id: str) -> bool:
-        """Move a row to the dead letters."""
-        with self._reaching():
-            return not self._change([ack_id], key=self.dead_key, lock=None, lease=None)
+        """Move a row to the dead letters, unless its lease is over, though nobody else has taken it yet."""
+        with self._reaching() as database:
+            leased = self._held([ack_id]).filter(lock__gt=moment(database))
+            return leased.update(key=self.dead_key, lock=None, lease=None) == 1
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
         return queue_table(self.alias).filter(id__in=[*map(row_of, leases)], lease__in=leases)
