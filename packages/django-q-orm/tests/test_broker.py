@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.checks import check_installation
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.models import Batch
 from django_q.settings import ClusterSettings
@@ -286,3 +287,17 @@ class TestWithoutReturning:
         (theirs,) = eventually(lambda: other.dequeue_many(1, 0.1))
         assert hasty.acknowledge(lost.ack_id) is False
         assert other.acknowledge(theirs.ack_id) is True
+
+
+def test_dead_letters_of_the_longest_name_fit(broker: ORM):
+    broker.list_key = "n" * 95
+    broker.enqueue("package")
+    broker.bury(broker.dequeue_many(1, 1)[0])
+    assert (ORM.name_problem(broker.list_key), broker.dead_size()) == (None, 1)
+
+
+@pytest.mark.parametrize("length", [96, 100, 101])
+def test_check_rejects_a_name_whose_dead_letters_do_not_fit(settings, length: int):
+    settings.Q_CLUSTER = {"name": "n" * length, "orm": "default"}
+    found = [each for each in check_installation(None) if each.id == "django_q.E010"]
+    assert ["95 characters" in each.msg for each in found] == [True]

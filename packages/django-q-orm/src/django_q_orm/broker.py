@@ -52,6 +52,10 @@ HEAD = 100 * 365 * 86_400.0
 """Seconds by which a package that is given back goes before those that were never taken, however long they wait."""
 
 
+LONGEST_NAME = 100
+"""Length of the column that has the name of the queue."""
+
+
 class ORM(BulkBroker):
     """Packages are rows; a lease is a lock in the future and a token that only its holder knows."""
 
@@ -72,6 +76,12 @@ class ORM(BulkBroker):
     """When the next row is due, as far as we know: one that is due before came without ringing."""
     _since: str | None = None
     """PostgreSQL: from where on rows that were never taken may wait."""
+
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why the table cannot have the queue: the name of its dead letters is five characters longer."""
+        longest = LONGEST_NAME - len("-dead")
+        return f"the database takes names of at most {longest} characters" if len(name) > longest else None
 
     @property
     def bell(self) -> Bell:
