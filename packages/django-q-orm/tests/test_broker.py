@@ -266,3 +266,20 @@ class TestWithoutReturning:
         (theirs,) = eventually(lambda: other.dequeue_many(1, 0.1))
         assert hasty.acknowledge(lost.ack_id) is False
         assert other.acknowledge(theirs.ack_id) is True
+
+
+def test_dead_letters_that_come_back_meanwhile_are_not_requeued_again(broker: ORM):
+    broker.enqueue_many(["unreadable"] * 3)
+    for delivery in broker.dequeue_many(3, 0):
+        broker.bury(delivery)
+    buried = []
+
+    def bury_at_once(execute, sql, params, many, context):
+        done = execute(sql, params, many, context)
+        if sql.startswith("UPDATE") and len(buried) < 10:
+            buried.append(sql)
+            OrmQ.objects.filter(key=broker.list_key).update(key=broker.dead_key)
+        return done
+
+    with connection.execute_wrapper(bury_at_once):
+        assert broker.requeue_dead() == 3
