@@ -301,3 +301,20 @@ def test_check_rejects_a_name_whose_dead_letters_do_not_fit(settings, length: in
     settings.Q_CLUSTER = {"name": "n" * length, "orm": "default"}
     found = [each for each in check_installation(None) if each.id == "django_q.E010"]
     assert ["95 characters" in each.msg for each in found] == [True]
+
+
+def test_dead_letters_that_come_back_meanwhile_are_not_requeued_again(broker: ORM):
+    broker.enqueue_many(["unreadable"] * 3)
+    for delivery in broker.dequeue_many(3, 0):
+        broker.bury(delivery)
+    buried = []
+
+    def bury_at_once(execute, sql, params, many, context):
+        done = execute(sql, params, many, context)
+        if sql.startswith("UPDATE") and len(buried) < 10:
+            buried.append(sql)
+            OrmQ.objects.filter(key=broker.list_key).update(key=broker.dead_key)
+        return done
+
+    with connection.execute_wrapper(bury_at_once):
+        assert broker.requeue_dead() == 3

@@ -365,6 +365,8 @@ class Finisher:
     def bury(self, delivery: Delivery, reason: str) -> None:
         """Move an unreadable package to the dead-letter queue: its task has failed for good.
 
+        Nothing happens if the lease was lost: another cluster has the package, and may be able to read it.
+
         Args:
             delivery: of the package.
             reason: why no worker can read it.
@@ -372,7 +374,7 @@ class Finisher:
         Raises:
             BrokerUnavailable: try again later.
         """
-        if self.broker is None:
+        if self.broker is None or self.broker.is_lost(delivery):
             return
         with suppress(UnreadablePackage):
             self.fail_member(peek(self.codec, delivery.package), f"Dead-lettered: {reason}")

@@ -212,3 +212,36 @@ def test_queue_is_that_of_the_settings():
 
 def test_cache_that_does_not_exist_is_none():
     assert Broker.get_cache("nowhere") is None
+
+
+class UncountedBroker(OldBroker):
+    """A custom broker that cannot tell how many packages wait."""
+
+    queue_size = Broker.queue_size
+
+
+def test_broker_that_counts_nothing_requeues_each_dead_letter_once(monkeypatch):
+    broker = UncountedBroker("uncounted")
+    for package in ("one", "two"):
+        broker.bury(Delivery(None, package))
+
+    def enqueue_and_bury(self, package):
+        OldBroker.enqueue(self, package)
+        if self.list_key == "uncounted":
+            self.bury(self.dequeue_many(1, 0)[0])
+
+    monkeypatch.setattr(UncountedBroker, "enqueue", enqueue_and_bury)
+    assert broker.requeue_dead() == 2
+    assert sorted(QUEUES[broker.dead_key]) == ["one", "two"]
+
+
+def test_old_broker_that_gives_more_requeues_no_more_than_asked_for():
+    class Generous(OldBroker):
+        def dequeue(self):
+            return [found for _ in range(self.queue_size()) for found in OldBroker.dequeue(self)]
+
+    broker = Generous("generous")
+    for package in ("one", "two", "three"):
+        broker.bury(Delivery(None, package))
+    assert broker.requeue_dead(2) == 2
+    assert (list(QUEUES["generous"]), list(QUEUES["generous-dead"])) == (["one", "two"], ["three"])

@@ -207,6 +207,16 @@ def test_dead_letter_clears_it(clockwork, lone):
     assert waiting_for(lone) is None
 
 
+def test_dead_letter_of_a_lost_lease_clears_nothing(clockwork, lone):
+    clock = clockwork()
+    clock.turn(NOW)
+    [delivery] = clock.broker.dequeue_many(1, 0)
+    clock.broker.expire(delivery.ack_id)
+    Finisher(clock.settings, clock.broker).bury(delivery, "a class that is gone")
+    assert waiting_for(lone) is not None
+    assert clock.broker.queue_size() == 1
+
+
 @pytest.mark.parametrize("waited_for", [True, 1, "yes", None])
 @pytest.mark.parametrize("schedule", [None, 3, "x", "", "²", "9" * 30, "-1", "0" * 10_000, b"1", ["1"]])
 def test_key_that_says_nonsense_harms_nobody(clockwork, schedule, waited_for):

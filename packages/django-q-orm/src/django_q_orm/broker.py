@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
 from django.db import Error, connections
@@ -21,7 +21,7 @@ from django_q.connections import forget_database
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
 from django_q.results.writable import WriteProbe
-from django_q.sqlite import MAX_WRITTEN_ROWS, short, short_and_slow, takes_turns
+from django_q.sqlite import short, short_and_slow, takes_turns
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from django_q_orm.models import OrmQ
+
+T = TypeVar("T")
 
 MOST = 500
 """How many rows one statement names: SQLite takes no more than 999 parameters."""
@@ -334,17 +336,12 @@ class ORM(BulkBroker):
 
     @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Put dead letters back on the queue."""
+        """Put the dead letters that there are now back on the queue."""
         moved = 0
         with self._reaching() as database:
-            dead = queue_table(self.alias).filter(key=self.dead_key).order_by("id")
-            most = MAX_WRITTEN_ROWS if takes_turns(database) else MOST
-            while limit is None or moved < limit:
-                some = [*dead.values_list("id", flat=True)[: most if limit is None else min(limit - moved, most)]]
-                if not some:
-                    break
-                back = dead.order_by().filter(id__in=some)
-                moved += back.update(key=self.list_key, lock=moment(database, -self.settings.retry))
+            dead = queue_table(self.alias).filter(key=self.dead_key)
+            for ids in batches(list(dead.order_by("id").values_list("id", flat=True)[:limit]), database):
+                moved += dead.filter(id__in=ids).update(key=self.list_key, lock=moment(database, -self.settings.retry))
             self.bell.ring(database)
         return moved
 
@@ -458,7 +455,7 @@ def rows_of(package: str) -> int:
     return max(1, min(MOST, SHORT // max(1, len(package))))
 
 
-def batches(items: Sequence[str], database: BaseDatabaseWrapper) -> Iterator[Sequence[str]]:
+def batches(items: Sequence[T], database: BaseDatabaseWrapper) -> Iterator[Sequence[T]]:
     """Parts that one statement can name, and that keep SQLite's lock for a short time."""
     for part in short(items, database):
         yield from (part[start : start + MOST] for start in range(0, len(part), MOST))

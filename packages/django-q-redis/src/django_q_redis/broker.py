@@ -291,13 +291,12 @@ class Redis(BulkBroker):
             return cast("int", self.connection.llen(self.dead_key))
 
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Append dead letters to the queue, a thousand a step."""
+        """Append the dead letters that there are now to the queue, a thousand a step."""
+        size = self.dead_size()
+        most = size if limit is None else min(limit, size)
         moved = 0
-        while limit is None or moved < limit:
-            part = self._run(scripts.EXHUME, MOST if limit is None else min(limit - moved, MOST))
+        while moved < most and (part := self._run(scripts.EXHUME, min(most - moved, MOST))):
             moved += part
-            if not part:
-                break
         return moved
 
     # -- the queue ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -258,10 +259,23 @@ class Broker:
         other.list_key, other.settings = self.dead_key, self._settings
         return other
 
+    def is_lost(self, delivery: Delivery) -> bool:
+        """Return True if the lease of a delivery was lost; renew it otherwise.
+
+        Without `supports_renewal`, a broker cannot tell: False.
+        """
+        return self.supports_renewal and delivery.ack_id is not None and bool(self.renew([delivery.ack_id]))
+
     def bury(self, delivery: Delivery) -> None:
-        """Keep an unreadable package among the dead letters, whatever this broker's `fail` does."""
+        """Keep an unreadable package among the dead letters, whatever this broker's `fail` does.
+
+        If the lease was lost, nothing changes: the package is another holder's. A broker without `supports_renewal`
+        cannot tell before it has copied the package.
+        """
         if self.supports_dead_letters and delivery.ack_id is not None:
             self.fail(delivery.ack_id)
+            return
+        if self.is_lost(delivery):
             return
         self.dead_letters().enqueue(as_text(delivery.package))
         self.acknowledge(delivery.ack_id)
@@ -273,17 +287,30 @@ class Broker:
         return self.dead_letters().queue_size()
 
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Offer up to *limit* dead letters again, oldest first, and give how many."""
+        """Offer dead letters again, oldest first, each of them once; return how many.
+
+        This ends beside a cluster that still cannot read them: it stops after as many as there are at the start. A
+        broker that does not count its packages stops at the first package that it has offered before.
+
+        Args:
+            limit: maximum number of dead letters; None means all.
+        """
         dead = self.dead_letters()
-        moved = 0
-        while limit is None or moved < limit:
-            found = dead.dequeue_many(1, 0)
-            if not found:
-                break
+        size = dead.queue_size()
+        most = min(size or math.inf, math.inf if limit is None else limit)
+        known = set[str]()
+        moved, goes_on = 0, True
+        while goes_on and moved < most and (found := dead.dequeue_many(1, 0)):
             for delivery in found:
-                self.enqueue(as_text(delivery.package))
+                package = as_text(delivery.package)
+                goes_on = goes_on and moved < most and (bool(size) or package not in known)
+                if goes_on:
+                    self.enqueue(package)
+                    moved += 1
+                    known.add(package)
+                else:
+                    dead.enqueue(package)
                 dead.acknowledge(delivery.ack_id)
-            moved += len(found)
         return moved
 
     # -- the queue ------------------------------------------------------------------------------------------------

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
+
+from django.db import connections
 
 from django_q.testing.eventually import eventually
 
@@ -12,6 +15,9 @@ from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
+
+LETTERS = 12
+"""Number of dead letters that are brought back."""
 
 
 class DeadLetterPromises(Suite):
@@ -41,6 +47,33 @@ class DeadLetterPromises(Suite):
             broker.bury(found)
         assert broker.requeue_dead(2) == 2
         assert broker.dead_size() == 1
+
+    def test_bringing_back_ends_beside_a_consumer_that_cannot_read_them(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue_many([f"unreadable {number}" for number in range(LETTERS)])
+        for found in take_many(broker, LETTERS):
+            broker.bury(found)
+        buried: list[str] = []
+        ended = threading.Event()
+
+        def consume() -> None:
+            try:
+                while len(buried) < 10 * LETTERS and not ended.is_set():
+                    for found in other.dequeue_many(LETTERS, 0.1):
+                        other.bury(found)
+                        buried.append(text(found.package))
+            finally:
+                connections.close_all()
+
+        consumer = threading.Thread(target=consume)
+        consumer.start()
+        try:
+            assert broker.requeue_dead() <= LETTERS
+        finally:
+            ended.set()
+            consumer.join()
+        for found in take_many(broker, broker.queue_size()):
+            broker.bury(found)
+        eventually(lambda: broker.dead_size() == LETTERS, SLACK)
 
     def test_no_dead_letters_are_brought_back_from_none(self, broker: Broker) -> None:
         assert broker.requeue_dead() == 0

@@ -131,7 +131,7 @@ class LeasePromises(Suite):
         assert hasty.release(lost.ack_id) is False
         assert nothing_comes(hasty)
 
-    @needs("supports_renewal", "supports_dead_letters")
+    @needs("supports_renewal")
     def test_lost_lease_cannot_bury(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
         lost = take(hasty)
