@@ -369,13 +369,18 @@ return 1
 """Keep a package under a token and offer it in so many ms."""
 
 PURGE = script("""
-redis.call('DEL', queue)
-local tokens = redis.call('ZRANGE', delayed, 0, 999)
-while tokens[1] do
-  redis.call('ZREM', delayed, unpack(tokens))
-  forget(tokens)
-  tokens = redis.call('ZRANGE', delayed, 0, 999)
+local function drop(zset, last)
+  local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', last, 'LIMIT', 0, 1000)
+  while tokens[1] do
+    redis.call('ZREM', zset, unpack(tokens))
+    forget(tokens)
+    tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', last, 'LIMIT', 0, 1000)
+  end
 end
+
+redis.call('DEL', queue)
+drop(delayed, '+inf')
+drop(leases, clock())
 if redis.call('EXISTS', attempts) == 1 then
   local remaining = redis.call('PTTL', attempts)
   redis.call('DEL', attempts)
@@ -388,7 +393,7 @@ if redis.call('EXISTS', attempts) == 1 then
 end
 return 1
 """)
-"""Delete the packages that wait or are hidden, and their counts; leases stay, with theirs."""
+"""Delete the packages that wait, are hidden, or whose lease has ended, and their counts; other leases stay."""
 
 COUNT = script(
     """

@@ -76,6 +76,11 @@ class Broker:
     """Are statistics kept where the packages are, so that who fetches can publish them on the same connection?"""
     blocks: bool = False
     """Does a fetch from an empty queue wait by itself, and wake when something arrives?"""
+    precision: float = 1.0
+    """Seconds by which a waiting consumer may be late to notice the end of a wait, a lease or a delay.
+
+    Products that count whole seconds keep the default. A lease or a delay never ends early.
+    """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -323,10 +328,16 @@ class Broker:
         """How many packages are under a lease; None where the product does not tell."""
 
     def purge_queue(self) -> Any:
-        """Forget every waiting package."""
+        """Forget every package that waits, is hidden for a while, or whose lease has ended.
+
+        Packages under a lease and dead letters stay. If the product cannot tell them apart, the README says so.
+        """
 
     def delete_queue(self) -> Any:
-        """Forget the queue and everything about it."""
+        """Forget the queue and everything about it: leases are lost, dead letters are deleted.
+
+        The queue is made anew when something is sent, and a fetch that waits meanwhile is served from the new one.
+        """
 
     def disconnect(self) -> None:
         """Close what is open in this process, such as before a fork; the next call connects anew."""

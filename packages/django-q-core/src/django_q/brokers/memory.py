@@ -54,6 +54,7 @@ class MemoryQueue:
     def purge(self) -> None:
         """Forget the packages that wait or are hidden."""
         with self._changed:
+            self._offer()
             self.waiting.clear()
             self.hidden.clear()
 
@@ -189,6 +190,7 @@ class MemoryBroker(BulkBroker):
     supports_dead_letters = True
     supports_read_ahead = True
     blocks = True
+    precision = 0.1
 
     def _queue(self) -> MemoryQueue:
         address = os.environ.get(ADDRESS)

@@ -52,7 +52,8 @@ class Folder(Broker):
 
     def purge_queue(self):
         for file in self.folder.glob("[0-9]*"):
-            file.unlink(missing_ok=True)
+            if leases_of(file.name) == 0 or int(file.name.split("-")[0]) <= time.time_ns():
+                file.unlink(missing_ok=True)
 
     def delete_queue(self):
         shutil.rmtree(self.folder)

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from .attempts import AttemptPromises
-from .delivery import BulkPromises, DeliveryPromises, WaitingPromises
-from .queues import DeadLetterPromises, QueuePromises
+from .batches import LargeBatchPromises
+from .delivery import BulkPromises, DeliveryPromises
+from .errors import ErrorPromises
+from .interleaving import InterleavingPromises
+from .names import NamePromises
+from .neighbours import NeighbourPromises
+from .queues import DeadLetterPromises, PurgePromises, QueuePromises
 from .reaching import ProcessPromises, ReachingPromises, StatisticsPromises
 from .receipts import LeasePromises, ReceiptPromises, ReleasePromises
+from .timing import TimingPromises, WaitingPromises
 
 
 class BrokerConformance(
     DeliveryPromises,
     WaitingPromises,
+    TimingPromises,
     BulkPromises,
+    LargeBatchPromises,
     ReceiptPromises,
     LeasePromises,
     ReleasePromises,
     AttemptPromises,
     DeadLetterPromises,
     QueuePromises,
+    PurgePromises,
+    NamePromises,
+    NeighbourPromises,
+    ErrorPromises,
     ReachingPromises,
     ProcessPromises,
     StatisticsPromises,
+    InterleavingPromises,
 ):
     """Every promise of a broker, chosen by what it says it supports.
 
@@ -32,6 +45,7 @@ class BrokerConformance(
             return lambda list_key: MyBroker(list_key)
     ```
 
-    A broker with a server that tests may end offers it as the fixture `server`. What the product cannot do is named in
+    More fixtures let more be tested: `server` (what may be stopped and started), `too_large`, `client_raises` with the
+    table `client_errors`, and `hold_as_old`; `Suite` describes them. What the product cannot do is named in
     `not_promised`, with the reason; a promise cannot be overridden.
     """

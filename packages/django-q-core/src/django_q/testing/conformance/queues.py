@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from django.db import connections
 
 from django_q.testing.eventually import eventually
 
-from .suite import SLACK, Suite, needs, nothing_comes, take, take_many, text
+from .suite import DELAY, TIMEOUT, MakeBroker, Suite, needs, nothing_comes, take, take_many, text
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
@@ -31,7 +32,7 @@ class DeadLetterPromises(Suite):
     def test_buried_package_is_counted(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
         broker.bury(take(broker))
-        eventually(lambda: broker.dead_size() == 1, SLACK)
+        eventually(lambda: broker.dead_size() == 1, TIMEOUT)
 
     def test_buried_package_can_be_brought_back(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
@@ -40,7 +41,16 @@ class DeadLetterPromises(Suite):
         assert text(take(broker).package) == "unreadable"
         assert broker.dead_size() == 0
 
-    @needs("supports_dead_letters")
+    def test_dead_letter_of_another_queue_stays_there(
+        self, broker: Broker, make_broker: MakeBroker, list_key: str
+    ) -> None:
+        neighbour = make_broker(f"{list_key}-b")
+        broker.enqueue("unreadable")
+        broker.bury(take(broker))
+        assert neighbour.dead_size() == 0
+        assert neighbour.requeue_dead() == 0
+        assert broker.dead_size() == 1
+
     def test_some_are_brought_back(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         for found in take_many(broker, 3):
@@ -84,41 +94,99 @@ class QueuePromises(Suite):
 
     def test_queue_size_counts_what_waits(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
-        eventually(lambda: broker.queue_size() == 3, SLACK)
+        eventually(lambda: broker.queue_size() == 3, TIMEOUT)
 
     @needs("supports_receipts")
     def test_queue_size_does_not_count_leases(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         take(broker)
-        eventually(lambda: broker.queue_size() == 2, SLACK)
+        eventually(lambda: broker.queue_size() == 2, TIMEOUT)
 
     @needs("supports_delay")
     def test_queue_size_does_not_count_delayed_packages(self, broker: Broker) -> None:
         broker.enqueue("later", delay=60)
         broker.enqueue("now")
-        eventually(lambda: broker.queue_size() == 1, SLACK)
+        eventually(lambda: broker.queue_size() == 1, TIMEOUT)
 
     @needs("supports_lock_size")
     def test_lock_size_counts_leases(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         first, second = take_many(broker, 2)
-        eventually(lambda: broker.lock_size() == 2, SLACK)
+        eventually(lambda: broker.lock_size() == 2, TIMEOUT)
         broker.acknowledge_many([first.ack_id, second.ack_id])
-        eventually(lambda: broker.lock_size() == 0, SLACK)
-
-    def test_purged_queue_is_empty(self, broker: Broker) -> None:
-        broker.enqueue_many(["one", "two", "three"])
-        broker.purge_queue()
-        assert nothing_comes(broker)
-        eventually(lambda: broker.queue_size() == 0, SLACK)
+        eventually(lambda: broker.lock_size() == 0, TIMEOUT)
 
     def test_deleted_queue_is_empty(self, broker: Broker) -> None:
         broker.enqueue("package")
         broker.delete_queue()
         assert nothing_comes(broker)
 
+    def test_deleted_queue_has_no_dead_letters(self, broker: Broker) -> None:
+        broker.enqueue("unreadable")
+        broker.bury(take(broker))
+        eventually(lambda: broker.dead_size() == 1, TIMEOUT)
+        broker.delete_queue()
+        eventually(lambda: broker.dead_size() == 0, TIMEOUT)
+
     def test_deleted_queue_is_made_again(self, broker: Broker) -> None:
         broker.enqueue("before")
         broker.delete_queue()
         broker.enqueue("after")
         assert text(take(broker).package) == "after"
+
+
+class PurgePromises(Suite):
+    """Purging forgets what nobody has taken, and nothing else."""
+
+    def test_purged_queue_is_empty(self, broker: Broker) -> None:
+        broker.enqueue_many(["one", "two", "three"])
+        broker.purge_queue()
+        assert nothing_comes(broker)
+        eventually(lambda: broker.queue_size() == 0, TIMEOUT)
+
+    @needs("supports_delay")
+    def test_purge_forgets_delayed_packages(self, broker: Broker) -> None:
+        broker.enqueue("sent for later", delay=DELAY)
+        if broker.supports_renewal:
+            broker.enqueue("released for later")
+            broker.release(take(broker).ack_id, DELAY)
+        broker.purge_queue()
+        assert nothing_comes(broker, within=DELAY * 1.5)
+
+    @needs("supports_receipts")
+    def test_purge_forgets_packages_whose_lease_has_ended(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        take(hasty)
+        time.sleep(self.retry * 1.2)
+        other.purge_queue()
+        assert nothing_comes(other)
+
+    @needs("supports_receipts")
+    def test_purge_keeps_leases(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue_many(["kept", "released"])
+        kept, released = take_many(broker, 2)
+        other.enqueue("forgotten")
+        other.purge_queue()
+        if broker.supports_renewal:
+            assert broker.renew([kept.ack_id]) == []
+            assert broker.release(released.ack_id) is not False
+            assert text(take(other).package) == text(released.package)
+        assert broker.acknowledge(kept.ack_id) is not False
+
+    def test_purge_keeps_dead_letters(self, broker: Broker) -> None:
+        broker.enqueue("unreadable")
+        broker.bury(take(broker))
+        broker.enqueue("package")
+        broker.purge_queue()
+        eventually(lambda: broker.dead_size() == 1, TIMEOUT)
+        assert broker.requeue_dead() == 1
+
+    @needs("supports_renewal")
+    def test_purge_keeps_the_attempts_of_leases(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        take(hasty)
+        second = take(other)
+        hasty.purge_queue()
+        assert second.attempt == 2
+        other.expire(second.ack_id)
+        assert take(other).attempt == 3

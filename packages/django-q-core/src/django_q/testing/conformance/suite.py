@@ -5,21 +5,39 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import pytest
 
 from django_q.brokers import Broker, Delivery
 
+if TYPE_CHECKING:
+    from django_q.exceptions import BrokerError
+
 Test = TypeVar("Test", bound=Callable[..., None])
 MakeBroker: TypeAlias = Callable[[str], Broker]
+HoldAsOld: TypeAlias = Callable[[str, float], str | None]
+ClientRaises: TypeAlias = Callable[[Broker, Exception], AbstractContextManager[object]]
 
 PATIENT = 60.0
 """Seconds of lease in tests in which none may end."""
 
-SLACK = 10.0
-"""Seconds that a busy machine may be late."""
+DELAY = 1.0
+"""Seconds of the delays whose end is waited for."""
+
+TIMEOUT = 20.0
+"""Seconds after which a test gives up; it promises nothing about time."""
+
+BUSY = 2.0
+"""Seconds that a busy machine adds to the precision of a broker."""
+
+EARLY = 0.1
+"""Seconds by which clocks of two machines, or two clocks of one, may differ."""
+
+TRIES = 3
+"""Number of measurements of which one has to be in time, since a machine may stall."""
 
 
 def needs(*capabilities: str) -> Callable[[Test], Test]:
@@ -41,6 +59,11 @@ class Suite:
     """Do packages come in the order in which they were sent?"""
     shared: ClassVar[bool] = True
     """Do other processes see the same queues?"""
+    longest_name: ClassVar[int] = 95
+    """Characters of the longest name of a cluster that the product takes, so that `<name>-dead` fits, too."""
+    client_errors: ClassVar[Sequence[tuple[Exception, type[BrokerError]]]] = ()
+    """Errors of the product's client, each with the class that a broker has to raise instead: `BrokerUnavailable` if
+    the same request may succeed later, `PackageTooLarge` or `BrokerError` if the request itself is rejected."""
     not_promised: ClassVar[Mapping[str, str]] = {}
     """Tests that are expected to fail, each with the reason that the product gives."""
 
@@ -58,6 +81,24 @@ class Suite:
     @pytest.fixture
     def server(self) -> Any:
         """What has `stop()` and `start()`, where the suite may end the broker's server; None where it may not."""
+        return None
+
+    @pytest.fixture
+    def too_large(self) -> int | None:
+        """Bytes of a package that the product refuses for its size; None if it refuses none that fits the memory."""
+        return None
+
+    @pytest.fixture
+    def client_raises(self) -> ClientRaises | None:
+        """Have the client of a broker raise an error in place of each request, until the end of a `with` block."""
+        return None
+
+    @pytest.fixture
+    def hold_as_old(self) -> HoldAsOld | None:
+        """Take the next package of a queue as a consumer of a public edition, for *retry* seconds, and return it.
+
+        None where packages are not shared with public editions, or these do not leave a package with the product.
+        """
         return None
 
     @pytest.fixture
@@ -93,6 +134,10 @@ class Suite:
         if reason := self.not_promised.get(test.__name__):
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
+    def promises(self, test: str) -> bool:
+        """Return True unless the test of that name is one of those that are expected to fail."""
+        return test not in self.not_promised
+
     @staticmethod
     def with_lease(broker: Broker, retry: float) -> Broker:
         """The broker, with leases of *retry* seconds and fetches of up to ten."""
@@ -105,7 +150,7 @@ def text(package: str | bytes) -> str:
     return package.decode() if isinstance(package, bytes) else package
 
 
-def take(broker: Broker, within: float = SLACK) -> Delivery:
+def take(broker: Broker, within: float = TIMEOUT) -> Delivery:
     """The next delivery."""
     deadline = time.monotonic() + within
     while True:
@@ -115,7 +160,7 @@ def take(broker: Broker, within: float = SLACK) -> Delivery:
         assert time.monotonic() < deadline, f"nothing came within {within:g} s"
 
 
-def take_many(broker: Broker, count: int, within: float = SLACK) -> list[Delivery]:
+def take_many(broker: Broker, count: int, within: float = TIMEOUT) -> list[Delivery]:
     """The next *count* deliveries."""
     deadline = time.monotonic() + within
     found: list[Delivery] = []
@@ -123,6 +168,19 @@ def take_many(broker: Broker, count: int, within: float = SLACK) -> list[Deliver
         found += broker.dequeue_many(count - len(found), 0.2)
         assert time.monotonic() < deadline, f"{len(found)} of {count} came within {within:g} s"
     return found
+
+
+def tolerance(broker: Broker) -> float:
+    """Return by how many seconds the broker may be late on a busy machine."""
+    return broker.precision + BUSY
+
+
+def at_best(measure: Callable[[], float], limit: float) -> float:
+    """Return the first of a few measurements that is not above *limit*, or the smallest of them."""
+    measured = []
+    while not measured or (measured[-1] > limit and len(measured) < TRIES):
+        measured.append(measure())
+    return min(measured)
 
 
 def nothing_comes(broker: Broker, within: float = 0.2) -> bool:

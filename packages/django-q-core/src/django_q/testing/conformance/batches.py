@@ -1,0 +1,95 @@
+"""Promises: batches of any size are like one package after another."""
+
+# ruff: noqa: D102 - the name of a promise says it
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django_q.testing.eventually import eventually
+
+from .suite import TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
+
+if TYPE_CHECKING:
+    from django_q.brokers import Broker, Delivery
+
+LARGE_BATCH = 1_100
+"""Number of packages of a batch that no product takes in one request."""
+
+MANY = 150
+"""Number of packages of a batch that some products do not take in one request."""
+
+
+class LargeBatchPromises(Suite):
+    """Batches are not limited by what one request carries."""
+
+    def test_large_batch_arrives(self, broker: Broker) -> None:
+        sent = numbered(LARGE_BATCH)
+        broker.enqueue_many(sent)
+        eventually(lambda: broker.queue_size() == LARGE_BATCH, TIMEOUT)
+        arrived = texts(take_many(broker, LARGE_BATCH))
+        assert (arrived if self.in_order else sorted(arrived)) == sent
+        assert nothing_comes(broker)
+
+    @needs("supports_renewal")
+    def test_large_batch_is_settled(self, broker: Broker, other: Broker) -> None:
+        """All are renewed, released, fetched again in their order, and acknowledged."""
+        sent = numbered(LARGE_BATCH)
+        broker.enqueue_many(sent)
+        first = [each.ack_id for each in take_many(broker, LARGE_BATCH)]
+        assert broker.renew(first) == []
+        assert broker.release_many(first) == []
+        again = take_many(other, LARGE_BATCH)
+        assert (texts(again) if self.in_order else sorted(texts(again))) == sent
+        leased = [each.ack_id for each in again]
+        assert other.acknowledge_many(leased) == []
+        if broker.supports_lock_size:
+            eventually(lambda: broker.lock_size() == 0, TIMEOUT)
+        if self.promises("test_acknowledging_twice_is_harmless"):
+            assert other.acknowledge_many(leased) == leased
+
+    @needs("supports_renewal")
+    def test_each_lease_of_many_is_renewed(self, hasty: Broker, other: Broker) -> None:
+        kept = False
+        for _ in range(TRIES):
+            hasty.delete_queue()
+            hasty.enqueue_many(numbered(MANY))
+            asked = time.monotonic()
+            leased = [each.ack_id for each in take_many(hasty, MANY)]
+            lost = other.renew(leased)
+            if time.monotonic() - asked < self.retry:
+                assert lost == []
+                kept = nothing_comes(other, within=self.retry * 1.5)
+                break
+        assert kept
+
+    @needs("supports_renewal")
+    def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
+        broker.enqueue_many(numbered(MANY))
+        leased = [each.ack_id for each in take_many(broker, MANY)]
+        done, kept = leased[::3], [each for each in leased if each not in leased[::3]]
+        assert broker.acknowledge_many(done) == []
+        if self.promises("test_acknowledging_twice_is_harmless"):
+            assert broker.acknowledge_many(leased) == done
+        else:
+            assert broker.acknowledge_many(kept) == []
+
+    @needs("supports_dead_letters")
+    def test_many_dead_letters_are_brought_back(self, broker: Broker) -> None:
+        sent = numbered(LARGE_BATCH)
+        broker.enqueue_many(sent)
+        for found in take_many(broker, LARGE_BATCH):
+            broker.bury(found)
+        assert broker.requeue_dead() == LARGE_BATCH
+        assert sorted(texts(take_many(broker, LARGE_BATCH))) == sent
+
+
+def numbered(count: int) -> list[str]:
+    """Return packages that sort in their order."""
+    return [f"package {number:04}" for number in range(count)]
+
+
+def texts(found: list[Delivery]) -> list[str]:
+    """Return the packages of deliveries."""
+    return [text(each.package) for each in found]

@@ -1,0 +1,78 @@
+"""Promises: what the product refuses is told apart from what it cannot do at the moment."""
+
+# ruff: noqa: D102 - the name of a promise says it
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+
+from .suite import ClientRaises, Suite, nothing_comes, take, text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_q.brokers import Broker, Delivery
+
+CALLS: dict[str, Callable[[Broker, Delivery], object]] = {
+    "enqueue": lambda broker, _mine: broker.enqueue("another"),
+    "enqueue_many": lambda broker, _mine: broker.enqueue_many(["another", "and another"]),
+    "dequeue_many": lambda broker, _mine: broker.dequeue_many(1, 0),
+    "queue_size": lambda broker, _mine: broker.queue_size(),
+    "acknowledge_many": lambda broker, mine: broker.acknowledge_many([mine.ack_id]),
+    "renew": lambda broker, mine: broker.renew([mine.ack_id]),
+    "release_many": lambda broker, mine: broker.release_many([mine.ack_id]),
+}
+"""Calls that ask the server, the settling ones last."""
+
+
+class ErrorPromises(Suite):
+    """A cluster waits for what is unavailable, and gives up what is rejected."""
+
+    def test_package_that_is_too_large_is_rejected(self, broker: Broker, too_large: int | None) -> None:
+        if too_large is None:
+            pytest.skip(f"{type(self).__name__} has no fixture too_large")
+        package = "x" * too_large
+        with pytest.raises(PackageTooLarge):
+            broker.enqueue(package)
+        with pytest.raises(PackageTooLarge):
+            broker.enqueue_many([package])
+        broker.enqueue("small")
+        assert text(take(broker).package) == "small"
+        assert nothing_comes(broker)
+
+    def test_errors_of_the_client_have_their_class(self, broker: Broker, client_raises: ClientRaises | None) -> None:
+        """Each call gives an error the class that the table `client_errors` gives it."""
+        if client_raises is None:
+            pytest.skip(f"{type(self).__name__} has no fixture client_raises")
+        broker.enqueue("package")
+        mine = take(broker)
+        wrong = []
+        for error, expected in self.client_errors:
+            for name, call in CALLS.items():
+                with client_raises(broker, error):
+                    raised = raised_by(call, broker, mine)
+                if raised is not expected:
+                    wrong.append(f"{name}: {error!r} is {raised}, not {expected.__name__}")
+        assert not wrong
+
+    def test_unavailable_server_is_not_there(self, broker: Broker, client_raises: ClientRaises | None) -> None:
+        if client_raises is None:
+            pytest.skip(f"{type(self).__name__} has no fixture client_raises")
+        for error, expected in self.client_errors:
+            if issubclass(expected, BrokerUnavailable):
+                with client_raises(broker, error):
+                    assert broker.ping() is False, error
+                assert broker.ping() is True
+
+
+def raised_by(call: Callable[[Broker, Delivery], object], broker: Broker, mine: Delivery) -> type[BrokerError] | None:
+    """Return which of the three classes of errors a call raises; a subclass counts as its base."""
+    try:
+        call(broker, mine)
+    except BrokerError as error:
+        return next(kind for kind in (BrokerUnavailable, PackageTooLarge, BrokerError) if isinstance(error, kind))
+    return None

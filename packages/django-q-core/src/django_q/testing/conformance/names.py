@@ -1,0 +1,61 @@
+"""Promises: each name of a cluster is a queue of its own."""
+
+# ruff: noqa: D102 - the name of a promise says it
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from .suite import MakeBroker, Suite, nothing_comes, take, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from django_q.brokers import Broker
+
+
+class NamePromises(Suite):
+    """Names are kept as they are written; a product with fewer names says so in `not_promised`."""
+
+    def test_names_that_differ_in_case_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        self._check_separate(make_broker, [f"{list_key}-mail", f"{list_key}-MAIL"])
+
+    def test_names_that_differ_at_their_end_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        longest = list_key.ljust(self.longest_name, "x")
+        self._check_separate(make_broker, [longest, longest[:-1], longest[:-1] + "y"])
+
+    def test_names_with_spaces_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        self._check_separate(make_broker, [f"{list_key} a b", f"{list_key}ab", f"{list_key} a  b"])
+
+    def test_names_with_punctuation_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        names = [f"{list_key}{mark}a" for mark in ("-", "_", ".", ":", "/", "%", "{", "}", "'", '"', "*", "?")]
+        self._check_separate(make_broker, names)
+
+    def test_names_in_any_script_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        names = [f"{list_key}-{name}" for name in ("Größe-任务-🚀", "Grosse-任务-🚀", "Größe")]
+        self._check_separate(make_broker, names)
+
+    def test_longest_name_has_dead_letters(self, make_broker: MakeBroker, list_key: str) -> None:
+        with self._brokers(make_broker, [list_key.ljust(self.longest_name, "x")]) as [broker]:
+            broker.enqueue("unreadable")
+            broker.bury(take(broker))
+            assert broker.dead_size() == 1
+            assert broker.requeue_dead() == 1
+            assert text(take(broker).package) == "unreadable"
+
+    def _check_separate(self, make_broker: MakeBroker, names: Sequence[str]) -> None:
+        """Send each queue its name, and find nothing else in it."""
+        with self._brokers(make_broker, names) as brokers:
+            for name, broker in zip(names, brokers, strict=True):
+                broker.enqueue(name)
+            assert [text(take(broker).package) for broker in brokers] == list(names)
+            assert all(nothing_comes(broker, within=0.05) for broker in brokers)
+
+    @contextmanager
+    def _brokers(self, make_broker: MakeBroker, names: Sequence[str]) -> Iterator[list[Broker]]:
+        with ExitStack() as stack:
+            brokers = [self.with_lease(make_broker(name), 60) for name in names]
+            for broker in brokers:
+                stack.callback(broker.delete_queue)
+            yield brokers

@@ -1,0 +1,171 @@
+"""Promises: waits, leases and delays end in time."""
+
+# ruff: noqa: D102 - the name of a promise says it
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from django.db import connections
+
+from django_q.brokers import Broker
+
+from .suite import DELAY, EARLY, TIMEOUT, Suite, at_best, needs, nothing_comes, take, take_many, text, tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_q.brokers import AckId
+
+LONG_DELAYS = (61.0, 901.0, 3_601.0, 90_000.0, 31 * 86_400.0)
+"""Seconds of delays of which none may end during a test, those that the product does not know left out."""
+
+
+class WaitingPromises(Suite):
+    """An empty queue is waited for, and no longer than asked."""
+
+    def test_empty_queue_gives_nothing_within_the_wait(self, broker: Broker) -> None:
+        def late() -> float:
+            started = time.monotonic()
+            assert broker.dequeue_many(1, 0.3) == []
+            return time.monotonic() - started - 0.3
+
+        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+
+    def test_empty_queue_gives_nothing_to_the_old_method(self, broker: Broker) -> None:
+        def late() -> float:
+            started = time.monotonic()
+            assert not broker.dequeue()
+            return time.monotonic() - started - 1
+
+        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+
+    def test_old_method_gives_ids_and_packages(self, broker: Broker) -> None:
+        broker.enqueue("package")
+        found = None
+        deadline = time.monotonic() + TIMEOUT
+        while not found and time.monotonic() < deadline:
+            found = broker.dequeue()
+        assert found
+        ((_ack_id, package, *_attempt),) = found
+        assert text(package) == "package"
+
+    @needs("blocks")
+    def test_fetch_wakes_when_something_arrives(self, broker: Broker, other: Broker) -> None:
+        def late() -> float:
+            sender = threading.Timer(0.3, send)
+            sender.start()
+            started = time.monotonic()
+            found = broker.dequeue_many(1, TIMEOUT)
+            took = time.monotonic() - started
+            sender.join()
+            assert [text(delivery.package) for delivery in found] == ["package"]
+            return took - 0.3
+
+        def send() -> None:
+            other.enqueue("package")
+            connections.close_all()
+
+        broker.dequeue_many(1, 0.1)
+        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+
+
+class End(NamedTuple):
+    """When a lease or a delay ends, by the monotonic clock: not exactly known, since a request takes time."""
+
+    earliest: float
+    latest: float
+
+
+class TimingPromises(Suite):
+    """No lease and no delay ends early, or later than the precision that the broker declares."""
+
+    @needs("supports_receipts")
+    def test_leases_and_delays_end_on_time(self, hasty: Broker, other: Broker) -> None:
+        def late() -> float:
+            hasty.delete_queue()
+            ends = self._begin_some(hasty)
+            if ends is None:
+                return math.inf
+            came = arrivals(other, len(ends))
+            early = [name for name, end in ends.items() if came[name] < end.earliest - EARLY]
+            assert not early
+            return max(came[name] - end.latest for name, end in ends.items())
+
+        assert at_best(late, tolerance(hasty)) <= tolerance(hasty)
+
+    def _begin_some(self, hasty: Broker) -> dict[str, End] | None:
+        """Begin leases and delays of each kind, to wait for all together; None if the machine stalled meanwhile."""
+        kinds: dict[str, Callable[[AckId | None], object]] = {"leased": lambda _ack_id: True}
+        if hasty.supports_renewal:
+            kinds["renewed"] = lambda ack_id: hasty.renew([ack_id]) == []
+            if hasty.supports_delay:
+                kinds["released"] = lambda ack_id: hasty.release(ack_id, DELAY) is not False
+        hasty.enqueue_many(list(kinds))
+        asked = time.monotonic()
+        found = {text(each.package): each.ack_id for each in take_many(hasty, len(kinds))}
+        ends = {"leased": End(asked + self.retry, time.monotonic() + self.retry)}
+        for kind, begin in kinds.items():
+            asked = time.monotonic()
+            if not begin(found[kind]):
+                return None
+            seconds = DELAY if kind == "released" else self.retry
+            ends.setdefault(kind, End(asked + seconds, time.monotonic() + seconds))
+        if hasty.supports_delay:
+            asked = time.monotonic()
+            hasty.enqueue("delayed", delay=DELAY)
+            ends["delayed"] = End(asked + DELAY, time.monotonic() + DELAY)
+        return ends
+
+    @needs("supports_delay")
+    def test_long_delays_do_not_end(self, broker: Broker) -> None:
+        for delay in LONG_DELAYS:
+            if delay <= broker.supports_delay:
+                broker.enqueue(f"in {delay:g} s", delay=delay)
+        assert nothing_comes(broker, within=1)
+        assert broker.queue_size() == 0
+
+    @needs("supports_delay", "supports_renewal")
+    def test_packages_released_with_long_delays_stay_away(self, broker: Broker) -> None:
+        delays = [delay for delay in LONG_DELAYS if delay <= broker.supports_delay]
+        broker.enqueue_many([f"in {delay:g} s" for delay in delays])
+        for found, delay in zip(take_many(broker, len(delays)), delays, strict=True):
+            assert broker.release(found.ack_id, delay) is not False
+        assert nothing_comes(broker, within=1)
+
+    @needs("supports_delay")
+    def test_delay_is_not_rounded_down(self, broker: Broker, other: Broker) -> None:
+        begun = time.monotonic()
+        broker.enqueue("package", delay=0.7)
+        take(other)
+        assert time.monotonic() - begun >= 0.7 - EARLY
+
+    @needs("supports_receipts")
+    def test_lease_that_is_told_to_expire_ends_at_once(self, broker: Broker, other: Broker) -> None:
+        if type(broker).expire is Broker.expire:
+            pytest.skip(f"{type(broker).__name__} lets leases end by themselves")
+
+        def late() -> float:
+            broker.enqueue("package")
+            mine = take(broker)
+            told = time.monotonic()
+            assert broker.expire(mine.ack_id) is not False
+            other.acknowledge(take(other).ack_id)
+            return time.monotonic() - told
+
+        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+
+
+def arrivals(broker: Broker, count: int) -> dict[str, float]:
+    """Fetch until so many packages have come, and return when each came first."""
+    came: dict[str, float] = {}
+    deadline = time.monotonic() + TIMEOUT
+    while len(came) < count:
+        for found in broker.dequeue_many(10, 5):
+            came.setdefault(text(found.package), time.monotonic())
+        assert time.monotonic() < deadline, f"only {sorted(came)} came"
+    return came
