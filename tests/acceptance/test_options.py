@@ -57,7 +57,7 @@ def test_name_chooses_an_alternative_cluster_with_its_queue_and_settings(make_si
     alternatives = {"other": {"workers": 1, "compress": True}}
     site = make_site("sqlite", ALT_CLUSTERS=alternatives)
     with site.cluster("--name", "other") as other:
-        assert len(other.pids("ready for work")) == 1
+        eventually(lambda: len(other.pids("ready for work")) == 1, why=lambda: other.log)
         mine, theirs = site.run(
             """
             from django_q.tasks import async_task

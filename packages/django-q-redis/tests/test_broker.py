@@ -356,7 +356,7 @@ def test_package_that_came_for_a_client_that_was_gone_is_offered_again(redis_url
     broker = broker_for(redis_url, retry=0.3)
     waiting(broker, client)
     broker.enqueue("package")
-    assert broker._expect(broker._line(), 0.2)  # and nobody heard of it
+    assert broker._expect(broker._line(), 0.2)  # the caller is gone before it uses the delivery
     assert broker.queue_size() == 0
     other = broker_for(redis_url, retry=0.3)
     found = []

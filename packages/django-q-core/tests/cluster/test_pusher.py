@@ -281,19 +281,24 @@ def refuse(error):
     return raising
 
 
-def test_failed_renewal_during_a_push_loses_no_delivery(pusher, monkeypatch):
-    pusher.broker.enqueue_many(["package"] * 8)
-    monkeypatch.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
-    send, answers = pusher.tasks.send, iter([True, True, False, False])
+def fill_channel(pusher, monkeypatch, room):
+    """Give each sending to the workers its answer, then room for all; leases are due when a message found no room."""
+    send, answers = pusher.tasks.send, iter(room)
     pusher.renew_at = float("inf")
 
-    def send_to_a_full_channel(message: bytes, *, wait: float = 0.0) -> bool:
+    def send_if_there_is_room(message: bytes, *, wait: float = 0.0) -> bool:
         if next(answers, True):
             return send(message)
         pusher.renew_at = 0.0
         return False
 
-    monkeypatch.setattr(pusher.tasks, "send", send_to_a_full_channel)
+    monkeypatch.setattr(pusher.tasks, "send", send_if_there_is_room)
+
+
+def test_failed_renewal_during_a_push_loses_no_delivery(pusher, monkeypatch):
+    pusher.broker.enqueue_many(["package"] * 8)
+    monkeypatch.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
+    fill_channel(pusher, monkeypatch, [True, True, False, False])
     assert pusher.step()
     assert pusher.state.waiting == 8
     assert len(pusher._withdraw()) == 8
@@ -368,16 +373,7 @@ def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, m
     pusher.broker.enqueue_many(["package"] * 8)
     with monkeypatch.context() as full:
         full.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
-        send, answers = pusher.tasks.send, iter([True, False])
-        pusher.renew_at = float("inf")
-
-        def send_to_a_full_channel(message: bytes, *, wait: float = 0.0) -> bool:
-            if next(answers, True):
-                return send(message)
-            pusher.renew_at = 0.0
-            return False
-
-        full.setattr(pusher.tasks, "send", send_to_a_full_channel)
+        fill_channel(pusher, full, [True, False])
         pusher.step()
     assert "cannot reach the broker" in caplog.text
     assert "reached the broker again" not in caplog.text

@@ -318,6 +318,24 @@ def test_what_was_sent_before_the_broker_failed_is_not_sent_again(clockwork, due
     assert Schedule.objects.filter(next_run=NOW + HOUR, last_error=None).count() == 5
 
 
+class Unsure(MemoryBroker):
+    """Queues all packages, and fails afterwards."""
+
+    def enqueue_many(self, packages):
+        super().enqueue_many(packages)
+        error = BrokerUnavailable("no answer")
+        mark_sent(error, range(len(packages)))
+        raise error
+
+
+def test_tasks_that_were_all_sent_before_the_broker_failed_are_not_sent_again(clockwork, due):
+    due(name="one")
+    due(name="two")
+    clock = clockwork(broker_class=Unsure)
+    assert sorted(package["group"] for _ in range(2) for package in clock.play(NOW)) == ["one", "two"]
+    assert Schedule.objects.filter(next_run=NOW + HOUR, last_error=None).count() == 2
+
+
 def test_a_broker_that_is_down_loses_and_doubles_nothing(refusing, due):
     names = [f"number {number:02}" for number in range(25)]
     for number, name in enumerate(names):

@@ -156,7 +156,7 @@ class Mongo(BulkBroker):
         return not self._settle([ack_id], documents.offered_at(documents.EARLIEST))
 
     def fail(self, ack_id: str) -> bool:
-        """Make a package a dead letter, unless its lease is over, though nobody else has it yet."""
+        """Make a package a dead letter, unless its lease has expired, even if no other consumer has it yet."""
         with reaching():
             leased = held([ack_id]) | {"due": {"$gt": documents.now()}}
             return self.collection.update_one(leased, documents.new_at(documents.NEVER)).modified_count == 1
@@ -222,7 +222,7 @@ class Mongo(BulkBroker):
             return f"MongoDB {self.connection.admin.command('buildInfo')['version']}"
 
     def _queue(self) -> Collection[dict[str, Any]]:
-        """Return the queue, with the index that it needs: somebody may have dropped both."""
+        """Return the queue, with the index that it needs, which is dropped together with the collection."""
         now = clock.monotonic()
         if now >= self._indexed_at + INDEX_CHECK_SECONDS:
             self.collection.create_index(documents.INDEX)

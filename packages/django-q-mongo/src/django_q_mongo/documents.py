@@ -58,12 +58,11 @@ def now_of_old() -> datetime:
 
 def offered(retry: float) -> dict[str, Any]:
     """The documents that may be taken; *retry* seconds is what a sender or cluster of old meant by its lock."""
-    moment = now()
-    locked = moment - timedelta(seconds=min(retry, 10**9))
+    moment, local = now(), now_of_old()
+    age = timedelta(seconds=min(retry, 10**9))
     ours = {"due": {"$lte": moment}, "$expr": {"$lte": ["$lock", "$due"]}}
-    theirs = {"due": {"$lte": moment}, "lock": {"$lte": locked}}
-    local = now_of_old()
-    lapsed = {"due": None, "lock": {"$lte": local - timedelta(seconds=min(retry, 10**9))}}
+    theirs = {"due": {"$lte": moment}, "lock": {"$lte": moment - age}}
+    lapsed = {"due": None, "lock": {"$lte": local - age}}
     from_further_east = {"due": None, "lock": {"$gt": local + timedelta(seconds=MAX_SKEW_SECONDS)}}
     return {"$or": [ours, theirs, lapsed, from_further_east]}
 

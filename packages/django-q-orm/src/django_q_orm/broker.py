@@ -51,7 +51,7 @@ LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
 """Rows with a lease, which may have ended."""
 
 HEAD = 100 * 365 * 86_400.0
-"""Seconds by which a package that is given back goes before those that were never taken, however long they wait."""
+"""Seconds by which a released package is older than those that were never fetched: no backlog is that old."""
 
 
 LONGEST_NAME = 100
@@ -310,7 +310,7 @@ class ORM(BulkBroker):
 
     @repeated
     def fail(self, ack_id: str) -> bool:
-        """Move a row to the dead letters, unless its lease is over, though nobody else has taken it yet."""
+        """Move a row to the dead letters, unless its lease has expired, even if no other cluster has it yet."""
         with self._reaching() as database:
             leased = self._held([ack_id]).filter(lock__gt=moment(database))
             return leased.update(key=self.dead_key, lock=None, lease=None) == 1

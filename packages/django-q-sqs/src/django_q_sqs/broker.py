@@ -41,7 +41,7 @@ LARGEST = 1_048_576
 """Bytes of the largest message, where the queue does not tell."""
 
 MAX_TRIES = 3
-"""How often the entries of a batch are tried that fail although nothing is wrong with them."""
+"""Maximum number of requests for an entry of a batch that fails because of SQS itself."""
 
 RECEIVED = "ApproximateReceiveCount"
 """The attribute that says how often a message was received, this time included."""
@@ -360,7 +360,7 @@ class Sqs(CountedBroker):
 
 
 class Receipt(NamedTuple):
-    """What settles a delivery, and when it was received, which limits the lease."""
+    """The handle that settles a delivery, and the time of its receipt, which limits the lease."""
 
     received_at: float
     """Seconds since 1970, on the clock of this host."""

@@ -164,14 +164,7 @@ class Broker:
             BrokerError: not all were put there. Its `sent` has the positions of those that were: sending only the
                 others again makes no duplicates.
         """
-        ids: list[Any] = []
-        for package in packages:
-            try:
-                ids.append(self.enqueue(package))
-            except Exception as error:
-                mark_sent(error, range(len(ids)))
-                raise
-        return ids
+        return enqueue_each(self, packages)
 
     def enqueue_links(self, packages: Sequence[str]) -> Any:
         """Put the next links of chains on the queue, before those that they follow are acknowledged.
@@ -385,6 +378,30 @@ class Broker:
                 f"The cache {self.settings.cache!r} cannot be used for statistics ({error_line(error)}): check that it "
                 "runs, and CACHES."
             ) from error
+
+
+def enqueue_each(broker: Broker, packages: Iterable[str], **options: float) -> list[Any]:
+    """Queue packages one by one, in order.
+
+    Args:
+        broker: whose queue it is.
+        packages: signed.
+        **options: of each call of `enqueue`, such as `delay` in seconds.
+
+    Returns:
+        The ids that the broker gives them.
+
+    Raises:
+        BrokerError: one was not queued; those before it are in its `sent`. A custom broker may raise another error.
+    """
+    ids: list[Any] = []
+    for package in packages:
+        try:
+            ids.append(broker.enqueue(package, **options))
+        except Exception as error:
+            mark_sent(error, range(len(ids)))
+            raise
+    return ids
 
 
 def as_text(package: str | bytes) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -46,8 +48,11 @@ T = TypeVar("T")
 MAX_MEMBERS: Final = 30
 """Maximum number of members that one transaction saves on SQLite, where all other writers wait for its end."""
 
-MAX_TRIES: Final = 5
+MAX_TRIES: Final = 10
 """Number of times that a transaction is tried which conflicts with another cluster's."""
+
+MAX_PAUSE_SECONDS: Final = 0.05
+"""Maximum pause between two of these tries: transactions that are repeated at the same moment conflict again."""
 
 KEPT_SECONDS: Final = 7 * 86_400
 """How long a completed batch is remembered: a member that is redelivered within that time does not open it again."""
@@ -260,7 +265,7 @@ class BatchResults:
 
 
 def in_transaction(work: Callable[[], T], using: str) -> T:
-    """Do work in a transaction, and again if that conflicts with another cluster's."""
+    """Do work in a transaction, and again after a short random pause if that conflicts with another cluster's."""
     for tries in range(1, MAX_TRIES + 1):
         try:
             with transaction.atomic(using=using):
@@ -268,6 +273,7 @@ def in_transaction(work: Callable[[], T], using: str) -> T:
         except DatabaseError as error:
             if tries == MAX_TRIES or not is_conflict(error):
                 raise
+        time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))
     raise AssertionError("unreachable")
 
 

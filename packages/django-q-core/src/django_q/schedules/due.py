@@ -367,10 +367,12 @@ class DueSchedules:
 
     def _down(self, turn: Turn, error: BrokerUnavailable) -> None:
         """Leave everything due that was not sent; the first schedule says why."""
+        turn.down[None] = error
+        if not turn.waiting:  # the broker failed after it had queued all
+            return
         first = turn.waiting[0].schedule
         take_back(turn, turn.waiting)
         first.last_error = reason_of(error)
-        turn.down[None] = error
 
     def _write(self, written: Sequence[tuple[Schedule, int]]) -> None:
         if not any(schedule.last_error for schedule, _ in written):

@@ -13,9 +13,10 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django_q import signals
 from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import shared_broker
+from django_q.brokers.base import enqueue_each
 from django_q.clock import in_project_time
 from django_q.dispatch import run_inline
-from django_q.exceptions import OptionError, mark_sent
+from django_q.exceptions import OptionError
 from django_q.models import Schedule, Task
 from django_q.options import normalise_package
 from django_q.settings import ClusterSettings
@@ -216,12 +217,7 @@ def enqueue(broker: Broker, signed: Sequence[str], delay: float) -> None:
         BrokerError: not all are queued; its `sent` has the positions of those that are.
     """
     if delay:
-        for position, each in enumerate(signed):
-            try:
-                broker.enqueue(each, delay=delay)
-            except Exception as error:
-                mark_sent(error, range(position))
-                raise
+        enqueue_each(broker, signed, delay=delay)
     elif len(signed) == 1:
         broker.enqueue(signed[0])
     elif signed:
