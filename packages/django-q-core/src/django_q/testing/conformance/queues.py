@@ -83,7 +83,7 @@ class DeadLetterPromises(Suite):
             consumer.join()
         for found in take_many(broker, broker.queue_size()):
             broker.bury(found)
-        eventually(lambda: broker.dead_size() == LETTERS, SLACK)
+        eventually(lambda: broker.dead_size() == LETTERS, TIMEOUT)
 
     def test_no_dead_letters_are_brought_back_from_none(self, broker: Broker) -> None:
         assert broker.requeue_dead() == 0
