@@ -597,3 +597,29 @@ def test_successor_renews_what_runs_at_once(pusher, monkeypatch):
     successor.start()
     successor.step()
     assert len(renewed) == 1
+
+
+def test_warnings_about_the_server_are_logged_once_when_it_is_first_reached(pusher, monkeypatch, caplog):
+    answers = [BrokerUnavailable(), ["it deletes packages"], ["it deletes packages"]]
+
+    def server_warnings(self):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(MemoryBroker, "server_warnings", server_warnings)
+    for _ in range(3):
+        pusher.retry_at = 0.0
+        pusher.step()
+    assert caplog.text.count("it deletes packages") == 1
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize(("pushed", "warned"), [(0, False), (1, True)])
+def test_pusher_that_takes_over_does_not_repeat_warnings_about_the_server(pusher, monkeypatch, pushed, warned):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
+    pusher.state.pushed = pushed
+    pusher.start()
+    assert pusher.warned is warned

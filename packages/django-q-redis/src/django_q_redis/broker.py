@@ -44,6 +44,9 @@ LOOK = 2.0
 SHORTEST = 0.01
 """Seconds that a command blocks at least: Redis 6.2 takes a millisecond for nothing, which means for ever."""
 
+EVICTS_PACKAGES = "allkeys-"
+"""Beginning of the `maxmemory-policy` values with which a full server deletes keys that have no expiry."""
+
 
 class Redis(BulkBroker):
     """Packages wait in a Redis list; what is being worked on waits in Redis under a lease."""
@@ -339,6 +342,14 @@ class Redis(BulkBroker):
         if "valkey_version" in server:
             return f"Valkey {server['valkey_version']}"
         return f"Redis {server['redis_version']}"
+
+    def server_warnings(self) -> list[str]:
+        """Return a sentence if a full server deletes packages."""
+        policy = self._run(scripts.POLICY)
+        policy = policy.decode() if isinstance(policy, bytes) else policy
+        if not policy.startswith(EVICTS_PACKAGES):
+            return []
+        return [f"Redis deletes packages when its memory is full (maxmemory-policy is '{policy}'): set 'noeviction'"]
 
     # -- statistics -----------------------------------------------------------------------------------------------
 

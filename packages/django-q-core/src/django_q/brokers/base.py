@@ -305,6 +305,16 @@ class Broker:
         """The name and version of the product."""
         return type(self).__name__
 
+    def server_warnings(self) -> list[str]:
+        """Return what in the configuration of the server endangers packages, a sentence each with the remedy.
+
+        A cluster asks when it first reaches the broker, and logs them.
+
+        Raises:
+            BrokerUnavailable: the server cannot be asked at the moment.
+        """
+        return []
+
     # -- statistics -----------------------------------------------------------------------------------------------
 
     @staticmethod

@@ -56,6 +56,8 @@ class Pusher(ClusterProcess):
         self.backoff = Backoff()
         self.answered = False
         """True if the broker has done what this step asked last."""
+        self.warned = False
+        """True if the warnings about the broker's server are in the log."""
         self.stopping = False
         self.unsent: list[TaskMessage] = []
         """What found no room before the cluster stopped."""
@@ -64,6 +66,7 @@ class Pusher(ClusterProcess):
         """Take the broker, and over from a pusher before."""
         self.use(get_broker(settings=self.settings))
         signal.signal(signal.SIGTERM, self._stop)
+        self.warned = self.state.pushed > 0  # the pusher before has reached the broker
         self._adopt()
         self.renew_at = time.monotonic()  # the process before may have been blocked for long
         log.pushing(self.name)
@@ -90,6 +93,8 @@ class Pusher(ClusterProcess):
             return True
         self.answered = False
         try:
+            if not self.warned:
+                self._warn()
             self._renew_when_due()
             self.window.pace(self.state.sent, time.monotonic())
             room = self._room()
@@ -106,6 +111,12 @@ class Pusher(ClusterProcess):
             if self.answered and self.backoff.succeeded():
                 log.broker_back(self.name)
         return True
+
+    def _warn(self) -> None:
+        """Log what in the configuration of the broker's server endangers packages."""
+        for warning in self.broker.server_warnings():
+            log.server_warning(self.name, warning)
+        self.warned = True
 
     def _is_late(self) -> bool:
         """Return True if the broker took so long to renew leases that they are due again."""
