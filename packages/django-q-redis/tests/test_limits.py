@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 SIZES = MIN_LIMIT_BYTES + 1, 20 * MIN_LIMIT_BYTES
 """Lengths of packages: one that is sent before the server closes the connection, one that is not."""
 
+SERVERS = {
+    "sentinel": "redis_sentinel_server",
+    "cluster": "redis_cluster_server",
+    "Redis 6.2": "old_redis_server",
+}
 
-@pytest.fixture(params=["url", "one connection", "django_redis", "sentinel", "cluster"])
+
+@pytest.fixture(params=["url", "one connection", "django_redis", "sentinel", "cluster", "Redis 6.2"])
 def broker(request: pytest.FixtureRequest, settings) -> Iterator[Redis]:
     """A broker whose server accepts a mebibyte."""
-    name = {"sentinel": "redis_sentinel_server", "cluster": "redis_cluster_server"}.get(request.param, "redis_server")
-    server: RedisServer | RedisCluster | RedisSentinel = request.getfixturevalue(name)
+    server: RedisServer | RedisCluster | RedisSentinel = request.getfixturevalue(
+        SERVERS.get(request.param, "redis_server")
+    )
     server.start()
     server.flush()
     given: dict[str, object] = {"redis": getattr(server, "setting", server.url)}
