@@ -357,7 +357,8 @@ def test_leases_are_renewed_as_soon_as_a_broker_that_was_away_is_tried_again(pus
     caplog.set_level("INFO", "django-q")
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
-    pusher.backoff.failed()
+    pusher._back_off(BrokerUnavailable())
+    pusher.retry_at = 0.0
     pusher.state.paused = 1
     with monkeypatch.context() as away:
         away.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
@@ -382,7 +383,7 @@ def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, m
     assert caplog.text.count("reached the broker again") == 1
 
 
-@pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 10.0)])
+@pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 1.0)])
 def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, longest):
     pusher.renew_every = retry / 3
     pusher.held[1] = "a lease"

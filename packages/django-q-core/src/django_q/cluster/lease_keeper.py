@@ -35,11 +35,19 @@ class LeaseKeeper(threading.Thread):
         broker: makes the broker, in this thread.
         retry: duration of a lease in seconds.
         collect: called at each check; takes outcomes from the channel if the monitor has been blocked for a while.
+        renewed: returns when the pusher last renewed the leases (`time.monotonic`, seconds).
     """
 
-    def __init__(self, name: str, broker: Callable[[], Broker], retry: float, collect: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        broker: Callable[[], Broker],
+        retry: float,
+        collect: Callable[[], None],
+        renewed: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
-        self.process_name, self.make_broker, self.collect = name, broker, collect
+        self.process_name, self.make_broker, self.collect, self.renewed = name, broker, collect, renewed
         self.renew_every = retry / 3
         self.renewing = Wait(retry / 3)
         self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
@@ -54,7 +62,8 @@ class LeaseKeeper(threading.Thread):
         """Renew a lease from now on."""
         if ack_id is not None:
             with self.lock:
-                self.due.setdefault(ack_id, time.monotonic() + self.renew_every)
+                # Not from now on: the pusher may have failed to renew it, and less of the lease is left.
+                self.due.setdefault(ack_id, self.renewed() + self.renew_every)
 
     def drop(self, ack_ids: list[Any]) -> None:
         """Stop renewing leases."""
@@ -90,9 +99,9 @@ class LeaseKeeper(threading.Thread):
 
     def renew(self, broker: Broker, due: list[Any]) -> None:
         """Renew leases; those that are lost are another holder's now."""
+        again_at = time.monotonic() + self.renew_every
         with self.renewing.limited():
             lost = set(broker.renew(due))
-        again_at = time.monotonic() + self.renew_every
         with self.lock:
             for ack_id in due:
                 if ack_id in lost:

@@ -26,6 +26,9 @@ MAX_UNSAVED_OUTCOMES: Final = 1_000
 HELD_BACK_SECONDS: Final = 0.1
 """Seconds between two looks whether the monitor has caught up."""
 
+MAX_PAUSE_SECONDS: Final = 1.0
+"""Maximum time between two attempts to reach a broker while leases are held: they are renewed soon after it is back."""
+
 RETURN_SECONDS: Final = 1.0
 """Time before the end of a stop in which tasks without a receipt are sent to the broker again."""
 
@@ -139,9 +142,10 @@ class Pusher(ClusterProcess):
         if self.backoff.failed():
             log.broker_gone(self.name, error)
         seconds = self.backoff.seconds
-        if self.held:  # leases must be renewed soon after the broker is back
-            seconds = min(seconds, max(self.renew_every / 2, FIRST_SECONDS))
+        if self.held:
+            seconds = min(seconds, MAX_PAUSE_SECONDS, max(self.renew_every / 2, FIRST_SECONDS))
         self.retry_at = time.monotonic() + seconds
+        self.renew_at = 0.0
 
     def stop(self) -> None:
         """Give back what has not begun, and publish once more that the cluster stops."""
@@ -242,7 +246,7 @@ class Pusher(ClusterProcess):
         After a failure of any kind they are renewed as soon as the broker is tried again, which shows that it is back.
         """
         now = time.monotonic()
-        if now < self.retry_at or (now < self.renew_at and not self.backoff.failures):
+        if now < max(self.retry_at, self.renew_at):
             return
         self._forget_finished()
         lost: set[Any] = set()
