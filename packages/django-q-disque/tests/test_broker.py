@@ -172,6 +172,19 @@ def test_lease_is_in_whole_seconds(make):
     assert shown[shown.index(b"retry") + 1] == 1
 
 
+@pytest.mark.parametrize(("sender", "cluster", "lease"), [(5, 60, 5), (60, 5, 5)])
+def test_lease_is_that_of_the_sender_if_it_is_shorter(make, sender, cluster, lease):
+    broker = make(retry=cluster)
+    make(name=broker.list_key, retry=sender).enqueue("package")
+    assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == lease
+
+
+def test_lease_of_a_job_that_is_never_offered_again_is_ours(make):
+    broker = make(retry=7)
+    broker.connection.run("ADDJOB", broker.list_key, "package", 500, "REPLICATE", 1, "RETRY", 0)
+    assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == 7
+
+
 def test_longer_delay_than_disque_keeps_jobs_is_refused(make):
     with pytest.raises(BrokerError, match="most"):
         make().enqueue("package", delay=365 * 86_400)

@@ -83,6 +83,18 @@ def test_lease_that_the_pusher_could_not_renew_is_due_when_it_would_have_been(br
     assert keeper._due() == ["a"]
 
 
+def test_short_lease_is_renewed_in_a_third_of_it(broker):
+    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None, lease_seconds={"a": 3, "b": 60}.__getitem__)
+    before = time.monotonic()
+    keeper.hold("a")
+    keeper.hold("b")
+    assert keeper.due["a"] - before < 1.5
+    assert keeper.due["b"] - before > 19
+    assert keeper.interval <= 0.5
+    keeper.renew(broker, ["a"])
+    assert keeper.due["a"] <= time.monotonic() + 1
+
+
 def test_outage_is_one_line_when_it_begins_and_one_when_it_ends(keeper, broker, caplog):
     caplog.set_level("INFO", "django-q")
     broker.unavailable = True

@@ -392,6 +392,27 @@ def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, l
     assert longest / 3 < pusher.retry_at - time.monotonic() <= longest
 
 
+def test_leases_are_renewed_in_a_third_of_the_shortest(pusher, monkeypatch):
+    monkeypatch.setattr(MemoryBroker, "leases_vary", True)
+    monkeypatch.setattr(MemoryBroker, "lease_seconds", lambda self, ack_id: 3.0 if ack_id in short else 60.0)
+    short: set = set()
+    pusher.use(pusher.broker)
+    pusher.step()
+    assert pusher.renew_at > time.monotonic() + 10
+    pusher.broker.enqueue_many(["package"] * 8)
+    [first, *_] = leases = pusher.broker.dequeue_many(8, 0)
+    short.add(first.ack_id)
+    pusher._push(leases)
+    assert pusher.renew_at <= time.monotonic() + 1
+    pusher.renew_at = 0.0
+    pusher._renew_when_due()
+    assert time.monotonic() < pusher.renew_at <= time.monotonic() + 1
+    pusher.retry_at = pusher.renew_at = 0.0
+    for _ in range(20):
+        pusher._back_off(BrokerUnavailable())
+    assert pusher.retry_at <= time.monotonic() + 0.5
+
+
 @pytest.mark.parametrize("flag", ["paused", "backlog", "unsaved"])
 def test_monitor_that_falls_behind_stops_the_fetching(pusher, flag):
     pusher.broker.enqueue_many(["package"] * 8)

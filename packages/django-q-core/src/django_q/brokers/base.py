@@ -59,6 +59,8 @@ class Broker:
     """Does one fetch, and one acknowledgement, carry several packages in one round trip?"""
     supports_renewal: bool = False
     """Can a lease be prolonged while its task runs?"""
+    leases_vary: bool = False
+    """True if leases may be shorter than `retry`, because the sender of a package decides: see `lease_seconds`."""
     supports_delay: float = 0
     """For how many seconds, at most, can a package be hidden before it is offered? 0 means not at all."""
     supports_lock_size: bool = False
@@ -212,6 +214,10 @@ class Broker:
     def renew(self, ack_ids: Sequence[Any]) -> list[Any]:
         """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost."""
         return []
+
+    def lease_seconds(self, ack_id: Any) -> float:
+        """Return how long a lease lasts, in seconds; asked only if `leases_vary`."""
+        return self.settings.retry
 
     def release(self, ack_id: Any, delay: float = 0) -> bool | None:
         """Offer the package again after *delay* seconds; without a method of its own, when the lease ends.

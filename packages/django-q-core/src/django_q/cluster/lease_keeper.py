@@ -36,6 +36,7 @@ class LeaseKeeper(threading.Thread):
         retry: duration of a lease in seconds.
         collect: called at each check; takes outcomes from the channel if the monitor has been blocked for a while.
         renewed: returns when the pusher last renewed the leases (`time.monotonic`, seconds).
+        lease_seconds: returns the duration of the lease of an ack id, if that may be shorter than `retry`.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class LeaseKeeper(threading.Thread):
         retry: float,
         collect: Callable[[], None],
         renewed: Callable[[], float] = time.monotonic,
+        lease_seconds: Callable[[Any], float] | None = None,
     ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self.process_name, self.make_broker, self.collect, self.renewed = name, broker, collect, renewed
-        self.renew_every = retry / 3
+        self.renew_every, self.lease_seconds = retry / 3, lease_seconds
         self.renewing = Wait(retry / 3)
         self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
         self.lock = threading.Lock()
@@ -63,7 +65,7 @@ class LeaseKeeper(threading.Thread):
         if ack_id is not None:
             with self.lock:
                 # Not from now on: the pusher may have failed to renew it, and less of the lease is left.
-                self.due.setdefault(ack_id, self.renewed() + self.renew_every)
+                self.due.setdefault(ack_id, self.renewed() + self._interval(ack_id))
 
     def drop(self, ack_ids: list[Any]) -> None:
         """Stop renewing leases."""
@@ -99,7 +101,7 @@ class LeaseKeeper(threading.Thread):
 
     def renew(self, broker: Broker, due: list[Any]) -> None:
         """Renew leases; those that are lost are another holder's now."""
-        again_at = time.monotonic() + self.renew_every
+        began = time.monotonic()
         with self.renewing.limited():
             lost = set(broker.renew(due))
         with self.lock:
@@ -107,7 +109,15 @@ class LeaseKeeper(threading.Thread):
                 if ack_id in lost:
                     self.due.pop(ack_id, None)
                 elif ack_id in self.due:
-                    self.due[ack_id] = again_at
+                    self.due[ack_id] = began + self._interval(ack_id)
+
+    def _interval(self, ack_id: Any) -> float:
+        """Return the time between two renewals in seconds, and check as often as a short lease needs it."""
+        if self.lease_seconds is None:
+            return self.renew_every
+        seconds = self.lease_seconds(ack_id)
+        self.interval = min(self.interval, seconds / 6)
+        return seconds / 3
 
     def _due(self) -> list[Any]:
         now = time.monotonic()

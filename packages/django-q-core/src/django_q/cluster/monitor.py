@@ -125,6 +125,7 @@ class Monitor(ClusterProcess):
                 self.settings.retry,
                 self._collect_while_blocked,
                 renewed=lambda: self.state.renewed,
+                lease_seconds=self.broker.lease_seconds if self.broker.leases_vary else None,
             )
             self.keeper.start()
         self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}

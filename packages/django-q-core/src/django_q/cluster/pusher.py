@@ -33,6 +33,7 @@ RETURN_SECONDS: Final = 1.0
 """Time before the end of a stop in which tasks without a receipt are sent to the broker again."""
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from django_q.brokers import AckId, Broker, Delivery
@@ -46,6 +47,8 @@ class Pusher(ClusterProcess):
     """When leases are renewed next (`time.monotonic`, seconds)."""
     retry_at: float = 0.0
     """When a broker that was unavailable is tried again (`time.monotonic`, seconds)."""
+    leases_vary: bool = False
+    """True if leases may be shorter than `retry`."""
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
@@ -77,6 +80,7 @@ class Pusher(ClusterProcess):
     def use(self, broker: Broker) -> None:
         """Fetch from *broker*."""
         self.broker = broker
+        self.leases_vary = broker.leases_vary
         self.window = ReadAhead(self.limit, ahead=broker.supports_read_ahead)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
@@ -128,10 +132,13 @@ class Pusher(ClusterProcess):
     def _fetch(self, room: int) -> list[Delivery]:
         """Fetch packages; if the broker was blocked meanwhile, keep those whose leases can be renewed."""
         wait = self._seconds_to_wait()
-        late_at = time.monotonic() + wait + self.renew_every
+        began = time.monotonic()
         deliveries = self.broker.dequeue_many(room, wait=wait)
         self.answered = True
-        if time.monotonic() <= late_at or not self.broker.supports_renewal:
+        seconds = time.monotonic() - began
+        if not deliveries or not self.broker.supports_renewal:
+            return deliveries
+        if seconds <= wait + self._interval(delivery.ack_id for delivery in deliveries):
             return deliveries
         leases = [delivery.ack_id for delivery in deliveries if delivery.ack_id is not None]
         lost = set(self.broker.renew(leases)) if leases else set()
@@ -143,7 +150,8 @@ class Pusher(ClusterProcess):
             log.broker_gone(self.name, error)
         seconds = self.backoff.seconds
         if self.held:
-            seconds = min(seconds, MAX_PAUSE_SECONDS, max(self.renew_every / 2, FIRST_SECONDS))
+            interval = self._interval(self.held.values())
+            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, FIRST_SECONDS))
         self.retry_at = time.monotonic() + seconds
         self.renew_at = 0.0
 
@@ -198,6 +206,8 @@ class Pusher(ClusterProcess):
             leased = now if ack_id is not None else 0.0
             body = package.encode() if isinstance(package, str) else package
             self._push_task(leased, ack_id, body, attempt)
+        if self.leases_vary and self.held:
+            self.renew_at = min(self.renew_at, now + self._interval(self.held.values()))
         self._forget_passed()
         self.window.fetched(deliveries)
         self.pushed_at = time.monotonic()
@@ -253,10 +263,16 @@ class Pusher(ClusterProcess):
         if self.held:
             lost = set(self.broker.renew(list(self.held.values())))
             self.answered = True
-        self.renew_at = now + self.renew_every
+        self.renew_at = now + self._interval(self.held.values())
         if lost:
             self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
         self.state.renewed = now
+
+    def _interval(self, leases: Iterable[AckId]) -> float:
+        """Return the time between two renewals in seconds: a third of the shortest of these leases, or of `retry`."""
+        if not self.leases_vary:
+            return self.renew_every
+        return min((self.broker.lease_seconds(ack_id) / 3 for ack_id in leases), default=self.renew_every)
 
     def _drop(self, lost: set[int]) -> None:
         """Take back from the workers what somebody else has by now, before they are told that leases were renewed."""
