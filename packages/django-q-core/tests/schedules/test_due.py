@@ -53,6 +53,14 @@ def test_options_are_not_given_to_the_function(clockwork, due, kwargs):
     assert (package["group"], package["timeout"], package["kwargs"]) == ("mine", 30, {})
 
 
+@pytest.mark.parametrize("change", [str.swapcase, "{} ".format])
+def test_schedule_of_a_cluster_of_a_similar_name_is_left(clockwork, due, change):
+    clock = clockwork()
+    due(cluster=change(clock.settings.list_key))
+    schedule = due(cluster=clock.settings.list_key)
+    assert [package["schedule"] for package in clock.play()] == [str(schedule.pk)]
+
+
 @pytest.mark.parametrize("option", ["cluster", "broker_name"])
 def test_an_option_names_the_queue(clockwork, due, option):
     due(kwargs=f"q_options={{'{option}': 'elsewhere'}}")

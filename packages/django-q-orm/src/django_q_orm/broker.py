@@ -19,6 +19,7 @@ from django_q.clock import Seldom
 from django_q.conf import current_settings
 from django_q.connections import forget_database
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.names import is_named
 from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
 from django_q.results.writable import WriteProbe
 from django_q.sqlite import MAX_WRITTEN_ROWS, short, short_and_slow, takes_turns
@@ -118,7 +119,11 @@ class ORM(BulkBroker):
     @property
     def rows(self) -> QuerySet[OrmQ]:
         """The rows of this queue."""
-        return queue_table(self.alias).filter(key=self.list_key)
+        return queue_table(self.alias).filter(is_named("key", self.list_key))
+
+    @property
+    def _dead_rows(self) -> QuerySet[OrmQ]:
+        return queue_table(self.alias).filter(is_named("key", self.dead_key))
 
     def connect(self) -> QuerySet[OrmQ]:
         """Give the rows of all queues."""
@@ -330,14 +335,14 @@ class ORM(BulkBroker):
     def dead_size(self) -> int:
         """Count the dead letters."""
         with self._reaching():
-            return queue_table(self.alias).filter(key=self.dead_key).count()
+            return self._dead_rows.count()
 
     @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
         """Put dead letters back on the queue."""
         moved = 0
         with self._reaching() as database:
-            dead = queue_table(self.alias).filter(key=self.dead_key).order_by("id")
+            dead = self._dead_rows.order_by("id")
             most = MAX_WRITTEN_ROWS if takes_turns(database) else MOST
             while limit is None or moved < limit:
                 some = [*dead.values_list("id", flat=True)[: most if limit is None else min(limit - moved, most)]]
@@ -375,7 +380,7 @@ class ORM(BulkBroker):
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
         with self._reaching():
-            queue_table(self.alias).filter(key__in=[self.list_key, self.dead_key]).delete()
+            queue_table(self.alias).filter(is_named("key", self.list_key) | is_named("key", self.dead_key)).delete()
 
     def ping(self) -> bool:
         """Does the database answer?"""

@@ -20,6 +20,7 @@ from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule
+from django_q.names import is_named
 from django_q.results.unavailable import is_serialization_failure, is_session_failure, is_unsuitable
 from django_q.results.writable import WriteProbe
 from django_q.rules import DEAD_LETTER_ENDS
@@ -216,7 +217,7 @@ class DueSchedules:
 
         Those without a cluster belong to the default one, and those whose cluster cannot exist: it marks the latter.
         """
-        cluster = Q(cluster=self.settings.list_key)
+        cluster = is_named("cluster", self.settings.list_key)
         if self.settings.is_default_cluster:
             cluster |= Q(cluster=None) | Q(cluster="")
             for end in DEAD_LETTER_ENDS:
