@@ -7,10 +7,10 @@ import time
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django_q.brokers import BulkBroker, Delivery
@@ -28,6 +28,7 @@ from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
+from django_q_orm.locks import by_primary_key
 from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
 from django_q_orm.stats import stats_in
 from django_q_orm.zones import delayed, restore_moments
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from django_q_orm.models import OrmQ
+
+T = TypeVar("T")
 
 MOST = 500
 """How many rows one statement names: SQLite takes no more than 999 parameters."""
@@ -264,6 +267,8 @@ class ORM(BulkBroker):
         return lost(ack_ids, kept)
 
     def _delete(self, database: BaseDatabaseWrapper, leases: Sequence[str]) -> list[str]:
+        if database.vendor == "mysql":
+            return self._delete_by_count(leases)
         if not returns_rows(database):
             held = self._held(leases)
             kept = [lease for lease in held.values_list("lease", flat=True) if lease]
@@ -277,6 +282,15 @@ class ORM(BulkBroker):
                 [*map(row_of, leases), *leases],
             )
             return [lease for (lease,) in cursor.fetchall()]
+
+    def _delete_by_count(self, leases: Sequence[str]) -> list[str]:
+        """Delete leased rows at once, or each alone if not all leases hold: a deletion by ids only gives a count."""
+        if len(leases) > 1:
+            with transaction.atomic(using=self.alias):
+                if self._held(leases).delete()[0] == len(leases):
+                    return [*leases]
+                transaction.set_rollback(True, using=self.alias)
+        return [lease for lease in leases if self._held([lease]).delete()[0]]
 
     @repeated
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
@@ -370,17 +384,14 @@ class ORM(BulkBroker):
         """Delete the rows that are not leased."""
         with self._reaching() as database:
             free = self.rows.filter(~LEASED | Q(lock__lte=moment(database)))
-            if not takes_turns(database):
-                free.delete()
-                return
-            for ids in short_and_slow(list(free.values_list("pk", flat=True)), database):
-                free.filter(pk__in=ids).delete()
+            delete_all(free, database)
 
     @repeated
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
-        with self._reaching():
-            queue_table(self.alias).filter(is_named("key", self.list_key) | is_named("key", self.dead_key)).delete()
+        with self._reaching() as database:
+            delete_all(self.rows, database)
+            delete_all(self._dead_rows, database)
 
     def ping(self) -> bool:
         """Does the database answer?"""
@@ -421,7 +432,8 @@ class ORM(BulkBroker):
         """Turn what the database raises into the errors of brokers; the next call connects anew."""
         database = self.database
         try:
-            yield database
+            with by_primary_key(database, queue_table(self.alias).model._meta.db_table):
+                yield database
         except Error as error:
             meaning = meaning_of(error, self.alias)
             if database.in_atomic_block:  # only its owner can begin again
@@ -445,6 +457,16 @@ def queue_table(alias: str) -> QuerySet[OrmQ]:
     return model._default_manager.using(alias)
 
 
+def delete_all(rows: QuerySet[OrmQ], database: BaseDatabaseWrapper) -> None:
+    """Delete rows: by their ids where others would wait for one large deletion, or it would wait for others."""
+    if database.vendor not in ("mysql", "sqlite"):
+        rows.delete()
+        return
+    for ids in short_and_slow(list(rows.values_list("pk", flat=True)), database):
+        for part in batches(ids, database):
+            rows.filter(pk__in=part).delete()
+
+
 def check_size(package: str, database: BaseDatabaseWrapper) -> None:
     """Check that one statement can carry a package: MySQL and MariaDB close the connection if it cannot.
 
@@ -463,7 +485,7 @@ def rows_of(package: str) -> int:
     return max(1, min(MOST, SHORT // max(1, len(package))))
 
 
-def batches(items: Sequence[str], database: BaseDatabaseWrapper) -> Iterator[Sequence[str]]:
+def batches(items: Sequence[T], database: BaseDatabaseWrapper) -> Iterator[Sequence[T]]:
     """Parts that one statement can name, and that keep SQLite's lock for a short time."""
     for part in short(items, database):
         yield from (part[start : start + MOST] for start in range(0, len(part), MOST))

@@ -6,12 +6,12 @@ import secrets
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import transaction
 from django.db.models import CharField, IntegerField, Value
 from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
 from django_q.names import is_named
 from django_q.sqlite import MAX_WRITTEN_ROWS
 
+from django_q_orm.locks import claiming
 from django_q_orm.moments import VENDORS, moment, moment_of_lease
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _in_one_transaction(
     count = Least(found_count + 1, MAX_COUNT)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
     due = table.filter(is_named("key", key), lock__lte=moment(connection))
-    with transaction.atomic(using=connection.alias) if features.has_select_for_update else nullcontext():
+    with claiming(connection) if features.has_select_for_update else nullcontext():
         first = due.order_by("lock", "id")
         if features.has_select_for_update_skip_locked and features.supports_select_for_update_with_limit:
             first = first.select_for_update(skip_locked=True)
