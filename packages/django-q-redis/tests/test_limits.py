@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
-from django_q_redis import Redis
+from django_q_redis import Redis, limits
 from django_q_redis.limits import MIN_LIMIT_BYTES, refusal
 
 from tests.services.redis_states import admin, changed
@@ -84,7 +84,8 @@ def test_bytes_are_counted_and_not_characters(broker: Redis):
         broker.enqueue("ß" * (19 * MIN_LIMIT_BYTES // 20))
 
 
-def test_size_that_the_server_accepts_is_not_refused(broker: Redis):
+def test_size_that_the_server_accepts_is_not_refused(broker: Redis, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "REPLY_SECONDS", 0.2)
     assert refusal(broker.connection, broker.list_key, MIN_LIMIT_BYTES) is None
     broker.enqueue("x" * MIN_LIMIT_BYTES)
     assert len(broker.dequeue_many(1, 1)[0].package) == MIN_LIMIT_BYTES
