@@ -6,6 +6,7 @@ import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django_q.settings import ClusterSettings
@@ -102,6 +103,22 @@ def test_package_that_a_consumer_whose_clock_is_wrong_gives_back_waits_as_long_a
         assert broker.fail(two.ack_id)
         assert broker.requeue_dead() == 1
         assert seconds_until_due(broker) == [about(2000), about(0)]
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo", "Asia/Kolkata", "America/New_York"])
+def test_consumer_whose_clock_is_wrong_leaves_old_clusters_what_they_hold(make, monkeypatch, shift, zone):
+    present = datetime.now(UTC)
+    if zone is not None:  # USE_TZ is False
+        present = present.astimezone(ZoneInfo(zone)).replace(tzinfo=UTC)
+        wrong = timedelta(seconds=shift)
+        local = lambda: datetime.now(ZoneInfo(zone)).replace(tzinfo=None) + wrong  # noqa: E731
+        monkeypatch.setattr(documents.timezone, "now", local)
+    with clock_ahead(shift):
+        broker = make()
+        for name, seconds in (("held", 5), ("sent", 60)):
+            broker.collection.insert_one({"payload": name, "lock": present - timedelta(seconds=seconds)})
+        assert [each.package for each in broker.dequeue_many(5, 0)] == ["sent"]
 
 
 class Server:
