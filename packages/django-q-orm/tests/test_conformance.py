@@ -8,7 +8,7 @@ from django.db import connections
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q.testing.conformance.delivery import DeliveryPromises
-from django_q.testing.conformance.receipts import LeasePromises
+from django_q.testing.conformance.receipts import LeasePromises, ReleasePromises
 from django_q_orm.broker import ORM
 
 from tests.databases import reachable
@@ -62,3 +62,13 @@ class TestORMAtRepeatableRead(DeliveryPromises, LeasePromises):
         options = {"charset": "utf8mb4", "isolation_level": "repeatable read"}
         with reachable("repeatable", connections[mariadb_alias].settings_dict | {"OPTIONS": options}) as alias:
             yield broker_on(alias)
+
+
+@pytest.mark.django_db(transaction=True)
+class TestORMInLocalTime(DeliveryPromises, LeasePromises, ReleasePromises):
+    """On the project's database, with `USE_TZ = False`."""
+
+    @pytest.fixture
+    def make_broker(self, transactional_db: None, settings):
+        settings.USE_TZ, settings.TIME_ZONE = False, "America/Chicago"
+        return broker_on("default")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
 from django.db import Error, connections, transaction
 from django.db.models import Q
-from django.utils import timezone
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
@@ -29,7 +27,7 @@ from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
 from django_q_orm.locks import by_primary_key
-from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
+from django_q_orm.offers import Offers, offers_of
 from django_q_orm.stats import stats_in
 from django_q_orm.zones import delayed, restore_moments
 
@@ -128,6 +126,9 @@ class ORM(BulkBroker):
     def _dead_rows(self) -> QuerySet[OrmQ]:
         return queue_table(self.alias).filter(is_named("key", self.dead_key))
 
+    def _offers(self, database: BaseDatabaseWrapper) -> Offers:
+        return offers_of(database, self.settings.retry)
+
     def connect(self) -> QuerySet[OrmQ]:
         """Give the rows of all queues."""
         return queue_table(self.alias)
@@ -150,12 +151,14 @@ class ORM(BulkBroker):
         table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
             check_size(package, database)
-            # Due since `retry` seconds: django-q takes nothing that is younger.
-            lock = moment(database, delay or -self.settings.retry)
+            offers = self._offers(database)
+            columns = offers.after(delay) if delay else offers.at_once()
             if database.vendor == "postgresql" and not delay:
-                return insert_and_ring(table, database, self.bell.channel, key, package, lock)
-            lease = delayed(database) if delay else None
-            number = patiently(database, lambda: insert(table, database, key, package, lock, lease))
+                return insert_and_ring(table, database, self.bell.channel, key, package, columns["lock"])
+            if delay:
+                columns["lease"] = delayed(database)
+            row = {"key": key, "payload": package} | columns
+            number = patiently(database, lambda: insert(table, database, row))
             self.bell.ring(database)  # who waits asks when it is due
             return number
 
@@ -167,11 +170,10 @@ class ORM(BulkBroker):
         table, longest, ids = queue_table(self.alias), max(packages, key=len), list[int]()
         with self._reaching() as database:
             check_size(longest, database)
-            due = read_clock(database) - timedelta(seconds=self.settings.retry)
+            columns = self._offers(database).columns_of_many()
             for some in short(packages, database):
-                # A microsecond apart, or their order would be lost.
                 rows = [
-                    table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
+                    table.model(key=self.list_key, payload=package, **columns(number))
                     for number, package in enumerate(some, len(ids))
                 ]
                 insert = partial(table.bulk_create, rows, batch_size=rows_of(longest))
@@ -188,7 +190,8 @@ class ORM(BulkBroker):
         deadline = now + wait
         with self._reaching() as database:
             if self._zone != database.timezone_name:  # once in a process
-                patiently(database, lambda: restore_moments(self.rows, database, self.settings.retry))
+                rows = self._offers(database).by_lock(self.rows)
+                patiently(database, lambda: restore_moments(rows, database, self.settings.retry))
                 self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
@@ -248,12 +251,7 @@ class ORM(BulkBroker):
         return time.monotonic() - since > self.settings.retry / 3
 
     def _seconds_until_due(self) -> float:
-        locks = self.rows.filter(lock__isnull=False).order_by("lock")
-        if not has_clock(self.database):
-            lock = locks.values_list("lock", flat=True).first()
-            return (lock - timezone.now()).total_seconds() if lock else float("inf")
-        row = locks.annotate(now=moment(self.database)).values_list("lock", "now").first()
-        return (row[0] - row[1]).total_seconds() if row else float("inf")
+        return self._offers(self.database).seconds_until_due(self.rows)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -299,7 +297,7 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             for part in batches(ack_ids, database):
                 held = self._held(part)
-                if held.update(lock=moment_of_lease(database, self.settings.retry)) < len(part):
+                if held.update(**self._offers(database).leased()) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
@@ -307,11 +305,12 @@ class ORM(BulkBroker):
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
         with self._reaching() as database:
-            when = moment(database, delay or -self.settings.retry - HEAD)
+            offers = self._offers(database)
+            when = offers.after(delay) if delay else offers.at_once(ahead=HEAD)
             gone: list[str] = []
             zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
             for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
-                gone += self._change(leases, lock=when, lease=lease)
+                gone += self._change(leases, lease=lease, **when)
             self.bell.ring(database)
         self._since = None
         return gone
@@ -320,7 +319,7 @@ class ORM(BulkBroker):
     def expire(self, ack_id: str) -> bool:
         """Make a row due and leave the lease in it, which counts."""
         with self._reaching() as database:
-            gone = self._change([ack_id], lock=moment(database, -self.settings.retry - HEAD))
+            gone = self._change([ack_id], **self._offers(database).at_once(ahead=HEAD))
             self.bell.ring(database)
         self._since = None
         return not gone
@@ -329,7 +328,7 @@ class ORM(BulkBroker):
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters, unless its lease has expired, even if no other cluster has it yet."""
         with self._reaching() as database:
-            leased = self._held([ack_id]).filter(lock__gt=moment(database))
+            leased = self._held([ack_id]).filter(self._offers(database).is_later())
             return leased.update(key=self.dead_key, lock=None, lease=None) == 1
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
@@ -363,7 +362,7 @@ class ORM(BulkBroker):
                 if not some:
                     break
                 back = dead.order_by().filter(id__in=some)
-                moved += back.update(key=self.list_key, lock=moment(database, -self.settings.retry))
+                moved += back.update(key=self.list_key, **self._offers(database).at_once())
             self.bell.ring(database)
         return moved
 
@@ -372,18 +371,18 @@ class ORM(BulkBroker):
     def queue_size(self) -> int:
         """Count the rows that are due."""
         with self._reaching() as database:
-            return self.rows.filter(lock__lte=moment(database)).count()
+            return self.rows.filter(self._offers(database).is_due()).count()
 
     def lock_size(self) -> int:
         """Count the leases."""
         with self._reaching() as database:
-            return self.rows.filter(LEASED, lock__gt=moment(database)).count()
+            return self.rows.filter(LEASED, self._offers(database).is_later()).count()
 
     @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
-            free = self.rows.filter(~LEASED | Q(lock__lte=moment(database)))
+            free = self.rows.filter(~LEASED | self._offers(database).is_due())
             delete_all(free, database)
 
     @repeated
