@@ -98,6 +98,28 @@ def test_row_says_how_often_a_task_ran_whose_clusters_were_killed(site, product)
     assert outcomes(site) == {"jobs.slow": [True, 2]}
 
 
+def test_task_of_a_sender_with_a_shorter_lease_runs_once(tmp_path, migrated, disque_server):
+    disque_server.start()
+    shutil.copy(migrated("sqlite"), tmp_path / "db.sqlite3")
+    q_cluster = {"disque_nodes": [disque_server.address], "name": f"acceptance-{time.time_ns()}", "retry": 60}
+    site = Site(tmp_path, q_cluster | {"workers": 2}, None, ("django_q_orm",))
+    with site.cluster() as cluster:
+        site.run(
+            """
+            from dataclasses import replace
+            from django_q.brokers import get_broker
+            from django_q.conf import current_settings
+            from django_q.tasks import async_task
+            broker = get_broker(settings=replace(current_settings(), retry=1))
+            async_task("jobs.slow", "x", 4, broker=broker)
+            """
+        )
+        eventually(lambda: "x ends" in site.notes(), within=20, why=lambda: cluster.log)
+        eventually(lambda: outcomes(site) == {"jobs.slow": [True, 1]}, why=lambda: cluster.log)
+        assert cluster.stop() == 0, cluster.log
+    assert [note.split()[1] for note in site.notes()] == ["begins", "ends"]
+
+
 def test_each_cluster_has_its_queue_on_the_broker_they_share(site):
     with site.cluster(Q_CLUSTER_NAME="other") as other:
         site.run(

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from django_q_redis.keys import keys_of
+from redis import Redis
 
 from tests.services import Postgres, Proxy
 from tests.services.fixtures import missing
@@ -209,3 +211,30 @@ def test_one_of_two_databases_is_down(two_databases, postgres_server, mariadb_se
         assert sorted(begun(site)) == ["after", "long-0", "long-1"]
         assert "crashed" not in cluster.log
         assert "reincarnated" not in cluster.log
+
+
+def test_lease_that_was_not_renewed_during_an_outage_is_renewed_before_it_ends(make_site, redis_server, redis_url):
+    """Redis is away while two renewals are due, and back for the last two of nine seconds."""
+    retry = 9
+    with Proxy(redis_server) as proxy, Redis.from_url(redis_url) as client:
+        site = make_site("redis", redis=f"redis://{proxy.host}:{proxy.port}/0", retry=retry)
+
+        def lease():
+            return dict(client.zrange(keys_of("django_q:acceptance:q").leases, 0, -1, withscores=True))
+
+        with site.cluster() as cluster:
+            site.run("from django_q.tasks import async_task; async_task('jobs.slow', 'long', 14)")
+            eventually(lambda: "long" in begun(site), why=lambda: cluster.log)
+            first = lease()
+            eventually(lambda: lease() != first, within=retry, why=lambda: cluster.log)
+            renewed, before = time.monotonic(), lease()
+            proxy.drop()
+            proxy.cut()
+            eventually(lambda: "cannot reach the broker" in cluster.log, within=retry, why=lambda: cluster.log)
+            time.sleep(max(0.0, renewed + retry - 2 - time.monotonic()))
+            assert lease() == before
+            proxy.resume()
+            eventually(lambda: lease() != before, within=2, why=lambda: cluster.log)
+            eventually(lambda: saved(site) == 1, within=20, why=lambda: cluster.log)
+            assert begun(site) == ["long"]
+            assert cluster.stop() == 0

@@ -9,6 +9,7 @@ from .site import Site
 MISTAKES = {
     "wrong type": ({"workers": "four"}, (), ["workers", "'four'"]),
     "out of range": ({"guard_cycle": 90}, (), ["guard_cycle", "90"]),
+    "name of a dead-letter queue": ({"name": "mail-dead"}, (), ["mail-dead", "-dead", "cluster_name"]),
     "unknown start method": ({"start_method": "spoon"}, (), ["start_method", "spawn"]),
     "missing plug-in": ({"sqs": {}}, (), ["django-q-sqs", "pip install"]),
     "missing app": ({"orm": "default"}, (), ["django_q_orm", "INSTALLED_APPS"]),
@@ -34,6 +35,16 @@ def test_qcluster_says_what_is_wrong_and_does_not_start(tmp_path, mistake):
     assert "Traceback" not in output
     for text in says:
         assert text in output
+
+
+def test_qcluster_does_not_work_on_dead_letters(tmp_path):
+    site = Site(tmp_path, {"name": "mail", "broker_class": "django_q.brokers.memory.MemoryBroker"})
+    for command in ("qcluster", "qdead"):
+        done = site.manage(command, "-n", "mail-dead", check=False)
+        output = done.stdout + done.stderr
+        assert done.returncode != 0, output
+        assert "Traceback" not in output
+        assert "does not end in -dead" in output
 
 
 def test_unknown_key_is_named_with_the_nearest_one(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.services.redis_states import REFUSALS, admin, out_of_memory
+from tests.services.redis_states import REFUSALS, admin, changed, out_of_memory
 
 from .site import eventually
 
@@ -122,4 +122,38 @@ def test_one_connection_for_each_process_is_enough(make_site, open_redis_server)
             names = [each["name"] for each in client.client_list()]
         assert names.count("site") <= len(cluster.family())
         assert cluster.stop() == 0
+    assert_calm(cluster.log, 0)
+
+
+def test_link_that_is_too_large_ends_its_own_chain_only(make_site, open_redis_server):
+    site = make_site("redis", redis=open_redis_server.url)
+    site.run(
+        """
+        from django_q.tasks import async_chain
+        for label in ("one", "two"):
+            async_chain([("jobs.mark", (label,)), ("jobs.note", (f"last of {label}",))])
+        async_chain([("jobs.mark", ("three",)), ("jobs.note", ("too large", "x" * 3_000_000))])
+        """
+    )
+    limit = {"proto-max-bulk-len": "1048576"}
+    with admin(open_redis_server) as client, changed(client, **limit), site.cluster() as run:
+        eventually(lambda: len(site.notes()) == 5, why=lambda: run.log)
+        eventually(lambda: not left_over(open_redis_server), why=lambda: run.log)
+        failed = "from django_q.models import Failure; answer = [str(each.result) for each in Failure.objects.all()]"
+        [reason] = site.run(failed)
+        assert "takes no package of this size" in reason
+        assert run.stop() == 0
+    assert sorted(site.notes()) == ["last of one", "last of two", "one", "three", "two"]
+    assert "crashed" not in run.log
+    assert "cannot save results" not in run.log
+
+
+def test_server_that_deletes_packages_is_named_once(make_site, open_redis_server):
+    site = make_site("redis", redis=open_redis_server.url)
+    deleting = {"maxmemory-policy": "allkeys-lru"}
+    with admin(open_redis_server) as client, changed(client, **deleting), site.cluster() as cluster:
+        assert send(site, "'jobs.mark', 'done'") == "sent"
+        eventually(lambda: site.notes() == ["done"], why=lambda: cluster.log)
+        assert cluster.stop() == 0
+    assert cluster.log.count("noeviction") == 1, cluster.log
     assert_calm(cluster.log, 0)

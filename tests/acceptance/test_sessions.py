@@ -12,6 +12,7 @@ from tests.services.fixtures import missing
 TASKS = 2_000
 
 OPENER = """
+    import logging
     import sys
     from django.apps import AppConfig
     from django.core.cache import caches
@@ -26,6 +27,12 @@ OPENER = """
             if "qcluster" in sys.argv:
                 cache.set("opened", 1)
                 connection.ensure_connection()
+
+    class OpeningHandler(logging.Handler):
+        def emit(self, record):
+            cache.set("opened", record.processName)
+            caches["default"].set("opened", record.processName)
+            connection.ensure_connection()
 """
 
 JOBS = '''
@@ -128,6 +135,24 @@ def test_each_task_gets_its_own_answer_though_connections_were_open_before_the_f
         assert run(site, ("jobs.forks",)) == [[True, [0, True]]]
         assert shared_sockets(cluster) == []
         assert "ERROR" not in cluster.log
+        assert cluster.stop() == 0
+
+
+LOGGING = {
+    "version": 1,
+    "handlers": {"opening": {"class": "opener.OpeningHandler"}, "console": {"class": "logging.StreamHandler"}},
+    "loggers": {"django-q": {"handlers": ["opening", "console"], "level": "INFO"}},
+}
+
+
+def test_processes_inherit_nothing_that_a_log_handler_of_the_sentinel_opened(opening_site):
+    site = opening_site("postgres", {}, recycle=2)
+    with (site.folder / "site_settings.py").open("a") as file:
+        file.write(f"LOGGING = {LOGGING!r}\n")
+    calls = [("jobs.answers", (number,)) for number in range(20)]
+    with site.cluster() as cluster:
+        assert run(site, *calls) == [[True, [number] * 3] for number in range(20)]
+        assert shared_sockets(cluster) == []
         assert cluster.stop() == 0
 
 

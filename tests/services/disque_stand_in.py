@@ -43,7 +43,7 @@ class Job:
 
     def shown(self) -> list[Any]:
         """What SHOW gives."""
-        left = max(int((self.due - time.time()) * 1000), 0)
+        left = max(int((self.due - time.time()) * 1000), 0) if self.retry else 0
         return [
             b"id", self.id, b"queue", self.queue, b"state", b"queued" if self.queued else b"active", b"repl", 1,
             b"ttl", int(self.created + self.ttl - time.time()), b"ctime", int(self.created * 1000) * 1_000_000,

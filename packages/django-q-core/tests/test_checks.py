@@ -49,11 +49,19 @@ def test_usual_configuration_raises_nothing(cluster: Any) -> None:
         assert [*checks.check_settings(None), *checks.check_installation(None)] == []
 
 
+def test_project_called_like_a_dead_letter_queue_may_name_its_cluster() -> None:
+    assert found(name="walking-dead", cluster_name="walking", redis={"port": 1}) == {}
+
+
 @pytest.mark.parametrize(
     ("cluster", "number", "text"),
     [
         ({"workers": "4"}, "E001", "workers is '4'"),
         ({"guard_cycle": 60}, "E002", "below 60"),
+        ({"name": "mail-dead"}, "E002", "name is 'mail-dead'"),
+        ({"cluster_name": "mail-DEAD"}, "E002", "does not end in -dead"),
+        ({"ALT_CLUSTERS": {"mail-dead": {}}}, "E002", "ALT_CLUSTERS['mail-dead']: cluster_name"),
+        ({"ALT_CLUSTERS": {"mail-dead.fifo": {}}}, "E002", "ALT_CLUSTERS['mail-dead.fifo']: cluster_name"),
         ({"sqs": {}}, "E003", "pip install django-q-sqs"),
         ({"orm": "default"}, "E004", "INSTALLED_APPS"),
         ({"orm": "elsewhere"}, "E005", "DATABASES"),

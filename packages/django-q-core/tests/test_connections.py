@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections, transaction
 from django_q.connections import (
     close_all,
     close_connections,
+    drop_all,
     end_sessions,
     forget_database,
     forget_inherited,
@@ -352,3 +353,28 @@ def test_process_of_a_cluster_replaces_a_connection_that_does_not_work(database)
     keep_connections()
     connection.connection.close()
     assert ask(connection, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize("kind", VENDORS)
+def test_dropping_all_closes_a_connection_with_an_open_transaction(database, kind):
+    connection = database(kind)
+    transaction.atomic(using=ALIAS).__enter__()
+    ask(connection, "SELECT 1")
+    session = connection.connection
+    drop_all()
+    assert connection.connection is None
+    assert not connection.in_atomic_block
+    with pytest.raises(connection.Database.Error):
+        session.cursor().execute("SELECT 1")
+
+
+@pytest.mark.usefixtures("memcached")
+def test_cache_that_cannot_be_closed_is_dropped(monkeypatch):
+    client = caches["default"]
+    monkeypatch.setattr(client, "close", raise_os_error)
+    drop_all()
+    assert caches["default"] is not client
+
+
+def raise_os_error(*_: object) -> None:
+    raise OSError

@@ -187,6 +187,12 @@ def test_cluster_is_the_text_form_of_a_queues_name(value, name):
     assert validated({"cluster": value})["cluster"] == name
 
 
+@pytest.mark.parametrize("value", ["mail-dead", "mail-DEAD", "mail-dead.fifo", "-dead"])
+def test_cluster_is_no_dead_letter_queue(value):
+    with pytest.raises(OptionError, match=r"cluster is .*does not end in -dead"):
+        validated({"cluster": value})
+
+
 @pytest.mark.parametrize("value", ["x" * 101, "a\0b", "a\ud800b"])
 def test_cluster_is_never_truncated_or_changed(value):
     with pytest.raises(OptionError, match=r"cluster is .*the name of a cluster"):

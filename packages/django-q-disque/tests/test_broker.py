@@ -164,12 +164,43 @@ def test_fast_acknowledgement_is_one_too(make):
     assert broker.acknowledge(broker.dequeue_many(1, 1)[0].ack_id)
 
 
+def test_many_are_fetched_and_settled_in_two_round_trips(make, monkeypatch):
+    broker, trips, run = make(), [], nodes.Node.run
+
+    def counted(self, commands, **options):
+        trips.append(len(commands))
+        return run(self, commands, **options)
+
+    monkeypatch.setattr(nodes.Node, "run", counted)
+    broker.enqueue_many(["package"] * 5)
+    assert trips == [1] * 5
+    trips.clear()
+    mine = [delivery.ack_id for delivery in broker.dequeue_many(5, 1)]
+    assert trips == [1, 5]
+    trips.clear()
+    assert broker.renew(mine) == broker.acknowledge_many(mine) == []
+    assert trips == [5, 5, 5, 5]
+
+
 def test_lease_is_in_whole_seconds(make):
     broker = make(retry=0.2)
     broker.enqueue("package")
     job = broker.dequeue_many(1, 1)[0].ack_id.partition(":")[0]
     shown = broker.connection.run("SHOW", job)
     assert shown[shown.index(b"retry") + 1] == 1
+
+
+@pytest.mark.parametrize(("sender", "cluster", "lease"), [(5, 60, 5), (60, 5, 5)])
+def test_lease_is_that_of_the_sender_if_it_is_shorter(make, sender, cluster, lease):
+    broker = make(retry=cluster)
+    make(name=broker.list_key, retry=sender).enqueue("package")
+    assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == lease
+
+
+def test_lease_of_a_job_that_is_never_offered_again_is_ours(make):
+    broker = make(retry=7)
+    broker.connection.run("ADDJOB", broker.list_key, "package", 500, "REPLICATE", 1, "RETRY", 0)
+    assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == 7
 
 
 def test_longer_delay_than_disque_keeps_jobs_is_refused(make):
@@ -181,6 +212,14 @@ def test_spaces_and_line_ends_arrive(make):
     broker = make()
     broker.enqueue("a package\r\nwith spaces")
     assert broker.dequeue_many(1, 1)[0].package == b"a package\r\nwith spaces"
+
+
+def test_name_of_a_queue_is_any_text(make):
+    name = f"Größe-任务 {{a}} b:c/d \r\n {uuid.uuid4()}"
+    broker, other = make(name=name), make(name=name.lower())
+    broker.enqueue("package")
+    assert other.dequeue_many(1, 0) == []
+    assert broker.dequeue_many(1, 1)[0].package == b"package"
 
 
 def test_info_tells_the_version(make):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_disque import Disque, nodes
 from django_q_disque.errors import UNAVAILABLE, NotTaken, broker_error
@@ -48,6 +48,10 @@ def test_node_that_is_not_reached_is_unavailable(raised: Exception):
 @pytest.mark.parametrize("reply", ["ERR syntax error", "ERR unknown command 'addjob'", "ERR no OOM, but a word"])
 def test_command_that_is_wrong_is_rejected(reply: str):
     assert not isinstance(broker_error(BaseParser.parse_error(reply)), BrokerUnavailable)
+
+
+def test_package_that_is_too_large_is_rejected_as_such():
+    assert isinstance(broker_error(BaseParser.parse_error("ERR Protocol error: invalid bulk length")), PackageTooLarge)
 
 
 def test_readme_lists_every_code():

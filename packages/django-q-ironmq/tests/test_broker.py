@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import tempfile
 import uuid
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
@@ -99,6 +104,73 @@ def test_nothing_is_touched_where_ids_cannot_be_kept(make, monkeypatch, requests
     assert broker.renew([mine]) == []
     assert not [request for request in requests if "touch" in request]
     assert broker.acknowledge(mine)
+
+
+@contextmanager
+def full_disk():
+    """Let no file grow, and none be made."""
+    real = os.open
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def only_existing(path, flags, *more, **options):
+        return real(path, flags & ~os.O_CREAT, *more, **options) if Path(path).exists() else refuse()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", only_existing)
+        patch.setattr(os, "mkdir", refuse)
+        yield
+
+
+def test_full_disk_is_unavailable_and_loses_no_lease(make, requests):
+    broker = make()
+    broker.enqueue("package")
+    mine = broker.dequeue_many(1, 1)[0].ack_id
+    broker.renew([mine])
+    requests.clear()
+    with full_disk(), pytest.raises(BrokerUnavailable, match="No space left"):
+        broker.renew([mine])
+    assert not requests
+    assert broker.renew([mine]) == []
+    assert broker.acknowledge(mine)
+
+
+def test_folder_that_a_full_disk_has_no_room_for_is_unavailable(make, monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with full_disk(), pytest.raises(BrokerUnavailable, match="No space left"):
+        make().renew(["1:1"])
+
+
+def test_id_that_comes_when_the_disk_is_full_has_its_room(tmp_path):
+    kept = Reservations("queue", tmp_path)
+    kept.begin("message", "r1")
+    with full_disk():
+        kept.keep("message", "r1", "r2")
+    assert kept.newest("message", "r1") == "r2"
+
+
+def test_file_that_cannot_grow_is_unavailable(make):
+    broker = make()
+    broker.enqueue("package")
+    mine = broker.dequeue_many(1, 1)[0].ack_id
+
+    def renew_with_small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            broker.renew([mine])
+        except BrokerUnavailable:
+            return 0
+        return 1
+
+    assert in_a_child(renew_with_small_files) == 0
+    assert broker.acknowledge(mine)
+
+
+def test_processes_agree_about_a_folder_that_is_full(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/elsewhere")
+    assert Reservations("queue").folder.parent == tmp_path
 
 
 def test_folder_of_somebody_else_is_not_used(tmp_path):

@@ -20,6 +20,7 @@ from pymongo.errors import (
     NetworkTimeout,
     NotPrimaryError,
     OperationFailure,
+    WriteConcernError,
 )
 
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
@@ -137,7 +138,8 @@ def test_package_beyond_the_largest_document(broker) -> None:
     ("error", "kind"),
     [
         *((error, BrokerUnavailable) for error in (AutoReconnect("no"), NetworkTimeout("no"), NotPrimaryError("no"))),
-        (CursorNotFound("cursor id 5 not found", 43), BrokerUnavailable),
+        (CursorNotFound("cursor id 5 not found"), BrokerUnavailable),
+        (WriteConcernError("no", 99_999), BrokerUnavailable),
         (OperationFailure("no"), BrokerError),
     ],
 )

@@ -4,11 +4,14 @@ from datetime import timedelta
 
 import pytest
 from django.contrib import admin
+from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 from django_q.conf import current_settings
 from django_q.package import new_package
+from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
+from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +48,18 @@ def test_unreadable_package_harms_no_list(admin_client, waiting: OrmQ) -> None:
 
 def test_packages_are_never_added(admin_client) -> None:
     assert admin_client.get(reverse("admin:django_q_orm_ormq_add")).status_code == 403
+
+
+@pytest.mark.skipif(connection.features.supports_timezones, reason="the database has time zones")
+def test_changed_lock_decides_in_local_time(admin_client, settings) -> None:
+    settings.USE_TZ = False
+    broker = ORM("test", settings=ClusterSettings.from_mapping({"orm": "default"}))
+    broker.enqueue("package", delay=7200)
+    row = OrmQ.objects.get()
+    now = timezone.now() - timedelta(seconds=1)
+    data = {"key": "test", "lock_0": now.date().isoformat(), "lock_1": now.time().isoformat("seconds")}
+    admin_client.post(reverse("admin:django_q_orm_ormq_change", args=[row.pk]), data)
+    assert [each.package for each in broker.dequeue_many(1, 0)] == ["package"]
 
 
 def test_changing_a_row_writes_only_what_was_changed(admin_client, waiting: OrmQ) -> None:

@@ -98,7 +98,7 @@ def test_many_are_acknowledged_in_one_statement(broker: ORM):
     ids = [delivery.ack_id for delivery in broker.dequeue_many(3, 1)]
     with CaptureQueriesContext(connection) as queries:
         broker.acknowledge_many(ids)
-    assert len(queries) == 1
+    assert len([each for each in queries if each["sql"] not in ("BEGIN", "COMMIT")]) == 1
 
 
 def test_many_are_renewed_in_one_statement(broker: ORM):

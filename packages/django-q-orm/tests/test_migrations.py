@@ -67,7 +67,7 @@ def test_models_and_migrations_agree() -> None:
 def test_database_of_the_queue_alone_needs_nothing_else(fresh: str) -> None:
     """`orm` may name a database that holds nothing but the queue."""
     call_command("migrate", "django_q_orm", database=fresh, verbosity=0)
-    assert columns(fresh) == ["id", "key", "payload", "lock", "lease"]
+    assert columns(fresh) == ["id", "key", "payload", "lock", "lease", "due", "own_lock"]
     assert ["key", "lock"] in indexes(fresh)
     assert "django_q_task" not in connections[fresh].introspection.table_names()
 

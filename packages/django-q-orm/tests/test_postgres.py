@@ -44,6 +44,15 @@ def broker(alias: str):
     broker.delete_queue()
 
 
+def test_dates_of_many_are_not_in_local_time(broker: ORM, alias: str, settings):
+    settings.USE_TZ, settings.TIME_ZONE = False, "America/Chicago"
+    with CaptureQueriesContext(connections[alias]) as queries:
+        broker.enqueue_many(["first", "second"])
+    (insert,) = [each["sql"] for each in queries if each["sql"].startswith("INSERT")]
+    assert insert.count("+00:00") == 2
+    assert [each.package for each in broker.dequeue_many(9, 0)] == ["first", "second"]
+
+
 def test_row_rings(broker: ORM, alias: str):
     broker.dequeue_many(1, 2.5)
     sent = later(lambda: broker_for(orm=alias).enqueue("package"))

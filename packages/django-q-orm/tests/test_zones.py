@@ -112,3 +112,10 @@ def test_queue_is_looked_at_once():
             made.dequeue_many(1, 0)
         counts.append(len(queries))
     assert counts == [counts[1] + 1, counts[1], counts[1]]
+
+
+def test_long_lease_of_another_edition_is_left(settings):
+    settings.USE_TZ = False
+    made = ORM(settings=ClusterSettings(orm="default", retry=7000, timeout=None))
+    OrmQ.objects.create(key=made.list_key, payload="leased", lock=timezone.now() + timedelta(seconds=7000))
+    assert made.dequeue_many(1, 0) == []

@@ -249,6 +249,40 @@ class TestDjangoRedis:
         broker.enqueue("package")
         assert broker.dequeue_many(1, 1)[0].package == b"package"
 
+    @pytest.mark.parametrize(
+        ("given", "reason"),
+        [
+            ({}, "Missing connections string"),
+            ({"LOCATION": ""}, "Missing connections string"),
+            ({"LOCATION": "127.0.0.1:6379"}, "redis://"),
+            ({"LOCATION": "http://localhost"}, "redis://"),
+            ({"LOCATION": "redis://localhost:port"}, "Port"),
+            ({"LOCATION": "redis://[::1/0"}, "IPv6"),
+            ({"LOCATION": "redis://localhost?prot=1"}, "prot"),
+            ({"LOCATION": "redis://localhost?socket_timeout=long"}, "socket_timeout"),
+            ({"LOCATION": 6379}, "not text"),
+            ({"LOCATION": "redis://localhost", "OPTIONS": {"CLIENT_CLASS": "django_redis.client.Missing"}}, "Missing"),
+            ({"LOCATION": "redis://localhost", "OPTIONS": {"SOCKET_TIMEOUT": "long"}}, "timeout"),
+            ({"LOCATION": "redis://localhost/9", "OPTIONS": {"CONNECTION_POOL_KWARGS": {"prot": 1}}}, "prot"),
+        ],
+    )
+    def test_cache_that_django_redis_does_not_understand_is_named_with_the_reason(self, settings, given, reason):
+        settings.CACHES = {**settings.CACHES, "wrong": {"BACKEND": "django_redis.cache.RedisCache", **given}}
+        with pytest.raises(ConfigurationError, match=r"'wrong'.*LOCATION") as caught:
+            make_client(settings_of({}, django_redis="wrong"))
+        assert reason in str(caught.value)
+
+    @pytest.mark.parametrize("location", ["redis://:se/cret@localhost/0", ["redis://:se/cret@localhost/0"]])
+    def test_message_about_a_location_shows_no_part_of_its_password(self, settings, location: object):
+        wrong = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location}
+        settings.CACHES = {**settings.CACHES, "wrong": wrong}
+        with pytest.raises(ConfigurationError, match="quote") as caught:
+            make_client(settings_of({}, django_redis="wrong"))
+        shown = "".join(traceback.format_exception(caught.value)).partition("ConfigurationError:")[2]
+        assert "se'" not in shown
+        assert "cret" not in shown
+        assert caught.value.__cause__ is caught.value.__context__ is None
+
     def test_another_kind_of_cache_is_a_configuration_error(self):
         with pytest.raises(ConfigurationError, match="default"):
             make_client(settings_of({}, django_redis="default"))

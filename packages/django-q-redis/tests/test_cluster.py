@@ -52,6 +52,27 @@ def test_queues_are_spread_over_the_nodes(server: Server, cluster_settings: Clus
     assert all(int(node.say("DBSIZE").removeprefix(":")) for node in server.nodes)
 
 
+@pytest.mark.parametrize("name", ["{test}", "a}b", "a{b", "a{}b", "}{", "ü}"])
+def test_queue_whose_name_has_braces_is_on_one_node(server: Server, cluster_settings: ClusterSettings, name: str):
+    server.flush()
+    broker = Redis(name, settings=cluster_settings)
+    broker.enqueue_many(["one", "two", "three", "large" * LARGE])
+    [one] = broker.dequeue_many(1, 0)
+    [two, three, large] = broker.dequeue_many(9, 1)
+    assert broker.renew([one.ack_id, large.ack_id]) == []
+    assert broker.release(one.ack_id, delay=60)
+    assert broker.fail(two.ack_id)
+    assert broker.release_many([three.ack_id, large.ack_id]) == []
+    assert broker.requeue_dead() == broker.dead_size() + 1
+    again = broker.dequeue_many(1, 0) + broker.dequeue_many(1, 1) + broker.dequeue_many(1, 1)
+    assert [each.package for each in again] == [b"three", b"large" * LARGE, b"two"]
+    assert broker.acknowledge_many([each.ack_id for each in again]) == []
+    broker.purge_queue()
+    assert [int(node.say("DBSIZE").removeprefix(":")) for node in server.nodes].count(0) >= 2
+    broker.delete_queue()
+    assert {int(node.say("DBSIZE").removeprefix(":")) for node in server.nodes} == {0}
+
+
 def test_statistics_are_gathered_from_all_nodes_without_keys(
     server: Server, cluster_settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ):

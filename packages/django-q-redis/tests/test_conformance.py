@@ -5,13 +5,17 @@ from typing import TYPE_CHECKING
 import pytest
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
+from django_q.testing.conformance.delivery import BulkPromises, DeliveryPromises
+from django_q.testing.conformance.queues import DeadLetterPromises, QueuePromises
+from django_q.testing.conformance.reaching import ProcessPromises, ReachingPromises, StatisticsPromises
+from django_q.testing.conformance.receipts import ReceiptPromises, ReleasePromises
 from django_q_redis import Redis
 from django_q_redis.broker import SHORTEST
 
 if TYPE_CHECKING:
     from django_q.brokers import Delivery
 
-    from tests.services import OldRedis
+    from tests.services import OldRedis, RedisSentinel
     from tests.services import Redis as RedisServer
 
 
@@ -96,3 +100,63 @@ class TestOldRedis(BrokerConformance):
 
     def test_server_is_that_old(self, broker: Redis):
         assert broker.info().startswith("Redis 6.2")
+
+
+class ConnectionConformance(
+    DeliveryPromises,
+    BulkPromises,
+    ReceiptPromises,
+    ReleasePromises,
+    DeadLetterPromises,
+    QueuePromises,
+    ReachingPromises,
+    ProcessPromises,
+    StatisticsPromises,
+):
+    """What may depend on the way to the server; leases, attempts and waiting do not."""
+
+
+class TestDjangoRedis(ConnectionConformance):
+    """Over the connection of a cache of the site."""
+
+    @pytest.fixture
+    def make_broker(self, redis_server: RedisServer, settings):
+        pytest.importorskip("django_redis")
+        redis_server.start()
+        cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_server.url}
+        settings.CACHES = {**settings.CACHES, "own": cache | {"OPTIONS": {"SOCKET_TIMEOUT": 5}}}
+        ours = ClusterSettings.from_mapping({"django_redis": "own"})
+        return lambda list_key: Redis(list_key, settings=ours)
+
+    @pytest.fixture
+    def server(self, redis_server: RedisServer) -> RedisServer:
+        return redis_server
+
+
+class TestSentinel(ConnectionConformance):
+    """With the master that a sentinel names; `test_sentinel` has what happens when it ends."""
+
+    @pytest.fixture
+    def make_broker(self, redis_sentinel_server: RedisSentinel):
+        redis_sentinel_server.start()
+        ours = ClusterSettings.from_mapping({"redis": redis_sentinel_server.setting})
+        return lambda list_key: Redis(list_key, settings=ours)
+
+
+class TestDjangoRedisWithSentinel(ProcessPromises):
+    """Over the connection of a cache of the site, to the master that a sentinel names."""
+
+    @pytest.fixture
+    def make_broker(self, redis_sentinel_server: RedisSentinel, settings):
+        pytest.importorskip("django_redis")
+        redis_sentinel_server.start()
+        options = {
+            "CLIENT_CLASS": "django_redis.client.SentinelClient",
+            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+            "SENTINELS": redis_sentinel_server.setting["sentinels"],
+        }
+        location = f"redis://{redis_sentinel_server.service_name}/0"
+        cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location, "OPTIONS": options}
+        settings.CACHES = {**settings.CACHES, "watched": cache}
+        ours = ClusterSettings.from_mapping({"django_redis": "watched"})
+        return lambda list_key: Redis(list_key, settings=ours)

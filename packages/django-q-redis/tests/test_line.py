@@ -138,3 +138,15 @@ def test_interrupted_flight_leaves_no_reply_behind(client: redis.Redis, monkeypa
         with pytest.raises(KeyboardInterrupt):
             run.flight(("ECHO", "one"), ("ECHO", "two"))
     assert run("ECHO", "yours") == b"yours"
+
+
+def test_connection_that_the_server_is_about_to_close_is_not_used_again(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+):
+    run = line_of(client)
+    for _ in range(100):
+        with monkeypatch.context() as patched:
+            patched.setattr(line, "packed", lambda _commands: [b"*2\r\n$4\r\nECHO\r\n$999999999999\r\n"])
+            with pytest.raises(redis.ResponseError, match="bulk length"):
+                run("ECHO")
+        assert run("PING") == b"PONG"

@@ -301,6 +301,17 @@ def test_fifo_queue_keeps_the_order(make):
     assert [body(broker) for _ in range(4)] == ["one", "two", "three", "one"]
 
 
+def test_fifo_queue_keeps_the_order_of_retries_if_one_is_fetched_at_a_time(make):
+    broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
+    broker.enqueue_many(["one", "two", "three"])
+    broker.release(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id)
+    assert body(broker) == "one"
+    two, three = eventually(lambda: broker.dequeue_many(2, 1))
+    broker.release(two.ack_id)
+    broker.acknowledge(three.ack_id)
+    assert body(broker) == "two"
+
+
 def test_fifo_queue_counts_deliveries_too(make):
     broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo", retry=1, bulk=1)
     broker.enqueue("package")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from django.core.cache import caches
 from django.db import Error, connections
@@ -12,10 +13,14 @@ from django.db import Error, connections
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from django.core.cache.backends.base import BaseCache
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _inherited: Final[list[object]] = []
 """Keeps what a fork inherited: to finalise it would end the parent's session on the shared socket."""
+
+_dropped_caches: Final[WeakSet[BaseCache]] = WeakSet()
+"""Caches that Django has forgotten, and that modules may still use."""
 
 CAUSE, CONTEXT = BaseException.__dict__["__cause__"], BaseException.__dict__["__context__"]
 """Read what caused an exception without running its own code."""
@@ -143,8 +148,23 @@ def close_all() -> None:
     for pools in _connection_pools():
         for alias in {*map(_alias_of, pools)}:
             connections[alias].close_pool()  # type: ignore[attr-defined]
-    for cache in caches.all(initialized_only=True):
+    for cache in {*caches.all(initialized_only=True), *_dropped_caches}:
         cache.close()
+
+
+def drop_all() -> None:
+    """Close and drop the connections, pools and caches of a process that is about to fork.
+
+    Connections with an open transaction are closed, too. What fails to close is left open and dropped.
+    """
+    for connection in _open_connections():
+        connection.in_atomic_block = connection.closed_in_transaction = False
+    try:
+        close_all()
+    except Exception:  # noqa: BLE001 - clients of caches have errors of their own
+        forget_inherited()
+    else:
+        _drop_caches()
 
 
 def forget_inherited() -> None:
@@ -155,6 +175,11 @@ def forget_inherited() -> None:
         _inherited.extend(pools.values())
         pools.clear()
     _inherited.extend(caches.all(initialized_only=True))
+    _drop_caches()
+
+
+def _drop_caches() -> None:
+    _dropped_caches.update(caches.all(initialized_only=True))
     for alias in caches:
         with suppress(AttributeError):  # it was not in use
             del caches[alias]

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 
 from django_q.exceptions import OptionError
+from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
 from django_q.text import one_line, storable, truncated, type_name
 
 if TYPE_CHECKING:
@@ -115,12 +116,15 @@ def queue_name(name: str, value: object) -> str | None:
     """Return the text form of a queue's name, or None for the default queue.
 
     Raises:
-        OptionError: the value has no text form, is too long, or has characters that cannot be stored.
+        OptionError: the value has no text form, is too long, has characters that cannot be stored, or is the name of a
+            dead-letter queue.
     """
     expected = f"the name of a cluster, of at most {LABEL_CHARACTERS} characters"
     text = None if value is None else text_form(name, value, expected)
     if text and (len(text) > LABEL_CHARACTERS or storable(text) != text):
         raise invalid(name, value, expected)
+    if is_dead_letter_queue(text):
+        raise invalid(name, value, CLUSTER_NAME)
     return text or None
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.utils.functional import Promise
+
+DEAD_LETTER_ENDS: Final = ("-dead", "-dead.fifo")
+"""Ends of the names of dead-letter queues; the second one is that of ordered queues of SQS."""
+
+CLUSTER_NAME: Final = "a name that does not end in -dead, as those of dead-letter queues do"
+"""What the name of a cluster must be."""
 
 
 class Rule(NamedTuple):
@@ -83,6 +89,11 @@ def flag_or_seconds() -> Rule:
 def text(*, advice: str = "") -> Rule:
     """Text with something in it; a lazy translation is text."""
     return Rule("a non-empty text", (str, Promise), bool, advice)
+
+
+def is_dead_letter_queue(name: object) -> bool:
+    """Return True for a name that only a dead-letter queue may have, and no cluster, in whatever case."""
+    return isinstance(name, (str, Promise)) and str(name).lower().endswith(DEAD_LETTER_ENDS)
 
 
 def choice(*words: str) -> Rule:

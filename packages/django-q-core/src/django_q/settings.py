@@ -435,12 +435,16 @@ def mistakes_in(mapping: Mapping[str, Any], cluster: str | None = None) -> list[
 
 
 def find_mistakes(values: Mapping[str, Any]) -> list[Mistake]:
-    """The fields whose value breaks their rule."""
-    return [
+    """The fields whose value breaks their rule, and the name of a cluster that is one of a dead-letter queue."""
+    wrong = [
         Mistake(key_of(name), show(FIELDS[name], value), rule.expected, rule.advise(value), rule.has_kind(value))
         for name, value in values.items()
         if value is not None and not (rule := cast("Rule", FIELDS[name].metadata["rule"])).accepts(value)
     ]
+    own = "cluster_name" if values.get("cluster_name") else "name"
+    if rules.is_dead_letter_queue(found := values.get(own)):
+        wrong.append(Mistake(own, show(FIELDS[own], found), rules.CLUSTER_NAME, "Choose another cluster_name.", True))
+    return wrong
 
 
 def describe(mistakes: Sequence[Mistake]) -> str:

@@ -92,3 +92,14 @@ def test_other_queues_and_other_settings_have_other_brokers():
         id(shared_broker(settings_of(broker_class=MEMORY, retry=5))),
     }
     assert len(brokers) == 3
+
+
+@pytest.mark.parametrize("name", ["mail-dead", "mail-Dead", "mail-dead.fifo"])
+def test_dead_letter_queue_is_no_cluster(name: str):
+    with pytest.raises(ConfigurationError, match="does not end in -dead"):
+        get_broker(name, settings=settings_of(broker_class=MEMORY))
+
+
+def test_dead_letters_are_read_all_the_same():
+    broker = get_broker("mail", settings=settings_of(broker_class=MEMORY))
+    assert broker.dead_letters().list_key == broker.dead_key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.exceptions import BrokerUnavailable
@@ -62,6 +64,35 @@ def test_failed_renewal_is_repeated_when_the_broker_is_available_again(keeper, b
     keeper.hold("a")
     keeper.collect = lambda: setattr(broker, "unavailable", False)
     eventually(lambda: "a" in broker.renewed, within=5)
+
+
+def test_next_renewal_is_reckoned_from_before_the_call(broker):
+    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None)
+    keeper.hold("a")
+    called: list[float] = []
+    broker.renew = lambda ack_ids: called.append(time.monotonic()) or []
+    keeper.renew(broker, ["a"])
+    assert keeper.due["a"] <= called[0] + 20
+
+
+def test_lease_that_the_pusher_could_not_renew_is_due_when_it_would_have_been(broker):
+    """The outcome of its task arrives during an outage; the lease has a third of its time left."""
+    renewed = time.monotonic() - 40
+    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None, renewed=lambda: renewed)
+    keeper.hold("a")
+    assert keeper._due() == ["a"]
+
+
+def test_short_lease_is_renewed_in_a_third_of_it(broker):
+    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None, lease_seconds={"a": 3, "b": 60}.__getitem__)
+    before = time.monotonic()
+    keeper.hold("a")
+    keeper.hold("b")
+    assert keeper.due["a"] - before < 1.5
+    assert keeper.due["b"] - before > 19
+    assert keeper.interval <= 0.5
+    keeper.renew(broker, ["a"])
+    assert keeper.due["a"] <= time.monotonic() + 1
 
 
 def test_outage_is_one_line_when_it_begins_and_one_when_it_ends(keeper, broker, caplog):

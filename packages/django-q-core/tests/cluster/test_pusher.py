@@ -357,7 +357,8 @@ def test_leases_are_renewed_as_soon_as_a_broker_that_was_away_is_tried_again(pus
     caplog.set_level("INFO", "django-q")
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
-    pusher.backoff.failed()
+    pusher._back_off(BrokerUnavailable())
+    pusher.retry_at = 0.0
     pusher.state.paused = 1
     with monkeypatch.context() as away:
         away.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
@@ -382,13 +383,34 @@ def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, m
     assert caplog.text.count("reached the broker again") == 1
 
 
-@pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 10.0)])
+@pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 1.0)])
 def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, longest):
     pusher.renew_every = retry / 3
     pusher.held[1] = "a lease"
     for _ in range(20):
         pusher._back_off(BrokerUnavailable())
     assert longest / 3 < pusher.retry_at - time.monotonic() <= longest
+
+
+def test_leases_are_renewed_in_a_third_of_the_shortest(pusher, monkeypatch):
+    monkeypatch.setattr(MemoryBroker, "leases_vary", True)
+    monkeypatch.setattr(MemoryBroker, "lease_seconds", lambda self, ack_id: 3.0 if ack_id in short else 60.0)
+    short: set = set()
+    pusher.use(pusher.broker)
+    pusher.step()
+    assert pusher.renew_at > time.monotonic() + 10
+    pusher.broker.enqueue_many(["package"] * 8)
+    [first, *_] = leases = pusher.broker.dequeue_many(8, 0)
+    short.add(first.ack_id)
+    pusher._push(leases)
+    assert pusher.renew_at <= time.monotonic() + 1
+    pusher.renew_at = 0.0
+    pusher._renew_when_due()
+    assert time.monotonic() < pusher.renew_at <= time.monotonic() + 1
+    pusher.retry_at = pusher.renew_at = 0.0
+    for _ in range(20):
+        pusher._back_off(BrokerUnavailable())
+    assert pusher.retry_at <= time.monotonic() + 0.5
 
 
 @pytest.mark.parametrize("flag", ["paused", "backlog", "unsaved"])
@@ -597,3 +619,29 @@ def test_successor_renews_what_runs_at_once(pusher, monkeypatch):
     successor.start()
     successor.step()
     assert len(renewed) == 1
+
+
+def test_warnings_about_the_server_are_logged_once_when_it_is_first_reached(pusher, monkeypatch, caplog):
+    answers = [BrokerUnavailable(), ["it deletes packages"], ["it deletes packages"]]
+
+    def server_warnings(self):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(MemoryBroker, "server_warnings", server_warnings)
+    for _ in range(3):
+        pusher.retry_at = 0.0
+        pusher.step()
+    assert caplog.text.count("it deletes packages") == 1
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize(("pushed", "warned"), [(0, False), (1, True)])
+def test_pusher_that_takes_over_does_not_repeat_warnings_about_the_server(pusher, monkeypatch, pushed, warned):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
+    pusher.state.pushed = pushed
+    pusher.start()
+    assert pusher.warned is warned

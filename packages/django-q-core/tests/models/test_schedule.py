@@ -44,6 +44,10 @@ class TestFullClean:
             Schedule(func="math.floor", schedule_type=kind).full_clean()
         assert list(caught.value.message_dict) == [field]
 
+    def test_cluster_that_cannot_exist_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match="dead-letter queues"):
+            Schedule(func="math.floor", cluster="mail-dead").full_clean()
+
     def test_whole_schedule_is_accepted(self) -> None:
         Schedule(func="math.floor", schedule_type=Schedule.CRON, cron="0 22 * * 1-5").full_clean()
         Schedule(func="math.floor", schedule_type=Schedule.MINUTES, minutes=5).full_clean()

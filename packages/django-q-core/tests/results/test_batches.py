@@ -543,6 +543,15 @@ def test_callback_is_queued_when_the_broker_is_back(results, maintenance, with_c
     assert len(called) == 1
 
 
+def test_batch_of_a_cluster_that_cannot_exist_stops_no_maintenance(results, maintenance, with_callback, caplog):
+    at_work = maintenance()
+    save(results, with_callback)
+    Batch.objects.update(cluster="mail-dead", queue="mail-dead")
+    at_work.maintain(later(days=15))
+    assert "does not end in -dead" in caplog.text
+    assert Batch.objects.get().delivered is None
+
+
 def test_callback_that_the_broker_lost_is_queued_again_after_a_day(results, maintenance, with_callback):
     at_work = maintenance()
     at_work.delivery.deliver(save(results, with_callback))

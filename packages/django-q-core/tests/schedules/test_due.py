@@ -53,6 +53,14 @@ def test_options_are_not_given_to_the_function(clockwork, due, kwargs):
     assert (package["group"], package["timeout"], package["kwargs"]) == ("mine", 30, {})
 
 
+@pytest.mark.parametrize("change", [str.swapcase, "{} ".format])
+def test_schedule_of_a_cluster_of_a_similar_name_is_left(clockwork, due, change):
+    clock = clockwork()
+    due(cluster=change(clock.settings.list_key))
+    schedule = due(cluster=clock.settings.list_key)
+    assert [package["schedule"] for package in clock.play()] == [str(schedule.pk)]
+
+
 @pytest.mark.parametrize("option", ["cluster", "broker_name"])
 def test_an_option_names_the_queue(clockwork, due, option):
     due(kwargs=f"q_options={{'{option}': 'elsewhere'}}")
@@ -198,6 +206,9 @@ def fails(schedule: Schedule) -> str:
         ({"args": "open('x')"}, "cannot be read as arguments"),
         ({"kwargs": "x=__import__('os')"}, "cannot be read as keyword arguments"),
         ({"kwargs": "q_options=5"}, "q_options"),
+        ({"kwargs": "q_options={'cluster': 'mail-dead'}"}, "does not end in -dead"),
+        ({"cluster": "mail-dead"}, "does not end in -dead"),
+        ({"cluster": "mail-dead.fifo"}, "does not end in -dead"),
         ({"kwargs": "q_options={'tiemout': 5}"}, "tiemout"),
         ({"schedule_type": "C", "cron": "nonsense"}, "not a cron expression"),
         ({"schedule_type": "I", "minutes": None}, "number of minutes"),

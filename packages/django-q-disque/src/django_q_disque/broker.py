@@ -39,17 +39,19 @@ class Lease(NamedTuple):
     """Number of earlier offers of the job."""
     attempt: int
     """The attempt number of the delivery."""
+    retry: int
+    """Seconds after which the job is offered again; 0: never."""
 
     @classmethod
     def of(cls, ack_id: str) -> Lease:
         """Read an ack id."""
-        job, offers, attempt = ack_id.rsplit(":", 2)
-        return cls(job, int(offers), int(attempt))
+        job, offers, attempt, retry = ack_id.rsplit(":", 3)
+        return cls(job, int(offers), int(attempt), int(retry))
 
     @property
     def ack_id(self) -> str:
         """The lease as an ack id."""
-        return f"{self.job}:{self.offers}:{self.attempt}"
+        return f"{self.job}:{self.offers}:{self.attempt}:{self.retry}"
 
 
 class Job(NamedTuple):
@@ -68,16 +70,22 @@ class Job(NamedTuple):
         counters = fields(delivery[3:])
         return cls(text(delivery[1]), delivery[2], offers_in(counters), int(counters["additional-deliveries"]))
 
-    def delivered(self, earlier: int) -> Delivery:
-        """Return the delivery of a job that replaced another, which had *earlier* attempts."""
+    def delivered(self, earlier: int, retry: int) -> Delivery:
+        """Return the delivery of a job.
+
+        Args:
+            earlier: attempts of the job that it replaced.
+            retry: seconds after which it is offered again; 0: never.
+        """
         attempt = 1 + earlier + self.expired
-        return Delivery(Lease(self.id, self.offers, attempt).ack_id, self.package, attempt)
+        return Delivery(Lease(self.id, self.offers, attempt, retry).ack_id, self.package, attempt)
 
 
 class Disque(BulkBroker):
     """Packages are jobs of a Disque queue; a lease is the time until Disque offers an unacknowledged job again."""
 
     supports_delay = TTL / 2
+    leases_vary = True
     blocks = True
 
     def _begin(self, settings: ClusterSettings | None) -> None:
@@ -106,10 +114,12 @@ class Disque(BulkBroker):
         return self._add(as_text(package), *options)
 
     def _add(self, package: str | bytes, *options: Any) -> str:
-        retry = max(math.ceil(self.settings.retry), 1)
-        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", retry, "TTL", TTL]
+        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL]
         with reaching():
             return text(self.connection.run("ADDJOB", *words, *options, repeatable=False))
+
+    def _lease_seconds(self) -> int:
+        return max(math.ceil(self.settings.retry), 1)
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -122,13 +132,21 @@ class Disque(BulkBroker):
             hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
             with reaching():
                 jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
-            if jobs or pause <= 0:
-                return self._delivered([Job.of(job) for job in jobs or ()])
+                if jobs or pause <= 0:
+                    return self._delivered([Job.of(job) for job in jobs or ()])
         return []
 
     def _delivered(self, jobs: Sequence[Job]) -> list[Delivery]:
         earlier = self._earlier.read([job.id for job in jobs])
-        return [job.delivered(earlier.get(job.id, 0)) for job in jobs]
+        retries = self._retries([job.id for job in jobs])
+        return [job.delivered(earlier.get(job.id, 0), retries[job.id]) for job in jobs]
+
+    def _retries(self, jobs: Sequence[str]) -> dict[str, int]:
+        """Return the RETRY of jobs, in seconds: their senders chose it; ours for jobs that are gone."""
+        ours = self._lease_seconds()
+        shown = self.connection.run_all([["SHOW", job] for job in jobs]) if jobs else []
+        known = zip(jobs, shown, strict=True)
+        return {job: int(fields(each)["retry"]) if isinstance(each, list) else ours for job, each in known}
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -141,6 +159,10 @@ class Disque(BulkBroker):
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Begin the time until a job is offered again anew; Disque does so in the first half of the job's life."""
         return self._settle("WORKING", ack_ids)
+
+    def lease_seconds(self, ack_id: str) -> float:
+        """Return how long a lease lasts, in seconds: the RETRY of the job, `retry` if that is shorter."""
+        return min(Lease.of(ack_id).retry or math.inf, self.settings.retry)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer jobs again; those that are hidden first are replaced by other jobs."""

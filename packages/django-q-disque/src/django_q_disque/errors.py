@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import redis
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from redis.exceptions import AuthenticationError, BusyLoadingError, OutOfMemoryError, RedisError, ResponseError
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
 
 TOO_MANY_CLIENTS: Final = re.compile(r"max(imum)? number of clients")
 
+TOO_LARGE: Final = "invalid bulk length"
+"""What a node says of an argument that is longer than it takes."""
+
 UNKNOWN: Final = ("BADID", "NOJOB")
 """Beginnings of refusals that are about a job the node does not know."""
 
@@ -65,7 +68,8 @@ def broker_error(error: Exception) -> BrokerError:
     """Return the error of brokers for one of the client.
 
     Returns:
-        `BrokerUnavailable` if the same command may succeed later; another `BrokerError` if the node rejects it.
+        `BrokerUnavailable` if the same command may succeed later; `PackageTooLarge` or another `BrokerError` if the
+        node rejects it.
     """
     if code := code_of(error):
         return BrokerUnavailable(f"Disque is unavailable ({code}: {error}): {UNAVAILABLE[code]}")
@@ -73,6 +77,8 @@ def broker_error(error: Exception) -> BrokerError:
         return BrokerUnavailable(f"Disque is unavailable ({error}): raise 'maxclients' of the node")
     if isinstance(error, (*AWAY, NotTaken)):
         return BrokerUnavailable(f"Disque cannot be reached: {error}")
+    if TOO_LARGE in str(error):
+        return PackageTooLarge(f"Disque takes no package of this size ({error}): send a reference instead of the data")
     return BrokerError(f"Disque rejects a command: {error}")
 
 

@@ -15,7 +15,7 @@ from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, ConfigurationError
 
 from django_q_ironmq.client import TimelyMQ, client_for
-from django_q_ironmq.errors import reaching, status_of
+from django_q_ironmq.errors import keeping, reaching, status_of
 from django_q_ironmq.reservations import Reservations
 
 if TYPE_CHECKING:
@@ -135,10 +135,18 @@ class IronMQBroker(counted.CountedBroker):
         return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        """Prolong reservations, one request each; none where the new ids cannot be kept for the other processes."""
+        """Prolong reservations, one request each.
+
+        Returns:
+            The ids whose lease was lost. Where the new ids can never be kept for the other processes, nothing is done.
+
+        Raises:
+            BrokerUnavailable: the service cannot be reached, or the disk is full.
+        """
         kept = self._reservations()
-        if not kept.usable():
-            return []
+        with keeping():
+            if not kept.usable():
+                return []
         if self._tidy_at <= time.monotonic():
             self._tidy_at = time.monotonic() + TIDY
             kept.tidy()
@@ -146,11 +154,13 @@ class IronMQBroker(counted.CountedBroker):
 
     def _touch(self, kept: Reservations, lease: Lease) -> bool:
         newest = kept.newest(*lease.key)
-        kept.begin(*lease.key)
+        with keeping():
+            kept.begin(*lease.key)
         with reaching():
             answer = done(lambda: self._queue().touch(lease.message, newest, self._lease_seconds()))
         if answer:
-            kept.keep(*lease.key, answer["reservation_id"])
+            with keeping():
+                kept.keep(*lease.key, answer["reservation_id"])
         else:
             kept.forget(*lease.key)
         return bool(answer)

@@ -42,6 +42,21 @@ def reaching() -> Iterator[None]:
         raise broker_error(error) from error
 
 
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Raise the errors of files within a block as an error of brokers.
+
+    Raises:
+        BrokerUnavailable: a file cannot be written, such as on a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BrokerUnavailable(
+            f"The reservation ids of IronMQ cannot be kept ({error}): free space in the folder for temporary files"
+        ) from error
+
+
 def broker_error(error: requests.RequestException) -> BrokerError:
     """Return the error of brokers for one of the client.
 

@@ -11,18 +11,22 @@ from bson import ObjectId
 from django_q import clock
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
+from django_q.brokers.per_process import PerProcess
 from django_q.conf import current_settings
 from django_q.exceptions import ConfigurationError
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
 from django_q_mongo import documents
-from django_q_mongo.client import Client, client_for, close_client, database_of
+from django_q_mongo.client import Client, client_for, database_of, key_of, leave_client
 from django_q_mongo.errors import reaching
+from django_q_mongo.server_clock import clock_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
+    from django_q.settings import ClusterSettings
     from pymongo.collection import Collection
 
 MOST = 1000
@@ -50,16 +54,20 @@ class Mongo(BulkBroker):
     _indexed_at = -math.inf
     """When this broker last made sure of the index (`clock.monotonic`, seconds)."""
 
+    def _begin(self, settings: ClusterSettings | None) -> None:
+        super()._begin(settings)
+        self._clock = PerProcess(lambda: clock_for(key_of(self.settings)))
+
     def connect(self) -> Client:
-        return client_for(self.settings)
+        return client_for(self.settings, self)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Client:
         return client_for(current_settings())
 
     def disconnect(self) -> None:
-        """Close the client of this process, and its threads."""
-        close_client(self.settings)
+        """Close the client of this process, and its threads, unless others use it."""
+        leave_client(self.settings, self)
         self._connection.forget()
 
     @property
@@ -71,13 +79,14 @@ class Mongo(BulkBroker):
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
         with reaching():
-            return str(self._queue().insert_one(documents.new(as_text(package), delay)).inserted_id)
+            return str(self._queue().insert_one(documents.new(as_text(package), self._now(), delay)).inserted_id)
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
         if not packages:
             return []
         with reaching():
-            made = self._queue().insert_many([documents.new(as_text(package), 0) for package in packages])
+            moment = self._now()
+            made = self._queue().insert_many([documents.new(as_text(package), moment, 0) for package in packages])
         return [str(each) for each in made.inserted_ids]
 
     # -- fetching -------------------------------------------------------------------------------------------------
@@ -108,10 +117,10 @@ class Mongo(BulkBroker):
         return found
 
     def _take_one(self, token: str) -> dict[str, Any] | None:
-        retry = self.settings.retry
+        moment, retry = self._now(), self.settings.retry
         return self._queue().find_one_and_update(
-            documents.offered(retry),
-            documents.taken(token, retry),
+            documents.offered(moment, retry),
+            documents.taken(token, documents.later(moment, retry)),
             projection={"payload": True, "leases": True},
             return_document=ReturnDocument.AFTER,
             sort=documents.INDEX,
@@ -121,12 +130,14 @@ class Mongo(BulkBroker):
         """Look for candidates, lease those that are still offered, read what became ours."""
         queue, retry = self._queue(), self.settings.retry
         for _again in range(COLLISIONS):
-            oldest = queue.find(documents.offered(retry), {"_id": True}).sort(documents.INDEX).limit(limit)
+            moment = self._now()
+            offered = documents.offered(moment, retry)
+            oldest = queue.find(offered, {"_id": True}).sort(documents.INDEX).limit(limit)
             candidates = [each["_id"] for each in oldest]
             if not candidates:
                 break
             mine = {"_id": {"$in": candidates}}
-            queue.update_many(mine | documents.offered(retry), documents.taken(token, retry))
+            queue.update_many(mine | offered, documents.taken(token, documents.later(moment, retry)))
             leased = queue.find({**mine, "lease": token}, {"payload": True, "leases": True})
             ours = {each["_id"]: each for each in leased}
             if ours:
@@ -146,11 +157,12 @@ class Mongo(BulkBroker):
         return lost(ack_ids, kept)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        return self._settle(ack_ids, documents.renewed(self.settings.retry))
+        return self._settle(ack_ids, documents.renewed(documents.later(self._now(), self.settings.retry)))
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        change = documents.offered_at(documents.later(delay)) if delay > 0 else documents.not_started()
-        return self._settle(ack_ids, change)
+        if delay <= 0:
+            return self._settle(ack_ids, documents.not_started())
+        return self._settle(ack_ids, documents.offered_at(documents.later(self._now(), delay)))
 
     def expire(self, ack_id: str) -> bool:
         return not self._settle([ack_id], documents.offered_at(documents.EARLIEST))
@@ -158,7 +170,7 @@ class Mongo(BulkBroker):
     def fail(self, ack_id: str) -> bool:
         """Make a package a dead letter, unless its lease has expired, even if no other consumer has it yet."""
         with reaching():
-            leased = held([ack_id]) | {"due": {"$gt": documents.now()}}
+            leased = held([ack_id]) | {"due": {"$gt": self._now()}}
             return self.collection.update_one(leased, documents.new_at(documents.NEVER)).modified_count == 1
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
@@ -184,16 +196,16 @@ class Mongo(BulkBroker):
         with reaching():
             oldest = self.collection.find(dead, {"_id": True}).sort(documents.INDEX).limit(limit or 0)
             ids = [] if limit == 0 else [each["_id"] for each in oldest]
-            change = documents.new_at(documents.now())
+            change = documents.new_at(self._now())
             return self.collection.update_many({"_id": {"$in": ids}, **dead}, change).modified_count
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        return self._count(documents.offered(self.settings.retry))
+        return self._count(self._offered())
 
     def lock_size(self) -> int:
-        return self._count({"due": {"$gt": documents.now(), "$lt": documents.NEVER}, "lease": {"$ne": None}})
+        return self._count({"due": {"$gt": self._now(), "$lt": documents.NEVER}, "lease": {"$ne": None}})
 
     def _count(self, which: dict[str, Any]) -> int:
         with reaching():
@@ -203,7 +215,7 @@ class Mongo(BulkBroker):
         """Forget what waits and what is hidden; leases, dead letters and the index stay."""
         hidden = {"due": {"$lt": documents.NEVER}, "lease": None}
         with reaching():
-            self.collection.delete_many({"$or": [*documents.offered(self.settings.retry)["$or"], hidden]})
+            self.collection.delete_many({"$or": [*self._offered()["$or"], hidden]})
 
     def delete_queue(self) -> None:
         self._indexed_at = -math.inf
@@ -220,6 +232,12 @@ class Mongo(BulkBroker):
     def info(self) -> str:
         with reaching():
             return f"MongoDB {self.connection.admin.command('buildInfo')['version']}"
+
+    def _offered(self) -> dict[str, Any]:
+        return documents.offered(self._now(), self.settings.retry)
+
+    def _now(self) -> datetime:
+        return self._clock.get().now(self.connection)
 
     def _queue(self) -> Collection[dict[str, Any]]:
         """Return the queue, with the index that it needs, which is dropped together with the collection."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakSet
 
 import pymongo
 from django_q.brokers.per_process import PerProcess
@@ -22,23 +25,52 @@ DEFAULTS = {"connectTimeoutMS": 5000, "serverSelectionTimeoutMS": 5000, "socketT
 DATABASE = "django-q"
 """The database, where neither `mongo_db` nor the address names one."""
 
-_clients: PerProcess[dict[str, Client]] = PerProcess(dict)
+
+@dataclass(kw_only=True)
+class SharedClient:
+    """A client and who uses it."""
+
+    client: Client
+    users: WeakSet[object] = field(default_factory=WeakSet)
+    """Brokers that have it at the moment."""
+    is_lent: bool = False
+    """True if `Mongo.get_connection` gave it away: it is never closed."""
 
 
-def client_for(settings: ClusterSettings) -> Client:
-    """This process's client for *settings*: one, however many brokers and threads use it."""
-    clients = _clients.get()
-    key = key_of(settings)
-    if key not in clients:
-        clients[key] = make_client(settings)
-    return clients[key]
+_clients: PerProcess[dict[str, SharedClient]] = PerProcess(dict)
+_lock: PerProcess[threading.Lock] = PerProcess(threading.Lock)
+"""Held while clients are looked up, made or closed."""
 
 
-def close_client(settings: ClusterSettings) -> None:
-    """Close this process's client for *settings*; the next call of `client_for` makes another one."""
-    client = _clients.get().pop(key_of(settings), None)
-    if client is not None:
-        client.close()
+def client_for(settings: ClusterSettings, user: object = None) -> Client:
+    """Return this process's client for *settings*: one, however many brokers and threads use it.
+
+    Args:
+        settings: of the cluster.
+        user: the broker that uses the client until it calls `leave_client`; None: the client is never closed.
+    """
+    clients, key = _clients.get(), key_of(settings)
+    with _lock.get():
+        if key not in clients:
+            clients[key] = SharedClient(client=make_client(settings))
+        shared = clients[key]
+        if user is None:
+            shared.is_lent = True
+        else:
+            shared.users.add(user)
+        return shared.client
+
+
+def leave_client(settings: ClusterSettings, user: object) -> None:
+    """Close this process's client for *settings* if nobody else uses it; `client_for` makes another one."""
+    clients, key = _clients.get(), key_of(settings)
+    with _lock.get():
+        if (shared := clients.get(key)) is None:
+            return
+        shared.users.discard(user)
+        if not shared.users and not shared.is_lent:
+            del clients[key]
+            shared.client.close()
 
 
 def key_of(settings: ClusterSettings) -> str:

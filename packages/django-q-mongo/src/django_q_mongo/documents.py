@@ -26,39 +26,50 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 MAX_SKEW_SECONDS = 300
 """A lock of a public edition that lies further ahead was written in another time zone, and is none."""
 
+ZONE_STEP = timedelta(minutes=15)
+"""Offsets of time zones are multiples of it."""
+
 INDEX = [("due", 1), ("_id", 1)]
 """What finds the oldest package that is due."""
 
 
 def now() -> datetime:
-    """This moment, as MongoDB keeps times."""
+    """Return this moment by the clock of this machine."""
     return datetime.now(UTC)
 
 
-def later(seconds: float) -> datetime:
-    """So many seconds from now, and not later than MongoDB can tell."""
+def later(moment: datetime, seconds: float) -> datetime:
+    """Return the moment so many seconds after another, and not later than MongoDB can tell."""
     try:
-        return min(now() + timedelta(seconds=seconds), NEVER - timedelta(days=1))
+        return min(moment + timedelta(seconds=seconds), NEVER - timedelta(days=1))
     except OverflowError:
         return NEVER - timedelta(days=1)
 
 
-def new(package: str, delay: float) -> dict[str, Any]:
-    """The document of a package that is offered in *delay* seconds."""
+def new(package: str, moment: datetime, delay: float) -> dict[str, Any]:
+    """Return the document of a package that is sent at a moment and offered *delay* seconds after it."""
     if delay <= 0:
-        return {"payload": package, "due": now(), "lock": EARLIEST}
-    due = later(delay)
+        return {"payload": package, "due": moment, "lock": EARLIEST}
+    due = later(moment, delay)
     return {"payload": package, "due": due, "lock": due}
 
 
-def now_of_old() -> datetime:
-    """Return this moment as public editions write it: local time, taken for UTC, where `USE_TZ` is False."""
-    return timezone.now().replace(tzinfo=UTC)
+def as_of_old(moment: datetime) -> datetime:
+    """Return a moment as public editions write it: local time, taken for UTC, where `USE_TZ` is False."""
+    local = timezone.now()
+    if timezone.is_aware(local):
+        return moment
+    return moment + ZONE_STEP * round((local.replace(tzinfo=UTC) - now()) / ZONE_STEP)
 
 
-def offered(retry: float) -> dict[str, Any]:
-    """The documents that may be taken; *retry* seconds is what a sender or cluster of old meant by its lock."""
-    moment, local = now(), now_of_old()
+def offered(moment: datetime, retry: float) -> dict[str, Any]:
+    """Return the condition of documents that may be taken at a moment.
+
+    Args:
+        moment: the present.
+        retry: what a sender or cluster of old meant by its lock, in seconds.
+    """
+    local = as_of_old(moment)
     age = timedelta(seconds=min(retry, 10**9))
     ours = {"due": {"$lte": moment}, "$expr": {"$lte": ["$lock", "$due"]}}
     theirs = {"due": {"$lte": moment}, "lock": {"$lte": moment - age}}
@@ -67,15 +78,13 @@ def offered(retry: float) -> dict[str, Any]:
     return {"$or": [ours, theirs, lapsed, from_further_east]}
 
 
-def taken(token: str, retry: float) -> dict[str, Any]:
-    """The change that leases a document for *retry* seconds."""
-    due = later(retry)
+def taken(token: str, due: datetime) -> dict[str, Any]:
+    """Return the change that leases a document until a moment."""
     return {"$set": {"due": due, "lock": due, "lease": token}, "$inc": {"leases": 1}}
 
 
-def renewed(retry: float) -> dict[str, Any]:
-    """The change that begins a lease of *retry* seconds again."""
-    due = later(retry)
+def renewed(due: datetime) -> dict[str, Any]:
+    """Return the change that prolongs a lease until a moment."""
     return {"$set": {"due": due, "lock": due}}
 
 

@@ -79,7 +79,11 @@ class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argumen
 
     def save_model(self, request: HttpRequest, obj: OrmQ, form: Any, change: bool) -> None:
         """Write only what was changed: a cluster may be taking the package at this moment."""
-        obj.save(using=obj._state.db, update_fields=form.changed_data)
+        changed = [*form.changed_data]
+        if "lock" in changed:
+            obj.due, obj.own_lock = 0, None  # from now on, `lock` says when it is due
+            changed += ["due", "own_lock"]
+        obj.save(using=obj._state.db, update_fields=changed)
 
 
 def shown(read: Callable[[], Any]) -> str:

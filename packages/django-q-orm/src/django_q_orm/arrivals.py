@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import OperationalError
+from django.db.models.expressions import RawSQL
 
 from django_q_orm.moments import VENDORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
-    from django.db.models.expressions import RawSQL
 
     from django_q_orm.models import OrmQ
 
@@ -31,21 +31,15 @@ JUST_SECONDS = 0.1
 def insert(
     table: QuerySet[OrmQ],
     connection: BaseDatabaseWrapper,
-    key: str,
-    payload: str,
-    lock: RawSQL,
-    lease: str | None = None,
+    row: Mapping[str, Any],
 ) -> int:
     """Add a row, in one statement, where possible without the cost of a model's `save`."""
     if connection.vendor not in VENDORS:
-        row = {"key": key, "payload": payload, "lock": lock} | ({} if lease is None else {"lease": lease})
         return int(table.create(**row).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
+    statement, params = _insert_into(table, connection, row)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"{_insert_into(table, connection, lock, lease)}{returning}",
-            [key, payload, *lock.params, *([] if lease is None else [lease])],
-        )
+        cursor.execute(f"{statement}{returning}", params)
         return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
 
@@ -61,11 +55,12 @@ def insert_and_ring(
     name = connection.ops.quote_name(table.model._meta.db_table)
     just = f"lock > {lock.sql} - interval '{JUST_SECONDS} seconds' AND lock <= {lock.sql}"
     silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {just})"
+    statement, params = _insert_into(table, connection, {"key": key, "payload": payload, "lock": lock})
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH added AS ({_insert_into(table, connection, lock)} RETURNING id) "
+            f"WITH added AS ({statement} RETURNING id) "
             f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
-            [key, payload, *lock.params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
+            [*params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
         )
         (number, _rang) = cursor.fetchone()
     return int(number)
@@ -84,7 +79,11 @@ def patiently(connection: BaseDatabaseWrapper, write: Callable[[], T]) -> T:
             time.sleep(0.01)
 
 
-def _insert_into(table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, lock: RawSQL, lease: str | None = None) -> str:
-    names = (table.model._meta.db_table, "key", "payload", "lock", *([] if lease is None else ["lease"]))
-    name, *columns = map(connection.ops.quote_name, names)
-    return f"INSERT INTO {name} ({', '.join(columns)}) VALUES (%s, %s, {lock.sql}{'' if lease is None else ', %s'})"
+def _insert_into(
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any]
+) -> tuple[str, list[Any]]:
+    """Return the statement and its parameters; a row without `due` leaves that to the database, as old producers do."""
+    name, *columns = map(connection.ops.quote_name, (table.model._meta.db_table, *row))
+    values = [value if isinstance(value, RawSQL) else RawSQL("%s", [value]) for value in row.values()]
+    statement = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join(value.sql for value in values)})"
+    return statement, [param for value in values for param in value.params]

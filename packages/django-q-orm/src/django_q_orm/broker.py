@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, nullcontext
-from datetime import timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.apps import apps
-from django.db import Error, connections
+from django.db import Error, connections, transaction
 from django.db.models import Q
-from django.utils import timezone
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
 from django_q.connections import forget_database
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.names import is_named
 from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
 from django_q.results.writable import WriteProbe
 from django_q.sqlite import short, short_and_slow, takes_turns
@@ -27,7 +26,8 @@ from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
-from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
+from django_q_orm.locks import by_primary_key
+from django_q_orm.offers import Offers, offers_of
 from django_q_orm.stats import stats_in
 from django_q_orm.zones import delayed, restore_moments
 
@@ -120,7 +120,14 @@ class ORM(BulkBroker):
     @property
     def rows(self) -> QuerySet[OrmQ]:
         """The rows of this queue."""
-        return queue_table(self.alias).filter(key=self.list_key)
+        return queue_table(self.alias).filter(is_named("key", self.list_key))
+
+    @property
+    def _dead_rows(self) -> QuerySet[OrmQ]:
+        return queue_table(self.alias).filter(is_named("key", self.dead_key))
+
+    def _offers(self, database: BaseDatabaseWrapper) -> Offers:
+        return offers_of(database, self.settings.retry)
 
     def connect(self) -> QuerySet[OrmQ]:
         """Give the rows of all queues."""
@@ -144,12 +151,14 @@ class ORM(BulkBroker):
         table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
             check_size(package, database)
-            # Due since `retry` seconds: django-q takes nothing that is younger.
-            lock = moment(database, delay or -self.settings.retry)
+            offers = self._offers(database)
+            columns = offers.after(delay) if delay else offers.at_once()
             if database.vendor == "postgresql" and not delay:
-                return insert_and_ring(table, database, self.bell.channel, key, package, lock)
-            lease = delayed(database) if delay else None
-            number = patiently(database, lambda: insert(table, database, key, package, lock, lease))
+                return insert_and_ring(table, database, self.bell.channel, key, package, columns["lock"])
+            if delay:
+                columns["lease"] = delayed(database)
+            row = {"key": key, "payload": package} | columns
+            number = patiently(database, lambda: insert(table, database, row))
             self.bell.ring(database)  # who waits asks when it is due
             return number
 
@@ -161,11 +170,10 @@ class ORM(BulkBroker):
         table, longest, ids = queue_table(self.alias), max(packages, key=len), list[int]()
         with self._reaching() as database:
             check_size(longest, database)
-            due = read_clock(database) - timedelta(seconds=self.settings.retry)
+            columns = self._offers(database).columns_of_many()
             for some in short(packages, database):
-                # A microsecond apart, or their order would be lost.
                 rows = [
-                    table.model(key=self.list_key, payload=package, lock=due + timedelta(microseconds=number))
+                    table.model(key=self.list_key, payload=package, **columns(number))
                     for number, package in enumerate(some, len(ids))
                 ]
                 insert = partial(table.bulk_create, rows, batch_size=rows_of(longest))
@@ -182,7 +190,8 @@ class ORM(BulkBroker):
         deadline = now + wait
         with self._reaching() as database:
             if self._zone != database.timezone_name:  # once in a process
-                patiently(database, lambda: restore_moments(self.rows, database, self.settings.retry))
+                rows = self._offers(database).by_lock(self.rows)
+                patiently(database, lambda: restore_moments(rows, database, self.settings.retry))
                 self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
@@ -242,12 +251,7 @@ class ORM(BulkBroker):
         return time.monotonic() - since > self.settings.retry / 3
 
     def _seconds_until_due(self) -> float:
-        locks = self.rows.filter(lock__isnull=False).order_by("lock")
-        if not has_clock(self.database):
-            lock = locks.values_list("lock", flat=True).first()
-            return (lock - timezone.now()).total_seconds() if lock else float("inf")
-        row = locks.annotate(now=moment(self.database)).values_list("lock", "now").first()
-        return (row[0] - row[1]).total_seconds() if row else float("inf")
+        return self._offers(self.database).seconds_until_due(self.rows)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -261,6 +265,8 @@ class ORM(BulkBroker):
         return lost(ack_ids, kept)
 
     def _delete(self, database: BaseDatabaseWrapper, leases: Sequence[str]) -> list[str]:
+        if database.vendor == "mysql":
+            return self._delete_by_count(leases)
         if not returns_rows(database):
             held = self._held(leases)
             kept = [lease for lease in held.values_list("lease", flat=True) if lease]
@@ -275,6 +281,15 @@ class ORM(BulkBroker):
             )
             return [lease for (lease,) in cursor.fetchall()]
 
+    def _delete_by_count(self, leases: Sequence[str]) -> list[str]:
+        """Delete leased rows at once, or each alone if not all leases hold: a deletion by ids only gives a count."""
+        if len(leases) > 1:
+            with transaction.atomic(using=self.alias):
+                if self._held(leases).delete()[0] == len(leases):
+                    return [*leases]
+                transaction.set_rollback(True, using=self.alias)
+        return [lease for lease in leases if self._held([lease]).delete()[0]]
+
     @repeated
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Begin leases again, in one statement."""
@@ -282,7 +297,7 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             for part in batches(ack_ids, database):
                 held = self._held(part)
-                if held.update(lock=moment_of_lease(database, self.settings.retry)) < len(part):
+                if held.update(**self._offers(database).leased()) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
@@ -290,11 +305,12 @@ class ORM(BulkBroker):
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
         with self._reaching() as database:
-            when = moment(database, delay or -self.settings.retry - HEAD)
+            offers = self._offers(database)
+            when = offers.after(delay) if delay else offers.at_once(ahead=HEAD)
             gone: list[str] = []
             zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
             for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
-                gone += self._change(leases, lock=when, lease=lease)
+                gone += self._change(leases, lease=lease, **when)
             self.bell.ring(database)
         self._since = None
         return gone
@@ -303,7 +319,7 @@ class ORM(BulkBroker):
     def expire(self, ack_id: str) -> bool:
         """Make a row due and leave the lease in it, which counts."""
         with self._reaching() as database:
-            gone = self._change([ack_id], lock=moment(database, -self.settings.retry - HEAD))
+            gone = self._change([ack_id], **self._offers(database).at_once(ahead=HEAD))
             self.bell.ring(database)
         self._since = None
         return not gone
@@ -312,7 +328,7 @@ class ORM(BulkBroker):
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters, unless its lease has expired, even if no other cluster has it yet."""
         with self._reaching() as database:
-            leased = self._held([ack_id]).filter(lock__gt=moment(database))
+            leased = self._held([ack_id]).filter(self._offers(database).is_later())
             return leased.update(key=self.dead_key, lock=None, lease=None) == 1
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
@@ -332,16 +348,16 @@ class ORM(BulkBroker):
     def dead_size(self) -> int:
         """Count the dead letters."""
         with self._reaching():
-            return queue_table(self.alias).filter(key=self.dead_key).count()
+            return self._dead_rows.count()
 
     @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
         """Put the dead letters that there are now back on the queue."""
         moved = 0
         with self._reaching() as database:
-            dead = queue_table(self.alias).filter(key=self.dead_key)
+            dead, offered = self._dead_rows, self._offers(database).at_once()
             for ids in batches(list(dead.order_by("id").values_list("id", flat=True)[:limit]), database):
-                moved += dead.filter(id__in=ids).update(key=self.list_key, lock=moment(database, -self.settings.retry))
+                moved += dead.filter(id__in=ids).update(key=self.list_key, **offered)
             self.bell.ring(database)
         return moved
 
@@ -350,29 +366,26 @@ class ORM(BulkBroker):
     def queue_size(self) -> int:
         """Count the rows that are due."""
         with self._reaching() as database:
-            return self.rows.filter(lock__lte=moment(database)).count()
+            return self.rows.filter(self._offers(database).is_due()).count()
 
     def lock_size(self) -> int:
         """Count the leases."""
         with self._reaching() as database:
-            return self.rows.filter(LEASED, lock__gt=moment(database)).count()
+            return self.rows.filter(LEASED, self._offers(database).is_later()).count()
 
     @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
-            free = self.rows.filter(~LEASED | Q(lock__lte=moment(database)))
-            if not takes_turns(database):
-                free.delete()
-                return
-            for ids in short_and_slow(list(free.values_list("pk", flat=True)), database):
-                free.filter(pk__in=ids).delete()
+            free = self.rows.filter(~LEASED | self._offers(database).is_due())
+            delete_all(free, database)
 
     @repeated
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
-        with self._reaching():
-            queue_table(self.alias).filter(key__in=[self.list_key, self.dead_key]).delete()
+        with self._reaching() as database:
+            delete_all(self.rows, database)
+            delete_all(self._dead_rows, database)
 
     def ping(self) -> bool:
         """Does the database answer?"""
@@ -413,7 +426,8 @@ class ORM(BulkBroker):
         """Turn what the database raises into the errors of brokers; the next call connects anew."""
         database = self.database
         try:
-            yield database
+            with by_primary_key(database, queue_table(self.alias).model._meta.db_table):
+                yield database
         except Error as error:
             meaning = meaning_of(error, self.alias)
             if database.in_atomic_block:  # only its owner can begin again
@@ -435,6 +449,16 @@ def queue_table(alias: str) -> QuerySet[OrmQ]:
     """All rows of all queues of one database, whatever routers say."""
     model: type[OrmQ] = apps.get_model("django_q_orm", "OrmQ")
     return model._default_manager.using(alias)
+
+
+def delete_all(rows: QuerySet[OrmQ], database: BaseDatabaseWrapper) -> None:
+    """Delete rows: by their ids where others would wait for one large deletion, or it would wait for others."""
+    if database.vendor not in ("mysql", "sqlite"):
+        rows.delete()
+        return
+    for ids in short_and_slow(list(rows.values_list("pk", flat=True)), database):
+        for part in batches(ids, database):
+            rows.filter(pk__in=part).delete()
 
 
 def check_size(package: str, database: BaseDatabaseWrapper) -> None:

@@ -6,12 +6,14 @@ import secrets
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import transaction
 from django.db.models import CharField, IntegerField, Value
 from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
+from django_q.names import is_named
 from django_q.sqlite import MAX_WRITTEN_ROWS
 
+from django_q_orm.locks import claiming
 from django_q_orm.moments import VENDORS, moment, moment_of_lease
+from django_q_orm.offers import offers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from django.db.models.expressions import RawSQL
 
     from django_q_orm.models import OrmQ
+    from django_q_orm.offers import Offers
 
 
 LIGHTLY = ", set_config('synchronous_commit', 'off', true)"
@@ -114,9 +117,10 @@ def claim(
     nonce = secrets.token_hex(NONCE_CHARACTERS // 2)
     if connection.vendor == "postgresql":
         return _by_postgres(table, connection, key, limit, seconds, nonce, since)
-    if connection.vendor == "sqlite" and returns_rows(connection):
+    offers = offers_of(connection, seconds)
+    if connection.vendor == "sqlite" and returns_rows(connection) and offers.order == "lock":
         return Claimed(_in_one_statement(table, connection, key, limit, seconds, nonce))
-    return Claimed(_in_one_transaction(table, connection, key, limit, seconds, nonce))
+    return Claimed(_in_one_transaction(table, connection, key, limit, offers, nonce))
 
 
 def returns_rows(connection: BaseDatabaseWrapper) -> bool:
@@ -190,7 +194,7 @@ def _take_due(name: str, until: RawSQL, least: str) -> str:
 
 
 def _in_one_transaction(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, offers: Offers, nonce: str
 ) -> list[Claim]:
     """`SELECT … FOR UPDATE SKIP LOCKED` where there is that, then a conditional `UPDATE`.
 
@@ -201,9 +205,9 @@ def _in_one_transaction(
     found_count = Coalesce(Cast(Substr("lease", NONCE_CHARACTERS + 2, 4), IntegerField()), NONE_YET - 1)
     count = Least(found_count + 1, MAX_COUNT)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
-    due = table.filter(key=key, lock__lte=moment(connection))
-    with transaction.atomic(using=connection.alias) if features.has_select_for_update else nullcontext():
-        first = due.order_by("lock", "id")
+    due = table.filter(is_named("key", key), offers.is_due())
+    with claiming(connection) if features.has_select_for_update else nullcontext():
+        first = due.order_by(offers.order, "id")
         if features.has_select_for_update_skip_locked and features.supports_select_for_update_with_limit:
             first = first.select_for_update(skip_locked=True)
         seen = first.values_list("id", "payload", "lease")[:limit]
@@ -213,7 +217,7 @@ def _in_one_transaction(
         found = {row[0]: row for row in seen}
         if not found:
             return []
-        taken = due.filter(id__in=found).update(lock=moment(connection, seconds), lease=lease)
+        taken = due.filter(id__in=found).update(lease=lease, **offers.after(offers.retry))
         if taken < len(found):
             won = set(table.filter(id__in=found, lease__startswith=nonce).values_list("id", flat=True))
             found = {number: row for number, row in found.items() if number in won}

@@ -33,12 +33,20 @@ class OrmQ(models.Model):
     lock = models.DateTimeField(_("locked until"), null=True, help_text=_("Not offered to any cluster before."))
     lease = models.CharField(_("lease"), max_length=64, null=True, editable=False)
 
+    due = models.BigIntegerField(_("due"), db_default=0, editable=False)
+    """When the row is due: microseconds since 1970 in UTC. 0: `lock` says it."""
+    own_lock = models.DateTimeField(_("own lock"), null=True, editable=False)
+    """`lock` as it was written together with `due`."""
+
     class Meta:
         app_label = "django_q_orm"
         db_table = "django_q_ormq"
         verbose_name = _("Queued task")
         verbose_name_plural = _("Queued tasks")
-        indexes = (models.Index(fields=["key", "lock"], name="django_q_ormq_key_lock"),)
+        indexes = (
+            models.Index(fields=["key", "lock"], name="django_q_ormq_key_lock"),
+            models.Index(fields=["key", "due"], name="django_q_ormq_key_due"),
+        )
 
     def __str__(self) -> str:
         return f"{self.key} {self.pk}"

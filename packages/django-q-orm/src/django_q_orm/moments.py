@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
@@ -46,8 +46,12 @@ def read_clock(connection: BaseDatabaseWrapper) -> datetime:
     """Now, as the database has it."""
     if not has_clock(connection):
         return timezone.now()
-    now = "statement_timestamp()" if connection.vendor == "postgresql" else "UTC_TIMESTAMP(6)"
+    is_postgres = connection.vendor == "postgresql"
+    # A date without a zone would be ambiguous when summer time ends.
+    now = "statement_timestamp() AT TIME ZONE 'UTC'" if is_postgres else "UTC_TIMESTAMP(6)"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {now}")
         (value,) = cursor.fetchone()
+    if is_postgres:
+        return value.replace(tzinfo=UTC)
     return value if timezone.is_aware(value) or not settings.USE_TZ else timezone.make_aware(value, connection.timezone)

@@ -54,9 +54,7 @@ def restore_moments(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry
     if connection.features.supports_timezones:
         return 0
     here = Q(lease__startswith=RELEASED) & (Q(lease__endswith=":") | Q(lease__endswith=f":{connection.timezone_name}"))
-    impossible = Q(lock__gt=moment(connection, retry + MARGIN_SECONDS)) | Q(
-        lease=None, lock__gt=moment(connection, MARGIN_SECONDS)
-    )
+    impossible = Q(lock__gt=moment(connection, retry + MARGIN_SECONDS))
     strangers = rows.filter(impossible | Q(lease__startswith=RELEASED)).exclude(here)
     return sum(
         rows.filter(pk=pk, lease=lease).update(**_corrected(lock, lease, connection, retry))

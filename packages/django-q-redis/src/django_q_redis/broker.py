@@ -16,6 +16,7 @@ from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait, prepare
 from django_q_redis.errors import is_out_of_memory, lacking, reaching
 from django_q_redis.keys import keys_of
+from django_q_redis.limits import sending
 from django_q_redis.line import Line, line_of
 from django_q_redis.stats import RedisStats
 
@@ -42,6 +43,9 @@ LOOK = 2.0
 
 SHORTEST = 0.01
 """Seconds that a command blocks at least: Redis 6.2 takes a millisecond for nothing, which means for ever."""
+
+EVICTS_PACKAGES = "allkeys-"
+"""Beginning of the `maxmemory-policy` values with which a full server deletes keys that have no expiry."""
 
 
 class Redis(BulkBroker):
@@ -107,23 +111,24 @@ class Redis(BulkBroker):
         """Append a package; its id is the length of the list, or the token of a hidden one."""
         if delay > 0:
             token = secrets.token_hex(8)
-            self._run(scripts.HIDE, token, milliseconds(delay), package)
+            with self._sending([package]):
+                self._run(scripts.HIDE, token, milliseconds(delay), package)
             self._sweep_at = 0.0
             return token
-        with reaching():
+        with self._sending([package]):
             return cast("int", self._line()("RPUSH", self.list_key, package))
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Append packages, in one command."""
+        """Append packages, in one command: if the server refuses one, it takes none."""
         if not packages:
             return []
-        with reaching():
+        with self._sending(packages):
             length = cast("int", self._line()("RPUSH", self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
     def enqueue_links(self, packages: Sequence[str]) -> None:
         """Append the next links of chains, even if the server has no memory for others."""
-        with reaching():
+        with self._sending(packages):
             try:
                 self._line()("RPUSH", self.list_key, *packages)
             except ResponseError as error:
@@ -131,8 +136,11 @@ class Redis(BulkBroker):
                     raise
             else:
                 return
-        for start in range(0, len(packages), MOST):
-            self._run(scripts.APPEND, *packages[start : start + MOST])
+            for start in range(0, len(packages), MOST):
+                self._run(scripts.APPEND, *packages[start : start + MOST])
+
+    def _sending(self, packages: Sequence[str]) -> sending:
+        return sending(self.connection, self.list_key, packages)
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -333,6 +341,14 @@ class Redis(BulkBroker):
         if "valkey_version" in server:
             return f"Valkey {server['valkey_version']}"
         return f"Redis {server['redis_version']}"
+
+    def server_warnings(self) -> list[str]:
+        """Return a sentence if a full server deletes packages."""
+        policy = self._run(scripts.POLICY)
+        policy = policy.decode() if isinstance(policy, bytes) else policy
+        if not policy.startswith(EVICTS_PACKAGES):
+            return []
+        return [f"Redis deletes packages when its memory is full (maxmemory-policy is '{policy}'): set 'noeviction'"]
 
     # -- statistics -----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import redis
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
 from django_q.brokers.per_process import PerProcess
 from django_q.exceptions import ConfigurationError
 from redis.backoff import NoBackoff
@@ -44,6 +46,9 @@ OLD_NAMES = {"charset": "encoding", "errors": "encoding_errors"}
 
 CLUSTERS_SINCE = (6,)
 """The first redis-py whose client of clusters can be kept from repeating a push."""
+
+QUOTE = "check the options, and quote special characters of the password with urllib.parse.quote(password, safe='')"
+"""Advice where the client's own message may show parts of a password."""
 
 CONNECTING = {"sentinels", "startup_nodes", "single_connection_client", "connection_pool"}
 """Keys with which the client has connections as soon as it is made, or has those of somebody else."""
@@ -151,10 +156,7 @@ def _from_secret_url(url: str) -> redis.Redis:
         if url.startswith("unix:") or "@" not in urlsplit(url).path + urlsplit(url).fragment:
             client = _from_url(url)
     if client is None:
-        raise ConfigurationError(
-            "Q_CLUSTER['redis'] is a URL that the Redis client does not understand: check its options, and quote "
-            "special characters of the password with urllib.parse.quote(password, safe='')"
-        )
+        raise ConfigurationError(f"Q_CLUSTER['redis'] is a URL that the Redis client does not understand: {QUOTE}")
     return client
 
 
@@ -229,13 +231,19 @@ def _django_redis(alias: str) -> redis.Redis:
         from django_redis import get_redis_connection
     except ImportError as error:
         raise ConfigurationError("'django_redis' needs django-redis: pip install django-redis") from error
+    hidden = may_have_password(repr(django_settings.CACHES.get(alias, {}).get("LOCATION")))
+    problem = QUOTE
     try:
-        client: redis.Redis = get_redis_connection(alias)
-    except NotImplementedError as error:
-        raise ConfigurationError(
-            f"The cache '{alias}' that 'django_redis' names is not a django-redis cache."
-        ) from error
-    return client
+        return _understood(get_redis_connection(alias))
+    except NotImplementedError:
+        problem = "it is not a django-redis cache, it shards its keys, or its LOCATION is not text"
+    except (ImportError, ImproperlyConfigured, TypeError, ValueError, redis.RedisError) as error:
+        if not hidden:
+            problem = str(error)
+    # Raised here, without a cause: the client's own errors may quote parts of a password.
+    raise ConfigurationError(
+        f"The cache '{alias}' that 'django_redis' names cannot be used: {problem}. Correct its LOCATION or OPTIONS."
+    )
 
 
 def longest_wait(client: Client) -> float:

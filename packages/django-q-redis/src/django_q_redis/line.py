@@ -27,6 +27,9 @@ LONG = 100_000
 POOLS = (redis.ConnectionPool, redis.BlockingConnectionPool)
 """Pools whose connections can be used without the client."""
 
+PROTOCOL_ERROR = "Protocol error"
+"""Beginning of the replies after which a server closes the connection."""
+
 HAS_POLL = hasattr(select, "poll")
 """Not on Windows, and not under eventlet."""
 
@@ -105,6 +108,8 @@ class Kept:
         try:
             return self.connection.read_response()
         except redis.ResponseError as error:  # the server has answered
+            if str(error).startswith(PROTOCOL_ERROR):
+                self.connection.disconnect()  # the server is about to, and would not read the next command
             return error
 
     def _stale(self) -> bool:

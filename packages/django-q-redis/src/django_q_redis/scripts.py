@@ -416,6 +416,16 @@ return 1
 """)
 """Forget all keys of the queue."""
 
+POLICY = script(
+    """
+local memory = redis.pcall('INFO', 'memory')
+return type(memory) == 'string' and string.match(memory, 'maxmemory_policy:([%w-]+)') or ''
+""",
+    Flag.READS,
+    prelude="",
+)
+"""Name what a full server does (`maxmemory-policy`); nothing if the user may not ask, or the server does not tell."""
+
 MISSING = script(
     f"""
 local missing = {{}}

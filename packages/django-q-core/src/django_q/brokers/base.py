@@ -60,6 +60,8 @@ class Broker:
     """Does one fetch, and one acknowledgement, carry several packages in one round trip?"""
     supports_renewal: bool = False
     """Can a lease be prolonged while its task runs?"""
+    leases_vary: bool = False
+    """True if leases may be shorter than `retry`, because the sender of a package decides: see `lease_seconds`."""
     supports_delay: float = 0
     """For how many seconds, at most, can a package be hidden before it is offered? 0 means not at all."""
     supports_lock_size: bool = False
@@ -219,6 +221,10 @@ class Broker:
         """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost."""
         return []
 
+    def lease_seconds(self, ack_id: Any) -> float:
+        """Return how long a lease lasts, in seconds; asked only if `leases_vary`."""
+        return self.settings.retry
+
     def release(self, ack_id: Any, delay: float = 0) -> bool | None:
         """Offer the package again after *delay* seconds; without a method of its own, when the lease ends.
 
@@ -342,6 +348,16 @@ class Broker:
     def info(self) -> str:
         """The name and version of the product."""
         return type(self).__name__
+
+    def server_warnings(self) -> list[str]:
+        """Return what in the configuration of the server endangers packages, a sentence each with the remedy.
+
+        A cluster asks when it first reaches the broker, and logs them.
+
+        Raises:
+            BrokerUnavailable: the server cannot be asked at the moment.
+        """
+        return []
 
     # -- statistics -----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from django_q.brokers.per_process import PerProcess
 from django_q.conf import current_settings
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
+from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
 from django_q.settings import ClusterSettings
 
 if TYPE_CHECKING:
@@ -53,7 +54,20 @@ def broker_class(settings: ClusterSettings) -> type[Broker]:
 
 
 def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None = None) -> Broker:
-    """A broker for the queue of the cluster *list_key*, by default that of the settings."""
+    """Return a broker for the queue of a cluster.
+
+    Args:
+        list_key: name of the cluster; None means that of the settings.
+        settings: of the cluster; None means those of this moment.
+
+    Raises:
+        ConfigurationError: the name is one of a dead-letter queue, or there is no such broker.
+    """
+    if is_dead_letter_queue(list_key):
+        raise ConfigurationError(
+            f"{list_key!r} cannot be the name of a cluster: choose {CLUSTER_NAME}. Read dead letters with "
+            "Broker.dead_letters() or manage.py qdead."
+        )
     chosen = settings or current_settings()
     broker = broker_class(chosen)(list_key=list_key or chosen.list_key)
     # Set afterwards: classes written for older versions know no such parameter.

@@ -116,8 +116,14 @@ class Cluster:
         Raises:
             ClusterDied: it ended while it started, or the system refused to start it.
         """
+        self._announce()
+        return self._start()
+
+    def _announce(self) -> None:
         log.configure(self.settings)
         log.starting(self.name)
+
+    def _start(self) -> int:
         self.state.born = time.time()
         self._lifeline = Lifeline()
         process: BaseProcess = cast("Any", context_of(self.settings.start_method)).Process(
@@ -166,7 +172,6 @@ class Cluster:
         Returns:
             The exit status for the process: 0 when the cluster was told to stop and did.
         """
-        close_all()
         if self.settings.start_method == "fork":
             preload(self.settings)
         bell = Bell()
@@ -174,7 +179,9 @@ class Cluster:
         before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}
         wakeup = signal.set_wakeup_fd(bell.writer_fileno(), warn_on_full_buffer=False)
         try:
-            self.start()
+            self._announce()
+            close_all()  # here, because log handlers may open something
+            self._start()
             if once:
                 self._ask_to_stop()
             return self._wait(bell)

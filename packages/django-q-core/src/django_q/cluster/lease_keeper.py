@@ -35,12 +35,22 @@ class LeaseKeeper(threading.Thread):
         broker: makes the broker, in this thread.
         retry: duration of a lease in seconds.
         collect: called at each check; takes outcomes from the channel if the monitor has been blocked for a while.
+        renewed: returns when the pusher last renewed the leases (`time.monotonic`, seconds).
+        lease_seconds: returns the duration of the lease of an ack id, if that may be shorter than `retry`.
     """
 
-    def __init__(self, name: str, broker: Callable[[], Broker], retry: float, collect: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        broker: Callable[[], Broker],
+        retry: float,
+        collect: Callable[[], None],
+        renewed: Callable[[], float] = time.monotonic,
+        lease_seconds: Callable[[Any], float] | None = None,
+    ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
-        self.process_name, self.make_broker, self.collect = name, broker, collect
-        self.renew_every = retry / 3
+        self.process_name, self.make_broker, self.collect, self.renewed = name, broker, collect, renewed
+        self.renew_every, self.lease_seconds = retry / 3, lease_seconds
         self.renewing = Wait(retry / 3)
         self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
         self.lock = threading.Lock()
@@ -54,7 +64,8 @@ class LeaseKeeper(threading.Thread):
         """Renew a lease from now on."""
         if ack_id is not None:
             with self.lock:
-                self.due.setdefault(ack_id, time.monotonic() + self.renew_every)
+                # Not from now on: the pusher may have failed to renew it, and less of the lease is left.
+                self.due.setdefault(ack_id, self.renewed() + self._interval(ack_id))
 
     def drop(self, ack_ids: list[Any]) -> None:
         """Stop renewing leases."""
@@ -90,15 +101,23 @@ class LeaseKeeper(threading.Thread):
 
     def renew(self, broker: Broker, due: list[Any]) -> None:
         """Renew leases; those that are lost are another holder's now."""
+        began = time.monotonic()
         with self.renewing.limited():
             lost = set(broker.renew(due))
-        again_at = time.monotonic() + self.renew_every
         with self.lock:
             for ack_id in due:
                 if ack_id in lost:
                     self.due.pop(ack_id, None)
                 elif ack_id in self.due:
-                    self.due[ack_id] = again_at
+                    self.due[ack_id] = began + self._interval(ack_id)
+
+    def _interval(self, ack_id: Any) -> float:
+        """Return the time between two renewals in seconds, and check as often as a short lease needs it."""
+        if self.lease_seconds is None:
+            return self.renew_every
+        seconds = self.lease_seconds(ack_id)
+        self.interval = min(self.interval, seconds / 6)
+        return seconds / 3
 
     def _due(self) -> list[Any]:
         now = time.monotonic()

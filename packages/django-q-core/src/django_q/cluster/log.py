@@ -144,6 +144,11 @@ def broker_back(name: str) -> None:
     logger.info("%s reached the broker again", name)
 
 
+def server_warning(name: str, warning: str) -> None:
+    """The configuration of the broker's server endangers packages."""
+    logger.warning("%s: %s", name, one_line(warning))
+
+
 def leases_lost(name: str, count: int) -> None:
     """Waiting tasks belong to somebody else now."""
     logger.warning("%s dropped %d waiting tasks whose leases had ended: the broker offers them again", name, count)

@@ -119,7 +119,14 @@ class Monitor(ClusterProcess):
         self.broker = get_broker(settings=self.settings)
         self.finisher = Finisher(self.settings, self.broker)
         if self.broker.supports_renewal:
-            self.keeper = LeaseKeeper(self.name, self._own_broker, self.settings.retry, self._collect_while_blocked)
+            self.keeper = LeaseKeeper(
+                self.name,
+                self._own_broker,
+                self.settings.retry,
+                self._collect_while_blocked,
+                renewed=lambda: self.state.renewed,
+                lease_seconds=self.broker.lease_seconds if self.broker.leases_vary else None,
+            )
             self.keeper.start()
         self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}
         if self.broker.alias is not None:

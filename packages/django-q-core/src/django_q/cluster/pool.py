@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django_q.brokers import broker_class
 
-from . import log
+from . import log, sessions
 from .backoff import Backoff
 from .launch import Launch
 from .process import Wiring, class_of, main
@@ -82,6 +82,7 @@ class Member:
             True if it has started.
         """
         process = self._new_process()
+        sessions.drop()
         if self.slot is not None:
             self.slot.state = WorkerState.ABSENT
             self.slot.deadline = 0.0

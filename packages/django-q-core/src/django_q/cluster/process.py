@@ -160,6 +160,7 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         entitle(wiring.settings, role)
     else:
         prepare(wiring.settings, role)
+    sessions.watch_forks()
     process = class_of(path)
     if process.limits_cache_calls:
         CALLS.limit(min(PATIENCE_SECONDS, wiring.settings.guard_timeout / 4))

@@ -26,10 +26,14 @@ MAX_UNSAVED_OUTCOMES: Final = 1_000
 HELD_BACK_SECONDS: Final = 0.1
 """Seconds between two looks whether the monitor has caught up."""
 
+MAX_PAUSE_SECONDS: Final = 1.0
+"""Maximum time between two attempts to reach a broker while leases are held: they are renewed soon after it is back."""
+
 RETURN_SECONDS: Final = 1.0
 """Time before the end of a stop in which tasks without a receipt are sent to the broker again."""
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
     from django_q.brokers import AckId, Broker, Delivery
@@ -43,6 +47,8 @@ class Pusher(ClusterProcess):
     """When leases are renewed next (`time.monotonic`, seconds)."""
     retry_at: float = 0.0
     """When a broker that was unavailable is tried again (`time.monotonic`, seconds)."""
+    leases_vary: bool = False
+    """True if leases may be shorter than `retry`."""
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
@@ -56,6 +62,8 @@ class Pusher(ClusterProcess):
         self.backoff = Backoff()
         self.answered = False
         """True if the broker has done what this step asked last."""
+        self.warned = False
+        """True if the warnings about the broker's server are in the log."""
         self.stopping = False
         self.unsent: list[TaskMessage] = []
         """What found no room before the cluster stopped."""
@@ -64,6 +72,7 @@ class Pusher(ClusterProcess):
         """Take the broker, and over from a pusher before."""
         self.use(get_broker(settings=self.settings))
         signal.signal(signal.SIGTERM, self._stop)
+        self.warned = self.state.pushed > 0  # the pusher before has reached the broker
         self._adopt()
         self.renew_at = time.monotonic()  # the process before may have been blocked for long
         log.pushing(self.name)
@@ -71,6 +80,7 @@ class Pusher(ClusterProcess):
     def use(self, broker: Broker) -> None:
         """Fetch from *broker*."""
         self.broker = broker
+        self.leases_vary = broker.leases_vary
         self.window = ReadAhead(self.limit, ahead=broker.supports_read_ahead)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
@@ -90,6 +100,8 @@ class Pusher(ClusterProcess):
             return True
         self.answered = False
         try:
+            if not self.warned:
+                self._warn()
             self._renew_when_due()
             self.window.pace(self.state.sent, time.monotonic())
             room = self._room()
@@ -107,6 +119,12 @@ class Pusher(ClusterProcess):
                 log.broker_back(self.name)
         return True
 
+    def _warn(self) -> None:
+        """Log what in the configuration of the broker's server endangers packages."""
+        for warning in self.broker.server_warnings():
+            log.server_warning(self.name, warning)
+        self.warned = True
+
     def _is_late(self) -> bool:
         """Return True if the broker took so long to renew leases that they are due again."""
         return bool(self.held) and time.monotonic() >= self.renew_at
@@ -114,10 +132,13 @@ class Pusher(ClusterProcess):
     def _fetch(self, room: int) -> list[Delivery]:
         """Fetch packages; if the broker was blocked meanwhile, keep those whose leases can be renewed."""
         wait = self._seconds_to_wait()
-        late_at = time.monotonic() + wait + self.renew_every
+        began = time.monotonic()
         deliveries = self.broker.dequeue_many(room, wait=wait)
         self.answered = True
-        if time.monotonic() <= late_at or not self.broker.supports_renewal:
+        seconds = time.monotonic() - began
+        if not deliveries or not self.broker.supports_renewal:
+            return deliveries
+        if seconds <= wait + self._interval(delivery.ack_id for delivery in deliveries):
             return deliveries
         leases = [delivery.ack_id for delivery in deliveries if delivery.ack_id is not None]
         lost = set(self.broker.renew(leases)) if leases else set()
@@ -128,9 +149,11 @@ class Pusher(ClusterProcess):
         if self.backoff.failed():
             log.broker_gone(self.name, error)
         seconds = self.backoff.seconds
-        if self.held:  # leases must be renewed soon after the broker is back
-            seconds = min(seconds, max(self.renew_every / 2, FIRST_SECONDS))
+        if self.held:
+            interval = self._interval(self.held.values())
+            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, FIRST_SECONDS))
         self.retry_at = time.monotonic() + seconds
+        self.renew_at = 0.0
 
     def stop(self) -> None:
         """Give back what has not begun, and publish once more that the cluster stops."""
@@ -183,6 +206,8 @@ class Pusher(ClusterProcess):
             leased = now if ack_id is not None else 0.0
             body = package.encode() if isinstance(package, str) else package
             self._push_task(leased, ack_id, body, attempt)
+        if self.leases_vary and self.held:
+            self.renew_at = min(self.renew_at, now + self._interval(self.held.values()))
         self._forget_passed()
         self.window.fetched(deliveries)
         self.pushed_at = time.monotonic()
@@ -231,17 +256,23 @@ class Pusher(ClusterProcess):
         After a failure of any kind they are renewed as soon as the broker is tried again, which shows that it is back.
         """
         now = time.monotonic()
-        if now < self.retry_at or (now < self.renew_at and not self.backoff.failures):
+        if now < max(self.retry_at, self.renew_at):
             return
         self._forget_finished()
         lost: set[Any] = set()
         if self.held:
             lost = set(self.broker.renew(list(self.held.values())))
             self.answered = True
-        self.renew_at = now + self.renew_every
+        self.renew_at = now + self._interval(self.held.values())
         if lost:
             self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
         self.state.renewed = now
+
+    def _interval(self, leases: Iterable[AckId]) -> float:
+        """Return the time between two renewals in seconds: a third of the shortest of these leases, or of `retry`."""
+        if not self.leases_vary:
+            return self.renew_every
+        return min((self.broker.lease_seconds(ack_id) / 3 for ack_id in leases), default=self.renew_every)
 
     def _drop(self, lost: set[int]) -> None:
         """Take back from the workers what somebody else has by now, before they are told that leases were renewed."""

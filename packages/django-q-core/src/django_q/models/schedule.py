@@ -20,6 +20,7 @@ from django_q.conf import current_settings
 from django_q.exceptions import UnreadableArguments
 from django_q.models.task import ID_LENGTH, Task
 from django_q.recurrence import Recurrence, Slot
+from django_q.rules import is_dead_letter_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -208,7 +209,9 @@ class Schedule(models.Model):
         return schedule
 
     def clean(self) -> None:
-        """Refuse a type without its own field, arguments that cannot be read, and a name that is taken."""
+        """Refuse a type without its own field, unreadable arguments, a cluster that cannot exist and a taken name."""
+        if is_dead_letter_queue(self.cluster):
+            raise ValidationError({"cluster": _("Names that end in -dead are those of dead-letter queues.")})
         if self.schedule_type == self.CRON and not self.cron:
             raise ValidationError({"cron": _("A schedule of the Cron type needs a cron expression.")})
         if self.schedule_type == self.MINUTES and not self.minutes:

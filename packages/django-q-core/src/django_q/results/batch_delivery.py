@@ -57,7 +57,7 @@ class BatchDelivery:
         """Deliver what was completed just now; the maintenance step repeats what cannot be done at the moment."""
         for outcome in completed:
             if outcome.cached or outcome.hook:
-                self._tolerantly(outcome, self.broker.list_key, self.broker)
+                self._tolerantly(outcome, self.broker.list_key)
 
     def deliver_again(self, batch: Batch) -> bool:
         """Deliver a batch that was completed earlier.
@@ -67,17 +67,14 @@ class BatchDelivery:
         """
         using = router.db_for_write(Batch)
         outcome = collated(batch, self.codec, using)
-        list_key = batch.queue or self.broker.list_key
-        broker = self.broker
-        if batch.cluster and list_key != broker.list_key:
-            broker = broker_of(batch.cluster)
-        return self._tolerantly(outcome, list_key, broker)
+        return self._tolerantly(outcome, batch.queue or self.broker.list_key, batch.cluster)
 
-    def _tolerantly(self, outcome: Outcome, list_key: str, broker: Broker) -> bool:
+    def _tolerantly(self, outcome: Outcome, list_key: str, cluster: str | None = None) -> bool:
         if outcome.cached and clock.monotonic() < self.cache_retry_at:
             return False
         try:
-            self._deliver(outcome, list_key, broker)
+            is_elsewhere = bool(cluster) and list_key != self.broker.list_key
+            self._deliver(outcome, list_key, broker_of(str(cluster)) if is_elsewhere else self.broker)
         except Exception as error:  # noqa: BLE001 - the members are saved, whatever is wrong; others are delivered
             if isinstance(error, ResultsUnavailable):
                 self.cache_retry_at = clock.monotonic() + CACHE_RETRY_SECONDS

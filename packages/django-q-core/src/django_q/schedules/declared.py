@@ -15,6 +15,7 @@ from django.utils.module_loading import module_has_submodule
 
 from django_q.clock import now
 from django_q.models import Schedule
+from django_q.names import is_named
 from django_q.results.unavailable import is_unavailable
 from django_q.schedules.glance import is_in_code
 from django_q.tasks.scheduling import DECLARED, Declaration, create
@@ -206,7 +207,7 @@ def update(schedule: Schedule, different: Mapping[str, Any]) -> None:
 
 def owned(settings: ClusterSettings) -> Iterable[Schedule]:
     """Schedules of this cluster that are the code's."""
-    cluster = Q(cluster=settings.list_key)
+    cluster = is_named("cluster", settings.list_key)
     if settings.is_default_cluster:
         cluster |= Q(cluster=None) | Q(cluster="")
     return Schedule.objects.using(router.db_for_write(Schedule)).filter(cluster, in_code=True)

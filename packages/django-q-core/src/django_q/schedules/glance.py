@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_q.models import Schedule
+from django_q.rules import DEAD_LETTER_ENDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,18 +38,20 @@ def is_in_code(settings: ClusterSettings, using: str) -> bool:
 def _is_any(settings: ClusterSettings, using: str, where: str, values: Sequence[Any]) -> bool:
     """Return whether there is such a schedule; those without a cluster belong to the default one.
 
+    So do those whose cluster cannot exist: it marks them with the reason.
     They are counted, because not every database knows `LIMIT`.
     """
     connection = connections[using]
     names = {field.attname: connection.ops.quote_name(str(field.column)) for field in Schedule._meta.concrete_fields}
-    ours = "{cluster} = %s"
+    ours, values = "{cluster} = %s", [*values, settings.list_key]
     if settings.is_default_cluster:
-        ours += " OR {cluster} IS NULL OR {cluster} = ''"
+        ours += " OR {cluster} IS NULL OR {cluster} = '' OR {cluster} LIKE %s OR {cluster} LIKE %s"
+        values = [*values, *(f"%{end}" for end in DEAD_LETTER_ENDS)]
     table = connection.ops.quote_name(Schedule._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT COUNT(*) FROM {table} WHERE {where} AND ({ours})".format(**names),
-            [*values, settings.list_key],
+            values,
         )
         (number,) = cursor.fetchone()
     return bool(number)

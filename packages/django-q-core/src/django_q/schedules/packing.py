@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from django_q.arguments import read_args, read_kwargs
+from django_q.option_values import invalid
 from django_q.options import SCHEDULE_OPTIONS, take
 from django_q.package import TaskPackage, new_id
+from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
 from django_q.tasks.sending import write_down
 
 if TYPE_CHECKING:
@@ -40,8 +42,10 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
 
     Raises:
         UnreadableArguments: its arguments are not literals.
-        OptionError: an option in its `q_options` does not exist or is invalid.
+        OptionError: its cluster cannot exist, or an option in its `q_options` does not exist or is invalid.
     """
+    if is_dead_letter_queue(schedule.cluster):
+        raise invalid("cluster", schedule.cluster, CLUSTER_NAME)
     args, kwargs = read_args(schedule.args), read_kwargs(schedule.kwargs)
     if schedule.intended_date_kwarg and moment is not None:
         kwargs[schedule.intended_date_kwarg] = moment.isoformat()

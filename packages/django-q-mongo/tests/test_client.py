@@ -1,0 +1,75 @@
+"""The client that the brokers of a process share."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import uuid
+
+import pytest
+from django_q.settings import ClusterSettings
+from django_q_mongo import Mongo
+from django_q_mongo import client as module
+
+
+@pytest.fixture
+def settings(mongo_server, monkeypatch) -> ClusterSettings:
+    monkeypatch.setattr(module, "_clients", module.PerProcess(dict))  # tests of others have given theirs away
+    mongo_server.start()
+    return ClusterSettings.from_mapping({"mongo": mongo_server.options})
+
+
+@pytest.fixture
+def name() -> str:
+    return f"client-{uuid.uuid4().hex[:12]}"
+
+
+def is_closed(client) -> bool:
+    return client._closed
+
+
+def test_broker_that_is_disconnected_leaves_the_client_to_others(settings, name):
+    one, other = Mongo(name, settings=settings), Mongo(name, settings=settings)
+    one.enqueue("package")
+    other.queue_size()
+    client = one.connection
+    one.disconnect()
+    assert (other.connection, is_closed(client)) == (client, False)
+    assert other.dequeue_many(1, 0)[0].package == "package"
+    other.delete_queue()
+    other.disconnect()
+    assert is_closed(client)
+    assert one.queue_size() == 0
+
+
+def test_fetch_in_another_thread_goes_on_while_a_broker_is_disconnected(settings, name):
+    waiting, other = Mongo(name, settings=settings), Mongo(name, settings=settings)
+    waiting.queue_size()
+    found: list[str] = []
+    fetch = threading.Thread(target=lambda: found.extend(each.package for each in waiting.dequeue_many(1, 20)))
+    fetch.start()
+    for _ in range(5):
+        other.queue_size()
+        other.disconnect()
+    other.enqueue("package")
+    fetch.join()
+    assert found == ["package"]
+    waiting.delete_queue()
+
+
+def test_client_that_was_given_away_is_not_closed(settings, name, monkeypatch):
+    monkeypatch.setattr("django_q_mongo.broker.current_settings", lambda: settings)
+    broker = Mongo(name, settings=settings)
+    broker.queue_size()
+    client = Mongo.get_connection()
+    broker.disconnect()
+    assert client.admin.command("ping")["ok"] == 1
+
+
+def test_broker_that_is_gone_does_not_keep_the_client_open(settings, name):
+    Mongo(name, settings=settings).queue_size()
+    gc.collect()
+    broker = Mongo(name, settings=settings)
+    client = broker.connection
+    broker.disconnect()
+    assert is_closed(client)

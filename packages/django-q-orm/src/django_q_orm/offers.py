@@ -1,0 +1,177 @@
+"""When rows are offered to clusters.
+
+`lock` says it, as in the public editions, if its dates are in UTC or have a zone. Otherwise they are in local time,
+which goes back by an hour when summer time ends. Then our own columns say it:
+
+* `due` is in UTC. It is 0 if another edition inserted the row.
+* `own_lock` is `lock` as we wrote it. If both differ, another edition has leased the row, and `lock` decides as well.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.db.models import F, FloatField, Q
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+from django_q.clock import zone_of
+
+from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
+
+    from django_q_orm.models import OrmQ
+
+SKEW_SECONDS: Final = 10.0
+"""Maximum difference between the clocks of machines with other editions."""
+
+MAX_CHANGE: Final = timedelta(hours=2)
+"""Maximum time by which clocks are put back."""
+
+FOREIGN: Final = Q(own_lock=None) | ~Q(lock=F("own_lock"))
+"""Rows whose `lock` another edition wrote."""
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Offers:
+    """Columns and conditions of rows by their `lock`.
+
+    Args:
+        connection: to the database.
+        retry: length of a lease (seconds).
+    """
+
+    order = "lock"
+    """Column by which rows are due."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, retry: float) -> None:
+        self.connection = connection
+        self.retry = retry
+
+    def after(self, seconds: float) -> dict[str, Any]:
+        """Return the columns of a row that is offered after some seconds."""
+        return {"lock": moment(self.connection, seconds)}
+
+    def at_once(self, ahead: float = 0) -> dict[str, Any]:
+        """Return the columns of a row that is offered now, *ahead* seconds before the rows that are sent now.
+
+        It is due since `retry` seconds: django-q takes nothing that is younger.
+        """
+        return {"lock": moment(self.connection, -self.retry - ahead)}
+
+    def columns_of_many(self) -> Callable[[int], dict[str, Any]]:
+        """Return the columns of rows that are sent together, by their number: a microsecond apart, in their order."""
+        lock = read_clock(self.connection) - timedelta(seconds=self.retry)
+        return lambda number: {"lock": lock + timedelta(microseconds=number), "due": 0}
+
+    def seconds_until_due(self, rows: QuerySet[OrmQ]) -> float:
+        """Return after how many seconds the first row is due: infinitely many if there is none."""
+        locks = rows.filter(lock__isnull=False).order_by("lock")
+        if self.connection.vendor == "postgresql":
+            left = RawSQL("EXTRACT(EPOCH FROM lock - statement_timestamp())::float8", [], FloatField())
+            seconds = locks.annotate(left=left).values_list("left", flat=True).first()
+            return float("inf") if seconds is None else seconds
+        if not has_clock(self.connection):
+            lock = locks.values_list("lock", flat=True).first()
+            return (lock - timezone.now()).total_seconds() if lock else float("inf")
+        row = locks.annotate(now=moment(self.connection)).values_list("lock", "now").first()
+        return (row[0] - row[1]).total_seconds() if row else float("inf")
+
+    def leased(self) -> dict[str, Any]:
+        """Return the columns of a row whose lease begins."""
+        return {"lock": moment_of_lease(self.connection, self.retry)}
+
+    def is_due(self) -> Q:
+        """Return the condition that a row may be claimed."""
+        return Q(lock__lte=moment(self.connection))
+
+    def is_later(self) -> Q:
+        """Return the condition that a row is leased or delayed."""
+        return Q(lock__gt=moment(self.connection))
+
+    def by_lock(self, rows: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
+        """Return the rows whose `lock` decides."""
+        return rows
+
+
+class UtcOffers(Offers):
+    """Columns and conditions of rows by `due`, where `lock` is in local time."""
+
+    order = "due"
+
+    def after(self, seconds: float) -> dict[str, Any]:
+        """Return the columns, with the later one of two local times, if the zone's offset changes meanwhile."""
+        now = datetime.now(UTC)
+        then = now + timedelta(seconds=seconds)
+        lock = max(self._local(then), self._local(now) + timedelta(seconds=seconds))
+        return {"lock": lock, "own_lock": lock, "due": microseconds(then)}
+
+    def at_once(self, ahead: float = 0) -> dict[str, Any]:
+        """Return the columns; after clocks are put back, the local time is still in the past for other editions."""
+        now = datetime.now(UTC)
+        lock = self._local(now) - timedelta(seconds=self.retry + ahead) - MAX_CHANGE
+        return {"lock": lock, "own_lock": lock, "due": microseconds(now - timedelta(seconds=ahead))}
+
+    def columns_of_many(self) -> Callable[[int], dict[str, Any]]:
+        """Return the columns of rows that are sent together, by their number: a microsecond apart, in their order."""
+        columns = self.at_once()
+        return lambda number: columns | {"due": columns["due"] + number}
+
+    def seconds_until_due(self, rows: QuerySet[OrmQ]) -> float:
+        """Return after how many seconds the first row is due; rows that other editions have leased are not foreseen."""
+        if rows.filter(self.is_due()).exists():
+            return 0.0
+        now = microseconds(datetime.now(UTC))
+        due = rows.filter(due__gt=now, lock__isnull=False).order_by("due").values_list("due", flat=True).first()
+        return float("inf") if due is None else (due - now) / 1e6
+
+    def leased(self) -> dict[str, Any]:
+        """Return the columns of a row whose lease begins."""
+        return self.after(self.retry)
+
+    def is_due(self) -> Q:
+        """Return the condition that a row is due in UTC, and that no other edition has leased it."""
+        return Q(due__lte=microseconds(datetime.now(UTC))) & (Q(lock=F("own_lock")) | self._has_passed())
+
+    def is_later(self) -> Q:
+        """Return the condition that a row is leased or delayed, by us or by another edition."""
+        foreign = FOREIGN & Q(lock__isnull=False) & ~self._has_passed()
+        return Q(due__gt=microseconds(datetime.now(UTC))) | foreign
+
+    def by_lock(self, rows: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
+        """Return the rows that another edition has inserted or leased."""
+        return rows.filter(FOREIGN)
+
+    def _has_passed(self) -> Q:
+        """Return the condition that a `lock` of another edition has passed.
+
+        In the second one of the hours that clocks show twice, one that is further away than a lease is from the first.
+        """
+        now = datetime.now(zone_of(self.connection.timezone_name))
+        shown, passed = now.replace(tzinfo=None, fold=0), Q(lock__lte=now.replace(tzinfo=None, fold=0))
+        if now.fold:
+            repeated = (now.replace(fold=0).utcoffset() or timedelta()) - (now.utcoffset() or timedelta())
+            lease = timedelta(seconds=self.retry + SKEW_SECONDS)
+            passed |= Q(lock__gt=shown + lease, lock__lte=shown + repeated)
+        return passed
+
+    def _local(self, at: datetime) -> datetime:
+        return at.astimezone(zone_of(self.connection.timezone_name)).replace(tzinfo=None, fold=0)
+
+
+def offers_of(connection: BaseDatabaseWrapper, retry: float) -> Offers:
+    """Return what decides in a database: `due` where dates are in local time, else `lock`."""
+    is_local = not settings.USE_TZ and not connection.features.supports_timezones
+    return (UtcOffers if is_local else Offers)(connection, retry)
+
+
+def microseconds(at: datetime) -> int:
+    """Return the value of `due` at a moment."""
+    return (at - EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,88 @@
+"""Recognises a package that is larger than the server accepts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import redis
+from django_q.exceptions import BrokerUnavailable
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException, ResponseError
+
+from django_q_redis.errors import TOO_LARGE, broker_error, reaching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_q_redis.client import Client
+
+MIN_LIMIT_BYTES: Final = 1024 * 1024
+"""The least value of `proto-max-bulk-len`: a server accepts all packages up to this size."""
+
+REPLY_SECONDS: Final = 1.0
+"""Time that a server has to refuse a size; one that accepts it is silent, and waits for the data."""
+
+
+class sending(reaching):  # noqa: N801 - as `reaching`
+    """Raise the errors of the client while packages are sent as errors of brokers.
+
+    A server refuses a package that is too large when it has read its size, and closes the connection. The client still
+    sends, sees a closed connection, and drops the reply. So the server is asked again, with nothing but the size.
+
+    Args:
+        client: the client that sends.
+        key: the key that the packages go to.
+        packages: the packages.
+    """
+
+    def __init__(self, client: Client, key: str, packages: Sequence[str]) -> None:
+        self.client = client
+        self.key = key
+        self.packages = packages
+
+    def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        """Translate."""
+        cause = error.__cause__ if isinstance(error, BrokerUnavailable) else error
+        if isinstance(cause, redis.ConnectionError):
+            size = max(len(package.encode()) for package in self.packages)
+            if size > MIN_LIMIT_BYTES and (refused := refusal(self.client, self.key, size)):
+                raise broker_error(refused) from refused
+        super().__exit__(_kind, error, _where)
+
+
+def refusal(client: Client, key: str, size: int) -> ResponseError | None:
+    """Return the reply of the server of *key* if it refuses packages of *size* bytes, else None."""
+    try:
+        announce(pool_of(client, key), size)
+    except ResponseError as error:
+        return error if TOO_LARGE.search(str(error)) else None
+    except (redis.RedisError, RedisClusterException):
+        return None  # the server is away: the error that led here says so
+    return None
+
+
+def announce(pool: redis.ConnectionPool, size: int) -> None:
+    """Send the size of a package on a connection of its own, without the package.
+
+    Raises:
+        redis.ResponseError: the server refuses it.
+        redis.RedisError: the server cannot be reached.
+    """
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command([b"*3\r\n$5\r\nRPUSH\r\n$1\r\nq\r\n$%d\r\n" % size])
+        if connection.can_read(timeout=REPLY_SECONDS):
+            connection.read_response()
+    finally:
+        connection.disconnect()
+        pool.release(connection)
+
+
+def pool_of(client: Client, key: str) -> redis.ConnectionPool:
+    """Return the pool of the connections to the server that has *key*."""
+    if not isinstance(client, RedisCluster):
+        return client.connection_pool
+    node = client.get_node_from_key(key)
+    if node is None:
+        raise redis.ConnectionError("no node has the key")
+    return client.get_redis_connection(node).connection_pool
