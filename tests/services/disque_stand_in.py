@@ -94,6 +94,10 @@ class Node:
     def ping(self) -> bytes:
         return b"PONG"
 
+    def time(self) -> list[bytes]:
+        seconds, fraction = divmod(time.time(), 1)
+        return [b"%d" % seconds, b"%d" % (fraction * 1e6)]
+
     def addjob(self, queue: bytes, body: bytes, _milliseconds: bytes, *words: bytes) -> bytes:
         given, rest = {}, list(words)
         while rest:
@@ -233,7 +237,7 @@ def number(word: bytes) -> int:
 
 COMMANDS = {
     "ackjob", "addjob", "cluster", "config", "deljob", "fastack", "getjob", "hello", "info", "jscan", "nack", "pause",
-    "ping", "qlen", "qpeek", "qscan", "qstat", "show", "working",
+    "ping", "qlen", "qpeek", "qscan", "qstat", "show", "time", "working",
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import requests
 from django_q.brokers import counted
@@ -195,8 +196,10 @@ class IronMQBroker(counted.CountedBroker):
             found(lambda: self._queue().clear())
 
     def delete_queue(self) -> None:
+        """Delete the queue and the queue of its dead letters."""
         with reaching():
-            found(lambda: self._queue().delete_queue())
+            for name in (self.list_key, self.dead_key):
+                found(self.connection.queue(in_url(name)).delete_queue)
 
     def ping(self) -> bool:
         try:
@@ -209,15 +212,20 @@ class IronMQBroker(counted.CountedBroker):
         return "IronMQ"
 
     def _queue(self) -> Any:
-        return self.connection.queue(self.list_key)
+        return self.connection.queue(in_url(self.list_key))
 
     def _made(self, call: Callable[[], Any]) -> Any:
         """What *call* gives; the queue is made when it is missing."""
         answer = found(call)
         if answer is None:
-            self.connection.create_queue(self.list_key)
+            self.connection.create_queue(in_url(self.list_key))
             answer = call()
         return answer
+
+
+def in_url(name: str) -> str:
+    """Return the name of a queue as part of a URL; the client puts it there as it is."""
+    return quote(name, safe="")
 
 
 def received(message: dict[str, Any]) -> counted.Received:

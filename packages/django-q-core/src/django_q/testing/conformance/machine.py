@@ -70,6 +70,7 @@ class Machine(RuleBasedStateMachine):
             "expire": type(first).expire is not Broker.expire,
             "lock size": first.supports_lock_size,
             "purge": suite.promises("test_purge_keeps_leases"),
+            "short leases": not suite.lease_of_sender,
             "stale": suite.promises("test_lost_lease_cannot_acknowledge"),
         }
 
@@ -113,6 +114,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda machine: machine.waits < WAITS and machine.knows["stale"] and machine.model.waiting)
     @can("renewal")
+    @can("short leases")
     @rule(limit=st.integers(1, 5))
     def wait_for_leases(self, limit: int) -> None:
         """Take some, and let their leases end."""
@@ -196,7 +198,6 @@ class Machine(RuleBasedStateMachine):
         self.clients[client].purge_queue()
         self.model.purged()
 
-    @can("purge")
     @rule(client=CLIENTS, certain=st.integers(0, 3))
     def delete(self, client: int, certain: int) -> None:
         """Forget the queue, less often than other things are done."""
