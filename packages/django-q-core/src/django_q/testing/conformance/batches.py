@@ -15,13 +15,14 @@ from .suite import TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
 if TYPE_CHECKING:
     from django_q.brokers import Broker, Delivery
 
-MANY = 150
-"""Number of packages of a batch that some products do not take in one request."""
+MOST = 150
+"""Number of packages of a batch that is large enough for tests in which leases end."""
 
 
 class LargeBatchPromises(Suite):
     """Batches are not limited by what one request carries."""
 
+    @needs("beside_leases")
     def test_large_batch_arrives(self, broker: Broker) -> None:
         sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
@@ -30,7 +31,7 @@ class LargeBatchPromises(Suite):
         assert (arrived if self.in_order else sorted(arrived)) == sent
         assert nothing_comes(broker)
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_large_batch_is_settled(self, broker: Broker, other: Broker) -> None:
         """All are renewed, released, fetched again in their order, and acknowledged."""
         sent = numbered(self.large_batch)
@@ -47,15 +48,15 @@ class LargeBatchPromises(Suite):
         if self.promises("test_acknowledging_twice_is_harmless"):
             assert other.acknowledge_many(leased) == leased
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_each_lease_of_many_is_renewed(self, hasty: Broker, other: Broker) -> None:
         """Renew after half of the lease, which is longer where many requests take longer."""
-        kept = False
+        kept, sent = False, numbered(min(self.large_batch, MOST))
         for _ in range(TRIES):
             hasty.delete_queue()
-            hasty.enqueue_many(numbered(MANY))
+            hasty.enqueue_many(sent)
             began, lease = time.monotonic(), hasty.settings.retry
-            leased = [each.ack_id for each in take_many(hasty, MANY)]
+            leased = [each.ack_id for each in take_many(hasty, len(sent))]
             time.sleep(max(began + lease / 2 - time.monotonic(), 0))
             lost = hasty.renew(leased)
             took = time.monotonic() - began
@@ -66,10 +67,11 @@ class LargeBatchPromises(Suite):
             self.with_lease(hasty, math.ceil(took * 2))
         assert kept
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
-        broker.enqueue_many(numbered(MANY))
-        leased = [each.ack_id for each in take_many(broker, MANY)]
+        sent = numbered(min(self.large_batch, MOST))
+        broker.enqueue_many(sent)
+        leased = [each.ack_id for each in take_many(broker, len(sent))]
         done, kept = leased[::3], [each for each in leased if each not in leased[::3]]
         assert broker.acknowledge_many(done) == []
         if self.promises("test_acknowledging_twice_is_harmless"):

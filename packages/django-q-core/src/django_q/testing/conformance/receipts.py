@@ -107,7 +107,7 @@ class LeasePromises(Suite):
         assert other.renew([theirs.ack_id]) == []
         assert other.acknowledge(theirs.ack_id) is not False
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_lost_leases_are_told_from_kept_ones(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("lost")
         lost = take(hasty)

@@ -61,6 +61,10 @@ class Suite:
     """Do other processes see the same queues?"""
     lease_of_sender: ClassVar[bool] = False
     """Does `retry` of the sender decide how long a lease lasts, whoever takes the package?"""
+    beside_leases: ClassVar[bool] = True
+    """Are packages offered while others of the queue are under a lease?"""
+    knows_ended_leases: ClassVar[bool] = True
+    """Is a lease that has ended reported as lost, even if no other consumer has the package yet?"""
     large_batch: ClassVar[int] = 1_100
     """Number of packages of a batch that the product does not take in one request."""
     longest_name: ClassVar[int] = 95
