@@ -162,9 +162,9 @@ class Disque(BulkBroker):
     def _settle(self, command: str, ack_ids: Sequence[str]) -> list[str]:
         """Do something to the jobs whose lease is ours still, and give the ids of the others."""
         lost = self._lost(ack_ids)
-        jobs = {Lease.of(ack_id).job: ack_id for ack_id in ack_ids if ack_id not in lost}
-        unknown = {jobs[job] for job in self._tell(command, list(jobs))}
-        return [ack_id for ack_id in ack_ids if ack_id in lost or ack_id in unknown]
+        jobs = {ack_id: Lease.of(ack_id).job for ack_id in ack_ids if ack_id not in lost}
+        unknown = set(self._tell(command, list(dict.fromkeys(jobs.values()))))
+        return [ack_id for ack_id in ack_ids if ack_id in lost or jobs[ack_id] in unknown]
 
     def _lost(self, ack_ids: Sequence[str]) -> set[str]:
         """Whose job has been offered again since.

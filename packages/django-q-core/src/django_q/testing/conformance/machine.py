@@ -133,7 +133,8 @@ class Machine(RuleBasedStateMachine):
         """Choose among the leases, and the last of those that were lost."""
         stale = self.model.stale[-MAX_STALE:] if self.knows["stale"] else []
         if not self.knows["ended leases"]:
-            stale = [each for each in stale if text(each.package) not in self.model.waiting]
+            offered = {*self.model.waiting, *self.model.later}
+            stale = [each for each in stale if text(each.package) not in offered]
         known = [*self.model.leased, *(each.ack_id for each in stale)]
         return list(dict.fromkeys(known[pick % len(known)] for pick in picks)) if known else []
 

@@ -118,6 +118,17 @@ class LeasePromises(Suite):
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal")
+    def test_each_lost_lease_of_one_package_is_told(self, broker: Broker) -> None:
+        broker.enqueue("package")
+        lost = [take(broker).ack_id]
+        broker.release(lost[0])
+        lost.append(take(broker).ack_id)
+        broker.acknowledge(lost[1])
+        assert broker.acknowledge_many(lost) == lost
+        assert broker.renew(lost) == lost
+        assert broker.release_many(lost) == lost
+
+    @needs("supports_renewal")
     def test_lost_lease_cannot_release(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
         lost = take(hasty)
