@@ -3,6 +3,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
@@ -122,6 +123,21 @@ def test_size_is_that_of_all_nodes(make, pair):
     for server in pair:
         make(server, name=name).enqueue("package")
     assert make(*pair, name=name).queue_size() == 2
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_jobs_of_a_node_that_was_away_come_from_it_when_it_is_back(make, pair):
+    first, second = pair
+    broker = make(first, second)
+    broker.enqueue("before")
+    first.stop()
+    broker.enqueue("meanwhile")
+    assert [found.package for found in broker.dequeue_many(2, 0)] == [b"meanwhile"]
+    first.start()
+    with redis.Redis(port=second.port, protocol=2) as client:
+        client.execute_command("CLUSTER", "MEET", first.host, first.port)
+    assert broker.connection.current == second.address
+    assert [found.package for found in broker.dequeue_many(2, 5)] == [b"before"]
 
 
 def test_all_pages_of_a_scan_are_deleted(make):
