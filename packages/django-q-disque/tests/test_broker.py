@@ -8,6 +8,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationErr
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_disque import Disque, nodes
+from redis.exceptions import ResponseError
 
 from tests.services import Disque as Server
 
@@ -115,6 +116,18 @@ def test_job_of_another_node_is_settled_there(make, pair):
     assert monitor.release(three)
     assert monitor.release(four, delay=60)
     assert [delivery.package for delivery in pusher.dequeue_many(4, 1)] == [b"three"]
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_lease_that_its_node_cannot_renew_any_more_is_not_lost(make, pair, monkeypatch):
+    first, second = pair
+    pusher = make(first)
+    monitor = make(second, first, name=pusher.list_key)
+    pusher.enqueue("package")
+    [mine] = pusher.dequeue_many(1, 1)
+    replies = [ResponseError("NOJOB Job not known"), ResponseError("TOOLATE Half of job TTL already elapsed")]
+    monkeypatch.setattr(monitor.connection, "everywhere", lambda *_command: replies)
+    assert monitor.renew([mine.ack_id]) == []
 
 
 @pytest.mark.usefixtures("in_this_order")
