@@ -125,8 +125,14 @@ def test_lease_that_its_node_cannot_renew_any_more_is_not_lost(make, pair, monke
     monitor = make(second, first, name=pusher.list_key)
     pusher.enqueue("package")
     [mine] = pusher.dequeue_many(1, 1)
-    replies = [ResponseError("NOJOB Job not known"), ResponseError("TOOLATE Half of job TTL already elapsed")]
-    monkeypatch.setattr(monitor.connection, "everywhere", lambda *_command: replies)
+    run = nodes.Node.run
+
+    def too_late(node, commands, **options):
+        if node.address == first.address and commands[0][0] == "WORKING":
+            return [ResponseError("TOOLATE Half of job TTL already elapsed") for _ in commands]
+        return run(node, commands, **options)
+
+    monkeypatch.setattr(nodes.Node, "run", too_late)
     assert monitor.renew([mine.ack_id]) == []
 
 
