@@ -13,7 +13,7 @@ import requests
 from django_q.brokers import counted
 from django_q.brokers.base import as_text
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, ConfigurationError
+from django_q.exceptions import BrokerError, ConfigurationError, mark_sent
 
 from django_q_ironmq.client import TimelyMQ, client_for
 from django_q_ironmq.errors import reaching, status_of
@@ -85,7 +85,14 @@ class IronMQBroker(counted.CountedBroker):
         return self._post([as_text(package)], delay)[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
-        return [sent for part in hundreds(packages) for sent in self._post([as_text(package) for package in part], 0)]
+        ids: list[str] = []
+        for part in hundreds(packages):
+            try:
+                ids += self._post([as_text(package) for package in part], 0)
+            except BrokerError as error:
+                mark_sent(error, range(len(ids)))
+                raise
+        return ids
 
     def _post(self, bodies: Sequence[str], delay: float) -> list[str]:
         options = {"delay": math.ceil(delay)} if delay > 0 else {}
