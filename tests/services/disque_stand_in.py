@@ -1,4 +1,6 @@
-"""A server that speaks Redis's old protocol and gives the answers of one Disque 1.0 node: for tests.
+"""A server that speaks Redis's old protocol and gives the answers of a Disque 1.0 node: for tests.
+
+Nodes that have met (`CLUSTER MEET`) get one another's jobs when they have none; they keep no copies for one another.
 
 Usage: `python disque_stand_in.py PORT DATA PASSWORD`.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 import pickle
 import secrets
 import signal
+import socket
 import socketserver
 import sys
 import threading
@@ -61,6 +64,7 @@ class Node:
         self.changed = threading.Condition()
         self.jobs: dict[bytes, Job] = {}
         self.paused: dict[bytes, bytes] = {}
+        self.peers: set[int] = set()
         self.leaving = False
         self.maxmemory = 0
 
@@ -93,6 +97,10 @@ class Node:
 
     def ping(self) -> bytes:
         return b"PONG"
+
+    def time(self) -> list[bytes]:
+        seconds, fraction = divmod(time.time(), 1)
+        return [b"%d" % seconds, b"%d" % (fraction * 1e6)]
 
     def addjob(self, queue: bytes, body: bytes, _milliseconds: bytes, *words: bytes) -> bytes:
         given, rest = {}, list(words)
@@ -140,10 +148,31 @@ class Node:
             ]
             if found:
                 return [self.deliver(job, counters) for job in found[:count]]
+            for queue in rest:
+                self.need(queue, count)
+            if any(map(self.queued, rest)):
+                continue
             left = deadline - time.monotonic()
             if not hang or left <= 0:
                 return None
             self.changed.wait(min(left, 0.05))
+
+    def need(self, queue: bytes, count: int) -> None:
+        """Get jobs of a queue from the other nodes."""
+        command = b"YOURJOB %d %s" % (count, queue.hex().encode())
+        self.changed.release()  # two nodes that ask each other must not wait for each other
+        try:
+            found = [job for port in tuple(self.peers) for job in asked(port, command)]
+        finally:
+            self.changed.acquire()
+        self.jobs.update((job.id, job) for job in found)
+
+    def yourjob(self, count: bytes, queue: bytes) -> bytes:
+        """Give jobs to another node."""
+        given = self.queued(bytes.fromhex(queue.decode()))[: number(count)]
+        for job in given:
+            del self.jobs[job.id]
+        return pickle.dumps(given)
 
     def deliver(self, job: Job, counters: bool) -> list[Any]:
         job.queued, job.due = False, time.time() + job.retry if job.retry else float("inf")
@@ -207,8 +236,11 @@ class Node:
         if self.leaving:
             raise Refused("LEAVING this node is leaving the cluster. Connect to another node please")
 
-    def cluster(self, _leaving: bytes, answer: bytes) -> str:
-        self.leaving = answer == b"yes"
+    def cluster(self, what: bytes, answer: bytes, *port: bytes) -> str:
+        if what.upper() == b"MEET":
+            self.peers.add(number(port[0]))
+        else:
+            self.leaving = answer == b"yes"
         return "OK"
 
     def config(self, _set: bytes, _maxmemory: bytes, value: bytes) -> str:
@@ -217,6 +249,17 @@ class Node:
 
     def info(self, *_section: bytes) -> bytes:
         return b"# Server\r\ndisque_version:1.0-rc1\r\ntcp_port:%d\r\n" % self.port
+
+
+def asked(port: int, command: bytes) -> list[Job]:
+    """The jobs that another node gives; none if it is away."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as line, line.makefile("rb") as answer:
+            line.sendall(command + b"\r\n")
+            size = answer.readline()
+            return pickle.loads(answer.read(int(size[1:]))) if size.startswith(b"$") else []
+    except OSError:
+        return []
 
 
 def state_of(job: Job) -> bytes:
@@ -233,7 +276,7 @@ def number(word: bytes) -> int:
 
 COMMANDS = {
     "ackjob", "addjob", "cluster", "config", "deljob", "fastack", "getjob", "hello", "info", "jscan", "nack", "pause",
-    "ping", "qlen", "qpeek", "qscan", "qstat", "show", "working",
+    "ping", "qlen", "qpeek", "qscan", "qstat", "show", "time", "working", "yourjob",
 }  # fmt: skip
 
 

@@ -16,8 +16,11 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 PREFIX = "/3/projects/p/queues/"
+LARGEST = 256 * 1024
+"""Bytes of the largest message."""
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -62,6 +65,8 @@ class Store:
 
     def post(self, name: str, asked: dict[str, Any]) -> Answer:
         """Add messages; the queue is made when it is missing."""
+        if any(len(given["body"].encode()) > LARGEST for given in asked["messages"]):
+            raise Refused(413, f"A message has more than {LARGEST} bytes")
         queue, ids = self.queues.setdefault(name, []), []
         for given in asked["messages"]:
             delay = within(given.get("delay", 0), 0, 604_800)
@@ -144,7 +149,7 @@ class Store:
 
     def answer(self, method: str, path: str, query: str, asked: dict[str, Any]) -> Answer:
         """Find out what is asked, and do it."""
-        name, *rest = path.removeprefix(PREFIX).split("/")
+        name, *rest = map(unquote, path.removeprefix(PREFIX).split("/"))
         match method, rest:
             case "POST", ["messages"]:
                 return self.post(name, asked)
@@ -191,6 +196,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     store: Store
 
     def handle_any(self) -> None:

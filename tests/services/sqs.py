@@ -108,6 +108,8 @@ class Door:
                 guest, _address = listener.accept()
                 host = socket.create_connection(("127.0.0.1", self.behind))
                 self._inside += [guest, host]
+                for line in (guest, host):
+                    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for source, target in ((guest, host), (host, guest)):
                     threading.Thread(target=_copy, args=(source, target), daemon=True).start()
 

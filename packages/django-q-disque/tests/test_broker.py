@@ -3,10 +3,12 @@ from __future__ import annotations
 import uuid
 
 import pytest
+import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_disque import Disque, nodes
+from redis.exceptions import ResponseError
 
 from tests.services import Disque as Server
 
@@ -117,11 +119,44 @@ def test_job_of_another_node_is_settled_there(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
+def test_lease_that_its_node_cannot_renew_any_more_is_not_lost(make, pair, monkeypatch):
+    first, second = pair
+    pusher = make(first)
+    monitor = make(second, first, name=pusher.list_key)
+    pusher.enqueue("package")
+    [mine] = pusher.dequeue_many(1, 1)
+    run = nodes.Node.run
+
+    def too_late(node, commands, **options):
+        if node.address == first.address and commands[0][0] == "WORKING":
+            return [ResponseError("TOOLATE Half of job TTL already elapsed") for _ in commands]
+        return run(node, commands, **options)
+
+    monkeypatch.setattr(nodes.Node, "run", too_late)
+    assert monitor.renew([mine.ack_id]) == []
+
+
+@pytest.mark.usefixtures("in_this_order")
 def test_size_is_that_of_all_nodes(make, pair):
     name = f"own-{uuid.uuid4().hex[:12]}"
     for server in pair:
         make(server, name=name).enqueue("package")
     assert make(*pair, name=name).queue_size() == 2
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_jobs_of_a_node_that_was_away_come_from_it_when_it_is_back(make, pair):
+    first, second = pair
+    broker = make(first, second)
+    broker.enqueue("before")
+    first.stop()
+    broker.enqueue("meanwhile")
+    assert [found.package for found in broker.dequeue_many(2, 0)] == [b"meanwhile"]
+    first.start()
+    with redis.Redis(port=second.port, protocol=2) as client:
+        client.execute_command("CLUSTER", "MEET", first.host, first.port)
+    assert broker.connection.current == second.address
+    assert [found.package for found in broker.dequeue_many(2, 5)] == [b"before"]
 
 
 def test_all_pages_of_a_scan_are_deleted(make):

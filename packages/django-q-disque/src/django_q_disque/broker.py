@@ -174,7 +174,7 @@ class Disque(BulkBroker):
     def _replace(self, lease: Lease, delay: float) -> bool:
         """Add a job with the same package, hidden for *delay* seconds, after *lease* as a counted attempt."""
         with reaching():
-            known = [shown for shown in self.connection.everywhere("SHOW", lease.job) if shown]
+            known = [shown for shown in answered(self.connection.everywhere("SHOW", lease.job)) if shown]
         if not known:
             return False
         job = self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
@@ -184,9 +184,9 @@ class Disque(BulkBroker):
     def _settle(self, command: str, ack_ids: Sequence[str]) -> list[str]:
         """Do something to the jobs whose lease is ours still, and give the ids of the others."""
         lost = self._lost(ack_ids)
-        jobs = {Lease.of(ack_id).job: ack_id for ack_id in ack_ids if ack_id not in lost}
-        unknown = {jobs[job] for job in self._tell(command, list(jobs))}
-        return [ack_id for ack_id in ack_ids if ack_id in lost or ack_id in unknown]
+        jobs = {ack_id: Lease.of(ack_id).job for ack_id in ack_ids if ack_id not in lost}
+        unknown = set(self._tell(command, list(dict.fromkeys(jobs.values()))))
+        return [ack_id for ack_id in ack_ids if ack_id in lost or jobs[ack_id] in unknown]
 
     def _lost(self, ack_ids: Sequence[str]) -> set[str]:
         """Whose job has been offered again since.
@@ -221,19 +221,32 @@ class Disque(BulkBroker):
     def queue_size(self) -> int:
         """How many jobs wait on the nodes that can be reached, without those under a lease and those hidden."""
         with reaching():
-            return sum(int(length) for length in self.connection.everywhere("QLEN", self.list_key))
+            return sum(map(int, answered(self.connection.everywhere("QLEN", self.list_key))))
 
     def purge_queue(self) -> None:
-        """Forget what waits; jobs under a lease and hidden ones stay."""
-        self._forget("STATE", "queued")
+        """Forget what waits and what is hidden; jobs under a lease stay."""
+        with reaching():
+            hidden = self._hidden()
+            # Those that have come out of hiding since then wait now.
+            waiting = self._ids(self.list_key, "STATE", "queued")
+        self._tell("ACKJOB", sorted(hidden | waiting))
+
+    def _hidden(self) -> set[str]:
+        """Return the ids of jobs whose delay has not ended: Disque calls these and leased ones active."""
+        found = self.connection.pages("JSCAN", "QUEUE", self.list_key, "STATE", "active", "REPLY", "all")
+        active = [fields(job) for job in found]
+        seconds, microseconds = map(int, self.connection.run("TIME"))
+        now = seconds + microseconds / 1e6
+        return {text(job["id"]) for job in active if int(job["ctime"]) / 1e9 + int(job["delay"]) > now}
 
     def delete_queue(self) -> None:
-        self._forget()
-
-    def _forget(self, *which: str) -> None:
+        """Forget the jobs of the queue and those of its dead letters."""
         with reaching():
-            jobs = {text(job) for job in self.connection.pages("JSCAN", "QUEUE", self.list_key, *which, "REPLY", "id")}
+            jobs = self._ids(self.list_key) | self._ids(self.dead_key)
         self._tell("ACKJOB", sorted(jobs))
+
+    def _ids(self, queue: str, *which: str) -> set[str]:
+        return {text(job) for job in self.connection.pages("JSCAN", "QUEUE", queue, *which, "REPLY", "id")}
 
     def ping(self) -> bool:
         try:
@@ -255,6 +268,18 @@ def took(answer: Any) -> bool:
     if isinstance(answer, ResponseError) and not str(answer).startswith((*UNKNOWN, TOO_LATE)):
         raise answer
     return str(answer).startswith(TOO_LATE) or (isinstance(answer, int) and answer > 0)
+
+
+def answered(answers: Sequence[Any]) -> list[Any]:
+    """Return the answers without the refusals.
+
+    Raises:
+        ResponseError: each node refuses.
+    """
+    found = [answer for answer in answers if not isinstance(answer, ResponseError)]
+    if not found:
+        raise answers[0]
+    return found
 
 
 def offers_in(counters: dict[str, Any]) -> int:

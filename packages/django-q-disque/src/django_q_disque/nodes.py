@@ -122,11 +122,8 @@ class Nodes:
         raise BrokerUnavailable(f"No Disque node can be reached: {'; '.join(errors)}")
 
     def everywhere(self, *command: Any) -> list[Any]:
-        """The answers of all nodes that can be reached, at least one; refusals are left out."""
-        found = []
-        for node in self.reachable():
-            found += node.run([command], repeatable=False)
-        return [answer for answer in found if not isinstance(answer, ResponseError)]
+        """Return the answers of all nodes that can be reached, at least one; a refusal is an answer too."""
+        return [answer for node in self.reachable() for answer in node.run([command], repeatable=False)]
 
     def pages(self, *command: Any) -> Iterator[Any]:
         """All pages of a scan, on all nodes that can be reached; the command comes without its cursor."""

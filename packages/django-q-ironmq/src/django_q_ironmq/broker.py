@@ -7,12 +7,13 @@ import time
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import requests
 from django_q.brokers import counted
 from django_q.brokers.base import as_text
 from django_q.conf import current_settings
-from django_q.exceptions import BrokerError, ConfigurationError
+from django_q.exceptions import BrokerError, ConfigurationError, mark_sent
 
 from django_q_ironmq.client import TimelyMQ, client_for
 from django_q_ironmq.errors import keeping, reaching, status_of
@@ -84,7 +85,14 @@ class IronMQBroker(counted.CountedBroker):
         return self._post([as_text(package)], delay)[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
-        return [sent for part in hundreds(packages) for sent in self._post([as_text(package) for package in part], 0)]
+        ids: list[str] = []
+        for part in hundreds(packages):
+            try:
+                ids += self._post([as_text(package) for package in part], 0)
+            except BrokerError as error:
+                mark_sent(error, range(len(ids)))
+                raise
+        return ids
 
     def _post(self, bodies: Sequence[str], delay: float) -> list[str]:
         options = {"delay": math.ceil(delay)} if delay > 0 else {}
@@ -205,8 +213,10 @@ class IronMQBroker(counted.CountedBroker):
             found(lambda: self._queue().clear())
 
     def delete_queue(self) -> None:
+        """Delete the queue and the queue of its dead letters."""
         with reaching():
-            found(lambda: self._queue().delete_queue())
+            for name in (self.list_key, self.dead_key):
+                found(self.connection.queue(in_url(name)).delete_queue)
 
     def ping(self) -> bool:
         try:
@@ -219,15 +229,20 @@ class IronMQBroker(counted.CountedBroker):
         return "IronMQ"
 
     def _queue(self) -> Any:
-        return self.connection.queue(self.list_key)
+        return self.connection.queue(in_url(self.list_key))
 
     def _made(self, call: Callable[[], Any]) -> Any:
         """What *call* gives; the queue is made when it is missing."""
         answer = found(call)
         if answer is None:
-            self.connection.create_queue(self.list_key)
+            self.connection.create_queue(in_url(self.list_key))
             answer = call()
         return answer
+
+
+def in_url(name: str) -> str:
+    """Return the name of a queue as part of a URL; the client puts it there as it is."""
+    return quote(name, safe="")
 
 
 def received(message: dict[str, Any]) -> counted.Received:

@@ -206,11 +206,6 @@ class Sqs(CountedBroker):
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         return self._settle("delete_message_batch", {ack_id: {} for ack_id in ack_ids})
 
-    def bury(self, delivery: Delivery) -> None:
-        """Move a package to the dead letters, unless its lease was lost."""
-        if not self.renew([str(delivery.ack_id)]):
-            super().bury(delivery)
-
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         return self._hide(ack_ids, self.settings.retry)
 
@@ -299,15 +294,17 @@ class Sqs(CountedBroker):
                 return
 
     def delete_queue(self) -> None:
+        """Delete the queue and the queue of its dead letters."""
         with reaching():
-            if url := self._ask_for_url():
-                self.connection.delete_queue(QueueUrl=url)
+            for name in (self.list_key, self.dead_key):
+                if url := self._ask_for_url(name):
+                    self.connection.delete_queue(QueueUrl=url)
         self._url = None
 
     def ping(self) -> bool:
         try:
             with reaching():
-                self._ask_for_url()
+                self._ask_for_url(self.list_key)
         except (BrokerError, ConfigurationError):
             return False
         return True
@@ -335,13 +332,13 @@ class Sqs(CountedBroker):
         if self._url is None:
             if (problem := self.name_problem(self.list_key.replace("-dead", "", 1))) is not None:
                 raise ConfigurationError(f"The queue {self.list_key!r} cannot exist: {problem}.")
-            self._url = self._ask_for_url() or self._create()
+            self._url = self._ask_for_url(self.list_key) or self._create()
         return self._url
 
-    def _ask_for_url(self) -> str | None:
+    def _ask_for_url(self, name: str) -> str | None:
         client = self.connection
         try:
-            return value_of(client.get_queue_url(QueueName=self.list_key), "QueueUrl")
+            return value_of(client.get_queue_url(QueueName=name), "QueueUrl")
         except client.exceptions.QueueDoesNotExist:
             return None
 

@@ -46,6 +46,6 @@ class BrokerConformance(
     ```
 
     More fixtures let more be tested: `server` (what may be stopped and started), `too_large`, `client_raises` with the
-    table `client_errors`, and `hold_as_old`; `Suite` describes them. What the product cannot do is named in
-    `not_promised`, with the reason; a promise cannot be overridden.
+    table `client_errors`, and `hold_as_old`; `Suite` describes them, and the attributes for products that differ. What
+    the product cannot do is named in `not_promised`, with the reason; a promise cannot be overridden.
     """

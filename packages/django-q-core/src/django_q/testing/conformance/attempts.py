@@ -83,7 +83,7 @@ class AttemptPromises(Suite):
         other.expire(mine.ack_id)
         assert take(hasty).attempt == 2
 
-    @needs("supports_receipts")
+    @needs("supports_receipts", "beside_leases")
     def test_attempts_are_those_of_one_package(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("first")
         take(hasty)

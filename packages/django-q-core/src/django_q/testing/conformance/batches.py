@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -14,33 +15,31 @@ from .suite import TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
 if TYPE_CHECKING:
     from django_q.brokers import Broker, Delivery
 
-LARGE_BATCH = 1_100
-"""Number of packages of a batch that no product takes in one request."""
-
-MANY = 150
-"""Number of packages of a batch that some products do not take in one request."""
+MOST = 150
+"""Number of packages of a batch that is large enough for tests in which leases end."""
 
 
 class LargeBatchPromises(Suite):
     """Batches are not limited by what one request carries."""
 
+    @needs("beside_leases")
     def test_large_batch_arrives(self, broker: Broker) -> None:
-        sent = numbered(LARGE_BATCH)
+        sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
-        eventually(lambda: broker.queue_size() == LARGE_BATCH, TIMEOUT)
-        arrived = texts(take_many(broker, LARGE_BATCH))
+        eventually(lambda: broker.queue_size() == self.large_batch, TIMEOUT)
+        arrived = texts(take_many(broker, self.large_batch))
         assert (arrived if self.in_order else sorted(arrived)) == sent
         assert nothing_comes(broker)
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_large_batch_is_settled(self, broker: Broker, other: Broker) -> None:
         """All are renewed, released, fetched again in their order, and acknowledged."""
-        sent = numbered(LARGE_BATCH)
+        sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
-        first = [each.ack_id for each in take_many(broker, LARGE_BATCH)]
+        first = [each.ack_id for each in take_many(broker, self.large_batch)]
         assert broker.renew(first) == []
         assert broker.release_many(first) == []
-        again = take_many(other, LARGE_BATCH)
+        again = take_many(other, self.large_batch)
         assert (texts(again) if self.in_order else sorted(texts(again))) == sent
         leased = [each.ack_id for each in again]
         assert other.acknowledge_many(leased) == []
@@ -49,25 +48,30 @@ class LargeBatchPromises(Suite):
         if self.promises("test_acknowledging_twice_is_harmless"):
             assert other.acknowledge_many(leased) == leased
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_each_lease_of_many_is_renewed(self, hasty: Broker, other: Broker) -> None:
-        kept = False
+        """Renew after half of the lease, which is longer where many requests take longer."""
+        kept, sent = False, numbered(min(self.large_batch, MOST))
         for _ in range(TRIES):
             hasty.delete_queue()
-            hasty.enqueue_many(numbered(MANY))
-            asked = time.monotonic()
-            leased = [each.ack_id for each in take_many(hasty, MANY)]
-            lost = other.renew(leased)
-            if time.monotonic() - asked < self.retry:
+            hasty.enqueue_many(sent)
+            began, lease = time.monotonic(), hasty.settings.retry
+            leased = [each.ack_id for each in take_many(hasty, len(sent))]
+            time.sleep(max(began + lease / 2 - time.monotonic(), 0))
+            lost = hasty.renew(leased)
+            took = time.monotonic() - began
+            if took < lease * 0.9:
                 assert lost == []
-                kept = nothing_comes(other, within=self.retry * 1.5)
+                kept = nothing_comes(other, within=began + lease * 1.3 - time.monotonic())
                 break
+            self.with_lease(hasty, math.ceil(took * 2))
         assert kept
 
-    @needs("supports_renewal")
+    @needs("supports_renewal", "beside_leases")
     def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
-        broker.enqueue_many(numbered(MANY))
-        leased = [each.ack_id for each in take_many(broker, MANY)]
+        sent = numbered(min(self.large_batch, MOST))
+        broker.enqueue_many(sent)
+        leased = [each.ack_id for each in take_many(broker, len(sent))]
         done, kept = leased[::3], [each for each in leased if each not in leased[::3]]
         assert broker.acknowledge_many(done) == []
         if self.promises("test_acknowledging_twice_is_harmless"):
@@ -77,12 +81,12 @@ class LargeBatchPromises(Suite):
 
     @needs("supports_dead_letters")
     def test_many_dead_letters_are_brought_back(self, broker: Broker) -> None:
-        sent = numbered(LARGE_BATCH)
+        sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
-        for found in take_many(broker, LARGE_BATCH):
+        for found in take_many(broker, self.large_batch):
             broker.bury(found)
-        assert broker.requeue_dead() == LARGE_BATCH
-        assert sorted(texts(take_many(broker, LARGE_BATCH))) == sent
+        assert broker.requeue_dead() == self.large_batch
+        assert sorted(texts(take_many(broker, self.large_batch))) == sent
 
 
 def numbered(count: int) -> list[str]:

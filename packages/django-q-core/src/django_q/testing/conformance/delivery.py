@@ -33,6 +33,7 @@ class DeliveryPromises(Suite):
         broker.enqueue(PACKAGES[kind])
         assert text(take(broker).package) == PACKAGES[kind]
 
+    @needs("beside_leases")
     def test_packages_arrive_once(self, broker: Broker) -> None:
         sent = {f"package {number}" for number in range(20)}
         for package in sent:
@@ -40,7 +41,7 @@ class DeliveryPromises(Suite):
         assert sorted(text(found.package) for found in take_many(broker, 20)) == sorted(sent)
         assert nothing_comes(broker)
 
-    @needs("in_order")
+    @needs("in_order", "beside_leases")
     def test_packages_arrive_in_order(self, broker: Broker) -> None:
         sent = [f"package {number}" for number in range(15)]
         for package in sent:
@@ -51,6 +52,7 @@ class DeliveryPromises(Suite):
         broker.enqueue("package")
         assert text(take(other).package) == "package"
 
+    @needs("beside_leases")
     def test_two_consumers_never_share(self, broker: Broker, make_broker: MakeBroker, list_key: str) -> None:
         for number in range(60):
             broker.enqueue(f"package {number}")
@@ -72,6 +74,7 @@ class DeliveryPromises(Suite):
             consumer.join()
         assert sorted(found) == sorted(f"package {number}" for number in range(60))
 
+    @needs("beside_leases")
     def test_threads_share_a_broker(self, broker: Broker) -> None:
         def produce() -> None:
             try:
@@ -102,12 +105,13 @@ class DeliveryPromises(Suite):
 class BulkPromises(Suite):
     """Several at once are like one after another."""
 
+    @needs("beside_leases")
     def test_many_are_sent_at_once(self, broker: Broker) -> None:
         sent = [f"package {number}" for number in range(25)]
         broker.enqueue_many(sent)
         assert sorted(text(found.package) for found in take_many(broker, 25)) == sorted(sent)
 
-    @needs("in_order")
+    @needs("in_order", "beside_leases")
     def test_many_are_sent_in_order(self, broker: Broker) -> None:
         sent = [f"package {number}" for number in range(25)]
         broker.enqueue_many(sent)

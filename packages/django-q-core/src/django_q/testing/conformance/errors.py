@@ -10,7 +10,7 @@ import pytest
 
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 
-from .suite import ClientRaises, Suite, nothing_comes, take, text
+from .suite import ClientRaises, Suite, nothing_comes, take, take_many, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,16 @@ class ErrorPromises(Suite):
             broker.enqueue_many([package])
         broker.enqueue("small")
         assert text(take(broker).package) == "small"
+        assert nothing_comes(broker)
+
+    def test_error_tells_which_of_many_were_sent(self, broker: Broker, too_large: int | None) -> None:
+        if too_large is None:
+            pytest.skip(f"{type(self).__name__} has no fixture too_large")
+        packages = [*(f"package {number}" for number in range(self.large_batch)), "x" * too_large]
+        with pytest.raises(PackageTooLarge) as caught:
+            broker.enqueue_many(packages)
+        arrived = [text(found.package) for found in take_many(broker, len(caught.value.sent))]
+        assert sorted(arrived) == sorted(packages[position] for position in caught.value.sent)
         assert nothing_comes(broker)
 
     def test_errors_of_the_client_have_their_class(self, broker: Broker, client_raises: ClientRaises | None) -> None:

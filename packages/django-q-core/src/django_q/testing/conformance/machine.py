@@ -18,7 +18,7 @@ from django_q.brokers import AckId, Broker, Delivery
 from django_q.testing.eventually import eventually
 
 from .model import Model
-from .suite import PATIENT, TIMEOUT, MakeBroker, Suite, take_many
+from .suite import PATIENT, TIMEOUT, MakeBroker, Suite, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,9 +67,13 @@ class Machine(RuleBasedStateMachine):
             "renewal": first.supports_renewal,
             "delay": first.supports_delay >= NEVER,
             "release for later": first.supports_renewal and first.supports_delay >= NEVER,
+            "beside leases": suite.beside_leases,
+            "ended leases": suite.knows_ended_leases,
             "expire": type(first).expire is not Broker.expire,
-            "lock size": first.supports_lock_size,
+            "lock size": first.supports_lock_size
+            and suite.promises("test_lock_size_does_not_count_what_was_released_for_later"),
             "purge": suite.promises("test_purge_keeps_leases"),
+            "short leases": not suite.lease_of_sender,
             "stale": suite.promises("test_lost_lease_cannot_acknowledge"),
         }
 
@@ -104,7 +108,7 @@ class Machine(RuleBasedStateMachine):
 
     def _fetch(self, broker: Broker, limit: int) -> list[Delivery]:
         found: list[Delivery] = broker.dequeue_many(limit, 0)
-        if self.model.waiting and not found:
+        if self.model.waiting and not found and (self.knows["beside leases"] or not self.model.leased):
             found = eventually(lambda: broker.dequeue_many(limit, 0.2), TIMEOUT)
         if broker.supports_bulk:
             assert len(found) <= limit
@@ -113,6 +117,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda machine: machine.waits < WAITS and machine.knows["stale"] and machine.model.waiting)
     @can("renewal")
+    @can("short leases")
     @rule(limit=st.integers(1, 5))
     def wait_for_leases(self, limit: int) -> None:
         """Take some, and let their leases end."""
@@ -126,16 +131,21 @@ class Machine(RuleBasedStateMachine):
 
     def _picked(self, picks: Sequence[int]) -> list[AckId | None]:
         """Choose among the leases, and the last of those that were lost."""
-        stale = [each.ack_id for each in self.model.stale[-MAX_STALE:]] if self.knows["stale"] else []
-        known = [*self.model.leased, *stale]
+        stale = self.model.stale[-MAX_STALE:] if self.knows["stale"] else []
+        if not self.knows["ended leases"]:
+            offered = {*self.model.waiting, *self.model.later}
+            stale = [each for each in stale if text(each.package) not in offered]
+        known = [*self.model.leased, *(each.ack_id for each in stale)]
         return list(dict.fromkeys(known[pick % len(known)] for pick in picks)) if known else []
 
     @can("receipts")
     @rule(client=CLIENTS, picks=PICKS)
     def acknowledge(self, client: int, picks: Sequence[int]) -> None:
         """Acknowledge some."""
-        ack_ids = self._picked(picks)
-        assert self.clients[client].acknowledge_many(ack_ids) == self.model.lost(ack_ids)
+        self._acknowledge(self.clients[client], self._picked(picks))
+
+    def _acknowledge(self, broker: Broker, ack_ids: list[AckId | None]) -> None:
+        assert broker.acknowledge_many(ack_ids) == self.model.lost(ack_ids)
         self.model.acknowledged(ack_ids)
 
     @can("renewal")
@@ -196,7 +206,6 @@ class Machine(RuleBasedStateMachine):
         self.clients[client].purge_queue()
         self.model.purged()
 
-    @can("purge")
     @rule(client=CLIENTS, certain=st.integers(0, 3))
     def delete(self, client: int, certain: int) -> None:
         """Forget the queue, less often than other things are done."""
@@ -228,7 +237,10 @@ class Machine(RuleBasedStateMachine):
         """Find that nothing is lost, and delete the queue."""
         broker = self.clients[0]
         try:
-            self.model.fetched(take_many(broker, len(self.model.waiting)))
+            while self.model.waiting:
+                if not self.knows["beside leases"]:
+                    self._acknowledge(broker, list(self.model.leased))
+                self._fetch(broker, 20)
             assert broker.dequeue_many(1, 0) == []
         finally:
             broker.delete_queue()

@@ -46,6 +46,7 @@ class Model:
         self.leased: dict[AckId | None, Held] = {}
         self.stale: list[Delivery] = []
         self.dead: list[str] = []
+        self.later: set[str] = set()
 
     def sent(self, packages: Sequence[str]) -> None:
         """Append packages."""
@@ -83,7 +84,7 @@ class Model:
 
     def hidden(self, ack_ids: Sequence[AckId | None]) -> None:
         """Hide packages for longer than the test takes."""
-        self.acknowledged(ack_ids)
+        self.later |= {held.entry.package for held in self._end(ack_ids)}
 
     def expired(self, ack_ids: Sequence[AckId | None]) -> None:
         """Offer packages again, after one more attempt."""

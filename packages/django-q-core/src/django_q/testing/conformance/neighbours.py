@@ -42,7 +42,7 @@ class NeighbourPromises(Suite):
         waiting = in_thread(lambda: hasty.dequeue_many(1, 3))
         wait([waiting], 0.5)
         other.delete_queue()
-        other.enqueue("after")
+        hasty.enqueue("after")
         # Its holder dies, if it has got the package: another one gets it when the lease ends.
         held = waiting.result(TIMEOUT)
         again = take(other)

@@ -59,6 +59,14 @@ class Suite:
     """Do packages come in the order in which they were sent?"""
     shared: ClassVar[bool] = True
     """Do other processes see the same queues?"""
+    lease_of_sender: ClassVar[bool] = False
+    """Does `retry` of the sender decide how long a lease lasts, whoever takes the package?"""
+    beside_leases: ClassVar[bool] = True
+    """Are packages offered while others of the queue are under a lease?"""
+    knows_ended_leases: ClassVar[bool] = True
+    """Is a lease that has ended reported as lost, even if no other consumer has the package yet?"""
+    large_batch: ClassVar[int] = 1_100
+    """Number of packages of a batch that the product does not take in one request."""
     longest_name: ClassVar[int] = 95
     """Characters of the longest name of a cluster that the product takes, so that `<name>-dead` fits, too."""
     client_errors: ClassVar[Sequence[tuple[Exception, type[BrokerError]]]] = ()
