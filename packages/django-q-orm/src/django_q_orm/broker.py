@@ -20,7 +20,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.names import is_named
 from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
 from django_q.results.writable import WriteProbe
-from django_q.sqlite import short, short_and_slow, takes_turns
+from django_q.sqlite import short, short_and_slow
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
