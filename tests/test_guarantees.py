@@ -121,7 +121,7 @@ FAILED = {"disque": "last", "ironmq": "first", "mongo": "last", "orm": "last", "
 """Where a package is after it was released with a delay, and that is over."""
 
 PURGE_KEEPS = {
-    "disque": {"dead", "leased", "delayed"},
+    "disque": {"dead", "leased"},
     "ironmq": {"dead"},
     "mongo": {"dead", "leased"},
     "orm": {"dead", "leased"},
