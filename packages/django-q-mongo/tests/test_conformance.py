@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 class TestMongo(BrokerConformance):
+    knows_ended_leases = False
+
     @pytest.fixture
     def make_broker(self, mongo_server: Server):
         mongo_server.start()

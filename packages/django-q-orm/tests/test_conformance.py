@@ -21,8 +21,12 @@ def broker_on(alias: str) -> partial[ORM]:
     return partial(ORM, settings=ClusterSettings.from_mapping({"orm": alias}))
 
 
+class ORMConformance(BrokerConformance):
+    knows_ended_leases = False
+
+
 @pytest.mark.django_db(transaction=True)
-class TestORM(BrokerConformance):
+class TestORM(ORMConformance):
     """On the project's database: SQLite, unless the tests run on another."""
 
     @pytest.fixture
@@ -30,7 +34,7 @@ class TestORM(BrokerConformance):
         return broker_on("default")
 
 
-class TestORMOnPostgres(BrokerConformance):
+class TestORMOnPostgres(ORMConformance):
     """On a PostgreSQL that comes and goes."""
 
     @pytest.fixture
@@ -42,7 +46,7 @@ class TestORMOnPostgres(BrokerConformance):
         return postgres_server
 
 
-class TestORMOnMariaDB(BrokerConformance):
+class TestORMOnMariaDB(ORMConformance):
     """On a MariaDB that comes and goes."""
 
     @pytest.fixture
