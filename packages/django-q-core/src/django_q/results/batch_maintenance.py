@@ -79,6 +79,8 @@ class BatchMaintenance:
             The number of batches that were due.
         """
         due = self._due(now)
+        if not due:
+            return 0
         self._close([batch for batch in due if not batch.completed], now)
         self._deliver([batch.pk for batch in due if not batch.delivered], now)
         delete([batch.pk for batch in due if batch.delivered])
