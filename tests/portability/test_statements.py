@@ -109,7 +109,8 @@ def broker(product: Any) -> ORM:
     return ORM("test", settings=settings_of(orm=product.alias))
 
 
-def test_package_is_sent(written: list[str], broker: ORM):
+def test_package_is_sent(written: list[str], product: Any, broker: ORM):
+    product.driver.answers["returning_insert"] = [(1, 0, NOW), (2, 0, NOW)]  # id, due, lock
     assert broker.enqueue("package") == 1
     assert broker.enqueue("package", delay=60) == 1
     broker.enqueue_many(["one", "two"])

@@ -54,7 +54,9 @@ def check_apart(alias: str, name: str) -> None:
     assert mail.queue_size() == 1
 
 
-def test_index_finds_the_queue(mariadb_alias: str, django_db_blocker):
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_index_finds_the_queue(mariadb_alias: str, settings, django_db_blocker, use_tz: bool):
+    settings.USE_TZ = use_tz
     with django_db_blocker.unblock():
         connection = connections[mariadb_alias]
         for name in ("mail", "news"):
@@ -67,5 +69,5 @@ def test_index_finds_the_queue(mariadb_alias: str, django_db_blocker):
             cursor.execute("EXPLAIN FORMAT=JSON " + statement.replace("%", "%%"))
             plan = json.loads(cursor.fetchone()[0])
         OrmQ.objects.using(mariadb_alias).all().delete()
-    assert '"key": "django_q_ormq_key_lock"' in json.dumps(plan)
+    assert f'"key": "django_q_ormq_key_{"lock" if use_tz else "due"}"' in json.dumps(plan)
     assert '"filesort"' not in json.dumps(plan)

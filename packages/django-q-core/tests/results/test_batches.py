@@ -17,6 +17,7 @@ from django.db import DataError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.brokers import get_broker
+from django_q.brokers.memory import MemoryBroker
 from django_q.context import current_task
 from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerUnavailable
@@ -662,3 +663,9 @@ def test_member_is_saved_within_a_transaction_of_the_caller(results, member):
         transaction.set_rollback(True)
     assert not Batch.objects.exists()
     assert not Task.objects.exists()
+
+
+def test_maintenance_without_batches_leaves_the_query_machinery_alone(settings_of, monkeypatch):
+    """Its memory would be the scheduler's own from then on, and not the cluster's."""
+    monkeypatch.setattr(batch_maintenance, "rows", None)
+    assert BatchMaintenance(settings_of(), MemoryBroker("test")).maintain(timezone.now()) == 0

@@ -305,3 +305,13 @@ def test_pruning_that_fails_in_sync_mode_fails_no_task(settings_of, outcome, mon
     results.prune_after([outcome(1)])
     assert kept() == [1]
     assert "the next task will" in caplog.text
+
+
+def test_pruning_leaves_the_query_machinery_alone(pruner_of, save, outcome, monkeypatch):
+    """Its memory would be the scheduler's own from then on, and not the cluster's."""
+    save(outcome(id="old"), outcome(id="new"))
+    with monkeypatch.context() as patch:
+        patch.setattr(models.QuerySet, "_fetch_all", None)
+        patch.setattr(models.QuerySet, "delete", None)
+        pruner_of(save_limit=1).prune()
+    assert Success.objects.count() == 1

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
 from django_q.models import Schedule
 from django_q.schedules.due import AHEAD, DueSchedules
-from django_q.schedules.glance import is_in_code, is_soon_due
+from django_q.schedules.glance import is_in_code, is_in_other_zone, is_soon_due
 from django_q.settings import ClusterSettings
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +46,14 @@ def test_glance_sees_what_the_code_declared():
     assert not is_in_code(settings, "default")
     Schedule.objects.update(in_code=True)
     assert is_in_code(settings, "default")
+
+
+@pytest.mark.parametrize(("zone", "other"), [("UTC", False), ("Asia/Tokyo", True), (None, True)])
+def test_glance_sees_schedules_of_another_zone(zone, other):
+    assert not is_in_other_zone("default", "UTC")
+    schedule = Schedule.objects.create(func="math.floor")
+    Schedule.objects.filter(pk=schedule.pk).update(zone=zone)
+    assert is_in_other_zone("default", "UTC") == other
 
 
 def test_idle_look_leaves_the_query_machinery_alone(monkeypatch: pytest.MonkeyPatch):

@@ -35,7 +35,7 @@ def insert(
 ) -> int:
     """Add a row, in one statement, where possible without the cost of a model's `save`."""
     if connection.vendor not in VENDORS:
-        return int(table.create(**row).pk)
+        return int(table.create(**{"due": 0, **row}).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
     statement, params = _insert_into(table, connection, row)
     with connection.cursor() as cursor:

@@ -199,6 +199,7 @@ def preload(settings: ClusterSettings) -> None:
         import_module(module)
     broker_class(settings).prepare(settings)
     prepare_title()
+    import_module("django_q.cluster.rehearsal").rehearse(settings)  # its models need Django to be set up
     gc.collect()
     gc.freeze()  # or the collector would write to, and so copy, every shared page
 

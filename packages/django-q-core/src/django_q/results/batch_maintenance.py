@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db import router
+from django.db import connections, router
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -16,6 +16,7 @@ from django_q.models import Batch, BatchMember
 from django_q.results.batch_delivery import BatchDelivery
 from django_q.results.batch_rows import parts, rows
 from django_q.results.batches import BatchResults
+from django_q.statements import Condition, is_any
 from django_q.text import one_line
 
 if TYPE_CHECKING:
@@ -78,17 +79,27 @@ class BatchMaintenance:
             The number of batches that were due.
         """
         due = self._due(now)
+        if not due:
+            return 0
         self._close([batch for batch in due if not batch.completed], now)
         self._deliver([batch.pk for batch in due if not batch.delivered], now)
         delete([batch.pk for batch in due if batch.delivered])
         return len(due)
 
     def _due(self, now: datetime) -> list[Batch]:
+        using = router.db_for_write(Batch)
+        if not self._is_any_due(now, using):
+            return []
         ours = Q(queue=self.broker.list_key) | Q(due__lte=now - ABANDONED)
-        due = rows(Batch, router.db_for_write(Batch)).filter(ours, due__lte=now).defer("kwargs").order_by("due")
+        due = rows(Batch, using).filter(ours, due__lte=now).defer("kwargs").order_by("due")
         if now < self.patient_until:
             due = due.exclude(completed=None, total__gt=F("done") + F("failed"))
         return list(due[:MAX_BATCHES])
+
+    def _is_any_due(self, now: datetime, using: str) -> bool:
+        moment = connections[using].ops.adapt_datetimefield_value
+        ours = Condition("{queue} = %s OR {due} <= %s", [self.broker.list_key, moment(now - ABANDONED)])
+        return is_any(Batch, using, Condition("{due} <= %s", [moment(now)]) & ours)
 
     def _close(self, overdue: Sequence[Batch], now: datetime) -> None:
         """Complete batches that made no progress, except those whose members may all be waiting in the queue."""

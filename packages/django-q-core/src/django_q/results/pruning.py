@@ -11,14 +11,15 @@ from django.db.models import F, Q, QuerySet, Window
 from django.db.models.deletion import Collector
 from django.db.models.functions import RowNumber
 
-from django_q import clock
+from django_q import clock, statements
 from django_q.clock import Seldom
 from django_q.models import Task
 from django_q.results.refusals import delete_one, refusals_of
 from django_q.sqlite import release_pages, takes_turns
+from django_q.statements import Condition, one_of, select
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
@@ -37,6 +38,12 @@ CHUNK_ROWS: Final = 500
 
 LATE: Final = timedelta(minutes=1)
 """Maximum time between the end of a task and its saving, for `save_limit_per`; whole looks find what is later."""
+
+
+SUCCESSES: Final = Condition("{success} IN (%s)", [True])
+"""Selects all successes. IN, because SQLite uses no index for a bare boolean."""
+
+OLDEST_FIRST: Final = "{stopped}, {id}"
 
 
 class Pruner:
@@ -71,11 +78,11 @@ class Pruner:
             return False
         using = router.db_for_write(Task)
         if per is None:
-            part, more = oldest_beyond(limit, using)
-            parts = iter([] if part is None else [part])
+            surplus, more = oldest_beyond(limit, using)
+            parts = iter([] if surplus is None else [surplus])
         else:
             found, more = self._beyond_in_each(limit, per, using, labels)
-            parts = (with_ids(chunk, using) for chunk in chunks(found))
+            parts = (one_of("id", chunk) for chunk in chunks(found))
         until = clock.monotonic() + MAX_SECONDS
         for part in parts:
             more |= delete(part, using, until)
@@ -100,36 +107,31 @@ class Pruner:
 
 def successes_in(using: str) -> QuerySet[Task]:
     """Return all successes, unordered."""
-    # IN, because SQLite uses no index for a bare boolean.
     return Task._base_manager.using(using).filter(success__in=[True]).order_by()
 
 
-def with_ids(ids: Sequence[str], using: str) -> QuerySet[Task]:
-    """Return the tasks with these ids; with a condition on `success`, SQLite would use that index and not the ids'."""
-    return Task._base_manager.using(using).filter(pk__in=ids).order_by()
-
-
-def oldest_beyond(limit: int, using: str) -> tuple[QuerySet[Task] | None, bool]:
+def oldest_beyond(limit: int, using: str) -> tuple[Condition | None, bool]:
     """Find at most `MAX_ROWS` successes that are older than the newest *limit*.
 
     Returns:
-        The oldest of them, None if there are none, and True if there are more. On SQLite all of them: `delete_slowly`
-        stops in time.
+        What selects the oldest of them, None if there are none, and True if there are more. On SQLite it selects all:
+        `delete_slowly` stops in time.
     """
-    successes = successes_in(using)
-    border = successes.order_by("-stopped", "-pk").values_list("stopped", "pk")[limit : limit + 1].first()
-    if border is None:
+    newest_first = "{stopped} DESC, {id} DESC"
+    border = select(Task, using, "{stopped}, {id}", SUCCESSES, newest_first, slice(limit, limit + 1))
+    if not border:
         return None, False
-    surplus = successes.filter(up_to(*border))
+    surplus = up_to(*border[0])
     if takes_turns(connections[using]):
         return surplus, False
-    last = surplus.order_by("stopped", "pk").values_list("stopped", "pk")[MAX_ROWS - 1 : MAX_ROWS].first()
-    return (surplus, False) if last is None else (successes.filter(up_to(*last)), True)
+    last = select(Task, using, "{stopped}, {id}", surplus, OLDEST_FIRST, slice(MAX_ROWS - 1, MAX_ROWS))
+    return (up_to(*last[0]), True) if last else (surplus, False)
 
 
-def up_to(stopped: object, pk: str) -> Q:
+def up_to(stopped: object, pk: str) -> Condition:
     """Select the success with this end and id, and all older ones."""
-    return Q(stopped__lte=stopped) & (Q(stopped__lt=stopped) | Q(pk__lte=pk))
+    older = Condition("{stopped} <= %s AND ({stopped} < %s OR {id} <= %s)", [stopped, stopped, pk])
+    return SUCCESSES & older
 
 
 def beyond_in_each(limit: int, per: str, using: str, some: Q | None = None) -> tuple[list[str], bool]:
@@ -162,11 +164,11 @@ def chunks(ids: list[str]) -> Iterator[list[str]]:
     return (ids[start : start + CHUNK_ROWS] for start in range(0, len(ids), CHUNK_ROWS))
 
 
-def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
+def delete(surplus: Condition, using: str, until: float) -> bool:
     """Delete successes: in one statement, or one by one if receivers or foreign keys are concerned.
 
     Args:
-        surplus: the successes.
+        surplus: selects the successes.
         using: the database.
         until: when to stop deleting one by one (`clock.monotonic`, seconds).
 
@@ -178,7 +180,7 @@ def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
             if takes_turns(connections[using]):
                 return delete_slowly(surplus, using, until)
             with transaction.atomic(using=using, savepoint=connections[using].in_atomic_block):
-                surplus.delete()
+                statements.delete(Task, using, surplus)
         except IntegrityError:
             pass  # a foreign key that Django does not know, or that it is told to ignore
         else:
@@ -186,14 +188,13 @@ def delete(surplus: QuerySet[Task], using: str, until: float) -> bool:
     return delete_each(surplus, using, until)
 
 
-def delete_slowly(surplus: QuerySet[Task], using: str, until: float) -> bool:
+def delete_slowly(surplus: Condition, using: str, until: float) -> bool:
     """Delete successes a few at a time, with pauses in which others write; return True if time was up."""
-    oldest = surplus.order_by("stopped", "pk").values_list("pk", flat=True)[:SLOW_ROWS]
-    while ids := list(oldest.all()):
+    while ids := ids_of(surplus, using, slice(SLOW_ROWS)):
         began = clock.monotonic()
         if began >= until:
             return True
-        with_ids(ids, using).delete()
+        statements.delete(Task, using, one_of("id", ids))
         release_pages(connections[using])
         if len(ids) < SLOW_ROWS:
             break
@@ -201,17 +202,22 @@ def delete_slowly(surplus: QuerySet[Task], using: str, until: float) -> bool:
     return False
 
 
-def delete_each(surplus: QuerySet[Task], using: str, until: float) -> bool:
+def ids_of(surplus: Condition, using: str, part: slice | None = None) -> list[str]:
+    """Return the ids of successes, the oldest first."""
+    return [pk for (pk,) in select(Task, using, "{id}", surplus, OLDEST_FIRST, part)]
+
+
+def delete_each(surplus: Condition, using: str, until: float) -> bool:
     """Delete successes one by one, and skip those that cannot be deleted.
 
     Returns:
         True if time was up.
     """
     refusals = refusals_of(using)
-    surplus = surplus.order_by("stopped", "pk")
-    # Receivers of `post_delete` need not unpickle the arguments and the result.
-    for chunk in chunks([pk for pk in surplus.values_list("pk", flat=True) if not refusals.has(pk)]):
-        for task in with_ids(chunk, using).defer("args", "kwargs", "result").order_by("stopped", "pk"):
+    for chunk in chunks([pk for pk in ids_of(surplus, using) if not refusals.has(pk)]):
+        tasks = Task._base_manager.using(using).filter(pk__in=chunk).order_by("stopped", "pk")
+        # Receivers of `post_delete` need not unpickle the arguments and the result.
+        for task in tasks.defer("args", "kwargs", "result"):
             if clock.monotonic() >= until:
                 return True
             delete_one(task, using, refusals)

@@ -1,57 +1,48 @@
-"""Is there anything to do? Asked by hand, each second.
-
-Django's query machinery is only touched when there is: what of its memory a process touches is its own from then on.
-"""
+"""Tells whether there is anything to do, with a statement written by hand: it is asked each second."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.db import connections
 
 from django_q.models import Schedule
 from django_q.rules import DEAD_LETTER_ENDS
+from django_q.statements import Condition, is_any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
 
 
 def is_soon_due(settings: ClusterSettings, using: str, now: datetime, until: datetime) -> bool:
-    """Whether a schedule of this cluster that may be sent *now* is due *until* then."""
+    """Return True if a schedule of this cluster that may be sent *now* is due *until* then."""
     moment = connections[using].ops.adapt_datetimefield_value
-    return _is_any(
-        settings,
-        using,
+    due = Condition(
         "{next_run} <= %s AND {repeats} <> 0 AND ({retry_at} IS NULL OR {retry_at} <= %s)",
         [moment(until), moment(now)],
     )
+    return is_any(Schedule, using, due & _ours(settings))
 
 
 def is_in_code(settings: ClusterSettings, using: str) -> bool:
-    """Whether a schedule of this cluster was declared by code, at any time."""
-    return _is_any(settings, using, "{in_code} IN (%s)", [True])
+    """Return True if a schedule of this cluster was declared by code, at any time."""
+    return is_any(Schedule, using, Condition("{in_code} IN (%s)", [True]) & _ours(settings))
 
 
-def _is_any(settings: ClusterSettings, using: str, where: str, values: Sequence[Any]) -> bool:
-    """Return whether there is such a schedule; those without a cluster belong to the default one.
+def is_in_other_zone(using: str, zone: str) -> bool:
+    """Return True if a schedule of any cluster was saved with dates of another zone, or of an unknown one."""
+    return is_any(Schedule, using, Condition("{zone} IS NULL OR {zone} <> %s", [zone]))
 
-    So do those whose cluster cannot exist: it marks them with the reason.
-    They are counted, because not every database knows `LIMIT`.
+
+def _ours(settings: ClusterSettings) -> Condition:
+    """Select the schedules of this cluster.
+
+    Those without a cluster belong to the default one, and those whose cluster cannot exist: it marks the latter.
     """
-    connection = connections[using]
-    names = {field.attname: connection.ops.quote_name(str(field.column)) for field in Schedule._meta.concrete_fields}
-    ours, values = "{cluster} = %s", [*values, settings.list_key]
-    if settings.is_default_cluster:
-        ours += " OR {cluster} IS NULL OR {cluster} = '' OR {cluster} LIKE %s OR {cluster} LIKE %s"
-        values = [*values, *(f"%{end}" for end in DEAD_LETTER_ENDS)]
-    table = connection.ops.quote_name(Schedule._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT COUNT(*) FROM {table} WHERE {where} AND ({ours})".format(**names),
-            values,
-        )
-        (number,) = cursor.fetchone()
-    return bool(number)
+    ours = "{cluster} = %s"
+    if not settings.is_default_cluster:
+        return Condition(ours, [settings.list_key])
+    ours += " OR {cluster} IS NULL OR {cluster} = ''" + " OR {cluster} LIKE %s" * len(DEAD_LETTER_ENDS)
+    return Condition(ours, [settings.list_key, *(f"%{end}" for end in DEAD_LETTER_ENDS)])

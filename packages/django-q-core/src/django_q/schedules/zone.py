@@ -6,6 +6,7 @@ from django.db import connections
 
 from django_q.models import Schedule
 from django_q.models.schedule import zone_of_columns
+from django_q.schedules.glance import is_in_other_zone
 
 
 def restore_moments(using: str) -> int:
@@ -21,7 +22,7 @@ def restore_moments(using: str) -> int:
         The number of schedules that were converted.
     """
     zone = zone_of_columns(connections[using])
-    if zone is None:
+    if zone is None or not is_in_other_zone(using, zone):
         return 0
     others, count = Schedule._base_manager.using(using).exclude(zone=zone), 0
     for schedule in others:

@@ -1,0 +1,71 @@
+"""Does before the first fork what each process of a cluster does with each task.
+
+Python adapts the code of a function while it runs for the first times (PEP 659), and Django fills its caches. A process
+that does so after the fork gets its own copy of the memory. Nothing here connects to a server or runs a project's code.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from django.db import connections, router
+from django.db.models.deletion import Collector
+from django.utils import timezone
+
+from django_q.models import Task
+from django_q.options import normalise_package
+from django_q.outcome_builder import OutcomeBuilder
+from django_q.signing import PackageCodec
+from django_q.status import Stat
+
+from .channels import Channel
+from .messages import Kind, TaskMessage, pack, unpack
+
+if TYPE_CHECKING:
+    from django_q.settings import ClusterSettings
+
+ROUNDS: Final = 20
+"""Number of repetitions: Python adapts a function after some calls."""
+
+TASK_ID: Final = "0" * 32
+
+
+def rehearse(settings: ClusterSettings) -> None:
+    """Pass a task through signing, messages and channels, sign a `Stat`, and execute statements on an empty database.
+
+    Args:
+        settings: of the cluster.
+    """
+    using = router.db_for_write(Task)
+    builder, channel = OutcomeBuilder(settings), Channel()
+    try:
+        for _ in range(ROUNDS):
+            _pass_task(settings, builder, channel)
+            PackageCodec(settings.salt, compress=True).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
+            Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
+    finally:
+        channel.close()
+    if connections[using].vendor == "sqlite":
+        _execute_statements(using)
+
+
+def _pass_task(settings: ClusterSettings, builder: OutcomeBuilder, channel: Channel) -> None:
+    codec, now = PackageCodec.of(settings), timezone.now()
+    package = {"id": TASK_ID, "name": "rehearsal", "func": "math.floor", "args": (1,), "kwargs": {}, "started": now}
+    channel.send(TaskMessage(1, 0.0, TASK_ID, codec.dumps(package).encode()).pack())
+    task = TaskMessage.unpack(channel.receive() or b"")
+    finished = dict(normalise_package(codec.loads(task.package)), result=1, success=True, stopped=now)
+    channel.send(pack(Kind.OUTCOME, builder.build(finished, ack_id=task.ack_id, attempt=task.attempt)))
+    unpack(channel.receive() or b"")
+
+
+def _execute_statements(using: str) -> None:
+    """Execute statements on an SQLite database in memory, without the options and receivers of the project."""
+    settings = {**connections[using].settings_dict, "NAME": ":memory:", "OPTIONS": {}}
+    wrapper = type(connections[using])(settings)
+    with closing(wrapper.get_new_connection(wrapper.get_connection_params())) as wrapper.connection:
+        for _ in range(ROUNDS):
+            with wrapper.make_cursor(wrapper.create_cursor()) as cursor:
+                cursor.execute("SELECT %s", [1])
+                cursor.fetchall()
