@@ -188,6 +188,16 @@ def test_holder_whose_lease_is_over_cannot_bury(broker: ORM):
     assert (broker.queue_size(), broker.dead_size()) == (0, 1)
 
 
+def test_lost_leases_are_reported_in_the_order_in_which_they_were_given(broker: ORM):
+    broker.enqueue_many(["first", "retried", "third"])
+    once = [str(each.ack_id) for each in broker.dequeue_many(3, 0)]
+    broker.expire(once[1])
+    again = str(broker.dequeue_many(1, 0)[0].ack_id)
+    leases = [once[0], again, once[2]]
+    broker.acknowledge_many(leases)
+    assert broker.release_many(leases) == leases
+
+
 def test_row_of_a_public_edition_is_attempt_1(broker: ORM):
     OrmQ.objects.create(key="test", payload="package", lock=timezone.now() - timedelta(days=1))
     assert broker.dequeue_many(1, 1)[0].attempt == 1

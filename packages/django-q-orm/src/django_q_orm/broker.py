@@ -303,13 +303,13 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             offers = self._offers(database)
             when = offers.after(delay) if delay else offers.returned()
-            gone: list[str] = []
+            gone = set[str]()
             zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
             for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
-                gone += self._change(leases, lease=lease, **when)
+                gone.update(self._change(leases, lease=lease, **when))
             self.bell.ring(database)
         self._since = None
-        return gone
+        return [each for each in ack_ids if each in gone]
 
     @repeated
     def expire(self, ack_id: str) -> bool:

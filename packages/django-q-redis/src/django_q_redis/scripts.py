@@ -370,11 +370,11 @@ return 1
 
 PURGE = script("""
 local function drop(zset, last)
-  local tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', last, 'LIMIT', 0, 1000)
+  local tokens = redis.call('ZRANGE', zset, '-inf', last, 'BYSCORE', 'LIMIT', 0, 1000)
   while tokens[1] do
     redis.call('ZREM', zset, unpack(tokens))
     forget(tokens)
-    tokens = redis.call('ZRANGEBYSCORE', zset, '-inf', last, 'LIMIT', 0, 1000)
+    tokens = redis.call('ZRANGE', zset, '-inf', last, 'BYSCORE', 'LIMIT', 0, 1000)
   end
 end
 

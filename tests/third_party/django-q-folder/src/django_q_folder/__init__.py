@@ -29,12 +29,12 @@ class Folder(Broker):
         return name
 
     def dequeue(self):
-        for file in sorted(self.folder.glob("[0-9]*")):
-            if int(file.name.split("-")[0]) > time.time_ns():
+        for name in sorted(self.names()):
+            if not is_due(name):
                 break
-            leased = self.folder / self.name(self.settings.retry, leases_of(file.name) + 1)
+            leased = self.folder / self.name(self.settings.retry, leases_of(name) + 1)
             try:
-                file.rename(leased)
+                (self.folder / name).rename(leased)
                 return [(leased.name, leased.read_bytes().decode(), leases_of(leased.name))]
             except FileNotFoundError:
                 continue  # somebody else was faster
@@ -48,18 +48,26 @@ class Folder(Broker):
         return True
 
     def queue_size(self):
-        return sum(int(file.name.split("-")[0]) <= time.time_ns() for file in self.folder.glob("[0-9]*"))
+        return sum(map(is_due, self.names()))
 
     def purge_queue(self):
-        for file in self.folder.glob("[0-9]*"):
-            if leases_of(file.name) == 0 or int(file.name.split("-")[0]) <= time.time_ns():
-                file.unlink(missing_ok=True)
+        for name in self.names():
+            if leases_of(name) == 0 or is_due(name):
+                (self.folder / name).unlink(missing_ok=True)
 
     def delete_queue(self):
-        shutil.rmtree(self.folder)
+        for queue in (self, self.dead_letters()):
+            shutil.rmtree(queue.folder)
+
+    def names(self):
+        return [file.name for file in self.folder.iterdir() if not file.name.startswith(".")]
 
     def name(self, delay, leases=0):
         return f"{time.time_ns() + int(delay * 1e9)}-{next(self.numbers):09}-{id(self)}-{leases}"
+
+
+def is_due(name):
+    return int(name.split("-")[0]) <= time.time_ns()
 
 
 def leases_of(name):
