@@ -90,7 +90,7 @@ def oracle() -> Iterator[Any]:
         "ENGINE": "django.db.backends.oracle",
         "NAME": "127.0.0.1:1/none",
         "USER": "nobody",
-        "PASSWORD": "none",  # noqa: S105
+        "PASSWORD": "none",
         "OPTIONS": {"pool": {"min": 0, "max": 1}},
     }
     with reachable(ALIAS, database):
