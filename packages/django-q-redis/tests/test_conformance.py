@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
+import redis
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q.testing.conformance.delivery import BulkPromises, DeliveryPromises
@@ -11,6 +14,10 @@ from django_q.testing.conformance.reaching import ProcessPromises, ReachingPromi
 from django_q.testing.conformance.receipts import ReceiptPromises, ReleasePromises
 from django_q_redis import Redis
 from django_q_redis.broker import SHORTEST
+from django_q_redis.limits import MIN_LIMIT_BYTES
+from redis import exceptions
+
+from tests.services.redis_states import admin, changed
 
 if TYPE_CHECKING:
     from django_q.brokers import Delivery
@@ -27,6 +34,32 @@ def maker(server: RedisServer, kind: type[Redis] = Redis):
 
 class TestRedis(BrokerConformance):
     """On the newest Valkey."""
+
+    client_errors = (
+        *((kind("no"), BrokerUnavailable) for kind in (redis.ConnectionError, redis.TimeoutError)),
+        *((kind("no"), BrokerUnavailable) for kind in (exceptions.AuthenticationError, exceptions.NoPermissionError)),
+        *((kind("no"), BrokerUnavailable) for kind in (exceptions.BusyLoadingError, exceptions.MasterDownError)),
+        *((kind("no"), BrokerUnavailable) for kind in (exceptions.OutOfMemoryError, exceptions.ReadOnlyError)),
+        *((kind("1 host:1"), BrokerUnavailable) for kind in (exceptions.MovedError, exceptions.AskError)),
+        *((kind("no"), BrokerUnavailable) for kind in (exceptions.ClusterDownError, exceptions.TryAgainError)),
+        *((redis.ResponseError(f"{code} no"), BrokerUnavailable) for code in ("BUSY", "MISCONF", "NOREPLICAS")),
+        (redis.ResponseError("UNBLOCKED no"), BrokerUnavailable),
+        (redis.ResponseError("max number of clients reached"), BrokerUnavailable),
+        (redis.ResponseError("unknown command 'LMOVE'"), BrokerUnavailable),
+        (redis.ResponseError("Protocol error: invalid bulk length"), PackageTooLarge),
+        *((redis.ResponseError(reply), BrokerError) for reply in ("WRONGTYPE no", "syntax error", "not BUSY")),
+        (redis.DataError("no"), BrokerError),
+    )
+
+    @pytest.fixture
+    def too_large(self, redis_server: RedisServer):
+        with admin(redis_server) as client, changed(client, **{"proto-max-bulk-len": str(MIN_LIMIT_BYTES)}):
+            yield MIN_LIMIT_BYTES + 1
+
+    @pytest.fixture
+    def client_raises(self):
+        kind = redis.connection.AbstractConnection
+        return lambda broker, error: mock.patch.object(kind, "send_packed_command", side_effect=error)
 
     @pytest.fixture
     def make_broker(self, redis_server: RedisServer):

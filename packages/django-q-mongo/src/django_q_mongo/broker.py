@@ -21,6 +21,7 @@ from django_q_mongo import documents
 from django_q_mongo.client import Client, client_for, database_of, key_of, leave_client
 from django_q_mongo.errors import reaching
 from django_q_mongo.server_clock import clock_for
+from django_q_mongo.sizes import check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,14 +80,18 @@ class Mongo(BulkBroker):
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
         with reaching():
-            return str(self._queue().insert_one(documents.new(as_text(package), self._now(), delay)).inserted_id)
+            document = documents.new(as_text(package), self._now(), delay)
+            check_sizes([document], self.connection)
+            return str(self._queue().insert_one(document).inserted_id)
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
         if not packages:
             return []
         with reaching():
             moment = self._now()
-            made = self._queue().insert_many([documents.new(as_text(package), moment, 0) for package in packages])
+            batch = [documents.new(as_text(package), moment, 0) for package in packages]
+            check_sizes(batch, self.connection)
+            made = self._queue().insert_many(batch)
         return [str(each) for each in made.inserted_ids]
 
     # -- fetching -------------------------------------------------------------------------------------------------

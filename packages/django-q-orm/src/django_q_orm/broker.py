@@ -50,10 +50,6 @@ WHOLE = 1.0
 LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
 """Rows with a lease, which may have ended."""
 
-HEAD = 100 * 365 * 86_400.0
-"""Seconds by which a released package is older than those that were never fetched: no backlog is that old."""
-
-
 LONGEST_NAME = 100
 """Length of the column that has the name of the queue."""
 
@@ -306,7 +302,7 @@ class ORM(BulkBroker):
         """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
         with self._reaching() as database:
             offers = self._offers(database)
-            when = offers.after(delay) if delay else offers.at_once(ahead=HEAD)
+            when = offers.after(delay) if delay else offers.returned()
             gone: list[str] = []
             zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
             for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
@@ -319,7 +315,7 @@ class ORM(BulkBroker):
     def expire(self, ack_id: str) -> bool:
         """Make a row due and leave the lease in it, which counts."""
         with self._reaching() as database:
-            gone = self._change([ack_id], **self._offers(database).at_once(ahead=HEAD))
+            gone = self._change([ack_id], **self._offers(database).returned())
             self.bell.ring(database)
         self._since = None
         return not gone

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.db.models import F, FloatField, Q
+from django.db.models import DateTimeField, F, FloatField, Q
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django_q.clock import zone_of
@@ -33,6 +33,9 @@ SKEW_SECONDS: Final = 10.0
 
 MAX_CHANGE: Final = timedelta(hours=2)
 """Maximum time by which clocks are put back."""
+
+HEAD_SECONDS: Final = 100 * 365 * 86_400.0
+"""Seconds by which a released package is older than those that were never fetched: no backlog is that old."""
 
 FOREIGN: Final = Q(own_lock=None) | ~Q(lock=F("own_lock"))
 """Rows whose `lock` another edition wrote."""
@@ -65,6 +68,17 @@ class Offers:
         It is due since `retry` seconds: django-q takes nothing that is younger.
         """
         return {"lock": moment(self.connection, -self.retry - ahead)}
+
+    def returned(self) -> dict[str, Any]:
+        """Return the columns of rows that are offered before all that were never fetched, in the order of their ids.
+
+        On PostgreSQL, locks are a microsecond apart for each id: most looks sort by `lock` alone.
+        """
+        columns = self.at_once(ahead=HEAD_SECONDS)
+        if self.connection.vendor == "postgresql":
+            lock = columns["lock"]
+            columns["lock"] = RawSQL(f"{lock.sql} + id * interval '1 microsecond'", lock.params, DateTimeField())
+        return columns
 
     def columns_of_many(self) -> Callable[[int], dict[str, Any]]:
         """Return the columns of rows that are sent together, by their number: a microsecond apart, in their order."""

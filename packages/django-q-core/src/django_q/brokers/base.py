@@ -218,7 +218,11 @@ class Broker:
         return lost
 
     def renew(self, ack_ids: Sequence[Any]) -> list[Any]:
-        """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost."""
+        """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost.
+
+        A lease is lost at the latest when another consumer has taken the package. Between its end and that moment, it
+        may still be settled or renewed: nobody else works on the package.
+        """
         return []
 
     def lease_seconds(self, ack_id: Any) -> float:

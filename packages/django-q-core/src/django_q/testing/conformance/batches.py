@@ -15,7 +15,7 @@ from .suite import TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
 if TYPE_CHECKING:
     from django_q.brokers import Broker, Delivery
 
-MOST = 150
+MOST = 105
 """Number of packages of a batch that is large enough for tests in which leases end."""
 
 

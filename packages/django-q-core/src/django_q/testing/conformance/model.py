@@ -54,16 +54,18 @@ class Model:
             self._offer(Entry(package=package, rank=next(self._ranks)))
 
     def fetched(self, found: Sequence[Delivery]) -> None:
-        """Lease what was delivered, and check that it could be delivered."""
+        """Check that packages could be delivered, and lease those that have to be acknowledged."""
+        taken: list[Entry] = []
         for each in found:
             assert text(each.package) in self.waiting, f"{each} does not wait"
-            assert each.ack_id not in self.leased, f"{each} has the id of another delivery"
-            assert each.ack_id not in [old.ack_id for old in self.stale], f"{each} has the id of an earlier delivery"
             entry = self.waiting.pop(text(each.package))
+            taken.append(entry)
             assert each.attempt == entry.attempts + 1, f"{each} is attempt {entry.attempts + 1}"
-            self.leased[each.ack_id] = Held(delivery=each, entry=entry)
+            if each.ack_id is not None:
+                assert each.ack_id not in self.leased, f"{each} has the id of another delivery"
+                assert each.ack_id not in [old.ack_id for old in self.stale], f"{each} has the id of an earlier one"
+                self.leased[each.ack_id] = Held(delivery=each, entry=entry)
         if self._in_order:
-            taken = [self.leased[each.ack_id].entry for each in found]
             latest = max((entry.rank for entry in taken if entry.rank is not None), default=RETURNED)
             passed = [each for each in self.waiting.values() if each.rank is not None and each.rank < latest]
             assert not passed, f"{found} came before {passed}"
