@@ -79,6 +79,25 @@ def pooled(database) -> Iterator[Any]:
     connection.close_pool()
 
 
+@pytest.fixture
+def oracle() -> Iterator[Any]:
+    """An Oracle database with a pool that has no session yet: there is no server."""
+    try:
+        import oracledb  # noqa: F401
+    except ImportError as error:
+        missing("oracledb", error)
+    database = {
+        "ENGINE": "django.db.backends.oracle",
+        "NAME": "127.0.0.1:1/none",
+        "USER": "nobody",
+        "PASSWORD": "none",
+        "OPTIONS": {"pool": {"min": 0, "max": 1}},
+    }
+    with reachable(ALIAS, database):
+        yield connections[ALIAS]
+        connections[ALIAS].close_pool()
+
+
 def ask(connection: Any, statement: str) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement)
@@ -267,6 +286,26 @@ def test_fork_has_a_pool_of_its_own(pooled):
 
     assert in_a_fork(has_another)
     assert ask(pooled, "SELECT pg_backend_pid()") == number
+
+
+def test_fork_has_a_pool_of_its_own_with_oracle(oracle):
+    pool = oracle.pool
+
+    def has_another() -> bool:
+        forget_inherited()
+        return oracle.pool is not pool
+
+    assert in_a_fork(has_another)
+    assert oracle.pool is pool
+    assert pool.max == 1  # a closed pool raises
+
+
+def test_closing_all_closes_the_pool_with_oracle(oracle):
+    pool = oracle.pool
+    close_all()
+    with pytest.raises(oracle.Database.InterfaceError):
+        _ = pool.max
+    assert oracle.pool is not pool
 
 
 def test_closing_all_closes_the_pool(pooled):

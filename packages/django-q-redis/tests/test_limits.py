@@ -41,8 +41,12 @@ def broker(request: pytest.FixtureRequest, settings) -> Iterator[Redis]:
         given = {"redis": {"host": server.host, "port": server.port, "single_connection_client": True}}
     if request.param == "django_redis":
         pytest.importorskip("django_redis")
-        settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url}}
-        given = {"django_redis": "default"}
+        # A client is kept by the alias of its cache: other tests use "default" for other servers.
+        settings.CACHES = {
+            "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
+            "limits": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url},
+        }
+        given = {"django_redis": "limits"}
     broker = Redis("test", settings=ClusterSettings.from_mapping(given))
     with admin(holder(server, broker)) as client, changed(client, **{"proto-max-bulk-len": str(MIN_LIMIT_BYTES)}):
         yield broker

@@ -140,7 +140,7 @@ class Redis(BulkBroker):
                 self._run(scripts.APPEND, *packages[start : start + MOST])
 
     def _sending(self, packages: Sequence[str]) -> sending:
-        return sending(self.connection, self.list_key, packages)
+        return sending(lambda: self.connection, self.list_key, packages)
 
     # -- fetching -------------------------------------------------------------------------------------------------
 

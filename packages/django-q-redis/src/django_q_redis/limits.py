@@ -12,7 +12,7 @@ from redis.exceptions import RedisClusterException, ResponseError
 from django_q_redis.errors import TOO_LARGE, broker_error, reaching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django_q_redis.client import Client
 
@@ -30,12 +30,12 @@ class sending(reaching):  # noqa: N801 - as `reaching`
     sends, sees a closed connection, and drops the reply. So the server is asked again, with nothing but the size.
 
     Args:
-        client: the client that sends.
+        client: returns the client that sends.
         key: the key that the packages go to.
         packages: the packages.
     """
 
-    def __init__(self, client: Client, key: str, packages: Sequence[str]) -> None:
+    def __init__(self, client: Callable[[], Client], key: str, packages: Sequence[str]) -> None:
         self.client = client
         self.key = key
         self.packages = packages
@@ -45,7 +45,7 @@ class sending(reaching):  # noqa: N801 - as `reaching`
         cause = error.__cause__ if isinstance(error, BrokerUnavailable) else error
         if isinstance(cause, redis.ConnectionError):
             size = max(len(package.encode()) for package in self.packages)
-            if size > MIN_LIMIT_BYTES and (refused := refusal(self.client, self.key, size)):
+            if size > MIN_LIMIT_BYTES and (refused := refusal(self.client(), self.key, size)):
                 raise broker_error(refused) from refused
         super().__exit__(_kind, error, _where)
 
