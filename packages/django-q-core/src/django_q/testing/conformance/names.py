@@ -45,7 +45,7 @@ class NamePromises(Suite):
             assert text(take(broker).package) == "unreadable"
 
     def _check_separate(self, make_broker: MakeBroker, names: Sequence[str]) -> None:
-        """Send each queue its name, and find nothing else in it; the latest first, or one queue would look like many."""
+        """Send each queue its name, and fetch from the last queue first: one queue for all names is found by that."""
         with self._brokers(make_broker, names) as brokers:
             for name, broker in zip(names, brokers, strict=True):
                 broker.enqueue(name)
