@@ -5,8 +5,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+from django_q.brokers.memory import Entry
 
 from .correct import Mutant
+
+if TYPE_CHECKING:
+    from django_q.brokers import Delivery
 
 
 class PurgesLeases(Mutant):
@@ -60,6 +66,17 @@ class BuryLeavesTheLease(Mutant):
         if kept := queue.leased.get(ack_id):
             queue.dead.append(kept[1])
         return kept is not None
+
+
+class LostHolderBuries(Mutant):
+    """Copies a package to the dead letters although another consumer holds it."""
+
+    caught_by = ("test_lost_lease_cannot_bury",)
+
+    def bury(self, delivery: Delivery) -> None:
+        super().bury(delivery)
+        if not self.dead_size():
+            self._queue().dead.append(Entry(str(delivery.package)))
 
 
 class RequeueLosesALetter(Mutant):
@@ -157,6 +174,7 @@ COUNTING = (
     PurgeForgetsAttempts,
     PurgeKeepsDelayed,
     BuryLeavesTheLease,
+    LostHolderBuries,
     RequeueLosesALetter,
     RequeueIgnoresTheLimit,
     RequeueNeverEnds,

@@ -119,6 +119,15 @@ class ExpiresNothing(Mutant):
         return not self.renew([ack_id])
 
 
+class ExpiryIsNoAttempt(Mutant):
+    """Does not count the attempt whose lease it is told to expire."""
+
+    caught_by = ("test_lease_that_is_told_to_expire_is_an_attempt",)
+
+    def expire(self, ack_id: int) -> bool:
+        return self.release(ack_id)
+
+
 class AcknowledgesForOthers(Mutant):
     """Acknowledges a package that another consumer holds now."""
 
@@ -168,6 +177,7 @@ LEASING = (
     LeasesEndEarly,
     RenewalHidesLoss,
     ExpiresNothing,
+    ExpiryIsNoAttempt,
     AcknowledgesForOthers,
     LosesAttempts,
     CountsReleases,
