@@ -51,14 +51,14 @@ class NeighbourPromises(Suite):
 
     @needs("supports_receipts")
     def test_deleted_queue_knows_no_lease(self, broker: Broker, other: Broker) -> None:
-        broker.enqueue("package")
-        mine = take(broker)
+        broker.enqueue_many(["acknowledged", "released"])
+        acknowledged, released = (found.ack_id for found in take_many(broker, 2))
         other.delete_queue()
         other.enqueue("another")
         theirs = take(other)
-        broker.acknowledge(mine.ack_id)
-        broker.renew([mine.ack_id])
-        broker.release(mine.ack_id)
+        broker.renew([acknowledged, released])
+        broker.acknowledge(acknowledged)
+        broker.release(released)
         assert nothing_comes(broker)
         assert other.acknowledge(theirs.ack_id) is not False
 

@@ -158,8 +158,9 @@ def text(package: str | bytes) -> str:
     return package.decode() if isinstance(package, bytes) else package
 
 
-def take(broker: Broker, within: float = TIMEOUT) -> Delivery:
-    """The next delivery."""
+def take(broker: Broker, within: float | None = None) -> Delivery:
+    """Return the next delivery; wait up to *within* seconds, which are `TIMEOUT` by default."""
+    within = TIMEOUT if within is None else within
     deadline = time.monotonic() + within
     while True:
         found = broker.dequeue_many(1, 0.2)
@@ -168,8 +169,9 @@ def take(broker: Broker, within: float = TIMEOUT) -> Delivery:
         assert time.monotonic() < deadline, f"nothing came within {within:g} s"
 
 
-def take_many(broker: Broker, count: int, within: float = TIMEOUT) -> list[Delivery]:
-    """The next *count* deliveries."""
+def take_many(broker: Broker, count: int, within: float | None = None) -> list[Delivery]:
+    """Return the next *count* deliveries; wait up to *within* seconds, which are `TIMEOUT` by default."""
+    within = TIMEOUT if within is None else within
     deadline = time.monotonic() + within
     found: list[Delivery] = []
     while len(found) < count:

@@ -1,0 +1,64 @@
+"""The broker that the mutants change in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django_q.brokers.memory import MemoryBroker, MemoryQueue
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, mark_sent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOO_LARGE = 1_000_000
+"""Bytes of the smallest package that is refused for its size."""
+
+CLIENT_ERRORS: tuple[tuple[Exception, type[BrokerError]], ...] = (
+    (ConnectionResetError("reset by peer"), BrokerUnavailable),
+    (ValueError("invalid request"), BrokerError),
+    (OverflowError("request too large"), PackageTooLarge),
+)
+"""Errors that the simulated client raises, each with the class that the broker raises instead."""
+
+
+class CorrectBroker(MemoryBroker):
+    """The memory broker with a limit of size and a client that can fail; it keeps every promise."""
+
+    failure: Exception | None = None
+    """Error of the client in place of each request; None while its server can be reached."""
+
+    def _queue(self) -> MemoryQueue:
+        if self.failure is not None:
+            kind = next(kind for error, kind in CLIENT_ERRORS if type(error) is type(self.failure))
+            raise kind(str(self.failure)) from self.failure
+        return super()._queue()
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        """Append a package of an accepted size."""
+        self._check_size(package)
+        return super().enqueue(package, delay=delay)
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        """Append packages up to the first that is too large."""
+        for position, package in enumerate(packages):
+            try:
+                self._check_size(package)
+            except PackageTooLarge as error:
+                super().enqueue_many(packages[:position])
+                mark_sent(error, range(position))
+                raise
+        return super().enqueue_many(packages)
+
+    def _check_size(self, package: str) -> None:
+        if len(package.encode()) >= TOO_LARGE:
+            raise PackageTooLarge
+
+
+class Mutant(CorrectBroker):
+    """A broker with one fault."""
+
+    caught_by: ClassVar[tuple[str, ...]]
+    """Promises that the fault breaks; one with parameters may be named with a parameter in brackets."""
+
+    served: ClassVar[bool] = False
+    """True if the fault needs several processes, so that the queues must be those of a `MemoryServer`."""

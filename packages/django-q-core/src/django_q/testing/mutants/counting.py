@@ -1,0 +1,186 @@
+"""Mutants that count, empty or requeue wrongly."""
+
+# ruff: noqa: D102 - the docstring of a mutant describes its one method
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django_q.brokers.memory import Entry
+
+from .correct import Mutant
+
+if TYPE_CHECKING:
+    from django_q.brokers import Delivery
+
+
+class PurgesLeases(Mutant):
+    """Deletes leased packages when the queue is purged."""
+
+    caught_by = ("test_purge_keeps_leases",)
+
+    def purge_queue(self) -> None:
+        super().purge_queue()
+        self._queue().leased.clear()
+
+
+class PurgesDeadLetters(Mutant):
+    """Deletes dead letters when the queue is purged."""
+
+    caught_by = ("test_purge_keeps_dead_letters",)
+
+    def purge_queue(self) -> None:
+        super().purge_queue()
+        self._queue().dead.clear()
+
+
+class PurgeForgetsAttempts(Mutant):
+    """Forgets the attempts of leased packages when the queue is purged."""
+
+    caught_by = ("test_purge_keeps_the_attempts_of_leases",)
+
+    def purge_queue(self) -> None:
+        super().purge_queue()
+        leased = self._queue().leased
+        leased.update({token: (end, entry._replace(attempts=0)) for token, (end, entry) in leased.items()})
+
+
+class PurgeKeepsDelayed(Mutant):
+    """Keeps delayed packages when the queue is purged."""
+
+    caught_by = ("test_purge_forgets_delayed_packages",)
+
+    def purge_queue(self) -> None:
+        self._queue().sizes()
+        self._queue().waiting.clear()
+
+
+class BuryLeavesTheLease(Mutant):
+    """Copies a package to the dead letters, and offers it again when its lease ends."""
+
+    caught_by = ("test_buried_package_is_not_offered_again",)
+
+    def fail(self, ack_id: int) -> bool:
+        queue = self._queue()
+        if kept := queue.leased.get(ack_id):
+            queue.dead.append(kept[1])
+        return kept is not None
+
+
+class LostHolderBuries(Mutant):
+    """Copies a package to the dead letters although another consumer holds it."""
+
+    caught_by = ("test_lost_lease_cannot_bury",)
+
+    def bury(self, delivery: Delivery) -> None:
+        super().bury(delivery)
+        if not self.dead_size():
+            self._queue().dead.append(Entry(str(delivery.package)))
+
+
+class RequeueLosesALetter(Mutant):
+    """Deletes the last of the dead letters that it requeues."""
+
+    caught_by = ("test_buried_package_can_be_brought_back",)
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        moved = super().requeue_dead(limit)
+        if moved:
+            self._queue().waiting.pop()
+        return moved
+
+
+class RequeueIgnoresTheLimit(Mutant):
+    """Requeues all dead letters whatever the limit is."""
+
+    caught_by = ("test_some_are_brought_back",)
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        return super().requeue_dead()
+
+
+class RequeueNeverEnds(Mutant):
+    """Requeues dead letters as long as a consumer makes new ones."""
+
+    caught_by = ("test_bringing_back_ends_beside_a_consumer_that_cannot_read_them",)
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        moved, latest = 0, time.monotonic()
+        while time.monotonic() < latest + 0.5:
+            if count := super().requeue_dead():
+                moved, latest = moved + count, time.monotonic()
+            time.sleep(0.01)
+        return moved
+
+
+class RequeueKeepsAttempts(Mutant):
+    """Counts the attempts of a dead letter on when it is requeued."""
+
+    caught_by = ("test_dead_letter_that_is_brought_back_is_attempt_1",)
+
+    def fail(self, ack_id: int) -> bool:
+        queue = self._queue()
+        kept = queue.leased.get(ack_id)
+        done = super().fail(ack_id)
+        if kept and done:
+            queue.dead[-1] = kept[1]
+        return done
+
+
+class CountsLeasesAsWaiting(Mutant):
+    """Includes leased packages in the size of the queue."""
+
+    caught_by = ("test_queue_size_does_not_count_leases",)
+
+    def queue_size(self) -> int:
+        return super().queue_size() + super().lock_size()
+
+
+class CountsDelayedAsWaiting(Mutant):
+    """Includes delayed packages in the size of the queue."""
+
+    caught_by = ("test_queue_size_does_not_count_delayed_packages",)
+
+    def queue_size(self) -> int:
+        return super().queue_size() + len(self._queue().hidden)
+
+
+class DeleteLeavesDeadLetters(Mutant):
+    """Keeps dead letters when the queue is deleted."""
+
+    caught_by = ("test_deleted_queue_has_no_dead_letters",)
+
+    def delete_queue(self) -> None:
+        dead = self._queue().dead
+        super().delete_queue()
+        self._queue().dead = dead
+
+
+class DeleteLeavesLeases(Mutant):
+    """Keeps leases when the queue is deleted."""
+
+    caught_by = ("test_deleted_queue_knows_no_lease",)
+
+    def delete_queue(self) -> None:
+        leased = self._queue().leased
+        super().delete_queue()
+        self._queue().leased = leased
+
+
+COUNTING = (
+    PurgesLeases,
+    PurgesDeadLetters,
+    PurgeForgetsAttempts,
+    PurgeKeepsDelayed,
+    BuryLeavesTheLease,
+    LostHolderBuries,
+    RequeueLosesALetter,
+    RequeueIgnoresTheLimit,
+    RequeueNeverEnds,
+    RequeueKeepsAttempts,
+    CountsLeasesAsWaiting,
+    CountsDelayedAsWaiting,
+    DeleteLeavesDeadLetters,
+    DeleteLeavesLeases,
+)

@@ -1,0 +1,184 @@
+"""Mutants that renew, settle or count deliveries wrongly."""
+
+# ruff: noqa: D102 - the docstring of a mutant describes its one method
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from django_q.brokers import Delivery
+
+from .correct import Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_q.brokers import AckId
+
+
+class AcknowledgesFirst100(Mutant):
+    """Acknowledges only the first 100 packages of a batch."""
+
+    caught_by = ("test_lost_leases_of_many_are_told",)
+
+    def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
+        return super().acknowledge_many(ack_ids[:100])
+
+
+class RenewsFirst100(Mutant):
+    """Renews only the first 100 leases of a batch."""
+
+    caught_by = ("test_each_lease_of_many_is_renewed",)
+
+    def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        return super().renew(ack_ids[:100])
+
+
+class ReordersLargeReleases(Mutant):
+    """Releases 100 packages at a time, so that later parts go before earlier ones."""
+
+    caught_by = ("test_large_batch_is_settled",)
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        parts = [ack_ids[start : start + 100] for start in range(0, len(ack_ids), 100)]
+        return [lost for part in parts for lost in super(ReordersLargeReleases, self).release_many(part, delay)]
+
+
+class ReleasesForLaterAfterLoss(Mutant):
+    """Reports success when a lost holder releases a package with a delay."""
+
+    caught_by = ("test_lost_lease_cannot_release_for_later",)
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        lost = super().release_many(ack_ids, delay)
+        return [] if delay else lost
+
+
+class ReleaseIgnoresDelay(Mutant):
+    """Offers released packages at once whatever the delay is."""
+
+    caught_by = (
+        "test_packages_released_with_long_delays_stay_away",
+        "test_package_released_with_a_delay_is_an_attempt",
+    )
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        return super().release_many(ack_ids)
+
+
+class ReleasesToTheEnd(Mutant):
+    """Offers released packages after all others."""
+
+    caught_by = (
+        "test_released_packages_keep_their_place",
+        "test_what_was_fetched_on_approval_goes_back_to_its_place",
+    )
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        waiting = self._queue().waiting
+        before = len(waiting)
+        lost = super().release_many(ack_ids, delay)
+        waiting.rotate(-max(len(waiting) - before, 0))
+        return lost
+
+
+class RenewsTooShortly(Mutant):
+    """Renews leases by 40 % of `retry`."""
+
+    caught_by = ("test_leases_and_delays_end_on_time",)
+
+    def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        return self._queue().renew(ack_ids, self.settings.retry * 0.4)
+
+
+class LeasesEndEarly(Mutant):
+    """Leases packages for half of `retry`."""
+
+    caught_by = ("test_leases_and_delays_end_on_time",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry / 2)]
+
+
+class RenewalHidesLoss(Mutant):
+    """Reports lost leases as renewed."""
+
+    caught_by = ("test_lost_lease_cannot_be_renewed",)
+
+    def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        super().renew(ack_ids)
+        return []
+
+
+class ExpiresNothing(Mutant):
+    """Leaves a lease as it is when told to expire it."""
+
+    caught_by = ("test_lease_that_is_told_to_expire_ends_at_once",)
+
+    def expire(self, ack_id: int) -> bool:
+        return not self.renew([ack_id])
+
+
+class ExpiryIsNoAttempt(Mutant):
+    """Does not count the attempt whose lease it is told to expire."""
+
+    caught_by = ("test_lease_that_is_told_to_expire_is_an_attempt",)
+
+    def expire(self, ack_id: int) -> bool:
+        return self.release(ack_id)
+
+
+class AcknowledgesForOthers(Mutant):
+    """Acknowledges a package that another consumer holds now."""
+
+    caught_by = ("test_lost_lease_cannot_acknowledge",)
+    packages: ClassVar[dict[AckId, str]] = {}
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        found = super().dequeue_many(limit, wait)
+        self.packages.update((each.ack_id, str(each.package)) for each in found)
+        return found
+
+    def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
+        packages = {self.packages[ack_id] for ack_id in ack_ids}
+        leased = [*self._queue().leased.items()]
+        super().acknowledge_many([ack_id for ack_id, (_end, entry) in leased if entry.package in packages])
+        return []
+
+
+class LosesAttempts(Mutant):
+    """Reports each delivery as the first attempt."""
+
+    caught_by = ("test_expired_lease_is_an_attempt", "test_package_released_with_a_delay_is_an_attempt")
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return [each._replace(attempt=1) for each in super().dequeue_many(limit, wait)]
+
+
+class CountsReleases(Mutant):
+    """Counts a release without delay as an attempt."""
+
+    caught_by = ("test_package_released_without_delay_is_no_attempt",)
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        if delay > 0:
+            return super().release_many(ack_ids, delay)
+        return [ack_id for ack_id in ack_ids if not self.expire(ack_id)]
+
+
+LEASING = (
+    AcknowledgesFirst100,
+    RenewsFirst100,
+    ReordersLargeReleases,
+    ReleasesForLaterAfterLoss,
+    ReleaseIgnoresDelay,
+    ReleasesToTheEnd,
+    RenewsTooShortly,
+    LeasesEndEarly,
+    RenewalHidesLoss,
+    ExpiresNothing,
+    ExpiryIsNoAttempt,
+    AcknowledgesForOthers,
+    LosesAttempts,
+    CountsReleases,
+)

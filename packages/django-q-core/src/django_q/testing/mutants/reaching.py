@@ -1,0 +1,142 @@
+"""Mutants that use wrong names, connections or errors."""
+
+# ruff: noqa: D102 - the docstring of a mutant describes its one method
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, mark_sent
+
+from .correct import Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_q.brokers import Delivery
+
+
+class FoldsNames(Mutant):
+    """Takes names that differ in case for the same queue."""
+
+    caught_by = ("test_names_that_differ_in_case_are_separate",)
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return name.lower()
+
+
+class TruncatesNames(Mutant):
+    """Takes names with the same first 90 characters for the same queue."""
+
+    caught_by = ("test_names_that_differ_at_their_end_are_separate",)
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return name[:90]
+
+
+class RemovesSpacesFromNames(Mutant):
+    """Takes names that differ in spaces for the same queue."""
+
+    caught_by = ("test_names_with_spaces_are_separate",)
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return name.replace(" ", "")
+
+
+class SharesAConnection(Mutant):
+    """Uses the connection of its parent after a fork."""
+
+    caught_by = ("test_forked_children_share_no_connection",)
+    served = True
+    inherited: Any = None
+
+    @property
+    def connection(self) -> Any:
+        return self.inherited
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self.inherited = connection
+
+
+class SwallowsErrors(Mutant):
+    """Takes an error of the client for an empty queue."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        try:
+            return super().dequeue_many(limit, wait)
+        except BrokerError:
+            return []
+
+
+class PassesErrorsOn(Mutant):
+    """Raises an error of the client as it is when it counts the queue."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def queue_size(self) -> int:
+        if self.failure is not None:
+            raise self.failure
+        return super().queue_size()
+
+
+class TooLargeIsUnavailable(Mutant):
+    """Takes a package that is too large for a server that cannot be reached."""
+
+    caught_by = ("test_package_that_is_too_large_is_rejected",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        try:
+            return super().enqueue(package, delay=delay)
+        except PackageTooLarge as error:
+            raise BrokerUnavailable from error
+
+
+class HidesWhatWasSent(Mutant):
+    """Does not tell which packages were sent before one was refused."""
+
+    caught_by = ("test_error_tells_which_of_many_were_sent",)
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        try:
+            return super().enqueue_many(packages)
+        except PackageTooLarge as error:
+            mark_sent(error, ())
+            raise
+
+
+class PingLies(Mutant):
+    """Reports a server as there without asking it."""
+
+    caught_by = ("test_unavailable_server_is_not_there",)
+
+    def ping(self) -> bool:
+        return True
+
+
+class KeepsStatistics(Mutant):
+    """Never forgets statistics."""
+
+    caught_by = ("test_statistics_are_forgotten",)
+
+    def set_stat(self, key: str, value: str, timeout: float) -> None:
+        super().set_stat(key, value, 3_600)
+
+
+REACHING = (
+    FoldsNames,
+    TruncatesNames,
+    RemovesSpacesFromNames,
+    SharesAConnection,
+    SwallowsErrors,
+    PassesErrorsOn,
+    TooLargeIsUnavailable,
+    HidesWhatWasSent,
+    PingLies,
+    KeepsStatistics,
+)

@@ -1,0 +1,145 @@
+"""Mutants that send or deliver wrongly."""
+
+# ruff: noqa: D102 - the docstring of a mutant describes its one method
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django_q.brokers import Delivery
+
+from .correct import Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class WaitsTooLong(Mutant):
+    """Waits for packages 6 seconds longer than asked."""
+
+    caught_by = ("test_empty_queue_gives_nothing_within_the_wait",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return super().dequeue_many(limit, wait + 6)
+
+
+class SleepsThroughArrivals(Mutant):
+    """Looks for packages only at the end of the wait."""
+
+    caught_by = ("test_fetch_wakes_when_something_arrives",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        time.sleep(wait)
+        return super().dequeue_many(limit, 0)
+
+
+class DelaysTooLong(Mutant):
+    """Offers delayed packages 8 seconds late."""
+
+    caught_by = ("test_leases_and_delays_end_on_time",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package, delay=delay and delay + 8)
+
+
+class DropsLongDelays(Mutant):
+    """Offers packages at once whose delay is longer than 60 seconds."""
+
+    caught_by = ("test_long_delays_do_not_end",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package, delay=0 if delay > 60 else delay)
+
+
+class RoundsDelaysDown(Mutant):
+    """Delays by whole seconds, rounded down."""
+
+    caught_by = ("test_delay_is_not_rounded_down",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package, delay=int(delay))
+
+
+class TruncatesLargeBatches(Mutant):
+    """Sends only the first 1,000 packages of a batch."""
+
+    caught_by = ("test_large_batch_arrives",)
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        return super().enqueue_many(packages[:1_000])
+
+
+class ManglesUnicode(Mutant):
+    """Replaces characters that are not ASCII."""
+
+    caught_by = ("test_package_arrives_unchanged[not ascii]",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package.encode("ascii", "replace").decode(), delay=delay)
+
+
+class StripsSpace(Mutant):
+    """Removes space around packages."""
+
+    caught_by = ("test_package_arrives_unchanged[spaced]",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package.strip(), delay=delay)
+
+
+class ForgetsTheOrder(Mutant):
+    """Returns the packages of one fetch in reverse order."""
+
+    caught_by = ("test_packages_arrive_in_order", "test_many_are_sent_in_order")
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return super().dequeue_many(limit, wait)[::-1]
+
+
+class FetchesTooMany(Mutant):
+    """Returns up to ten packages whatever the limit is."""
+
+    caught_by = ("test_fetch_gives_no_more_than_asked_for",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return super().dequeue_many(max(limit, 10), wait)
+
+
+class GivesToTwoConsumers(Mutant):
+    """Delivers a package and leaves it in the queue for the next consumer."""
+
+    caught_by = ("test_packages_arrive_once", "test_leased_package_is_not_offered")
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        taken = self._queue().take(limit, wait, self.settings.retry)
+        self._queue().release([token for token, _package, _attempt in taken], 0)
+        return [Delivery(*each) for each in taken]
+
+
+class RacesWithOtherConsumers(Mutant):
+    """Reads the next packages before it leases them, so that two consumers may read the same."""
+
+    caught_by = ("test_two_consumers_never_share",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        read = [entry.package for entry in [*self._queue().waiting][:limit]]
+        time.sleep(0.01)
+        found = super().dequeue_many(limit, wait)
+        return [each._replace(package=package) for each, package in zip(found, read, strict=False)]
+
+
+SENDING = (
+    WaitsTooLong,
+    SleepsThroughArrivals,
+    DelaysTooLong,
+    DropsLongDelays,
+    RoundsDelaysDown,
+    TruncatesLargeBatches,
+    ManglesUnicode,
+    StripsSpace,
+    ForgetsTheOrder,
+    FetchesTooMany,
+    GivesToTwoConsumers,
+    RacesWithOtherConsumers,
+)
