@@ -43,7 +43,12 @@ def of_postgres(state: str, kind: type[Error]) -> Error:
     return error
 
 
+RETRY = 0.5
+"""Seconds of a short lease, which is as exact as any to a database."""
+
+
 class ORMConformance(BrokerConformance):
+    retry = RETRY
     knows_ended_leases = False
     client_errors = (
         (InterfaceError("no"), BrokerUnavailable),
@@ -137,6 +142,8 @@ class TestORMOnMariaDB(ORMConformance):
 class TestORMAtRepeatableRead(DeliveryPromises, LeasePromises):
     """On a MariaDB whose sessions have the isolation level REPEATABLE READ."""
 
+    retry = RETRY
+
     @pytest.fixture
     def make_broker(self, mariadb_alias: str):
         options = {"charset": "utf8mb4", "isolation_level": "repeatable read"}
@@ -147,6 +154,8 @@ class TestORMAtRepeatableRead(DeliveryPromises, LeasePromises):
 @pytest.mark.django_db(transaction=True)
 class TestORMInLocalTime(DeliveryPromises, LeasePromises, ReleasePromises):
     """On the project's database, with `USE_TZ = False`."""
+
+    retry = RETRY
 
     @pytest.fixture
     def make_broker(self, transactional_db: None, settings):

@@ -32,9 +32,14 @@ def maker(server: RedisServer, kind: type[Redis] = Redis):
     return lambda list_key: kind(list_key, settings=settings)
 
 
+RETRY = 0.5
+"""Seconds of a short lease, which is as exact as any to Redis."""
+
+
 class TestRedis(BrokerConformance):
     """On the newest Valkey."""
 
+    retry = RETRY
     client_errors = (
         *((kind("no"), BrokerUnavailable) for kind in (redis.ConnectionError, redis.TimeoutError)),
         *((kind("no"), BrokerUnavailable) for kind in (exceptions.AuthenticationError, exceptions.NoPermissionError)),
@@ -82,6 +87,8 @@ class Expecting(Redis):
 class TestExpectedPackages(BrokerConformance):
     """All that is promised holds for packages that were waited for."""
 
+    retry = RETRY
+
     @pytest.fixture
     def make_broker(self, redis_server: RedisServer):
         return maker(redis_server, Expecting)
@@ -107,6 +114,8 @@ class Moving(Redis):
 class TestLargePackages(BrokerConformance):
     """All that is promised holds for packages that are moved."""
 
+    retry = RETRY
+
     @pytest.fixture
     def make_broker(self, redis_server: RedisServer):
         return maker(redis_server, Moving)
@@ -122,6 +131,8 @@ class TestLargePackages(BrokerConformance):
 
 class TestOldRedis(BrokerConformance):
     """On the oldest Redis that is promised to work."""
+
+    retry = RETRY
 
     @pytest.fixture
     def make_broker(self, old_redis_server: OldRedis):
