@@ -66,7 +66,9 @@ class Model:
                 assert each.ack_id not in [old.ack_id for old in self.stale], f"{each} has the id of an earlier one"
                 self.leased[each.ack_id] = Held(delivery=each, entry=entry)
         if self._in_order:
-            latest = max((entry.rank for entry in taken if entry.rank is not None), default=RETURNED)
+            ranks = [entry.rank for entry in taken if entry.rank is not None]
+            assert ranks == sorted(ranks), f"{found} came in another order than {sorted(ranks)}"
+            latest = max(ranks, default=RETURNED)
             passed = [each for each in self.waiting.values() if each.rank is not None and each.rank < latest]
             assert not passed, f"{found} came before {passed}"
 

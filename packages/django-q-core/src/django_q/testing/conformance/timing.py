@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 LONG_DELAYS = (61.0, 901.0, 3_601.0, 90_000.0, 31 * 86_400.0)
 """Seconds of delays of which none may end during a test, those that the product does not know left out."""
+
+
+SLOW_DELAY = 62.0
+"""Seconds of the longest delay whose end is waited for."""
 
 
 class WaitingPromises(Suite):
@@ -128,6 +133,20 @@ class TimingPromises(Suite):
                 broker.enqueue(f"in {delay:g} s", delay=delay)
         assert nothing_comes(broker, within=1)
         assert broker.queue_size() == 0
+
+    @needs("supports_delay")
+    def test_delay_of_more_than_a_minute_ends_on_time(self, broker: Broker) -> None:
+        """Wait for it, if `DJANGO_Q_SLOW=1` allows tests that take more than a minute."""
+        if os.environ.get("DJANGO_Q_SLOW") != "1":
+            pytest.skip("DJANGO_Q_SLOW=1 waits for long delays")
+        if broker.supports_delay < SLOW_DELAY:
+            pytest.skip(f"{type(broker).__name__} delays for {broker.supports_delay:g} s at most")
+        begun = time.monotonic()
+        broker.enqueue("package", delay=SLOW_DELAY)
+        latest = time.monotonic() + SLOW_DELAY + tolerance(broker)
+        while (left := begun + SLOW_DELAY - EARLY - time.monotonic()) > 0:
+            assert nothing_comes(broker, within=min(left, 5))
+        assert text(take(broker, within=latest - time.monotonic()).package) == "package"
 
     @needs("supports_delay", "supports_renewal")
     def test_packages_released_with_long_delays_stay_away(self, broker: Broker) -> None:

@@ -52,6 +52,24 @@ class DropsLongDelays(Mutant):
         return super().enqueue(package, delay=0 if delay > 60 else delay)
 
 
+class CapsDelays(Mutant):
+    """Delays packages for 60 seconds at most."""
+
+    caught_by = ("test_delay_of_more_than_a_minute_ends_on_time",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package, delay=min(delay, 60))
+
+
+class LosesLongDelays(Mutant):
+    """Deletes packages whose delay is longer than 60 seconds."""
+
+    caught_by = ("test_delay_of_more_than_a_minute_ends_on_time",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        return super().enqueue(package, delay=delay) if delay <= 60 else 0
+
+
 class RoundsDelaysDown(Mutant):
     """Delays by whole seconds, rounded down."""
 
@@ -134,6 +152,8 @@ SENDING = (
     SleepsThroughArrivals,
     DelaysTooLong,
     DropsLongDelays,
+    CapsDelays,
+    LosesLongDelays,
     RoundsDelaysDown,
     TruncatesLargeBatches,
     ManglesUnicode,
