@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,10 +61,10 @@ def do_everything(broker: Redis) -> None:
     assert (broker.queue_size(), broker.lock_size(), broker.dead_size()) == (0, 2, 0)
     assert broker.info()
     assert broker.ping()
-    key = f"{broker.settings.q_stat}:a"
+    key = f"{broker.settings.q_stat}:{uuid.uuid4()}"
     broker.set_stat(key, "value", 60)
     assert broker.get_stat(key) == b"value"
-    assert broker.get_stats(f"{broker.settings.q_stat}:*") == [b"value"]
+    assert broker.get_stats(f"{key}*") == [b"value"]
     assert broker.acknowledge_many([one.ack_id, two.ack_id]) == []
 
 
