@@ -68,7 +68,7 @@ def product(request):
 
 @pytest.fixture
 def settings(request, product, monkeypatch):
-    """What chooses the broker of a product, on a private server."""
+    """Settings that choose the broker of a product, on a private server."""
     if product == "orm":
         return {"orm": "default"}
     server = request.getfixturevalue({"sqs": "ministack_server"}.get(product, f"{product}_server"))

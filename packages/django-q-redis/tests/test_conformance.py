@@ -157,7 +157,7 @@ class ConnectionConformance(
     ProcessPromises,
     StatisticsPromises,
 ):
-    """What may depend on the way to the server; leases, attempts and waiting do not."""
+    """The promises that may depend on the way to the server; leases, attempts and waiting do not."""
 
 
 class TestDjangoRedis(ConnectionConformance):

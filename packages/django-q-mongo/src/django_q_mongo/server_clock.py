@@ -28,7 +28,7 @@ class ServerClock:
     def __init__(self) -> None:
         self._due_at = -math.inf
         self._start = datetime.min.replace(tzinfo=UTC)
-        """What the server's clock said when the monotonic one said 0."""
+        """Time of the server's clock when the monotonic one showed 0."""
 
     def now(self, client: Client) -> datetime:
         """Return this moment by the clock of the server of *client*.

@@ -60,11 +60,11 @@ class Suite:
     shared: ClassVar[bool] = True
     """Do other processes see the same queues?"""
     lease_of_sender: ClassVar[bool] = False
-    """Does `retry` of the sender decide how long a lease lasts, whoever takes the package?"""
+    """True if the `retry` of the sender is the length of a lease, and not that of the consumer."""
     beside_leases: ClassVar[bool] = True
-    """Are packages offered while others of the queue are under a lease?"""
+    """True if packages are offered while others of the queue are under a lease."""
     knows_ended_leases: ClassVar[bool] = True
-    """Is a lease that has ended reported as lost, even if no other consumer has the package yet?"""
+    """True if a lease that has ended is reported as lost even if no other consumer has the package yet."""
     large_batch: ClassVar[int] = 1_100
     """Number of packages of a batch that the product does not take in one request."""
     longest_name: ClassVar[int] = 95
