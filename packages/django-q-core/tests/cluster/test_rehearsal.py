@@ -47,6 +47,14 @@ def test_rehearsal_ignores_the_options_of_the_database(monkeypatch):
     rehearsal.rehearse(SETTINGS)
 
 
+def test_back_end_of_the_project_is_not_rehearsed(monkeypatch):
+    """It may need options to connect, such as a key."""
+    connection = connections[router.db_for_write(Task)]
+    monkeypatch.setitem(connection.settings_dict, "ENGINE", "project.encrypted")
+    monkeypatch.setattr(type(connection), "get_new_connection", None)
+    rehearsal.rehearse(SETTINGS)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_rehearsal_leaves_no_file_open():
     def count() -> int:

@@ -30,6 +30,8 @@ ROUNDS: Final = 20
 
 TASK_ID: Final = "0" * 32
 
+SQLITE: Final = "django.db.backends.sqlite3"
+
 
 def rehearse(settings: ClusterSettings) -> None:
     """Pass a task through signing, messages and channels, sign a `Stat`, and execute statements on an empty database.
@@ -46,7 +48,7 @@ def rehearse(settings: ClusterSettings) -> None:
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:
         channel.close()
-    if connections[using].vendor == "sqlite":
+    if connections[using].settings_dict["ENGINE"] == SQLITE:  # other back ends may need the project's options
         _execute_statements(using)
 
 
