@@ -262,6 +262,31 @@ def test_worker_says_that_it_unpickles(cluster, monkeypatch):
     assert not cluster.worker.slot.unpickling
 
 
+def test_worker_says_that_it_looks_up_an_earlier_success(cluster, monkeypatch):
+    seen = []
+    monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: seen.append(cluster.worker.slot.looking_up))
+    for cached in (False, 60):
+        cluster.send("math.floor", 1.5, cached=cached)
+    for delivery in cluster.broker.dequeue_many(2, 0):
+        message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
+        cluster.worker.tasks.send(message.pack())
+    cluster.work()
+    assert seen == [True, True]
+    assert not cluster.worker.slot.looking_up
+
+
+def test_task_whose_look_up_does_not_return_is_released_and_no_attempt(cluster):
+    cluster.send("math.floor", 1.5)
+    cluster.push()
+    death = Death(cluster.worker.tasks.receive(), "w", "it was killed", interrupted=False, looking_up=True)
+    cluster.worker.results.send(pack(Kind.DEATH, death))
+    cluster.settle()
+    cluster.settle()
+    assert not Task.objects.exists()
+    (delivery,) = cluster.broker.dequeue_many(1, 1)
+    assert delivery.attempt == 1
+
+
 def test_package_without_attempts_left_is_recorded_and_not_executed(cluster):
     task_id = cluster.send("m.f", Killer())
     [delivery] = cluster.broker.dequeue_many(1, 0)

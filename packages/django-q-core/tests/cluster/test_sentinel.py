@@ -12,7 +12,7 @@ from django_q.cluster import pool as pool_module
 from django_q.cluster import sentinel as module
 from django_q.cluster import stopping
 from django_q.cluster.channels import RECEIVE_SECONDS, Bell
-from django_q.cluster.messages import STOP, Kind, kind_of
+from django_q.cluster.messages import STOP, Kind, TaskMessage, kind_of, unpack
 from django_q.cluster.sentinel import Sentinel
 from django_q.cluster.state import ClusterState, Phase, WorkerState
 from django_q.cluster.stopping import StopProcedure
@@ -141,6 +141,23 @@ def test_worker_that_does_not_exit_is_killed_and_replaced(sentinel, caplog):
     assert not stuck.runs
     assert worker.process.runs
     assert "did not exit in time" in caplog.text
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_worker_whose_look_up_hangs_is_killed_and_its_task_has_not_begun(sentinel, hangs):
+    """A driver written in C may never return to Python; a worker that ends by itself is a failed attempt."""
+    member = sentinel.pool.workers[0]
+    slot = member.slot
+    slot.begin(TaskMessage(1, 0.0, "ack", b"package").pack(), time.monotonic(), 1)
+    slot.begin_look_up()
+    if hangs:
+        slot.deadline = time.monotonic() - 1.0
+    else:
+        member.process.end(-11)
+    sentinel.turn(sentinel.pool.members)
+    sentinel.turn(sentinel.pool.members)
+    death = unpack(sentinel.wiring.results.receive(block=False))
+    assert death.looking_up is hangs
 
 
 class TestStop:

@@ -234,6 +234,11 @@ def interrupted(name: str, package: Any) -> None:
     logger.warning("%s gives %s back: the stop of the cluster interrupted it", name, package["name"])
 
 
+def look_up_hung(name: str, package: Any, reason: str) -> None:
+    """The look-up of a task's earlier success did not return."""
+    logger.warning("%s releases %s: its earlier success was looked up (%s)", name, package["name"], one_line(reason))
+
+
 def hook_died(name: str, reason: str) -> None:
     """A hook took its worker with it."""
     logger.error("%s: a hook did not return: %s", name, one_line(reason))

@@ -80,6 +80,8 @@ class Death(NamedTuple):
     """Whether the stop of the cluster ended it: then the task is not to blame."""
     unpickling: bool = False
     """True if it ended while it unpickled the arguments: nothing else may unpickle them."""
+    looking_up: bool = False
+    """True if the sentinel ended it while it looked up an earlier success: the task has not begun."""
 
 
 class FollowUp(NamedTuple):

@@ -383,6 +383,10 @@ class Monitor(ClusterProcess):
         except UnreadablePackage as error:
             self.unreadable.append(Unreadable(task.ack_id, task.package, one_line(error)))
             return
+        if death.looking_up and task.ack_id is not None:
+            log.look_up_hung(self.name, package, death.reason)
+            self.returned.append(task.ack_id)
+            return
         if death.unpickling:
             package = without_arguments(package)
         if death.interrupted and task.ack_id is not None:

@@ -137,7 +137,8 @@ class Sentinel:
             return
         if slot.state == WorkerState.BUSY:
             reason = f"{name}, which ran the task, ended: {how}"
-            self.deaths.append(Death(slot.message(), name, reason, interrupted, slot.unpickling))
+            looking_up = slot.looking_up and member.killed_for is not None
+            self.deaths.append(Death(slot.message(), name, reason, interrupted, slot.unpickling, looking_up))
             slot.clear_desk()
         slot.state = WorkerState.ABSENT
         self._log_replacement(member, name, how)

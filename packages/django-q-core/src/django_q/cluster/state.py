@@ -59,7 +59,8 @@ _POSTPONED = 24
 # whole numbers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
-_UNPICKLING = 7
+_STAGE = 7
+_UNPICKLING, _LOOKING_UP = 1, 2  # values of _STAGE; 0 is everything else
 
 
 def _number(index: int, doc: str) -> Any:
@@ -250,7 +251,12 @@ class Slot:
     @property
     def unpickling(self) -> bool:
         """True while the worker unpickles the package of its task: its arguments may end the process."""
-        return bool(self._ints[self._at + _UNPICKLING])
+        return self._ints[self._at + _STAGE] == _UNPICKLING
+
+    @property
+    def looking_up(self) -> bool:
+        """True while the worker looks up whether its task has succeeded before: the task has not begun."""
+        return self._ints[self._at + _STAGE] == _LOOKING_UP
 
     def begin_unpickling(self, deadline: float) -> None:
         """Note that the worker unpickles a package.
@@ -259,12 +265,21 @@ class Slot:
             deadline: when the sentinel kills the worker (`time.monotonic`, seconds).
         """
         self._floats[self._at + _DEADLINE] = deadline
-        self._ints[self._at + _UNPICKLING] = 1
+        self._ints[self._at + _STAGE] = _UNPICKLING
 
     def end_unpickling(self) -> None:
         """Note that the package is unpickled: no deadline any more."""
         self._floats[self._at + _DEADLINE] = 0.0
-        self._ints[self._at + _UNPICKLING] = 0
+        self._ints[self._at + _STAGE] = 0
+
+    def begin_look_up(self) -> None:
+        """Note that the worker looks up an earlier success."""
+        self._ints[self._at + _STAGE] = _LOOKING_UP
+
+    def end_look_up(self) -> None:
+        """Note that the look-up has ended: no deadline any more."""
+        self._floats[self._at + _DEADLINE] = 0.0
+        self._ints[self._at + _STAGE] = 0
 
     def begin(self, message: bytes, now: float, number: int = 0) -> None:
         """Lay `message` on the desk and be busy.
@@ -282,7 +297,7 @@ class Slot:
             os.pwrite(self._desk, length + message, 0)
         self._floats[self._at + _DEADLINE] = 0.0
         self._floats[self._at + _SINCE] = now
-        self._ints[self._at + _UNPICKLING] = 0
+        self._ints[self._at + _STAGE] = 0
         self._ints[self._at + _STATE] = WorkerState.BUSY
         if number:
             self._ints[self._at + _TAKEN] = number

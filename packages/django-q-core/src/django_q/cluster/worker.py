@@ -271,6 +271,7 @@ class Worker(ClusterProcess):
             return self._cached_before(package)
         backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
+            self.slot.begin_look_up()
             try:
                 with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
                     return saved_success(package, self.settings)
@@ -287,7 +288,7 @@ class Worker(ClusterProcess):
                 close_connections()
                 time.sleep(backoff.seconds)
             finally:
-                self.timer.limited(None)
+                self.slot.end_look_up()
                 self.timer.fired = False
 
     def _cached_before(self, package: TaskPackage) -> dict[str, Any] | None:
@@ -297,6 +298,7 @@ class Worker(ClusterProcess):
             CannotLookUp: the cache is unavailable.
         """
         if time.monotonic() >= self.cache_retry_at:
+            self.slot.begin_look_up()
             try:
                 with self.timer.running(CACHE_LOOK_UP_SECONDS, "No answer from the cache"):
                     return saved_success(package, self.settings)
@@ -307,7 +309,7 @@ class Worker(ClusterProcess):
                 with suppress(AttributeError):  # there is none in this thread
                     del caches[self.settings.cache]  # its client may wait for an answer
             finally:
-                self.timer.limited(None)
+                self.slot.end_look_up()
                 self.timer.fired = False
         raise CannotLookUp(CACHE_PAUSE_SECONDS)
 
