@@ -131,7 +131,10 @@ class Nodes:
         for node in self.reachable():
             cursor = b"0"
             while True:
-                [[cursor, page]] = node.run([[name, cursor, *words]], repeatable=False)
+                [answer] = node.run([[name, cursor, *words]], repeatable=False)
+                if isinstance(answer, ResponseError):
+                    raise answer
+                cursor, page = answer
                 yield from page
                 if cursor == b"0":
                     break

@@ -21,10 +21,16 @@ CALLS: dict[str, Callable[[Broker, Delivery], object]] = {
     "enqueue": lambda broker, _mine: broker.enqueue("another"),
     "enqueue_many": lambda broker, _mine: broker.enqueue_many(["another", "and another"]),
     "dequeue_many": lambda broker, _mine: broker.dequeue_many(1, 0),
+    "enqueue_links": lambda broker, _mine: broker.enqueue_links(["a link"]),
+    "dead_size": lambda broker, _mine: broker.dead_size(),
+    "requeue_dead": lambda broker, _mine: broker.requeue_dead(),
     "queue_size": lambda broker, _mine: broker.queue_size(),
     "acknowledge_many": lambda broker, mine: broker.acknowledge_many([mine.ack_id]),
     "renew": lambda broker, mine: broker.renew([mine.ack_id]),
     "release_many": lambda broker, mine: broker.release_many([mine.ack_id]),
+    "bury": lambda broker, mine: broker.bury(mine),
+    "purge_queue": lambda broker, _mine: broker.purge_queue(),
+    "delete_queue": lambda broker, _mine: broker.delete_queue(),
 }
 """Calls that ask the server, the settling ones last."""
 
