@@ -117,6 +117,17 @@ class BulkPromises(Suite):
         broker.enqueue_many(sent)
         assert [text(found.package) for found in take_many(broker, 25)] == sent
 
+    def test_many_arrive_unchanged(self, broker: Broker) -> None:
+        broker.enqueue_many(list(PACKAGES.values()))
+        for _ in PACKAGES:
+            found = take(broker)
+            assert text(found.package) in PACKAGES.values()
+            broker.acknowledge(found.ack_id)
+
+    def test_links_of_chains_arrive(self, broker: Broker) -> None:
+        broker.enqueue_links([PACKAGES["not ascii"]])
+        assert text(take(broker).package) == PACKAGES["not ascii"]
+
     def test_sending_none_is_harmless(self, broker: Broker) -> None:
         broker.enqueue_many([])
         assert nothing_comes(broker)

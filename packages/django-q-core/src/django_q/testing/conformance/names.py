@@ -36,6 +36,11 @@ class NamePromises(Suite):
         names = [f"{list_key}-{name}" for name in ("Größe-任务-🚀", "Grosse-任务-🚀", "Größe")]
         self._check_separate(make_broker, names)
 
+    def test_names_that_a_collation_takes_for_equal_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        """Databases may ignore space at the end, accents, and which of the characters of a later plane it is."""
+        names = [f"{list_key}-{name}" for name in ("a", "a ", "e", "é", "e\u0301", "🚀", "🐢")]
+        self._check_separate(make_broker, names)
+
     def test_longest_name_has_dead_letters(self, make_broker: MakeBroker, list_key: str) -> None:
         with self._brokers(make_broker, [list_key.ljust(self.longest_name, "x")]) as [broker]:
             broker.enqueue("unreadable")

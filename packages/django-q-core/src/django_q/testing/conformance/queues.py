@@ -12,7 +12,7 @@ from django.db import connections
 
 from django_q.testing.eventually import eventually
 
-from .suite import DELAY, TIMEOUT, MakeBroker, Suite, needs, nothing_comes, take, take_many, text, tolerance
+from .suite import DELAY, PATIENT, TIMEOUT, MakeBroker, Suite, needs, nothing_comes, take, take_many, text, tolerance
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
@@ -40,6 +40,19 @@ class DeadLetterPromises(Suite):
         assert broker.requeue_dead() == 1
         assert text(take(broker).package) == "unreadable"
         assert broker.dead_size() == 0
+
+    def test_dead_letters_are_brought_back_unchanged_and_oldest_first(self, broker: Broker) -> None:
+        sent = ["naïve · Größe · 任务 · 🚀", "  spaces around, a line\n", "a 'quoted' \"package\" %s \\"]
+        for package in sent:
+            broker.enqueue(package)
+            broker.bury(take(broker))
+        found = []
+        for _ in sent:
+            assert broker.requeue_dead(1) == 1
+            found.append(take(broker))
+            broker.acknowledge(found[-1].ack_id)
+        packages = [text(each.package) for each in found]
+        assert (packages if self.in_order else sorted(packages)) == (sent if self.in_order else sorted(sent))
 
     def test_dead_letter_of_another_queue_stays_there(
         self, broker: Broker, make_broker: MakeBroker, list_key: str
@@ -127,6 +140,28 @@ class QueuePromises(Suite):
         broker.enqueue("package")
         broker.delete_queue()
         assert nothing_comes(broker)
+
+    @needs("supports_delay")
+    def test_deleted_queue_has_no_delayed_packages(self, broker: Broker) -> None:
+        broker.enqueue("package", delay=DELAY)
+        broker.delete_queue()
+        assert nothing_comes(broker, within=DELAY * 1.5)
+
+    def test_queue_whose_name_begins_alike_is_not_emptied(
+        self, broker: Broker, make_broker: MakeBroker, list_key: str
+    ) -> None:
+        neighbour = self.with_lease(make_broker(f"{list_key}-b"), PATIENT)
+        try:
+            neighbour.enqueue("unreadable")
+            neighbour.bury(take(neighbour))
+            neighbour.enqueue("package")
+            broker.enqueue("ours")
+            broker.purge_queue()
+            broker.delete_queue()
+            assert text(take(neighbour).package) == "package"
+            eventually(lambda: neighbour.dead_size() == 1, TIMEOUT)
+        finally:
+            neighbour.delete_queue()
 
     def test_deleted_queue_has_no_dead_letters(self, broker: Broker) -> None:
         broker.enqueue("unreadable")

@@ -41,6 +41,14 @@ class WaitingPromises(Suite):
 
         assert at_best(late, tolerance(broker)) <= tolerance(broker)
 
+    def test_empty_queue_is_not_waited_for_without_a_wait(self, broker: Broker) -> None:
+        def late() -> float:
+            started = time.monotonic()
+            assert broker.dequeue_many(1, 0) == []
+            return time.monotonic() - started
+
+        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+
     def test_empty_queue_gives_nothing_to_the_old_method(self, broker: Broker) -> None:
         def late() -> float:
             started = time.monotonic()

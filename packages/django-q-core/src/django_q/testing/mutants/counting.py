@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from django_q.brokers.memory import Entry
+from django_q.brokers.memory import Entry, local_queue
 
 from .correct import Mutant
 
@@ -100,6 +100,45 @@ class RequeueIgnoresTheLimit(Mutant):
         return super().requeue_dead()
 
 
+class RequeuesTheNewestFirst(Mutant):
+    """Requeues the newest dead letter first."""
+
+    caught_by = ("test_dead_letters_are_brought_back_unchanged_and_oldest_first",)
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        self._queue().dead.reverse()
+        moved = super().requeue_dead(limit)
+        self._queue().dead.reverse()
+        return moved
+
+
+class DeleteLeavesDelayed(Mutant):
+    """Keeps delayed packages when the queue is deleted."""
+
+    caught_by = ("test_deleted_queue_has_no_delayed_packages",)
+
+    def delete_queue(self) -> None:
+        hidden = self._queue().hidden
+        super().delete_queue()
+        self._queue().hidden = hidden
+
+
+class DeletesByPrefix(Mutant):
+    """Deletes all queues whose names begin with its own."""
+
+    caught_by = ("test_queue_whose_name_begins_alike_is_not_emptied",)
+    names: ClassVar[set[str]] = set()
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        self.names.add(self.list_key)
+        return super().enqueue(package, delay=delay)
+
+    def delete_queue(self) -> None:
+        for name in {self.list_key, *self.names}:
+            if name.startswith(self.list_key):
+                local_queue(name).clear()
+
+
 class RequeueNeverEnds(Mutant):
     """Requeues dead letters as long as a consumer makes new ones."""
 
@@ -177,10 +216,13 @@ COUNTING = (
     LostHolderBuries,
     RequeueLosesALetter,
     RequeueIgnoresTheLimit,
+    RequeuesTheNewestFirst,
     RequeueNeverEnds,
     RequeueKeepsAttempts,
     CountsLeasesAsWaiting,
     CountsDelayedAsWaiting,
     DeleteLeavesDeadLetters,
+    DeleteLeavesDelayed,
     DeleteLeavesLeases,
+    DeletesByPrefix,
 )

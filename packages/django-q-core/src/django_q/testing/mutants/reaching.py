@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, mark_sent
@@ -46,6 +48,36 @@ class RemovesSpacesFromNames(Mutant):
         return name.replace(" ", "")
 
 
+class FoldsCharactersOfLaterPlanes(Mutant):
+    """Takes names that differ in an emoji for the same queue."""
+
+    caught_by = ("test_names_that_a_collation_takes_for_equal_are_separate",)
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return "".join(character if character <= "\uffff" else "?" for character in name)
+
+
+class IgnoresSpaceAtTheEndOfNames(Mutant):
+    """Takes names that differ in space at their end for the same queue."""
+
+    caught_by = ("test_names_that_a_collation_takes_for_equal_are_separate",)
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return name.rstrip()
+
+
+class NormalizesNames(Mutant):
+    """Takes names for the same queue that differ in how an accent is encoded."""
+
+    caught_by = ("test_names_that_a_collation_takes_for_equal_are_separate",)
+
+    @classmethod
+    def queue_key(cls, name: str) -> str:
+        return unicodedata.normalize("NFC", name)
+
+
 class SharesAConnection(Mutant):
     """Uses the connection of its parent after a fork."""
 
@@ -72,6 +104,28 @@ class SwallowsErrors(Mutant):
             return super().dequeue_many(limit, wait)
         except BrokerError:
             return []
+
+
+class SwallowsErrorsOfThePurge(Mutant):
+    """Takes a queue that it cannot purge for an empty one."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def purge_queue(self) -> None:
+        with contextlib.suppress(BrokerError):
+            super().purge_queue()
+
+
+class CountsNoDeadLettersAfterAnError(Mutant):
+    """Reports no dead letters when the client cannot count them."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def dead_size(self) -> int:
+        try:
+            return super().dead_size()
+        except BrokerError:
+            return 0
 
 
 class PassesErrorsOn(Mutant):
@@ -132,8 +186,13 @@ REACHING = (
     FoldsNames,
     TruncatesNames,
     RemovesSpacesFromNames,
+    FoldsCharactersOfLaterPlanes,
+    IgnoresSpaceAtTheEndOfNames,
+    NormalizesNames,
     SharesAConnection,
     SwallowsErrors,
+    SwallowsErrorsOfThePurge,
+    CountsNoDeadLettersAfterAnError,
     PassesErrorsOn,
     TooLargeIsUnavailable,
     HidesWhatWasSent,

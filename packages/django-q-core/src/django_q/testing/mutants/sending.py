@@ -24,6 +24,33 @@ class WaitsTooLong(Mutant):
         return super().dequeue_many(limit, wait + 6)
 
 
+class WaitsUnasked(Mutant):
+    """Waits for packages 6 seconds if asked not to wait."""
+
+    caught_by = ("test_empty_queue_is_not_waited_for_without_a_wait",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        return super().dequeue_many(limit, wait or 6)
+
+
+class LosesLinks(Mutant):
+    """Does not send the links of chains."""
+
+    caught_by = ("test_links_of_chains_arrive",)
+
+    def enqueue_links(self, packages: Sequence[str]) -> list[int]:
+        return []
+
+
+class ManglesUnicodeOfMany(Mutant):
+    """Replaces characters that are not ASCII when it sends several packages."""
+
+    caught_by = ("test_many_arrive_unchanged",)
+
+    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+        return super().enqueue_many([package.encode("ascii", "replace").decode() for package in packages])
+
+
 class SleepsThroughArrivals(Mutant):
     """Looks for packages only at the end of the wait."""
 
@@ -149,6 +176,9 @@ class RacesWithOtherConsumers(Mutant):
 
 SENDING = (
     WaitsTooLong,
+    WaitsUnasked,
+    LosesLinks,
+    ManglesUnicodeOfMany,
     SleepsThroughArrivals,
     DelaysTooLong,
     DropsLongDelays,
