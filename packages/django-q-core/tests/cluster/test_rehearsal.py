@@ -70,7 +70,7 @@ def test_cluster_rehearses_before_it_forks(monkeypatch):
     rehearsed = []
     monkeypatch.setattr(rehearsal, "rehearse", rehearsed.append)
     monkeypatch.setattr(pool.gc, "freeze", lambda: None)
-    settings = ClusterSettings.from_mapping({"name": "rehearsed once"})
+    settings = ClusterSettings.from_mapping({"broker_class": "django_q.brokers.memory.MemoryBroker"})
     pool.preload(settings)
     pool.preload(settings)
     assert rehearsed == [settings]
