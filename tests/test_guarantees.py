@@ -115,10 +115,10 @@ def three(broker):
 
 
 EXPIRED = {"disque": "first", "ironmq": "first", "mongo": "last", "orm": "last", "redis": "first"}
-"""Where a package is after its lease has expired, among those that were sent with it."""
+"""Place of a package whose lease has expired, among those that were sent with it."""
 
 FAILED = {"disque": "last", "ironmq": "first", "mongo": "last", "orm": "last", "redis": "last"}
-"""Where a package is after it was released with a delay, and that is over."""
+"""Place of a package that was released with a delay which is over."""
 
 PURGE_KEEPS = {
     "disque": {"dead", "leased"},
@@ -128,7 +128,7 @@ PURGE_KEEPS = {
     "redis": {"dead", "leased"},
     "sqs": {"dead"},
 }
-"""What a purge leaves."""
+"""Packages that a purge leaves."""
 
 
 @pytest.mark.parametrize("product", sorted(EXPIRED), indirect=True)

@@ -89,7 +89,7 @@ def oracle() -> Iterator[Any]:
     database = {
         "ENGINE": "django.db.backends.oracle",
         "NAME": "127.0.0.1:1/none",
-        "USER": "nobody",
+        "USER": "reader",
         "PASSWORD": "none",
         "OPTIONS": {"pool": {"min": 0, "max": 1}},
     }

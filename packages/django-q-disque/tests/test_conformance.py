@@ -93,7 +93,7 @@ def pair():
         yield Pair([first, second])
 
 
-FENCING = "several nodes do not count alike: whoever had a job can settle it"
+FENCING = "several nodes do not count alike: each consumer that had a job can settle it"
 
 
 class TestDisqueOnTwoNodes(BrokerConformance):

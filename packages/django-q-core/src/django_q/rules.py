@@ -14,7 +14,7 @@ DEAD_LETTER_ENDS: Final = ("-dead", "-dead.fifo")
 """Ends of the names of dead-letter queues; the second one is that of ordered queues of SQS."""
 
 CLUSTER_NAME: Final = "a name that does not end in -dead, as those of dead-letter queues do"
-"""What the name of a cluster must be."""
+"""Description of a valid name of a cluster, for errors."""
 
 
 class Rule(NamedTuple):

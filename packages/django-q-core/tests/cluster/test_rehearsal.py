@@ -1,4 +1,4 @@
-"""What the processes of a cluster do is done once before the first fork, and leaves no trace."""
+"""The rehearsal before the first fork leaves no trace."""
 
 from __future__ import annotations
 

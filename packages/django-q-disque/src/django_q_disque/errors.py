@@ -42,7 +42,7 @@ STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
 TOO_MANY_CLIENTS: Final = re.compile(r"max(imum)? number of clients")
 
 TOO_LARGE: Final = "invalid bulk length"
-"""What a node says of an argument that is longer than it takes."""
+"""Part of a node's reply to an argument that is too long."""
 
 UNKNOWN: Final = ("BADID", "NOJOB")
 """Beginnings of refusals that are about a job the node does not know."""

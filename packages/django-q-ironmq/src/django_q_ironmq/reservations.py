@@ -70,7 +70,7 @@ class Reservations:
     def begin(self, message: str, reservation: str) -> None:
         """Note that the lease is about to be prolonged: a process that is refused now waits for the next id.
 
-        The room for that id is taken beforehand: without it, nobody could settle the message any more.
+        The room for that id is taken beforehand: without it, no process could settle the message any more.
 
         Raises:
             OSError: it cannot be noted.

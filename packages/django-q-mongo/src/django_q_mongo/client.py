@@ -62,7 +62,7 @@ def client_for(settings: ClusterSettings, user: object = None) -> Client:
 
 
 def leave_client(settings: ClusterSettings, user: object) -> None:
-    """Close this process's client for *settings* if nobody else uses it; `client_for` makes another one."""
+    """Close this process's client for *settings* if no other broker uses it; `client_for` makes another one."""
     clients, key = _clients.get(), key_of(settings)
     with _lock.get():
         if (shared := clients.get(key)) is None:

@@ -221,7 +221,7 @@ class Broker:
         """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost.
 
         A lease is lost at the latest when another consumer has taken the package. Between its end and that moment, it
-        may still be settled or renewed: nobody else works on the package.
+        may still be settled or renewed: no other consumer works on the package.
         """
         return []
 

@@ -1,4 +1,4 @@
-"""Does before the first fork what each process of a cluster does with each task.
+"""Executes the code of a cluster's processes once before the first fork.
 
 Python adapts the code of a function while it runs for the first times (PEP 659), and Django fills its caches. A process
 that does so after the fork gets its own copy of the memory. Nothing here connects to a server or runs a project's code.

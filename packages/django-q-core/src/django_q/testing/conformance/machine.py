@@ -96,7 +96,7 @@ class Machine(RuleBasedStateMachine):
     @can("delay")
     @rule(client=CLIENTS)
     def send_for_later(self, client: int) -> None:
-        """Send one that nobody ever sees."""
+        """Send one that is delivered to no consumer of the test."""
         self.clients[client].enqueue(next(self.names), delay=NEVER)
 
     # -- fetching -------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Machine(RuleBasedStateMachine):
     @can("release for later")
     @rule(client=CLIENTS, picks=PICKS)
     def release_for_later(self, client: int, picks: Sequence[int]) -> None:
-        """Release some that nobody ever sees again."""
+        """Release some that are delivered to no consumer of the test again."""
         ack_ids = self._picked(picks)
         assert self.clients[client].release_many(ack_ids, NEVER) == self.model.lost(ack_ids)
         self.model.hidden(ack_ids)

@@ -1,4 +1,4 @@
-"""What a queue contains, as predicted from the calls that were made."""
+"""Contents of a queue, as predicted from the calls that were made."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def in_thread(call: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+        except BaseException as error:  # noqa: BLE001 - the test that waits for the result gets it
             future.set_exception(error)
         finally:
             connections.close_all()

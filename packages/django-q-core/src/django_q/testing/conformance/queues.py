@@ -179,7 +179,7 @@ class QueuePromises(Suite):
 
 
 class PurgePromises(Suite):
-    """Purging forgets what nobody has taken, and nothing else."""
+    """Purging deletes packages that no consumer has taken, and nothing else."""
 
     def test_purged_queue_is_empty(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
