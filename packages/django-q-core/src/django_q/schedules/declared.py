@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.apps import apps
 from django.db import IntegrityError, router
-from django.db.models import Q
 from django.utils.module_loading import module_has_submodule
 
 from django_q.clock import now
 from django_q.models import Schedule
-from django_q.names import is_named
 from django_q.results.unavailable import is_unavailable
 from django_q.schedules.glance import is_in_code
+from django_q.schedules.ownership import of_cluster
 from django_q.tasks.scheduling import DECLARED, Declaration, create
 from django_q.text import text_of
 
@@ -207,7 +206,4 @@ def update(schedule: Schedule, different: Mapping[str, Any]) -> None:
 
 def owned(settings: ClusterSettings) -> Iterable[Schedule]:
     """Schedules of this cluster that are the code's."""
-    cluster = is_named("cluster", settings.list_key)
-    if settings.is_default_cluster:
-        cluster |= Q(cluster=None) | Q(cluster="")
-    return Schedule.objects.using(router.db_for_write(Schedule)).filter(cluster, in_code=True)
+    return Schedule.objects.using(router.db_for_write(Schedule)).filter(of_cluster(settings), in_code=True)

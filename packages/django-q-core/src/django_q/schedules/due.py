@@ -20,12 +20,12 @@ from django_q.dispatch import send, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule
-from django_q.names import is_named
 from django_q.results.unavailable import is_serialization_failure, is_session_failure, is_unsuitable
 from django_q.results.writable import WriteProbe
 from django_q.rules import DEAD_LETTER_ENDS
 from django_q.schedules.glance import is_soon_due
 from django_q.schedules.overlap import Overlap
+from django_q.schedules.ownership import of_cluster
 from django_q.schedules.packing import Errand, pack
 from django_q.schedules.reasons import Undone, reason_of
 from django_q.signing import PackageCodec
@@ -217,9 +217,8 @@ class DueSchedules:
 
         Those without a cluster belong to the default one, and those whose cluster cannot exist: it marks the latter.
         """
-        cluster = is_named("cluster", self.settings.list_key)
+        cluster = of_cluster(self.settings)
         if self.settings.is_default_cluster:
-            cluster |= Q(cluster=None) | Q(cluster="")
             for end in DEAD_LETTER_ENDS:
                 cluster |= Q(cluster__endswith=end)
         ready = Q(retry_at=None) | Q(retry_at__lte=now)

@@ -1,0 +1,18 @@
+"""Selects the schedules that belong to a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+
+from django_q.names import is_named
+
+if TYPE_CHECKING:
+    from django_q.settings import ClusterSettings
+
+
+def of_cluster(settings: ClusterSettings) -> Q:
+    """Return the condition that a schedule belongs to a cluster; those without a cluster belong to the default one."""
+    named = is_named("cluster", settings.list_key)
+    return named | Q(cluster=None) | Q(cluster="") if settings.is_default_cluster else named
