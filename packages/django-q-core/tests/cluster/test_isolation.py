@@ -40,7 +40,7 @@ def test_environment_is_restored(baseline):
 def test_cleared_environment_is_restored(baseline):
     os.environ.clear()
     baseline.restore()
-    assert dict(os.environ) == baseline.environment
+    assert dict(os.environb) == baseline.environment
 
 
 def test_working_directory_is_restored(baseline, tmp_path):

@@ -120,7 +120,7 @@ class Cluster:
         return self._start()
 
     def _announce(self) -> None:
-        log.configure(self.settings)
+        log.prepare(self.settings)
         log.starting(self.name)
 
     def _start(self) -> int:

@@ -6,6 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from django_q.context import stamp_records
 from django_q.package import describe
 from django_q.results.unavailable import is_unavailable
 from django_q.text import error_line, one_line, traceback_of
@@ -17,6 +18,12 @@ logger = logging.getLogger("django-q")
 
 FORMAT = "%(asctime)s [Q] %(levelname)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"
+
+
+def prepare(settings: ClusterSettings) -> None:
+    """Configure the log and add the running task to its records, in this process and in those that it forks."""
+    configure(settings)
+    stamp_records()
 
 
 def configure(settings: ClusterSettings) -> None:

@@ -15,7 +15,6 @@ from django.db import reset_queries
 
 from django_q import reporters
 from django_q.cache_calls import CALLS, PATIENCE_SECONDS
-from django_q.context import stamp_records
 
 from . import log, sessions
 from .memory import keep_free_memory
@@ -115,8 +114,8 @@ def prepare(settings: ClusterSettings, role: str) -> None:
     sessions.begin(is_forked=settings.start_method != "spawn")  # a forkserver may have set Django up, too
     ignore_signals()
     keep_free_memory()
-    log.configure(settings)
-    stamp_records()
+    if settings.start_method != "fork":
+        log.prepare(settings)
     entitle(settings, role)
 
 

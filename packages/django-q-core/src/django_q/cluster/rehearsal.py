@@ -20,6 +20,7 @@ from django_q.signing import PackageCodec
 from django_q.status import Stat
 
 from .channels import Channel
+from .interpreter import Interpreter
 from .messages import Kind, TaskMessage, pack, unpack
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def rehearse(settings: ClusterSettings) -> None:
     try:
         for _ in range(ROUNDS):
             _pass_task(settings, builder, channel)
+            Interpreter().restore()
             PackageCodec(settings.salt, compress=True).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import pickletools
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.exceptions import UnsendableTask
@@ -102,7 +102,7 @@ def main_global(data: bytes) -> str | None:
     """
     texts: list[str | None] = [None, None]  # the last two values on the stack; None is any value but a text
     memo: dict[Any, str | None] = {}
-    for opcode, argument, _ in pickletools.genops(data):
+    for opcode, argument, _ in import_module("pickletools").genops(data):  # most processes never need it
         if opcode.name in _TEXT_OPCODES:
             texts = [texts[1], argument]
         elif opcode.name == "MEMOIZE":
