@@ -108,6 +108,7 @@ class TestDisqueOnTwoNodes(BrokerConformance):
         "test_lost_lease_cannot_bury": FENCING,
         "test_lost_lease_cannot_release": FENCING,
         "test_lost_lease_cannot_release_for_later": FENCING,
+        "test_lost_lease_is_known": FENCING,
         "test_lost_leases_are_told_from_kept_ones": FENCING,
     }
 

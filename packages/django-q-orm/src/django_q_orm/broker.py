@@ -50,6 +50,9 @@ WHOLE = 1.0
 LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
 """Rows with a lease, which may have ended."""
 
+MAX_CHARACTER_BYTES = 4
+"""Maximum number of bytes of a character in UTF-8."""
+
 LONGEST_NAME = 100
 """Length of the column that has the name of the queue."""
 
@@ -463,9 +466,12 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
     Raises:
         PackageTooLarge: it cannot.
     """
-    if len(package) > SHORT and (limit := longest_statement(database)) is not None and len(package) + OVERHEAD > limit:
+    if len(package) <= SHORT // MAX_CHARACTER_BYTES or (limit := longest_statement(database)) is None:
+        return
+    size = len(package.encode(errors="surrogatepass"))
+    if size + OVERHEAD > limit:
         raise PackageTooLarge(
-            f"The package has {len(package)} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
+            f"The package has {size} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
             "send a reference instead of the data."
         )
 
