@@ -123,7 +123,10 @@ class RequeuesToTheHead(Mutant):
 class RequeuesTheNewestFirst(Mutant):
     """Requeues the newest dead letter first."""
 
-    caught_by = ("test_dead_letters_are_brought_back_unchanged_and_oldest_first",)
+    caught_by = (
+        "test_dead_letters_are_brought_back_unchanged_and_oldest_first",
+        "test_many_dead_letters_are_brought_back",
+    )
 
     def requeue_dead(self, limit: int | None = None) -> int:
         self._queue().dead.reverse()
