@@ -48,7 +48,7 @@ class LargeBatchPromises(Suite):
     @needs("supports_renewal", "beside_leases")
     def test_each_lease_of_many_is_renewed(self, hasty: Broker, other: Broker) -> None:
         """Renew after half of the lease, which is longer where many requests take longer."""
-        kept, sent = False, numbered(self.large_batch)
+        kept, sent = False, numbered(min(self.large_batch, self.large_lease_batch))
         for _ in range(TRIES):
             hasty.delete_queue()
             hasty.enqueue_many(sent)
@@ -68,7 +68,7 @@ class LargeBatchPromises(Suite):
     @needs("supports_renewal", "supports_delay", "beside_leases")
     def test_each_of_many_is_released_for_later(self, broker: Broker, other: Broker) -> None:
         """All come again as their second attempt, although their leases go on for longer than the test."""
-        sent = numbered(self.large_batch)
+        sent = numbered(min(self.large_batch, self.large_lease_batch))
         broker.enqueue_many(sent)
         leased = [each.ack_id for each in take_many(broker, len(sent))]
         assert broker.release_many(leased, DELAY) == []
@@ -78,7 +78,7 @@ class LargeBatchPromises(Suite):
 
     @needs("supports_renewal", "beside_leases")
     def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
-        sent = numbered(self.large_batch)
+        sent = numbered(min(self.large_batch, self.large_lease_batch))
         broker.enqueue_many(sent)
         leased = [each.ack_id for each in take_many(broker, len(sent))]
         done = leased[::3]
