@@ -81,7 +81,7 @@ class NormalizesNames(Mutant):
 class SharesAConnection(Mutant):
     """Uses the connection of its parent after a fork."""
 
-    caught_by = ("test_forked_children_share_no_connection",)
+    caught_by = ("test_forked_child_gets_what_another_sends",)
     served = True
     inherited: Any = None
 
