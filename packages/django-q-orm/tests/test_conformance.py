@@ -21,8 +21,13 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.results.sizes import longest_statement
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
-from django_q.testing.conformance.delivery import DeliveryPromises
-from django_q.testing.conformance.receipts import LeasePromises, ReleasePromises
+from django_q.testing.conformance.attempts import AttemptPromises
+from django_q.testing.conformance.delivery import BulkPromises, DeliveryPromises
+from django_q.testing.conformance.interleaving import InterleavingPromises
+from django_q.testing.conformance.neighbours import NeighbourPromises
+from django_q.testing.conformance.queues import DeadLetterPromises, PurgePromises, QueuePromises
+from django_q.testing.conformance.receipts import LeasePromises, ReceiptPromises, ReleasePromises
+from django_q.testing.conformance.timing import TimingPromises
 from django_q_orm import errors
 from django_q_orm.broker import ORM
 
@@ -139,10 +144,24 @@ class TestORMOnMariaDB(ORMConformance):
         return mariadb_server
 
 
-class TestORMAtRepeatableRead(DeliveryPromises, LeasePromises):
-    """On a MariaDB whose sessions have the isolation level REPEATABLE READ."""
+class TestORMAtRepeatableRead(
+    DeliveryPromises,
+    BulkPromises,
+    ReceiptPromises,
+    LeasePromises,
+    ReleasePromises,
+    DeadLetterPromises,
+    PurgePromises,
+    NeighbourPromises,
+    InterleavingPromises,
+):
+    """On a MariaDB whose sessions have the isolation level REPEATABLE READ: what several sessions read and change.
+
+    Left out are the promises about time, names, sizes, errors and connections, which do not depend on the level.
+    """
 
     retry = RETRY
+    knows_ended_leases = False
 
     @pytest.fixture
     def make_broker(self, mariadb_alias: str):
@@ -152,10 +171,25 @@ class TestORMAtRepeatableRead(DeliveryPromises, LeasePromises):
 
 
 @pytest.mark.django_db(transaction=True)
-class TestORMInLocalTime(DeliveryPromises, LeasePromises, ReleasePromises):
-    """On the project's database, with `USE_TZ = False`."""
+class TestORMInLocalTime(
+    DeliveryPromises,
+    TimingPromises,
+    ReceiptPromises,
+    LeasePromises,
+    ReleasePromises,
+    AttemptPromises,
+    DeadLetterPromises,
+    QueuePromises,
+    PurgePromises,
+    InterleavingPromises,
+):
+    """On the project's database, with `USE_TZ = False`: what depends on moments.
+
+    Left out are the promises about large batches, names, sizes, errors and connections, where no moment matters.
+    """
 
     retry = RETRY
+    knows_ended_leases = False
 
     @pytest.fixture
     def make_broker(self, transactional_db: None, settings):

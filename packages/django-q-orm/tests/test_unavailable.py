@@ -103,6 +103,10 @@ def test_package_beyond_the_largest_statement_is_rejected(request: pytest.Fixtur
         for send in (broker.enqueue, lambda package: broker.enqueue_many(["small", package])):
             with pytest.raises(PackageTooLarge, match="max_allowed_packet"):
                 send("x" * (limit + 1))
+            with pytest.raises(PackageTooLarge, match="max_allowed_packet"):
+                send("ü" * (limit // 2 + 1))
+        with pytest.raises(PackageTooLarge, match="max_allowed_packet"):
+            broker.enqueue_many(["x" * (limit - 20_000), "ü" * (limit // 2 + 1)])  # the second one has more bytes
         broker.enqueue_many(["x" * (limit // 4)] * 6)  # together they are more than one statement carries
         assert broker.queue_size() == 6
         broker.delete_queue()

@@ -409,6 +409,15 @@ def test_name_that_sqs_does_not_take_is_rejected(name):
     assert "75" in (Sqs.name_problem(name) or "")
 
 
+def test_only_the_end_of_a_name_says_that_the_queue_has_dead_letters(make):
+    broker = make(f"a-dead-{'n' * 68}")
+    broker.enqueue("unreadable")
+    broker.bury(broker.dequeue_many(1, 5)[0])
+    assert broker.dead_size() == 1
+    with pytest.raises(ConfigurationError, match="75"):
+        make(f"a-dead-{'n' * 70}").enqueue("package")
+
+
 @pytest.mark.parametrize("name", ["My_site-1", "n" * 75, f"{'n' * 70}.fifo"])
 def test_name_that_sqs_takes(name):
     assert Sqs.name_problem(name) is None

@@ -8,6 +8,7 @@ from django_q.testing import BrokerConformance, MemoryServer
 class TestMemoryBroker(BrokerConformance):
     retry = 0.3
     shared = False
+    steps = 1_000
 
     @pytest.fixture
     def make_broker(self):

@@ -18,7 +18,7 @@ from django_q.conf import current_settings
 from django_q.connections import forget_database
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.names import is_named
-from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
+from django_q.results.sizes import OVERHEAD, SHORT, byte_size, longest_statement
 from django_q.results.writable import WriteProbe
 from django_q.sqlite import short, short_and_slow
 
@@ -163,7 +163,7 @@ class ORM(BulkBroker):
         """Add rows, in order."""
         if not packages:
             return []
-        table, longest, ids = queue_table(self.alias), max(packages, key=len), list[int]()
+        table, longest, ids = queue_table(self.alias), max(packages, key=byte_size), list[int]()
         with self._reaching() as database:
             check_size(longest, database)
             columns = self._offers(database).columns_of_many()
@@ -351,9 +351,9 @@ class ORM(BulkBroker):
         """Put the dead letters that there are now back on the queue."""
         moved = 0
         with self._reaching() as database:
-            dead, offered = self._dead_rows, self._offers(database).at_once()
+            dead, offers = self._dead_rows, self._offers(database)
             for ids in batches(list(dead.order_by("id").values_list("id", flat=True)[:limit]), database):
-                moved += dead.filter(id__in=ids).update(key=self.list_key, **offered)
+                moved += dead.filter(id__in=ids).update(key=self.list_key, **offers.requeued(ids, moved))
             self.bell.ring(database)
         return moved
 
@@ -463,16 +463,17 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
     Raises:
         PackageTooLarge: it cannot.
     """
-    if len(package) > SHORT and (limit := longest_statement(database)) is not None and len(package) + OVERHEAD > limit:
+    size = byte_size(package)
+    if size > SHORT and (limit := longest_statement(database)) is not None and size + OVERHEAD > limit:
         raise PackageTooLarge(
-            f"The package has {len(package)} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
+            f"The package has {size} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
             "send a reference instead of the data."
         )
 
 
 def rows_of(package: str) -> int:
     """Return how many rows one statement carries, given their longest package."""
-    return max(1, min(MOST, SHORT // max(1, len(package))))
+    return max(1, min(MOST, SHORT // max(1, byte_size(package))))
 
 
 def batches(items: Sequence[T], database: BaseDatabaseWrapper) -> Iterator[Sequence[T]]:

@@ -21,7 +21,7 @@ from django_q.clock import zone_of
 from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
@@ -78,6 +78,22 @@ class Offers:
         if self.connection.vendor == "postgresql":
             lock = columns["lock"]
             columns["lock"] = RawSQL(f"{lock.sql} + id * interval '1 microsecond'", lock.params, DateTimeField())
+        return columns
+
+    def requeued(self, ids: Sequence[int], first: int) -> dict[str, Any]:
+        """Return the columns of rows that are offered now, in the order of their ids.
+
+        On PostgreSQL, locks are a microsecond apart: most looks sort by `lock` alone.
+
+        Args:
+            ids: of the rows.
+            first: number of rows that were requeued before these.
+        """
+        columns = self.at_once()
+        if self.connection.vendor == "postgresql":
+            lock = columns["lock"]
+            sql = f"{lock.sql} + (%s + array_position(%s::bigint[], id::bigint)) * interval '1 microsecond'"
+            columns["lock"] = RawSQL(sql, [*lock.params, first, [*ids]], DateTimeField())
         return columns
 
     def columns_of_many(self) -> Callable[[int], dict[str, Any]]:

@@ -330,10 +330,15 @@ class Sqs(CountedBroker):
 
     def _queue_url(self) -> str:
         if self._url is None:
-            if (problem := self.name_problem(self.list_key.replace("-dead", "", 1))) is not None:
+            if (problem := self.name_problem(self._live_key())) is not None:
                 raise ConfigurationError(f"The queue {self.list_key!r} cannot exist: {problem}.")
             self._url = self._ask_for_url(self.list_key) or self._create()
         return self._url
+
+    def _live_key(self) -> str:
+        """Return the name of the queue whose dead letters these are, or the queue's own name."""
+        name = self.list_key.removesuffix(".fifo")
+        return name.removesuffix("-dead") + self.list_key[len(name) :]
 
     def _ask_for_url(self, name: str) -> str | None:
         client = self.connection

@@ -34,6 +34,11 @@ def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
     return refused(outcome, why)._replace(args=None, kwargs=None)
 
 
+def byte_size(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
 def longest_statement(connection: BaseDatabaseWrapper) -> int | None:
     """Ask the server how many bytes one statement may have; None means more than anybody sends."""
     if connection.vendor != "mysql":

@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from .suite import MakeBroker, Suite, needs, take, take_many, text
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
+
+BULK = 10
+"""Number of packages that are fetched at once."""
 
 
 class AttemptPromises(Suite):
@@ -82,6 +86,13 @@ class AttemptPromises(Suite):
         assert other.renew([mine.ack_id]) == []
         other.expire(mine.ack_id)
         assert take(hasty).attempt == 2
+
+    @needs("supports_receipts", "beside_leases")
+    def test_each_package_of_a_fetch_has_its_attempt(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue_many([f"package {number}" for number in range(BULK)])
+        earlier = Counter(text(each.package) for each in take_many(hasty, BULK))
+        again = take_many(other, BULK)
+        assert [each.attempt for each in again] == [1 + earlier[text(each.package)] for each in again]
 
     @needs("supports_receipts", "beside_leases")
     def test_attempts_are_those_of_one_package(self, hasty: Broker, other: Broker) -> None:

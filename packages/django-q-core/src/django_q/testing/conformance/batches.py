@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING
 
 from django_q.testing.eventually import eventually
 
-from .suite import TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
+from .suite import DELAY, TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker, Delivery
-
-MOST = 105
-"""Number of packages of a batch that is large enough for tests in which leases end."""
 
 
 class LargeBatchPromises(Suite):
@@ -51,7 +48,7 @@ class LargeBatchPromises(Suite):
     @needs("supports_renewal", "beside_leases")
     def test_each_lease_of_many_is_renewed(self, hasty: Broker, other: Broker) -> None:
         """Renew after half of the lease, which is longer where many requests take longer."""
-        kept, sent = False, numbered(min(self.large_batch, MOST))
+        kept, sent = False, numbered(min(self.large_batch, self.large_lease_batch))
         for _ in range(TRIES):
             hasty.delete_queue()
             hasty.enqueue_many(sent)
@@ -68,12 +65,24 @@ class LargeBatchPromises(Suite):
             self.with_lease(hasty, math.ceil(2 * (time.monotonic() - began)))
         assert kept
 
-    @needs("supports_renewal", "beside_leases")
-    def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
-        sent = numbered(min(self.large_batch, MOST))
+    @needs("supports_renewal", "supports_delay", "beside_leases")
+    def test_each_of_many_is_released_for_later(self, broker: Broker, other: Broker) -> None:
+        """All come again as their second attempt, although their leases go on for longer than the test."""
+        sent = numbered(min(self.large_batch, self.large_lease_batch))
         broker.enqueue_many(sent)
         leased = [each.ack_id for each in take_many(broker, len(sent))]
-        done, kept = leased[::3], [each for each in leased if each not in leased[::3]]
+        assert broker.release_many(leased, DELAY) == []
+        again = take_many(other, len(sent))
+        assert sorted(texts(again)) == sent
+        assert {each.attempt for each in again} == {2}
+
+    @needs("supports_renewal", "beside_leases")
+    def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
+        sent = numbered(min(self.large_batch, self.large_lease_batch))
+        broker.enqueue_many(sent)
+        leased = [each.ack_id for each in take_many(broker, len(sent))]
+        done = leased[::3]
+        kept = [each for position, each in enumerate(leased) if position % 3]
         assert broker.acknowledge_many(done) == []
         if self.promises("test_acknowledging_twice_is_harmless"):
             assert broker.acknowledge_many(leased) == done
@@ -87,7 +96,8 @@ class LargeBatchPromises(Suite):
         for found in take_many(broker, self.large_batch):
             broker.bury(found)
         assert broker.requeue_dead() == self.large_batch
-        assert sorted(texts(take_many(broker, self.large_batch))) == sent
+        again = texts(take_many(broker, self.large_batch))
+        assert (again if self.in_order else sorted(again)) == sent
 
 
 def numbered(count: int) -> list[str]:

@@ -9,9 +9,6 @@ import pytest
 
 from .suite import MakeBroker, Suite
 
-SHORT_STEPS = 150
-"""Number of operations, unless the environment variable says more."""
-
 EXAMPLE_STEPS = 50
 """Number of operations on one queue."""
 
@@ -31,7 +28,7 @@ class InterleavingPromises(Suite):
 
         from .machine import Machine
 
-        asked = int(os.environ.get("DJANGO_Q_STEPS", SHORT_STEPS))
+        asked = int(os.environ.get("DJANGO_Q_STEPS", self.steps))
         number = int(os.environ.get("DJANGO_Q_SEED", "0"))
         chosen = settings(
             database=None,

@@ -68,8 +68,23 @@ class DeadLetterPromises(Suite):
         broker.enqueue_many(["one", "two", "three"])
         for found in take_many(broker, 3):
             broker.bury(found)
+        assert broker.requeue_dead(0) == 0
+        assert broker.dead_size() == 3
         assert broker.requeue_dead(2) == 2
         assert broker.dead_size() == 1
+
+    @needs("in_order")
+    def test_what_is_brought_back_goes_to_the_end(self, broker: Broker) -> None:
+        broker.enqueue("unreadable")
+        broker.bury(take(broker))
+        broker.enqueue("package")
+        assert broker.requeue_dead() == 1
+        packages = []
+        for _ in range(2):
+            found = take(broker)
+            packages.append(text(found.package))
+            broker.acknowledge(found.ack_id)
+        assert packages == ["package", "unreadable"]
 
     @needs("beside_leases")
     def test_bringing_back_ends_beside_a_consumer_that_cannot_read_them(self, broker: Broker, other: Broker) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SENT = 20
 """Number of packages that each of two processes sends."""
 
+ROUNDS = 5
+"""Number of packages that one process sends while another waits for each."""
+
 
 class ReachingPromises(Suite):
     """A broker says whether its server is there, and comes back with it."""
@@ -123,6 +126,17 @@ class ProcessPromises(Suite):
         found = [package for file in files for package in file.read_text().splitlines()]
         assert sorted(found) == sorted(f"{file.name} {number}" for file in files for number in range(SENT))
 
+    @needs("shared", "blocks")
+    def test_forked_child_gets_what_another_sends(self, broker: Broker, tmp_path: Path) -> None:
+        """One waits while the other sends: on a shared socket, the second request is read after the wait."""
+        broker.prepare(broker.settings)
+        broker.enqueue("before")
+        broker.acknowledge(take(broker).ack_id)
+        with ExitStack() as stack:
+            jobs = [partial(job, broker, tmp_path) for job in (wait_for_each, send_each)]
+            children = [stack.enter_context(forked(job)) for job in jobs]
+            assert [exit_code() for exit_code in children] == [0, 0]
+
 
 class StatisticsPromises(Suite):
     """Clusters leave their statistics for a moment."""
@@ -174,6 +188,22 @@ def send_and_consume(broker: Broker, file: Path) -> None:
         assert broker.acknowledge_many([each.ack_id for each in taken]) == []
         found += taken
     file.write_text("\n".join(text(each.package) for each in found))
+
+
+def wait_for_each(broker: Broker, folder: Path) -> None:
+    """Fetch packages one by one; a file says before each that it is waited for."""
+    for number in range(ROUNDS):
+        (folder / str(number)).touch()
+        [found] = broker.dequeue_many(1, TIMEOUT)
+        assert text(found.package) == str(number)
+        broker.acknowledge(found.ack_id)
+
+
+def send_each(broker: Broker, folder: Path) -> None:
+    """Send packages one by one, each when it is waited for."""
+    for number in range(ROUNDS):
+        eventually((folder / str(number)).exists, TIMEOUT, every=0.001)
+        broker.enqueue(str(number))
 
 
 @contextmanager

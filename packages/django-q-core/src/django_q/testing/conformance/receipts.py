@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+
+from django_q.brokers import Broker
 
 from .suite import DELAY, Suite, needs, nothing_comes, take, take_many, text
-
-if TYPE_CHECKING:
-    from django_q.brokers import Broker
 
 STALLS = 3
 """How often a machine may be too slow to renew a lease in time."""
@@ -154,8 +152,18 @@ class LeasePromises(Suite):
         hasty.enqueue("package")
         lost = take(hasty)
         theirs = take(other)
-        hasty.expire(lost.ack_id)
+        told = hasty.expire(lost.ack_id)
+        assert told is False or type(hasty).expire is Broker.expire
         assert nothing_comes(hasty)
+        assert other.acknowledge(theirs.ack_id) is not False
+
+    @needs("supports_renewal")
+    def test_lost_lease_is_known(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("package")
+        lost = take(hasty)
+        theirs = take(other)
+        assert hasty.is_lost(lost) is True
+        assert other.is_lost(theirs) is False
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal")

@@ -67,6 +67,10 @@ class Suite:
     """True if a lease that has ended is reported as lost even if no other consumer has the package yet."""
     large_batch: ClassVar[int] = 1_100
     """Number of packages of a batch that the product does not take in one request."""
+    large_lease_batch: ClassVar[int] = 1_100
+    """Number of leases that tests renew or release together, if it is less than `large_batch`."""
+    steps: ClassVar[int] = 150
+    """Number of random operations, unless the environment variable `DJANGO_Q_STEPS` sets another."""
     longest_name: ClassVar[int] = 95
     """Characters of the longest name of a cluster that the product takes, so that `<name>-dead` fits, too."""
     client_errors: ClassVar[Sequence[tuple[Exception, type[BrokerError]]]] = ()

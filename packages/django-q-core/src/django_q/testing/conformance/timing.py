@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import threading
 import time
+from concurrent.futures import wait
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -15,12 +18,13 @@ from django.db import connections
 
 from django_q.brokers import Broker
 
+from .neighbours import in_thread
 from .suite import DELAY, EARLY, TIMEOUT, Suite, at_best, needs, nothing_comes, take, take_many, text, tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_q.brokers import AckId
+    from django_q.brokers import AckId, Delivery
 
 LONG_DELAYS = (61.0, 901.0, 3_601.0, 90_000.0, 31 * 86_400.0)
 """Seconds of delays of which none may end during a test, those that the product does not know left out."""
@@ -115,7 +119,9 @@ class TimingPromises(Suite):
         """Begin leases and delays of each kind, to wait for all together; None if the machine stalled meanwhile."""
         kinds: dict[str, Callable[[AckId | None], object]] = {"leased": lambda _ack_id: True}
         if hasty.supports_renewal:
-            kinds["renewed"] = lambda ack_id: hasty.renew([ack_id]) == []
+            # So often that the lease ends too late if each renewal adds to its end.
+            often = math.ceil(tolerance(hasty) / self.retry) + 1
+            kinds["renewed"] = lambda ack_id: all(hasty.renew([ack_id]) == [] for _ in range(often))
             if hasty.supports_delay:
                 kinds["released"] = lambda ack_id: hasty.release(ack_id, DELAY) is not False
         hasty.enqueue_many(list(kinds))
@@ -133,6 +139,17 @@ class TimingPromises(Suite):
             hasty.enqueue("delayed", delay=DELAY)
             ends["delayed"] = End(asked + DELAY, time.monotonic() + DELAY)
         return ends
+
+    @needs("supports_receipts")
+    def test_lease_begins_when_the_package_arrives(self, hasty: Broker, other: Broker) -> None:
+        """Send a package while a consumer waits: the time that it waited is no part of the lease."""
+        sender = pickle.loads(pickle.dumps(hasty))
+        fetch = in_thread(partial(take_in_one_fetch, hasty))
+        wait([fetch], self.retry / 2)
+        sent = time.monotonic()
+        sender.enqueue("package")
+        assert text(fetch.result(TIMEOUT).package) == "package"
+        assert arrivals(other, 1)["package"] >= sent + self.retry - EARLY
 
     @needs("supports_delay")
     def test_long_delays_do_not_end(self, broker: Broker) -> None:
@@ -185,6 +202,14 @@ class TimingPromises(Suite):
             return time.monotonic() - told
 
         assert at_best(late, tolerance(broker)) <= tolerance(broker)
+
+
+def take_in_one_fetch(broker: Broker) -> Delivery:
+    """Return the next delivery; wait in one call, as long as the broker does."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (found := broker.dequeue_many(1, TIMEOUT / 2)):
+        assert time.monotonic() < deadline, f"nothing came within {TIMEOUT:g} s"
+    return found[0]
 
 
 def arrivals(broker: Broker, count: int) -> dict[str, float]:

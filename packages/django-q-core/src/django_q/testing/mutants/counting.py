@@ -100,10 +100,33 @@ class RequeueIgnoresTheLimit(Mutant):
         return super().requeue_dead()
 
 
+class RequeuesAllForNone(Mutant):
+    """Requeues all dead letters if the limit is 0."""
+
+    caught_by = ("test_some_are_brought_back",)
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        return super().requeue_dead(limit or None)
+
+
+class RequeuesToTheHead(Mutant):
+    """Offers dead letters that it requeues before all others."""
+
+    caught_by = ("test_what_is_brought_back_goes_to_the_end",)
+
+    def requeue_dead(self, limit: int | None = None) -> int:
+        moved = super().requeue_dead(limit)
+        self._queue().waiting.rotate(moved)
+        return moved
+
+
 class RequeuesTheNewestFirst(Mutant):
     """Requeues the newest dead letter first."""
 
-    caught_by = ("test_dead_letters_are_brought_back_unchanged_and_oldest_first",)
+    caught_by = (
+        "test_dead_letters_are_brought_back_unchanged_and_oldest_first",
+        "test_many_dead_letters_are_brought_back",
+    )
 
     def requeue_dead(self, limit: int | None = None) -> int:
         self._queue().dead.reverse()
@@ -216,6 +239,8 @@ COUNTING = (
     LostHolderBuries,
     RequeueLosesALetter,
     RequeueIgnoresTheLimit,
+    RequeuesAllForNone,
+    RequeuesToTheHead,
     RequeuesTheNewestFirst,
     RequeueNeverEnds,
     RequeueKeepsAttempts,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from django_q.brokers import Delivery
@@ -32,6 +33,24 @@ class RenewsFirst100(Mutant):
 
     def renew(self, ack_ids: Sequence[int]) -> list[int]:
         return super().renew(ack_ids[:100])
+
+
+class RenewsFirst1000(Mutant):
+    """Renews only the first 1,000 leases of a batch."""
+
+    caught_by = ("test_each_lease_of_many_is_renewed",)
+
+    def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        return super().renew(ack_ids[:1_000])
+
+
+class ReleasesFirst1000ForLater(Mutant):
+    """Releases only the first 1,000 packages of a batch if there is a delay."""
+
+    caught_by = ("test_each_of_many_is_released_for_later",)
+
+    def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
+        return super().release_many(ack_ids[:1_000] if delay else ack_ids, delay)
 
 
 class ReordersLargeReleases(Mutant):
@@ -91,6 +110,33 @@ class RenewsTooShortly(Mutant):
         return self._queue().renew(ack_ids, self.settings.retry * 0.4)
 
 
+class RenewalAddsToTheLease(Mutant):
+    """Adds `retry` to the end of a lease that it renews."""
+
+    caught_by = ("test_leases_and_delays_end_on_time",)
+
+    def renew(self, ack_ids: Sequence[int]) -> list[int]:
+        queue = self._queue()
+        ends = {ack_id: end for ack_id, (end, _entry) in queue.leased.items()}
+        return [
+            ack_id
+            for ack_id in ack_ids
+            if queue.renew([ack_id], ends.get(ack_id, 0) + self.settings.retry - time.monotonic())
+        ]
+
+
+class LeasesFromTheCall(Mutant):
+    """Counts the wait for a package as a part of its lease."""
+
+    caught_by = ("test_lease_begins_when_the_package_arrives",)
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        end, queue = time.monotonic() + self.settings.retry, self._queue()
+        taken = queue.take(limit, wait, self.settings.retry)
+        queue.leased.update((token, (end, queue.leased[token][1])) for token, _package, _attempt in taken)
+        return [Delivery(*each) for each in taken]
+
+
 class LeasesEndEarly(Mutant):
     """Leases packages for half of `retry`."""
 
@@ -128,6 +174,36 @@ class ExpiryIsNoAttempt(Mutant):
         return self.release(ack_id)
 
 
+class ExpiryHidesLoss(Mutant):
+    """Reports success when a lost holder lets its lease expire."""
+
+    caught_by = ("test_lost_lease_cannot_expire",)
+
+    def expire(self, ack_id: int) -> bool:
+        super().expire(ack_id)
+        return True
+
+
+class TakesEachLeaseAsLost(Mutant):
+    """Says that each lease is lost."""
+
+    caught_by = ("test_lost_lease_is_known",)
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        super().is_lost(delivery)
+        return True
+
+
+class TakesNoLeaseAsLost(Mutant):
+    """Says that no lease is lost."""
+
+    caught_by = ("test_lost_lease_is_known",)
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        super().is_lost(delivery)
+        return False
+
+
 class AcknowledgesForOthers(Mutant):
     """Acknowledges a package that another consumer holds now."""
 
@@ -155,6 +231,16 @@ class LosesAttempts(Mutant):
         return [each._replace(attempt=1) for each in super().dequeue_many(limit, wait)]
 
 
+class LosesAttemptsOfLargeFetches(Mutant):
+    """Reports each delivery of a fetch of five or more packages as the first attempt."""
+
+    caught_by = ("test_each_package_of_a_fetch_has_its_attempt", "test_each_of_many_is_released_for_later")
+
+    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
+        found = super().dequeue_many(limit, wait)
+        return found if len(found) < 5 else [each._replace(attempt=1) for each in found]
+
+
 class CountsReleases(Mutant):
     """Counts a release without delay as an attempt."""
 
@@ -169,16 +255,24 @@ class CountsReleases(Mutant):
 LEASING = (
     AcknowledgesFirst100,
     RenewsFirst100,
+    RenewsFirst1000,
+    ReleasesFirst1000ForLater,
     ReordersLargeReleases,
     ReleasesForLaterAfterLoss,
     ReleaseIgnoresDelay,
     ReleasesToTheEnd,
     RenewsTooShortly,
+    RenewalAddsToTheLease,
+    LeasesFromTheCall,
     LeasesEndEarly,
     RenewalHidesLoss,
     ExpiresNothing,
     ExpiryIsNoAttempt,
+    ExpiryHidesLoss,
+    TakesEachLeaseAsLost,
+    TakesNoLeaseAsLost,
     AcknowledgesForOthers,
     LosesAttempts,
+    LosesAttemptsOfLargeFetches,
     CountsReleases,
 )

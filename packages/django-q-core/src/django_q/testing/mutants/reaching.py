@@ -81,7 +81,7 @@ class NormalizesNames(Mutant):
 class SharesAConnection(Mutant):
     """Uses the connection of its parent after a fork."""
 
-    caught_by = ("test_forked_children_share_no_connection",)
+    caught_by = ("test_forked_child_gets_what_another_sends",)
     served = True
     inherited: Any = None
 
@@ -114,6 +114,65 @@ class SwallowsErrorsOfThePurge(Mutant):
     def purge_queue(self) -> None:
         with contextlib.suppress(BrokerError):
             super().purge_queue()
+
+
+class CountsNoLeasesAfterAnError(Mutant):
+    """Reports no leases when the client cannot count them."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def lock_size(self) -> int:
+        try:
+            return super().lock_size()
+        except BrokerError:
+            return 0
+
+
+class SwallowsErrorsOfExpiry(Mutant):
+    """Takes a lease that it cannot expire for an expired one."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def expire(self, ack_id: int) -> bool:
+        try:
+            return super().expire(ack_id)
+        except BrokerError:
+            return True
+
+
+class SwallowsErrorsOfDelayedPackages(Mutant):
+    """Takes a package that it cannot send with a delay for sent."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def enqueue(self, package: str, *, delay: float = 0) -> int:
+        try:
+            return super().enqueue(package, delay=delay)
+        except BrokerUnavailable:
+            if not delay:
+                raise
+            return 0
+
+
+class TakesErrorsForLostLeases(Mutant):
+    """Takes a lease that it cannot renew for a lost one when asked about it."""
+
+    caught_by = ("test_errors_of_the_client_have_their_class",)
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        try:
+            return super().is_lost(delivery)
+        except BrokerError:
+            return True
+
+
+class CountsCharacters(Mutant):
+    """Compares the number of characters with the limit of bytes."""
+
+    caught_by = ("test_package_that_is_too_large_is_rejected",)
+
+    def _check_size(self, package: str) -> None:
+        super()._check_size("x" * len(package))
 
 
 class CountsNoDeadLettersAfterAnError(Mutant):
@@ -192,6 +251,11 @@ REACHING = (
     SharesAConnection,
     SwallowsErrors,
     SwallowsErrorsOfThePurge,
+    CountsNoLeasesAfterAnError,
+    SwallowsErrorsOfExpiry,
+    SwallowsErrorsOfDelayedPackages,
+    TakesErrorsForLostLeases,
+    CountsCharacters,
     CountsNoDeadLettersAfterAnError,
     PassesErrorsOn,
     TooLargeIsUnavailable,
