@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -237,3 +239,49 @@ def test_concurrent_claims_take_each_row_once(aliases):
         with ThreadPoolExecutor(4) as pool:
             done = [package for found in pool.map(work, [aliases[1]] * 4, range(4)) for package in found]
     assert sorted(done) == sorted(f"{number} {each}" for number in range(4) for each in range(10))
+
+
+# locks that outlast leases
+
+
+HOLDS = {"table": "LOCK TABLES django_q_ormq WRITE", "rows": "SELECT * FROM django_q_ormq FOR UPDATE"}
+
+
+@contextmanager
+def locked(alias: str, statement: str, seconds: float) -> Iterator[None]:
+    """Lock the table or its rows for everybody, for so long, from now on."""
+    begun = threading.Event()
+
+    def hold() -> None:
+        connection = connections[alias]
+        with connection.cursor() as cursor:
+            connection.set_autocommit(False)
+            cursor.execute(statement)
+            begun.set()
+            time.sleep(seconds)
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert begun.wait(30)
+    yield
+    thread.join()
+
+
+@pytest.mark.parametrize(("use_tz", "hold"), [(True, "table"), (True, "rows"), (False, "rows")])
+def test_lease_lasts_from_the_end_of_a_lock(
+    mariadb_alias: str, settings, django_db_blocker, use_tz: bool, hold: str
+) -> None:
+    settings.USE_TZ = use_tz
+    options = ClusterSettings.from_mapping({"orm": "waiting", "retry": 1})
+    known = connections[mariadb_alias].settings_dict | {"TIME_ZONE": None}
+    with django_db_blocker.unblock(), reachable("waiting", known):
+        holder, other = ORM("locked", settings=options), ORM("locked", settings=options)
+        try:
+            holder.enqueue_many(["first", "second"])
+            (first,) = holder.dequeue_many(1, 0)
+            with locked("waiting", HOLDS[hold], 1.5):
+                assert holder.renew([first.ack_id]) == []
+                assert [delivery.package for delivery in other.dequeue_many(2, 0)] == ["second"]
+        finally:
+            holder.delete_queue()

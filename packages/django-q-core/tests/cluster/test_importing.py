@@ -12,6 +12,7 @@ from django_q.cluster.importing import Imports
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.state import ClusterState, Phase
 from django_q.conf import current_settings
+from django_q.connections import forget_inherited
 from django_q.models import Schedule
 from django_q.schedules import declared
 from django_q.schedules.due import FATAL, RETRY, RETRY_FATAL
@@ -39,12 +40,19 @@ def project(monkeypatch, tmp_path):
 
 
 def in_a_fork(work) -> int:
-    """Do something that may end the process; its exit code."""
+    """Run what may end the process in a fork with connections of its own, as the cluster's processes have.
+
+    Returns:
+        The exit code of the fork: 0 if *work* returned, 1 if it raised.
+    """
     if not (pid := os.fork()):
+        code = 1
         try:
+            forget_inherited()
             work()
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -74,6 +82,7 @@ def test_module_that_raises_is_no_fatal_one(state, project, tmp_path) -> None:
     assert Imports(state).fatal == 0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     state, project, due, monkeypatch, caplog
 ) -> None:

@@ -39,6 +39,12 @@ def nothing_refused():
     refusals.refusals_of.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch):
+    """Let one step delete everything, however busy the machine is."""
+    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
+
+
 @pytest.fixture
 def receiver():
     """Connect receivers, until the test ends."""
@@ -107,7 +113,6 @@ def test_successes_of_one_moment_are_kept_by_their_id(way, pruner_of, save, outc
 def test_large_surplus_goes_in_steps_from_the_oldest(way, pruner_of, save, outcome, monkeypatch) -> None:
     """To delete a million rows takes seconds, in which SQLite saves nothing."""
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
-    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
     save(*(outcome(number) for number in range(105)))
     pruner, left = pruner_of(save_limit=5), []
     while pruner.prune():
@@ -118,7 +123,6 @@ def test_large_surplus_goes_in_steps_from_the_oldest(way, pruner_of, save, outco
 
 def test_large_surplus_of_one_moment_goes_in_steps(way, pruner_of, save, outcome, monkeypatch) -> None:
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
-    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
     first = outcome()
     save(*(first._replace(id=f"{number:032}") for number in range(100)))
     pruner = pruner_of(save_limit=5)
@@ -166,7 +170,6 @@ def test_thousands_of_labels_are_pruned(pruner_of, save, outcome) -> None:
 
 def test_large_surplus_of_labels_goes_in_steps(pruner_of, save, outcome, monkeypatch) -> None:
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
-    monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
     save(*(outcome(number, group=f"g{number % 3}") for number in range(90)))
     pruner, steps = pruner_of(save_limit=5, save_limit_per="group"), 0
     while pruner.prune():
@@ -262,6 +265,7 @@ def test_deleting_one_by_one_ends_in_time(pruner_of, save, outcome, receiver, mo
     receiver(post_delete, lambda **more: seconds.append(seconds[-1] + 0.2))
     seconds = [clock.monotonic()]
     monkeypatch.setattr(clock, "monotonic", lambda: seconds[-1])
+    monkeypatch.setattr(pruning, "MAX_SECONDS", 0.5)
     save(*(outcome(number) for number in range(9)))
     pruner = pruner_of(save_limit=1)
     assert pruner.prune() is True

@@ -217,7 +217,7 @@ def _in_one_transaction(
         found = {row[0]: row for row in seen}
         if not found:
             return []
-        taken = due.filter(id__in=found).update(lease=lease, **offers.after(offers.retry))
+        taken = due.filter(id__in=found).update(lease=lease, **offers.leased())
         if taken < len(found):
             won = set(table.filter(id__in=found, lease__startswith=nonce).values_list("id", flat=True))
             found = {number: row for number, row in found.items() if number in won}

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 VENDORS: Final = ("mysql", "postgresql", "sqlite")
 """Databases for which there are statements of our own; for others Django writes all of them."""
 
+WAITED_MICROSECONDS: Final = "TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6))"
+"""Time that a statement of MySQL or MariaDB has waited for locks: NOW is its beginning, SYSDATE the present."""
+
 
 def has_clock(connection: BaseDatabaseWrapper) -> bool:
     """Is the database asked for the time? Then clusters on hosts whose clocks differ agree on the end of a lease."""
@@ -36,10 +39,13 @@ def moment(connection: BaseDatabaseWrapper, seconds: float = 0) -> RawSQL:
 
 
 def moment_of_lease(connection: BaseDatabaseWrapper, seconds: float) -> RawSQL:
-    """*seconds* from when the row is written, in SQL: on PostgreSQL, a statement may have waited for a lock before."""
-    if connection.vendor != "postgresql":
-        return moment(connection, seconds)
-    return RawSQL("clock_timestamp() + %s * interval '1 microsecond'", [round(seconds * 1e6)], DateTimeField())
+    """Return the SQL of *seconds* from when a row is written: the statement may have waited for a lock before."""
+    if connection.vendor == "postgresql":
+        return RawSQL("clock_timestamp() + %s * interval '1 microsecond'", [round(seconds * 1e6)], DateTimeField())
+    then = moment(connection, seconds)
+    if connection.vendor == "mysql":
+        return RawSQL(f"{then.sql} + INTERVAL {WAITED_MICROSECONDS} MICROSECOND", then.params, DateTimeField())
+    return then
 
 
 def read_clock(connection: BaseDatabaseWrapper) -> datetime:

@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
-from django.db.models import DateTimeField, F, FloatField, Q
+from django.db.models import BigIntegerField, DateTimeField, F, FloatField, Q
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django_q.clock import zone_of
 
-from django_q_orm.moments import has_clock, moment, moment_of_lease, read_clock
+from django_q_orm.moments import WAITED_MICROSECONDS, has_clock, moment, moment_of_lease, read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -163,8 +163,11 @@ class UtcOffers(Offers):
         return float("inf") if due is None else (due - now) / 1e6
 
     def leased(self) -> dict[str, Any]:
-        """Return the columns of a row whose lease begins."""
-        return self.after(self.retry)
+        """Return the columns of a row whose lease begins: `due` is later by the time that the statement waited."""
+        columns = self.after(self.retry)
+        if self.connection.vendor == "mysql":
+            columns["due"] = RawSQL(f"%s + {WAITED_MICROSECONDS}", [columns["due"]], BigIntegerField())
+        return columns
 
     def is_due(self) -> Q:
         """Return the condition that a row is due in UTC, and that no other edition has leased it."""
