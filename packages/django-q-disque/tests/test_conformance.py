@@ -97,6 +97,7 @@ def pair():
 FENCING = "several nodes do not count alike: each consumer that had a job can settle it"
 
 
+@pytest.mark.variant
 class TestDisqueOnTwoNodes(BrokerConformance):
     """On nodes that get jobs from each other; one client of a test uses the first one, another the second."""
 

@@ -35,6 +35,7 @@ def cluster_settings(server: Server) -> ClusterSettings:
     return ClusterSettings.from_mapping({"redis": server.setting})
 
 
+@pytest.mark.variant
 class TestRedisCluster(BrokerConformance):
     @pytest.fixture
     def make_broker(self, cluster_settings: ClusterSettings):

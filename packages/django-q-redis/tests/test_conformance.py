@@ -84,6 +84,7 @@ class Expecting(Redis):
         return [each for _ in found for each in self._expect(self._line(), SHORTEST)]
 
 
+@pytest.mark.variant
 class TestExpectedPackages(BrokerConformance):
     """All that is promised holds for packages that were waited for."""
 
@@ -111,6 +112,7 @@ class Moving(Redis):
         return super()._reserve(limit)
 
 
+@pytest.mark.variant
 class TestLargePackages(BrokerConformance):
     """All that is promised holds for packages that are moved."""
 
@@ -129,6 +131,7 @@ class TestLargePackages(BrokerConformance):
         assert all(str(each.ack_id).endswith(":0000") for each in broker.dequeue_many(2, 1))
 
 
+@pytest.mark.variant
 class TestOldRedis(BrokerConformance):
     """On the oldest Redis that is promised to work."""
 

@@ -46,6 +46,7 @@ def broker(root: redis.Redis, redis_server: RedisServer) -> Redis:
     return Redis("test", settings=settings_for(redis_server))
 
 
+@pytest.mark.variant
 class TestUserOfTheReadme(BrokerConformance):
     """All that is promised holds for a user with exactly these rights."""
 

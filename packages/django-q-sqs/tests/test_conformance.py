@@ -106,6 +106,7 @@ class TestMinistack(SqsConformance):
         return ministack_server
 
 
+@pytest.mark.variant
 class TestMoto(SqsConformance):
     not_promised = {
         **SqsConformance.not_promised,
@@ -126,6 +127,7 @@ class TestMoto(SqsConformance):
         return moto_server
 
 
+@pytest.mark.variant
 class TestMinistackFifo(TestMinistack):
     """On a FIFO queue, which offers nothing while packages of the only message group are under a lease."""
 

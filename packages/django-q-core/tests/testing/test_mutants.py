@@ -18,6 +18,8 @@ from django_q.testing.mutants import CLIENT_ERRORS, MUTANTS, TOO_LARGE, CorrectB
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+pytestmark = pytest.mark.variant
+
 CHOSEN = os.environ.get("DJANGO_Q_MUTANT")
 """Name of the only mutant to run."""
 
