@@ -33,7 +33,7 @@ class Family:
         return sum(self.memory("pss").values())
 
     def memory(self, kind: str) -> dict[int, float]:
-        """The memory of each process by its id, in MB: "rss", "pss", or "uss" for what it shares with nobody."""
+        """The memory of each process by its id, in MB: "rss", "pss", or "uss" for its private part."""
         found = {}
         for member in self.members():
             with suppress(psutil.NoSuchProcess):

@@ -220,6 +220,6 @@ def growth(series: Series) -> Lines:
     measure: Measure = partial(growing, more=int(95_000 * series.scale))
     (figures,) = series.in_turn(measure, trial)
     what = "Redis, `recycle` 0: the process that grew most, after 100,000 tasks"
-    for kind, name in (("rss", ""), ("uss", ": what it shares with nobody")):
+    for kind, name in (("rss", ""), ("uss", ": private part")):
         mine, early = figures[f"late_{kind}_mb"], figures[f"early_{kind}_mb"]
         yield Line(what=what + name, ours=mine, peer=early, whom="after 5,000", bound="≤", target=1.05, unit=" MB")
