@@ -43,4 +43,4 @@ class Family:
     def _each_cpu(self) -> Iterator[float]:
         for member in self.members():
             with suppress(psutil.NoSuchProcess):
-                yield sum(member.cpu_times()[:4])  # its own and that of children it has buried
+                yield sum(member.cpu_times()[:4])  # its own, and that of its children that have ended

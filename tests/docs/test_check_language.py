@@ -94,8 +94,8 @@ def test_other_sense_of_a_banned_word_is_accepted():
     assert messages(in_markdown("A spam\nfilter, no antispam.", SPAM)) == []
 
 
-def with_todo(*todo):
-    return Rules(banned=("spam",), allowed=(), constants=(), first_words=(), todo=todo)
+def with_todo(*todo, exempt=()):
+    return Rules(banned=("spam",), allowed=(), constants=(), first_words=(), exempt=exempt, todo=todo)
 
 
 def test_file_of_the_todo_list_is_not_checked(tmp_path):
@@ -112,6 +112,11 @@ def test_entry_of_the_todo_list_without_mistakes_is_rejected(tmp_path):
         "pyproject.toml: a.md has no mistakes, remove it from todo",
         "pyproject.toml: gone/ has no mistakes, remove it from todo",
     ]
+
+
+def test_exempt_file_is_not_checked(tmp_path):
+    (tmp_path / "a.md").write_text("spam", encoding="utf-8")
+    assert list(mistakes(tmp_path, ["a.md"], with_todo(exempt=("a.md",)))) == []
 
 
 def test_new_files_are_checked(tmp_path):
