@@ -1,4 +1,4 @@
-"""What the tests of all distributions share."""
+"""Fixtures and hooks for the tests of all distributions."""
 
 from __future__ import annotations
 

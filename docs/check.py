@@ -1,4 +1,4 @@
-"""Every relative link of the Markdown leads somewhere, and every Python block compiles."""
+"""Check Markdown: targets of relative links exist, and Python blocks compile."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def mistakes(page: Path) -> Iterator[str]:
-    """What is wrong on a page."""
+    """Yield the mistakes of a page."""
     text = page.read_text(encoding="utf-8")
     for link in LINK.findall(text):
         if not (page.parent / link).exists():
-            yield f"{page.relative_to(ROOT)}: {link} leads nowhere"
+            yield f"{page.relative_to(ROOT)}: {link} does not exist"
     for block in BLOCK.findall(text):
         try:
             compile(block, str(page), "exec")
@@ -30,7 +30,7 @@ def mistakes(page: Path) -> Iterator[str]:
 
 
 def pages() -> list[Path]:
-    """The Markdown under version control."""
+    """Return the Markdown files under version control."""
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, check=True, text=True)
     return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
 

@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def check(wheel: Path) -> str:
-    """What is wrong with a wheel; nothing if it is fine."""
+    """Return the mistakes of a wheel."""
     files = ZipFile(wheel).namelist()
     distribution = wheel.name.split("-")[0].replace("_", "-")
     module = next(file.split("/")[0] for file in files if file.endswith("/py.typed"))
@@ -78,7 +78,7 @@ def check(wheel: Path) -> str:
 
 
 def run(*command: str | Path, cwd: str) -> str:
-    """What a command that failed printed."""
+    """Return the output of a failed command."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTHON"))}
     done = subprocess.run(command, capture_output=True, check=False, cwd=cwd, env=environment, text=True)
     return "" if done.returncode == 0 else f"{' '.join(map(str, command[:4]))} failed:\n{done.stdout}{done.stderr}"

@@ -1,4 +1,4 @@
-"""Were all tasks run, and each only once?"""
+"""Account of the demo: checks that each task was executed exactly once."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from django_q.models import Task
 
 NAMED = 3
-"""Names given of each kind of trouble; the rest is counted."""
+"""Maximum number of names that are listed for each kind of mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What was sent, what was run and what came of it."""
+    """Files, sent tasks, and their results."""
 
     files: Sequence[str]
     """Path of each file that is to be measured."""
     sent: Mapping[str, str]
-    """Task id → path, for each task sent."""
+    """Path of each sent task, by task id."""
     results: Mapping[str, Task]
-    """Task id → task, for each result saved."""
+    """Saved tasks by task id."""
     runs: Counter[str]
-    """Path → how often a worker began to measure it."""
+    """Number of executions by path."""
     waiting: int
-    """Tasks left in the queue, waiting or taken."""
+    """Tasks that are still in the queue, waiting or leased."""
 
     @classmethod
     def of(cls, files: Sequence[str], sent: Mapping[str, str], group: str) -> Account:
-        """Read the results through the API, and the records that the tasks left themselves."""
+        """Read the results through the API, and the records of the tasks."""
         lines = records().read_text(errors="surrogateescape").splitlines() if records().exists() else []
         paths = set(sent.values())
         broker = get_broker()
@@ -51,16 +51,16 @@ class Account:
 
     @property
     def measurements(self) -> list[Measurement]:
-        """What the tasks found out."""
+        """Return values of the tasks that succeeded."""
         return [task.result for task in self.results.values() if task.success]
 
     @property
     def failed(self) -> list[Task]:
-        """Tasks that raised."""
+        """Return the tasks that failed."""
         return [task for task in self.results.values() if not task.success]
 
     def troubles(self) -> list[str]:
-        """Everything that is not as it should be, a line each; none when all is well."""
+        """Return one line for each mistake."""
         sent, results, runs = self.sent, self.results, self.runs
         run = {task_id: path for task_id, path in sent.items() if runs[path]}
         kinds = {

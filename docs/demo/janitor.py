@@ -1,7 +1,7 @@
 """Cleans up after a demo that was killed: stops what it started and removes its folder.
 
-Whoever runs the demo may end it in a way that it cannot answer. `hatch run` itself, on Ctrl-C, kills its command a
-quarter of a second later. So another process holds the other end of a pipe, and does what is left to do.
+The demo may be killed before it can clean up: on Ctrl-C, `hatch run` kills its command a quarter of a second later.
+So another process holds the other end of a pipe, and cleans up when the pipe is closed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 
 STOP_SECONDS = 15.0
-"""How long the processes of the demo may take to stop."""
+"""Time that the processes of the demo have to stop."""
 
 
 class Janitor:
-    """The demo's end of the pipe.
+    """Client of the janitor process: the end of the pipe that the demo holds.
 
     Args:
-        folder: what is removed.
+        folder: folder to remove.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,11 +37,11 @@ class Janitor:
         )
 
     def watch(self, group: int) -> None:
-        """Have a process group stopped, should the demo be killed."""
+        """Stop a process group if the demo is killed."""
         self._write(f"{group}\n")
 
     def dismiss(self) -> None:
-        """The demo has cleaned up by itself."""
+        """End the janitor: the demo has cleaned up."""
         self._write("done\n")
         self._process.communicate()
 
@@ -52,7 +52,7 @@ class Janitor:
 
 
 def clean_up(folder: Path, groups: list[int]) -> None:
-    """Stop process groups as they like to be stopped, then as they must; then remove the folder."""
+    """Stop process groups by their signal, kill the rest, and remove the folder."""
     for group in groups:
         send(signal.SIGTERM, group)
     deadline = time.monotonic() + STOP_SECONDS
@@ -64,7 +64,7 @@ def clean_up(folder: Path, groups: list[int]) -> None:
 
 
 def send(number: int, group: int) -> bool:
-    """Send a signal to a group; whether there is still somebody in it."""
+    """Send a signal to a group; return True if it has processes."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
         return True

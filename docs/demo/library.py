@@ -1,4 +1,4 @@
-"""The standard library of the Python that runs: what the demo measures."""
+"""Source files of the running Python's standard library, which the demo measures."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ OTHERS = {"site-packages", "dist-packages"}
 
 
 def modules() -> list[str]:
-    """Path of every source file in it, its own tests included; what others installed is not part of it."""
+    """Return the path of each source file, including tests and without installed packages."""
     found = LIBRARY.rglob("*.py")
     return sorted(str(path) for path in found if path.is_file() and not OTHERS & set(path.relative_to(LIBRARY).parts))
 
 
 def shorter(text: str) -> str:
-    """The same with paths that fit on a line."""
+    """Return the paths that fit on a line."""
     for folder in (Path(__file__).parents[2], LIBRARY):
         text = text.replace(f"{folder}{os.sep}", "")
     return text

@@ -1,4 +1,4 @@
-"""Django's command line for the demo site. `run.py` gives it the folder to work in."""
+"""Django's command line for the demo site, in the folder that `run.py` made."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
 """The demo: a cluster measures every module of Python's standard library, one task a file.
 
-python run.py                from nothing to a clean stop, in under a minute
-python run.py serve [port]   the same, but the cluster and the admin stay up until Ctrl-C
+python run.py                run the demo and stop, in less than a minute
+python run.py serve [port]   keep the cluster and the admin running until Ctrl-C
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 GROUP = "standard library"
 LOOK_EVERY = 0.1
-"""Seconds between two looks at how far the cluster is."""
+"""Seconds between two checks of the progress."""
 HELLO_SECONDS = 30.0
-"""How long the first task may take, the start of the cluster included."""
+"""Time limit of the first task, which includes the start of the cluster."""
 STALL_SECONDS = 20.0
-"""How long nothing may be finished before the demo gives up."""
+"""Time without a finished task after which the demo fails."""
 
 
 class DemoFailed(Exception):
-    """Something did not happen that should have."""
+    """The demo failed."""
 
 
 class Interrupted(Exception):
-    """Somebody wants the demo to end."""
+    """The demo received a signal to stop."""
 
 
 class Demo:
     """One run of the demo.
 
     Args:
-        folder: everything it writes goes there.
-        port: where `serve` puts the site; None for any that is free.
+        folder: folder for all files that the demo writes.
+        port: port of the site, for `serve`; None for any free one.
     """
 
     def __init__(self, folder: Path, *, serve: bool, port: int | None) -> None:
@@ -67,7 +67,7 @@ class Demo:
         self.began = self.looked = self.moved = self.seconds = 0.0
 
     def run(self) -> int:
-        """Do everything.
+        """Run the demo.
 
         Returns:
             The exit status: 0 when every task is accounted for and every process ended cleanly.
@@ -115,7 +115,7 @@ class Demo:
         self.terminal.say(f"  a cluster of {Conf.WORKERS} workers: manage.py qcluster, process {self.cluster.pid}")
 
     def _hello(self) -> None:
-        """The first example of the manual; its result tells that the cluster is up."""
+        """Send the first example of the manual; its result shows that the cluster runs."""
         from django_q.tasks import async_task, result
 
         task_id = async_task("math.copysign", 2, -2)
@@ -171,7 +171,7 @@ class Demo:
             terminal.say(f"  {each['seconds'] * 1000:>8.1f} ms  {each['lines']:>7,} lines  {name}")
 
     def _fail(self) -> None:
-        """One task that cannot succeed: its failure is a result like any other."""
+        """Send a task that fails, and show its failure."""
         from django_q.tasks import async_task, fetch
 
         missing = LIBRARY / "no_such_module.py"
@@ -268,7 +268,7 @@ class Demo:
         while (answer := ask()) is None:
             self._check()
             if time.monotonic() > deadline:
-                raise DemoFailed(f"Waited {HELLO_SECONDS:g} seconds for {what} in vain.")
+                raise DemoFailed(f"Waited {HELLO_SECONDS:g} seconds for {what}, and gave up.")
             time.sleep(LOOK_EVERY / 5)
         return answer
 
@@ -278,7 +278,7 @@ class Demo:
             self.terminal.quote(service.log())
 
     def _clean_up(self) -> None:
-        """Whatever happened, no process stays."""
+        """Stop all processes."""
         for service, number in ((self.site, signal.SIGINT), (self.cluster, signal.SIGTERM)):
             if service is not None:
                 service.stop(number, STOP_SECONDS)
@@ -286,7 +286,7 @@ class Demo:
 
 
 def migrate(folder: Path) -> None:
-    """Make the site's tables."""
+    """Create the tables of the site."""
     from django.core.management import call_command
 
     with (folder / "migrate.log").open("w") as log:
@@ -294,7 +294,7 @@ def migrate(folder: Path) -> None:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody uses."""
+    """Return an unused port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -302,7 +302,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> bool:
-    """Whether somebody listens."""
+    """Return True if a server listens on the port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -313,16 +313,16 @@ def answers(port: int) -> bool:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 signals: list[int] = []
-"""Those received: the demo looks at them where it can stop."""
+"""Received signals. The demo checks them where it can stop."""
 
 
 def note_signal(signum: int, frame: FrameType | None) -> None:
-    """Only take note: no process may be half started, and no result half read, when the demo ends."""
+    """Record a signal. The demo ends later, when no process is being started and no result is being read."""
     signals.append(signum)
 
 
 def set_up(folder: str) -> None:
-    """Make this process one of the site's."""
+    """Set up Django in this process."""
     import django
 
     os.environ.pop("Q_CLUSTER_NAME", None)

@@ -1,4 +1,4 @@
-"""A `manage.py` command that runs beside the demo: started, watched, stopped."""
+"""Runs a `manage.py` command beside the demo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 MANAGE = Path(__file__).parent / "manage.py"
 LOG_LINES = 25
 EACH_TASK = (" processing ", " Processed ")
-"""What a cluster's log says of every task that runs well."""
+"""Parts of the log lines that a cluster writes for each task that succeeds."""
 
 
 class ServiceDied(Exception):
-    """A process of the demo ended that nobody had told to."""
+    """A process of the demo ended unexpectedly."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(f"{service.what} ended before its work was done: {service.how_it_ended()}.")
@@ -24,12 +24,12 @@ class ServiceDied(Exception):
 
 
 class Service:
-    """One such process and everything it starts, in a session of its own: a Ctrl-C reaches only the demo.
+    """A process in its own session, so that Ctrl-C reaches only the demo, and the processes that it starts.
 
     Args:
-        what: what people call it.
-        folder: where its log goes.
-        *arguments: of `manage.py`.
+        what: its name in messages.
+        folder: folder of its log.
+        *arguments: arguments of `manage.py`.
     """
 
     def __init__(self, what: str, folder: Path, *arguments: str) -> None:
@@ -46,23 +46,23 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The id of its outermost process."""
+        """Return the id of the outermost process."""
         return self._process.pid
 
     def check(self) -> None:
-        """Go on if it runs.
+        """Check that it runs.
 
         Raises:
-            ServiceDied: it does not.
+            ServiceDied: the process has ended.
         """
         if self._process.poll() is not None:
             raise ServiceDied(self)
 
     def stop(self, number: signal.Signals, seconds: float) -> int | None:
-        """Ask it to end.
+        """Stop it with a signal; kill it after the given time.
 
         Returns:
-            Its exit status, or None when it had to be killed.
+            The exit status, or None if it was killed.
         """
         if self._process.poll() is None:
             self._process.send_signal(number)
@@ -74,17 +74,17 @@ class Service:
             self.kill()
 
     def kill(self) -> None:
-        """End whatever is left of it, at once."""
+        """Kill all processes that are left."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
     def how_it_ended(self) -> str:
-        """Its exit status in words."""
+        """Return a text that describes the exit status."""
         code = self._process.returncode
         return f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
 
     def log(self) -> str:
-        """The last lines it wrote, without those that every task leaves."""
+        """Return the last lines of the log, without those of each task."""
         lines = self._log.read_text(errors="replace").splitlines()
         return "\n".join([line for line in lines if not any(words in line for words in EACH_TASK)][-LOG_LINES:])

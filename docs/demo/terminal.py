@@ -1,4 +1,4 @@
-"""What the demo prints: lines, a bar that moves where it can, and tables, in 80 columns."""
+"""Output of the demo in 80 columns: lines, tables, and a progress bar if the terminal supports it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 WIDTH = 80
 BAR = 30
 PLAIN_SECONDS = 2.0
-"""Seconds between two lines of progress where a bar cannot move."""
+"""Seconds between two lines of progress if the terminal has no bar."""
 
 
 class Terminal:
-    """Standard output, pretty on a terminal and plain everywhere else."""
+    """Standard output, with colours and a progress bar if it is a terminal."""
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self.out = out
         self.moves = out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self.colours = self.moves and "NO_COLOR" not in os.environ
         self._bar_is_open = False
-        self._said_at = 0.0
+        self._progress_at = 0.0
 
     # lines
 
@@ -42,19 +42,19 @@ class Terminal:
         self.say()
 
     def item(self, text: str) -> None:
-        """Print one of several things, in as many lines as it needs."""
+        """Print an item of a list, wrapped."""
         self.say(textwrap.fill(text, WIDTH, initial_indent="  - ", subsequent_indent="    "))
 
     def good(self, text: str) -> None:
-        """Print what went well."""
+        """Print a success."""
         self.say(f"{self.style(self._can('✔', 'ok'), '32')} {text}")
 
     def bad(self, text: str) -> None:
-        """Print what did not."""
+        """Print a failure."""
         self.say(f"{self.style(self._can('✘', '!!'), '31')} {text}")
 
     def quote(self, text: str) -> None:
-        """Print somebody else's words, indented; what is too wide goes on in the next line."""
+        """Print a quotation, indented and wrapped."""
         bar = self.style(self._can("│", "|"), "2")
         room = WIDTH - 2
         for line in text.splitlines():
@@ -69,20 +69,20 @@ class Terminal:
     # progress
 
     def progress(self, done: int, total: int, what: str, rate: float) -> None:
-        """Show how far we are: as a bar that moves, or as a line now and then."""
+        """Show the progress as a bar, or as a line every two seconds."""
         if self.moves:
             filled = BAR * done // total
             bar = self._can("█", "#") * filled + self.style(self._can("░", "."), "2") * (BAR - filled)
             self._write(f"\r\x1b[2K  {bar}  {done:,} of {total:,} {what}, {rate:,.0f}/s")
             self._bar_is_open = True
-        elif done == total or time.monotonic() - self._said_at >= PLAIN_SECONDS:
-            self._said_at = time.monotonic()
+        elif done == total or time.monotonic() - self._progress_at >= PLAIN_SECONDS:
+            self._progress_at = time.monotonic()
             self.say(f"  {done:,} of {total:,} {what}, {rate:,.0f}/s")
 
     # how
 
     def style(self, text: str, code: str) -> str:
-        """The text in a colour or weight, where there are such."""
+        """Return the text in a colour or weight, if the terminal has them."""
         return f"\x1b[{code}m{text}\x1b[0m" if self.colours and text else text
 
     def _can(self, fine: str, plain: str) -> str:

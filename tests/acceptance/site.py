@@ -26,7 +26,7 @@ BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
 """Where the processes of all sites keep compiled modules; without them each start compiles Django again."""
 
 START_METHOD = os.environ.get("DJANGO_Q_START_METHOD")
-"""How the processes of all clusters are started, unless a test says; None for the default of the system."""
+"""Default start method of the processes of all clusters; None for the default of the system."""
 
 SETTINGS = """
 try:
@@ -126,7 +126,7 @@ def own_alarm(label):
     signal.signal(signal.SIGALRM, lambda *_: None)
     note(label)
 
-def own_alarm_for_ever(label):
+def own_alarm_without_end(label):
     own_alarm(label)
     while True:
         time.sleep(0.1)
@@ -344,7 +344,7 @@ class RunningCluster:
 
 
 def writable(database: Path) -> bool:
-    """Whether nobody holds the lock of an SQLite database, where there is one."""
+    """Return True if no process holds the lock of the SQLite database, if there is one."""
     if not database.exists():
         return True
     try:
@@ -385,7 +385,7 @@ def kill_all(processes: Iterable[psutil.Process]) -> None:
 
 
 def lives(process: psutil.Process | int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Return True if a process exists and is no zombie."""
     try:
         process = psutil.Process(process) if isinstance(process, int) else process
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -393,13 +393,13 @@ def lives(process: psutil.Process | int) -> bool:
         return False
 
 
-PATIENCE = 4
-"""How much longer than on an idle machine anything may take: two cores run many processes at once."""
+TIME_FACTOR = 4
+"""Factor for all time limits, because many processes run on two cores."""
 
 
 def eventually(true: Callable[[], Any], *, within: float = 10, why: Callable[[], object] | None = None) -> Any:
     """Wait until something is true, `within` seconds of an idle machine at most, and return it."""
-    deadline = time.monotonic() + within * PATIENCE
+    deadline = time.monotonic() + within * TIME_FACTOR
     while True:
         if found := true():
             return found

@@ -17,7 +17,7 @@ PRODUCTS = ["disque", "ironmq", "ministack", "mongo", "moto", "redis", "redis_cl
 
 @pytest.fixture(params=PRODUCTS)
 def product(request):
-    """What `Q_CLUSTER` says about a broker, and what can be stopped and started of it."""
+    """Settings of `Q_CLUSTER` for a broker, and its server."""
     if request.param == "sqlite":
         return {"orm": "default"}, None
     server = request.getfixturevalue(f"{request.param}_server")
@@ -149,7 +149,7 @@ def restart(server, cluster):
 
 
 def left_over(site):
-    """How many packages wait, are hidden or are leased, as far as the broker tells."""
+    """Return the number of packages that wait, are hidden or are leased, as far as the broker tells."""
     return site.run(
         """
         from django_q.brokers import get_broker

@@ -37,7 +37,7 @@ def kill_after(owner, name, moment):
     setattr(owner, name, dying)
 
 def kill_before(owner, name, moment):
-    """Dies when it has been sent, which nobody knows yet."""
+    """Die after the link was sent and before that is recorded."""
     method = getattr(owner, name)
     def dying(*args):
         if moment == "sent":

@@ -1,4 +1,4 @@
-"""What a task knows of itself, on a real cluster."""
+"""Attributes of the current task, on a real cluster."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_log_records_of_a_task_carry_its_id_on_a_real_cluster(make_site):
             ]
             """
         )
-        said = [f"first of [{one}] [one]", f"second of [{two}] [two]", f"third of [{three}] [three]"]
-        eventually(lambda: all(line in cluster.log for line in said), why=lambda: cluster.log)
+        lines = [f"first of [{one}] [one]", f"second of [{two}] [two]", f"third of [{three}] [three]"]
+        eventually(lambda: all(line in cluster.log for line in lines), why=lambda: cluster.log)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

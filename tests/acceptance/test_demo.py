@@ -1,4 +1,4 @@
-"""The demo, as whoever clones the repository runs it."""
+"""The demo, run as in a new clone of the repository."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def processes_in(folder):
 
 
 def read_until(process, words):
-    """What a process prints, up to the line with some words."""
+    """Return the output of a process, up to the line that contains some words."""
     lines = []
     for line in process.stdout:
         lines.append(line)

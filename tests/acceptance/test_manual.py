@@ -63,7 +63,7 @@ def test_statistics_show_the_running_cluster(site):
         code = """
             from django_q.monitor import Stat
             found = [[each.cluster_id, each.status, each.sentinel, sorted(each.workers)] for each in Stat.get_all()]
-            answer = [each for each in found if each[1] != "Starting"]  # said once a second
+            answer = [each for each in found if each[1] != "Starting"]  # published once a second
             """
         ((cluster_id, status, sentinel, workers),) = eventually(lambda: site.run(code), why=lambda: cluster.log)
         family = [process.pid for process in cluster.family()]

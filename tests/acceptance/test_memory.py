@@ -7,7 +7,7 @@ import os
 from .site import eventually
 
 TASKS = int(os.environ.get("DJANGO_Q_TASKS", "6000"))
-"""How many; by hand, `DJANGO_Q_TASKS=100000`."""
+"""Number of tasks; by hand, `DJANGO_Q_TASKS=100000`."""
 
 SLACK = 3 * 2**20
 """Bytes by which a process may differ between two looks whatever it does."""

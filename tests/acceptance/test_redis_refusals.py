@@ -29,7 +29,7 @@ def left_over(server):
 
 
 def assert_calm(log, outages, *, statistics=0):
-    """Each process said once that an outage began and once that it ended, and none of them died."""
+    """Check that each process logged the begin and the end of an outage once, and that none of them died."""
     assert log.count("cannot reach the broker") == outages, log
     assert log.count("reached the broker again") == outages, log
     assert log.count("cannot save results") <= outages, log

@@ -28,14 +28,14 @@ class Noter:
 
     def __call__(self, sender, signal, **arguments):
         from jobs import note
-        said = {"signal": self.name, "sender": sender, "pid": os.getpid(), "arguments": sorted(arguments)}
+        record = {"signal": self.name, "sender": sender, "pid": os.getpid(), "arguments": sorted(arguments)}
         if task := arguments.get("task"):
-            said["task"] = {key: task[key] for key in ("id", "name", "result", "success") if key in task}
+            record["task"] = {key: task[key] for key in ("id", "name", "result", "success") if key in task}
         if func := arguments.get("func"):
-            said["func"] = func if isinstance(func, str) else ["callable", func.__name__]
+            record["func"] = func if isinstance(func, str) else ["callable", func.__name__]
         if "proc_name" in arguments:
-            said["proc_name"] = arguments["proc_name"]
-        note(json.dumps(said))
+            record["proc_name"] = arguments["proc_name"]
+        note(json.dumps(record))
         raise RuntimeError("a receiver harms nothing")
 '''
 

@@ -1,4 +1,4 @@
-"""What the tests' own site promises to the tests."""
+"""Guarantees of the tests' site to the tests."""
 
 from __future__ import annotations
 

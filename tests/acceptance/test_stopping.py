@@ -12,7 +12,7 @@ import pytest
 from .site import RunningCluster, eventually, lives
 
 STOPS = int(os.environ.get("DJANGO_Q_STOPS", "6"))
-"""How often; by hand, `DJANGO_Q_STOPS=100`."""
+"""Number of stops; by hand, `DJANGO_Q_STOPS=100`."""
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

@@ -49,7 +49,7 @@ def test_timeout_none_means_none(site):
         assert success
 
 
-@pytest.mark.parametrize("call", ["'jobs.c_code'", "'jobs.own_alarm_for_ever', 'x'"])
+@pytest.mark.parametrize("call", ["'jobs.c_code'", "'jobs.own_alarm_without_end', 'x'"])
 @both
 def test_task_that_no_exception_reaches_is_killed(site, call):
     with site.cluster() as cluster:

@@ -41,7 +41,7 @@ def _file() -> int:
 
 
 def count(file: Path) -> int:
-    """How many records there are."""
+    """Return the number of records."""
     return file.stat().st_size // _LAYOUT.size if file.exists() else 0
 
 

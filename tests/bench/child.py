@@ -1,4 +1,4 @@
-"""What happens in a process of its own: `python -m tests.bench.child setup|send|pace|work`.
+"""Steps that run in a separate process: `python -m tests.bench.child setup|send|pace|work`.
 
 What a child finds out, it prints as JSON in its last line.
 """
@@ -82,10 +82,10 @@ def _bulk(trial: Trial, more: tuple[Any, ...]) -> None:
 
 
 def _timed(action: Callable[[], None], count: int) -> dict[str, float]:
-    wall, processor = time.perf_counter(), time.process_time()
+    started, processor = time.perf_counter(), time.process_time()
     action()
     return {
-        "enqueue_per_s": round(count / (time.perf_counter() - wall)),
+        "enqueue_per_s": round(count / (time.perf_counter() - started)),
         "enqueue_cpu_us": round((time.process_time() - processor) / count * 1e6),
     }
 

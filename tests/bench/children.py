@@ -27,7 +27,7 @@ def run(place: Place, *arguments: object) -> Any:
     """Run a child, and return what it found out.
 
     Raises:
-        ChildFailed: with what it said.
+        ChildFailed: with the output of the process.
     """
     command = [*CHILD, *map(str, arguments)]
     done = subprocess.run(command, env=place.environment(), capture_output=True, text=True, check=False)

@@ -33,7 +33,7 @@ class Family:
         return sum(self.memory("pss").values())
 
     def memory(self, kind: str) -> dict[int, float]:
-        """The memory of each process by its id, in MB: "rss", "pss", or "uss" for what it shares with nobody."""
+        """The memory of each process by its id, in MB: "rss", "pss", or "uss" for its private part."""
         found = {}
         for member in self.members():
             with suppress(psutil.NoSuchProcess):
@@ -43,4 +43,4 @@ class Family:
     def _each_cpu(self) -> Iterator[float]:
         for member in self.members():
             with suppress(psutil.NoSuchProcess):
-                yield sum(member.cpu_times()[:4])  # its own and that of children it has buried
+                yield sum(member.cpu_times()[:4])  # its own, and that of its children that have ended

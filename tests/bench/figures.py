@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .trial import Trial
     from .workers import Workers
 
-PATIENCE = 300
+TRIAL_SECONDS = 300
 """Seconds that all tasks of a trial may take."""
 
 PACE = 50
@@ -25,12 +25,12 @@ PACE = 50
 
 
 def drain(workers: Workers) -> Figures:
-    """How fast all that waits is done."""
+    """Drain rate."""
     trial = workers.place.trial
     awaited = trial.measured or trial.tasks
-    workers.wait_for(1, PATIENCE)
+    workers.wait_for(1, TRIAL_SECONDS)
     start, early = workers.family.cpu(), body.count(workers.place.records)
-    workers.wait_for(awaited, PATIENCE)
+    workers.wait_for(awaited, TRIAL_SECONDS)
     records = body.read(workers.place.records)[:awaited]
     figures: Figures = {"executed": len({record.index for record in records}), "drain_per_s": drain_rate(records)}
     figures |= {"twice": len(records) - figures["executed"], "start_s": round(records[0].ran - workers.began, 2)}
@@ -43,12 +43,12 @@ def drain(workers: Workers) -> Figures:
 
 
 def memory(workers: Workers) -> Figures:
-    """How many processes there are, and how much they hold."""
+    """Number and memory of the processes."""
     return {"procs": len(workers.family.members()), "pss_mb": round(workers.family.pss(), 1)}
 
 
 def idle(workers: Workers, servers: Servers, seconds: float) -> Figures:
-    """What workers without work cost."""
+    """Cost of idle workers."""
     trial = workers.place.trial
     with servers.logged_statements(trial):
         time.sleep(1)
@@ -60,11 +60,11 @@ def idle(workers: Workers, servers: Servers, seconds: float) -> Figures:
 
 
 def latency(workers: Workers, count: int) -> Figures:
-    """How long idle workers take from the call to the execution."""
+    """Latency of idle workers, from the call to the execution."""
     records = workers.place.records
     skip = body.count(records)
     run(workers.place, "pace", PACE, count / PACE)
-    workers.wait_for(skip + count, PATIENCE)
+    workers.wait_for(skip + count, TRIAL_SECONDS)
     waits = sorted((record.ran - record.sent) * 1000 for record in body.read(records, skip))
     return {f"p{share}_ms": round(waits[len(waits) * share // 100], 2) for share in (50, 95, 99)}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import body
 from .children import filled, run
-from .figures import PATIENCE, drain, idle, latency, memory
+from .figures import TRIAL_SECONDS, drain, idle, latency, memory
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def waking(servers: Servers, trial: Trial, count: int = 500) -> Figures:
 def sleeping(servers: Servers, trial: Trial) -> Figures:
     """Let the workers do tasks that sleep: tasks a second, from the beginning of the first to the end of the last."""
     with filled(servers, trial) as (place, _), Workers(place) as workers:
-        workers.wait_for(trial.tasks, PATIENCE)
+        workers.wait_for(trial.tasks, TRIAL_SECONDS)
         records = body.read(place.records)
     return {"per_s": trial.tasks / (records[-1].ran - records[0].ran + trial.seconds)}
 
@@ -63,7 +63,7 @@ def starting(servers: Servers, trial: Trial) -> Figures:
         subprocess.run(command, env=place.environment(), capture_output=True, check=True)
         check = time.perf_counter() - began
         with Workers(place, ours.worker(trial.workers)) as workers:
-            workers.wait_for(1, PATIENCE)
+            workers.wait_for(1, TRIAL_SECONDS)
             return {"check_s": check, "start_s": body.read(place.records)[0].ran - workers.began}
 
 
@@ -73,10 +73,10 @@ def flowing(servers: Servers, trial: Trial) -> Figures:
         run(place, "setup")
         with Workers(place) as workers:
             run(place, "pace", 20, 1)
-            workers.wait_for(20, PATIENCE)
+            workers.wait_for(20, TRIAL_SECONDS)
             workers.settle()
             run(place, "send")
-            workers.wait_for(20 + trial.tasks, PATIENCE)
+            workers.wait_for(20 + trial.tasks, TRIAL_SECONDS)
             settled = workers.settle()
         first = min(record.sent for record in body.read(place.records, skip=20))
         return {"mb_per_s": trial.tasks * trial.payload / 1e6 / (settled - first)}
@@ -92,7 +92,7 @@ def growing(servers: Servers, trial: Trial, more: int) -> Figures:
         drain(workers)
         early = {kind: workers.family.memory(kind) for kind in KINDS}
         run(replace(place, trial=replace(trial, tasks=more)), "send")
-        workers.wait_for(trial.tasks + more, PATIENCE)
+        workers.wait_for(trial.tasks + more, TRIAL_SECONDS)
         workers.settle()
         late = {kind: workers.family.memory(kind) for kind in KINDS}
     figures = {}

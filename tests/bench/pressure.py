@@ -10,7 +10,7 @@ import psycopg
 
 from . import body
 from .children import run
-from .figures import PATIENCE
+from .figures import TRIAL_SECONDS
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def pressing(servers: Servers, trial: Trial, rate: float, seconds: float) -> Fig
         run(place, "setup")
         with open_transactions(place, 3), Workers(place) as workers:
             run(place, "pace", rate, seconds)
-            workers.wait_for(int(rate * seconds), PATIENCE)
+            workers.wait_for(int(rate * seconds), TRIAL_SECONDS)
         waiting = list(backlogs(body.read(place.records), rate))
     quarter = max(len(waiting) // 4, 1)
     return {"first_backlog": median(waiting[:quarter]), "last_backlog": median(waiting[-quarter:])}

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """How a row is measured."""
+    """Measurement of a row."""
 
     lines: Callable[[Series], Lines]
     long: bool
-    """Whether it takes many minutes, so that it is only measured when asked for."""
+    """True if the row takes many minutes, and is only measured on request."""
 
 
 ROWS: dict[str, Row] = {}
@@ -182,7 +182,7 @@ def stored_results(series: Series) -> Lines:
 
 
 def kept(what: str, loaded: Figures, unloaded: Figures, whom: str) -> Line:
-    """How much of a drain rate is left."""
+    """Compare a drain rate with that of a small table or queue."""
     rate = "drain_per_s"
     return Line(what=what, ours=loaded[rate], peer=unloaded[rate], whom=whom, bound="≥", target=0.85)
 
@@ -220,6 +220,6 @@ def growth(series: Series) -> Lines:
     measure: Measure = partial(growing, more=int(95_000 * series.scale))
     (figures,) = series.in_turn(measure, trial)
     what = "Redis, `recycle` 0: the process that grew most, after 100,000 tasks"
-    for kind, name in (("rss", ""), ("uss", ": what it shares with nobody")):
+    for kind, name in (("rss", ""), ("uss", ": private part")):
         mine, early = figures[f"late_{kind}_mb"], figures[f"early_{kind}_mb"]
         yield Line(what=what + name, ours=mine, peer=early, whom="after 5,000", bound="≤", target=1.05, unit=" MB")

@@ -31,7 +31,7 @@ class Line:
     """Of the ratio; without a peer, of our figure."""
     peer: float | None = None
     whom: str = ""
-    """Who or what the peer is."""
+    """Name of the peer, or its condition."""
     unit: str = ""
 
     @property
@@ -41,7 +41,7 @@ class Line:
 
     @property
     def met(self) -> bool:
-        """Whether the target is met."""
+        """Return True if the target is met."""
         judged = self.ours if self.ratio is None else self.ratio
         return judged >= self.target if self.bound == "≥" else judged <= self.target
 
@@ -79,7 +79,7 @@ class Series:
     servers: Servers
     runs: int = 3
     scale: float = 1.0
-    """What the tasks of each trial are multiplied by: small to try the bench itself."""
+    """Factor for the number of tasks of each trial; small values test the benchmark itself."""
     known: dict[str, list[Figures]] = field(default_factory=dict)
 
     def in_turn(self, measure: Measure, *trials: Trial) -> list[Figures]:

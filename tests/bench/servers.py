@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="Server")
 
 WAL = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-"""How a site that takes SQLite seriously sets it up."""
+"""Options of SQLite for a production site."""
 
 
 class Servers:
@@ -89,7 +89,7 @@ class Servers:
             connection.execute(statement.encode())
 
     def redis_commands(self) -> int:
-        """How many commands Redis has processed, but for those that ask it here."""
+        """Return the number of commands that Redis has processed, without those of this method."""
         return int(self._redis_client.info("stats")["total_commands_processed"]) - next(self._asked)
 
     @cached_property
@@ -111,7 +111,7 @@ class Servers:
             self._log_statements("none")
 
     def statements(self) -> int:
-        """How many statements are in the log."""
+        """Return the number of statements in the log."""
         log = self.postgres.log
         return sum(log.count(f"LOG:  {kind} ") for kind in ("statement:", "execute"))
 

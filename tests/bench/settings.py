@@ -22,7 +22,7 @@ INSTALLED_APPS = [
 if not OURS:
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
-# Nobody logs a line for each task: not we, not the peers.
+# No task queue logs a line for each task.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

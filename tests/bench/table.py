@@ -24,7 +24,7 @@ SHORT = ",".join(letter for letter, row in ROWS.items() if not row.long)
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default=SHORT, help=f"letters; the long ones only when asked for; default {SHORT}")
+    parser.add_argument("--rows", default=SHORT, help=f"rows, such as a,d; name the long ones; default {SHORT}")
     parser.add_argument("--runs", type=int, default=3, help="of which the medians are taken")
     parser.add_argument("--scale", type=float, default=1, help="of all numbers of tasks: 0.02 tries the bench itself")
     return parser.parse_args(words)

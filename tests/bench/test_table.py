@@ -1,4 +1,4 @@
-"""What is made of the records, without a process."""
+"""Figures that are computed from records, without a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured, and where: all that the processes of a measurement have to be told."""
+"""Parameters of a measurement, which its processes receive."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Trial:
     peer: str = "ours"
     """A module in `peers`."""
     tasks: int = 20_000
-    """How many are enqueued and executed."""
+    """Number of tasks that are enqueued and executed."""
     measured: int = 0
-    """How many of them are waited for; 0: all."""
+    """Number of executions to wait for; 0: all."""
     workers: int = 2
     """Worker processes; Procrastinate has coroutines instead."""
     database: Database = "sqlite"
     """Django's database: our results and, with `{"orm": "default"}`, our queue."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What our `Q_CLUSTER` has beside `name` and `workers`; without a broker it is Redis."""
+    """Keys of our `Q_CLUSTER` besides `name` and `workers`; without a broker it is Redis."""
     sending: Sending = "call"
-    """How our tasks are enqueued: one call each, one call with `broker=` each, or one `async_bulk` for all."""
+    """Call that enqueues our tasks: one call each, one call with `broker=` each, or one `async_bulk` for all."""
     seconds: float = 0
-    """How long each task sleeps."""
+    """Sleep of each task."""
     payload: int = 0
     """Bytes of an argument that each task gets."""
     rows: int = 0
@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def own_broker(self) -> bool:
-        """Whether its settings name a broker, so that it is not our Redis."""
+        """Return True if the settings name a broker other than our Redis."""
         return bool(self.settings.keys() & {"broker_class", *entry_points(group="djangoq.brokers").names})
 
     def scaled(self, factor: float) -> Trial:

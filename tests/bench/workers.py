@@ -23,16 +23,16 @@ STEP = 0.1
 """Seconds between two looks at the processor time of the workers."""
 
 QUIET = 0.025
-"""Seconds of processor in a step, up to which nobody works."""
+"""Seconds of processor time in a step, up to which the processes count as idle."""
 
 QUIET_STEPS = 6
 """So many quiet steps mean that all is saved and acknowledged."""
 
 SETTLE_SECONDS = 120
-"""How long saving and acknowledging may take after the last task."""
+"""Time limit of saving and acknowledging after the last task."""
 
 STOP_SECONDS = 20
-"""How long the workers may take to end."""
+"""Time limit of the stop."""
 
 CHILD = (sys.executable, "-m", "tests.bench.child")
 

@@ -108,7 +108,7 @@ class Link(NamedTuple):
 
 
 def of_redis(broker: Link, database: Link, cache: Link, name: str, lease: float, block: float) -> list[Accident]:
-    """What happens where tasks wait in Redis and results are in PostgreSQL."""
+    """Accidents of a run with tasks in Redis and results in PostgreSQL."""
     _, long = _durations(lease)
     return [
         *_of_server("the broker", broker, lease, leases=True),
@@ -123,7 +123,7 @@ def of_redis(broker: Link, database: Link, cache: Link, name: str, lease: float,
 
 
 def of_postgres(both: Link, cache: Link, name: str, lease: float, block: float) -> list[Accident]:
-    """What happens where tasks and results are in PostgreSQL."""
+    """Accidents of a run with tasks and results in PostgreSQL."""
     server = both.server
     return [
         *_of_server("broker and database", both, lease, leases=True),

@@ -39,13 +39,13 @@ STAYS = "STAYS"
 SETTINGS = {"workers": 4, "retry": 6, "timeout": 5, "import_timeout": 3, "max_attempts": 2, "queue_limit": 16}
 
 QUIET_SECONDS = SETTINGS["retry"] + 3
-"""How long nothing may happen before the run counts as over: a failed attempt is hidden for `retry` seconds."""
+"""Time without progress after which the run is over: a failed attempt is hidden for `retry` seconds."""
 
 BATCH_TASKS = 50
 """Tasks that are sent by one process."""
 
 SLOW_WEIGHT = 0.15
-"""How often a kind that takes a worker for seconds is drawn, where others are drawn once."""
+"""Relative frequency of kinds that occupy a worker for seconds; others have 1."""
 
 ROLES = {"pusher": "pushing tasks at ", "monitor": "monitoring at ", "scheduler": "scheduling at "}
 
@@ -247,16 +247,16 @@ class Fuzz:
         notes = [line.split() for line in self.site.notes()]
         runs = Counter(label for label, *_ in notes)
         self._check_damage(notes)
-        letters = 0
+        dead_letters = 0
         for label, kind in self.batch:
             state, sent = self.answers[label]
             ends = [found.get(task) for task in sent]
             if kind in self.normal:
                 self._check_normal(label, kind, state, ends, runs)
             else:
-                letters += self._check_hostile(label, kind, state, ends, runs)
-        if dead < letters:
-            self.problems.append(f"{letters} dead letters expected, {dead} found")
+                dead_letters += self._check_hostile(label, kind, state, ends, runs)
+        if dead < dead_letters:
+            self.problems.append(f"{dead_letters} dead letters expected, {dead} found")
 
     def _check_damage(self, notes: list[list[str]]) -> None:
         """Report each sort of damage once, with the tasks that ran before in the process that shows it."""

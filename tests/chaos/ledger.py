@@ -37,7 +37,7 @@ class Outage:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Duration."""
         return self.ended - self.began
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Run:
 
 @dataclass
 class Ledger:
-    """What was sent, what ran, what was saved, and what was killed."""
+    """Sent, executed and saved tasks, and killed processes."""
 
     sent: list[str]
     runs: dict[str, list[Run]]
@@ -77,7 +77,7 @@ class Ledger:
 
     @property
     def saved_without_a_run(self) -> list[str]:
-        """Tasks that are saved though nobody saw them run."""
+        """Return saved tasks without a recorded execution."""
         return [task for task in self.saved if task not in self.runs]
 
     @property
@@ -147,7 +147,7 @@ class Ledger:
 
     @property
     def balances(self) -> bool:
-        """Whether nothing is lost and every double is explained."""
+        """Return True if no task is lost and every duplicate is explained."""
         return not self.lost and not self.unexplained_doubles() and not self.saved_without_a_run
 
 

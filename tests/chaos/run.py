@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 5
 
 BLOCK_SECONDS = 20
-"""How long the database blocks."""
+"""Time for which the database blocks."""
 
 ROLES = {"ready for work": "worker", "pushing tasks": "pusher", "monitoring": "monitor", "scheduling": "scheduler"}
 
@@ -215,7 +215,7 @@ class Chaos:
             assert cluster.stop() == 0, cluster.log[-3000:]
 
     def _left(self) -> int:
-        """How many tasks are not done; one whose worker was killed is hidden, before it is tried again."""
+        """Return the number of unfinished tasks; one whose worker was killed is hidden until it is redelivered."""
         return self.site.run(
             """
             from django_q.brokers import get_broker

@@ -1,1 +1,1 @@
-"""What the public editions wrote, and what they can read of ours."""
+"""Packages and tables of the public editions, and ours that they can read."""

@@ -74,5 +74,5 @@ def reach(tmp_path: Path, django_db_blocker, golden_settings) -> Iterator[Callab
 
 
 def migrate(alias: str, *target: str) -> None:
-    """What `manage.py migrate --database` does."""
+    """Migrate a database, as `manage.py migrate --database`."""
     call_command("migrate", *target, database=alias, verbosity=0)

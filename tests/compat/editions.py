@@ -33,7 +33,7 @@ class Edition:
 
     @property
     def requirements(self) -> list[str]:
-        """What pip installs."""
+        """Return the requirement for pip."""
         return [f"{self.distribution}=={self.version}", *self.companions]
 
 

@@ -1,4 +1,4 @@
-"""What a case must look like when a package or a row of it is read."""
+"""Expected values of a case when its package or row is read."""
 
 from __future__ import annotations
 

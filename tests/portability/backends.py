@@ -162,7 +162,7 @@ NOT_PORTABLE: Final = re.compile(
     r"\bLIMIT\b|\bRETURNING\b(?!.*\bINTO\b)|ON CONFLICT|\bON DUPLICATE\b|::|\bINTERVAL\b|\bPRAGMA\b|\bILIKE\b|\bTRUE\b",
     re.IGNORECASE | re.DOTALL,
 )
-"""What neither Oracle nor SQL Server understands."""
+"""Syntax that neither Oracle nor SQL Server supports."""
 
 
 def refused(statements: list[str]) -> list[str]:

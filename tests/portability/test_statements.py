@@ -49,10 +49,10 @@ NOW = timezone.now()
 LEASE = "0123456789abcdef:1000:7"
 
 
-def outcome(task_id: str, **said: Any) -> Outcome:
+def outcome(task_id: str, **fields: Any) -> Outcome:
     values = {"name": "task", "func": "math.floor", "hook": None, "group": "group", "cluster": "test"}
     encoded = {"args": encode((1,)), "kwargs": encode({}), "result": encode(1)}
-    return Outcome(id=task_id, started=NOW, stopped=NOW, **values | encoded | {"success": True} | said)
+    return Outcome(id=task_id, started=NOW, stopped=NOW, **values | encoded | {"success": True} | fields)
 
 
 def settings_of(**keys: Any) -> ClusterSettings:

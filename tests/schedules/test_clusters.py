@@ -15,10 +15,10 @@ from tests.acceptance.site import eventually
 from .conftest import make
 
 SECONDS = int(os.environ.get("DJANGO_Q_SCHEDULE_SECONDS", "8"))
-"""How long the clusters send; the promise of the issue is a minute."""
+"""Time for which the clusters send; the guarantee is for a minute."""
 
 MANY = int(os.environ.get("DJANGO_Q_SCHEDULES", "60"))
-"""How many schedules of one second; the promise of the issue is 500."""
+"""Number of schedules of one second; the guarantee is for 500."""
 
 JOB = """
 from django_q.signals import pre_execute
@@ -43,7 +43,7 @@ answer = [[p["args"][0], p["kwargs"]["at"], 0, p["started"].timestamp()] for p i
 
 
 def seconds_late(slot: list, *, begun: bool = False) -> float:
-    """How long after its moment a slot was sent, or its task begun."""
+    """Return the delay of a slot, or of the start of its task."""
     _, at, began, sent = slot
     return float(began if begun else sent) - datetime.fromisoformat(at).timestamp()
 

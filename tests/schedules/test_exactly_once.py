@@ -1,4 +1,4 @@
-"""Each slot once: whoever dies, and however many look."""
+"""Each slot is sent once, whichever process dies, and by any number of schedulers."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PAGE = 5
-"""How many jobs a page of a scan has: few, so that tests meet more than one."""
+"""Jobs in a page of a scan; few, so that tests get several pages."""
 
 MEMORY = 1_000_000
 """Bytes that it says it uses."""
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 class Job:
-    """What was added and has not been acknowledged."""
+    """Jobs that were added and not acknowledged."""
 
     def __init__(self, queue: bytes, body: bytes, *, retry: int, ttl: int, delay: int) -> None:
         self.id = f"D-{NODE[:8]}-{secrets.token_urlsafe(18)}-05a1".encode()
@@ -45,7 +45,7 @@ class Job:
         self.nacks = self.additional = 0
 
     def shown(self) -> list[Any]:
-        """What SHOW gives."""
+        """Return the answer to SHOW."""
         left = max(int((self.due - time.time()) * 1000), 0) if self.retry else 0
         return [
             b"id", self.id, b"queue", self.queue, b"state", b"queued" if self.queued else b"active", b"repl", 1,
@@ -79,7 +79,7 @@ class Node:
                 job.queued = job.offered = True
 
     def queued(self, queue: bytes) -> list[Job]:
-        """What waits, the oldest first."""
+        """Return the waiting jobs, oldest first."""
         return sorted(
             (job for job in self.jobs.values() if job.queued and job.queue == queue), key=lambda job: job.created
         )

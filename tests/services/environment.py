@@ -71,7 +71,7 @@ def interpreter_from(python: tuple[int, int], newest: int = NEWEST) -> str:
 
 
 def _runs(interpreter: str) -> bool:
-    """Whether it is more than a shim of pyenv for a version that is switched off."""
+    """Return True if it is not a shim of pyenv for a disabled version."""
     return subprocess.run([interpreter, "-c", ""], capture_output=True, check=False).returncode == 0
 
 

@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class Message:
-    """What waits, is hidden or is reserved."""
+    """Messages that wait, are hidden or are reserved."""
 
     def __init__(self, number: str, body: str, due: float) -> None:
         self.id, self.body, self.due = number, body, due
@@ -136,7 +136,7 @@ class Store:
         return 200, {"msg": "Released"}
 
     def info(self, name: str) -> dict[str, Any]:
-        """What a queue tells of itself."""
+        """Return the description of a queue."""
         return {
             "project_id": "p",
             "name": name,

@@ -45,7 +45,7 @@ class MariaDB(Server):
         ]
 
     def ready(self) -> bool:
-        """Whether it lets us in."""
+        """Return True if it accepts a session."""
         import pymysql
 
         try:

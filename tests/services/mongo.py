@@ -47,7 +47,7 @@ class Mongo(Server):
         return ["env", "-u", "PYTHONPATH", str(python), "-c", MONGOECO, str(self.port), data]
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Return True if it answers."""
         from pymongo.errors import PyMongoError
 
         try:

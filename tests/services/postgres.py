@@ -40,7 +40,7 @@ class Postgres(Server):
         return [_program("postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), *settings]
 
     def ready(self) -> bool:
-        """Whether it lets us in (it does not while it recovers)."""
+        """Return True if it accepts a session (it does not while it recovers)."""
         import psycopg
 
         try:

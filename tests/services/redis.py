@@ -39,7 +39,7 @@ class Redis(Server):
         return _binary()
 
     def ready(self) -> bool:
-        """Whether it answers PING (it does not while it loads)."""
+        """Return True if it answers PING (it does not while it loads)."""
         return self.say("PING") == "+PONG"
 
     def flush(self) -> None:
@@ -47,7 +47,7 @@ class Redis(Server):
         self.say("FLUSHALL")
 
     def say(self, command: str) -> str:
-        """What it answers, as far as that comes in one piece; nothing when it is away."""
+        """Return the first part of its answer; nothing if it is unavailable."""
         with suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
             connection.sendall(f"{command}\r\n".encode())
             return connection.recv(65_536).decode().rstrip()

@@ -40,7 +40,7 @@ class RedisCluster(Node):
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What `Q_CLUSTER["redis"]` says about it."""
+        """Return the value of `Q_CLUSTER["redis"]`."""
         return {"startup_nodes": [(self.host, self.port)]}
 
     def start(self, within: float = 30) -> None:

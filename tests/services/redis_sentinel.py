@@ -15,21 +15,21 @@ class Member(Redis):
 
     @property
     def options(self) -> dict[str, str]:
-        """Let nobody wait who wants to follow."""
+        """Synchronise replicas without a delay."""
         options = {**super().options, "repl-diskless-sync-delay": "0"}
         if self.follows is not None:
             options["replicaof"] = f"{self.follows.host} {self.follows.port}"
         return options
 
     def ready(self) -> bool:
-        """Whether it has all that its master has."""
+        """Return True if it has all data of its master."""
         return super().ready() and (self.follows is None or "master_link_status:up" in self.say("INFO replication"))
 
 
 class RedisSentinel(Redis):
     """The sentinel; it starts, and ends, the two that it watches.
 
-    `stop` ends whoever is the master at that moment; `start` brings it back, and waits for a master.
+    `stop` ends the present master; `start` starts it again, and waits for a master.
     """
 
     product = "redis-sentinel"
@@ -41,12 +41,12 @@ class RedisSentinel(Redis):
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What `Q_CLUSTER["redis"]` says about it."""
+        """Return the value of `Q_CLUSTER["redis"]`."""
         return {"sentinels": [(self.host, self.port)], "service_name": self.service_name}
 
     @property
     def leader(self) -> Member:
-        """Who is the master at this moment."""
+        """Return the present master."""
         first, second = self.members
         answer = self.say(f"SENTINEL get-master-addr-by-name {self.service_name}")
         return second if f"\n{second.port}" in answer else first
@@ -69,7 +69,7 @@ class RedisSentinel(Redis):
         return [super().command()[0], "sentinel.conf", "--sentinel"]
 
     def ready(self) -> bool:
-        """Whether its master is one, and it knows of somebody who has all that this one has."""
+        """Return True if its master is a master, and it knows a replica with all data of the master."""
         known = self.say(f"SENTINEL replicas {self.service_name}")
         self.say("SENTINEL debug info-period 500")  # or it looks every ten seconds
         return "status=ok" in self.say("INFO sentinel") and "master-link-status\r\n$2\r\nok" in known

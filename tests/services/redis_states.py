@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.services.redis import Redis
 
-NOBODY: Final = "127.0.0.1 1"
+MISSING_MASTER: Final = "127.0.0.1 1"
 """Address of a master that is not there."""
 
 
@@ -63,7 +63,7 @@ def without_replicas(server: Redis) -> Iterator[None]:
 def replica(server: Redis) -> Iterator[None]:
     """READONLY: it is the replica of a master that is not there."""
     with admin(server) as client:
-        client.execute_command(f"REPLICAOF {NOBODY}")
+        client.execute_command(f"REPLICAOF {MISSING_MASTER}")
         try:
             yield
         finally:
@@ -81,7 +81,7 @@ def replica_without_data(server: Redis) -> Iterator[None]:
 def busy(server: Redis) -> Iterator[None]:
     """BUSY: it runs a script that does not end."""
     with admin(server) as client, changed(client, **{"busy-reply-threshold": "1"}):
-        runner = threading.Thread(target=run_for_ever, args=(server,))
+        runner = threading.Thread(target=run_without_end, args=(server,))
         runner.start()
         until(lambda: "BUSY" in server.say("PING"))
         try:
@@ -141,7 +141,7 @@ def changed(client: Any, **options: str) -> Iterator[None]:
             client.config_set(name, value)
 
 
-def run_for_ever(server: Redis) -> None:
+def run_without_end(server: Redis) -> None:
     """Run a script until it is killed."""
     with admin(server, socket_timeout=None) as client, suppress(redis.RedisError):
         client.eval("while true do end", 0)
@@ -165,4 +165,4 @@ REFUSALS: Final = {
     "max number of clients": full_of_clients,
     "NOAUTH": with_a_password,
 }
-"""What the server answers → the state; in that of `out_of_memory` it still does what frees memory."""
+"""States of a server by their answer. In `out_of_memory`, the server still executes commands that free memory."""

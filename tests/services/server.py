@@ -65,7 +65,7 @@ class Server:
 
     @cached_property
     def user(self) -> int | None:
-        """Who runs it, where the tests run as root and it would not."""
+        """Return the user of the process, if the tests run as root and the server does not."""
         if os.getuid() != 0 or not self.account:
             return None
         for name in (self.account, "nobody"):
@@ -80,15 +80,15 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Return True if its process lives."""
         return self.process is not None and self.process.poll() is None
 
     def command(self) -> list[str]:
-        """What starts the server in the foreground."""
+        """Return the command that starts the server in the foreground."""
         raise NotImplementedError
 
     def ready(self) -> bool:
-        """Whether it answers."""
+        """Return True if it answers."""
         with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
@@ -160,7 +160,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What it has printed."""
+        """Return its output."""
         file = self.folder / "log"
         return file.read_text(errors="replace") if file.exists() else ""
 

@@ -1,4 +1,4 @@
-"""Somebody else's broker, from its wheel, is found by its entry point and kept to the contract by our suite."""
+"""A broker of a third party, from its wheel, is found by its entry point, and passes the conformance suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The site's settings: everything it writes is in the folder that `run.py` made for it."""
+"""Settings of the site. It writes only to the folder that `run.py` made."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ TEMPLATES = [
     },
 ]
 
-# SQLite with one writer at a time and readers that do not wait for it: what suits a queue in a file.
+# Options of SQLite for a queue: one writer at a time, and readers that do not wait for it.
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
@@ -61,7 +61,7 @@ DATABASES = {
 Q_CLUSTER = {
     "name": "demo",
     "orm": "default",  # tasks wait in the site's own database
-    "queue_limit": 100,  # tasks fetched ahead: they are small, and one statement fetches many
+    "queue_limit": 100,  # prefetched tasks: they are small, and one statement fetches many
     "save_limit": 0,  # every result is kept
     "max_attempts": 1,  # a task that fails is not tried again
 }

@@ -1,4 +1,4 @@
-"""The site's tasks: plain functions, which need not know that a queue exists."""
+"""Tasks of the site: plain functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFINITIONS = (b"def ", b"class ", b"async def ")
 
 
 class Measurement(TypedDict):
-    """What a task finds out about a file."""
+    """Measurements of one file."""
 
     path: str
     lines: int
@@ -38,12 +38,12 @@ def measure(path: str) -> Measurement:
 
 
 def records() -> Path:
-    """The file that tells which worker began to measure what: a line for each time."""
+    """Return the path of the records, which have one line for each execution."""
     return Path(settings.FOLDER) / "executions"
 
 
 def leave_record(path: str) -> None:
-    """Add a line to the records, in one write, so that the lines of several workers do not mix.
+    """Add a line to the records in one write, so that lines of several workers do not mix.
 
     Results cannot show that a task ran twice, for the second replaces the first. The records can.
     """

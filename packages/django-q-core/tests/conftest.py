@@ -1,4 +1,4 @@
-"""What tests of several modules share: a cluster's schedules on a simulated clock, without a process."""
+"""Fixtures of several modules: schedules of a cluster on a simulated clock, without a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
 
 
 class Clockwork:
-    """What a cluster's scheduler does, at moments that the test says."""
+    """The scheduler of a cluster, at times that the test sets."""
 
     def __init__(self, **changes) -> None:
         self.settings = replace(current_settings(), **changes)

@@ -1,4 +1,4 @@
-"""What follows an outcome, without a process."""
+"""Finishing of outcomes, without a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a task does, it becomes an outcome."""
+"""Each execution of a task becomes an outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook gets its task, and whatever it does, nobody else is harmed."""
+"""A hook gets its task, and a failing one affects nothing else."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def moment(text: str, zone: ZoneInfo = AMSTERDAM) -> datetime:
 
 
 def shown(slots, zone=AMSTERDAM) -> list[str]:
-    """What the clocks show at each slot."""
+    """Local times of the slots."""
     return [slot.moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S%z")[:-2] for slot in slots]
 
 
@@ -213,7 +213,7 @@ def test_cron_from_within_the_second_pass_of_an_hour():
 
 
 @pytest.mark.parametrize(
-    ("cron", "said"),
+    ("cron", "message"),
     [
         ("0 0 31 2 *", "never happens"),
         ("0 0 31 4,6,9,11 *", "never happens"),
@@ -227,8 +227,8 @@ def test_cron_from_within_the_second_pass_of_an_hour():
         ("h(0-7) 3 * * *", "chance"),
     ],
 )
-def test_what_is_no_cron_expression_is_said(cron, said):
-    assert said in cron_error(cron)
+def test_what_is_no_cron_expression_is_said(cron, message):
+    assert message in cron_error(cron)
 
 
 def test_names_of_days_and_months_are_not_chance():
@@ -311,7 +311,7 @@ def test_no_date_is_skipped_or_doubled_and_each_keeps_its_local_time(kind, start
 
 
 GAPS = {"D": (1, 1), "W": (7, 7), "BW": (14, 14), "M": (28, 31), "BM": (59, 62), "Q": (89, 92), "Y": (365, 366)}
-"""How many days there are from one date to the next, by type."""
+"""Days from one date to the next, by type."""
 
 
 @EVERY_ZONE
@@ -354,7 +354,7 @@ def test_cron_of_every_hour_is_due_at_each_moment_that_the_clocks_show_so(zone):
 
 
 def is_first_that_exists(due: datetime, wall: datetime, zone: ZoneInfo) -> bool:
-    """Do the clocks show this time, or do they skip it just then?"""
+    """Return True if the local time exists, or its gap ends at this slot."""
     then = local(due, zone)
     return then == wall or (then > wall > local(due - timedelta(seconds=1), zone))
 

@@ -1,4 +1,4 @@
-"""Whatever a task returns or raises becomes an outcome of plain values that can be saved."""
+"""Each result or exception becomes an outcome of plain values that can be saved."""
 
 from __future__ import annotations
 

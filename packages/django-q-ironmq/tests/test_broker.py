@@ -45,7 +45,7 @@ def requests(monkeypatch):
 
 
 def in_a_child(call):
-    """What *call* gives in another process: a small number."""
+    """Return the result of *call* in another process: a small number."""
     if not (child := os.fork()):
         try:
             os._exit(call())

@@ -42,8 +42,8 @@ class Connection(socketserver.StreamRequestHandler):
             size = struct.unpack_from("<i", body, 5)[0]
             command = bson.decode(body[5 : 5 + size])
             name = next(iter(command))
-            said = HELLO if name in ("hello", "ismaster") else self.server.answers.get(name, {"ok": 1})
-            self.send(OP_MSG, request, struct.pack("<ib", 0, 0) + bson.encode(said))
+            reply = HELLO if name in ("hello", "ismaster") else self.server.answers.get(name, {"ok": 1})
+            self.send(OP_MSG, request, struct.pack("<ib", 0, 0) + bson.encode(reply))
 
     def send(self, kind: int, request: int, body: bytes) -> None:
         self.wfile.write(struct.pack("<iiii", 16 + len(body), 0, request, kind) + body)

@@ -277,7 +277,7 @@ def _claim_all_and_exit() -> None:
 
 
 class TestWithoutReturning:
-    """On a database that cannot give back what it changed."""
+    """On a database that cannot return changed rows."""
 
     @pytest.fixture(autouse=True)
     def returns_nothing(self, monkeypatch: pytest.MonkeyPatch):
@@ -317,14 +317,14 @@ def test_dead_letters_that_come_back_meanwhile_are_not_requeued_again(broker: OR
     broker.enqueue_many(["unreadable"] * 3)
     for delivery in broker.dequeue_many(3, 0):
         broker.bury(delivery)
-    buried = []
+    moved = []
 
-    def bury_at_once(execute, sql, params, many, context):
+    def move_at_once(execute, sql, params, many, context):
         done = execute(sql, params, many, context)
-        if sql.startswith("UPDATE") and len(buried) < 10:
-            buried.append(sql)
+        if sql.startswith("UPDATE") and len(moved) < 10:
+            moved.append(sql)
             OrmQ.objects.filter(key=broker.list_key).update(key=broker.dead_key)
         return done
 
-    with connection.execute_wrapper(bury_at_once):
+    with connection.execute_wrapper(move_at_once):
         assert broker.requeue_dead() == 3

@@ -37,7 +37,7 @@ NUMBER_ON = {
     "postgresql": f"SELECT setval(pg_get_serial_sequence('django_q_ormq', 'id'), {LARGEST})",
     "mysql": f"ALTER TABLE django_q_ormq AUTO_INCREMENT = {LARGEST + 1}",
 }
-"""What makes the next id one that 32 bits do not hold."""
+"""Statements that set the next id to one of more than 32 bits."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What only PostgreSQL can do."""
+"""Features of PostgreSQL only."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def test_lease_that_ended_while_nobody_looked_is_no_silent_producer(
     assert len(queries) <= 3
 
 
-@pytest.mark.parametrize("how", ["sent", "given back"])
+@pytest.mark.parametrize("how", ["sent", "released"])
 def test_package_that_is_delayed_while_nobody_looks_is_offered_in_time(broker: ORM, alias: str, how: str):
     other = broker_for(orm=alias)
-    if how == "given back":
+    if how == "released":
         other.enqueue("package")
         (taken,) = other.dequeue_many(1, 0)
     broker.dequeue_many(1, 2.7)

@@ -141,11 +141,11 @@ def transactions() -> Iterator[list[int]]:
         sqlite.set_trace_callback(None)
 
 
-def outcome(task_id: str, **said: Any) -> Outcome:
+def outcome(task_id: str, **fields: Any) -> Outcome:
     now = timezone.now()
     values = {"name": "task", "func": "math.floor", "hook": None, "group": None, "cluster": "test", "success": True}
     encoded = {"args": encode((1,)), "kwargs": encode({}), "result": encode(1)}
-    return Outcome(**{"id": task_id, "started": now, "stopped": now} | values | encoded | said)
+    return Outcome(**{"id": task_id, "started": now, "stopped": now} | values | encoded | fields)
 
 
 def members(iter_id: str, numbers: range, total: int) -> list[Outcome]:

@@ -278,7 +278,7 @@ def test_push_to_a_server_that_stalls_is_stored_once(redis_server: RedisServer, 
 
 
 def test_master_that_is_demoted_while_we_wait_is_away(broker: Redis, redis_server: RedisServer):
-    """What it says then is no reason for a cluster's process to end."""
+    """Its error does not end a process of a cluster."""
     broker.dequeue_many(1, 0.1)
     demoted = threading.Timer(0.5, redis_server.say, ["REPLICAOF 127.0.0.1 1"])
     demoted.start()
@@ -304,8 +304,8 @@ def test_several_at_once_are_one_round_trip(broker: Redis, client: redis.Redis):
         go_through()
         broker.queue_size()
         # "lua" is what the scripts themselves ask.
-        heard = takewhile(lambda said: not said["command"].startswith("LLEN"), monitor.listen())
-        asked = [said["command"].split()[0] for said in heard if said["client_type"] != "lua"]
+        heard = takewhile(lambda seen: not seen["command"].startswith("LLEN"), monitor.listen())
+        asked = [seen["command"].split()[0] for seen in heard if seen["client_type"] != "lua"]
     assert asked == ["RPUSH", *["EVALSHA"] * 5]
 
 
@@ -477,7 +477,7 @@ def large(number: int) -> str:
 
 def test_large_packages_are_moved_and_not_copied(broker: Redis, client: redis.Redis):
     broker.enqueue_many([large(number) for number in range(4)])
-    [first] = broker.dequeue_many(1, 1)  # nobody knows yet that they are large
+    [first] = broker.dequeue_many(1, 1)  # no consumer knows their size yet
     second, third = broker.dequeue_many(2, 1)
     assert [each.package for each in (first, second, third)] == [large(number).encode() for number in range(3)]
     assert (client.hlen(PACKAGES), broker.lock_size()) == (1, 3)
@@ -500,5 +500,5 @@ def test_large_packages_have_their_attempt_numbers_and_are_still_moved(
 
 
 def waits(client: redis.Redis) -> bool:
-    """Whether somebody waits for a package."""
+    """Return True if a client waits for a package."""
     return int(client.info("clients")["blocked_clients"]) > 0

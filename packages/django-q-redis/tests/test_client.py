@@ -188,7 +188,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
 
 
 def in_a_fork(holds: Callable[[], bool]) -> bool:
-    """Whether it holds in a process that this one forks."""
+    """Return True if it holds in a forked process."""
     child = os.fork()
     if not child:
         status = 2

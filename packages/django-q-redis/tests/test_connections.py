@@ -1,4 +1,4 @@
-"""How many connections are used, and what a thread does that finds none."""
+"""Number of connections, and threads that wait for one."""
 
 from __future__ import annotations
 

@@ -53,9 +53,9 @@ def test_server_that_does_not_work_for_us_is_unavailable(reply: str):
 
 @pytest.mark.parametrize("code", UNAVAILABLE)
 def test_message_has_the_reason_and_the_remedy(code: str):
-    said = str(broker_error(BaseParser.parse_error(f"{code} 1 server:1")))
-    assert "server:1" in said
-    assert said.endswith(UNAVAILABLE[code if code != "WRONGPASS" else "NOAUTH"])
+    text = str(broker_error(BaseParser.parse_error(f"{code} 1 server:1")))
+    assert "server:1" in text
+    assert text.endswith(UNAVAILABLE[code if code != "WRONGPASS" else "NOAUTH"])
 
 
 def test_message_is_the_same_for_a_command_in_a_script():

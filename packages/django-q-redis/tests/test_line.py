@@ -96,9 +96,9 @@ def test_threads_do_not_read_each_others_answers(client: redis.Redis):
 
     def echo(name: str) -> None:
         for number in range(200):
-            said = f"{name} {number}".encode()
-            if run("ECHO", said) != said:
-                wrong.append(said)
+            echoed = f"{name} {number}".encode()
+            if run("ECHO", echoed) != echoed:
+                wrong.append(echoed)
 
     threads = [threading.Thread(target=echo, args=(str(name),)) for name in range(8)]
     for thread in threads:

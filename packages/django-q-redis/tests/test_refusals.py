@@ -41,20 +41,20 @@ def refused(call: Callable[..., object], *arguments: object, **options: object) 
 def test_refusal_is_temporary_and_nothing_is_lost(broker: Redis, open_redis_server: OpenRedis, reply: str):
     broker.enqueue_many(["held", "failed", "waiting", "large" * LARGE])
     held, failed = broker.dequeue_many(2, 1)
-    said = {reply, "READONLY"} if reply == "MASTERDOWN" else {reply}
+    codes = {reply, "READONLY"} if reply == "MASTERDOWN" else {reply}
 
-    def is_said_by(message: str) -> bool:
-        return any(code in message for code in said)
+    def is_named_in(message: str) -> bool:
+        return any(code in message for code in codes)
 
     with REFUSALS[reply](open_redis_server):
-        assert is_said_by(refused(broker.enqueue, "refused"))
-        assert is_said_by(refused(broker.enqueue, "refused", delay=1))
-        assert is_said_by(refused(broker.dequeue_many, 9, 0))
-        assert is_said_by(refused(broker.dequeue_many, 9, 1))
-        assert is_said_by(refused(broker.renew, [held.ack_id]))
-        assert is_said_by(refused(broker.acknowledge, held.ack_id))
-        assert is_said_by(refused(broker.release, failed.ack_id, delay=0.01))
-        assert is_said_by(refused(broker.fail, failed.ack_id))
+        assert is_named_in(refused(broker.enqueue, "refused"))
+        assert is_named_in(refused(broker.enqueue, "refused", delay=1))
+        assert is_named_in(refused(broker.dequeue_many, 9, 0))
+        assert is_named_in(refused(broker.dequeue_many, 9, 1))
+        assert is_named_in(refused(broker.renew, [held.ack_id]))
+        assert is_named_in(refused(broker.acknowledge, held.ack_id))
+        assert is_named_in(refused(broker.release, failed.ack_id, delay=0.01))
+        assert is_named_in(refused(broker.fail, failed.ack_id))
         if reply == "MASTERDOWN":
             assert reply in refused(broker.queue_size)
         if reply in ("READONLY", "NOREPLICAS", "MISCONF"):
@@ -113,7 +113,7 @@ class TestServerWithoutMemory:
         with out_of_memory(server):
             assert "OOM" in refused(broker.enqueue, "more")
             assert "OOM" in refused(broker.enqueue, "more", delay=1)
-            first = broker.dequeue_many(1, 0)  # nobody knows yet whether they are large
+            first = broker.dequeue_many(1, 0)  # no consumer knows their size yet
             done, released, late, dead, *_ = first + broker.dequeue_many(9, 0)
             assert broker.lock_size() == len(packages)
             assert broker.renew([done.ack_id]) == []

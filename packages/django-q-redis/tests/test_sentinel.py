@@ -62,7 +62,7 @@ def send(broker: Redis, package: str) -> bool:
 
 
 def copied(broker: Redis) -> bool:
-    """Has the replica what the master has?"""
+    """Return True if the replica has the data of the master."""
     try:
         return broker.connection.wait(1, 1000) == 1
     except redis.RedisError:

@@ -41,7 +41,7 @@ def make(options):
 
 @pytest.fixture
 def requests(make):
-    """How often each operation was asked of SQS."""
+    """Number of requests of each operation."""
     events, counter = make().connection.meta.events, Counter()
 
     def count(model, **_more):

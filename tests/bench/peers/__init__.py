@@ -21,14 +21,14 @@ SERVERS: dict[str, set[str]] = {
 
 
 class Peer(Protocol):
-    """What the module of a task queue has."""
+    """Interface of the module of a task queue."""
 
     def setup(self) -> None:
         """Make its tables."""
         ...
 
     def producer(self) -> Callable[..., object]:
-        """What enqueues one task, given the arguments of its body."""
+        """Return a function that enqueues one task, with the arguments of its body."""
         ...
 
     def worker(self, workers: int, /) -> list[str]:

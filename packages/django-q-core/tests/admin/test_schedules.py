@@ -16,7 +16,7 @@ ADD = "admin:django_q_schedule_add"
 
 
 def form(**fields) -> dict[str, str]:
-    """What the browser sends."""
+    """Return the data that a browser sends."""
     return {
         "func": "math.floor",
         "schedule_type": "H",
@@ -43,7 +43,7 @@ def save(admin_client, schedule: Schedule, **fields):
 
 
 def problems(response) -> dict[str, list[str]]:
-    """What the form says is wrong."""
+    """Return the errors of the form."""
     return response.context["adminform"].form.errors
 
 
@@ -79,7 +79,7 @@ def test_mistakes_are_said_beside_their_field(admin_client, due, fields, field):
 
 
 def test_what_was_not_changed_is_not_written_over(admin_client, due, clockwork):
-    """The scheduler moves the schedule on while somebody looks at its form."""
+    """The scheduler sets the next slot while an operator edits the schedule."""
     schedule = due(next_run=NOW)
     page = reverse("admin:django_q_schedule_change", args=[schedule.pk])
     shown = admin_client.get(page).content

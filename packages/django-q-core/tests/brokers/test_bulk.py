@@ -6,7 +6,7 @@ from django_q.settings import ClusterSettings
 
 
 class Minimal(BulkBroker):
-    """What an author has to write, but for `enqueue` and `renew`."""
+    """The methods that an author must write, except `enqueue` and `renew`."""
 
     leased = ("held",)
 

@@ -1,4 +1,4 @@
-"""A channel keeps its messages whole, in order, and apart, whoever is killed."""
+"""A channel keeps messages complete, ordered and separate, whichever process is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the monitor has workers do: hooks, receivers and reports. A package is acknowledged afterwards."""
+"""Workers execute hooks, receivers and reports for the monitor. A package is acknowledged afterwards."""
 
 from __future__ import annotations
 

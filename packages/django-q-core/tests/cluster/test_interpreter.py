@@ -1,4 +1,4 @@
-"""What a task changes of the interpreter does not reach the next task."""
+"""Changes of a task to the interpreter do not affect the next task."""
 
 from __future__ import annotations
 

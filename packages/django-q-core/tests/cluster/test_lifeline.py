@@ -15,17 +15,17 @@ from django_q.cluster.lifeline import Lifeline
 FORK = multiprocessing.get_context("fork")
 
 
-def made(line: Lifeline, hidden: bool, said: Any) -> None:
+def made(line: Lifeline, hidden: bool, sender: Any) -> None:
     if hidden:
         lifeline.die_with_parent = lambda: False
     line.guard(forked=True)
-    said.send((os.getpid(), threading.active_count()))
+    sender.send((os.getpid(), threading.active_count()))
     signal.pause()
 
 
-def maker(hidden: bool, said: Any) -> None:
+def maker(hidden: bool, sender: Any) -> None:
     line = Lifeline()
-    FORK.Process(target=made, args=(line, hidden, said)).start()
+    FORK.Process(target=made, args=(line, hidden, sender)).start()
     signal.pause()
 
 

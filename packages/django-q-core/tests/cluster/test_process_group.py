@@ -1,4 +1,4 @@
-"""What a task has started ends with it, and nothing else does."""
+"""Programs that a task has started end with it, and no others."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_group_ends_with_its_worker_before_that_is_reaped():
     assert len(members(worker.pid)) == 2
     kill_group(worker.pid)
     eventually(lambda: not any(runs(pid) for pid in family))
-    assert worker.is_alive() is False, "it was reaped by nobody else"
+    assert worker.is_alive() is False, "no other process has reaped it"
 
 
 def outlives_its_family(say) -> None:
@@ -84,7 +84,7 @@ def outlives_its_family(say) -> None:
     family = members(os.getpid())
     done = kill_other_members()
     eventually(lambda: members(os.getpid()) == [os.getpid()])
-    again = kill_other_members()  # with nobody left
+    again = kill_other_members()  # without members
     say.send([int(done), int(again), os.getpgrp(), os.getpid(), *family])
     os._exit(0)
 

@@ -44,7 +44,7 @@ def pusher():
 
 @pytest.fixture
 def published(pusher, monkeypatch):
-    """What a broker that keeps statistics beside its packages is given."""
+    """Keys of the statistics that a broker receives, if it keeps them beside its packages."""
     given: list[str] = []
     monkeypatch.setattr(MemoryBroker, "keeps_statistics", True)
     monkeypatch.setattr(MemoryBroker, "set_stat", lambda self, key, value, timeout: given.append(key))
@@ -273,7 +273,7 @@ def test_statistics_that_are_refused_stop_nobody(pusher, published, monkeypatch,
 
 
 def refuse(error):
-    """What a server does that cannot, or does not want to."""
+    """Return a method that raises an error, as a server that fails or refuses."""
 
     def raising(*args, **kwargs):
         raise error("no")
@@ -424,7 +424,7 @@ def test_monitor_that_falls_behind_stops_the_fetching(pusher, flag):
     began = time.monotonic()
     assert pusher.step()
     assert pusher.state.waiting == 0
-    assert 0.05 < time.monotonic() - began < 10, "it neither spins nor sleeps for ever"
+    assert 0.05 < time.monotonic() - began < 10, "it neither spins nor blocks"
     pusher.state.paused = pusher.state.backlog = 0
     pusher.state.received = pusher.state.sent
     assert pusher.step()
@@ -525,7 +525,7 @@ def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
         if send(message):
             return True
         refused.append(message)
-        assert len(refused) < len(packages), "it waits for room for ever"
+        assert len(refused) < len(packages), "it blocks while there is no room"
         pusher._stop(signal.SIGTERM, None)
         return False
 

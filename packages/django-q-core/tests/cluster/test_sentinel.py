@@ -1,4 +1,4 @@
-"""What the sentinel does when processes die, hang or will not start, without starting one."""
+"""The sentinel handles processes that die, hang or do not start. No process is started here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from django_q.testing.eventually import eventually
 
 
 class Process:
-    """A process that runs until it is told to end, or for ever."""
+    """A process that runs until it is stopped."""
 
     pids = itertools.count(2**30)
 

@@ -1,4 +1,4 @@
-"""What the processes of a cluster know of each other survives any of them."""
+"""The shared state of a cluster survives the death of any process."""
 
 from __future__ import annotations
 

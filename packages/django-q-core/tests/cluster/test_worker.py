@@ -1,4 +1,4 @@
-"""What a worker does with a task before it executes it."""
+"""Steps of a worker before it executes a task."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_task_with_remaining_attempts_is_executed(work, attempt, max_attempts):
 
 
 def test_package_that_cannot_be_read_is_not_a_task_without_remaining_attempts(work):
-    unreadable, _settings = work(b"signed by somebody else", 3, max_attempts=2)
+    unreadable, _settings = work(b"with a foreign signature", 3, max_attempts=2)
     assert isinstance(unreadable, Unreadable)
     assert unreadable.ack_id == 7
 

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2025, 3, 28, 17, 0, tzinfo=UTC)
 
 
-def said(*arguments: str) -> str:
-    """What the command prints."""
+def output(*arguments: str) -> str:
+    """Return the output of the command."""
     out = StringIO()
     call_command("qschedule", *arguments, stdout=out)
     return out.getvalue()
@@ -24,7 +24,7 @@ def said(*arguments: str) -> str:
 def test_the_next_five_runs_are_shown_in_local_time(settings, due):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"time_zone": "Europe/Amsterdam"}
     due(name="evening", schedule_type="D", next_run=NOW)
-    assert [line.strip() for line in said().splitlines()[1:]] == [
+    assert [line.strip() for line in output().splitlines()[1:]] == [
         "2025-03-28 18:00:00 CET",
         "2025-03-29 18:00:00 CET",
         "2025-03-30 18:00:00 CEST",
@@ -35,7 +35,7 @@ def test_the_next_five_runs_are_shown_in_local_time(settings, due):
 
 def test_a_line_says_what_it_is(due):
     schedule = due(name="all", schedule_type="C", cron="0 22 * * *", repeats=2, cluster="other", in_code=True)
-    first, *runs = said().splitlines()
+    first, *runs = output().splitlines()
     assert first == f"[{schedule.pk}]  all  math.floor  Cron 0 22 * * *  cluster other  in code  2 times"
     assert len(runs) == 2
 
@@ -51,24 +51,24 @@ def test_a_line_says_what_it_is(due):
 )
 def test_what_does_not_run_says_why(due, columns, shown):
     due(**columns)
-    assert shown in said().splitlines()[1]
+    assert shown in output().splitlines()[1]
 
 
 def test_errors_are_shown(due):
     due()
     Schedule.objects.update(last_error="UnknownFunction: gone")
-    assert "error: UnknownFunction: gone" in said()
+    assert "error: UnknownFunction: gone" in output()
 
 
 def test_an_empty_list_says_so():
-    assert said() == "There are no schedules.\n"
+    assert output() == "There are no schedules.\n"
 
 
 @pytest.mark.parametrize("by", ["name", "pk"])
 def test_one_is_run_now_and_its_dates_stay(clockwork, due, by):
     schedule = due(name="floor", next_run=NOW, repeats=3)
     clock = clockwork()
-    assert "Sent math.floor as task" in said("--run", str(getattr(schedule, by)))
+    assert "Sent math.floor as task" in output("--run", str(getattr(schedule, by)))
     (package,) = clock.queued()
     assert (package["func"], package["group"]) == ("math.floor", "floor")
     schedule.refresh_from_db()
@@ -77,10 +77,10 @@ def test_one_is_run_now_and_its_dates_stay(clockwork, due, by):
 
 def test_a_name_that_is_not_there_is_said():
     with pytest.raises(CommandError, match="0 schedules are called 'floor'"):
-        said("--run", "floor")
+        output("--run", "floor")
 
 
 def test_what_cannot_be_sent_is_said(due):
     due(name="floor", args="nonsense")
     with pytest.raises(CommandError, match="cannot be read"):
-        said("--run", "floor")
+        output("--run", "floor")

@@ -19,7 +19,7 @@ numbers = count(1)
 noon = timezone.now()
 
 
-def outcome(result: object = None, **said: Any) -> Outcome:
+def outcome(result: object = None, **fields: Any) -> Outcome:
     """Make the outcome of a task: each stopped a second after the one before."""
     number = next(numbers)
     return Outcome(
@@ -37,16 +37,16 @@ def outcome(result: object = None, **said: Any) -> Outcome:
             "stopped": noon + timedelta(seconds=number),
             "success": True,
         }
-        | said
+        | fields
     )
 
 
-def member(iter_id: str, index: int, total: int, result: object = None, **said: Any) -> Outcome:
+def member(iter_id: str, index: int, total: int, result: object = None, **fields: Any) -> Outcome:
     """Make the outcome of an iter's member: a failure if its result is an exception."""
     if isinstance(result, Exception):
-        result, said = str(result), {"success": False} | said
-    said = {"args": encode((index,)), "func": "math.floor", "cached": True} | said
-    return outcome(result, **{"id": member_id(iter_id, index), "group": iter_id, "iter_count": total} | said)
+        result, fields = str(result), {"success": False} | fields
+    fields = {"args": encode((index,)), "func": "math.floor", "cached": True} | fields
+    return outcome(result, **{"id": member_id(iter_id, index), "group": iter_id, "iter_count": total} | fields)
 
 
 @pytest.fixture(name="member")

@@ -1,4 +1,4 @@
-"""Whatever is delivered, how often, in what order and in what portions: a batch is completed once, and correctly."""
+"""A batch is completed once and correctly, for any deliveries, duplicates, orders and portions."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ def results(settings_of) -> CacheResults:
 def cached(outcome, results):
     """Make the outcome of a cached task."""
 
-    def make(result: object = None, **said):
-        said = {"cached": True} | said
-        made = outcome(result, **said)
+    def make(result: object = None, **fields):
+        fields = {"cached": True} | fields
+        made = outcome(result, **fields)
         package = new_package("math.copysign", (1, -2), task_id=made.id, name=made.name, started=made.started)
         package |= {"result": result, "success": made.success, "stopped": made.stopped, "attempt_count": made.attempt}
         return made._replace(finished=results.codec.dumps(package | ({"group": made.group} if made.group else {})))
@@ -39,10 +39,10 @@ def cached(outcome, results):
 
 
 def test_result_is_under_the_key_of_the_public_editions(results, cached) -> None:
-    said = cached(42)
-    results.save_many([said])
-    assert results.codec.loads(cache.get(f"q:{said.id}"))["result"] == 42
-    assert results.fetch(said.id)["result"] == 42
+    fields = cached(42)
+    results.save_many([fields])
+    assert results.codec.loads(cache.get(f"q:{fields.id}"))["result"] == 42
+    assert results.fetch(fields.id)["result"] == 42
 
 
 def test_task_that_is_not_there_is_missing(results) -> None:
@@ -76,23 +76,23 @@ def test_later_failure_replaces_a_failure(results, cached) -> None:
 
 def test_failure_replaces_what_cannot_be_read(results, cached) -> None:
     failure = cached("oh", success=False)
-    cache.set(results.key(failure.id), "signed by somebody else")
+    cache.set(results.key(failure.id), "with a foreign signature")
     results.save_many([failure])
     assert results.fetch(failure.id)["result"] == "oh"
 
 
 @pytest.mark.parametrize(("option", "seconds"), [(True, None), (60, 60), (0.2, 1)])
 def test_result_is_kept_as_long_as_its_task_says(results, cached, monkeypatch, option, seconds) -> None:
-    said = []
+    fields = []
     set_many = BaseCache.set_many
 
     def listen(self, data, timeout=None, **kwargs):
-        said.append(timeout)
+        fields.append(timeout)
         return set_many(self, data, timeout, **kwargs)
 
     monkeypatch.setattr(BaseCache, "set_many", listen)
     results.save_many([cached(1, cached=option)])
-    assert said == [seconds]
+    assert fields == [seconds]
 
 
 def test_group_is_read_in_the_order_of_sending(results, cached) -> None:
@@ -116,10 +116,10 @@ def test_group_that_a_public_edition_has_begun_is_read_whole(results, cached) ->
 
 
 def test_deleted_group_takes_its_tasks_with_it(results, cached) -> None:
-    said = [cached(number, group="g", success=number > 1) for number in range(4)]
-    results.save_many(said)
+    fields = [cached(number, group="g", success=number > 1) for number in range(4)]
+    results.save_many(fields)
     assert results.delete_group("g") == 4
-    assert all(results.fetch(each.id) is MISSING for each in said)
+    assert all(results.fetch(each.id) is MISSING for each in fields)
 
 
 def test_nothing_stays_in_the_cache(results, cached) -> None:

@@ -22,13 +22,13 @@ def results(settings_of) -> DatabaseResults:
 
 
 def test_outcome_is_read_back_as_it_was(results, outcome) -> None:
-    said = outcome({"a": [1]}, group="g", hook="m.hook", args=encode((1, "ä")), kwargs=encode({"x": None}))
-    results.save_many([said])
+    expected = outcome({"a": [1]}, group="g", hook="m.hook", args=encode((1, "ä")), kwargs=encode({"x": None}))
+    results.save_many([expected])
     task = Task.objects.get()
-    assert (task.id, task.name, task.func, task.hook) == (said.id, said.name, said.func, "m.hook")
+    assert (task.id, task.name, task.func, task.hook) == (expected.id, expected.name, expected.func, "m.hook")
     assert (task.args, task.kwargs, task.result) == ((1, "ä"), {"x": None}, {"a": [1]})
     assert (task.group, task.cluster, task.success) == ("g", "default", True)
-    assert (task.started, task.stopped) == (said.started, said.stopped)
+    assert (task.started, task.stopped) == (expected.started, expected.stopped)
     assert task.attempt_count == 1
 
 
@@ -283,14 +283,14 @@ def test_transaction_of_the_caller_decides(results, outcome) -> None:
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has no server that could cut a connection")
 @pytest.mark.django_db(transaction=True)
 def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
-    said = outcome("oh", success=False)
+    expected = outcome("oh", success=False)
     results.save_many([outcome(1)])
     cut()
     with pytest.raises(DatabaseError) as caught:
-        results.save_many([said])
+        results.save_many([expected])
     assert is_unavailable(caught.value)
     close_connections()
-    assert results.save_many([said]) == [said]
+    assert results.save_many([expected]) == [expected]
 
 
 def cut() -> None:

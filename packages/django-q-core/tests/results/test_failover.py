@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module", params=["postgres", "mariadb"])
 def database(request, django_db_setup, django_db_blocker) -> Iterator[str]:
-    """A database whose connections are kept for ever."""
+    """A database whose connections are kept without limit."""
     server = request.getfixturevalue(f"{request.param}_server")
     server.start()
     database = server.fresh_database() | {"CONN_MAX_AGE": None}

@@ -1,4 +1,4 @@
-"""Groups in the cache are right whoever writes at the same time, and do not grow for ever."""
+"""Groups in the cache are correct with concurrent writers, and do not grow without limit."""
 
 from __future__ import annotations
 

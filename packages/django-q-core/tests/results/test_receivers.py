@@ -37,11 +37,11 @@ def receiver():
 
 @pytest.fixture
 def heard(receiver):
-    """What receivers of both signals are told."""
-    said = []
-    receiver(pre_save, lambda instance, **more: said.append(("pre", instance.name, None)))
-    receiver(post_save, lambda instance, created, **more: said.append(("post", instance.name, created)))
-    return said
+    """Arguments that receivers of both signals get."""
+    received = []
+    receiver(pre_save, lambda instance, **more: received.append(("pre", instance.name, None)))
+    receiver(post_save, lambda instance, created, **more: received.append(("post", instance.name, created)))
+    return received
 
 
 def test_receivers_are_called_for_each_outcome(results, outcome, heard) -> None:
@@ -63,7 +63,7 @@ def test_receivers_are_called_for_a_later_attempt_and_not_for_a_repeated_saving(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "received",
     [
         [(1, True)],
         [("oh", False), ("oh again", False)],
@@ -72,8 +72,8 @@ def test_receivers_are_called_for_a_later_attempt_and_not_for_a_repeated_saving(
         [(1, True), (2, True)],
     ],
 )
-def test_rows_are_the_same_with_and_without_receivers(results, outcome, receiver, said) -> None:
-    attempts = [outcome({"a": r}, success=success, attempt=n) for n, (r, success) in enumerate(said, 1)]
+def test_rows_are_the_same_with_and_without_receivers(results, outcome, receiver, received) -> None:
+    attempts = [outcome({"a": r}, success=success, attempt=n) for n, (r, success) in enumerate(received, 1)]
     rows, saved = [], []
     for number, _ in enumerate(("without", "with")):
         if number:
@@ -108,10 +108,10 @@ def test_nothing_is_unpickled_that_no_receiver_reads(results, outcome, heard, mo
     def unpickled(*args: object, **more: object) -> None:
         raise AssertionError
 
-    said = outcome(Trap())
+    trap = outcome(Trap())
     monkeypatch.setattr(pickle, "loads", unpickled)
     monkeypatch.setattr("django_q.models.fields.decode", unpickled)
-    results.save_many([said, said._replace(success=False, stopped=outcome().stopped)])
+    results.save_many([trap, trap._replace(success=False, stopped=outcome().stopped)])
     assert len(heard) == 2
 
 

@@ -1,4 +1,4 @@
-"""`wait` is milliseconds, 0 reads once, -1 waits for ever, and a falsy result is a result."""
+"""`wait` is milliseconds, 0 reads once, -1 waits without limit, and a falsy result is a result."""
 
 from __future__ import annotations
 

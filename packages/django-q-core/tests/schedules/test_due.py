@@ -1,4 +1,4 @@
-"""What is due is sent once, and moved on as the manual says."""
+"""Due slots are sent once, and the next slots are those of the manual."""
 
 from __future__ import annotations
 
@@ -194,14 +194,14 @@ def test_a_long_backlog_is_played_at_once_and_holds_up_nobody(clockwork, due):
 
 
 def fails(schedule: Schedule) -> str:
-    """What was marked."""
+    """Return the marked schedules."""
     schedule.refresh_from_db()
     assert schedule.next_run == NOW
     return schedule.last_error
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"args": "open('x')"}, "cannot be read as arguments"),
         ({"kwargs": "x=__import__('os')"}, "cannot be read as keyword arguments"),
@@ -217,14 +217,14 @@ def fails(schedule: Schedule) -> str:
         ({"func": "no_such_module.function"}, "no_such_module"),
     ],
 )
-def test_a_broken_schedule_is_marked_and_stops_no_other_and_nothing_is_sent_twice(clockwork, due, columns, said):
+def test_a_broken_schedule_is_marked_and_stops_no_other_and_nothing_is_sent_twice(clockwork, due, columns, message):
     due(name="before", next_run=NOW - SECOND)
     broken = due(name="broken", **columns)
     due(name="after")
     clock = clockwork()
     turns = [clock.turn(NOW + number * SECOND) for number in range(3)]
     assert [package["group"] for package in clock.queued()] == ["before", "after"]
-    assert said in fails(broken)
+    assert message in fails(broken)
     assert [schedule.pk for turn in turns for schedule, _ in turn.broken] == [broken.pk]
 
 
@@ -252,11 +252,11 @@ class Refusing(MemoryBroker):
     """Takes packages in one piece or not at all."""
 
     requests: list[int]
-    """How many packages each request had."""
+    """Number of packages of each request."""
 
     @staticmethod
     def refusal(package: dict) -> Exception | None:
-        """What it says to a package."""
+        """Return the error for a package."""
 
     def enqueue_many(self, packages):
         type(self).requests.append(len(packages))
@@ -512,7 +512,7 @@ def test_a_gap_is_remembered_until_the_day_after(clockwork, due):
 
 
 def test_without_time_zones_catching_up_ends(clockwork, settings, due):
-    """Cron without USE_TZ and without `catch_up` went round for ever: Koed00/django-q#501."""
+    """Cron without USE_TZ and without `catch_up` was an endless loop: Koed00/django-q#501."""
     settings.USE_TZ = False
     now = datetime(2025, 6, 2, 12, 0)
     schedule = due(schedule_type="C", cron="*/5 * * * *", next_run=now - timedelta(days=3))

@@ -1,4 +1,4 @@
-"""A glance sees what the query sees."""
+"""The check for due schedules finds the same rows as the query."""
 
 from __future__ import annotations
 

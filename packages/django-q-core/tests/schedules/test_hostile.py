@@ -1,4 +1,4 @@
-"""Whatever one schedule does, it is marked with its root cause, and the others are sent."""
+"""A failing schedule is marked with its root cause, and the others are sent."""
 
 from __future__ import annotations
 

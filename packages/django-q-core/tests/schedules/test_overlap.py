@@ -30,7 +30,7 @@ def lone(due):
 
 
 def waiting_for(schedule: Schedule) -> str | None:
-    """What the database says."""
+    """Return the row of the database."""
     return Schedule.objects.values_list("waiting_for", flat=True).get(pk=schedule.pk)
 
 
@@ -125,7 +125,7 @@ def test_broker_that_is_away_leaves_nothing_claimed(clockwork, lone, monkeypatch
     clock = clockwork()
 
     def away(self, packages):
-        raise BrokerUnavailable("nobody there")
+        raise BrokerUnavailable("connection refused")
 
     with monkeypatch.context() as patch:
         patch.setattr(type(clock.broker), "enqueue_many", away)

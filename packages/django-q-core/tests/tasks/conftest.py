@@ -11,7 +11,7 @@ from django_q.execution import Executor
 
 
 class Turns:
-    """What a cluster does, one package after another.
+    """The steps of a cluster, one package after another.
 
     Its settings are those of the moment, so that a test may override them.
     """

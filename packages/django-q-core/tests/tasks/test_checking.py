@@ -1,4 +1,4 @@
-"""What belongs to `__main__` is refused at the call, and sync mode runs copies."""
+"""Objects of `__main__` are rejected at the call, and sync mode runs copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever sends an iter inserts its batch, so that it completes even if all of its members are lost."""
+"""The sender of an iter inserts its batch, so that it completes even if all of its members are lost."""
 
 from __future__ import annotations
 

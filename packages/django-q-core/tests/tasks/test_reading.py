@@ -1,4 +1,4 @@
-"""Whoever asks for a result gets it, falsy ones too, and never waits longer than said."""
+"""Reading functions return results, also falsy ones, and never wait longer than `wait`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Finished:
         self.number = 0
         self.settings = ClusterSettings.from_django()
 
-    def __call__(self, result: object = None, *, success: bool = True, **said: object) -> str:
+    def __call__(self, result: object = None, *, success: bool = True, **fields: object) -> str:
         self.number += 1
         moment = NOW + timedelta(seconds=self.number)
-        said = {"task_id": new_id(), "name": f"task-{self.number}", "started": moment} | said
-        package = new_package("math.floor", (1.5,), **said)
+        fields = {"task_id": new_id(), "name": f"task-{self.number}", "started": moment} | fields
+        package = new_package("math.floor", (1.5,), **fields)
         package |= {"result": result, "success": success, "stopped": moment}
         outcome = Outcome(
             package["id"],

@@ -208,7 +208,7 @@ def test_a_name_is_free_again_when_its_schedule_is_renamed_behind_our_back():
 
 def test_names_that_were_there_twice_before_stay_and_can_be_saved():
     rows = [Schedule(func="math.floor", name="twice") for _ in range(2)]
-    Schedule.objects.bulk_create(rows)  # as an older edition does: nobody holds the name
+    Schedule.objects.bulk_create(rows)  # as an older edition does: no row has the name
     for row in Schedule.objects.all():
         row.repeats = 5
         row.full_clean()

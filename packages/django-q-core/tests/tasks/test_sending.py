@@ -102,7 +102,7 @@ def test_dotted_path_is_not_imported_by_the_sender(turns):
 
 
 @pytest.mark.parametrize(
-    ("func", "said"),
+    ("func", "message"),
     [
         (lambda: 1, "is a lambda"),
         (partial(show, lambda: 1), "function of"),
@@ -112,8 +112,8 @@ def test_dotted_path_is_not_imported_by_the_sender(turns):
     ],
 )
 @pytest.mark.parametrize("sync", [True, False])
-def test_function_that_no_cluster_can_import_is_refused(turns, func, said, sync):
-    with pytest.raises(UnsendableTask, match=said):
+def test_function_that_no_cluster_can_import_is_refused(turns, func, message, sync):
+    with pytest.raises(UnsendableTask, match=message):
         async_task(func, sync=sync)
     assert turns.broker.queue_size() == 0
 
@@ -127,17 +127,17 @@ def test_local_function_is_refused(turns):
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs", "said"),
+    ("args", "kwargs", "message"),
     [
         ((1, threading.Lock()), {}, "argument 2 of .*show is a _thread.lock"),
         ((), {"file": (i for i in ())}, "argument 'file' of .*generator"),
         ((), {"hook": lambda task: task}, "option 'hook'"),
     ],
 )
-def test_what_cannot_be_pickled_is_named(turns, args, kwargs, said):
-    with pytest.raises(UnsendableTask, match=said):
+def test_what_cannot_be_pickled_is_named(turns, args, kwargs, message):
+    with pytest.raises(UnsendableTask, match=message):
         async_task(show, *args, **kwargs)
-    with pytest.raises(UnsendableTask, match=said):
+    with pytest.raises(UnsendableTask, match=message):
         async_task(show, *args, sync=True, **kwargs)
     assert not Task.objects.exists()
 
@@ -161,7 +161,7 @@ def test_unknown_keywords_are_the_functions_own(turns):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"timeout": "10"}, r"timeout is '10' \(str\): give a number of seconds"),
         ({"timeout": -1}, "timeout is -1"),
@@ -173,7 +173,7 @@ def test_unknown_keywords_are_the_functions_own(turns):
         ({"cluster": "x" * 101}, "cluster is"),
     ],
 )
-def test_invalid_option_is_refused_by_every_call(turns, options, said):
+def test_invalid_option_is_refused_by_every_call(turns, options, message):
     link = (show, (), options)
     inside = (show, (), {"q_options": options})
     whole = {name: value for name, value in options.items() if name not in ("group", "cached", "cluster")}
@@ -198,7 +198,7 @@ def test_invalid_option_is_refused_by_every_call(turns, options, said):
         lambda: schedule("math.floor", 1.5, q_options=options),
         lambda: schedule("math.floor", 1.5, **options) if "cluster" not in options else async_task(show, **options),
     ):
-        with pytest.raises(OptionError, match=said if "cluster" not in options else "cluster"):
+        with pytest.raises(OptionError, match=message if "cluster" not in options else "cluster"):
             send()
     assert turns.broker.queue_size() == 0
     assert not Schedule.objects.exists()

@@ -37,7 +37,7 @@ class Folder(Broker):
                 (self.folder / name).rename(leased)
                 return [(leased.name, leased.read_bytes().decode(), leases_of(leased.name))]
             except FileNotFoundError:
-                continue  # somebody else was faster
+                continue  # another consumer was faster
         return None
 
     def acknowledge(self, ack_id):
