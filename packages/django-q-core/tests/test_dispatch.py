@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
-from django_q.dispatch import Finisher, acknowledges, run_inline, send
+from django_q.dispatch import Finisher, acknowledges, run_inline, send_many
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge, mark_sent
 from django_q.execution import Executor
 from django_q.models import Schedule, Task
@@ -46,7 +46,7 @@ def broker(request):
 
 def deliver(broker, settings, package):
     """One turn of pusher, worker and monitor."""
-    send(package, broker=broker, settings=settings)
+    send_many([package], broker=broker, settings=settings)
     return redeliver(broker, settings)
 
 
@@ -231,7 +231,7 @@ def test_sending_to_a_broker_that_is_away_raises(broker, monkeypatch):
 
     monkeypatch.setattr(broker, "enqueue", away)
     with pytest.raises(BrokerUnavailable):
-        send(new_package("math.floor", (1.5,)), broker=broker, settings=settings_with())
+        send_many([new_package("math.floor", (1.5,))], broker=broker, settings=settings_with())
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from django_q import signals
+from django_q.brokers.base import enqueue_each
 from django_q.context import running
 from django_q.exceptions import UnreadablePackage, sent_before
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
+from django_q.options import normalise_package
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.package import is_member
 from django_q.results.batch_delivery import BatchDelivery
@@ -43,35 +45,53 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django-q")
 
 
-def send(package: TaskPackage, *, broker: Broker, settings: ClusterSettings, delay: float = 0) -> None:
-    """Sign a package and put it on the broker's queue.
-
-    Args:
-        package: the task.
-        broker: where it waits.
-        settings: of the cluster that signs.
-        delay: seconds before it is offered to a worker.
+def announced(package: TaskPackage) -> TaskPackage:
+    """Return a package as the receivers of `pre_enqueue` leave it, with valid options.
 
     Raises:
-        BrokerUnavailable: it was not queued.
-        PackageTooLarge: the broker's product does not take it.
+        OptionError: a receiver has given an option an invalid value.
     """
-    signed = PackageCodec.of(settings).dumps(package)
-    if delay:
-        broker.enqueue(signed, delay=delay)
-    else:
-        broker.enqueue(signed)
-    logger.debug("Pushed (%r, %r)", package["name"], package["id"])
+    if not signals.is_heard(signals.pre_enqueue):
+        return package
+    signals.emit(signals.pre_enqueue, task=package)
+    return normalise_package(package)
 
 
-def send_many(packages: Sequence[TaskPackage | str], *, broker: Broker, settings: ClusterSettings) -> None:
-    """Sign packages, except those that are signed, and put them on the broker's queue, in order.
+def send_many(
+    packages: Sequence[TaskPackage],
+    *,
+    broker: Broker,
+    settings: ClusterSettings,
+    delay: float = 0,
+    signed: Sequence[str] | None = None,
+) -> None:
+    """Sign packages and put them on the broker's queue, in order. Every task is sent by this function.
+
+    Args:
+        packages: the tasks, as `announced` returned them.
+        broker: of the queue.
+        settings: of the cluster that signs.
+        delay: seconds before they are offered to a worker.
+        signed: the packages as they were signed earlier; None signs them now.
 
     Raises:
         BrokerError: some may be queued and others not, unless all this happens in one transaction; `sent` tells which.
+        BrokerUnavailable: as above, because the broker cannot be reached.
+        PackageTooLarge: as above, because the broker's product does not take one.
     """
-    codec = PackageCodec.of(settings)
-    broker.enqueue_many([package if isinstance(package, str) else codec.dumps(package) for package in packages])
+    if signed is None:
+        codec = PackageCodec.of(settings)
+        signed = [codec.dumps(package) for package in packages]
+    if delay:
+        enqueue_each(broker, signed, delay=delay)
+    elif len(signed) == 1:
+        broker.enqueue(signed[0])
+    elif signed:
+        broker.enqueue_many(signed)
+    if logger.isEnabledFor(logging.INFO):
+        for package in packages:
+            logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
+            logger.debug("Pushed (%r, %r)", package["name"], package["id"])
 
 
 def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Executor | None = None) -> Executor:

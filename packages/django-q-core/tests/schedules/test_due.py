@@ -89,6 +89,28 @@ def test_receivers_see_scheduled_tasks_and_may_change_them(clockwork, due):
         pre_enqueue.disconnect(receive)
 
 
+def test_option_that_a_receiver_makes_invalid_marks_the_schedule(clockwork, due):
+    schedule = due()
+
+    def receive(task, **_):
+        task["timeout"] = "soon"
+
+    pre_enqueue.connect(receive)
+    try:
+        assert clockwork().play() == []
+    finally:
+        pre_enqueue.disconnect(receive)
+    schedule.refresh_from_db()
+    assert "timeout" in schedule.last_error
+
+
+def test_scheduled_tasks_are_logged_like_all_others(clockwork, due, caplog):
+    due()
+    with caplog.at_level("INFO", logger="django-q"):
+        (package,) = clockwork().play()
+    assert f"Enqueued [{clockwork().broker.list_key}] {package['id']}" in caplog.messages
+
+
 # repeats
 
 

@@ -127,7 +127,7 @@ def test_package_that_the_broker_refuses_marks_its_schedule_alone(clockwork, due
     def refuse(self, packages):
         if any("refused" in str(loads(package)["args"]) for package in packages):
             raise error
-        enqueue(self, packages)
+        return enqueue(self, packages)
 
     monkeypatch.setattr(MemoryBroker, "enqueue_many", refuse)
     assert [package["group"] for package in clock.play()] == ["good"]

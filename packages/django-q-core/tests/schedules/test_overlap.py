@@ -50,8 +50,9 @@ def send_beside(clock, monkeypatch, meanwhile) -> None:
     send = MemoryBroker.enqueue_many
 
     def enqueue_many(self, packages):
-        send(self, packages)
+        ids = send(self, packages)
         meanwhile()
+        return ids
 
     monkeypatch.setattr(type(clock.broker), "enqueue_many", enqueue_many)
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.db import DatabaseError, Error, InterfaceError, InternalError, connections, router, transaction
 from django.db.models import F, Q, QuerySet
 
-from django_q import signals
 from django_q.brokers import Broker, broker_of
 from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
-from django_q.dispatch import send, send_many
+from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule
@@ -82,6 +81,14 @@ class Waiting(NamedTuple):
     package: TaskPackage
     before: dict[str, Any]
     """The state of the schedule before this slot."""
+
+
+class Signed(NamedTuple):
+    """Packages for one queue, which are signed and not sent yet."""
+
+    broker: Broker
+    packages: list[TaskPackage]
+    texts: list[str]
 
 
 @dataclass
@@ -190,11 +197,11 @@ class DueSchedules:
             DjangoQError: it cannot be sent.
         """
         errand = pack(schedule, None, self.settings)
-        signals.emit(signals.pre_enqueue, task=errand.package)
-        send(errand.package, broker=self._broker_of(errand.queue), settings=self.settings)
-        schedule.task = errand.package["id"]
+        package = announced(errand.package)
+        send_many([package], broker=self._broker_of(errand.queue), settings=self.settings)
+        schedule.task = package["id"]
         schedule.save(update_fields={"task"})
-        return errand.package["id"]
+        return package["id"]
 
     def mark_fatal(self, pk: int, now: datetime) -> None:
         """Mark a schedule whose function ended the scheduler process, or let it hang, while it was imported.
@@ -333,18 +340,19 @@ class DueSchedules:
             Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
         return in_order(rows)
 
-    def _signed(self, turn: Turn) -> list[tuple[Broker, list[str]]]:
+    def _signed(self, turn: Turn) -> list[Signed]:
         """Sign what goes to queues of this very database."""
         codec = PackageCodec.of(self.settings)
-        own = [codec.dumps(each.package) for each in turn.waiting]
-        others = [(broker, [codec.dumps(package)]) for broker, package in turn.beside]
-        return [*others, (self.broker, own)] if own else others
+        queues = [(broker, [package]) for broker, package in turn.beside]
+        if own := [each.package for each in turn.waiting]:
+            queues.append((self.broker, own))
+        return [Signed(broker, packages, [codec.dumps(each) for each in packages]) for broker, packages in queues]
 
-    def _send_beside(self, turn: Turn, signed: Sequence[tuple[Broker, list[str]]]) -> None:
+    def _send_beside(self, turn: Turn, signed: Sequence[Signed]) -> None:
         """Put packages on queues of this very database: the transaction holds all of them or none."""
         try:
-            for broker, packages in signed:
-                send_many(packages, broker=broker, settings=self.settings)
+            for broker, packages, texts in signed:
+                send_many(packages, broker=broker, settings=self.settings, signed=texts)
         except BrokerError as error:
             raise Undone from error
         turn.sent += [(each.schedule, each.package) for each in turn.waiting]
@@ -470,7 +478,7 @@ class DueSchedules:
         errand = pack(schedule, slot.moment, self.settings)
         if not claimed:
             raise Unclaimed
-        signals.emit(signals.pre_enqueue, task=errand.package)
+        errand = errand._replace(package=announced(errand.package))
         self._hand_over(schedule, errand, turn)
         schedule.task = errand.package["id"]
         count_down(schedule)
@@ -499,7 +507,7 @@ class DueSchedules:
             turn.beside.append((broker, package))
             return
         try:
-            send(package, broker=broker, settings=self.settings)
+            send_many([package], broker=broker, settings=self.settings)
         except BrokerError as error:
             if self._is_beside(broker):  # the failure is one of this transaction
                 raise Undone from error

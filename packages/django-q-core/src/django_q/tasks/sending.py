@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 
 from django_q.brokers import shared_broker
 from django_q.conf import current_settings
+from django_q.dispatch import send_many
 from django_q.options import ALL_OPTIONS, ROUTE_OPTIONS, checked_func, read_link, refuse_unknown, take
 from django_q.package import TASK_OPTIONS, TaskPackage, new_package
 from django_q.tasks.builder import with_options
@@ -128,4 +129,5 @@ def write_down(
 
 def deliver(signed: str) -> None:
     """Queue a package that a schedule has kept; what runs when a broker cannot wait for so long."""
-    shared_broker(current_settings()).enqueue(signed)
+    settings = current_settings()
+    send_many((), broker=shared_broker(settings), settings=settings, signed=[signed])
