@@ -15,8 +15,6 @@ from django_q.dispatch import Finisher
 from django_q.execution import Executor
 from django_q.models import Batch, Schedule, Task
 from django_q.outcome import Outcome, encode
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.batch_rows import insert_batches
 from django_q.results.database import DatabaseResults, write_many
 from django_q.results.pruning import Pruner
 from django_q.schedules.declared import synchronise
@@ -35,6 +33,8 @@ from django_q.tasks import (
     result_group,
     schedule,
 )
+from django_q.workflows.batch_maintenance import BatchMaintenance
+from django_q.workflows.batch_rows import insert_batches
 from django_q_orm import claims
 from django_q_orm.broker import ORM
 from django_q_orm.stats import TableStats

@@ -6,13 +6,12 @@ import pytest
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.dispatch import Finisher, acknowledges, run_inline, send_many
-from django_q.exceptions import BrokerUnavailable, PackageTooLarge, mark_sent
+from django_q.exceptions import BrokerUnavailable, PackageTooLarge, ResultsUnavailable, mark_sent
 from django_q.execution import Executor
 from django_q.models import Schedule, Task
 from django_q.package import new_package
-from django_q.results.chains import Chains
-from django_q.results.unavailable import ResultsUnavailable
 from django_q.settings import ClusterSettings
+from django_q.workflows.sent_links import Chains
 
 pytestmark = pytest.mark.django_db
 

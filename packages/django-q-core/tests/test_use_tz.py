@@ -16,7 +16,7 @@ from django_q.options import normalise_package
 from django_q.outcome import encode
 from django_q.package import new_id, new_package
 from django_q.results.cache import CacheResults
-from django_q.results.labels import fit
+from django_q.results.limits import fit
 from django_q.scheduler import scheduler
 from django_q.signing import PackageCodec
 from django_q.status import Stat

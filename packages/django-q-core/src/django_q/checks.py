@@ -13,11 +13,11 @@ from django.core.cache import caches
 from django.db import connections, router
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
+from django_q.databases.sqlite import missing_options
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
 from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
-from django_q.sqlite import missing_options
 from django_q.text import one_line
 
 if TYPE_CHECKING:

@@ -14,23 +14,25 @@ from django.utils import timezone
 from django_q import signals
 from django_q.brokers.base import enqueue_each
 from django_q.context import running
-from django_q.exceptions import UnreadablePackage, sent_before
+from django_q.databases.errors import is_unavailable
+from django_q.exceptions import ResultsUnavailable, UnreadablePackage, sent_before
 from django_q.execution import Executor
 from django_q.hooks import run_hook
 from django_q.models import Schedule, Task
 from django_q.options import normalise_package
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.package import is_member
-from django_q.results.batch_delivery import BatchDelivery
-from django_q.results.batch_rows import new_member
-from django_q.results.chains import Chains
-from django_q.results.collating import collate
-from django_q.results.labels import LENGTHS, in_ascii
+from django_q.results.cache import queue_key
+from django_q.results.limits import LENGTHS, in_ascii
 from django_q.results.store import ResultStore
-from django_q.results.unavailable import ResultsUnavailable, is_unavailable
 from django_q.signing import PackageCodec
 from django_q.text import ascii_only, error_line, one_line
 from django_q.wire.metadata import peek
+from django_q.workflows.batch_delivery import BatchDelivery
+from django_q.workflows.batch_rows import new_member
+from django_q.workflows.batches import BatchResults
+from django_q.workflows.collation import collate
+from django_q.workflows.sent_links import Chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -192,7 +194,9 @@ class Finisher:
         self.settings = settings
         self.broker = broker
         self.codec = PackageCodec.of(settings)
-        self.store = ResultStore(settings, broker.list_key if broker is not None else None)
+        list_key = queue_key(settings) if broker is None else broker.list_key
+        self.batches = BatchResults(settings, list_key)
+        self.store = ResultStore(settings, list_key, self.batches)
         self.chains = Chains(self.store.cache)
         self.delivery = BatchDelivery(settings, broker) if broker is not None else None
         self.builder = OutcomeBuilder(settings)
@@ -282,7 +286,7 @@ class Finisher:
 
     def _deliver_batches(self) -> None:
         """Take the results of batches that are complete now to the cache, and to their callbacks."""
-        completed = self.store.batches.take_completed()
+        completed = self.batches.take_completed()
         if self.delivery is not None:
             self.delivery.deliver(completed)
         for outcome in completed:

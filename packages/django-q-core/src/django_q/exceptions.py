@@ -95,6 +95,14 @@ class ClusterDied(DjangoQError):
     """The cluster ended without having been told to: its log says why."""
 
 
+class ResultsUnavailable(DjangoQError):
+    """Results cannot be saved or read now: check that the database or cache runs, and its address."""
+
+
+class UnsuitableOutcome(DjangoQError):
+    """The outcome does not fit into the database."""
+
+
 class TimeoutException(SystemExit):
     """The task ran longer than its timeout."""
 

@@ -18,10 +18,10 @@ from django_q.cluster.monitor import Monitor
 from django_q.cluster.process import Wiring
 from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
+from django_q.exceptions import ResultsUnavailable
 from django_q.models import BatchMember, Task
 from django_q.package import new_package
 from django_q.results.cache import CacheResults
-from django_q.results.unavailable import ResultsUnavailable
 from django_q.settings import ClusterSettings
 from django_q.signing import PackageCodec
 

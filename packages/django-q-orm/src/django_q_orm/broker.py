@@ -15,12 +15,12 @@ from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
 from django_q.conf import current_settings
-from django_q.connections import forget_database
+from django_q.databases.connections import forget_database
+from django_q.databases.names import is_named
+from django_q.databases.sqlite import short, short_and_slow
+from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.names import is_named
-from django_q.results.sizes import OVERHEAD, SHORT, longest_statement
-from django_q.results.writable import WriteProbe
-from django_q.sqlite import short, short_and_slow
+from django_q.results.limits import SHORT_STATEMENT, STATEMENT_OVERHEAD, longest_statement
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of
@@ -463,7 +463,7 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
     Raises:
         PackageTooLarge: it cannot.
     """
-    if len(package) > SHORT and (limit := longest_statement(database)) is not None and len(package) + OVERHEAD > limit:
+    if len(package) > SHORT_STATEMENT and (limit := longest_statement(database)) is not None and len(package) + STATEMENT_OVERHEAD > limit:
         raise PackageTooLarge(
             f"The package has {len(package)} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
             "send a reference instead of the data."
@@ -472,7 +472,7 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
 
 def rows_of(package: str) -> int:
     """Return how many rows one statement carries, given their longest package."""
-    return max(1, min(MOST, SHORT // max(1, len(package))))
+    return max(1, min(MOST, SHORT_STATEMENT // max(1, len(package))))
 
 
 def batches(items: Sequence[T], database: BaseDatabaseWrapper) -> Iterator[Sequence[T]]:

@@ -13,7 +13,7 @@ from django_q.brokers.cache_counts import CacheCounts
 from django_q.brokers.cached_attempts import CachedAttempts
 from django_q.brokers.per_process import PerProcess
 from django_q.brokers.stats import stats_in
-from django_q.cache_calls import CALLS
+from django_q.caches.calls import CALLS
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable, mark_sent
 from django_q.text import error_line

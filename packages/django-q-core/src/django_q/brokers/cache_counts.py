@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from django.core.cache.backends.dummy import DummyCache
 
-from django_q.cache_calls import CALLS
+from django_q.caches.calls import CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django_q.brokers import get_broker
 from django_q.conf import current_settings
-from django_q.connections import close_all
+from django_q.databases.connections import close_all
 from django_q.exceptions import ClusterDied
 from django_q.humanhash import humanize
 from django_q.settings import CLUSTER_NAME_VARIABLE

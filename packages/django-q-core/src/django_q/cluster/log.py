@@ -6,8 +6,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from django_q.databases.errors import is_unavailable
 from django_q.package import describe
-from django_q.results.unavailable import is_unavailable
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import DatabaseError, InterfaceError
 
-from django_q.connections import close_connections
+from django_q.databases.connections import close_connections
 from django_q.results.pruning import Pruner
 
 from . import log

@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from django.db import reset_queries
 
 from django_q import reporters
-from django_q.cache_calls import CALLS, PATIENCE_SECONDS
+from django_q.caches.calls import CALLS, PATIENCE_SECONDS
 from django_q.context import stamp_records
 
 from . import log, sessions

@@ -9,14 +9,14 @@ from django.db import DatabaseError, InterfaceError
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
-from django_q.connections import close_connections
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.unavailable import is_unavailable
+from django_q.databases.connections import close_connections
+from django_q.databases.errors import is_unavailable
 from django_q.schedules import declared
 from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules, Turn
 from django_q.schedules.reasons import reason_of
 from django_q.schedules.zone import restore_moments
+from django_q.workflows.batch_maintenance import BatchMaintenance
 
 from . import log
 from .backoff import Backoff

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.core.cache import caches
 
 from django_q import reporters, signals
-from django_q.connections import close_after, close_connections
+from django_q.cluster.earlier_success import saved_success
 from django_q.context import running
+from django_q.databases.connections import close_after, close_connections
+from django_q.databases.errors import is_unavailable
 from django_q.dispatch import Finisher
 from django_q.exceptions import (
     DjangoQError,
     NoAttemptsLeft,
     OptionError,
+    ResultsUnavailable,
     TimeoutException,
     UnreadablePackage,
     WorkerDied,
@@ -25,8 +28,6 @@ from django_q.exceptions import (
 from django_q.execution import Executor
 from django_q.options import normalise_package
 from django_q.package import is_member
-from django_q.results.saved import saved_success
-from django_q.results.unavailable import ResultsUnavailable, is_unavailable
 from django_q.signing import PackageCodec
 from django_q.text import sentence_of
 from django_q.timeout import TaskTimer

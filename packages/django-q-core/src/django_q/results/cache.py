@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
-from django_q.cache_calls import CALLS
-from django_q.cache_keys import safe_key
+from django_q.caches.calls import CALLS
+from django_q.caches.keys import safe_key
 from django_q.clock import in_project_time
-from django_q.exceptions import MissingPlugin
+from django_q.exceptions import MissingPlugin, ResultsUnavailable
 from django_q.results.cache_writer import CacheWriter, is_task
-from django_q.results.members import Member, Members
-from django_q.results.unavailable import ResultsUnavailable
+from django_q.results.groups import Member, Members
 from django_q.results.waiting import MISSING, Missing
 from django_q.signing import PackageCodec
 

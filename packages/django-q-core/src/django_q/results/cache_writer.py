@@ -10,11 +10,10 @@ from django.core.cache import InvalidCacheKey
 from django.core.cache.backends.dummy import DummyCache
 
 from django_q.conf import logger
-from django_q.exceptions import UnreadablePackage
+from django_q.exceptions import ResultsUnavailable, UnreadablePackage
 from django_q.package import new_id
-from django_q.results.labels import refused
-from django_q.results.members import Member, Members
-from django_q.results.unavailable import ResultsUnavailable
+from django_q.results.groups import Member, Members
+from django_q.results.limits import refused
 from django_q.text import error_line, one_line
 from django_q.wire.metadata import peek
 

@@ -15,12 +15,13 @@ from django.db.models import F, Q, QuerySet
 from django_q.brokers import Broker, broker_of
 from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
+from django_q.databases.errors import is_serialization_failure, is_session_failure, is_unsuitable
+from django_q.databases.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
+from django_q.databases.writable import WriteProbe
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.execution import resolve
 from django_q.models import Schedule
-from django_q.results.unavailable import is_serialization_failure, is_session_failure, is_unsuitable
-from django_q.results.writable import WriteProbe
 from django_q.rules import DEAD_LETTER_ENDS
 from django_q.schedules.glance import is_soon_due
 from django_q.schedules.overlap import Overlap
@@ -28,7 +29,6 @@ from django_q.schedules.ownership import of_cluster
 from django_q.schedules.packing import Errand, pack
 from django_q.schedules.reasons import Undone, reason_of
 from django_q.signing import PackageCodec
-from django_q.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
 from django_q.text import ascii_only, one_line
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
+from django_q.databases.statements import Condition, is_any
 from django_q.models import Schedule
 from django_q.rules import DEAD_LETTER_ENDS
-from django_q.statements import Condition, is_any
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,11 +10,11 @@ from django_q.dispatch import run_iter_inline
 from django_q.exceptions import OptionError
 from django_q.options import ALL_OPTIONS, WHOLE_OPTIONS, checked_func, take
 from django_q.package import MAX_MEMBERS, describe, member_id, new_id
-from django_q.results.batch_opening import completed_at_once, opened
-from django_q.results.batch_rows import new_batch
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route
 from django_q.tasks.sending import write_down
+from django_q.workflows.batch_opening import completed_at_once, opened
+from django_q.workflows.batch_rows import new_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

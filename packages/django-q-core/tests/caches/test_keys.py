@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.memcached import BaseMemcachedCache
-from django_q.cache_keys import MAX_KEY_CHARACTERS, safe_key
-from django_q.results.members import Members
+from django_q.caches.keys import MAX_KEY_CHARACTERS, safe_key
+from django_q.results.groups import Members
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -11,13 +11,13 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from django_q.conf import logger
+from django_q.databases.statements import Condition, is_any
 from django_q.exceptions import BrokerError
 from django_q.models import Batch, BatchMember
-from django_q.results.batch_delivery import BatchDelivery
-from django_q.results.batch_rows import parts, rows
-from django_q.results.batches import BatchResults
-from django_q.statements import Condition, is_any
 from django_q.text import one_line
+from django_q.workflows.batch_delivery import BatchDelivery
+from django_q.workflows.batch_rows import parts, rows
+from django_q.workflows.batches import BatchResults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

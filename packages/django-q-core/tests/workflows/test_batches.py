@@ -18,20 +18,21 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
+from django_q.cluster.earlier_success import saved_success
 from django_q.context import current_task
 from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Batch, BatchMember, Task
 from django_q.outcome import encode
 from django_q.package import new_id
-from django_q.results import batch_delivery, batch_maintenance, batches, database
-from django_q.results.batch_delivery import BatchDelivery, call_back
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.batches import BatchResults
+from django_q.results import database
 from django_q.results.cache import CacheResults
-from django_q.results.saved import saved_success
 from django_q.tasks import fetch, result
 from django_q.wire.metadata import Unread
+from django_q.workflows import batch_delivery, batch_maintenance, batches
+from django_q.workflows.batch_delivery import BatchDelivery, call_back
+from django_q.workflows.batch_maintenance import BatchMaintenance
+from django_q.workflows.batches import BatchResults
 
 pytestmark = pytest.mark.django_db
 

@@ -12,10 +12,10 @@ from django.utils import timezone
 
 from django_q.conf import logger
 from django_q.models import Batch
-from django_q.results.batch_delivery import BatchDelivery
-from django_q.results.batch_rows import insert_batches, rows
-from django_q.results.batches import BatchResults
 from django_q.text import error_line
+from django_q.workflows.batch_delivery import BatchDelivery
+from django_q.workflows.batch_rows import insert_batches, rows
+from django_q.workflows.batches import BatchResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

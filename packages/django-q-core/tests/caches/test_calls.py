@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from django_q.cache_calls import CacheCalls, Caller
+from django_q.caches.calls import CacheCalls, Caller
 from django_q.testing import eventually
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.cache import cache, caches
 from django.db import DatabaseError, connections, transaction
-from django_q.connections import (
+from django_q.databases.connections import (
     close_all,
     close_connections,
     drop_all,

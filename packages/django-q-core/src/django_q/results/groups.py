@@ -12,8 +12,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from django_q.cache_keys import safe_key
-from django_q.results.unavailable import ResultsUnavailable
+from django_q.caches.keys import safe_key
+from django_q.exceptions import ResultsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

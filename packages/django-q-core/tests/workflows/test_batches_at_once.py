@@ -9,10 +9,10 @@ import pytest
 from django.utils import timezone
 from django_q.models import Batch, BatchMember, Task
 from django_q.package import new_id
-from django_q.results.batches import BatchResults
 from django_q.tasks import result
+from django_q.workflows.batches import BatchResults
 
-from .test_two_clusters import CLUSTERS, at_once
+from ..results.test_two_clusters import CLUSTERS, at_once  # noqa: TID252 - there is no absolute name
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

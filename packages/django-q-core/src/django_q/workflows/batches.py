@@ -13,8 +13,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from django_q.conf import logger
+from django_q.databases.errors import is_conflict, is_unsuitable
+from django_q.databases.sqlite import short, takes_turns
 from django_q.models import Batch, Task
-from django_q.results.batch_rows import (
+from django_q.results.database import DatabaseResults, existing
+from django_q.results.limits import LENGTHS, fit, fit_statement, refused
+from django_q.signing import PackageCodec
+from django_q.text import ascii_only, error_line
+from django_q.workflows.batch_rows import (
     Change,
     count_members,
     forget_members,
@@ -25,14 +31,7 @@ from django_q.results.batch_rows import (
     new_batch,
     rows,
 )
-from django_q.results.collating import collate
-from django_q.results.database import DatabaseResults, existing
-from django_q.results.labels import LENGTHS, fit, refused
-from django_q.results.sizes import fit_statement
-from django_q.results.unavailable import is_conflict, is_unsuitable
-from django_q.signing import PackageCodec
-from django_q.sqlite import short, takes_turns
-from django_q.text import ascii_only, error_line
+from django_q.workflows.collation import collate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

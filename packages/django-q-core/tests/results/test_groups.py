@@ -10,7 +10,7 @@ from django.core.cache import cache as default_cache
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
-from django_q.results.members import Head, Member, Members
+from django_q.results.groups import Head, Member, Members
 
 
 class Counting(LocMemCache):

@@ -9,7 +9,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 
 from django_q import clock
 from django_q.conf import logger
-from django_q.results.unavailable import is_session_failure
+from django_q.databases.errors import is_session_failure
 from django_q.text import error_line, one_line
 
 if TYPE_CHECKING:

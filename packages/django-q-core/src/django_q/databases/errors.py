@@ -13,7 +13,7 @@ from django.db import (
     OperationalError,
 )
 
-from django_q.exceptions import BrokerUnavailable, DjangoQError
+from django_q.exceptions import BrokerUnavailable, ResultsUnavailable, UnsuitableOutcome
 from django_q.option_values import NOT_IN_CHARSET
 
 FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
@@ -35,14 +35,6 @@ SESSION_FAILURES: Final = {
     *(1053, 1290, 1792, 1836, 1927, 2006, 2013, 4031),  # MySQL and MariaDB: shutting down, read-only, or disconnected
 }
 """Another session, perhaps on another server, can do what this one cannot."""
-
-
-class ResultsUnavailable(DjangoQError):
-    """Results cannot be saved or read now: check that the database or cache runs, and its address."""
-
-
-class UnsuitableOutcome(DjangoQError):
-    """The outcome does not fit into the database."""
 
 
 class ReadOnlySession(OperationalError):

@@ -12,17 +12,17 @@ from django_q import clock
 from django_q.brokers import broker_of
 from django_q.conf import current_settings, logger
 from django_q.context import running
+from django_q.exceptions import ResultsUnavailable
 from django_q.hooks import run_hook
 from django_q.models import Batch, Task
 from django_q.package import new_package
-from django_q.results.batch_rows import forget_members, members_of, rows
-from django_q.results.batches import KEPT_SECONDS
-from django_q.results.collating import collate
 from django_q.results.database import existing
 from django_q.results.store import ResultStore
-from django_q.results.unavailable import ResultsUnavailable
 from django_q.signing import PackageCodec
 from django_q.text import error_line, one_line
+from django_q.workflows.batch_rows import forget_members, members_of, rows
+from django_q.workflows.batches import KEPT_SECONDS
+from django_q.workflows.collation import collate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

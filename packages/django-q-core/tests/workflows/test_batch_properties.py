@@ -7,12 +7,12 @@ from django.db import transaction
 from django_q.models import Batch, BatchMember, Task
 from django_q.outcome import encode
 from django_q.package import new_id
-from django_q.results.batches import BatchResults
 from django_q.settings import ClusterSettings
+from django_q.workflows.batches import BatchResults
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .conftest import member
+from ..conftest import member  # noqa: TID252 - there is no absolute name
 
 pytestmark = pytest.mark.django_db
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 from django.db import connections
 
 from django_q import clock
-from django_q.connections import close_connections
-from django_q.results.unavailable import ReadOnlySession
+from django_q.databases.connections import close_connections
+from django_q.databases.errors import ReadOnlySession
 
 if TYPE_CHECKING:
     from django.db.models import Model

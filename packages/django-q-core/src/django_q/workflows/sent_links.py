@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import router
 
-from django_q.cache_calls import CALLS
+from django_q.caches.calls import CALLS
 from django_q.conf import logger
 from django_q.models import Task
 from django_q.package import next_id

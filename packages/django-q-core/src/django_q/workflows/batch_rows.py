@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
+from django_q.databases.errors import is_unsuitable
+from django_q.databases.sqlite import short, takes_turns
 from django_q.models import Batch, BatchMember
 from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
-from django_q.results.collating import seconds
-from django_q.results.labels import in_project_time
-from django_q.results.unavailable import is_unsuitable
-from django_q.sqlite import short, takes_turns
+from django_q.results.limits import in_project_time
 from django_q.text import ascii_only, text_of, truncated
+from django_q.workflows.collation import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

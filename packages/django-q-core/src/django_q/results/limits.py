@@ -1,4 +1,8 @@
-"""Labels and dates of an outcome → what the columns of the database hold."""
+"""Makes outcomes fit into the columns and the statements of the database.
+
+MySQL and MariaDB close the connection on a statement longer than `max_allowed_packet` (16 MB by default): that looks
+as if they were away, and waiting would never help.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from django_q.outcome import encode
 from django_q.text import ascii_only, truncated
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     from django_q.outcome import Outcome
 
 LENGTHS: Final[dict[str, int]] = {
@@ -18,6 +24,13 @@ LENGTHS: Final[dict[str, int]] = {
     if field.name in {"name", "func", "hook", "group", "cluster"} and field.max_length
 }
 """Maximum number of characters of each label: SQLite takes more, but a task must not depend on the database."""
+
+SHORT_STATEMENT: Final = 500_000
+"""Length that every server takes: it is only asked for its limit for longer outcomes."""
+
+
+STATEMENT_OVERHEAD: Final = 10_000
+"""Length of a statement without the values that may be long."""
 
 
 def fit(outcome: Outcome) -> Outcome:
@@ -56,3 +69,28 @@ def in_ascii(outcome: Outcome) -> Outcome:
         if (label := getattr(outcome, name))
     }
     return outcome._replace(**labels)  # type: ignore[arg-type]
+
+
+def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
+    """Give an outcome that one statement can carry: this one, or a failure that says that it cannot."""
+    size = sum(len(text) for text in (outcome.args, outcome.kwargs, outcome.result) if text)
+    if (
+        size <= SHORT_STATEMENT
+        or (limit := longest_statement(connection)) is None
+        or size + STATEMENT_OVERHEAD <= limit
+    ):
+        return outcome
+    why = (
+        f"its arguments and result are {size:,} bytes long and the server's max_allowed_packet is {limit:,}: return a "
+        "reference instead of the data, or raise max_allowed_packet"
+    )
+    return refused(outcome, why)._replace(args=None, kwargs=None)
+
+
+def longest_statement(connection: BaseDatabaseWrapper) -> int | None:
+    """Ask the server how many bytes one statement may have; None means more than anybody sends."""
+    if connection.vendor != "mysql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        return int(cursor.fetchone()[0])

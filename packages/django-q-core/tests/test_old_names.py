@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from django_q.execution import resolve
+from django_q.old_names import OLD_NAMES
+
+NAMES = [(module, name, path) for module, names in OLD_NAMES.items() for name, path in names.items()]
+
+
+@pytest.mark.parametrize(("module", "name", "path"), NAMES, ids=lambda value: value)
+def test_old_name_is_what_has_moved(module, name, path):
+    parent, _, leaf = path.rpartition(".")
+    assert getattr(import_module(module), name) is getattr(import_module(parent), leaf)
+
+
+@pytest.mark.parametrize("module", OLD_NAMES)
+def test_unknown_name_is_reported(module):
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
+        import_module(module).nothing  # noqa: B018
+
+
+def test_callbacks_queued_under_the_old_path_are_found():
+    from django_q.workflows.batch_delivery import call_back
+
+    assert resolve("django_q.results.batch_delivery.call_back") is call_back
