@@ -3,7 +3,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import pytest
-from django_q.execution import resolve
+from django_q.functions import resolve
 from django_q.old_names import OLD_NAMES
 
 NAMES = [(module, name, path) for module, names in OLD_NAMES.items() for name, path in names.items()]

@@ -8,13 +8,14 @@ from collections import Counter
 import pytest
 from django_q.brokers import Delivery, get_broker
 from django_q.checks import check_installation
-from django_q.dispatch import Finisher, send_many
+from django_q.dispatch import send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Task
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
+from django_q.wire.package import new_package
 from django_q_sqs import Sqs
 
 

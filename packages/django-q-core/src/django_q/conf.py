@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from django_q.log import logger
 from django_q.settings import FIELDS, ClusterSettings, django_mapping, key_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Conf", "current_settings", "get_ppid", "logger"]
 
-logger = logging.getLogger("django-q")
 
 RENAMED: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
 """Fields whose old name is not simply in upper case."""

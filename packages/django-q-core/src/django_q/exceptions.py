@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from django_q.package import TaskPackage
+    from django_q.wire.package import TaskPackage
 
 
 class DjangoQError(Exception):

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from django.dispatch import Signal
 
-from django_q.conf import logger
-from django_q.package import describe
+from django_q.functions import describe
+from django_q.log import logger
 
 SENDER: Final = "django_q"
 """Who sends all of these signals."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -11,7 +10,8 @@ from django_q.brokers import get_broker
 from django_q.clock import in_project_time
 from django_q.conf import Conf, current_settings
 from django_q.exceptions import UnreadablePackage
-from django_q.signing import PackageCodec
+from django_q.log import logger
+from django_q.wire.codec import PackageCodec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
 
-logger = logging.getLogger("django-q")
 
 SECONDS = 5
 """How long a statistic is kept: a cluster that publishes none for so long is not there any more."""

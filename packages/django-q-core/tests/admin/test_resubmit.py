@@ -17,8 +17,8 @@ from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge
 from django_q.models import Failure, Success, Task
 from django_q.models.fields import Encoded
-from django_q.signing import PackageCodec
 from django_q.tasks import async_iter, async_task
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 

@@ -20,10 +20,10 @@ from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
 from django_q.exceptions import ResultsUnavailable
 from django_q.models import BatchMember, Task
-from django_q.package import new_package
 from django_q.results.cache import CacheResults
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 

@@ -12,9 +12,9 @@ from django_q.cluster.maintenance import Maintenance
 from django_q.cluster.state import ClusterState
 from django_q.execution import Executor
 from django_q.models import Success
-from django_q.package import new_package
 from django_q.results.database import DatabaseResults
 from django_q.settings import ClusterSettings
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from django_q.cluster.state import ClusterState
 from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
-from django_q.package import new_package
+from django_q.wire.package import new_package
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from django_q.cluster.readahead import ReadAhead
 from django_q.cluster.state import ClusterState, Phase
 from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 
 @pytest.fixture

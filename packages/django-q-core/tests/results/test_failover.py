@@ -25,12 +25,12 @@ from django_q.databases.errors import (
     is_unavailable,
     is_unsuitable,
 )
-from django_q.dispatch import Finisher
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Schedule, Task
-from django_q.package import new_package
 from django_q.results.database import DatabaseResults
 from django_q.schedules.due import DueSchedules
+from django_q.wire.package import new_package
 
 from tests.databases import BREAKS, OneDatabase, ask, make_read_only, reachable
 

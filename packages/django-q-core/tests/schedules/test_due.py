@@ -12,7 +12,7 @@ from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge, mark_sent
 from django_q.models import Schedule, Task
 from django_q.signals import pre_enqueue
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from django_q.models import Schedule
 from django_q.schedules import due as module
 from django_q.schedules.reasons import Undone, reason_of
 from django_q.signals import pre_enqueue
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 

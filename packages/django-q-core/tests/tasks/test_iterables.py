@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django_q.exceptions import OptionError, UnsendableTask
 from django_q.models import Batch, BatchMember, Task
-from django_q.package import new_package
 from django_q.tasks import Iter, async_iter, async_task, fetch, fetch_group, result
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 

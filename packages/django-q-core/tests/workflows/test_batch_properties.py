@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.db import transaction
 from django_q.models import Batch, BatchMember, Task
-from django_q.outcome import encode
-from django_q.package import new_id
 from django_q.settings import ClusterSettings
+from django_q.wire.ids import new_id
+from django_q.wire.outcome import encode
 from django_q.workflows.batches import BatchResults
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -20,15 +20,15 @@ from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.earlier_success import saved_success
 from django_q.context import current_task
-from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerUnavailable
+from django_q.finishing import Finisher
 from django_q.models import Batch, BatchMember, Task
-from django_q.outcome import encode
-from django_q.package import new_id
 from django_q.results import database
 from django_q.results.cache import CacheResults
 from django_q.tasks import fetch, result
+from django_q.wire.ids import new_id
 from django_q.wire.metadata import Unread
+from django_q.wire.outcome import encode
 from django_q.workflows import batch_delivery, batch_maintenance, batches
 from django_q.workflows.batch_delivery import BatchDelivery, call_back
 from django_q.workflows.batch_maintenance import BatchMaintenance

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 from django.utils import timezone
 from django_q.models import Batch, BatchMember, Task
-from django_q.package import new_id
 from django_q.tasks import result
+from django_q.wire.ids import new_id
 from django_q.workflows.batches import BatchResults
 
 from ..results.test_two_clusters import CLUSTERS, at_once  # noqa: TID252 - there is no absolute name

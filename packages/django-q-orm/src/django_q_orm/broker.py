@@ -463,9 +463,14 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
     Raises:
         PackageTooLarge: it cannot.
     """
-    if len(package) > SHORT_STATEMENT and (limit := longest_statement(database)) is not None and len(package) + STATEMENT_OVERHEAD > limit:
+    size = len(package)
+    if (
+        size > SHORT_STATEMENT
+        and (limit := longest_statement(database)) is not None
+        and size + STATEMENT_OVERHEAD > limit
+    ):
         raise PackageTooLarge(
-            f"The package has {len(package)} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
+            f"The package has {size} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
             "send a reference instead of the data."
         )
 

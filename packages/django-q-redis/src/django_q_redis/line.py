@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import redis
-from django_q.base64s import pieces
 from django_q.brokers.per_process import PerProcess
+from django_q.wire.fast_base64 import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

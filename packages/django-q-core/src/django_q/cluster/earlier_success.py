@@ -10,9 +10,9 @@ from django.utils import timezone
 from django_q.databases.writable import require_writable
 from django_q.exceptions import UnreadablePackage
 from django_q.models import Batch, Task
-from django_q.package import is_member
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING
+from django_q.wire.package import is_member
 from django_q.workflows.batch_rows import has_succeeded
 
 if TYPE_CHECKING:

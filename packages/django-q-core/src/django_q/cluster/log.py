@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from django_q.databases.errors import is_unavailable
-from django_q.package import describe
+from django_q.functions import describe
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:

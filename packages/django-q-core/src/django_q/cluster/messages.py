@@ -8,7 +8,7 @@ import struct
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django_q.outcome import Outcome
+from django_q.wire.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,14 +16,14 @@ from django_q.brokers import Delivery, get_broker
 from django_q.databases.connections import close_connections, keep_connections
 from django_q.databases.errors import is_unavailable
 from django_q.databases.sqlite import release_pages
-from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.store import Place, place_of
 from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
+from django_q.wire.outcome import Outcome
 
 from . import log
 from .backoff import Backoff

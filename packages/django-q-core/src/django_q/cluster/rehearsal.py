@@ -14,10 +14,10 @@ from django.db.models.deletion import Collector
 from django.utils import timezone
 
 from django_q.models import Task
-from django_q.options import normalise_package
 from django_q.outcome_builder import OutcomeBuilder
-from django_q.signing import PackageCodec
 from django_q.status import Stat
+from django_q.wire.codec import PackageCodec
+from django_q.wire.options import normalise_package
 
 from .channels import Channel
 from .messages import Kind, TaskMessage, pack, unpack

@@ -15,7 +15,6 @@ from django_q.cluster.earlier_success import saved_success
 from django_q.context import running
 from django_q.databases.connections import close_after, close_connections
 from django_q.databases.errors import is_unavailable
-from django_q.dispatch import Finisher
 from django_q.exceptions import (
     DjangoQError,
     NoAttemptsLeft,
@@ -26,12 +25,13 @@ from django_q.exceptions import (
     WorkerDied,
 )
 from django_q.execution import Executor
-from django_q.options import normalise_package
-from django_q.package import is_member
-from django_q.signing import PackageCodec
+from django_q.finishing import Finisher
 from django_q.text import sentence_of
 from django_q.timeout import TaskTimer
+from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
+from django_q.wire.options import normalise_package
+from django_q.wire.package import is_member
 
 from . import log, sessions
 from .affinity import pin
@@ -45,8 +45,8 @@ from .process_group import kill_children, kill_other_members, lead_group
 from .state import Phase, Slot, WorkerState
 
 if TYPE_CHECKING:
-    from django_q.outcome import Outcome
-    from django_q.package import TaskPackage
+    from django_q.wire.outcome import Outcome
+    from django_q.wire.package import TaskPackage
 
 GRACE_SECONDS: Final = 2.0
 """Time between the exception inside a task that runs too long and the end of its worker."""

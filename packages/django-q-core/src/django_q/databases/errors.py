@@ -14,7 +14,9 @@ from django.db import (
 )
 
 from django_q.exceptions import BrokerUnavailable, ResultsUnavailable, UnsuitableOutcome
-from django_q.option_values import NOT_IN_CHARSET
+
+NOT_IN_CHARSET: Final = {1267, 1366, 3988}
+"""What MySQL and MariaDB call operational although characters of a label are to blame."""
 
 FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
 """What MySQL and MariaDB call operational although a value is to blame: it is larger than `max_allowed_packet`, or has

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from django_q import clock
-from django_q.conf import logger
 from django_q.databases.errors import is_session_failure
+from django_q.log import logger
 from django_q.text import error_line, one_line
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ class BatchMember(models.Model):
     started = models.DateTimeField()
     """When the member was sent."""
     args = models.TextField(null=True)
-    """Its positional arguments, encoded as `django_q.outcome.encode` does."""
+    """Its positional arguments, encoded as `django_q.wire.outcome.encode` does."""
     result = models.TextField(null=True)
     """Its result or the text of its failure, encoded."""
 

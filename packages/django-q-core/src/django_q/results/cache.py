@@ -14,16 +14,16 @@ from django_q.exceptions import MissingPlugin, ResultsUnavailable
 from django_q.results.cache_writer import CacheWriter, is_task
 from django_q.results.groups import Member, Members
 from django_q.results.waiting import MISSING, Missing
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from django.core.cache.backends.base import BaseCache
 
-    from django_q.outcome import Outcome
-    from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
+    from django_q.wire.package import TaskPackage
 
 
 class CacheResults:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from django_q.clock import in_project_time
 from django_q.models import Task
-from django_q.outcome import encode
 from django_q.text import ascii_only, truncated
+from django_q.wire.outcome import encode
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from django_q.outcome import Outcome
+    from django_q.wire.outcome import Outcome
 
 LENGTHS: Final[dict[str, int]] = {
     field.name: field.max_length

@@ -5,15 +5,15 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
-from django_q.package import is_member
 from django_q.results.cache import CacheResults
 from django_q.results.database import DatabaseResults
+from django_q.wire.package import is_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
 
 
 class MemberStore(Protocol):

@@ -20,7 +20,7 @@ from django_q.databases.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
 from django_q.databases.writable import WriteProbe
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
-from django_q.execution import resolve
+from django_q.functions import resolve
 from django_q.models import Schedule
 from django_q.rules import DEAD_LETTER_ENDS
 from django_q.schedules.glance import is_soon_due
@@ -28,16 +28,16 @@ from django_q.schedules.overlap import Overlap
 from django_q.schedules.ownership import of_cluster
 from django_q.schedules.packing import Errand, pack
 from django_q.schedules.reasons import Undone, reason_of
-from django_q.signing import PackageCodec
 from django_q.text import ascii_only, one_line
+from django_q.wire.codec import PackageCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from django_q.package import TaskPackage
     from django_q.recurrence import Slot
     from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
 
 MOST_SCHEDULES: Final = 200
 """How many schedules one transaction takes."""

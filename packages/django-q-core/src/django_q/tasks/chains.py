@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_q.conf import current_settings
-from django_q.options import ALL_OPTIONS, checked_link, refuse_unknown, take
-from django_q.package import new_id
 from django_q.tasks.routing import Route
-from django_q.tasks.sending import write_down
+from django_q.wire.building import write_down
+from django_q.wire.ids import new_id
+from django_q.wire.options import ALL_OPTIONS, checked_link, refuse_unknown, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Unpack
 
     from django_q.brokers import Broker
-    from django_q.options import ChainOptions
+    from django_q.wire.options import ChainOptions
 
 WHOLE = ("group", "cached", "chain", "cluster")
 """Options that the chain decides for its links."""

@@ -6,20 +6,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django_q.conf import current_settings
-from django_q.dispatch import run_iter_inline
 from django_q.exceptions import OptionError
-from django_q.options import ALL_OPTIONS, WHOLE_OPTIONS, checked_func, take
-from django_q.package import MAX_MEMBERS, describe, member_id, new_id
+from django_q.functions import describe
+from django_q.inline import run_iter_inline
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route
-from django_q.tasks.sending import write_down
+from django_q.wire.building import write_down
+from django_q.wire.ids import member_id, new_id
+from django_q.wire.options import ALL_OPTIONS, WHOLE_OPTIONS, checked_func, take
+from django_q.wire.package import MAX_MEMBERS
 from django_q.workflows.batch_opening import completed_at_once, opened
 from django_q.workflows.batch_rows import new_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from django_q.package import TaskPackage
+    from django_q.wire.package import TaskPackage
 
 ITER_OPTIONS = (*ALL_OPTIONS, "callback")
 """Options that an iter accepts; `callback` in `q_options` and `options()` only."""

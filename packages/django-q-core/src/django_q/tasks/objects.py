@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django_q.brokers import broker_of, shared_broker
 from django_q.conf import current_settings
-from django_q.dispatch import is_last
-from django_q.option_values import label, queue_name
-from django_q.options import read_link
-from django_q.package import new_id, take_options
+from django_q.finishing import is_last
 from django_q.results.waiting import MISSING, wait_for
 from django_q.tasks import reading
 from django_q.tasks.chains import async_chain
 from django_q.tasks.iterables import async_iter
 from django_q.tasks.sending import async_task
+from django_q.wire.ids import new_id
+from django_q.wire.option_values import label, queue_name
+from django_q.wire.options import read_link
+from django_q.wire.package import take_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

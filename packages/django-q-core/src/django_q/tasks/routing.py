@@ -12,13 +12,14 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import shared_broker
 from django_q.clock import in_project_time
-from django_q.dispatch import announced, run_inline, send_many
+from django_q.dispatch import announced, send_many
 from django_q.exceptions import OptionError
+from django_q.inline import run_inline
 from django_q.models import Schedule, Task
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
-from django_q.tasks.checking import copy_of, pickled, refuse_main
 from django_q.text import truncated
+from django_q.wire.codec import PackageCodec
+from django_q.wire.validation import copy_of, pickled, refuse_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Broker
     from django_q.execution import Executor
-    from django_q.package import TaskPackage
+    from django_q.wire.package import TaskPackage
 
 EMPTY_ENGINE = "django.db.backends.dummy"
 """The engine that Django gives to a database without one."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django.utils.functional import Promise
 
 from django_q.exceptions import DjangoQError
-from django_q.option_values import LABEL, count, flag, function, invalid, queue_name, text_form
 from django_q.text import storable
+from django_q.wire.option_values import LABEL, count, flag, function, invalid, queue_name, text_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

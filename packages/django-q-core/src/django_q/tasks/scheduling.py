@@ -12,12 +12,12 @@ from django.utils.functional import Promise
 
 from django_q.arguments import write_args, write_kwargs
 from django_q.exceptions import ScheduleError
+from django_q.functions import describe
 from django_q.models import Schedule
-from django_q.options import normalise_keywords
-from django_q.package import describe
-from django_q.tasks.checking import MAIN_MODULES
 from django_q.tasks.schedule_fields import checked_field, checked_fields
 from django_q.text import one_line
+from django_q.wire.options import normalise_keywords
+from django_q.wire.validation import MAIN_MODULES
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,20 +10,17 @@ from asgiref.sync import sync_to_async
 from django_q.brokers import shared_broker
 from django_q.conf import current_settings
 from django_q.dispatch import send_many
-from django_q.options import ALL_OPTIONS, ROUTE_OPTIONS, checked_func, read_link, refuse_unknown, take
-from django_q.package import TASK_OPTIONS, TaskPackage, new_package
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route
+from django_q.wire.building import write_down
+from django_q.wire.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_unknown, take
+from django_q.wire.package import TASK_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Unpack
 
-    from django_q.options import BulkOptions
-    from django_q.settings import ClusterSettings
-
-DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
-"""Options that take the value of a setting when a call does not give them, and only if the setting was given."""
+    from django_q.wire.options import BulkOptions
 
 
 def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
@@ -110,21 +107,6 @@ def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str
         packages.append(write_down(func, args, kwargs, common | own, settings))
     route.send(packages)
     return [package["id"] for package in packages]
-
-
-def write_down(
-    func: str | Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    options: dict[str, Any],
-    settings: ClusterSettings,
-) -> TaskPackage:
-    """Return a package of valid options, with those that the settings give to all tasks."""
-    func = checked_func(func)
-    for option, setting in DEFAULTS:
-        if option not in options and getattr(settings, setting):
-            options[option] = getattr(settings, setting)
-    return new_package(func, args, kwargs, name=options.pop("task_name", None), **options)
 
 
 def deliver(signed: str) -> None:

@@ -10,16 +10,18 @@ from django.utils import timezone
 
 from django_q import clock
 from django_q.brokers import broker_of
-from django_q.conf import current_settings, logger
+from django_q.conf import current_settings
 from django_q.context import running
+from django_q.dispatch import send_many
 from django_q.exceptions import ResultsUnavailable
 from django_q.hooks import run_hook
+from django_q.log import logger
 from django_q.models import Batch, Task
-from django_q.package import new_package
 from django_q.results.database import existing
 from django_q.results.store import ResultStore
-from django_q.signing import PackageCodec
 from django_q.text import error_line, one_line
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 from django_q.workflows.batch_rows import forget_members, members_of, rows
 from django_q.workflows.batches import KEPT_SECONDS
 from django_q.workflows.collation import collate
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django_q.brokers import Broker
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
 
 CACHE_RETRY_SECONDS: Final = 10.0
 """How long nothing is delivered to a cache that was unavailable."""
@@ -91,7 +93,7 @@ class BatchDelivery:
             return
         name = f"callback of {outcome.name}"[:100]
         package = new_package(CALLBACK, (outcome.id,), name=name, save=False)
-        broker.enqueue(self.codec.dumps(package))
+        send_many([package], broker=broker, settings=self.settings)
         # From here on the broker cares for it; only one that lost the package gets it again.
         due = timezone.now() + timedelta(seconds=self.settings.batch_timeout)
         rows(Batch, router.db_for_write(Batch)).filter(pk=outcome.id, delivered=None).update(due=due)

@@ -10,9 +10,9 @@ from django.db import connections, router
 from django.db.models import F, Q
 from django.utils import timezone
 
-from django_q.conf import logger
 from django_q.databases.statements import Condition, is_any
 from django_q.exceptions import BrokerError
+from django_q.log import logger
 from django_q.models import Batch, BatchMember
 from django_q.text import one_line
 from django_q.workflows.batch_delivery import BatchDelivery

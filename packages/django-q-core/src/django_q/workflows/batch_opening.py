@@ -10,7 +10,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, router, transaction
 from django.utils import timezone
 
-from django_q.conf import logger
+from django_q.log import logger
 from django_q.models import Batch
 from django_q.text import error_line
 from django_q.workflows.batch_delivery import BatchDelivery

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from django.db.models import Model, QuerySet
 
-    from django_q.outcome import Outcome
+    from django_q.wire.outcome import Outcome
 
 MAX_STATEMENT_ROWS: Final = 200
 MAX_STATEMENT_CHARACTERS: Final = 1_000_000

@@ -12,14 +12,14 @@ from django.db import DatabaseError, connections, router, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from django_q.conf import logger
 from django_q.databases.errors import is_conflict, is_unsuitable
 from django_q.databases.sqlite import short, takes_turns
+from django_q.log import logger
 from django_q.models import Batch, Task
 from django_q.results.database import DatabaseResults, existing
 from django_q.results.limits import LENGTHS, fit, fit_statement, refused
-from django_q.signing import PackageCodec
 from django_q.text import ascii_only, error_line
+from django_q.wire.codec import PackageCodec
 from django_q.workflows.batch_rows import (
     Change,
     count_members,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
 
 T = TypeVar("T")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from django_q.outcome import Outcome, encode, nested
-from django_q.package import member_id, new_name
+from django_q.wire.ids import member_id, new_name
+from django_q.wire.outcome import Outcome, encode, nested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from django_q.models import Batch, BatchMember
-    from django_q.signing import PackageCodec
+    from django_q.wire.codec import PackageCodec
 
 MAX_ARGUMENT_CHARACTERS: Final = 1_000_000
 """Maximum size of all members' encoded arguments and results; beyond it the arguments are not kept with the result."""

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 from django.db import router
 
 from django_q.caches.calls import CALLS
-from django_q.conf import logger
+from django_q.log import logger
 from django_q.models import Task
-from django_q.package import next_id
 from django_q.results.database import existing
+from django_q.wire.ids import next_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_q.outcome import Outcome
     from django_q.results.cache import CacheResults
+    from django_q.wire.outcome import Outcome
 
 REMEMBERED: Final = 24 * 3600
 """Seconds for which it is known of a link that it was sent."""

@@ -8,7 +8,8 @@ import pytest
 from django.core import signing
 from django_q.exceptions import UnreadablePackage
 from django_q.settings import ClusterSettings
-from django_q.signing import BadSignature, PackageCodec, PickleSerializer, SignedPackage
+from django_q.signing import BadSignature, SignedPackage
+from django_q.wire.codec import PackageCodec, PickleSerializer
 
 PACKAGE = {"id": "f" * 32, "name": "alpha-beta-gamma-delta", "func": "math.copysign", "args": (2, -2), "kwargs": {}}
 RANDOM = random.Random(1)

@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import pytest
 from django.utils.functional import lazystr
 from django.utils.safestring import mark_safe
-from django_q import options
 from django_q.exceptions import OptionError, UnreadablePackage, UnsendableTask
-from django_q.option_values import MAX_SECONDS, label
-from django_q.options import NO_TIMEOUT, checked_func, normalise_package, validated
-from django_q.package import new_package
+from django_q.wire import options
+from django_q.wire.option_values import MAX_SECONDS, label
+from django_q.wire.options import NO_TIMEOUT, checked_func, normalise_package, validated
+from django_q.wire.package import new_package
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
-from django_q.dispatch import Finisher, acknowledges, run_inline, send_many
+from django_q.dispatch import send_many
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge, ResultsUnavailable, mark_sent
 from django_q.execution import Executor
+from django_q.finishing import Finisher, acknowledges
+from django_q.inline import run_inline
 from django_q.models import Schedule, Task
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
+from django_q.wire.package import new_package
 from django_q.workflows.sent_links import Chains
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from picklefield.fields import PickledObject, _ObjectWrapper, wrap_conflictual_object
 
-from django_q import base64s, pickles
+from django_q.wire import fast_base64, pickling
 from django_q.wire.metadata import Pickled
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def encode(value: object) -> str | None:
 
 def encode_pickled(data: bytes) -> str:
     """Return pickled data as the pickled columns of the database keep them."""
-    text: str = PickledObject(base64s.encode(data))
+    text: str = PickledObject(fast_base64.encode(data))
     return text
 
 
@@ -122,7 +122,7 @@ def nested(text: str | None) -> object:
     try:
         data = b64decode(text)
     except Base64Error as error:
-        return f"{pickles.UNREADABLE}{error}"
+        return f"{pickling.UNREADABLE}{error}"
     wrapped = data.startswith(WRAPPER, FRAME_BYTES)
     return Unwrapped(data) if wrapped else Pickled(data)
 
@@ -131,5 +131,5 @@ def decode(text: str | None) -> Any:
     """Read what `encode` wrote, raising what unpickling raises."""
     if text is None:
         return None
-    value = pickles.loads(b64decode(text))
+    value = pickling.loads(b64decode(text))
     return value._obj if isinstance(value, _ObjectWrapper) else value

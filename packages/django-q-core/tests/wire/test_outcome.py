@@ -6,7 +6,7 @@ from math import floor
 
 import pytest
 from django.contrib.auth.models import User
-from django_q.outcome import Outcome, decode, encode
+from django_q.wire.outcome import Outcome, decode, encode
 from picklefield.fields import PickledObjectField
 
 VALUES = [0, "", False, "Grüße 🚀", b"\x00\xff", (1, [2, {"a": 3}]), datetime(2026, 1, 1, tzinfo=UTC), floor, int]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from django_q import pickles
+from django_q.wire import pickling
 
 # What pytz 2022.7 pickles (protocol 0): it need not be installed to read them.
 PYTZ_UTC = b"cpytz\n_UTC\n(tR."
@@ -24,9 +24,9 @@ PYTZ_FIXED = b"cpytz\nFixedOffset\n(I330\ntR."
     ids=["utc", "named", "fixed"],
 )
 def test_zones_of_pytz_are_those_of_python(data: bytes, zone: object) -> None:
-    assert pickles.WithoutPytz(io.BytesIO(data)).load() == zone
+    assert pickling.WithoutPytz(io.BytesIO(data)).load() == zone
 
 
 def test_everything_else_is_plain_pickle() -> None:
     value = {"now": datetime(2026, 1, 1, tzinfo=UTC)}
-    assert pickles.loads(pickle.dumps(value)) == value
+    assert pickling.loads(pickle.dumps(value)) == value

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
 
 import pytest
-from django_q import pickles
 from django_q.humanhash import humanize
-from django_q.package import OPTIONS, PACKED_OPTIONS, member_id, new_id, new_package, next_id
+from django_q.wire import pickling
+from django_q.wire.ids import member_id, new_id, next_id
+from django_q.wire.package import OPTIONS, PACKED_OPTIONS, new_package
 
 
 def test_id_is_32_hexadecimal_characters_and_new() -> None:
@@ -78,4 +79,4 @@ def test_a_broker_does_not_travel() -> None:
 
 def test_package_is_read_in_the_order_in_which_it_was_written():
     package = new_package("math.floor", (1.5,), group="g", save=True, hook="h")
-    assert list(pickles.loads(pickles.dumps(package))) == list(package)
+    assert list(pickling.loads(pickling.dumps(package))) == list(package)

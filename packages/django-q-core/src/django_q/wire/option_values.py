@@ -41,8 +41,6 @@ MAX_COUNT: Final = 1_000_000_000
 MAX_VALUE_CHARACTERS: Final = 100
 """Maximum length of an invalid value in an error message."""
 
-NOT_IN_CHARSET: Final = {1267, 1366, 3988}
-"""What MySQL and MariaDB call operational although characters of a label are to blame."""
 
 LABEL: Final = "a label: text, or a single value with a text form, such as a number, a UUID or an enum"
 SECONDS: Final = "a number of seconds from 0 to one hundred years"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from django.core import signing
-from django_q import base64s
-from django_q.base64s import PIECE, decode_url, encode, encode_url, encode_url_text, pieces
+from django_q.wire import fast_base64
+from django_q.wire.fast_base64 import PIECE, decode_url, encode, encode_url, encode_url_text, pieces
 
 SIZES = [0, 1, 2, 3, 250, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1, 1_000_001]
 
@@ -15,8 +15,8 @@ SIZES = [0, 1, 2, 3, 250, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1,
 @pytest.fixture(params=["pybase64", "Python"], autouse=True)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "Python":
-        monkeypatch.setattr(base64s, "pybase64", None)
-    elif base64s.pybase64 is None:
+        monkeypatch.setattr(fast_base64, "pybase64", None)
+    elif fast_base64.pybase64 is None:
         pytest.skip("pybase64 is not installed: django-q-core[fast]")
 
 

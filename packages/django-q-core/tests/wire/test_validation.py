@@ -13,7 +13,7 @@ import pytest
 from django.db import transaction
 from django_q.exceptions import ScheduleError, UnsendableTask
 from django_q.tasks import async_bulk, async_chain, async_iter, async_task, result, schedule
-from django_q.tasks.checking import main_global
+from django_q.wire.validation import main_global
 
 import __main__
 

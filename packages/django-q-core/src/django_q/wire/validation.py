@@ -7,14 +7,15 @@ import pickletools
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.exceptions import UnsendableTask
-from django_q.package import describe, link_of
-from django_q.signing import PickleSerializer
+from django_q.functions import describe
 from django_q.text import error_line, qualified_type_name
+from django_q.wire.codec import PickleSerializer
+from django_q.wire.package import link_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from django_q.package import TaskPackage
+    from django_q.wire.package import TaskPackage
 
 MAIN_MODULES: Final = ("__main__", "__mp_main__")
 """Names of the script that a process runs: in another process they are another script."""

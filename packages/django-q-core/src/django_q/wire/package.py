@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from string import hexdigits
-from time import time_ns
 from typing import TYPE_CHECKING, Any, TypedDict
-from uuid import UUID, uuid5
 
 from django.utils import timezone
 
-from django_q.humanhash import name_of
-from django_q.text import text_of
+from django_q.wire.ids import is_id, new_id, new_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
+
 
 OPTIONS = (
     "hook",
@@ -38,10 +34,6 @@ TASK_OPTIONS = (*OPTIONS, "task_name")
 
 PACKED_OPTIONS = tuple(option for option in OPTIONS if option != "broker")
 """The options that travel: a broker is where the package goes, not what it says."""
-
-
-INHERITED = ("group", "cached", "cluster")
-"""What the links of a chain have in common."""
 
 
 class TaskPackage(TypedDict, total=False):
@@ -83,54 +75,11 @@ class TaskPackage(TypedDict, total=False):
 MAX_MEMBERS = 1_000_000
 """Maximum number of members of an iter; a task that claims more does not belong to one."""
 
-_RANDOM = 0x0FFF3FFFFFFFFFFFFFFF
-_VERSION_4 = 0x40008000000000000000
-"""What is random in an id, and what makes a UUID of it; the milliseconds since 1970 stand before both."""
-
-_TIME = 12
-"""Hexadecimal digits of an id that say when it was made."""
-
-
-def new_id() -> str:
-    """Name a task for machines: 32 hexadecimal characters, a UUID that begins with the time.
-
-    Rows of tasks that were sent together have their places in the indexes of a large table side by side, so that few
-    pages are read and written. That is the layout of version 7 (RFC 9562, 5.7); the version says 4, which every edition
-    of Django Q has promised.
-    """
-    number = time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)) & _RANDOM | _VERSION_4
-    return f"{number:032x}"
-
-
-def is_id(text: str) -> bool:
-    """Tell whether this may be what a task is named for machines."""
-    return len(text) == 32 and set(text) <= set(hexdigits)
-
 
 def is_member(iter_count: object, group: object) -> bool:
     """Return True if a task with these options belongs to an iter: its group is the iter's id."""
     counts = isinstance(iter_count, int) and 0 < iter_count <= MAX_MEMBERS
     return counts and isinstance(group, str) and is_id(group)
-
-
-def next_id(task_id: str) -> str:
-    """Name the link of a chain that comes after another: the same however often it is sent."""
-    return _derived(task_id, "chain")
-
-
-def member_id(iter_id: str, index: int) -> str:
-    """Name the task of an iter that is given the arguments of this index."""
-    return _derived(iter_id, str(index))
-
-
-def _derived(task_id: str, name: str) -> str:
-    """Make an id that stands beside the one it comes from."""
-    return task_id[:_TIME] + uuid5(UUID(task_id), name).hex[_TIME:]
-
-
-def new_name(task_id: str) -> str:
-    """Name a task for people: four words made from its id."""
-    return name_of(task_id)
 
 
 def new_package(
@@ -187,42 +136,6 @@ def take_options(kwargs: dict[str, Any], names: Iterable[str] = TASK_OPTIONS) ->
     return options
 
 
-def link_of(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Read a link of a chain: a function alone, or with its arguments, or with its keywords too.
-
-    Raises:
-        TypeError: it is nothing of the kind.
-    """
-    func, args, kwargs = link if isinstance(link, (list, tuple)) and len(link) == 3 else (link, (), {})
-    if isinstance(link, (list, tuple)) and len(link) in (1, 2):
-        func, args = link[0], link[1] if len(link) == 2 else ()
-    if isinstance(func, (list, tuple)) or not isinstance(args, (list, tuple)):
-        raise TypeError("A link is (function, (arguments,), {keywords}).")
-    return func, tuple(args), dict(kwargs or {})
-
-
-def describe(func: object) -> str:
-    """Name a function as its Task shows it: the dotted path where there is one."""
-    if type(func) is str:
-        return func
-    try:
-        return _path_of(func) or text_of(func)
-    except Exception:  # noqa: BLE001 - the object's own code may raise anything
-        return text_of(func)
-
-
-def _path_of(func: object) -> str | None:
-    """Return the dotted path of a function; None if it has none."""
-    if isinstance(func, str):
-        return str.__str__(func)
-    name = getattr(func, "__qualname__", None) or getattr(func, "__name__", None)
-    module = getattr(func, "__module__", None)
-    owner = getattr(func, "__self__", None)
-    if isinstance(owner, type):
-        return f"{owner.__module__}.{owner.__qualname__}.{getattr(func, '__name__', '')}"
-    return f"{module}.{name}" if module and name else None
-
-
 def waiting_schedule(package: Mapping[str, Any]) -> str | None:
     """Return the id of the schedule without overlap that waits for the end of a task; None if none does."""
     schedule = package.get("schedule")
@@ -237,3 +150,21 @@ def own_ack_failure(package: Mapping[str, Any]) -> bool | None:
     """
     ack_failure = package.get("ack_failure")
     return None if ack_failure is False and "sync" in package else ack_failure
+
+
+INHERITED = ("group", "cached", "cluster")
+"""What the links of a chain have in common."""
+
+
+def link_of(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Read a link of a chain: a function alone, or with its arguments, or with its keywords too.
+
+    Raises:
+        TypeError: it is nothing of the kind.
+    """
+    func, args, kwargs = link if isinstance(link, (list, tuple)) and len(link) == 3 else (link, (), {})
+    if isinstance(link, (list, tuple)) and len(link) in (1, 2):
+        func, args = link[0], link[1] if len(link) == 2 else ()
+    if isinstance(func, (list, tuple)) or not isinstance(args, (list, tuple)):
+        raise TypeError("A link is (function, (arguments,), {keywords}).")
+    return func, tuple(args), dict(kwargs or {})

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from django_q import clock
 from django_q.exceptions import DjangoQError, OptionError, UnreadablePackage, UnsendableTask
-from django_q.option_values import (
+from django_q.functions import describe
+from django_q.text import type_name
+from django_q.wire.option_values import (
     ID_CHARACTERS,
     broker,
     count,
@@ -27,8 +29,7 @@ from django_q.option_values import (
     seconds,
     shown,
 )
-from django_q.package import TASK_OPTIONS, TaskPackage, describe, link_of, take_options
-from django_q.text import type_name
+from django_q.wire.package import TASK_OPTIONS, TaskPackage, link_of, take_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
