@@ -16,9 +16,9 @@ from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
 from django_q.results.database import DatabaseResults, write_many
 from django_q.results.pruning import Pruner
-from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules
-from django_q.schedules.glance import is_in_code, is_soon_due
+from django_q.schedules.polling import is_in_code, is_soon_due
+from django_q.schedules.synchronising import synchronise
 from django_q.settings import ClusterSettings
 from django_q.tasks import (
     async_iter,

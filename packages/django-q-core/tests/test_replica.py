@@ -12,9 +12,9 @@ from django_q.conf import current_settings
 from django_q.execution import Executor
 from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.schedules import declared
-from django_q.schedules.declared import synchronise
+from django_q.schedules import synchronising
 from django_q.schedules.due import DueSchedules
+from django_q.schedules.synchronising import synchronise
 from django_q.tasks import schedule
 from django_q.wire.codec import PackageCodec
 from django_q.wire.ids import member_id, new_id
@@ -121,7 +121,7 @@ def test_schedules(broker, q, overlap) -> None:
 
 
 def test_declared_schedules(q, monkeypatch) -> None:
-    monkeypatch.setattr(declared, "modules", lambda: ())
+    monkeypatch.setattr(synchronising, "modules", lambda: ())
     for minutes, done in ((1, "created"), (2, "updated")):
         entry = {"name": "declared", "func": "math.floor", "args": (1.5,), "schedule_type": "I", "minutes": minutes}
         changes = synchronise(replace(q, schedules=[entry]))

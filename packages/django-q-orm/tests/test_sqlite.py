@@ -15,8 +15,8 @@ from django_q.cluster.state import ClusterState
 from django_q.models import Batch, BatchMember, Schedule, Task
 from django_q.results.database import DatabaseResults
 from django_q.results.pruning import Pruner
-from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules
+from django_q.schedules.synchronising import synchronise
 from django_q.settings import ClusterSettings
 from django_q.tasks import result
 from django_q.wire.ids import member_id, new_id

@@ -131,8 +131,8 @@ def databases_of(settings: ClusterSettings) -> list[str]:
 
 def invalid_schedules(cluster: str | None) -> Iterator[checks.CheckMessage]:
     """E008: a declared schedule is invalid."""
-    from django_q.schedules.declared import invalid  # models, which are not loaded when the checks are registered
     from django_q.schedules.reasons import reason_of
+    from django_q.schedules.synchronising import invalid  # models, which are not loaded when the checks are registered
 
     for name, error in invalid(ClusterSettings.from_mapping(django_mapping(cluster))):
         text = f"The declared schedule {one_line(name)!r} is invalid ({reason_of(error)})."

@@ -18,6 +18,7 @@ from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
+from django_q.schedules.turn import Turn
 from django_q.status import SECONDS
 
 pytestmark = pytest.mark.django_db
@@ -146,7 +147,7 @@ def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, d
 
 def test_it_does_not_run_hot_while_another_cluster_sends_what_is_due(running, clock, monkeypatch):
     scheduler = running()
-    monkeypatch.setattr(scheduler.schedules, "turn", lambda: due_module.Turn(more=True))
+    monkeypatch.setattr(scheduler.schedules, "turn", lambda: Turn(more=True))
     run(scheduler, clock, 2)
     assert len(clock.waits) < 50
 

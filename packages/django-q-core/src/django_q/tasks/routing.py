@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 
 from django_q.arguments import write_args, write_kwargs
-from django_q.brokers import shared_broker
+from django_q.brokers import broker_of, shared_broker
 from django_q.clock import in_project_time
+from django_q.conf import current_settings
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import OptionError
 from django_q.inline import run_inline
@@ -19,6 +20,7 @@ from django_q.models import Schedule, Task
 from django_q.settings import ClusterSettings
 from django_q.text import truncated
 from django_q.wire.codec import PackageCodec
+from django_q.wire.option_values import queue_name
 from django_q.wire.validation import copy_of, pickled, refuse_main
 
 if TYPE_CHECKING:
@@ -199,3 +201,11 @@ def due(delay: float | None, eta: datetime | None) -> datetime | None:
     if delay is not None and eta is not None:
         raise OptionError("delay and eta both say when: give one of them.")
     return eta if eta is not None else datetime.now(UTC) + timedelta(seconds=delay) if delay else None
+
+
+def chosen_broker(broker: Broker | None, cluster: object) -> Broker | None:
+    """Return the broker whose queue's key begins the keys in the cache; None for that of the settings."""
+    cluster = queue_name("cluster", cluster)
+    if broker is not None or not cluster or cluster == current_settings().list_key:
+        return broker
+    return broker_of(cluster)

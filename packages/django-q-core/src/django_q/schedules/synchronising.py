@@ -15,9 +15,10 @@ from django.utils.module_loading import module_has_submodule
 from django_q.clock import now
 from django_q.databases.errors import is_unavailable
 from django_q.models import Schedule
-from django_q.schedules.glance import is_in_code
+from django_q.schedules.creating import create
+from django_q.schedules.declarations import DECLARED, Declaration
 from django_q.schedules.ownership import of_cluster
-from django_q.tasks.scheduling import DECLARED, Declaration, create
+from django_q.schedules.polling import is_in_code
 from django_q.text import text_of
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from django.db import OperationalError
 from django.utils import timezone
 from django_q.exceptions import ScheduleError
 from django_q.models import Schedule
-from django_q.schedules import declared
-from django_q.schedules.declared import synchronise
+from django_q.schedules import synchronising
+from django_q.schedules.declarations import DECLARED, Declaration
 from django_q.schedules.reasons import reason_of
+from django_q.schedules.synchronising import synchronise
 from django_q.tasks import schedule, scheduled
-from django_q.tasks.scheduling import DECLARED, Declaration
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
     """Only what the test declares."""
-    monkeypatch.setattr(declared, "modules", tuple)
+    monkeypatch.setattr(synchronising, "modules", tuple)
     before = dict(DECLARED)
     DECLARED.clear()
     yield
@@ -141,7 +141,7 @@ def test_a_module_that_cannot_be_imported_removes_nothing(clockwork, monkeypatch
     put_right(clockwork, {"func": "math.floor", "minutes": 5})
     (tmp_path / "halftasks.py").write_text('raise ImportError("no such module")')
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(declared, "modules", lambda: ("halftasks",))
+    monkeypatch.setattr(synchronising, "modules", lambda: ("halftasks",))
     changes = put_right(clockwork)
     assert [str(error) for _, error in changes.broken] == ["no such module"]
     assert Schedule.objects.exists()
@@ -155,7 +155,7 @@ def test_modules_are_those_that_the_apps_have(monkeypatch, tmp_path, settings):
         (tmp_path / app / f"{module}.py").write_text("raise SystemExit")
     monkeypatch.syspath_prepend(tmp_path)
     settings.INSTALLED_APPS = ["app_of_tasks", "app_of_schedules", "app_of_views"]
-    assert declared.modules() == ("app_of_tasks.tasks", "app_of_schedules.schedules")
+    assert synchronising.modules() == ("app_of_tasks.tasks", "app_of_schedules.schedules")
 
 
 def test_one_name_is_one_function(monkeypatch):
@@ -221,7 +221,7 @@ def test_declaration_that_is_invalid_affects_only_itself_and_is_checked(clockwor
     changes = synchronise(settings)
     assert changes.created == ["math.exp"]
     assert len(changes.broken) == 1
-    assert [name for name, _ in declared.invalid(settings)] == [changes.broken[0][0]]
+    assert [name for name, _ in synchronising.invalid(settings)] == [changes.broken[0][0]]
     assert reason_of(changes.broken[0][1])
 
 
@@ -235,7 +235,7 @@ def test_unavailable_database_is_not_the_declarations_fault(clockwork, monkeypat
     def away(*args):
         raise OperationalError("the server is away")
 
-    monkeypatch.setattr(declared, "put_right", away)
+    monkeypatch.setattr(synchronising, "put_right", away)
     with pytest.raises(OperationalError):
         put_right(clockwork, {"func": "math.floor", "minutes": 5})
 
@@ -260,7 +260,7 @@ def two_apps(monkeypatch, tmp_path, settings):
         (tmp_path / app / "__init__.py").touch()
         write(app, good.format(app))
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "app_broken", "app_good"]
-    monkeypatch.setattr(declared, "modules", lambda: ("app_broken.tasks", "app_good.tasks"))
+    monkeypatch.setattr(synchronising, "modules", lambda: ("app_broken.tasks", "app_good.tasks"))
     return write
 
 

@@ -9,8 +9,8 @@ import pytest
 from django.utils.translation import gettext_lazy
 from django_q.exceptions import OptionError
 from django_q.models import Schedule
+from django_q.schedules.field_checks import RULES, checked_fields
 from django_q.tasks import schedule
-from django_q.tasks.schedule_fields import RULES, checked_fields
 
 
 class Unreadable:

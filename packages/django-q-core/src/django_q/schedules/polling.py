@@ -1,4 +1,4 @@
-"""Tells whether there is anything to do, with a statement written by hand: it is asked each second."""
+"""Polls for due schedules with one statement."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
 from django_q.models import Schedule
 from django_q.schedules.due import AHEAD, DueSchedules
-from django_q.schedules.glance import is_in_code, is_in_other_zone, is_soon_due
+from django_q.schedules.polling import is_in_code, is_in_other_zone, is_soon_due
 from django_q.settings import ClusterSettings
 
 pytestmark = pytest.mark.django_db
