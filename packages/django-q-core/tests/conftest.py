@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.utils import timezone
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
 from django_q.models import Schedule
 from django_q.schedules.due import DueSchedules
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
 from django_q.wire.codec import PackageCodec
 from django_q.wire.ids import member_id, new_id
 from django_q.wire.outcome import Outcome, encode

@@ -8,13 +8,13 @@ import pytest
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.earlier_success import saved_success
-from django_q.conf import current_settings
 from django_q.execution import Executor
 from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
 from django_q.schedules import synchronising
 from django_q.schedules.due import DueSchedules
 from django_q.schedules.synchronising import synchronise
+from django_q.settings import current_settings
 from django_q.tasks import schedule
 from django_q.wire.codec import PackageCodec
 from django_q.wire.ids import member_id, new_id

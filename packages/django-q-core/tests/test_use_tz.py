@@ -10,11 +10,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 from django_q import clock
-from django_q.conf import current_settings
 from django_q.models import Schedule, Task
 from django_q.results.cache import CacheResults
 from django_q.results.limits import fit
 from django_q.scheduler import scheduler
+from django_q.settings import current_settings
 from django_q.status import Stat
 from django_q.tasks import (
     async_task,

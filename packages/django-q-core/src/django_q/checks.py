@@ -17,7 +17,8 @@ from django_q.databases.sqlite import missing_options
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
-from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
+from django_q.settings import ClusterSettings
+from django_q.settings.fields import KEYS, django_mapping, mistakes_in
 from django_q.text import one_line
 
 if TYPE_CHECKING:

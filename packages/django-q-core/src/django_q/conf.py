@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.translation import gettext_lazy as _
 
 from django_q.log import logger
-from django_q.settings import FIELDS, ClusterSettings, django_mapping, key_of
+from django_q.settings import current_settings
+from django_q.settings.fields import FIELDS
+from django_q.settings.source import OVERRIDES
+from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +49,11 @@ DERIVED: Final[dict[str, Callable[[], Any]]] = {
     "QSIZE": lambda: True,
     "SIGNAL_NAMES": lambda: {number.value: number.name for number in signal.Signals},
     "TESTING": lambda: False,
-    "STARTING": lambda: _("Starting"),
-    "WORKING": lambda: _("Working"),
-    "IDLE": lambda: _("Idle"),
-    "STOPPED": lambda: _("Stopped"),
-    "STOPPING": lambda: _("Stopping"),
+    "STARTING": lambda: STARTING,
+    "WORKING": lambda: WORKING,
+    "IDLE": lambda: IDLE,
+    "STOPPED": lambda: STOPPED,
+    "STOPPING": lambda: STOPPING,
     "conf": q_cluster,
 }
 """Old names that are no setting."""
@@ -83,11 +85,14 @@ class LiveConf:
             delattr(self, name)
         else:
             vars(self)[name] = value
+            if name in NAMES:
+                OVERRIDES[NAMES[name]] = value
 
     def __delattr__(self, name: str) -> None:
         if name not in vars(self):
             raise AttributeError(name)
         del vars(self)[name], self._before[name]
+        OVERRIDES.pop(NAMES.get(name, ""), None)
 
     def __dir__(self) -> list[str]:
         return sorted({*NAMES, *DERIVED, *vars(self)})
@@ -99,14 +104,6 @@ def is_same(value: object, other: object) -> bool:
 
 
 Conf: Final = LiveConf()
-
-
-def current_settings() -> ClusterSettings:
-    """The settings as Django has them now, with what was put on `Conf` laid over them."""
-    if not vars(Conf):
-        return ClusterSettings.from_django()
-    put = {key_of(NAMES[name]): value for name, value in vars(Conf).items() if name in NAMES}
-    return ClusterSettings.from_mapping({**django_mapping(), **put})
 
 
 def __getattr__(name: str) -> Any:

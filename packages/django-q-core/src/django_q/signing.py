@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.signing import BadSignature
 
-from django_q.conf import current_settings
+from django_q.settings import current_settings
 from django_q.wire.codec import PackageCodec, PickleSerializer
 
 __all__ = ["BadSignature", "PackageCodec", "PickleSerializer", "SignedPackage"]

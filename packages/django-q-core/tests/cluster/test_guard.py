@@ -9,7 +9,7 @@ import pytest
 from django_q.cluster import guard as module
 from django_q.cluster.guard import SECOND_SIGNAL_SECONDS, STARTING_SECONDS, STOP_MARGIN_SECONDS, Guard, SentinelGuard
 from django_q.cluster.state import ClusterState, WorkerState
-from django_q.conf import current_settings
+from django_q.settings import current_settings
 
 SECONDS = 100.0
 

@@ -11,11 +11,11 @@ import pytest
 from django_q.cluster.importing import Imports
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.state import ClusterState, Phase
-from django_q.conf import current_settings
 from django_q.models import Schedule
 from django_q.schedules import synchronising
 from django_q.schedules.due import FATAL, RETRY_FATAL
 from django_q.schedules.turn import RETRY
+from django_q.settings import current_settings
 
 pytestmark = pytest.mark.django_db
 

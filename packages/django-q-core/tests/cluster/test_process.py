@@ -14,9 +14,8 @@ from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.process import ClusterProcess
 from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
-from django_q.conf import current_settings
 from django_q.exceptions import ClusterDied
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
 from django_q.testing import eventually
 
 

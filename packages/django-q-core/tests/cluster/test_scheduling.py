@@ -14,11 +14,11 @@ from django_q.cluster import maintenance, publishing
 from django_q.cluster import scheduling as module
 from django_q.cluster.scheduling import Scheduler
 from django_q.cluster.state import ClusterState, Phase
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
 from django_q.schedules.turn import Turn
+from django_q.settings import current_settings
 from django_q.status import SECONDS
 
 pytestmark = pytest.mark.django_db

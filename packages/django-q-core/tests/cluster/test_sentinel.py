@@ -16,7 +16,7 @@ from django_q.cluster.messages import STOP, Kind, TaskMessage, kind_of, unpack
 from django_q.cluster.sentinel import Sentinel
 from django_q.cluster.state import ClusterState, Phase, WorkerState
 from django_q.cluster.stopping import StopProcedure
-from django_q.conf import current_settings
+from django_q.settings import current_settings
 from django_q.testing.eventually import eventually
 
 

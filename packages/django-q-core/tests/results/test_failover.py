@@ -15,7 +15,6 @@ from django_q.cluster.earlier_success import saved_success
 from django_q.cluster.maintenance import Maintenance
 from django_q.cluster.monitor import Monitor
 from django_q.cluster.state import ClusterState
-from django_q.conf import current_settings
 from django_q.databases import refusals, writable
 from django_q.databases.connections import close_after, close_connections, end_sessions, keep_connections
 from django_q.databases.errors import (
@@ -30,6 +29,7 @@ from django_q.finishing import Finisher
 from django_q.models import Schedule, Task
 from django_q.results.database import DatabaseResults
 from django_q.schedules.due import DueSchedules
+from django_q.settings import current_settings
 from django_q.wire.package import new_package
 
 from tests.databases import BREAKS, OneDatabase, ask, make_read_only, reachable

@@ -32,7 +32,7 @@ def test_collated_task_is_one_row_and_nothing_is_left(turns):
     task = Task.objects.get()
     assert (task.id, task.name, task.group, task.success) == (iter_id, "halves", "numbers", True)
     assert (task.result, task.args, task.kwargs) == ([0.5, 1.0], [(2,), (4,)], {"by": 4})
-    assert task.func.endswith("test_iterables.halve")
+    assert task.func.endswith("test_iters.halve")
     assert (turns.broker.queue_size(), turns.broker.lock_size()) == (0, 0)
     assert not BatchMember.objects.exists()
     assert task.time_taken() > 0

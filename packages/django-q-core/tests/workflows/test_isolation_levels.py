@@ -12,12 +12,12 @@ from django.core.management import call_command
 from django.db import OperationalError, connections
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
-from django_q.conf import current_settings
 from django_q.databases.errors import is_unavailable
 from django_q.models import Batch, BatchMember, Schedule, Task
 from django_q.results.database import DatabaseResults
 from django_q.schedules import due
 from django_q.schedules.due import DueSchedules
+from django_q.settings import current_settings
 from django_q.wire.ids import new_id
 from django_q.workflows.batches import BatchResults
 

@@ -12,8 +12,8 @@ from django_q import clock
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.brokers.per_process import PerProcess
-from django_q.conf import current_settings
 from django_q.exceptions import ConfigurationError
+from django_q.settings import current_settings
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 

@@ -14,13 +14,13 @@ from django.db.models import Q
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.clock import Seldom
-from django_q.conf import current_settings
 from django_q.databases.connections import forget_database
 from django_q.databases.names import is_named
 from django_q.databases.sqlite import short, short_and_slow
 from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.results.limits import SHORT_STATEMENT, STATEMENT_OVERHEAD, longest_statement
+from django_q.settings import current_settings
 
 from django_q_orm.arrivals import insert, insert_and_ring, patiently
 from django_q_orm.bell import SOON, Bell, channel_of

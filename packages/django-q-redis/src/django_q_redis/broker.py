@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from django_q.brokers import BulkBroker, Delivery
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.settings import current_settings
 from redis.exceptions import NoScriptError, ResponseError
 
 from django_q_redis import scripts

@@ -14,8 +14,8 @@ from django_q.brokers.cached_attempts import CachedAttempts
 from django_q.brokers.per_process import PerProcess
 from django_q.brokers.stats import stats_in
 from django_q.caches.calls import CALLS
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable, mark_sent
+from django_q.settings import current_settings
 from django_q.text import error_line
 
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from django.utils.module_loading import import_string
 
 from django_q.brokers.per_process import PerProcess
-from django_q.conf import current_settings
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
-from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
+from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
 
 if TYPE_CHECKING:
     from django_q.brokers.base import Broker

@@ -12,11 +12,11 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, cast
 
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
 from django_q.databases.connections import close_all
 from django_q.exceptions import ClusterDied
 from django_q.humanhash import humanize
-from django_q.settings import CLUSTER_NAME_VARIABLE
+from django_q.settings import current_settings
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
 from django_q.text import one_line
 
 from . import log

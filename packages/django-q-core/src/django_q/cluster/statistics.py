@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from django_q.clock import in_project_time
-from django_q.conf import Conf
-from django_q.status import Stat
+from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING, Stat
 
 from .state import ClusterState, Phase
 
@@ -48,10 +47,10 @@ def status_of(state: ClusterState) -> str:
     """Say in one of the manual's words what a cluster is doing."""
     match state.phase:
         case Phase.STARTING:
-            return str(Conf.STARTING)
+            return str(STARTING)
         case Phase.STOPPING | Phase.ENDING:
-            return str(Conf.STOPPING)
+            return str(STOPPING)
         case Phase.STOPPED:
-            return str(Conf.STOPPED)
+            return str(STOPPED)
         case _:
-            return str(Conf.IDLE if state.idle else Conf.WORKING)
+            return str(IDLE if state.idle else WORKING)

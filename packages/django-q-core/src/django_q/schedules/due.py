@@ -21,7 +21,6 @@ from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
 from django_q.functions import resolve
 from django_q.models import Schedule
-from django_q.rules import DEAD_LETTER_ENDS
 from django_q.schedules.overlap import Overlap
 from django_q.schedules.ownership import of_cluster
 from django_q.schedules.packing import Errand, pack
@@ -41,6 +40,7 @@ from django_q.schedules.turn import (
     take_back,
     was_sent_in,
 )
+from django_q.settings.rules import DEAD_LETTER_ENDS
 from django_q.text import ascii_only, one_line
 from django_q.wire.codec import PackageCodec
 

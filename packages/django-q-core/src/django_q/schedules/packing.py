@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from django_q.arguments import read_args, read_kwargs
-from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
+from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
 from django_q.wire.building import write_down
 from django_q.wire.ids import new_id
 from django_q.wire.option_values import invalid

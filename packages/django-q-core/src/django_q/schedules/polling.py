@@ -8,7 +8,7 @@ from django.db import connections
 
 from django_q.databases.statements import Condition, is_any
 from django_q.models import Schedule
-from django_q.rules import DEAD_LETTER_ENDS
+from django_q.settings.rules import DEAD_LETTER_ENDS
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_q.brokers import shared_broker
-from django_q.conf import current_settings
 from django_q.finishing import is_last
 from django_q.results.waiting import MISSING, wait_for
+from django_q.settings import current_settings
 from django_q.tasks import reading
 from django_q.tasks.routing import Route, chosen_broker
 from django_q.wire.building import write_down

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from django_q.conf import current_settings
 from django_q.exceptions import OptionError
 from django_q.functions import describe
 from django_q.inline import run_iter_inline
+from django_q.settings import current_settings
 from django_q.tasks import reading
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route, chosen_broker

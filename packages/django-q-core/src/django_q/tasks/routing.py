@@ -12,12 +12,11 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import broker_of, shared_broker
 from django_q.clock import in_project_time
-from django_q.conf import current_settings
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import OptionError
 from django_q.inline import run_inline
 from django_q.models import Schedule, Task
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
 from django_q.text import truncated
 from django_q.wire.codec import PackageCodec
 from django_q.wire.option_values import queue_name

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 
 from django_q.brokers import shared_broker
-from django_q.conf import current_settings
 from django_q.dispatch import send_many
+from django_q.settings import current_settings
 from django_q.tasks import reading
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route, chosen_broker

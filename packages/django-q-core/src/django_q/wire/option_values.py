@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 
 from django_q.exceptions import OptionError
-from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
+from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
 from django_q.text import one_line, storable, truncated, type_name
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from django_q import clock
 from django_q.brokers import broker_of
-from django_q.conf import current_settings
 from django_q.context import running
 from django_q.dispatch import send_many
 from django_q.exceptions import ResultsUnavailable
@@ -19,6 +18,7 @@ from django_q.log import logger
 from django_q.models import Batch, Task
 from django_q.results.database import existing
 from django_q.results.store import ResultStore
+from django_q.settings import current_settings
 from django_q.text import error_line, one_line
 from django_q.wire.codec import PackageCodec
 from django_q.wire.package import new_package

@@ -12,22 +12,20 @@ import reprlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import is_
-from typing import Any, Final, NamedTuple, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from django.conf import settings as django_settings
 
-from django_q import rules
 from django_q.exceptions import ConfigurationError
-from django_q.rules import Mistake, Rule
+from django_q.settings import rules
+from django_q.settings.rules import Mistake, Rule
+from django_q.settings.source import Known, chosen_by_environment, django_values, own_copy
 
 T = TypeVar("T")
 
 UNLIMITED: Final = 10_000
 """How many tasks a cluster holds in memory when `queue_limit` is 0: memory is not unlimited."""
 
-CLUSTER_NAME_VARIABLE: Final = "Q_CLUSTER_NAME"
-"""The environment variable that chooses one of the `ALT_CLUSTERS`, or another queue."""
 
 BROKER_ADVICE: Final = "See the broker's page for the keys it takes."
 
@@ -469,17 +467,6 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def chosen_by_environment() -> str | None:
-    """The cluster that `$Q_CLUSTER_NAME` chooses."""
-    return os.environ.get(CLUSTER_NAME_VARIABLE)
-
-
-def django_values() -> tuple[Mapping[str, Any] | None, str | None]:
-    """The `Q_CLUSTER` and the time zone of the Django settings; without `USE_TZ` there are no time zones."""
-    zone = django_settings.TIME_ZONE if django_settings.USE_TZ else None
-    return getattr(django_settings, "Q_CLUSTER", None), zone
-
-
 def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, Any]:
     """A `Q_CLUSTER` dictionary as one of its clusters sees it."""
     if not isinstance(mapping, Mapping):
@@ -517,34 +504,6 @@ def work_out(values: dict[str, Any]) -> dict[str, Any]:
         "cluster_name": values["cluster_name"] or values["name"],
         "start_method": values["start_method"] or ("fork" if sys.platform == "linux" else "spawn"),
     }
-
-
-def own_copy(value: Any) -> Any:
-    """A copy of dictionaries and lists all the way down, of nothing else."""
-    if isinstance(value, Mapping):
-        return {key: own_copy(inner) for key, inner in value.items()}
-    return [own_copy(inner) for inner in value] if isinstance(value, list) else value
-
-
-class Known(NamedTuple):
-    """Settings already made, with what they were made of."""
-
-    raw: Mapping[str, Any] | None
-    values: tuple[object, ...]
-    content: Mapping[str, Any] | None
-    zone: str | None
-    settings: ClusterSettings
-
-    @classmethod
-    def of(cls, raw: Mapping[str, Any] | None, zone: str | None, settings: ClusterSettings) -> Self:
-        """Settings to be remembered."""
-        return cls(raw, tuple((raw or {}).values()), own_copy(raw), zone, settings)
-
-    def still_holds(self, raw: Mapping[str, Any] | None, zone: str | None) -> bool:
-        """Were the settings made of the same? True and 1 are equal, so that the values are compared by identity too."""
-        if raw is not self.raw or zone != self.zone:
-            return False
-        return raw is None or (raw == self.content and all(map(is_, raw.values(), self.values)))
 
 
 _known: dict[tuple[type, str | None], Known] = {}

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from django.test import override_settings
 from django_q.exceptions import ConfigurationError
-from django_q.settings import CLUSTER_NAME_VARIABLE, FIELDS, UNLIMITED, ClusterSettings
+from django_q.settings import ClusterSettings
+from django_q.settings.fields import FIELDS, UNLIMITED
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 SOURCE = re.compile(r"(Manual 1\.2\.\d+|From django-q2?|Undocumented in the public editions|Ours)[^.]*\.$")
 
