@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django_q.brokers import get_broker
-from django_q.cluster.channels import Channel
-from django_q.cluster.messages import Kind, pack, unpack
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.messages import Kind, pack, unpack
 from django_q.execution import Executor
 from django_q.models import Task
 from django_q.results.database import DatabaseResults

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
-from django_q.cluster.state import ClusterState
 from django_q.models import Batch, BatchMember, Schedule, Task
 from django_q.results.database import DatabaseResults
 from django_q.results.pruning import Pruner

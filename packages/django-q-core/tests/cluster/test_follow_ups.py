@@ -11,12 +11,22 @@ from django.core.cache import caches
 from django.db import OperationalError
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.channels import Bell, Channel
-from django_q.cluster.lifeline import Lifeline
-from django_q.cluster.messages import Death, FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.messages import (
+    Death,
+    FollowedUp,
+    FollowUp,
+    Kind,
+    TaskMessage,
+    Unreadable,
+    kind_of,
+    pack,
+    unpack,
+)
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.monitor import Monitor
 from django_q.cluster.process import Wiring
-from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
 from django_q.exceptions import ResultsUnavailable
 from django_q.models import BatchMember, Task

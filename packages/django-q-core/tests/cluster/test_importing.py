@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from django_q.cluster.importing import Imports
+from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.scheduling import Scheduler
-from django_q.cluster.state import ClusterState, Phase
 from django_q.models import Schedule
 from django_q.schedules import synchronising
 from django_q.schedules.due import FATAL, RETRY_FATAL

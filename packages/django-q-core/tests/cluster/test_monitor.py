@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from django_q.cluster import monitor as module
-from django_q.cluster.channels import Channel
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.monitor import Monitor
-from django_q.cluster.state import ClusterState
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
 from django_q.settings import current_settings

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
-from django_q.cluster import maintenance, publishing
+from django_q.cluster import maintenance, statistics
 from django_q.cluster import scheduling as module
+from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.scheduling import Scheduler
-from django_q.cluster.state import ClusterState, Phase
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
@@ -49,7 +49,7 @@ class Clock:
 def clock(monkeypatch):
     """The only clock there is."""
     clock = Clock()
-    for each in (module, publishing, maintenance):
+    for each in (module, statistics, maintenance):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(module, "clock_now", clock.now)
     monkeypatch.setattr(due_module, "clock_now", clock.now)

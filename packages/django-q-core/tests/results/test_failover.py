@@ -12,9 +12,9 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.earlier_success import saved_success
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
 from django_q.cluster.monitor import Monitor
-from django_q.cluster.state import ClusterState
 from django_q.databases import refusals, writable
 from django_q.databases.connections import close_after, close_connections, end_sessions, keep_connections
 from django_q.databases.errors import (

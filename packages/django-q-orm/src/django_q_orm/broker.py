@@ -13,20 +13,20 @@ from django.db import Error, connections, transaction
 from django.db.models import Q
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
-from django_q.clock import Seldom
 from django_q.databases.connections import forget_database
 from django_q.databases.names import is_named
 from django_q.databases.sqlite import short, short_and_slow
 from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
+from django_q.pacing import Throttle
 from django_q.results.limits import SHORT_STATEMENT, STATEMENT_OVERHEAD, longest_statement
 from django_q.settings import current_settings
 
-from django_q_orm.arrivals import insert, insert_and_ring, patiently
-from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
+from django_q_orm.inserts import insert, insert_and_ring, patiently
 from django_q_orm.locks import by_primary_key
+from django_q_orm.notify import SOON, Bell, channel_of
 from django_q_orm.offers import Offers, offers_of
 from django_q_orm.stats import stats_in
 from django_q_orm.zones import delayed, restore_moments
@@ -89,13 +89,13 @@ class ORM(BulkBroker):
         return self._bell
 
     @cached_property
-    def _whole(self) -> Seldom:
+    def _whole(self) -> Throttle:
         """Looks at the whole queue.
 
         PostgreSQL keeps rows that are gone for as long as any transaction is open that began before
         (https://www.postgresql.org/docs/current/routine-vacuuming.html), and such a look passes all of them.
         """
-        return Seldom(WHOLE)
+        return Throttle(WHOLE)
 
     @cached_property
     def _probe(self) -> WriteProbe:

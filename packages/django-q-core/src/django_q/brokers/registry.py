@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.utils.module_loading import import_string
 
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
 from django_q.settings import ClusterSettings, current_settings
@@ -24,7 +24,7 @@ PRECEDENCE = ("disque_nodes", "iron_mq", "sqs", "orm", "mongo", "django_redis")
 MOST_SHARED = 32
 """How many shared brokers a process keeps; more only come together where tests change the settings."""
 
-_shared: PerProcess[dict[tuple[ClusterSettings, str | None], Broker]] = PerProcess(dict)
+_shared: ProcessLocal[dict[tuple[ClusterSettings, str | None], Broker]] = ProcessLocal(dict)
 
 
 def broker_key(settings: ClusterSettings) -> str:

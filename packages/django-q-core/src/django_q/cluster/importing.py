@@ -16,7 +16,7 @@ from django_q.schedules import synchronising
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .state import ClusterState
+    from django_q.cluster.ipc.state import ClusterState
 
 
 class Imports:

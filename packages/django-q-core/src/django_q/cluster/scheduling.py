@@ -9,8 +9,10 @@ from django.db import DatabaseError, InterfaceError
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
+from django_q.cluster.ipc.state import Phase
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
+from django_q.pacing import Backoff
 from django_q.schedules import synchronising
 from django_q.schedules.due import DueSchedules
 from django_q.schedules.reasons import reason_of
@@ -19,12 +21,10 @@ from django_q.schedules.zone import restore_moments
 from django_q.workflows.batch_maintenance import BatchMaintenance
 
 from . import log
-from .backoff import Backoff
 from .importing import Imports
 from .maintenance import Maintenance
 from .process import ClusterProcess, Wiring
-from .publishing import Publisher
-from .state import Phase
+from .statistics import Publisher
 
 if TYPE_CHECKING:
     from django_q.schedules.turn import Turn

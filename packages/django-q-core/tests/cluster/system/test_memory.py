@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
-from django_q.cluster import memory
+from django_q.cluster.system import memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def test_this_process_holds_some_megabytes() -> None:
 def test_free_memory_is_used_again() -> None:
     program = f"""
 import resource
-from django_q.cluster.memory import keep_free_memory
+from django_q.cluster.system.memory import keep_free_memory
 keep_free_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import OperationalError
 from django.db.models.expressions import RawSQL
 
-from django_q_orm.moments import VENDORS
+from django_q_orm.database_clock import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

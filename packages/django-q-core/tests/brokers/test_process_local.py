@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import os
 
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 
 
 def test_value_is_made_once():
-    made = PerProcess(object)
+    made = ProcessLocal(object)
     assert made.get() is made.get()
 
 
 def test_value_can_be_set_and_forgotten():
-    made = PerProcess(object)
+    made = ProcessLocal(object)
     mine = object()
     made.set(mine)
     assert made.get() is mine
@@ -20,7 +20,7 @@ def test_value_can_be_set_and_forgotten():
 
 
 def test_child_makes_its_own():
-    made = PerProcess(os.getpid)
+    made = ProcessLocal(os.getpid)
     mine = made.get()
     child = os.fork()
     if not child:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connections, migrations, models
 from django.db.migrations.state import ProjectState
-from django_q.adoption import AdoptModel
+from django_q.models.adoption import AdoptModel
 
 from tests.databases import reachable, sqlite
 

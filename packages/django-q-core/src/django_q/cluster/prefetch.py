@@ -25,7 +25,7 @@ MOST_BYTES = 128 * 1024
 """Their size together, unless `queue_limit` packages are larger."""
 
 
-class ReadAhead:
+class Prefetch:
     """`queue_limit`, and more for as long as the workers finish tasks faster than a broker answers.
 
     A fetch takes as long as many tasks that do next to nothing: with `queue_limit` packages the workers would wait for

@@ -9,8 +9,8 @@ from multiprocessing import connection
 from typing import Any
 
 import pytest
-from django_q.cluster import lifeline
-from django_q.cluster.lifeline import Lifeline
+from django_q.cluster.ipc import lifeline
+from django_q.cluster.ipc.lifeline import Lifeline
 
 FORK = multiprocessing.get_context("fork")
 

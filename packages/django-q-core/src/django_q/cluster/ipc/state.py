@@ -13,7 +13,7 @@ import time
 from multiprocessing import reduction
 from typing import Any
 
-from .channels import INLINE, unlinked_file
+from django_q.cluster.ipc.channels import INLINE, unlinked_file
 
 
 class Phase(enum.IntEnum):

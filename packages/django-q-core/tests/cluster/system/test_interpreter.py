@@ -12,8 +12,8 @@ import socket
 import sys
 
 import pytest
-from django_q.cluster import interpreter
-from django_q.cluster.interpreter import Interpreter
+from django_q.cluster.system import interpreter
+from django_q.cluster.system.interpreter import Interpreter
 
 ALARM = {signal.SIGALRM}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from django_q.cluster.process_group import has_exited, kill_group, kill_other_members, lead_group
+from django_q.cluster.system.process_group import has_exited, kill_group, kill_other_members, lead_group
 from django_q.testing.eventually import eventually
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import redis
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.wire.fast_base64 import pieces
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Line:
         # Others use the pool too: of a small one nothing is kept, and a blocking one has threads that wait for it.
         blocks = isinstance(self._pool, redis.BlockingConnectionPool)
         self._most_idle = 0 if blocks else self._pool.max_connections // 2
-        self._idle: PerProcess[deque[Kept]] = PerProcess(deque)
+        self._idle: ProcessLocal[deque[Kept]] = ProcessLocal(deque)
 
     def __call__(self, *command: str | bytes | float) -> Any:
         """Run a command and give the server's reply as it is.

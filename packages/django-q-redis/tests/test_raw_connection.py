@@ -7,8 +7,8 @@ import threading
 
 import pytest
 import redis
-from django_q_redis import line
-from django_q_redis.line import Line, line_of, packed
+from django_q_redis import raw_connection
+from django_q_redis.raw_connection import Line, line_of, packed
 from redis._parsers import Encoder
 from redis.connection import PythonRespSerializer
 
@@ -54,7 +54,7 @@ def test_fork_uses_another_connection(client: redis.Redis):
 
 
 def test_closed_connection_is_seen_where_the_system_has_no_poll(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(line, "HAS_POLL", False)
+    monkeypatch.setattr(raw_connection, "HAS_POLL", False)
     test_connection_that_the_server_closed_meanwhile_is_made_again(client)
 
 
@@ -146,7 +146,7 @@ def test_connection_that_the_server_is_about_to_close_is_not_used_again(
     run = line_of(client)
     for _ in range(100):
         with monkeypatch.context() as patched:
-            patched.setattr(line, "packed", lambda _commands: [b"*2\r\n$4\r\nECHO\r\n$999999999999\r\n"])
+            patched.setattr(raw_connection, "packed", lambda _commands: [b"*2\r\n$4\r\nECHO\r\n$999999999999\r\n"])
             with pytest.raises(redis.ResponseError, match="bulk length"):
                 run("ECHO")
         assert run("PING") == b"PONG"

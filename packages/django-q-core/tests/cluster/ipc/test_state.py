@@ -7,10 +7,10 @@ import os
 import signal
 
 import pytest
-from django_q.cluster.backoff import LONGEST_SECONDS, Backoff
-from django_q.cluster.messages import FollowUp, Kind, TaskMessage, kind_of, pack, unpack
+from django_q.cluster.ipc.messages import FollowUp, Kind, TaskMessage, kind_of, pack, unpack
+from django_q.cluster.ipc.state import DESK, ClusterState, WorkerState
 from django_q.cluster.pool import how_it_ended
-from django_q.cluster.state import DESK, ClusterState, WorkerState
+from django_q.pacing import LONGEST_SECONDS, Backoff
 
 
 def _work(state: ClusterState, message: bytes) -> None:

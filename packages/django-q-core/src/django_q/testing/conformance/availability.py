@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_q.exceptions import BrokerUnavailable
+from django_q.testing.conformance.suite import PATIENT, TIMEOUT, Suite, needs, take, take_many, text
 from django_q.testing.eventually import eventually
-
-from .suite import PATIENT, TIMEOUT, Suite, needs, take, take_many, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django_q.cluster import channels
-from django_q.cluster.channels import INLINE, Bell, Channel, unlinked_file
+from django_q.cluster.ipc import channels
+from django_q.cluster.ipc.channels import INLINE, Bell, Channel, unlinked_file
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class PerProcess(Generic[T]):
+class ProcessLocal(Generic[T]):
     """One value a process; a forked child makes its own and neither uses nor closes its parent's."""
 
     def __init__(self, make: Callable[[], T]) -> None:

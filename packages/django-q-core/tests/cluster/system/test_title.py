@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from unittest.mock import patch
 
-from django_q.cluster import title
+from django_q.cluster.system import title
 
 
 def test_process_gets_its_title() -> None:

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from django_q.cluster.affinity import available_cpus, cpu_windows, pin
+from django_q.cluster.system.affinity import available_cpus, cpu_windows, pin
 
 
 @pytest.mark.parametrize(
