@@ -12,6 +12,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
 from django_q.log import logger
+from django_q.old_names import resolver
 from django_q.settings import current_settings
 from django_q.settings.fields import FIELDS
 from django_q.settings.source import OVERRIDES
@@ -106,10 +107,11 @@ def is_same(value: object, other: object) -> bool:
 Conf: Final = LiveConf()
 
 
+_old_name = resolver(__name__)
+
+
 def __getattr__(name: str) -> Any:
     """Names that old code imports from here: a face of the reporters, or an optional library, None without it."""
-    if name in ("ErrorReporter", "error_reporter"):
-        return getattr(import_module("django_q.reporters"), name)
     if name in ("croniter", "psutil", "resource", "setproctitle"):
         return import_module(name) if find_spec(name) else None
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _old_name(name)

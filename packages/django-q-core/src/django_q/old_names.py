@@ -9,9 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 OLD_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
-    "django_q.results": {
-        "batch_delivery": "django_q.workflows.batch_delivery",
+    "django_q.conf": {
+        "ErrorReporter": "django_q.reporters.ErrorReporter",
+        "error_reporter": "django_q.reporters.error_reporter",
     },
+    "django_q.results": {"batch_delivery": "django_q.workflows.batch_delivery"},
+    "django_q.signals": {"call_hook": "django_q.hooks.call_hook"},
 }
 """Dotted path of each name that has moved, by the module in which it was, by its old name."""
 
