@@ -48,3 +48,9 @@ def load(path: str) -> Any:
         if error.name != path:
             raise
     return getattr(import_module(parent), name)
+
+
+def table() -> str:
+    """Return the old names as a Markdown table, which docs/reference/old-names.md contains."""
+    rows = [f"| `{module}.{name}` | `{path}` |" for module, names in OLD_NAMES.items() for name, path in names.items()]
+    return "\n".join(["| old name | new name |", "| --- | --- |", *sorted(rows)])
