@@ -16,7 +16,7 @@ class Killer(AppConfig):
     name = "killer"
 
     def ready(self):
-        from django_q.results.chains import Chains
+        from django_q.workflows.sent_links import Chains
         kill_after(Chains, "unsent", os.environ.get("KILL", ""))
         kill_before(Chains, "sent", os.environ.get("KILL", ""))
 

@@ -191,7 +191,7 @@ def test_label_of_any_form_and_length_is_stored(make_site, kind):
 
 OLDER_PACKAGES = """
 from django_q.brokers import get_broker
-from django_q.package import new_package
+from django_q.wire.package import new_package
 from django_q.signing import PackageCodec
 import jobs
 options = [
@@ -219,7 +219,7 @@ def test_options_of_older_producers_are_normalised_or_fail_their_own_task(make_s
         eventually(lambda: all(task(site, each) for each in [*ids, good]), within=30, why=lambda: cluster.log)
         assert [task(site, each)[0] for each in ids] == [True] * 3 + [False] * 9 + [True]
         assert task(site, ids[4])[1].startswith("timeout is '10' (str): give a number of seconds")
-        link = site.run(f"from django_q.package import next_id\nanswer = next_id({ids[-1]!r})")
+        link = site.run(f"from django_q.wire.ids import next_id\nanswer = next_id({ids[-1]!r})")
         eventually(lambda: task(site, link), within=10, why=lambda: cluster.log)
         assert task(site, link)[0] is False
         assert task(site, link)[1].startswith("timeout is '10' (str)")
@@ -236,7 +236,7 @@ def test_unreadable_packages_go_to_the_dead_letters_and_come_back(make_site, kin
         """
         from django_q.brokers import get_broker
         from django_q.signing import PackageCodec
-        from django_q.package import new_package
+        from django_q.wire.package import new_package
         broker = get_broker()
         package = new_package('jobs.mark', ('poison',))
         broker.enqueue(PackageCodec('another name').dumps(package))

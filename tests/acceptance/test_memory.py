@@ -18,7 +18,7 @@ def enqueue(site, count: int) -> None:
         f"""
         from django_q.brokers import get_broker
         from django_q.conf import current_settings
-        from django_q.package import new_package
+        from django_q.wire.package import new_package
         from django_q.signing import PackageCodec
         codec, broker = PackageCodec.of(current_settings()), get_broker()
         for start in range(0, {count}, 1000):

@@ -98,7 +98,7 @@ def _fill(rows: int) -> None:
     from django.db import connection
     from django.utils import timezone
     from django_q.models import Task
-    from django_q.package import new_name
+    from django_q.wire.ids import new_name
 
     now = timezone.now()
     for numbers in _chunks(0, rows):

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django_q.brokers import get_broker
-from django_q.cluster.channels import Channel
-from django_q.cluster.messages import Kind, pack, unpack
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.messages import Kind, pack, unpack
 from django_q.execution import Executor
 from django_q.models import Task
-from django_q.package import new_id, new_package
 from django_q.results.database import DatabaseResults
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
 from django_q.tasks import async_task
+from django_q.wire.codec import PackageCodec
+from django_q.wire.ids import new_id
+from django_q.wire.package import new_package
 
 if TYPE_CHECKING:
-    from django_q.outcome import Outcome
-    from django_q.package import TaskPackage
+    from django_q.wire.outcome import Outcome
+    from django_q.wire.package import TaskPackage
 
 SETTINGS = ClusterSettings(name="parts")
 CODEC = PackageCodec.of(SETTINGS)

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 import hostile_jobs as jobs
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
 from django_q.exceptions import OptionError, UnsendableTask
 from django_q.models import Schedule
-from django_q.package import new_id, new_package, next_id
-from django_q.signing import PackageCodec
+from django_q.settings import current_settings
 from django_q.tasks import async_chain, async_iter, async_task, schedule
+from django_q.wire.codec import PackageCodec
+from django_q.wire.ids import new_id, next_id
+from django_q.wire.package import new_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable

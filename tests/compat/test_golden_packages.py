@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from django_q.conf import current_settings
-from django_q.dispatch import Finisher
 from django_q.exceptions import UnreadablePackage
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Batch, Task
+from django_q.settings import current_settings
 from django_q.signing import PackageCodec
 from django_q.tasks import result
 from django_q.wire.metadata import peek

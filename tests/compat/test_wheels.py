@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connections
 from django_q.models import Schedule, Task
-from django_q.package import new_package
-from django_q.signing import PackageCodec
 from django_q.tasks import async_task
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 from django_q_orm.models import OrmQ
 
 from tests.compat.conftest import migrate

@@ -11,19 +11,15 @@ from django.db import transaction
 from django.db.migrations.state import ProjectState
 from django.urls import reverse
 from django.utils import timezone
-from django_q.dispatch import Finisher
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.outcome import Outcome, encode
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.batch_rows import insert_batches
 from django_q.results.database import DatabaseResults, write_many
 from django_q.results.pruning import Pruner
-from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules
-from django_q.schedules.glance import is_in_code, is_soon_due
+from django_q.schedules.polling import is_in_code, is_soon_due
+from django_q.schedules.synchronising import synchronise
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
 from django_q.tasks import (
     async_iter,
     async_task,
@@ -35,6 +31,10 @@ from django_q.tasks import (
     result_group,
     schedule,
 )
+from django_q.wire.codec import PackageCodec
+from django_q.wire.outcome import Outcome, encode
+from django_q.workflows.batch_maintenance import BatchMaintenance
+from django_q.workflows.batch_rows import insert_batches
 from django_q_orm import claims
 from django_q_orm.broker import ORM
 from django_q_orm.stats import TableStats

@@ -45,7 +45,7 @@ def test_a_slot_whose_scheduler_is_killed_is_sent_and_has_one_result(project):
             DUE
             + TAKE
             + f"""
-from django_q.dispatch import Finisher
+from django_q.finishing import Finisher
 from django_q.execution import Executor
 while schedules.turn(NOW).more: pass
 executor, finisher = Executor(settings), Finisher(settings, broker)

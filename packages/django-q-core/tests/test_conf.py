@@ -5,7 +5,8 @@ from unittest.mock import patch
 import pytest
 from django.test import override_settings
 from django_q import conf
-from django_q.conf import Conf, current_settings
+from django_q.conf import Conf
+from django_q.settings import current_settings
 
 
 @pytest.fixture(autouse=True)

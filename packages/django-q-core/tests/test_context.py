@@ -7,7 +7,7 @@ import logging
 
 import pytest
 from django_q.context import CurrentTask, TaskFilter, current_task, running, stamp_records
-from django_q.package import new_package
+from django_q.wire.package import new_package
 
 PACKAGE = new_package("math.floor", (1.5,), task_id="0" * 32, name="a-b-c-d", group="g")
 

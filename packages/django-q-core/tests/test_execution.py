@@ -14,11 +14,12 @@ import pytest
 from django.utils.functional import SimpleLazyObject
 from django_q.context import current_task
 from django_q.exceptions import UnknownFunction
-from django_q.execution import Executor, next_link, resolve
-from django_q.outcome import decode
-from django_q.package import describe, new_package
+from django_q.execution import Executor, next_link
+from django_q.functions import describe, resolve
 from django_q.settings import ClusterSettings
 from django_q.wire.metadata import peek
+from django_q.wire.outcome import decode
+from django_q.wire.package import new_package
 
 
 def add(a, b=0):

@@ -7,19 +7,20 @@ from dataclasses import replace
 import pytest
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
-from django_q.conf import current_settings
-from django_q.dispatch import Finisher
+from django_q.cluster.earlier_success import saved_success
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.package import member_id, new_id, new_package
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.batch_rows import new_batch
-from django_q.results.saved import saved_success
-from django_q.schedules import declared
-from django_q.schedules.declared import synchronise
+from django_q.schedules import synchronising
 from django_q.schedules.due import DueSchedules
-from django_q.signing import PackageCodec
+from django_q.schedules.synchronising import synchronise
+from django_q.settings import current_settings
 from django_q.tasks import schedule
+from django_q.wire.codec import PackageCodec
+from django_q.wire.ids import member_id, new_id
+from django_q.wire.package import new_package
+from django_q.workflows.batch_maintenance import BatchMaintenance
+from django_q.workflows.batch_rows import new_batch
 
 from tests.databases import reachable, sqlite
 
@@ -120,7 +121,7 @@ def test_schedules(broker, q, overlap) -> None:
 
 
 def test_declared_schedules(q, monkeypatch) -> None:
-    monkeypatch.setattr(declared, "modules", lambda: ())
+    monkeypatch.setattr(synchronising, "modules", lambda: ())
     for minutes, done in ((1, "created"), (2, "updated")):
         entry = {"name": "declared", "func": "math.floor", "args": (1.5,), "schedule_type": "I", "minutes": minutes}
         changes = synchronise(replace(q, schedules=[entry]))

@@ -10,9 +10,9 @@ import pytest
 from django_q import conf, reporters
 from django_q.context import current_task, running
 from django_q.exceptions import WorkerDied
-from django_q.package import new_package
 from django_q.reporters import ErrorReporter
 from django_q.settings import ClusterSettings
+from django_q.wire.package import new_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 from django_q.execution import Executor
-from django_q.outcome import Outcome, decode
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
+from django_q.wire.outcome import Outcome, decode
+from django_q.wire.package import new_package
 from hypothesis import given
 from hypothesis import strategies as st
 

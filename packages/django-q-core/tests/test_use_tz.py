@@ -10,15 +10,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 from django_q import clock
-from django_q.conf import current_settings
 from django_q.models import Schedule, Task
-from django_q.options import normalise_package
-from django_q.outcome import encode
-from django_q.package import new_id, new_package
 from django_q.results.cache import CacheResults
-from django_q.results.labels import fit
+from django_q.results.limits import fit
 from django_q.scheduler import scheduler
-from django_q.signing import PackageCodec
+from django_q.settings import current_settings
 from django_q.status import Stat
 from django_q.tasks import (
     async_task,
@@ -29,6 +25,11 @@ from django_q.tasks import (
     result_group_cached,
     schedule,
 )
+from django_q.wire.codec import PackageCodec
+from django_q.wire.ids import new_id
+from django_q.wire.options import normalise_package
+from django_q.wire.outcome import encode
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 
@@ -117,7 +118,7 @@ def keep(label: str, numbers: list[int], outcome) -> None:
 
 @pytest.fixture
 def outcome():
-    from django_q.outcome import Outcome
+    from django_q.wire.outcome import Outcome
 
     def make(**values):
         defaults = {

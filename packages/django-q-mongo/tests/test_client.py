@@ -14,7 +14,7 @@ from django_q_mongo import client as module
 
 @pytest.fixture
 def settings(mongo_server, monkeypatch) -> ClusterSettings:
-    monkeypatch.setattr(module, "_clients", module.PerProcess(dict))  # tests of others have given theirs away
+    monkeypatch.setattr(module, "_clients", module.ProcessLocal(dict))  # tests of others have given theirs away
     mongo_server.start()
     return ClusterSettings.from_mapping({"mongo": mongo_server.options})
 

@@ -39,7 +39,7 @@ def clock_ahead(seconds: float):
                 return datetime.now(tz) + shift
 
         patch.setattr(documents, "datetime", Shifted)
-        patch.setattr(server_clock, "_clocks", server_clock.PerProcess(dict))
+        patch.setattr(server_clock, "_clocks", server_clock.ProcessLocal(dict))
         yield
 
 

@@ -7,10 +7,9 @@ from django.contrib import admin
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
-from django_q.conf import current_settings
-from django_q.package import new_package
-from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
+from django_q.settings import ClusterSettings, current_settings
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 

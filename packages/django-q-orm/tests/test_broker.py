@@ -16,7 +16,7 @@ from django_q.models import Batch
 from django_q.settings import ClusterSettings
 from django_q.tasks import async_iter
 from django_q.testing import eventually
-from django_q_orm import arrivals, claims
+from django_q_orm import claims, inserts
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 
@@ -240,7 +240,7 @@ def test_sender_waits_for_the_writer(broker: ORM, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="others have many writers")
 def test_sender_does_not_wait_for_ever(broker: ORM, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(arrivals, "PATIENCE", 0.2)
+    monkeypatch.setattr(inserts, "PATIENCE", 0.2)
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
     connection.close()
     writer = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from django_q.conf import current_settings
-from django_q.package import new_package
-from django_q.signing import PackageCodec
+from django_q.settings import current_settings
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 from django_q_orm.models import OrmQ
 
 

@@ -12,15 +12,15 @@ import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from django_q.clock import Seldom
 from django_q.exceptions import BrokerUnavailable
+from django_q.pacing import Throttle
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
-from django_q_orm import bell
 from django_q_orm import broker as broker_module
-from django_q_orm.bell import channel_of
+from django_q_orm import notify
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
+from django_q_orm.notify import channel_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_row_of_a_transaction_rings_when_that_commits(broker: ORM, alias: str):
 
 
 def test_rows_that_do_not_ring_are_found_and_the_next_sooner(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bell, "LONGEST", 1.5)
+    monkeypatch.setattr(notify, "LONGEST", 1.5)
     broker.dequeue_many(1, 3)
     rows = OrmQ.objects.using(alias)
     for within in (1.9, 0.8):
@@ -97,7 +97,7 @@ def test_idle_broker_that_listens_looks_now_and_then(broker: ORM, alias: str):
 def test_lease_that_ended_while_nobody_looked_is_no_silent_producer(
     broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bell, "LONGEST", 1.0)
+    monkeypatch.setattr(notify, "LONGEST", 1.0)
     other = broker_for(orm=alias, retry=4)
     other.enqueue("package")
     other.dequeue_many(1, 0)
@@ -161,7 +161,7 @@ def test_transaction_whose_connection_was_cut_sends_nothing(broker: ORM, alias: 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the first look at the whole queue had taken very long."""
-    monkeypatch.setattr(Seldom, "PAUSE", 1e9)
+    monkeypatch.setattr(Throttle, "PAUSE", 1e9)
     monkeypatch.setattr(broker_module, "WHOLE", 1e9)
 
 
@@ -185,7 +185,7 @@ def test_row_of_another_version_waits_for_a_look_at_the_whole_queue(
     broker.dequeue_many(1, 0.1)
     OrmQ.objects.using(alias).create(key="test", payload="old", lock=timezone.now())
     assert broker.dequeue_many(1, 0.5) == []
-    monkeypatch.setattr(broker, "_whole", Seldom())
+    monkeypatch.setattr(broker, "_whole", Throttle())
     assert broker.dequeue_many(1, 5)
 
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
-from django_q.cluster.state import ClusterState
 from django_q.models import Batch, BatchMember, Schedule, Task
-from django_q.outcome import Outcome, encode
-from django_q.package import member_id, new_id
-from django_q.results import batches
-from django_q.results.batch_maintenance import BatchMaintenance, delete
-from django_q.results.batches import DELIVERY_SECONDS, BatchResults
 from django_q.results.database import DatabaseResults
 from django_q.results.pruning import Pruner
-from django_q.schedules.declared import synchronise
 from django_q.schedules.due import DueSchedules
+from django_q.schedules.synchronising import synchronise
 from django_q.settings import ClusterSettings
 from django_q.tasks import result
+from django_q.wire.ids import member_id, new_id
+from django_q.wire.outcome import Outcome, encode
+from django_q.workflows import batches
+from django_q.workflows.batch_maintenance import BatchMaintenance, delete
+from django_q.workflows.batches import DELIVERY_SECONDS, BatchResults
 from django_q_orm import claims
 from django_q_orm.broker import ORM
 

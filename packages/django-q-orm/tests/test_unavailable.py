@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.db import Error, OperationalError, connections, transaction
+from django_q.databases import writable
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.results import writable
 from django_q.settings import ClusterSettings
 from django_q_orm.broker import ORM
 from django_q_orm.errors import Conflict, meaning_of

@@ -8,9 +8,9 @@ import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
+from django_q.testing.conformance.availability import ProcessPromises, ReachingPromises, StatisticsPromises
 from django_q.testing.conformance.delivery import BulkPromises, DeliveryPromises
 from django_q.testing.conformance.queues import DeadLetterPromises, QueuePromises
-from django_q.testing.conformance.reaching import ProcessPromises, ReachingPromises, StatisticsPromises
 from django_q.testing.conformance.receipts import ReceiptPromises, ReleasePromises
 from django_q_redis import Redis
 from django_q_redis.broker import SHORTEST

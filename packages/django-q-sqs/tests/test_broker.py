@@ -8,13 +8,14 @@ from collections import Counter
 import pytest
 from django_q.brokers import Delivery, get_broker
 from django_q.checks import check_installation
-from django_q.dispatch import Finisher, send
+from django_q.dispatch import send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Task
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
+from django_q.wire.package import new_package
 from django_q_sqs import Sqs
 
 
@@ -344,7 +345,7 @@ def test_without_a_cache_a_release_before_the_start_is_an_attempt(make):
 def test_row_says_how_often_a_task_was_run_though_no_cache_remembers(make):
     broker = make(retry=1, cache="nowhere")
     package = new_package("math.floor", ("no number",))
-    send(package, broker=broker, settings=broker.settings)
+    send_many([package], broker=broker, settings=broker.settings)
     counts = []
     for silent in (False, False, True, False):
         [delivery] = eventually(lambda: broker.dequeue_many(1, 1))

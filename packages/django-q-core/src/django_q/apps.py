@@ -7,8 +7,8 @@ from django.core.checks import register
 from django.utils.functional import lazystr
 
 from django_q import checks
-from django_q.conf import Conf
 from django_q.exceptions import ConfigurationError
+from django_q.settings import current_settings
 
 
 class Label:
@@ -16,7 +16,7 @@ class Label:
 
     def __str__(self) -> str:
         try:
-            return str(Conf.LABEL)
+            return str(current_settings().label)
         except ConfigurationError:
             return "Django Q"
 

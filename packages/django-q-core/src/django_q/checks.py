@@ -13,11 +13,12 @@ from django.core.cache import caches
 from django.db import connections, router
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
+from django_q.databases.sqlite import missing_options
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
-from django_q.settings import KEYS, ClusterSettings, django_mapping, mistakes_in
-from django_q.sqlite import missing_options
+from django_q.settings import ClusterSettings
+from django_q.settings.fields import KEYS, django_mapping, mistakes_in
 from django_q.text import one_line
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def databases_of(settings: ClusterSettings) -> list[str]:
 
 def invalid_schedules(cluster: str | None) -> Iterator[checks.CheckMessage]:
     """E008: a declared schedule is invalid."""
-    from django_q.schedules.declared import invalid  # models, which are not loaded when the checks are registered
     from django_q.schedules.reasons import reason_of
+    from django_q.schedules.synchronising import invalid  # models, which are not loaded when the checks are registered
 
     for name, error in invalid(ClusterSettings.from_mapping(django_mapping(cluster))):
         text = f"The declared schedule {one_line(name)!r} is invalid ({reason_of(error)})."

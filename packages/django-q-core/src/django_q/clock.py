@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from django.conf import settings as django_settings
 from django.utils import timezone
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 monotonic = time.monotonic
 """Seconds on a clock that never goes back and that all processes of a machine share."""
@@ -67,61 +62,6 @@ def sent_at(value: object) -> datetime:
         return now()
 
 
-def local_now(zone: str | None) -> datetime:
-    """The present in a zone, aware; naive and local when there is none."""
-    return datetime.now(zone_of(zone)) if zone else datetime.now()  # noqa: DTZ005
-
-
 def zone_of(name: str) -> tzinfo:
     """The zone of that name."""
     return ZoneInfo(name)
-
-
-class Deadline(NamedTuple):
-    """A moment on the monotonic clock after which something is too late; None: it never is."""
-
-    at: float | None
-
-    @classmethod
-    def after(cls, seconds: float | None) -> Self:
-        """The moment that many seconds from now; None: never."""
-        return cls(None if seconds is None else monotonic() + seconds)
-
-    @property
-    def passed(self) -> bool:
-        """Is it too late?"""
-        return self.at is not None and monotonic() >= self.at
-
-    def left(self, at_most: float) -> float:
-        """How many seconds there are left, never below 0 and never more than `at_most`."""
-        return at_most if self.at is None else min(at_most, max(0.0, self.at - monotonic()))
-
-
-class Seldom:
-    """What may take long, and is done the more seldom the longer it takes: for a twentieth of the time at the most.
-
-    Args:
-        longest: seconds after which it is due in any case.
-    """
-
-    PAUSE = 20
-    """After it, so many times as long passes until it is due again."""
-
-    def __init__(self, longest: float = float("inf")) -> None:
-        self.longest = longest
-        self._due_at = 0.0
-
-    @property
-    def due(self) -> bool:
-        """Is it time to do it again?"""
-        return monotonic() >= self._due_at
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Do it."""
-        began = monotonic()
-        try:
-            yield
-        finally:
-            ended = monotonic()
-            self._due_at = ended + min(self.PAUSE * (ended - began), self.longest)

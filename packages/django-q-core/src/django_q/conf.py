@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,16 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.translation import gettext_lazy as _
 
-from django_q.settings import FIELDS, ClusterSettings, django_mapping, key_of
+from django_q.log import logger
+from django_q.old_names import resolver
+from django_q.settings import current_settings
+from django_q.settings.fields import FIELDS
+from django_q.settings.source import OVERRIDES
+from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Conf", "current_settings", "get_ppid", "logger"]
 
-logger = logging.getLogger("django-q")
 
 RENAMED: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
 """Fields whose old name is not simply in upper case."""
@@ -48,11 +50,11 @@ DERIVED: Final[dict[str, Callable[[], Any]]] = {
     "QSIZE": lambda: True,
     "SIGNAL_NAMES": lambda: {number.value: number.name for number in signal.Signals},
     "TESTING": lambda: False,
-    "STARTING": lambda: _("Starting"),
-    "WORKING": lambda: _("Working"),
-    "IDLE": lambda: _("Idle"),
-    "STOPPED": lambda: _("Stopped"),
-    "STOPPING": lambda: _("Stopping"),
+    "STARTING": lambda: STARTING,
+    "WORKING": lambda: WORKING,
+    "IDLE": lambda: IDLE,
+    "STOPPED": lambda: STOPPED,
+    "STOPPING": lambda: STOPPING,
     "conf": q_cluster,
 }
 """Old names that are no setting."""
@@ -84,11 +86,14 @@ class LiveConf:
             delattr(self, name)
         else:
             vars(self)[name] = value
+            if name in NAMES:
+                OVERRIDES[NAMES[name]] = value
 
     def __delattr__(self, name: str) -> None:
         if name not in vars(self):
             raise AttributeError(name)
         del vars(self)[name], self._before[name]
+        OVERRIDES.pop(NAMES.get(name, ""), None)
 
     def __dir__(self) -> list[str]:
         return sorted({*NAMES, *DERIVED, *vars(self)})
@@ -102,18 +107,11 @@ def is_same(value: object, other: object) -> bool:
 Conf: Final = LiveConf()
 
 
-def current_settings() -> ClusterSettings:
-    """The settings as Django has them now, with what was put on `Conf` laid over them."""
-    if not vars(Conf):
-        return ClusterSettings.from_django()
-    put = {key_of(NAMES[name]): value for name, value in vars(Conf).items() if name in NAMES}
-    return ClusterSettings.from_mapping({**django_mapping(), **put})
+_old_name = resolver(__name__)
 
 
 def __getattr__(name: str) -> Any:
     """Names that old code imports from here: a face of the reporters, or an optional library, None without it."""
-    if name in ("ErrorReporter", "error_reporter"):
-        return getattr(import_module("django_q.reporters"), name)
     if name in ("croniter", "psutil", "resource", "setproctitle"):
         return import_module(name) if find_spec(name) else None
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _old_name(name)

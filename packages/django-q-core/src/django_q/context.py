@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from django_q.package import describe
+from django_q.functions import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

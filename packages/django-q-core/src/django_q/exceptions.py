@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from django_q.package import TaskPackage
+    from django_q.wire.package import TaskPackage
 
 
 class DjangoQError(Exception):
@@ -93,6 +93,14 @@ class ResultNotPicklable(TaskError):
 
 class ClusterDied(DjangoQError):
     """The cluster ended without having been told to: its log says why."""
+
+
+class ResultsUnavailable(DjangoQError):
+    """Results cannot be saved or read now: check that the database or cache runs, and its address."""
+
+
+class UnsuitableOutcome(DjangoQError):
+    """The outcome does not fit into the database."""
 
 
 class TimeoutException(SystemExit):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import sys
-from importlib import import_module
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -13,24 +10,23 @@ from django.utils import timezone
 from django_q import reporters, signals, text
 from django_q.context import running
 from django_q.coroutines import SOURCE_FILES, run_coroutine
-from django_q.exceptions import TimeoutException, UnknownFunction
-from django_q.outcome_builder import OutcomeBuilder, SentArguments, next_link
+from django_q.exceptions import TimeoutException
+from django_q.functions import is_known, resolve
+from django_q.outcome_builder import OutcomeBuilder, SentArguments
 from django_q.timeout import TaskTimer, timeout_of
+from django_q.wire.links import next_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from django_q.outcome import Outcome
-    from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
+    from django_q.wire.package import TaskPackage
 
 __all__ = ["Executor", "next_link", "resolve"]
 
 OWN_FILES: Final = SOURCE_FILES | {__file__}
 """Files of the frames before the first line of a task."""
-
-MAX_KNOWN_FUNCTIONS: Final = 1024
-"""Maximum number of functions whose paths a process remembers."""
 
 
 class Executor:
@@ -104,79 +100,6 @@ class Executor:
         self.exception = error
         reporters.report(error, self.settings)
         return text.bounded(f"{text.sentence_of(error)} : {_traceback(error)}", text.MAX_TEXT_CHARACTERS)
-
-
-def resolve(func: str | Callable[..., Any]) -> Callable[..., Any]:
-    """Find the function that a package names.
-
-    Args:
-        func: a dotted path, or the callable itself.
-
-    Raises:
-        UnknownFunction: there is nothing callable of that name; says what was tried.
-    """
-    if not isinstance(func, str):
-        return func
-    if (known := _KNOWN.get(func)) is not None:
-        return known
-    if len(_KNOWN) >= MAX_KNOWN_FUNCTIONS:
-        _KNOWN.clear()
-    return _KNOWN.setdefault(func, _locate(func))
-
-
-def is_known(path: str) -> bool:
-    """Return whether a function was resolved before in this process, so that nothing needs to be imported."""
-    return path in _KNOWN
-
-
-_KNOWN: dict[str, Callable[..., Any]] = {}
-
-
-def _locate(path: str) -> Callable[..., Any]:
-    found = _find(path)
-    if found is None:
-        raise UnknownFunction(
-            f"Function {path!r} is not defined. {_how_far(path)} Deploy the code that defines it where the cluster "
-            "runs, restart the cluster, or correct the path."
-        )
-    if not callable(found):
-        raise UnknownFunction(f"{path!r} is a {type(found).__name__} and cannot be called: name a function.")
-    return found
-
-
-def _find(path: str) -> Any:
-    """What has this path: a module, or what is in one or built in; None if nothing has it."""
-    names = [name for name in path.split(".") if name]
-    found: Any = builtins
-    holds_modules = True
-    for length, name in enumerate(names, 1):
-        module = _module(path, ".".join(names[:length])) if holds_modules else None
-        holds_modules = hasattr(module, "__path__")
-        try:
-            found = getattr(found, name) if module is None else module
-        except AttributeError:
-            return None
-    return found
-
-
-def _module(path: str, name: str) -> Any:
-    """The module of that name on the way to *path*; None if there is none."""
-    try:
-        return import_module(name)
-    except BaseException as error:  # whatever a module does when it is imported, it is the task's failure
-        if isinstance(error, ImportError) and error.name == name and name not in sys.modules:
-            return None
-        if isinstance(error, TimeoutException):
-            raise
-        raise UnknownFunction(f"Function {path!r} cannot be imported: {text.one_line(error)}") from error
-
-
-def _how_far(path: str) -> str:
-    parts = path.split(".")
-    for length in range(len(parts) - 1, 0, -1):
-        if _find(".".join(parts[:length])) is not None:
-            return f"{'.'.join(parts[:length])!r} exists, but has no {parts[length]!r}."
-    return f"No module named {parts[0]!r}."
 
 
 def _traceback(error: BaseException) -> str:

@@ -6,10 +6,9 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from django_q import reporters
-from django_q.conf import logger
 from django_q.coroutines import run_coroutine
-from django_q.execution import resolve
-from django_q.package import describe
+from django_q.functions import describe, resolve
+from django_q.log import logger
 from django_q.text import one_line
 
 if TYPE_CHECKING:

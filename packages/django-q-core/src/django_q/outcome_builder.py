@@ -12,29 +12,22 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from django_q import pickles, signals
+from django_q import signals
 from django_q.exceptions import ResultNotPicklable
-from django_q.option_values import LABEL_CHARACTERS, PATH_CHARACTERS
-from django_q.options import WHOLE_OPTIONS, link_options
-from django_q.outcome import Outcome, encode, encode_pickled
-from django_q.package import (
-    INHERITED,
-    describe,
-    is_member,
-    link_of,
-    new_package,
-    next_id,
-    own_ack_failure,
-    waiting_schedule,
-)
-from django_q.signing import PackageCodec
+from django_q.functions import describe
 from django_q.text import bounded, one_line, qualified_type_name, storable, text_of, truncated
+from django_q.wire import pickling
+from django_q.wire.codec import PackageCodec
+from django_q.wire.links import next_link, unusable_link
 from django_q.wire.metadata import Pickled
+from django_q.wire.option_values import LABEL_CHARACTERS, PATH_CHARACTERS
+from django_q.wire.options import WHOLE_OPTIONS
+from django_q.wire.outcome import Outcome, encode, encode_pickled
+from django_q.wire.package import is_member, own_ack_failure, waiting_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
 
 NO_ARGS: Final = encode(())
@@ -70,10 +63,10 @@ class SentArguments(NamedTuple):
         if IMMUTABLE.issuperset(map(type, args)) and (not kwargs or IMMUTABLE.issuperset(map(type, kwargs.values()))):
             return None
         try:
-            return cls(*(pickles.dumps(each) for each in (args, kwargs)))
+            return cls(*(pickling.dumps(each) for each in (args, kwargs)))
         except BaseException:  # noqa: BLE001 - pickling runs the arguments' own code
             plain = tuple(map(picklable, args)), {key: picklable(value) for key, value in kwargs.items()}
-            return cls(*(pickles.dumps(each) for each in plain))
+            return cls(*(pickling.dumps(each) for each in plain))
 
 
 class OutcomeBuilder:
@@ -223,29 +216,6 @@ class OutcomeBuilder:
             return (self.codec.dumps(unusable_link(finished)),)
 
 
-def next_link(finished: dict[str, Any]) -> TaskPackage:
-    """Make the package of the chain link that follows a finished one.
-
-    Its id is derived from the id of the finished link, so that a link that is sent twice is still one task. Options
-    that its sender did not validate are normalised; impossible values stay, so that the link's own task fails.
-
-    Raises:
-        TypeError: it is no link.
-    """
-    first, *rest = finished["chain"]
-    func, args, kwargs = link_of(first)
-    options = link_options(kwargs) | {key: finished[key] for key in INHERITED if key in finished}
-    options |= {"chain": rest or None, "name": options.pop("task_name", None)}
-    return new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
-
-
-def unusable_link(finished: Mapping[str, Any]) -> TaskPackage:
-    """Make a package for a link that cannot be read; its function is what the link says, and will not be found."""
-    options = {key: finished[key] for key in INHERITED if key in finished}
-    unusable = bounded(one_line(finished["chain"]), LABEL_CHARACTERS)
-    return new_package(unusable, task_id=next_id(finished["id"]), **options)
-
-
 def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:
     """Return a label as plain text that fits its column; None stays None."""
     if type(value) is str and len(value) <= length and value.isascii() and "\0" not in value:
@@ -288,7 +258,7 @@ def count_of(value: object) -> int:
 def picklable(value: object) -> object:
     """Return a value, or its text if it cannot be pickled."""
     try:
-        pickles.dumps(value)
+        pickling.dumps(value)
     except BaseException:  # noqa: BLE001 - pickling runs the value's own code
         return bounded(text_of(value), LABEL_CHARACTERS)
     return value

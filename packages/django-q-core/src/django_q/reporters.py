@@ -6,8 +6,9 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from django_q.conf import current_settings, logger
+from django_q.log import logger
 from django_q.plugins import Registry
+from django_q.settings import current_settings
 from django_q.text import error_line
 
 if TYPE_CHECKING:

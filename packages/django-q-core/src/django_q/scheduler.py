@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from django.db import router
 
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
 from django_q.models import Schedule
 from django_q.schedules.due import DueSchedules
 from django_q.schedules.zone import restore_moments
+from django_q.settings import current_settings
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Final
 
 from django.dispatch import Signal
 
-from django_q.conf import logger
-from django_q.package import describe
+from django_q.functions import describe
+from django_q.log import logger
+from django_q.old_names import resolver
 
 SENDER: Final = "django_q"
 """Who sends all of these signals."""
@@ -48,8 +48,4 @@ def is_heard(signal: Signal) -> bool:
     return bool(signal.receivers) and signal.has_listeners(SENDER)
 
 
-def __getattr__(name: str) -> Any:
-    """Find `call_hook`, which lives in `hooks` now."""
-    if name == "call_hook":
-        return import_module("django_q.hooks").call_hook
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = resolver(__name__)

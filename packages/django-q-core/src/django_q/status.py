@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from django_q.brokers import get_broker
 from django_q.clock import in_project_time
-from django_q.conf import Conf, current_settings
 from django_q.exceptions import UnreadablePackage
-from django_q.signing import PackageCodec
+from django_q.log import logger
+from django_q.settings import current_settings
+from django_q.wire.codec import PackageCodec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
 
-logger = logging.getLogger("django-q")
+
+STARTING: Final = gettext_lazy("Starting")
+WORKING: Final = gettext_lazy("Working")
+IDLE: Final = gettext_lazy("Idle")
+STOPPED: Final = gettext_lazy("Stopped")
+STOPPING: Final = gettext_lazy("Stopping")
+"""States of a cluster, as they are shown."""
 
 SECONDS = 5
 """How long a statistic is kept: a cluster that publishes none for so long is not there any more."""
@@ -44,7 +51,7 @@ class Status:
         self.cluster_id = cluster_id
         self.sentinel = 0
         """Process id of the sentinel."""
-        self.status = str(Conf.STOPPED)
+        self.status = str(STOPPED)
         """What it is doing, in a word of the manual."""
         self.done_q_size = 0
         """Results that wait to be saved."""

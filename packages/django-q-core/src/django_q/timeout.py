@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from django_q.exceptions import TimeoutException
-from django_q.options import NO_TIMEOUT
+from django_q.wire.options import NO_TIMEOUT
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
 
 
 def timeout_of(package: TaskPackage, settings: ClusterSettings) -> float | None:

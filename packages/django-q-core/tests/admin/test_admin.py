@@ -6,9 +6,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q import admin as q_admin
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
 from django_q.models import Failure, Schedule, Success, Task
-from django_q.signing import PackageCodec
+from django_q.settings import current_settings
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 

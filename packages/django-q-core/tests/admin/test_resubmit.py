@@ -13,12 +13,12 @@ from django.utils import timezone
 from django_q.admin.resubmit import NotRepeatable, resubmit
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge
 from django_q.models import Failure, Success, Task
 from django_q.models.fields import Encoded
-from django_q.signing import PackageCodec
+from django_q.settings import current_settings
 from django_q.tasks import async_iter, async_task
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 

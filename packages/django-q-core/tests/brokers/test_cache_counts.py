@@ -9,7 +9,7 @@ from django.core.cache.backends.dummy import DummyCache
 from django.core.cache.backends.locmem import LocMemCache
 from django_q.brokers import cache_counts
 from django_q.brokers.cache_counts import CacheCounts
-from django_q.cache_calls import CacheCalls
+from django_q.caches.calls import CacheCalls
 
 
 class Failing(LocMemCache):

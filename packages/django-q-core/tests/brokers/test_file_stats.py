@@ -13,8 +13,8 @@ from django.db import connection
 from django_q.brokers.base import Broker
 from django_q.brokers.file_stats import FileStats
 from django_q.brokers.stats import CacheStats, stats_in
+from django_q.databases.sqlite import folder_beside
 from django_q.exceptions import BrokerError
-from django_q.sqlite import folder_beside
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,19 +11,29 @@ from django.core.cache import caches
 from django.db import OperationalError
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.channels import Bell, Channel
-from django_q.cluster.lifeline import Lifeline
-from django_q.cluster.messages import Death, FollowedUp, FollowUp, Kind, TaskMessage, Unreadable, kind_of, pack, unpack
+from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.messages import (
+    Death,
+    FollowedUp,
+    FollowUp,
+    Kind,
+    TaskMessage,
+    Unreadable,
+    kind_of,
+    pack,
+    unpack,
+)
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.monitor import Monitor
 from django_q.cluster.process import Wiring
-from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
+from django_q.exceptions import ResultsUnavailable
 from django_q.models import BatchMember, Task
-from django_q.package import new_package
 from django_q.results.cache import CacheResults
-from django_q.results.unavailable import ResultsUnavailable
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from django_q.cluster import guard as module
 from django_q.cluster.guard import SECOND_SIGNAL_SECONDS, STARTING_SECONDS, STOP_MARGIN_SECONDS, Guard, SentinelGuard
-from django_q.cluster.state import ClusterState, WorkerState
-from django_q.conf import current_settings
+from django_q.cluster.ipc.state import ClusterState, WorkerState
+from django_q.settings import current_settings
 
 SECONDS = 100.0
 
@@ -19,7 +19,7 @@ def clock(monkeypatch):
     """A clock that tests move: they write `clock.now`; a heartbeat is written with `beat`."""
     clock = SimpleNamespace(now=10_000.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr("django_q.cluster.state.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("django_q.cluster.ipc.state.time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

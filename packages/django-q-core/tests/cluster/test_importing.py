@@ -9,13 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 from django_q.cluster.importing import Imports
+from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.scheduling import Scheduler
-from django_q.cluster.state import ClusterState, Phase
-from django_q.conf import current_settings
-from django_q.connections import forget_inherited
+from django_q.databases.connections import forget_inherited
 from django_q.models import Schedule
-from django_q.schedules import declared
-from django_q.schedules.due import FATAL, RETRY, RETRY_FATAL
+from django_q.schedules import synchronising
+from django_q.schedules.due import FATAL, RETRY_FATAL
+from django_q.schedules.turn import RETRY
+from django_q.settings import current_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +34,7 @@ def project(monkeypatch, tmp_path):
     (tmp_path / "fatal_tasks.py").write_text("import os\nos._exit(3)")
     (tmp_path / "good_tasks.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(declared, "modules", lambda: ("fatal_tasks", "good_tasks"))
+    monkeypatch.setattr(synchronising, "modules", lambda: ("fatal_tasks", "good_tasks"))
     yield
     for name in ("fatal_tasks", "good_tasks"):
         sys.modules.pop(name, None)
@@ -63,13 +64,13 @@ def test_successor_does_not_import_the_module_that_ended_the_process(state, proj
     successor.import_modules()  # in this very process
     assert "good_tasks" in sys.modules
     assert state.importing == 0
-    changes = declared.Changes()
-    declared.discover(changes)
+    changes = synchronising.Changes()
+    synchronising.discover(changes)
     assert changes.modules == ["fatal_tasks"]
 
 
 def test_nothing_is_blocked_after_an_ordinary_end(state, project, monkeypatch) -> None:
-    monkeypatch.setattr(declared, "modules", lambda: ("good_tasks",))
+    monkeypatch.setattr(synchronising, "modules", lambda: ("good_tasks",))
     Imports(state).import_modules()
     successor = Imports(state)
     assert successor.block_module() is None
@@ -86,7 +87,7 @@ def test_module_that_raises_is_no_fatal_one(state, project, tmp_path) -> None:
 def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     state, project, due, monkeypatch, caplog
 ) -> None:
-    monkeypatch.setattr(declared, "modules", tuple)
+    monkeypatch.setattr(synchronising, "modules", tuple)
     bad = due(func="fatal_tasks.f", next_run=NOW)
     due(name="good", next_run=NOW + timedelta(seconds=1), schedule_type="O", repeats=1)
     state.phase = Phase.RUNNING

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from django.utils import timezone, translation
 from django_q.cluster import isolation
-from django_q.cluster.interpreter import REPLACES_WORKER
 from django_q.cluster.isolation import MAX_LEAKED_FILES, TRUSTED_TASKS, Baseline, WorkerDamaged
+from django_q.cluster.system.interpreter import REPLACES_WORKER
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError
 from django_q.cluster import maintenance as module
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
-from django_q.cluster.state import ClusterState
 from django_q.execution import Executor
 from django_q.models import Success
-from django_q.package import new_package
 from django_q.results.database import DatabaseResults
 from django_q.settings import ClusterSettings
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 from django_q.cluster import monitor as module
-from django_q.cluster.channels import Channel
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.monitor import Monitor
-from django_q.cluster.state import ClusterState
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
-from django_q.package import new_package
+from django_q.settings import current_settings
+from django_q.wire.package import new_package
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 from django_q.cluster import pool as module
+from django_q.cluster.ipc.state import ClusterState, WorkerState
 from django_q.cluster.pool import PUSHER, WORKER, Member, Pool
-from django_q.cluster.state import ClusterState, WorkerState
-from django_q.conf import current_settings
+from django_q.settings import current_settings
 
 EAGAIN = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 

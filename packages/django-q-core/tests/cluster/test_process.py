@@ -10,13 +10,12 @@ import pytest
 from django.db import connection, reset_queries
 from django_q.cluster import Cluster
 from django_q.cluster import process as module
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.process import ClusterProcess
-from django_q.cluster.state import ClusterState
 from django_q.cluster.worker import Worker
-from django_q.conf import current_settings
 from django_q.exceptions import ClusterDied
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
 from django_q.testing import eventually
 
 
@@ -61,7 +60,7 @@ class Steps(ClusterProcess):
 
 def test_process_beats_once_a_step(wiring, monkeypatch):
     ticks = iter(range(1, 100))
-    monkeypatch.setattr("django_q.cluster.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("django_q.cluster.ipc.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     process = Steps(wiring)
     process.run()
     assert process.beats == [1.0, 2.0, 3.0]
@@ -77,7 +76,7 @@ def test_worker_that_waits_for_room_beats(wiring, monkeypatch):
 
     wiring.tasks, wiring.results = None, FullChannel()
     ticks = iter(range(1, 100))
-    monkeypatch.setattr("django_q.cluster.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr("django_q.cluster.ipc.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     Worker(wiring, 0)._send(b"message")
     assert beats == [0.0, 1.0, 2.0]
 

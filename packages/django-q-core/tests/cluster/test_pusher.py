@@ -8,19 +8,19 @@ import time
 import pytest
 from django_q.brokers import Delivery
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.channels import Bell, Channel
-from django_q.cluster.lifeline import Lifeline
-from django_q.cluster.messages import TaskMessage
+from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.messages import TaskMessage
+from django_q.cluster.ipc.state import ClusterState, Phase
+from django_q.cluster.prefetch import Prefetch
 from django_q.cluster.process import Wiring
-from django_q.cluster.publishing import PUBLISH_EVERY
 from django_q.cluster.pusher import MAX_UNSAVED_OUTCOMES, Pusher
-from django_q.cluster.readahead import ReadAhead
-from django_q.cluster.state import ClusterState, Phase
+from django_q.cluster.statistics import PUBLISH_EVERY
 from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 
 @pytest.fixture
@@ -457,7 +457,7 @@ class TestBrokerWithoutReceipts:
 
     @pytest.mark.parametrize("prefetch", [True, False])
     def test_surplus_stays_with_the_workers(self, pusher, prefetch):
-        pusher.window = ReadAhead(pusher.limit, ahead=prefetch)
+        pusher.window = Prefetch(pusher.limit, ahead=prefetch)
         self.packages += [str(number) for number in range(20)]
         pusher.step()
         pusher.pushed_at -= 1
@@ -518,7 +518,7 @@ def test_worker_wakes_the_pusher_once_for_each_mark(pusher):
 def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
     packages = [f"{number:04}" * 200 for number in range(2000)]
     pusher.broker.enqueue_many(packages)
-    pusher.window = ReadAhead(len(packages), ahead=False)
+    pusher.window = Prefetch(len(packages), ahead=False)
     send, refused = pusher.tasks.send, []
 
     def send_until_stopped(message: bytes, *, wait: float = 0.0) -> bool:

@@ -10,14 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
-from django_q.cluster import maintenance, publishing
+from django_q.cluster import maintenance, statistics
 from django_q.cluster import scheduling as module
+from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.scheduling import Scheduler
-from django_q.cluster.state import ClusterState, Phase
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
+from django_q.schedules.turn import Turn
+from django_q.settings import current_settings
 from django_q.status import SECONDS
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +49,7 @@ class Clock:
 def clock(monkeypatch):
     """The only clock there is."""
     clock = Clock()
-    for each in (module, publishing, maintenance):
+    for each in (module, statistics, maintenance):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(module, "clock_now", clock.now)
     monkeypatch.setattr(due_module, "clock_now", clock.now)
@@ -146,7 +147,7 @@ def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, d
 
 def test_it_does_not_run_hot_while_another_cluster_sends_what_is_due(running, clock, monkeypatch):
     scheduler = running()
-    monkeypatch.setattr(scheduler.schedules, "turn", lambda: due_module.Turn(more=True))
+    monkeypatch.setattr(scheduler.schedules, "turn", lambda: Turn(more=True))
     run(scheduler, clock, 2)
     assert len(clock.waits) < 50
 

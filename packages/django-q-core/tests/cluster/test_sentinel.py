@@ -11,12 +11,12 @@ import pytest
 from django_q.cluster import pool as pool_module
 from django_q.cluster import sentinel as module
 from django_q.cluster import stopping
-from django_q.cluster.channels import RECEIVE_SECONDS, Bell
-from django_q.cluster.messages import STOP, Kind, TaskMessage, kind_of, unpack
+from django_q.cluster.ipc.channels import RECEIVE_SECONDS, Bell
+from django_q.cluster.ipc.messages import STOP, Kind, TaskMessage, kind_of, unpack
+from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.cluster.sentinel import Sentinel
-from django_q.cluster.state import ClusterState, Phase, WorkerState
 from django_q.cluster.stopping import StopProcedure
-from django_q.conf import current_settings
+from django_q.settings import current_settings
 from django_q.testing.eventually import eventually
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 from django.db import DatabaseError, connections
 from django_q.cluster.watchdog import MIN_CONNECT_SECONDS, Wait, Watchdog, limit_connecting
-from django_q.results.unavailable import is_unavailable
+from django_q.databases.errors import is_unavailable
 
 from tests.databases import ask, reachable
 from tests.services import Proxy

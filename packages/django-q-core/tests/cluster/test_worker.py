@@ -9,16 +9,16 @@ import pytest
 from django.db import OperationalError, connections
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster import worker as module
-from django_q.cluster.channels import Channel
-from django_q.cluster.messages import Returned, TaskMessage, Unreadable, unpack
-from django_q.cluster.state import ClusterState
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.messages import Returned, TaskMessage, Unreadable, unpack
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.worker import Worker
-from django_q.dispatch import Finisher, acknowledges
+from django_q.finishing import Finisher, acknowledges
 from django_q.models import Task
-from django_q.outcome import decode
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
+from django_q.wire.outcome import decode
+from django_q.wire.package import new_package
 
 from tests.databases import ask, reachable
 

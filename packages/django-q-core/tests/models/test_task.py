@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import DataError, connection
 from django_q.models import Failure, Success, Task
-from django_q.outcome import encode
+from django_q.wire.outcome import encode
 
 pytestmark = pytest.mark.django_db
 

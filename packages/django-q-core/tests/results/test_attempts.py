@@ -8,11 +8,11 @@ import pytest
 from django.core.cache import cache
 from django_q.brokers.memory import MemoryBroker
 from django_q.context import current_task
-from django_q.dispatch import Finisher
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Task
-from django_q.package import new_package
 from django_q.settings import ClusterSettings
+from django_q.wire.package import new_package
 
 ATTEMPTS: list[int] = []
 SETTINGS = ClusterSettings(name="attempts", broker_class="django_q.brokers.memory.MemoryBroker")

@@ -6,11 +6,12 @@ import pytest
 from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
 from django_q.brokers.registry import broker_class
-from django_q.package import new_package
+from django_q.databases.errors import is_unavailable
+from django_q.exceptions import ResultsUnavailable
 from django_q.results.cache import CacheResults
 from django_q.results.store import ResultStore
-from django_q.results.unavailable import ResultsUnavailable, is_unavailable
 from django_q.results.waiting import MISSING
+from django_q.wire.package import new_package
 
 
 @pytest.fixture(autouse=True)

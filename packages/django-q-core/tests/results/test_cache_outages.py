@@ -10,15 +10,15 @@ from django.core.cache import cache, caches
 from django.core.cache.backends.base import InvalidCacheKey
 from django.core.cache.backends.locmem import LocMemCache
 from django.utils.module_loading import import_string
+from django_q.cluster.earlier_success import saved_success
+from django_q.exceptions import ResultsUnavailable
 from django_q.models import Task
-from django_q.package import new_package
 from django_q.results.cache import CacheResults
-from django_q.results.members import Member, Members
-from django_q.results.saved import saved_success
+from django_q.results.groups import Member, Members
 from django_q.results.store import ResultStore
-from django_q.results.unavailable import ResultsUnavailable
 from django_q.results.waiting import MISSING
 from django_q.testing import eventually
+from django_q.wire.package import new_package
 
 from tests.services import Proxy
 

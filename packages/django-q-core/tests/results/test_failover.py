@@ -11,26 +11,26 @@ from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
+from django_q.cluster.earlier_success import saved_success
+from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
 from django_q.cluster.monitor import Monitor
-from django_q.cluster.state import ClusterState
-from django_q.conf import current_settings
-from django_q.connections import close_after, close_connections, end_sessions, keep_connections
-from django_q.dispatch import Finisher
-from django_q.execution import Executor
-from django_q.models import Schedule, Task
-from django_q.package import new_package
-from django_q.results import refusals, writable
-from django_q.results.database import DatabaseResults
-from django_q.results.saved import saved_success
-from django_q.results.unavailable import (
+from django_q.databases import refusals, writable
+from django_q.databases.connections import close_after, close_connections, end_sessions, keep_connections
+from django_q.databases.errors import (
     is_conflict,
     is_serialization_failure,
     is_session_failure,
     is_unavailable,
     is_unsuitable,
 )
+from django_q.execution import Executor
+from django_q.finishing import Finisher
+from django_q.models import Schedule, Task
+from django_q.results.database import DatabaseResults
 from django_q.schedules.due import DueSchedules
+from django_q.settings import current_settings
+from django_q.wire.package import new_package
 
 from tests.databases import BREAKS, OneDatabase, ask, make_read_only, reachable
 

@@ -10,8 +10,9 @@ from django.db.models.deletion import ProtectedError
 from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 from django_q import clock
+from django_q.databases import refusals
 from django_q.models import Failure, Success, Task
-from django_q.results import pruning, refusals
+from django_q.results import pruning
 from django_q.results.database import DatabaseResults
 from django_q.results.pruning import Pruner
 
@@ -179,7 +180,7 @@ def test_large_surplus_of_labels_goes_in_steps(pruner_of, save, outcome, monkeyp
 
 
 def test_labels_without_a_new_success_are_seldom_looked_at(pruner_of, save, outcome, monkeypatch) -> None:
-    monkeypatch.setattr(pruning.Seldom, "PAUSE", 1e12)
+    monkeypatch.setattr(pruning.Throttle, "PAUSE", 1e12)
     pruner = pruner_of(save_limit=1, save_limit_per="group")
     pruner.prune()
     now = timezone.now()
@@ -187,7 +188,7 @@ def test_labels_without_a_new_success_are_seldom_looked_at(pruner_of, save, outc
     save(*(outcome(f"new{n}", group="new", stopped=now + timedelta(seconds=n)) for n in range(2)))
     pruner.prune()
     assert kept() == ["new1", "old0", "old1"]
-    pruner._whole = pruning.Seldom()
+    pruner._whole = pruning.Throttle()
     pruner.prune()
     assert kept() == ["new1", "old1"]
 

@@ -9,9 +9,9 @@ from django.db import DataError, connection, transaction
 from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext
 from django_q.models import Failure, Success, Task
-from django_q.outcome import encode
 from django_q.results import database
 from django_q.results.database import DatabaseResults
+from django_q.wire.outcome import encode
 
 pytestmark = pytest.mark.django_db
 

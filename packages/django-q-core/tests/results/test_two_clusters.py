@@ -14,8 +14,8 @@ from django_q.results.database import DatabaseResults
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,13 +8,14 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
-from django_q.conf import current_settings
-from django_q.dispatch import Finisher
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.package import member_id, new_id, new_package
 from django_q.schedules.due import DueSchedules
-from django_q.signing import PackageCodec
+from django_q.settings import current_settings
+from django_q.wire.codec import PackageCodec
+from django_q.wire.ids import member_id, new_id
+from django_q.wire.package import new_package
 
 from tests.databases import OneDatabase, reachable
 

@@ -12,7 +12,7 @@ from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge, mark_sent
 from django_q.models import Schedule, Task
 from django_q.signals import pre_enqueue
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 
@@ -87,6 +87,28 @@ def test_receivers_see_scheduled_tasks_and_may_change_them(clockwork, due):
         assert [package["args"] for package in clockwork().play()] == [(9.5,)]
     finally:
         pre_enqueue.disconnect(receive)
+
+
+def test_option_that_a_receiver_makes_invalid_marks_the_schedule(clockwork, due):
+    schedule = due()
+
+    def receive(task, **_):
+        task["timeout"] = "soon"
+
+    pre_enqueue.connect(receive)
+    try:
+        assert clockwork().play() == []
+    finally:
+        pre_enqueue.disconnect(receive)
+    schedule.refresh_from_db()
+    assert "timeout" in schedule.last_error
+
+
+def test_scheduled_tasks_are_logged_like_all_others(clockwork, due, caplog):
+    due()
+    with caplog.at_level("INFO", logger="django-q"):
+        (package,) = clockwork().play()
+    assert f"Enqueued [{clockwork().broker.list_key}] {package['id']}" in caplog.messages
 
 
 # repeats

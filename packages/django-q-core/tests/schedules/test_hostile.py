@@ -13,7 +13,7 @@ from django_q.models import Schedule
 from django_q.schedules import due as module
 from django_q.schedules.reasons import Undone, reason_of
 from django_q.signals import pre_enqueue
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db
 
@@ -127,7 +127,7 @@ def test_package_that_the_broker_refuses_marks_its_schedule_alone(clockwork, due
     def refuse(self, packages):
         if any("refused" in str(loads(package)["args"]) for package in packages):
             raise error
-        enqueue(self, packages)
+        return enqueue(self, packages)
 
     monkeypatch.setattr(MemoryBroker, "enqueue_many", refuse)
     assert [package["group"] for package in clock.play()] == ["good"]

@@ -9,13 +9,13 @@ import pytest
 from django.db import OperationalError, connection
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
-from django_q.dispatch import Finisher
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
+from django_q.finishing import Finisher
 from django_q.models import Schedule
-from django_q.package import new_package
-from django_q.signing import PackageCodec
 from django_q.tasks import async_task
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 
@@ -50,8 +50,9 @@ def send_beside(clock, monkeypatch, meanwhile) -> None:
     send = MemoryBroker.enqueue_many
 
     def enqueue_many(self, packages):
-        send(self, packages)
+        ids = send(self, packages)
         meanwhile()
+        return ids
 
     monkeypatch.setattr(type(clock.broker), "enqueue_many", enqueue_many)
 

@@ -11,12 +11,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 from django_q.brokers import get_broker
+from django_q.databases.sqlite import exclusive
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule
 from django_q.schedules.due import DueSchedules
 from django_q.settings import ClusterSettings
 from django_q.signals import pre_enqueue
-from django_q.sqlite import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.core.cache import cache
 from django_q.brokers import shared_broker
-from django_q.conf import current_settings
-from django_q.dispatch import Finisher
 from django_q.execution import Executor
+from django_q.finishing import Finisher
+from django_q.settings import current_settings
 
 
 class Turns:

@@ -10,11 +10,11 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 from django_q import tasks
-from django_q.conf import current_settings
 from django_q.exceptions import OptionError
-from django_q.execution import Executor, resolve
+from django_q.execution import Executor
+from django_q.functions import resolve
 from django_q.models import Schedule
-from django_q.package import new_package
+from django_q.settings import current_settings
 from django_q.tasks import (
     AsyncTask,
     Chain,
@@ -29,6 +29,7 @@ from django_q.tasks import (
     result_group,
     schedule,
 )
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 

@@ -143,9 +143,9 @@ def test_chain_stays_on_its_cluster(make_turns):
     make_turns()
     async_chain(links("a", "b"), cluster="other")
     from django_q.brokers import get_broker
-    from django_q.conf import current_settings
-    from django_q.dispatch import Finisher
     from django_q.execution import Executor
+    from django_q.finishing import Finisher
+    from django_q.settings import current_settings
 
     other = get_broker("other")
     executor, finisher = Executor(current_settings()), Finisher(current_settings(), other)

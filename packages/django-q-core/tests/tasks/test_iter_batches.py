@@ -11,10 +11,10 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django_q.exceptions import BrokerUnavailable, OptionError, UnsendableTask
 from django_q.models import Batch, Task
-from django_q.results import batch_opening
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.collating import lost
 from django_q.tasks import Iter, async_iter, async_task, fetch, result
+from django_q.workflows import batch_opening
+from django_q.workflows.batch_maintenance import BatchMaintenance
+from django_q.workflows.collation import lost
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,12 +16,13 @@ from django_q import tasks
 from django_q.brokers import get_broker
 from django_q.exceptions import OptionError
 from django_q.models import Task
-from django_q.option_values import label
-from django_q.outcome import Outcome, encode
-from django_q.package import new_id, new_package
 from django_q.results.cache import CacheResults
 from django_q.results.store import ResultStore
 from django_q.settings import ClusterSettings
+from django_q.wire.ids import new_id
+from django_q.wire.option_values import label
+from django_q.wire.outcome import Outcome, encode
+from django_q.wire.package import new_package
 
 NOW = timezone.now()
 

@@ -19,8 +19,6 @@ from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import OptionError, UnsendableTask
 from django_q.execution import next_link
 from django_q.models import Schedule, Task
-from django_q.options import NO_TIMEOUT, normalise_package
-from django_q.package import new_package
 from django_q.tasks import (
     AsyncTask,
     Chain,
@@ -38,6 +36,8 @@ from django_q.tasks import (
     schedule,
 )
 from django_q.tasks.sending import deliver
+from django_q.wire.options import NO_TIMEOUT, normalise_package
+from django_q.wire.package import new_package
 
 from tests.databases import sqlite
 

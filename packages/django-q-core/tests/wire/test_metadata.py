@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.db.models import Q
-from django_q import pickles
 from django_q.exceptions import UnreadablePackage
-from django_q.package import new_package
-from django_q.signing import PackageCodec
+from django_q.wire import pickling
+from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import Unread, peek
+from django_q.wire.package import new_package
 
 CODEC = PackageCodec("metadata")
 
@@ -83,7 +83,7 @@ def test_argument_that_ends_the_process_is_not_unpickled(hostile):
 )  # fmt: skip
 def test_argument_of_any_class_is_passed_over_and_kept(argument):
     found = peeked(args=(argument,), kwargs={"key": argument})
-    args, kwargs = pickles.loads(pickles.dumps((found["args"], found["kwargs"])))
+    args, kwargs = pickling.loads(pickling.dumps((found["args"], found["kwargs"])))
     assert repr(args) == repr((argument,)) or isinstance(argument, (Slots, ValueError))
     assert type(args[0]) is type(argument)
     assert list(kwargs) == ["key"]

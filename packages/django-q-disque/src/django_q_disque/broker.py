@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text
 from django_q.brokers.cache_counts import CacheCounts
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, ConfigurationError
+from django_q.settings import current_settings
 from redis.exceptions import ResponseError
 
 from django_q_disque.errors import TOO_LATE, UNKNOWN, reaching

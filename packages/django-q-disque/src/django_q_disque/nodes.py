@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import redis
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import BrokerUnavailable, ConfigurationError
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ResponseError
@@ -189,7 +189,7 @@ def split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-_nodes: PerProcess[dict[tuple[tuple[str, ...], str | None], Nodes]] = PerProcess(dict)
+_nodes: ProcessLocal[dict[tuple[tuple[str, ...], str | None], Nodes]] = ProcessLocal(dict)
 
 
 def nodes_for(settings: ClusterSettings) -> Nodes:

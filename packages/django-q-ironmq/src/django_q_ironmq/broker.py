@@ -12,8 +12,8 @@ from urllib.parse import quote
 import requests
 from django_q.brokers import counted
 from django_q.brokers.base import as_text
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, ConfigurationError, mark_sent
+from django_q.settings import current_settings
 
 from django_q_ironmq.client import TimelyMQ, client_for
 from django_q_ironmq.errors import keeping, reaching, status_of

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import requests
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 from iron_core import IronClient
 from iron_mq import IronMQ
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TIMEOUT = (5.0, 40.0)
 """Seconds after which a silent server counts as gone: while connecting, and while it answers (a poll may take 30)."""
 
-_clients: PerProcess[dict[str, TimelyMQ]] = PerProcess(dict)
+_clients: ProcessLocal[dict[str, TimelyMQ]] = ProcessLocal(dict)
 
 
 class TimelyClient(IronClient):  # type: ignore[misc]

@@ -11,9 +11,9 @@ from bson import ObjectId
 from django_q import clock
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
-from django_q.brokers.per_process import PerProcess
-from django_q.conf import current_settings
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
+from django_q.settings import current_settings
 from pymongo import ReturnDocument
 from pymongo.errors import PyMongoError
 
@@ -57,7 +57,7 @@ class Mongo(BulkBroker):
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         super()._begin(settings)
-        self._clock = PerProcess(lambda: clock_for(key_of(self.settings)))
+        self._clock = ProcessLocal(lambda: clock_for(key_of(self.settings)))
 
     def connect(self) -> Client:
         return client_for(self.settings, self)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 import pymongo
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 from pymongo.errors import ConfigurationError as Misconfigured
 from pymongo.errors import InvalidURI
@@ -37,8 +37,8 @@ class SharedClient:
     """True if `Mongo.get_connection` gave it away: it is never closed."""
 
 
-_clients: PerProcess[dict[str, SharedClient]] = PerProcess(dict)
-_lock: PerProcess[threading.Lock] = PerProcess(threading.Lock)
+_clients: ProcessLocal[dict[str, SharedClient]] = ProcessLocal(dict)
+_lock: ProcessLocal[threading.Lock] = ProcessLocal(threading.Lock)
 """Held while clients are looked up, made or closed."""
 
 

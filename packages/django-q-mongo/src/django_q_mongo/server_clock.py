@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django_q import clock
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 
 from django_q_mongo import documents
 from django_q_mongo.errors import reaching
@@ -58,7 +58,7 @@ def told_by(client: Client) -> datetime:
     return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
 
 
-_clocks: PerProcess[dict[str, ServerClock]] = PerProcess(dict)
+_clocks: ProcessLocal[dict[str, ServerClock]] = ProcessLocal(dict)
 
 
 def clock_for(server: str) -> ServerClock:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
-from django_q.conf import current_settings
+from django_q.settings import current_settings
 from django_q.text import text_of
 
 from django_q_orm.models import OrmQ

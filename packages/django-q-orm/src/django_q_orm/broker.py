@@ -13,20 +13,20 @@ from django.db import Error, connections, transaction
 from django.db.models import Q
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
-from django_q.clock import Seldom
-from django_q.conf import current_settings
-from django_q.connections import forget_database
+from django_q.databases.connections import forget_database
+from django_q.databases.names import is_named
+from django_q.databases.sqlite import short, short_and_slow
+from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.names import is_named
-from django_q.results.sizes import OVERHEAD, SHORT, byte_size, longest_statement
-from django_q.results.writable import WriteProbe
-from django_q.sqlite import short, short_and_slow
+from django_q.pacing import Throttle
+from django_q.results.limits import SHORT_STATEMENT, STATEMENT_OVERHEAD, byte_size, longest_statement
+from django_q.settings import current_settings
 
-from django_q_orm.arrivals import insert, insert_and_ring, patiently
-from django_q_orm.bell import SOON, Bell, channel_of
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
+from django_q_orm.inserts import insert, insert_and_ring, patiently
 from django_q_orm.locks import by_primary_key
+from django_q_orm.notify import SOON, Bell, channel_of
 from django_q_orm.offers import Offers, offers_of
 from django_q_orm.stats import stats_in
 from django_q_orm.zones import delayed, restore_moments
@@ -89,13 +89,13 @@ class ORM(BulkBroker):
         return self._bell
 
     @cached_property
-    def _whole(self) -> Seldom:
+    def _whole(self) -> Throttle:
         """Looks at the whole queue.
 
         PostgreSQL keeps rows that are gone for as long as any transaction is open that began before
         (https://www.postgresql.org/docs/current/routine-vacuuming.html), and such a look passes all of them.
         """
-        return Seldom(WHOLE)
+        return Throttle(WHOLE)
 
     @cached_property
     def _probe(self) -> WriteProbe:
@@ -464,7 +464,11 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
         PackageTooLarge: it cannot.
     """
     size = byte_size(package)
-    if size > SHORT and (limit := longest_statement(database)) is not None and size + OVERHEAD > limit:
+    if (
+        size > SHORT_STATEMENT
+        and (limit := longest_statement(database)) is not None
+        and size + STATEMENT_OVERHEAD > limit
+    ):
         raise PackageTooLarge(
             f"The package has {size} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
             "send a reference instead of the data."
@@ -473,7 +477,7 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
 
 def rows_of(package: str) -> int:
     """Return how many rows one statement carries, given their longest package."""
-    return max(1, min(MOST, SHORT // max(1, byte_size(package))))
+    return max(1, min(MOST, SHORT_STATEMENT // max(1, byte_size(package))))
 
 
 def batches(items: Sequence[T], database: BaseDatabaseWrapper) -> Iterator[Sequence[T]]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import CharField, IntegerField, Value
 from django.db.models.functions import Cast, Coalesce, Concat, Least, Substr
-from django_q.names import is_named
-from django_q.sqlite import MAX_WRITTEN_ROWS
+from django_q.databases.names import is_named
+from django_q.databases.sqlite import MAX_WRITTEN_ROWS
 
+from django_q_orm.database_clock import VENDORS, moment, moment_of_lease
 from django_q_orm.locks import claiming
-from django_q_orm.moments import VENDORS, moment, moment_of_lease
 from django_q_orm.offers import offers_of
 
 if TYPE_CHECKING:

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from django.db import Error, ProgrammingError
 from django.db.transaction import TransactionManagementError
+from django_q.databases.errors import LIMIT_EXCEEDED, LOCK_TIMEOUT, code_of, is_serialization_failure, is_unsuitable
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.results.unavailable import (
-    LIMIT_EXCEEDED,
-    LOCK_TIMEOUT,
-    code_of,
-    is_serialization_failure,
-    is_unsuitable,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

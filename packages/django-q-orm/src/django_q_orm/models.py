@@ -7,10 +7,10 @@ from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
-from django_q.conf import current_settings
 from django_q.exceptions import UnreadablePackage
-from django_q.package import describe
-from django_q.signing import PackageCodec
+from django_q.functions import describe
+from django_q.settings import current_settings
+from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import peek
 
 NOT_OPTIONS = frozenset({"id", "name", "func", "args", "kwargs"})

@@ -18,7 +18,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django_q.clock import zone_of
 
-from django_q_orm.moments import WAITED_MICROSECONDS, has_clock, moment, moment_of_lease, read_clock
+from django_q_orm.database_clock import WAITED_MICROSECONDS, has_clock, moment, moment_of_lease, read_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django_q.brokers.file_stats import FileStats
-from django_q.sqlite import folder_beside
+from django_q.databases.sqlite import folder_beside
 
-from django_q_orm.arrivals import patiently
-from django_q_orm.moments import moment
+from django_q_orm.database_clock import moment
+from django_q_orm.inserts import patiently
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

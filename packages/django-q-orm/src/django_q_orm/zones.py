@@ -12,7 +12,7 @@ from django.db.models import Q
 from django_q.clock import rezoned
 
 from django_q_orm.claims import NONE_YET, RELEASED
-from django_q_orm.moments import moment
+from django_q_orm.database_clock import moment
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from django_q.brokers import BulkBroker, Delivery
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.settings import current_settings
 from redis.exceptions import NoScriptError, ResponseError
 
 from django_q_redis import scripts
@@ -17,7 +17,7 @@ from django_q_redis.client import client_for, longest_wait, prepare
 from django_q_redis.errors import is_out_of_memory, lacking, reaching
 from django_q_redis.keys import keys_of
 from django_q_redis.limits import sending
-from django_q_redis.line import Line, line_of
+from django_q_redis.raw_connection import Line, line_of
 from django_q_redis.stats import RedisStats
 
 if TYPE_CHECKING:

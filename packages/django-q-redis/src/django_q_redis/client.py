@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import redis
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
@@ -53,7 +53,7 @@ QUOTE = "check the options, and quote special characters of the password with ur
 CONNECTING = {"sentinels", "startup_nodes", "single_connection_client", "connection_pool"}
 """Keys with which the client has connections as soon as it is made, or has those of somebody else."""
 
-_clients: PerProcess[dict[str, Client]] = PerProcess(dict)
+_clients: ProcessLocal[dict[str, Client]] = ProcessLocal(dict)
 
 
 class Prepared(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
-from django_q_redis.line import in_one_flight
+from django_q_redis.raw_connection import in_one_flight
 
 if TYPE_CHECKING:
     from django_q_redis.client import Client

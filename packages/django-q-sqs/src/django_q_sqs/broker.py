@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django_q.brokers.base import as_text
 from django_q.brokers.counted import CountedBroker, Lease, Received
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge, mark_sent
+from django_q.settings import current_settings
 
 from django_q_sqs.batches import MOST, fitting, size_of, tens
 from django_q_sqs.client import WAIT_KEY, client_for

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ DEFAULTS = Config(
 )
 """How patient the client is, unless the settings bring a `config` of their own."""
 
-_clients: PerProcess[dict[str, Any]] = PerProcess(dict)
+_clients: ProcessLocal[dict[str, Any]] = ProcessLocal(dict)
 
 
 def client_for(settings: ClusterSettings) -> Any:

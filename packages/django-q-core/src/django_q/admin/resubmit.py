@@ -10,10 +10,10 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_q.exceptions import BrokerUnavailable, TaskError
-from django_q.execution import resolve
-from django_q.pickles import UNREADABLE
+from django_q.functions import resolve
 from django_q.tasks import async_iter, async_task
 from django_q.text import one_line, sentence_of
+from django_q.wire.pickling import UNREADABLE
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

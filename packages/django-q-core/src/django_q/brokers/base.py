@@ -11,11 +11,11 @@ from django.core.cache import InvalidCacheBackendError, caches
 
 from django_q.brokers.cache_counts import CacheCounts
 from django_q.brokers.cached_attempts import CachedAttempts
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.brokers.stats import stats_in
-from django_q.cache_calls import CALLS
-from django_q.conf import current_settings
+from django_q.caches.calls import CALLS
 from django_q.exceptions import BrokerUnavailable, mark_sent
+from django_q.settings import current_settings
 from django_q.text import error_line
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Broker:
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         self._settings = settings
-        self._connection: PerProcess[Any] = PerProcess(self.connect)
+        self._connection: ProcessLocal[Any] = ProcessLocal(self.connect)
         counts = CacheCounts(lambda: self.cache, lambda: self.list_key, "deliveries")
         self._cached_attempts = CachedAttempts(counts)
 

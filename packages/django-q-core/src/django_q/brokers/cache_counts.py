@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from typing import TYPE_CHECKING, Final, cast
 
 from django.core.cache.backends.dummy import DummyCache
 
-from django_q.cache_calls import CALLS
+from django_q.caches.calls import CALLS
+from django_q.log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from django.core.cache.backends.base import BaseCache
 
-logger = logging.getLogger("django-q")
 
 TIMEOUT_SECONDS: Final = 14 * 86_400
 """How long a count is kept after its last change."""

@@ -13,8 +13,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from django_q.databases.sqlite import make_folder
 from django_q.exceptions import BrokerError
-from django_q.sqlite import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

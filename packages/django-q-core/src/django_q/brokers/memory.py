@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django_q.brokers.base import Delivery
 from django_q.brokers.bulk import BulkBroker
-from django_q.brokers.per_process import PerProcess
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class MemoryQueue:
         return min((each[0] for each in (*self.hidden[:1], *self.leased.values())), default=float("inf"))
 
 
-_QUEUES: PerProcess[dict[str, MemoryQueue]] = PerProcess(dict)
+_QUEUES: ProcessLocal[dict[str, MemoryQueue]] = ProcessLocal(dict)
 
 
 def local_queue(list_key: str) -> MemoryQueue:
@@ -208,7 +208,7 @@ class MemoryBroker(BulkBroker):
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Append a package, or hide it for *delay* seconds."""
-        return self._queue().put([package], delay)[0]
+        return self._queue().put([package], delay)[0] if delay else self.enqueue_many([package])[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Append packages."""

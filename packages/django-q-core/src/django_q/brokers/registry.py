@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from django.utils.module_loading import import_string
 
-from django_q.brokers.per_process import PerProcess
-from django_q.conf import current_settings
+from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
-from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
+from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
 
 if TYPE_CHECKING:
     from django_q.brokers.base import Broker
@@ -25,7 +24,7 @@ PRECEDENCE = ("disque_nodes", "iron_mq", "sqs", "orm", "mongo", "django_redis")
 MOST_SHARED = 32
 """How many shared brokers a process keeps; more only come together where tests change the settings."""
 
-_shared: PerProcess[dict[tuple[ClusterSettings, str | None], Broker]] = PerProcess(dict)
+_shared: ProcessLocal[dict[tuple[ClusterSettings, str | None], Broker]] = ProcessLocal(dict)
 
 
 def broker_key(settings: ClusterSettings) -> str:

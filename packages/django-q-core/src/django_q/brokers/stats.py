@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 from django.db import connections, router
 
 from django_q.brokers.file_stats import FileStats
-from django_q.cache_keys import safe_key
-from django_q.sqlite import folder_beside
+from django_q.caches.keys import safe_key
+from django_q.databases.sqlite import folder_beside
 
 if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache

@@ -12,22 +12,22 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, cast
 
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
-from django_q.connections import close_all
+from django_q.cluster.ipc.channels import Bell
+from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.state import ClusterState, Phase
+from django_q.cluster.system.process_group import kill_group
+from django_q.databases.connections import close_all
 from django_q.exceptions import ClusterDied
 from django_q.humanhash import humanize
-from django_q.settings import CLUSTER_NAME_VARIABLE
+from django_q.settings import current_settings
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
 from django_q.text import one_line
 
 from . import log
-from .channels import Bell
 from .guard import SentinelGuard
 from .launch import Launch
-from .lifeline import Lifeline
 from .pool import context_of, how_it_ended, preload
-from .process_group import kill_group
 from .sentinel import main
-from .state import ClusterState, Phase
 from .statistics import stat_of
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from .state import WorkerState
+from django_q.cluster.ipc.state import WorkerState
 
 if TYPE_CHECKING:
+    from django_q.cluster.ipc.state import ClusterState
     from django_q.settings import ClusterSettings
 
     from .pool import Member
-    from .state import ClusterState
 
 STARTING_SECONDS: Final = 60.0
 """Least time for a process to start: it may import the whole project first."""

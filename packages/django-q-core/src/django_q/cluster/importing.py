@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from django_q.schedules import declared
+from django_q.schedules import synchronising
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .state import ClusterState
+    from django_q.cluster.ipc.state import ClusterState
 
 
 class Imports:
@@ -52,7 +52,7 @@ class Imports:
         Returns:
             Its name; None if there is none.
         """
-        modules = declared.modules()
+        modules = synchronising.modules()
         if not -len(modules) <= self.fatal < 0:
             return None
         module, self.fatal = modules[-self.fatal - 1], 0
@@ -61,6 +61,6 @@ class Imports:
 
     def import_modules(self) -> None:
         """Import the declaring modules; `synchronise` finds out which of them cannot be."""
-        for number, module in enumerate(declared.modules(), 1):
+        for number, module in enumerate(synchronising.modules(), 1):
             with self.of(-number), suppress(BaseException):
                 import_module(module)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone, translation
 
+from django_q.cluster.system.interpreter import REPLACES_WORKER, Interpreter, handler_of, inode_of
 from django_q.exceptions import DjangoQError
-
-from .interpreter import REPLACES_WORKER, Interpreter, handler_of, inode_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

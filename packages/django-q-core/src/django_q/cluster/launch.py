@@ -17,7 +17,7 @@ from .django_setup import DjangoSetup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .lifeline import Lifeline
+    from django_q.cluster.ipc.lifeline import Lifeline
 
 CANNOT_PICKLE = (pickle.PicklingError, TypeError, AttributeError)
 """Errors of `pickle` about an object that it does not support."""

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db import connections, reset_queries
 
 from django_q.exceptions import BrokerError
+from django_q.pacing import Backoff
 
 from . import log
-from .backoff import Backoff
 from .watchdog import Wait
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from django_q.context import stamp_records
-from django_q.package import describe
-from django_q.results.unavailable import is_unavailable
+from django_q.databases.errors import is_unavailable
+from django_q.functions import describe
+from django_q.log import logger
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
-logger = logging.getLogger("django-q")
 
 FORMAT = "%(asctime)s [Q] %(levelname)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"

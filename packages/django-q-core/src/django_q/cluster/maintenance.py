@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import DatabaseError, InterfaceError
 
-from django_q.connections import close_connections
+from django_q.databases.connections import close_connections
+from django_q.pacing import Backoff
 from django_q.results.pruning import Pruner
 
 from . import log
-from .backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from django_q.cluster.ipc.state import ClusterState
     from django_q.settings import ClusterSettings
-
-    from .state import ClusterState
 
 INTERVAL_SECONDS: Final = 1.0
 """Time between the starts of two steps."""

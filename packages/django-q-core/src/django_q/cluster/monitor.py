@@ -13,25 +13,36 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.db import connections, router
 
 from django_q.brokers import Delivery, get_broker
-from django_q.connections import close_connections, keep_connections
-from django_q.dispatch import Finisher
+from django_q.cluster.ipc.channels import RECEIVE_SECONDS
+from django_q.cluster.ipc.messages import (
+    Death,
+    FollowedUp,
+    FollowUp,
+    Kind,
+    Returned,
+    TaskMessage,
+    Unreadable,
+    kind_of,
+    pack,
+    unpack,
+)
+from django_q.cluster.ipc.state import Phase
+from django_q.databases.connections import close_connections, keep_connections
+from django_q.databases.errors import is_unavailable
+from django_q.databases.sqlite import release_pages
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.outcome import Outcome
 from django_q.outcome_builder import OutcomeBuilder
+from django_q.pacing import Backoff
 from django_q.results.store import Place, place_of
-from django_q.results.unavailable import is_unavailable
-from django_q.sqlite import release_pages
 from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
+from django_q.wire.outcome import Outcome
 
 from . import log
-from .backoff import Backoff
-from .channels import RECEIVE_SECONDS
 from .lease_keeper import LeaseKeeper
-from .messages import Death, FollowedUp, FollowUp, Kind, Returned, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
-from .state import Phase
 from .watchdog import Wait, Watchdog
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django_q.brokers import broker_class
+from django_q.cluster.ipc.state import Slot, WorkerState
+from django_q.cluster.system.process_group import has_exited, kill_group
+from django_q.cluster.system.title import prepare_title
+from django_q.pacing import Backoff
 
 from . import log, sessions
-from .backoff import Backoff
 from .launch import Launch
 from .process import Wiring, class_of, main
-from .process_group import has_exited, kill_group
-from .state import Slot, WorkerState
-from .title import prepare_title
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext

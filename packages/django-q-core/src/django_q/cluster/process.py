@@ -14,20 +14,19 @@ from django.conf import settings as django_settings
 from django.db import reset_queries
 
 from django_q import reporters
-from django_q.cache_calls import CALLS, PATIENCE_SECONDS
+from django_q.caches.calls import CALLS, PATIENCE_SECONDS
+from django_q.cluster.system.memory import keep_free_memory
+from django_q.cluster.system.title import set_title
 
 from . import log, sessions
-from .memory import keep_free_memory
-from .title import set_title
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from django_q.cluster.ipc.channels import Bell, Channel
+    from django_q.cluster.ipc.lifeline import Lifeline
+    from django_q.cluster.ipc.state import ClusterState, Heartbeat
     from django_q.settings import ClusterSettings
-
-    from .channels import Bell, Channel
-    from .lifeline import Lifeline
-    from .state import ClusterState, Heartbeat
 
 
 @dataclass(frozen=True, kw_only=True)

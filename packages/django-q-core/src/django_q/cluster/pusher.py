@@ -9,16 +9,16 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django_q.brokers import get_broker
+from django_q.cluster.ipc.channels import RECEIVE_SECONDS
+from django_q.cluster.ipc.messages import Kind, TaskMessage, kind_of
+from django_q.cluster.ipc.state import Phase, WorkerState
+from django_q.cluster.prefetch import LATE_SECONDS, Prefetch
 from django_q.exceptions import BrokerUnavailable
+from django_q.pacing import FIRST_SECONDS, Backoff
 
 from . import log
-from .backoff import FIRST_SECONDS, Backoff
-from .channels import RECEIVE_SECONDS
-from .messages import Kind, TaskMessage, kind_of
 from .process import ClusterProcess, Wiring
-from .publishing import Publisher
-from .readahead import LATE_SECONDS, ReadAhead
-from .state import Phase, WorkerState
+from .statistics import Publisher
 
 MAX_UNSAVED_OUTCOMES: Final = 1_000
 """Outcomes that wait to be saved beyond which nothing is fetched: the monitor is behind. A flood leaves 800 at most."""
@@ -81,7 +81,7 @@ class Pusher(ClusterProcess):
         """Fetch from *broker*."""
         self.broker = broker
         self.leases_vary = broker.leases_vary
-        self.window = ReadAhead(self.limit, ahead=broker.supports_read_ahead)
+        self.window = Prefetch(self.limit, ahead=broker.supports_read_ahead)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:

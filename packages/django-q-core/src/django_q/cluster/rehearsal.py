@@ -13,15 +13,14 @@ from django.db import connections, router
 from django.db.models.deletion import Collector
 from django.utils import timezone
 
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.messages import Kind, TaskMessage, pack, unpack
+from django_q.cluster.system.interpreter import Interpreter
 from django_q.models import Task
-from django_q.options import normalise_package
 from django_q.outcome_builder import OutcomeBuilder
-from django_q.signing import PackageCodec
 from django_q.status import Stat
-
-from .channels import Channel
-from .interpreter import Interpreter
-from .messages import Kind, TaskMessage, pack, unpack
+from django_q.wire.codec import PackageCodec
+from django_q.wire.options import normalise_package
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings

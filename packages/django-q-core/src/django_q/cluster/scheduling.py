@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError
 
 from django_q.brokers import get_broker
 from django_q.clock import now as clock_now
-from django_q.connections import close_connections
-from django_q.results.batch_maintenance import BatchMaintenance
-from django_q.results.unavailable import is_unavailable
-from django_q.schedules import declared
-from django_q.schedules.declared import synchronise
-from django_q.schedules.due import DueSchedules, Turn
+from django_q.cluster.ipc.state import Phase
+from django_q.databases.connections import close_connections
+from django_q.databases.errors import is_unavailable
+from django_q.pacing import Backoff
+from django_q.schedules import synchronising
+from django_q.schedules.due import DueSchedules
 from django_q.schedules.reasons import reason_of
+from django_q.schedules.synchronising import synchronise
 from django_q.schedules.zone import restore_moments
+from django_q.workflows.batch_maintenance import BatchMaintenance
 
 from . import log
-from .backoff import Backoff
 from .importing import Imports
 from .maintenance import Maintenance
 from .process import ClusterProcess, Wiring
-from .publishing import Publisher
-from .state import Phase
+from .statistics import Publisher
+
+if TYPE_CHECKING:
+    from django_q.schedules.turn import Turn
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
@@ -52,7 +55,7 @@ class Scheduler(ClusterProcess):
     @classmethod
     def prepare(cls) -> None:
         """Look for the modules that may declare schedules, without importing them."""
-        declared.modules()
+        synchronising.modules()
 
     def start(self) -> None:
         """Take the broker."""

@@ -14,16 +14,16 @@ from multiprocessing import connection, current_process
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_q import reporters
+from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.messages import Death, Kind, pack
+from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.humanhash import humanize
 
 from . import log
-from .channels import Bell, Channel
 from .guard import Guard
-from .lifeline import Lifeline
-from .messages import Death, Kind, pack
 from .pool import Member, Pool, context_of, preload
 from .process import Wiring, prepare
-from .state import ClusterState, Phase, WorkerState
 from .stopping import INTERRUPTED, StopProcedure
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from asgiref.sync import SyncToAsync
 from django.db.backends.signals import connection_created
 
-from django_q import connections
+from django_q.databases import connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,10 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from django_q.cluster.ipc.messages import STOP
+from django_q.cluster.ipc.state import Phase, WorkerState
+
 from . import log
-from .messages import STOP
-from .state import Phase, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,41 +11,52 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.core.cache import caches
 
 from django_q import reporters, signals
-from django_q.connections import close_after, close_connections
+from django_q.cluster.earlier_success import saved_success
+from django_q.cluster.ipc.channels import INLINE, RECEIVE_SECONDS
+from django_q.cluster.ipc.messages import (
+    FollowedUp,
+    FollowUp,
+    Kind,
+    Returned,
+    TaskMessage,
+    Unreadable,
+    kind_of,
+    pack,
+    unpack,
+)
+from django_q.cluster.ipc.state import Phase, Slot, WorkerState
+from django_q.cluster.system.affinity import pin
+from django_q.cluster.system.memory import current_rss_kb
+from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
 from django_q.context import running
-from django_q.dispatch import Finisher
+from django_q.databases.connections import close_after, close_connections
+from django_q.databases.errors import is_unavailable
 from django_q.exceptions import (
     DjangoQError,
     NoAttemptsLeft,
     OptionError,
+    ResultsUnavailable,
     TimeoutException,
     UnreadablePackage,
     WorkerDied,
 )
 from django_q.execution import Executor
-from django_q.options import normalise_package
-from django_q.package import is_member
-from django_q.results.saved import saved_success
-from django_q.results.unavailable import ResultsUnavailable, is_unavailable
-from django_q.signing import PackageCodec
+from django_q.finishing import Finisher
+from django_q.pacing import Backoff
 from django_q.text import sentence_of
 from django_q.timeout import TaskTimer
+from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
+from django_q.wire.options import normalise_package
+from django_q.wire.package import is_member
 
 from . import log, sessions
-from .affinity import pin
-from .backoff import Backoff
-from .channels import INLINE, RECEIVE_SECONDS
 from .isolation import Baseline
-from .memory import current_rss_kb
-from .messages import FollowedUp, FollowUp, Kind, Returned, TaskMessage, Unreadable, kind_of, pack, unpack
 from .process import ClusterProcess, Wiring
-from .process_group import kill_children, kill_other_members, lead_group
-from .state import Phase, Slot, WorkerState
 
 if TYPE_CHECKING:
-    from django_q.outcome import Outcome
-    from django_q.package import TaskPackage
+    from django_q.wire.outcome import Outcome
+    from django_q.wire.package import TaskPackage
 
 GRACE_SECONDS: Final = 2.0
 """Time between the exception inside a task that runs too long and the end of its worker."""

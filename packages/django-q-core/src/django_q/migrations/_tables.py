@@ -10,7 +10,7 @@ from django.db.migrations.operations import CreateModel
 from picklefield.fields import PickledObjectField
 
 import django_q.models
-from django_q.adoption import AdoptModel
+from django_q.models.adoption import AdoptModel
 
 if TYPE_CHECKING:
     from django.db.migrations.operations.base import Operation

@@ -18,7 +18,7 @@ PATH_LENGTH = 256
 class Batch(models.Model):
     """The members of one iter, and what their collated result is like.
 
-    The transaction that saves members updates the counters. Rows are written by `django_q.results.batches` only.
+    The transaction that saves members updates the counters. Rows are written by `django_q.workflows.batches` only.
     """
 
     id = models.CharField(max_length=ID_LENGTH, primary_key=True, editable=False)
@@ -79,7 +79,7 @@ class BatchMember(models.Model):
     started = models.DateTimeField()
     """When the member was sent."""
     args = models.TextField(null=True)
-    """Its positional arguments, encoded as `django_q.outcome.encode` does."""
+    """Its positional arguments, encoded as `django_q.wire.outcome.encode` does."""
     result = models.TextField(null=True)
     """Its result or the text of its failure, encoded."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models.query_utils import DeferredAttribute
 from picklefield.fields import PickledObject, PickledObjectField
 
-from django_q.outcome import decode
+from django_q.wire.outcome import decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

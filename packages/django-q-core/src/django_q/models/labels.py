@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import DataError, OperationalError, connections, router, transaction
 
-from django_q.option_values import LABEL_CHARACTERS, NOT_IN_CHARSET
+from django_q.databases.errors import NOT_IN_CHARSET
 from django_q.text import ascii_only
+from django_q.wire.option_values import LABEL_CHARACTERS
 
 if TYPE_CHECKING:
     from django.db.models import Model

@@ -16,11 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from django_q import recurrence
 from django_q.arguments import read_args, read_kwargs
 from django_q.clock import in_project_time, rezoned, zone_of
-from django_q.conf import current_settings
 from django_q.exceptions import UnreadableArguments
 from django_q.models.task import ID_LENGTH, Task
 from django_q.recurrence import Recurrence, Slot
-from django_q.rules import is_dead_letter_queue
+from django_q.settings import current_settings
+from django_q.settings.rules import is_dead_letter_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

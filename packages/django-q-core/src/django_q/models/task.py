@@ -9,11 +9,11 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from django_q.clock import in_project_time
+from django_q.functions import describe
 from django_q.models.fields import PickledField
 from django_q.models.labels import stored_label
-from django_q.option_values import ID_CHARACTERS, lookups, required_label
-from django_q.package import describe
 from django_q.text import text_of
+from django_q.wire.option_values import ID_CHARACTERS, lookups, required_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,3 +1,5 @@
-"""Where outcomes are kept until somebody asks: the database, or the cache."""
+"""Results: what tasks returned, in the database and in the cache."""
 
-from __future__ import annotations
+from django_q.old_names import resolver
+
+__getattr__ = resolver(__name__)

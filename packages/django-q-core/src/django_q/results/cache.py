@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Any, cast
 from django.core.cache import caches
 
 from django_q.brokers.registry import broker_class
-from django_q.cache_calls import CALLS
-from django_q.cache_keys import safe_key
+from django_q.caches.calls import CALLS
+from django_q.caches.keys import safe_key
 from django_q.clock import in_project_time
-from django_q.exceptions import MissingPlugin
+from django_q.exceptions import MissingPlugin, ResultsUnavailable
 from django_q.results.cache_writer import CacheWriter, is_task
-from django_q.results.members import Member, Members
-from django_q.results.unavailable import ResultsUnavailable
+from django_q.results.groups import Member, Members
 from django_q.results.waiting import MISSING, Missing
-from django_q.signing import PackageCodec
+from django_q.wire.codec import PackageCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from django.core.cache.backends.base import BaseCache
 
-    from django_q.outcome import Outcome
-    from django_q.package import TaskPackage
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
+    from django_q.wire.package import TaskPackage
 
 
 class CacheResults:

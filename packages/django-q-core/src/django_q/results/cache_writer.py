@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.cache import InvalidCacheKey
 from django.core.cache.backends.dummy import DummyCache
 
-from django_q.conf import logger
-from django_q.exceptions import UnreadablePackage
-from django_q.package import new_id
-from django_q.results.labels import refused
-from django_q.results.members import Member, Members
-from django_q.results.unavailable import ResultsUnavailable
+from django_q.exceptions import ResultsUnavailable, UnreadablePackage
+from django_q.log import logger
+from django_q.results.groups import Member, Members
+from django_q.results.limits import refused
 from django_q.text import error_line, one_line
+from django_q.wire.ids import new_id
 from django_q.wire.metadata import peek
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
     from django.core.cache.backends.base import BaseCache
 
-    from django_q.outcome import Outcome
-    from django_q.signing import PackageCodec
+    from django_q.wire.codec import PackageCodec
+    from django_q.wire.outcome import Outcome
 
 TRIES: Final = 5
 """How often a value is written that the cache does not take, though it takes another one before and after."""

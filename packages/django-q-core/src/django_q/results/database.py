@@ -9,15 +9,14 @@ from django.db import DatabaseError, connections, router, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from django_q.conf import logger
+from django_q.databases.errors import is_conflict, is_unavailable, is_unsuitable
+from django_q.databases.sqlite import short, takes_turns
+from django_q.log import logger
 from django_q.models import Task
-from django_q.results.labels import fit, in_ascii, refused
+from django_q.results.limits import fit, fit_statement, in_ascii, refused
 from django_q.results.pruning import Pruner
 from django_q.results.receivers import has_receivers, write_with_receivers
 from django_q.results.rows import changes, insert
-from django_q.results.sizes import fit_statement
-from django_q.results.unavailable import is_conflict, is_unavailable, is_unsuitable
-from django_q.sqlite import short, takes_turns
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
 
     Write: TypeAlias = Callable[[Sequence[Outcome], set[str], str], None]
 

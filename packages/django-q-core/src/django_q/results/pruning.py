@@ -11,12 +11,13 @@ from django.db.models import F, Q, QuerySet, Window
 from django.db.models.deletion import Collector
 from django.db.models.functions import RowNumber
 
-from django_q import clock, statements
-from django_q.clock import Seldom
+from django_q import clock
+from django_q.databases import statements
+from django_q.databases.refusals import delete_one, refusals_of
+from django_q.databases.sqlite import release_pages, takes_turns
+from django_q.databases.statements import Condition, one_of, select
 from django_q.models import Task
-from django_q.results.refusals import delete_one, refusals_of
-from django_q.sqlite import release_pages, takes_turns
-from django_q.statements import Condition, one_of, select
+from django_q.pacing import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -57,7 +58,7 @@ class Pruner:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
-        self._whole = Seldom()
+        self._whole = Throttle()
         self._since: datetime | None = None
         """Labels without a success since this moment have no surplus; None: any label may have one."""
 

@@ -14,7 +14,7 @@ from django_q.results.rows import ENCODED, MOMENTS, PLAIN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_q.outcome import Outcome
+    from django_q.wire.outcome import Outcome
 
 
 def has_receivers() -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from django_q.outcome import Outcome
+    from django_q.wire.outcome import Outcome
 
 PLAIN: Final = ("id", "name", "func", "hook", "args", "kwargs", "result", "group", "cluster", "success")
 """The columns that take what an outcome says as it is."""

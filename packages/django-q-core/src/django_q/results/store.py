@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from django_q.package import is_member
-from django_q.results.batches import BatchResults
 from django_q.results.cache import CacheResults
 from django_q.results.database import DatabaseResults
+from django_q.wire.package import is_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django_q.outcome import Outcome
     from django_q.settings import ClusterSettings
+    from django_q.wire.outcome import Outcome
+
+
+class MemberStore(Protocol):
+    """Saves the members of iters."""
+
+    def save_many(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], /) -> list[Outcome]:
+        """Save members, and return them as they were saved; `is_final` is False for one that will be tried again."""
 
 
 class ResultStore:
@@ -23,12 +29,15 @@ class ResultStore:
     Args:
         settings: of the cluster.
         list_key: the queue's key, which begins the keys in the cache.
+        members: saves the members of iters; None where there are none.
     """
 
-    def __init__(self, settings: ClusterSettings, list_key: str | None = None) -> None:
+    def __init__(
+        self, settings: ClusterSettings, list_key: str | None = None, members: MemberStore | None = None
+    ) -> None:
         self.database = DatabaseResults(settings)
         self.cache = CacheResults(settings, list_key)
-        self.batches = BatchResults(settings, self.cache.list_key)
+        self.members = members
 
     def save_many(
         self, outcomes: Sequence[Outcome], is_final: Callable[[Outcome], bool] = lambda _: True
@@ -47,8 +56,8 @@ class ResultStore:
         for place, outcome in zip(places, outcomes, strict=True):
             by_place[place].append(outcome)
         saved = {Place.DATABASE: iter(self.database.save_many(by_place[Place.DATABASE]))}
-        if members := by_place[Place.BATCH]:
-            saved[Place.BATCH] = iter(self.batches.save_many(members, is_final))
+        if self.members is not None and (members := by_place[Place.BATCH]):
+            saved[Place.BATCH] = iter(self.members.save_many(members, is_final))
         if cached := by_place[Place.CACHE]:
             saved[Place.CACHE] = iter(self.save_cached(cached))
         return [next(saved[place]) for place in places]

@@ -10,7 +10,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from django_q.clock import real_clock
-from django_q.option_values import milliseconds
+from django_q.wire.option_values import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -5,40 +5,52 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import DatabaseError, Error, InterfaceError, InternalError, connections, router, transaction
 from django.db.models import F, Q, QuerySet
 
-from django_q import signals
 from django_q.brokers import Broker, broker_of
 from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
-from django_q.dispatch import send, send_many
+from django_q.databases.errors import is_serialization_failure, is_session_failure, is_unsuitable
+from django_q.databases.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
+from django_q.databases.writable import WriteProbe
+from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
-from django_q.execution import resolve
+from django_q.functions import resolve
 from django_q.models import Schedule
-from django_q.results.unavailable import is_serialization_failure, is_session_failure, is_unsuitable
-from django_q.results.writable import WriteProbe
-from django_q.rules import DEAD_LETTER_ENDS
-from django_q.schedules.glance import is_soon_due
 from django_q.schedules.overlap import Overlap
 from django_q.schedules.ownership import of_cluster
 from django_q.schedules.packing import Errand, pack
+from django_q.schedules.polling import is_soon_due
 from django_q.schedules.reasons import Undone, reason_of
-from django_q.signing import PackageCodec
-from django_q.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
+from django_q.schedules.turn import (
+    COLUMNS,
+    RETRY,
+    Signed,
+    Turn,
+    Waiting,
+    blame,
+    count_down,
+    leave_sent,
+    move_on,
+    state_of,
+    take_back,
+    was_sent_in,
+)
+from django_q.settings.rules import DEAD_LETTER_ENDS
 from django_q.text import ascii_only, one_line
+from django_q.wire.codec import PackageCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from django_q.package import TaskPackage
     from django_q.recurrence import Slot
     from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
 
 MOST_SCHEDULES: Final = 200
 """How many schedules one transaction takes."""
@@ -56,8 +68,6 @@ AHEAD: Final = timedelta(seconds=1)
 MAX_SHORT_SCHEDULES: Final = 50
 """How many schedules one transaction takes on SQLite, where all other writers wait for its end."""
 
-RETRY: Final = timedelta(seconds=30)
-"""When a schedule that could not be sent is tried again, unless it is saved before."""
 
 RETRY_FATAL: Final = timedelta(hours=1)
 """Time after which a schedule is tried again whose function ended the scheduler process twice."""
@@ -70,51 +80,6 @@ MAX_TRIES: Final = 5
 
 PART: Final = 10
 """How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
-
-COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
-"""Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
-
-
-class Waiting(NamedTuple):
-    """A task that is sent with others, in a moment."""
-
-    schedule: Schedule
-    package: TaskPackage
-    before: dict[str, Any]
-    """The state of the schedule before this slot."""
-
-
-@dataclass
-class Turn:
-    """What one look at the schedules led to."""
-
-    sent: list[tuple[Schedule, TaskPackage]] = field(default_factory=list)
-    skipped: list[Schedule] = field(default_factory=list)
-    broken: list[tuple[Schedule, BaseException]] = field(default_factory=list)
-    down: dict[str | None, BrokerUnavailable] = field(default_factory=dict)
-    """Queues that could not be reached; what is for them stays due."""
-    more: bool = False
-    """Is something still due that can be sent now?"""
-    waiting: list[Waiting] = field(default_factory=list)
-    """What goes to the cluster's own queue, and is not sent yet."""
-    beside: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
-    """Packages for other queues of the schedules' database that are not sent yet."""
-    next: datetime | None = None
-    """When something is due next, if that is soon."""
-
-    def add(self, other: Turn) -> None:
-        """Count in what was committed."""
-        self.sent += other.sent
-        self.skipped += other.skipped
-        self.broken += other.broken
-        self.down |= other.down
-        self.more |= other.more
-        self.due_at(other.next)
-
-    def due_at(self, moment: datetime | None) -> None:
-        """Remember the soonest."""
-        if moment is not None and (self.next is None or moment < self.next):
-            self.next = moment
 
 
 class Unclaimed(Exception):
@@ -190,11 +155,11 @@ class DueSchedules:
             DjangoQError: it cannot be sent.
         """
         errand = pack(schedule, None, self.settings)
-        signals.emit(signals.pre_enqueue, task=errand.package)
-        send(errand.package, broker=self._broker_of(errand.queue), settings=self.settings)
-        schedule.task = errand.package["id"]
+        package = announced(errand.package)
+        send_many([package], broker=self._broker_of(errand.queue), settings=self.settings)
+        schedule.task = package["id"]
         schedule.save(update_fields={"task"})
-        return errand.package["id"]
+        return package["id"]
 
     def mark_fatal(self, pk: int, now: datetime) -> None:
         """Mark a schedule whose function ended the scheduler process, or let it hang, while it was imported.
@@ -333,18 +298,19 @@ class DueSchedules:
             Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
         return in_order(rows)
 
-    def _signed(self, turn: Turn) -> list[tuple[Broker, list[str]]]:
+    def _signed(self, turn: Turn) -> list[Signed]:
         """Sign what goes to queues of this very database."""
         codec = PackageCodec.of(self.settings)
-        own = [codec.dumps(each.package) for each in turn.waiting]
-        others = [(broker, [codec.dumps(package)]) for broker, package in turn.beside]
-        return [*others, (self.broker, own)] if own else others
+        queues = [(broker, [package]) for broker, package in turn.beside]
+        if own := [each.package for each in turn.waiting]:
+            queues.append((self.broker, own))
+        return [Signed(broker, packages, [codec.dumps(each) for each in packages]) for broker, packages in queues]
 
-    def _send_beside(self, turn: Turn, signed: Sequence[tuple[Broker, list[str]]]) -> None:
+    def _send_beside(self, turn: Turn, signed: Sequence[Signed]) -> None:
         """Put packages on queues of this very database: the transaction holds all of them or none."""
         try:
-            for broker, packages in signed:
-                send_many(packages, broker=broker, settings=self.settings)
+            for broker, packages, texts in signed:
+                send_many(packages, broker=broker, settings=self.settings, signed=texts)
         except BrokerError as error:
             raise Undone from error
         turn.sent += [(each.schedule, each.package) for each in turn.waiting]
@@ -470,7 +436,7 @@ class DueSchedules:
         errand = pack(schedule, slot.moment, self.settings)
         if not claimed:
             raise Unclaimed
-        signals.emit(signals.pre_enqueue, task=errand.package)
+        errand = errand._replace(package=announced(errand.package))
         self._hand_over(schedule, errand, turn)
         schedule.task = errand.package["id"]
         count_down(schedule)
@@ -499,7 +465,7 @@ class DueSchedules:
             turn.beside.append((broker, package))
             return
         try:
-            send(package, broker=broker, settings=self.settings)
+            send_many([package], broker=broker, settings=self.settings)
         except BrokerError as error:
             if self._is_beside(broker):  # the failure is one of this transaction
                 raise Undone from error
@@ -518,51 +484,6 @@ class DueSchedules:
 def in_order(schedules: QuerySet[Schedule]) -> list[Schedule]:
     """Return schedules in the order in which they are due."""
     return sorted(schedules.order_by(), key=lambda schedule: (schedule.next_run, schedule.pk))
-
-
-def state_of(schedule: Schedule) -> dict[str, Any]:
-    """Return what the scheduler writes, as it is now."""
-    return {name: getattr(schedule, name) for name in COLUMNS}
-
-
-def leave_sent(turn: Turn, part: Sequence[Waiting], error: BrokerError) -> None:
-    """Note what of a part was sent before the broker failed, so that it is not sent again."""
-    turn.sent += [(each.schedule, each.package) for position, each in enumerate(part) if position in error.sent]
-    left = [each for position, each in enumerate(part) if position not in error.sent]
-    turn.waiting[: len(part)] = left
-
-
-def take_back(turn: Turn, waiting: Sequence[Waiting]) -> None:
-    """Let slots be due again whose tasks were not sent."""
-    for each in reversed(waiting):
-        for name, value in each.before.items():
-            setattr(each.schedule, name, value)
-    gone = {id(each) for each in waiting}
-    turn.waiting = [each for each in turn.waiting if id(each) not in gone]
-
-
-def blame(schedule: Schedule, error: BaseException, now: datetime, turn: Turn) -> None:
-    """Mark a schedule that cannot be sent; the others go on."""
-    schedule.last_error, schedule.retry_at = reason_of(error), now + RETRY
-    turn.broken.append((schedule, error))
-
-
-def move_on(schedule: Schedule, following: Slot | None) -> None:
-    """Leave a slot behind; without a following one it was the last."""
-    schedule.runs += 1
-    schedule.last_error = schedule.retry_at = None
-    if following is not None:
-        schedule.move_to(following)
-    elif schedule.schedule_type != Schedule.ONCE:
-        schedule.repeats = 0
-
-
-def count_down(schedule: Schedule) -> None:
-    """Count one run: for ever counts on below zero, once is not run again and deleted if its count is negative."""
-    if schedule.schedule_type != Schedule.ONCE:
-        schedule.repeats -= 1
-    elif schedule.repeats > 0:
-        schedule.repeats = 0
 
 
 def unknown_function(path: str) -> UnknownFunction | None:
@@ -591,11 +512,6 @@ def database_error_in(error: BaseException) -> Error | None:
         cause = error.__cause__.__cause__
         return cause if isinstance(cause, Error) else None
     return None
-
-
-def was_sent_in(turn: Turn, schedule: Schedule) -> bool:
-    """Return True if this turn sends an earlier slot of a schedule."""
-    return any(each.schedule is schedule for each in turn.waiting) or any(each is schedule for each, _ in turn.sent)
 
 
 def names_a_queue(cluster: str | None, kwargs: str | None) -> bool:

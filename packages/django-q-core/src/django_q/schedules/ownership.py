@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import Q
 
-from django_q.names import is_named
+from django_q.databases.names import is_named
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from django_q.arguments import read_args, read_kwargs
-from django_q.option_values import invalid
-from django_q.options import SCHEDULE_OPTIONS, take
-from django_q.package import TaskPackage, new_id
-from django_q.rules import CLUSTER_NAME, is_dead_letter_queue
-from django_q.tasks.sending import write_down
+from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
+from django_q.wire.building import write_down
+from django_q.wire.ids import new_id
+from django_q.wire.option_values import invalid
+from django_q.wire.options import SCHEDULE_OPTIONS, take
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from django_q.models import Schedule
     from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
 
 NAMESPACE: Final = UUID("c8b3f1de-5f3c-5c8e-9d3a-0b1f6c2f7a55")
 """Of the ids of scheduled tasks."""

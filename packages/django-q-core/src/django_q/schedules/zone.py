@@ -6,7 +6,7 @@ from django.db import connections
 
 from django_q.models import Schedule
 from django_q.models.schedule import zone_of_columns
-from django_q.schedules.glance import is_in_other_zone
+from django_q.schedules.polling import is_in_other_zone
 
 
 def restore_moments(using: str) -> int:

@@ -1,9 +1,10 @@
 """What sites call: send tasks, and ask for their results."""
 
 from django_q.models import Schedule, Task
-from django_q.tasks.chains import async_chain
-from django_q.tasks.iterables import async_iter
-from django_q.tasks.objects import AsyncTask, Chain, Iter
+from django_q.schedules.creating import schedule
+from django_q.schedules.declarations import scheduled
+from django_q.tasks.chains import Chain, async_chain
+from django_q.tasks.iters import Iter, async_iter
 from django_q.tasks.reading import (
     afetch,
     aresult,
@@ -22,8 +23,7 @@ from django_q.tasks.reading import (
     result_group,
     result_group_cached,
 )
-from django_q.tasks.scheduling import schedule, scheduled
-from django_q.tasks.sending import aasync_task, async_bulk, async_task
+from django_q.tasks.sending import AsyncTask, aasync_task, async_bulk, async_task
 
 __all__ = [
     "AsyncTask",

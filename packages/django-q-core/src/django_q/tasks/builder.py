@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from django_q.options import ALL_OPTIONS, validated
+from django_q.wire.options import ALL_OPTIONS, validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Unpack
 
-    from django_q.options import SendOptions
+    from django_q.wire.options import SendOptions
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)

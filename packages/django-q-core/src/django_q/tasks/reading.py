@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asgiref.sync import sync_to_async
 
 from django_q.brokers import shared_broker
-from django_q.conf import current_settings
 from django_q.models import Task
-from django_q.option_values import lookups, required_count, required_label
 from django_q.results.cache import CacheResults
 from django_q.results.waiting import MISSING, Missing, await_for, wait_for
+from django_q.settings import current_settings
+from django_q.wire.option_values import lookups, required_count, required_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,19 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 
-from django_q import signals
 from django_q.arguments import write_args, write_kwargs
-from django_q.brokers import shared_broker
-from django_q.brokers.base import enqueue_each
+from django_q.brokers import broker_of, shared_broker
 from django_q.clock import in_project_time
-from django_q.dispatch import run_inline
+from django_q.dispatch import announced, send_many
 from django_q.exceptions import OptionError
+from django_q.inline import run_inline
 from django_q.models import Schedule, Task
-from django_q.options import normalise_package
-from django_q.settings import ClusterSettings
-from django_q.signing import PackageCodec
-from django_q.tasks.checking import copy_of, pickled, refuse_main
+from django_q.settings import ClusterSettings, current_settings
 from django_q.text import truncated
+from django_q.wire.codec import PackageCodec
+from django_q.wire.option_values import queue_name
+from django_q.wire.validation import copy_of, pickled, refuse_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,9 +28,7 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Broker
     from django_q.execution import Executor
-    from django_q.package import TaskPackage
-
-logger = logging.getLogger("django-q")
+    from django_q.wire.package import TaskPackage
 
 EMPTY_ENGINE = "django.db.backends.dummy"
 """The engine that Django gives to a database without one."""
@@ -96,8 +92,7 @@ class Route(NamedTuple):
             UnsendableTask: one cannot be pickled, or belongs to `__main__`; none was sent.
             BrokerUnavailable: the broker cannot be reached.
         """
-        if signals.is_heard(signals.pre_enqueue):
-            packages = [announced(package) for package in packages]
+        packages = [announced(package) for package in packages]
         pickles = [pickled(package) for package in packages]
         work = self._inline(packages, pickles, inline) if self.sync else self._queue(packages, pickles, within)
         if self.on_commit is None:
@@ -159,11 +154,7 @@ class Route(NamedTuple):
             if seconds > broker.supports_delay:
                 self._schedule(broker, packages, signed)
             else:
-                enqueue(broker, signed, seconds)
-        if logger.isEnabledFor(logging.INFO):
-            for package in packages:
-                logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
-                logger.debug("Pushed (%r, %r)", package["name"], package["id"])
+                send_many(packages, broker=broker, settings=self.settings, delay=seconds, signed=signed)
 
     def _schedule(self, broker: Broker, packages: Sequence[TaskPackage], signed: Sequence[str]) -> None:
         """Let a schedule keep what the broker cannot keep for so long."""
@@ -200,30 +191,6 @@ def default_database() -> str | None:
     return alias if connections.settings[alias]["ENGINE"] != EMPTY_ENGINE else None
 
 
-def announced(package: TaskPackage) -> TaskPackage:
-    """Return a package as the receivers of `pre_enqueue` leave it, with valid options.
-
-    Raises:
-        OptionError: a receiver has given an option an invalid value.
-    """
-    signals.emit(signals.pre_enqueue, task=package)
-    return normalise_package(package)
-
-
-def enqueue(broker: Broker, signed: Sequence[str], delay: float) -> None:
-    """Queue packages in as few calls as the broker has for it, each of them hidden for *delay* seconds.
-
-    Raises:
-        BrokerError: not all are queued; its `sent` has the positions of those that are.
-    """
-    if delay:
-        enqueue_each(broker, signed, delay=delay)
-    elif len(signed) == 1:
-        broker.enqueue(signed[0])
-    elif signed:
-        broker.enqueue_many(signed)
-
-
 def due(delay: float | None, eta: datetime | None) -> datetime | None:
     """Return when a task may run; None means now.
 
@@ -233,3 +200,11 @@ def due(delay: float | None, eta: datetime | None) -> datetime | None:
     if delay is not None and eta is not None:
         raise OptionError("delay and eta both say when: give one of them.")
     return eta if eta is not None else datetime.now(UTC) + timedelta(seconds=delay) if delay else None
+
+
+def chosen_broker(broker: Broker | None, cluster: object) -> Broker | None:
+    """Return the broker whose queue's key begins the keys in the cache; None for that of the settings."""
+    cluster = queue_name("cluster", cluster)
+    if broker is not None or not cluster or cluster == current_settings().list_key:
+        return broker
+    return broker_of(cluster)

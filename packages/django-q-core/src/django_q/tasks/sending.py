@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
 from django_q.brokers import shared_broker
-from django_q.conf import current_settings
-from django_q.options import ALL_OPTIONS, ROUTE_OPTIONS, checked_func, read_link, refuse_unknown, take
-from django_q.package import TASK_OPTIONS, TaskPackage, new_package
+from django_q.dispatch import send_many
+from django_q.settings import current_settings
+from django_q.tasks import reading
 from django_q.tasks.builder import with_options
-from django_q.tasks.routing import Route
+from django_q.tasks.routing import Route, chosen_broker
+from django_q.wire.building import write_down
+from django_q.wire.option_values import label
+from django_q.wire.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_unknown, take
+from django_q.wire.package import TASK_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Unpack
 
-    from django_q.options import BulkOptions
-    from django_q.settings import ClusterSettings
-
-DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
-"""Options that take the value of a setting when a call does not give them, and only if the setting was given."""
+    from django_q.brokers import Broker
+    from django_q.models import Task
+    from django_q.wire.options import BulkOptions
 
 
 def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
@@ -111,21 +114,108 @@ def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str
     return [package["id"] for package in packages]
 
 
-def write_down(
-    func: str | Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    options: dict[str, Any],
-    settings: ClusterSettings,
-) -> TaskPackage:
-    """Return a package of valid options, with those that the settings give to all tasks."""
-    func = checked_func(func)
-    for option, setting in DEFAULTS:
-        if option not in options and getattr(settings, setting):
-            options[option] = getattr(settings, setting)
-    return new_package(func, args, kwargs, name=options.pop("task_name", None), **options)
-
-
 def deliver(signed: str) -> None:
     """Queue a package that a schedule has kept; what runs when a broker cannot wait for so long."""
-    shared_broker(current_settings()).enqueue(signed)
+    settings = current_settings()
+    send_many((), broker=shared_broker(settings), settings=settings, signed=[signed])
+
+
+class _Option:
+    """An option of an `AsyncTask`, kept where its caller keeps options."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, task: AsyncTask | None, owner: type | None = None) -> Any:
+        return self if task is None else task._options().get(self.name)
+
+    def __set__(self, task: AsyncTask, value: Any) -> None:
+        task._options()[self.name] = value
+        task.started = False
+
+
+class AsyncTask:
+    """A task, with the calls that send it and ask for its result.
+
+    To change anything after it was run takes its result away, until it is run again.
+
+    Args:
+        func: the function to run: its dotted path, or the function itself if it can be imported by name.
+        *args: its positional arguments.
+        **kwargs: its keyword arguments, and the options of `async_task`.
+
+    Source: the manual, 1.4.2.
+    """
+
+    broker = _Option()
+    sync = _Option()
+    save = _Option()
+    hook = _Option()
+    group = _Option()
+    cached = _Option()
+    timeout = _Option()
+    ack_failure = _Option()
+    cluster = _Option()
+    task_name = _Option()
+
+    def __init__(self, func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        self.id: str = ""
+        self.func = func
+        self.args = args
+        if isinstance(given := kwargs.get("q_options"), Mapping):
+            kwargs["q_options"] = dict(given)
+        self.kwargs = kwargs
+        self.started = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in ("func", "args", "kwargs"):
+            super().__setattr__("started", False)
+
+    def _options(self) -> dict[str, Any]:
+        options = self.kwargs.get("q_options")
+        return options if isinstance(options, dict) else self.kwargs
+
+    def run(self) -> str:
+        """Send it, and return its id."""
+        self.id = async_task(self.func, *self.args, **self.kwargs)
+        self.started = True
+        return self.id
+
+    def result(self, wait: float = 0) -> Any:
+        """Return its result, or None as long as it has none; see `result`."""
+        if not self.started:
+            return None
+        if self._is_cached():
+            return reading.result_cached(self.id, wait, self._broker())
+        return reading.result(self.id, wait, cached=False)
+
+    def fetch(self, wait: float = 0) -> Task | None:
+        """Return the finished task; see `fetch`."""
+        if not self.started:
+            return None
+        if self._is_cached():
+            return reading.fetch_cached(self.id, wait, self._broker())
+        return reading.fetch(self.id, wait, cached=False)
+
+    def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> list[Any] | None:
+        """Return the results of its group; see `result_group`."""
+        if not self.started or not label("group", self.group):
+            return None
+        if self._is_cached():
+            return reading.result_group_cached(self.group, failures, wait, count, self._broker())
+        return reading.result_group(self.group, failures, wait, count, cached=False)
+
+    def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:
+        """Return the finished tasks of its group; see `fetch_group`."""
+        if not self.started or not label("group", self.group):
+            return None
+        if self._is_cached():
+            return reading.fetch_group_cached(self.group, failures, wait, count, self._broker())
+        return reading.fetch_group(self.group, failures, wait, count, cached=False)
+
+    def _is_cached(self) -> bool:
+        return bool(current_settings().cached if self.cached is None else self.cached)
+
+    def _broker(self) -> Broker | None:
+        return chosen_broker(self.broker, self.cluster)

@@ -20,13 +20,13 @@ from django.core.signing import BadSignature
 
 from django_q.clock import sent_at
 from django_q.exceptions import UnreadablePackage
-from django_q.pickles import ZONES
 from django_q.text import error_line, text_of, truncated
+from django_q.wire.pickling import ZONES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from django_q.signing import PackageCodec
+    from django_q.wire.codec import PackageCodec
 
 MAX_ID_CHARACTERS: Final = 32
 LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}

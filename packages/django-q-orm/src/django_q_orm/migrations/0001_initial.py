@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import migrations, models
-from django_q.adoption import AdoptModel
+from django_q.models.adoption import AdoptModel
 
 
 class Migration(migrations.Migration):

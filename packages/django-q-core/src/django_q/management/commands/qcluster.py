@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_q import cluster
 from django_q.brokers import get_broker
-from django_q.conf import current_settings
 from django_q.exceptions import BrokerUnavailable, DjangoQError
-from django_q.settings import CLUSTER_NAME_VARIABLE
+from django_q.settings import current_settings
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

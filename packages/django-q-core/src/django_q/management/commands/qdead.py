@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_q.brokers import get_broker
 from django_q.exceptions import DjangoQError
-from django_q.settings import CLUSTER_NAME_VARIABLE
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -10,11 +10,11 @@ from django.db.models import Q
 
 from django_q.brokers import get_broker
 from django_q.clock import zone_of
-from django_q.conf import current_settings
 from django_q.exceptions import DjangoQError, ScheduleError
 from django_q.models import Schedule
 from django_q.recurrence import local
 from django_q.schedules.due import DueSchedules
+from django_q.settings import current_settings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django_q.testing.conformance.availability import ProcessPromises, ReachingPromises, StatisticsPromises
+
 from .attempts import AttemptPromises
 from .batches import LargeBatchPromises
 from .delivery import BulkPromises, DeliveryPromises
@@ -10,7 +12,6 @@ from .interleaving import InterleavingPromises
 from .names import NamePromises
 from .neighbours import NeighbourPromises
 from .queues import DeadLetterPromises, PurgePromises, QueuePromises
-from .reaching import ProcessPromises, ReachingPromises, StatisticsPromises
 from .receipts import LeasePromises, ReceiptPromises, ReleasePromises
 from .timing import TimingPromises, WaitingPromises
 

@@ -1,0 +1,1 @@
+"""Caches: keys that every product accepts, and calls that end."""

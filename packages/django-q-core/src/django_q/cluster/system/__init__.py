@@ -1,0 +1,1 @@
+"""What a cluster asks of the operating system and of the interpreter."""

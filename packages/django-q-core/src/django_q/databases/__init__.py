@@ -1,0 +1,1 @@
+"""Databases: their sessions, their errors, and statements for particular products."""

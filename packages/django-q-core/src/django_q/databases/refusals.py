@@ -1,0 +1,73 @@
+"""Successes that cannot be deleted: protected by a foreign key, or by a receiver that raises."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+
+from django_q import clock
+from django_q.databases.errors import is_session_failure
+from django_q.log import logger
+from django_q.text import error_line, one_line
+
+if TYPE_CHECKING:
+    from django_q.models import Task
+
+RETRY_SECONDS: Final = 3600.0
+"""Time after which a success that could not be deleted is tried again: it may be protected no longer."""
+
+MAX_REFUSALS: Final = 100_000
+"""Maximum number of remembered successes; beyond it, all of them are forgotten and tried again."""
+
+
+class Refusals:
+    """Remembers which successes of a database cannot be deleted, so that each is logged once."""
+
+    def __init__(self) -> None:
+        self._retry_at: dict[str, float] = {}
+
+    def has(self, pk: str) -> bool:
+        """Return True if a success is not to be tried now."""
+        return self._retry_at.get(pk, 0.0) > clock.monotonic()
+
+    def add(self, pk: str) -> bool:
+        """Remember a success.
+
+        Returns:
+            True if it was not known.
+        """
+        if len(self._retry_at) >= MAX_REFUSALS:
+            self._retry_at.clear()
+        new = pk not in self._retry_at
+        self._retry_at[pk] = clock.monotonic() + RETRY_SECONDS
+        return new
+
+
+@cache
+def refusals_of(using: str) -> Refusals:
+    """Return what this process remembers of a database."""
+    return Refusals()
+
+
+def delete_one(task: Task, using: str, refusals: Refusals) -> None:
+    """Delete a success with all that Django does then; if that fails, log it once and go on.
+
+    Raises:
+        django.db.DatabaseError: the database is unavailable.
+    """
+    pk = task.pk
+    try:
+        with transaction.atomic(using=using):
+            task.delete(using=using)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, (OperationalError, InterfaceError)) or is_session_failure(error):
+            if is_session_failure(error) or not connections[using].is_usable():
+                raise
+            return  # such as a lock: the next step tries again
+        if refusals.add(pk):
+            logger.warning(
+                "Success '%s' (%s) is beyond save_limit and cannot be deleted (%s), it is skipped",
+                one_line(task.name), pk, error_line(error),
+            )  # fmt: skip

@@ -1,0 +1,68 @@
+"""Runs tasks in the process that sends them, without broker and queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+from django_q.execution import Executor
+from django_q.finishing import Finisher
+from django_q.workflows.batch_rows import new_member
+from django_q.workflows.collation import collate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_q.models import Batch, BatchMember
+    from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
+
+
+def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Executor | None = None) -> Executor:
+    """Run a task here and now, and all that follows it.
+
+    No broker is asked, no connection is closed, the caller's transaction is respected.
+
+    Args:
+        package: the task.
+        settings: of the cluster it would have run in.
+        executor: runs it; None makes one.
+
+    Returns:
+        The executor: its `exception` is what the task raised.
+    """
+    executor = executor or Executor(settings)
+    finisher = Finisher(settings, broker=None)
+    waiting, exception = [package], None
+    while waiting:
+        following = finisher.finish([executor.execute(waiting.pop(0))])
+        waiting += [executor.codec.loads(each) for each in following]
+        exception = exception or executor.exception
+    executor.exception = exception
+    return executor
+
+
+def run_iter_inline(members: Sequence[TaskPackage], batch: Batch, *, settings: ClusterSettings) -> Executor:
+    """Run the members of an iter here and now, one after another, and save their results as one.
+
+    Args:
+        members: in the order of the arguments.
+        batch: of the iter; it is not saved.
+        settings: of the cluster it would have run in.
+
+    Returns:
+        The executor: its `exception` is what the first member that failed raised.
+    """
+    executor, finisher = Executor(settings), Finisher(settings, broker=None)
+    finished: list[BatchMember] = []
+    exception = None
+    for member in members:
+        outcome = executor.execute(member)
+        exception = exception or executor.exception
+        finisher.announce(outcome)
+        batch.kwargs = batch.kwargs or outcome.kwargs
+        finished.append(new_member(batch.pk, outcome))
+    finisher.finish([collate(batch, finished, executor.codec, timezone.now())])
+    executor.exception = exception
+    return executor

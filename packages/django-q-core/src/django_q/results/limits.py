@@ -1,0 +1,101 @@
+"""Makes outcomes fit into the columns and the statements of the database.
+
+MySQL and MariaDB close the connection on a statement longer than `max_allowed_packet` (16 MB by default): that looks
+as if they were away, and waiting would never help.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django_q.clock import in_project_time
+from django_q.models import Task
+from django_q.text import ascii_only, truncated
+from django_q.wire.outcome import encode
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from django_q.wire.outcome import Outcome
+
+LENGTHS: Final[dict[str, int]] = {
+    field.name: field.max_length
+    for field in Task._meta.concrete_fields
+    if field.name in {"name", "func", "hook", "group", "cluster"} and field.max_length
+}
+"""Maximum number of characters of each label: SQLite takes more, but a task must not depend on the database."""
+
+SHORT_STATEMENT: Final = 500_000
+"""Length that every server takes: it is only asked for its limit for longer outcomes."""
+
+
+STATEMENT_OVERHEAD: Final = 10_000
+"""Length of a statement without the values that may be long."""
+
+
+def fit(outcome: Outcome) -> Outcome:
+    """Return an outcome whose labels and dates every database can hold; its success and its result stay."""
+    started, stopped = in_project_time(outcome.started), in_project_time(outcome.stopped)
+    if started is not outcome.started or stopped is not outcome.stopped:
+        outcome = outcome._replace(started=started, stopped=stopped)
+    if all(is_plain(getattr(outcome, name), length) for name, length in LENGTHS.items()):
+        return outcome
+    labels = {name: truncated(label, length) for name, length in LENGTHS.items() if (label := getattr(outcome, name))}
+    return outcome._replace(**labels)  # type: ignore[arg-type]
+
+
+def is_plain(label: str | None, length: int) -> bool:
+    """Return True if every database can store a label as it is."""
+    return label is None or (len(label) <= length and label.isascii() and "\0" not in label)
+
+
+def refused(outcome: Outcome, why: str) -> Outcome:
+    """Return the failure that is saved in place of an outcome that the database does not take.
+
+    A task that returned is not executed again. The failure holds nothing that may have been at fault: no arguments, no
+    result, and labels of ASCII characters only.
+    """
+    what = "returned" if outcome.success else "failed"
+    sentence = ascii_only(f"The task {what}, but could not be saved as it is: {why}.")
+    failure = outcome._replace(success=False, final=outcome.final or outcome.success, following=())
+    return in_ascii(failure._replace(result=encode(sentence), error=sentence, args=None, kwargs=None))
+
+
+def in_ascii(outcome: Outcome) -> Outcome:
+    """Return an outcome whose labels have ASCII characters only: the database may have a smaller character set."""
+    labels = {
+        name: ascii_only(truncated(label, length))[:length]
+        for name, length in LENGTHS.items()
+        if (label := getattr(outcome, name))
+    }
+    return outcome._replace(**labels)  # type: ignore[arg-type]
+
+
+def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
+    """Give an outcome that one statement can carry: this one, or a failure that says that it cannot."""
+    size = sum(len(text) for text in (outcome.args, outcome.kwargs, outcome.result) if text)
+    if (
+        size <= SHORT_STATEMENT
+        or (limit := longest_statement(connection)) is None
+        or size + STATEMENT_OVERHEAD <= limit
+    ):
+        return outcome
+    why = (
+        f"its arguments and result are {size:,} bytes long and the server's max_allowed_packet is {limit:,}: return a "
+        "reference instead of the data, or raise max_allowed_packet"
+    )
+    return refused(outcome, why)._replace(args=None, kwargs=None)
+
+
+def byte_size(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def longest_statement(connection: BaseDatabaseWrapper) -> int | None:
+    """Ask the server how many bytes one statement may have; None means more than anybody sends."""
+    if connection.vendor != "mysql":
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        return int(cursor.fetchone()[0])

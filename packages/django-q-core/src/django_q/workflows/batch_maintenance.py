@@ -1,0 +1,141 @@
+"""Completes, delivers and deletes batches when they are due."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from django.db import connections, router
+from django.db.models import F, Q
+from django.utils import timezone
+
+from django_q.databases.statements import Condition, is_any
+from django_q.exceptions import BrokerError
+from django_q.log import logger
+from django_q.models import Batch, BatchMember
+from django_q.text import one_line
+from django_q.workflows.batch_delivery import BatchDelivery
+from django_q.workflows.batch_rows import parts, rows
+from django_q.workflows.batches import BatchResults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django_q.brokers import Broker
+    from django_q.settings import ClusterSettings
+
+INTERVAL_SECONDS: Final = 10.0
+"""Interval of the look for batches that are due."""
+
+MAX_BATCHES: Final = 100
+"""Number of batches per step; if there are more, the next step follows without a pause."""
+
+GRACE_SECONDS: Final = 3600
+"""How long a cluster runs, unless `batch_timeout` is shorter, before it takes members for lost.
+
+While no cluster ran, no member could make progress."""
+
+POSTPONED_SECONDS: Final = 600
+"""After how long the queue is asked again whether members may still wait in it."""
+
+ABANDONED: Final = timedelta(days=14)
+"""How long members may wait in a queue; thereafter any cluster completes the batch."""
+
+
+class BatchMaintenance:
+    """Looks after the batches of a queue in the scheduler process; one indexed query tells that there is nothing to do.
+
+    Args:
+        settings: of the cluster.
+        broker: of its queue.
+    """
+
+    def __init__(self, settings: ClusterSettings, broker: Broker) -> None:
+        self.settings = settings
+        self.broker = broker
+        self.results = BatchResults(settings, broker.list_key)
+        self.delivery = BatchDelivery(settings, broker)
+        self.next_at = 0.0
+        self.patient_until = timezone.now() + timedelta(seconds=min(settings.batch_timeout, GRACE_SECONDS))
+        """When this cluster begins to take members for lost."""
+
+    def step(self) -> None:
+        """Do what is due, at most once in `INTERVAL_SECONDS`.
+
+        Raises:
+            DatabaseError: try again later.
+        """
+        if time.monotonic() >= self.next_at:
+            self.next_at = time.monotonic() + INTERVAL_SECONDS
+            if self.maintain(timezone.now()) == MAX_BATCHES:
+                self.next_at = 0.0
+
+    def maintain(self, now: datetime) -> int:
+        """Do what is due at a moment.
+
+        Returns:
+            The number of batches that were due.
+        """
+        due = self._due(now)
+        if not due:
+            return 0
+        self._close([batch for batch in due if not batch.completed], now)
+        self._deliver([batch.pk for batch in due if not batch.delivered], now)
+        delete([batch.pk for batch in due if batch.delivered])
+        return len(due)
+
+    def _due(self, now: datetime) -> list[Batch]:
+        using = router.db_for_write(Batch)
+        if not self._is_any_due(now, using):
+            return []
+        ours = Q(queue=self.broker.list_key) | Q(due__lte=now - ABANDONED)
+        due = rows(Batch, using).filter(ours, due__lte=now).defer("kwargs").order_by("due")
+        if now < self.patient_until:
+            due = due.exclude(completed=None, total__gt=F("done") + F("failed"))
+        return list(due[:MAX_BATCHES])
+
+    def _is_any_due(self, now: datetime, using: str) -> bool:
+        moment = connections[using].ops.adapt_datetimefield_value
+        ours = Condition("{queue} = %s OR {due} <= %s", [self.broker.list_key, moment(now - ABANDONED)])
+        return is_any(Batch, using, Condition("{due} <= %s", [moment(now)]) & ours)
+
+    def _close(self, overdue: Sequence[Batch], now: datetime) -> None:
+        """Complete batches that made no progress, except those whose members may all be waiting in the queue."""
+        unbegun = [batch.pk for batch in overdue if not batch.done + batch.failed and batch.updated > now - ABANDONED]
+        if unbegun and self._has_waiting():
+            due = now + timedelta(seconds=min(self.settings.batch_timeout, POSTPONED_SECONDS))
+            rows(Batch, router.db_for_write(Batch)).filter(pk__in=unbegun, completed=None).update(due=due)
+            overdue = [batch for batch in overdue if batch.pk not in unbegun]
+        if overdue:
+            self.results.close([batch.pk for batch in overdue], now)
+        full = {batch.pk for batch in overdue if batch.done + batch.failed >= batch.total}
+        for outcome in self.results.take_completed():
+            if outcome.id not in full:
+                name = one_line(outcome.name)
+                logger.error("Iter '%s' (%s): completed without its lost members (batch_timeout)", name, outcome.id)
+
+    def _has_waiting(self) -> bool:
+        """Return True if packages wait in the queue, or if it cannot be asked now."""
+        try:
+            return self.broker.queue_size() > 0
+        except BrokerError:
+            return True
+
+    def _deliver(self, ids: Sequence[str], now: datetime) -> None:
+        batches = rows(Batch, router.db_for_write(Batch))
+        completed = batches.filter(pk__in=ids, delivered=None).exclude(completed=None)
+        failed = [batch.pk for batch in (completed if ids else ()) if not self.delivery.deliver_again(batch)]
+        if failed:
+            due = now + timedelta(seconds=INTERVAL_SECONDS)
+            batches.filter(pk__in=failed, delivered=None).update(due=due)
+
+
+def delete(ids: Sequence[str]) -> None:
+    """Delete batches that need not be remembered any more."""
+    if ids:
+        using = router.db_for_write(Batch)
+        for members in parts(rows(BatchMember, using).filter(batch_id__in=ids), using):
+            members.delete()
+        rows(Batch, using).filter(pk__in=ids).delete()

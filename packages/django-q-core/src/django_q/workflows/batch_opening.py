@@ -1,0 +1,87 @@
+"""Inserts the batch of an iter when its members are sent, so that it completes even if all of them are lost."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connections, router, transaction
+from django.utils import timezone
+
+from django_q.log import logger
+from django_q.models import Batch
+from django_q.text import error_line
+from django_q.workflows.batch_delivery import BatchDelivery
+from django_q.workflows.batch_rows import insert_batches, rows
+from django_q.workflows.batches import BatchResults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from django_q.brokers import Broker
+
+
+@contextmanager
+def opened(batch: Batch, broker: Broker, delay: float) -> Iterator[None]:
+    """Insert a batch before its members are sent within this block, and delete it if that fails.
+
+    A batch that cannot be inserted is created by the first member that arrives.
+
+    Args:
+        batch: not saved.
+        broker: through which the members are sent.
+        delay: seconds before they may run.
+    """
+    batch.cluster, batch.queue = broker.settings.list_key, broker.list_key
+    batch.due = timezone.now() + timedelta(seconds=delay + broker.settings.batch_timeout)
+    using = router.db_for_write(Batch)
+    _tolerantly(lambda: _insert(batch, using, broker), batch)
+    try:
+        yield
+    except BaseException:
+        _tolerantly(lambda: _delete(batch, using), batch)
+        raise
+
+
+@contextmanager
+def completed_at_once(batch: Batch, broker: Broker, _delay: float) -> Iterator[None]:
+    """Complete a batch without members.
+
+    Raises:
+        django.db.DatabaseError: the result was not saved.
+    """
+    yield
+    batch.cluster, batch.queue, batch.due = broker.settings.list_key, broker.list_key, timezone.now()
+    insert_batches([batch], router.db_for_write(Batch))
+    results = BatchResults(broker.settings, broker.list_key)
+    results.close([batch.pk], batch.due)
+    BatchDelivery(broker.settings, broker).deliver(results.take_completed())
+
+
+def _insert(batch: Batch, using: str, broker: Broker) -> None:
+    """Insert now, or when the caller's transaction has committed.
+
+    The row of an open transaction would block the cluster, which saves members before that commits; unless the members
+    wait in the same transaction.
+    """
+    connection = connections[using]
+    if broker.alias == using or (connection.get_autocommit() and not connection.in_atomic_block):
+        insert_batches([batch], using)
+    elif connection.in_atomic_block:
+        transaction.on_commit(lambda: _tolerantly(lambda: insert_batches([batch], using), batch), using=using)
+
+
+def _delete(batch: Batch, using: str) -> None:
+    with transaction.atomic(using=using):
+        rows(Batch, using).filter(pk=batch.pk, done=0, failed=0, completed=None).delete()
+
+
+def _tolerantly(work: Callable[[], None], batch: Batch) -> None:
+    try:
+        work()
+    except SynchronousOnlyOperation:  # called from a coroutine
+        logger.debug("Iter %s: its first member creates the batch", batch.pk)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the database, the iter is sent
+        logger.warning("Iter %s: no batch inserted (%s), its first member creates it", batch.pk, error_line(error))

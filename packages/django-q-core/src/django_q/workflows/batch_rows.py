@@ -1,0 +1,225 @@
+"""Statements on the rows of batches and of their members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from django.db import IntegrityError, connections, transaction
+from django.utils import timezone
+
+from django_q.databases.errors import is_unsuitable
+from django_q.databases.sqlite import short, takes_turns
+from django_q.models import Batch, BatchMember
+from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
+from django_q.results.limits import in_project_time
+from django_q.text import ascii_only, text_of, truncated
+from django_q.workflows.collation import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from django.db.models import Model, QuerySet
+
+    from django_q.wire.outcome import Outcome
+
+MAX_STATEMENT_ROWS: Final = 200
+MAX_STATEMENT_CHARACTERS: Final = 1_000_000
+"""Limits of one INSERT: MySQL and MariaDB close the connection on a statement larger than `max_allowed_packet`."""
+
+LABELS: Final = {"name": LABEL_LENGTH, "group": LABEL_LENGTH, "func": PATH_LENGTH, "callback": PATH_LENGTH}
+
+
+class Change(NamedTuple):
+    """Numbers that members add to the counters of their batch."""
+
+    done: int
+    failed: int
+
+
+def rows(model: type[Model], using: str) -> QuerySet[Any]:
+    """Return all rows of a model, in no order."""
+    return model._base_manager.using(using).order_by()
+
+
+def new_batch(
+    batch_id: str,
+    total: int,
+    *,
+    func: str,
+    cached: object,
+    options: Mapping[str, Any],
+    started: datetime,
+    cluster: str | None,
+    queue: str | None,
+    due: datetime,
+) -> Batch:
+    """Return a batch that is not saved.
+
+    Args:
+        batch_id: the iter's id.
+        total: number of members.
+        func: dotted path of their function.
+        cached: where the collated task goes, as the option of a task.
+        options: of the whole: `task_name`, `group`, `save`, `callback`.
+        started: when the first member was sent.
+        cluster: name of the cluster.
+        queue: key of the queue.
+        due: when the batch is completed if no member is heard of.
+    """
+    labels = {"name": options.get("task_name"), "group": options.get("group"), "callback": options.get("callback")}
+    labels["func"] = func
+    save = options.get("save")
+    return Batch(
+        id=batch_id,
+        total=total,
+        cached=seconds(cached),
+        keep=None if save is None else bool(save),
+        cluster=cluster,
+        queue=queue,
+        started=in_project_time(started),
+        due=due,
+        **{name: value and truncated(text_of(value), LABELS[name]) for name, value in labels.items()},
+    )
+
+
+def insert_batches(batches: Sequence[Batch], using: str) -> None:
+    """Insert batches that are not there; a label outside of the database's character set is escaped."""
+    if not batches:
+        return
+    try:
+        _insert_new(batches, using)
+    except Exception as error:
+        if not is_unsuitable(error):
+            raise
+        for batch in batches:
+            for name, length in LABELS.items():
+                if (label := getattr(batch, name)) is not None:
+                    setattr(batch, name, ascii_only(label)[:length])
+        _insert_new(batches, using)
+
+
+def _insert_new(batches: Sequence[Batch], using: str) -> None:
+    if connections[using].features.supports_ignore_conflicts:
+        with transaction.atomic(using=using):
+            rows(Batch, using).bulk_create(batches, ignore_conflicts=True)
+        return
+    for batch in batches:
+        try:
+            with transaction.atomic(using=using):
+                rows(Batch, using).bulk_create([batch])
+        except IntegrityError:
+            if not rows(Batch, using).filter(pk=batch.pk).exists():
+                raise
+
+
+def lock(ids: Iterable[str], using: str) -> dict[str, Batch]:
+    """Read batches that no other transaction changes until this one ends, always in the same order."""
+    found = rows(Batch, using).filter(pk__in=sorted(ids)).defer("kwargs")
+    if connections[using].features.has_select_for_update:
+        found = found.select_for_update()
+    else:  # SQLite has one writer: a transaction that begins by writing waits for its turn
+        found.update(updated=timezone.now())
+    return {batch.pk: batch for batch in found.order_by("pk")}
+
+
+def load_arguments(batch: Batch, using: str) -> None:
+    """Read the column that `lock` leaves out; Django would read it from a replica."""
+    if "kwargs" in batch.get_deferred_fields():
+        batch.refresh_from_db(using=using, fields=["kwargs"])
+
+
+def count_members(final: Mapping[str, Mapping[str, Outcome]], using: str) -> dict[str, Change]:
+    """Save the final members of locked batches, and return what that changes.
+
+    A member that is there already counts once; its failure is replaced by a success.
+
+    Args:
+        final: outcomes by task id, by batch id.
+        using: the database.
+    """
+    ids = [task_id for members in final.values() for task_id in members]
+    known = rows(BatchMember, using).filter(batch_id__in=list(final), task_id__in=ids)
+    saved = {(batch_id, task_id): ok for batch_id, task_id, ok in known.values_list("batch_id", "task_id", "success")}
+    changes: dict[str, Change] = {}
+    new: list[BatchMember] = []
+    for batch_id, members in final.items():
+        done = failed = 0
+        for task_id, outcome in members.items():
+            before = saved.get((batch_id, task_id))
+            if before is None:
+                new.append(new_member(batch_id, outcome))
+                done, failed = done + outcome.success, failed + (not outcome.success)
+            elif outcome.success and not before:
+                replace_failure(batch_id, outcome, using)
+                done, failed = done + 1, failed - 1
+        changes[batch_id] = Change(done, failed)
+    for some in statements(new):
+        rows(BatchMember, using).bulk_create(some)
+    return changes
+
+
+def new_member(batch_id: str, outcome: Outcome) -> BatchMember:
+    """Return the row of a member, which is not saved."""
+    return BatchMember(
+        batch_id=batch_id,
+        task_id=outcome.id,
+        success=outcome.success,
+        started=outcome.started,
+        args=outcome.args,
+        result=outcome.result,
+    )
+
+
+def replace_failure(batch_id: str, success: Outcome, using: str) -> None:
+    """Write a success over the failure of the same member."""
+    failure = rows(BatchMember, using).filter(batch_id=batch_id, task_id=success.id)
+    failure.update(success=True, args=success.args, result=success.result)
+
+
+def statements(members: Sequence[BatchMember]) -> Iterator[list[BatchMember]]:
+    """Divide rows into as many INSERT statements as their size needs."""
+    some: list[BatchMember] = []
+    characters = 0
+    for member in members:
+        size = len(member.args or "") + len(member.result or "")
+        if some and (len(some) == MAX_STATEMENT_ROWS or characters + size > MAX_STATEMENT_CHARACTERS):
+            yield some
+            some, characters = [], 0
+        some.append(member)
+        characters += size
+    if some:
+        yield some
+
+
+def forget_members(batch: Batch, using: str) -> None:
+    """Delete the members of a batch that is delivered; if some failed, keep which of them succeeded."""
+    members = rows(BatchMember, using).filter(batch_id=batch.pk)
+    for part in parts(members, using):
+        if batch.failed:
+            part.update(args=None, result=None)
+        else:
+            part.delete()
+
+
+def parts(members: QuerySet[Any], using: str) -> Iterator[QuerySet[Any]]:
+    """Divide members to change, so that no statement is long where others wait for it."""
+    connection = connections[using]
+    if not takes_turns(connection):
+        yield members
+        return
+    for ids in short(list(members.values_list("pk", flat=True)), connection):
+        yield rows(BatchMember, using).filter(pk__in=ids)
+
+
+def has_succeeded(batch_id: str, task_id: str, using: str) -> bool:
+    """Return True if the success of a member is saved."""
+    batch = rows(Batch, using).filter(pk=batch_id)
+    if batch.exclude(completed=None).filter(failed=0).exists():
+        return True
+    return rows(BatchMember, using).filter(batch_id=batch_id, task_id=task_id, success=True).exists()
+
+
+def members_of(batch: Batch, using: str) -> list[BatchMember]:
+    """Return the final members of a batch."""
+    return list(rows(BatchMember, using).filter(batch_id=batch.pk))
