@@ -163,9 +163,10 @@ def test_pool_that_others_use_is_not_emptied(redis_url: str, settings):
     """A connection that the broker kept would be one that the cache of the site lacks."""
     pytest.importorskip("django_redis")
     options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1}}
+    location = f"{redis_url}?client_name=small"  # django-redis keeps a pool for each URL
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-        "small": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": redis_url, "OPTIONS": options},
+        "small": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location, "OPTIONS": options},
     }
     broker = Redis("test", settings=ClusterSettings.from_mapping({"django_redis": "small"}))
     do_everything(broker)
