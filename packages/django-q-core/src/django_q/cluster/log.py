@@ -21,20 +21,14 @@ TIME_FORMAT = "%H:%M:%S"
 
 
 def prepare(settings: ClusterSettings) -> None:
-    """Configure the log and add the running task to its records, in this process and in those that it forks."""
-    configure(settings)
+    """Show the log on the terminal by default, and add the running task to its records; forks inherit both."""
+    if not logger.hasHandlers():  # the site has not configured where the log goes
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter(FORMAT, TIME_FORMAT))
+        logger.addHandler(handler)
+        logger.setLevel(settings.log_level)
+        logger.propagate = False
     stamp_records()
-
-
-def configure(settings: ClusterSettings) -> None:
-    """Show the log on the terminal, unless the site has said where it goes."""
-    if logger.hasHandlers():
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(FORMAT, TIME_FORMAT))
-    logger.addHandler(handler)
-    logger.setLevel(settings.log_level)
-    logger.propagate = False
 
 
 # the cluster
