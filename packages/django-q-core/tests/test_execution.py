@@ -14,9 +14,10 @@ import pytest
 from django.utils.functional import SimpleLazyObject
 from django_q.context import current_task
 from django_q.exceptions import UnknownFunction
-from django_q.execution import Executor, next_link
+from django_q.execution import Executor
 from django_q.functions import describe, resolve
 from django_q.settings import ClusterSettings
+from django_q.wire.links import next_link
 from django_q.wire.metadata import peek
 from django_q.wire.outcome import decode
 from django_q.wire.package import new_package

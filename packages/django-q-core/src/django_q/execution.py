@@ -14,7 +14,6 @@ from django_q.exceptions import TimeoutException
 from django_q.functions import is_known, resolve
 from django_q.outcome_builder import OutcomeBuilder, SentArguments
 from django_q.timeout import TaskTimer, timeout_of
-from django_q.wire.links import next_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
     from django_q.wire.package import TaskPackage
-
-__all__ = ["Executor", "next_link", "resolve"]
 
 OWN_FILES: Final = SOURCE_FILES | {__file__}
 """Files of the frames before the first line of a task."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q import text
 from django_q.exceptions import TimeoutException, UnknownFunction
-from django_q.text import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +19,9 @@ def describe(func: object) -> str:
     if type(func) is str:
         return func
     try:
-        return _path_of(func) or text_of(func)
+        return _path_of(func) or text.text_of(func)
     except Exception:  # noqa: BLE001 - the object's own code may raise anything
-        return text_of(func)
+        return text.text_of(func)
 
 
 def _path_of(func: object) -> str | None:

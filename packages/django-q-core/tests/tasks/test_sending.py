@@ -17,7 +17,6 @@ from django_q import signals
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import OptionError, UnsendableTask
-from django_q.execution import next_link
 from django_q.models import Schedule, Task
 from django_q.tasks import (
     AsyncTask,
@@ -36,6 +35,7 @@ from django_q.tasks import (
     schedule,
 )
 from django_q.tasks.sending import deliver
+from django_q.wire.links import next_link
 from django_q.wire.options import NO_TIMEOUT, normalise_package
 from django_q.wire.package import new_package
 
