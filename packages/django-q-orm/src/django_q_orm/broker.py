@@ -19,7 +19,7 @@ from django_q.databases.sqlite import short, short_and_slow
 from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.pacing import Throttle
-from django_q.results.limits import SHORT_STATEMENT, STATEMENT_OVERHEAD, byte_size, longest_statement
+from django_q.results.limits import SHORT_STATEMENT, byte_size, exceeded_limit
 from django_q.settings import current_settings
 
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
@@ -464,11 +464,7 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
         PackageTooLarge: it cannot.
     """
     size = byte_size(package)
-    if (
-        size > SHORT_STATEMENT
-        and (limit := longest_statement(database)) is not None
-        and size + STATEMENT_OVERHEAD > limit
-    ):
+    if (limit := exceeded_limit(size, database)) is not None:
         raise PackageTooLarge(
             f"The package has {size} bytes, max_allowed_packet of the database '{database.alias}' is {limit}: "
             "send a reference instead of the data."

@@ -74,11 +74,7 @@ def in_ascii(outcome: Outcome) -> Outcome:
 def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
     """Give an outcome that one statement can carry: this one, or a failure that says that it cannot."""
     size = sum(len(text) for text in (outcome.args, outcome.kwargs, outcome.result) if text)
-    if (
-        size <= SHORT_STATEMENT
-        or (limit := longest_statement(connection)) is None
-        or size + STATEMENT_OVERHEAD <= limit
-    ):
+    if (limit := exceeded_limit(size, connection)) is None:
         return outcome
     why = (
         f"its arguments and result are {size:,} bytes long and the server's max_allowed_packet is {limit:,}: return a "
@@ -90,6 +86,19 @@ def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
 def byte_size(text: str) -> int:
     """Return the number of bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def exceeded_limit(size: int, connection: BaseDatabaseWrapper) -> int | None:
+    """Return the server's limit for a statement if one with values of this size exceeds it, None otherwise.
+
+    Args:
+        size: of the values (bytes). The server is not asked about short ones.
+        connection: to the database.
+    """
+    if size <= SHORT_STATEMENT:
+        return None
+    limit = longest_statement(connection)
+    return limit if limit is not None and size + STATEMENT_OVERHEAD > limit else None
 
 
 def longest_statement(connection: BaseDatabaseWrapper) -> int | None:
