@@ -70,30 +70,30 @@ class Offers:
         return {"lock": moment(self.connection, -self.retry - ahead)}
 
     def returned(self) -> dict[str, Any]:
-        """Return the columns of rows that are offered before all that were never fetched, in the order of their ids.
-
-        On PostgreSQL, locks are a microsecond apart for each id: most looks sort by `lock` alone.
-        """
-        columns = self.at_once(ahead=HEAD_SECONDS)
-        if self.connection.vendor == "postgresql":
-            lock = columns["lock"]
-            columns["lock"] = RawSQL(f"{lock.sql} + id * interval '1 microsecond'", lock.params, DateTimeField())
-        return columns
+        """Return the columns of rows that are offered before all that were never fetched, in the order of their ids."""
+        return self._in_order(self.at_once(ahead=HEAD_SECONDS), "id")
 
     def requeued(self, ids: Sequence[int], first: int) -> dict[str, Any]:
         """Return the columns of rows that are offered now, in the order of their ids.
-
-        On PostgreSQL, locks are a microsecond apart: most looks sort by `lock` alone.
 
         Args:
             ids: of the rows.
             first: number of rows that were requeued before these.
         """
-        columns = self.at_once()
+        return self._in_order(self.at_once(), "(%s + array_position(%s::bigint[], id::bigint))", first, [*ids])
+
+    def _in_order(self, columns: dict[str, Any], position: str, *params: Any) -> dict[str, Any]:
+        """Set locks a microsecond apart on PostgreSQL, where most looks sort by `lock` alone.
+
+        Args:
+            columns: of the rows.
+            position: SQL of a row's position.
+            *params: of that SQL.
+        """
         if self.connection.vendor == "postgresql":
             lock = columns["lock"]
-            sql = f"{lock.sql} + (%s + array_position(%s::bigint[], id::bigint)) * interval '1 microsecond'"
-            columns["lock"] = RawSQL(sql, [*lock.params, first, [*ids]], DateTimeField())
+            sql = f"{lock.sql} + {position} * interval '1 microsecond'"
+            columns["lock"] = RawSQL(sql, [*lock.params, *params], DateTimeField())
         return columns
 
     def columns_of_many(self) -> Callable[[int], dict[str, Any]]:
