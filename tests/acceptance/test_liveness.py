@@ -156,12 +156,12 @@ def test_process_that_hangs_is_replaced(made, role):
         (victim,) = eventually(lambda: cluster.pids(ROLES[role]), why=lambda: cluster.log)
         cluster.freeze(victim)
         (successor,) = eventually(
-            lambda: [pid for pid in cluster.pids(ROLES[role]) if pid != victim], within=20, why=lambda: cluster.log
+            lambda: [pid for pid in cluster.pids(ROLES[role]) if pid != victim], within=10, why=lambda: cluster.log
         )
         assert successor != victim
         assert f"the {role} made no progress for" in cluster.log
         send(site, "'jobs.mark', 'after'")
-        eventually(lambda: "after" in site.notes(), within=20, why=lambda: cluster.log)
+        eventually(lambda: "after" in site.notes(), within=10, why=lambda: cluster.log)
 
 
 def test_cluster_that_was_frozen_as_a_whole_goes_on_with_the_same_processes(made):
