@@ -79,7 +79,7 @@ def _locate(path: str) -> Callable[..., Any]:
 
 
 def _find(path: str) -> Any:
-    """What has this path: a module, or what is in one or built in; None if nothing has it."""
+    """Return the object of a path: a module, a member of one, or a built-in; None if there is none."""
     names = [name for name in path.split(".") if name]
     found: Any = builtins
     holds_modules = True
@@ -94,7 +94,7 @@ def _find(path: str) -> Any:
 
 
 def _module(path: str, name: str) -> Any:
-    """The module of that name on the way to *path*; None if there is none."""
+    """Return the module of that name on the way to *path*; None if there is none."""
     try:
         return import_module(name)
     except BaseException as error:  # whatever a module does when it is imported, it is the task's failure

@@ -1,4 +1,4 @@
-"""Old names of what has moved: one table, from which modules resolve them when somebody asks."""
+"""Old names of moved objects: one table, from which modules resolve them on first use."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Throttle:
     """
 
     PAUSE = 20
-    """After it, so many times as long passes until it is due again."""
+    """Length of the pause after the work, in multiples of its duration."""
 
     def __init__(self, longest: float = float("inf")) -> None:
         self.longest = longest
@@ -57,12 +57,12 @@ class Throttle:
 
     @property
     def due(self) -> bool:
-        """Is it time to do it again?"""
+        """True if the work may be done again."""
         return monotonic() >= self._due_at
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Do it."""
+        """Measure the work of a block, and set when it is due again."""
         began = monotonic()
         try:
             yield

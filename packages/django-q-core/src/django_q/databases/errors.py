@@ -16,7 +16,7 @@ from django.db import (
 from django_q.exceptions import BrokerUnavailable, ResultsUnavailable, UnsuitableOutcome
 
 NOT_IN_CHARSET: Final = {1267, 1366, 3988}
-"""What MySQL and MariaDB call operational although characters of a label are to blame."""
+"""Codes that MySQL and MariaDB report as operational, though characters of a label cause them."""
 
 FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
 """What MySQL and MariaDB call operational although a value is to blame: it is larger than `max_allowed_packet`, or has

@@ -46,7 +46,7 @@ def schedule(
         hook: the dotted path of a function that is called with each finished task.
         schedule_type: one of `Schedule.TYPE`.
         minutes: the number of minutes of the Minutes type.
-        repeats: how often it is sent; -1: for ever, still counting down; 0: not now. A Once schedule is deleted after
+        repeats: number of runs; -1: no limit, still counting down; 0: paused. A Once schedule is deleted after
             its run if this is negative, and kept if it is positive.
         next_run: when it is due first: by default at once, and for the Cron type when its expression says.
         cron: the expression of the Cron type.
@@ -95,10 +95,10 @@ def schedule(
 
 
 def create(new: Schedule) -> None:
-    """Save a schedule whose name nobody has.
+    """Save a schedule whose name is free.
 
     Raises:
-        IntegrityError: somebody has, or was faster.
+        IntegrityError: another schedule has the name.
     """
     db = router.db_for_write(Schedule)
     named = Schedule.objects.using(db).filter(name=new.name)
@@ -108,7 +108,7 @@ def create(new: Schedule) -> None:
     try:
         new.full_clean()
     except ValidationError as error:
-        if new.name and named.exists():  # somebody was faster
+        if new.name and named.exists():  # it was taken meanwhile
             raise IntegrityError(taken) from error
         raise
     try:

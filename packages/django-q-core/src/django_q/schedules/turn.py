@@ -1,4 +1,4 @@
-"""What one look at the schedules leads to, until it is committed."""
+"""The result of one pass over the due schedules, until it is committed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Signed(NamedTuple):
 
 @dataclass
 class Turn:
-    """What one look at the schedules led to."""
+    """The result of one pass over the due schedules."""
 
     sent: list[tuple[Schedule, TaskPackage]] = field(default_factory=list)
     skipped: list[Schedule] = field(default_factory=list)
@@ -53,9 +53,9 @@ class Turn:
     down: dict[str | None, BrokerUnavailable] = field(default_factory=dict)
     """Queues that could not be reached; what is for them stays due."""
     more: bool = False
-    """Is something still due that can be sent now?"""
+    """True if more is due that can be sent now."""
     waiting: list[Waiting] = field(default_factory=list)
-    """What goes to the cluster's own queue, and is not sent yet."""
+    """Tasks for the cluster's own queue that are not sent yet."""
     beside: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
     """Packages for other queues of the schedules' database that are not sent yet."""
     next: datetime | None = None
@@ -114,7 +114,10 @@ def move_on(schedule: Schedule, following: Slot | None) -> None:
 
 
 def count_down(schedule: Schedule) -> None:
-    """Count one run: for ever counts on below zero, once is not run again and deleted if its count is negative."""
+    """Count one run.
+
+    Without a limit, the count goes on below zero. A Once schedule is not run again; a negative count deletes it.
+    """
     if schedule.schedule_type != Schedule.ONCE:
         schedule.repeats -= 1
     elif schedule.repeats > 0:

@@ -1,4 +1,4 @@
-"""Where settings come from: Django, the environment, and what was put on `Conf`."""
+"""Sources of the settings: Django, the environment, and overrides on `Conf`."""
 
 from __future__ import annotations
 

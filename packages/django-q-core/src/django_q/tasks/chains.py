@@ -127,7 +127,7 @@ class Chain:
         """Return the results when the chain has ended; if it has stopped, the last one is the text of the failure.
 
         Args:
-            wait: milliseconds to wait for the end; -1, or none at all, waits for ever. When the time is over, what is
+            wait: milliseconds to wait for the end; -1 or no value waits without limit. When the time is over, what is
                 there is returned.
         """
         tasks = self.fetch(wait=wait)
@@ -138,7 +138,7 @@ class Chain:
 
         Args:
             failures: that last one too.
-            wait: milliseconds to wait for the end; -1, or none at all, waits for ever. When the time is over, what is
+            wait: milliseconds to wait for the end; -1 or no value waits without limit. When the time is over, what is
                 there is returned.
         """
         if not self.started:
@@ -179,7 +179,7 @@ class Chain:
         return bool(failed) and self._is_final(*failed[0])
 
     def _is_final(self, index: int, task: Task) -> bool:
-        """Whether a failed link is not tried again, as the cluster decides it."""
+        """Return True if a failed link is not tried again, by the same rule as in the cluster."""
         if self.sync or (self.sync is None and current_settings().sync):
             return True
         broker = self._broker() or shared_broker(current_settings())

@@ -162,7 +162,7 @@ class Iter:
         """Return the results in the order of the arguments.
 
         Args:
-            wait: milliseconds to wait for them; -1 waits for ever, 0 not at all. Left out, it is up to five seconds.
+            wait: milliseconds to wait for them; -1 waits without limit, 0 not at all. Default: up to five seconds.
         """
         if not self.started:
             return None
@@ -181,7 +181,7 @@ class Iter:
         return len(self.args)
 
     def _place(self) -> tuple[bool, Broker | None]:
-        """Where the result will be."""
+        """Return True if the result is in the cache, and the broker whose queue's key begins its key there."""
         options = take_options(dict(self.kwargs))
         cached = options.get("cached") if self.cached is None else self.cached
         cached = current_settings().cached if cached is None else cached

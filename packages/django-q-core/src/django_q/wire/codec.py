@@ -1,4 +1,4 @@
-"""Package ↔ signed text: nobody without the `SECRET_KEY` can write one."""
+"""Pickles and signs packages: only a process with the `SECRET_KEY` can make one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PackageCodec:
     """Signs, compresses and verifies packages: byte for byte the format of `django.core.signing`.
 
     The salt is the `name` of the `Q_CLUSTER`: sites that share a broker cannot run each other's
-    tasks. A package never gets too old: it is signed with a time, but nobody looks at it.
+    tasks. A package never gets too old: it is signed with a time, which is not checked.
     """
 
     def __init__(self, salt: str, *, compress: bool = False) -> None:

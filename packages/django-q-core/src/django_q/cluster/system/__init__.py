@@ -1,1 +1,1 @@
-"""What a cluster asks of the operating system and of the interpreter."""
+"""Operating system and interpreter: memory, processors, process groups, titles."""
