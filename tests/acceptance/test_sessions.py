@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from textwrap import dedent
 
+import psutil
 import pytest
 
 from tests.services.fixtures import missing
@@ -167,7 +169,8 @@ def shared_sockets(cluster):
     """Return the TCP connections that several processes of a cluster hold."""
     held = Counter()
     for process in cluster.family():
-        held.update({(each.laddr, each.raddr) for each in process.net_connections("tcp") if each.raddr})
+        with suppress(psutil.NoSuchProcess):  # a recycled worker may end meanwhile
+            held.update({(each.laddr, each.raddr) for each in process.net_connections("tcp") if each.raddr})
     assert held
     return [connection for connection, count in held.items() if count > 1]
 
