@@ -11,7 +11,7 @@ from django.core.cache import caches
 from django.db import OperationalError
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import (
     Death,
@@ -87,8 +87,8 @@ class Pair:
             state=ClusterState(self.settings.workers),
             tasks=Channel(),
             results=Channel(),
-            hungry=Bell(),
-            alarm=Bell(),
+            wake_pusher=Wakeup(),
+            wake_scheduler=Wakeup(),
             lifeline=Lifeline(),
         )
         self.state = wiring.state

@@ -91,9 +91,8 @@ def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     bad = due(func="fatal_tasks.f", next_run=NOW)
     due(name="good", next_run=NOW + timedelta(seconds=1), schedule_type="O", repeats=1)
     state.phase = Phase.RUNNING
-    wiring = SimpleNamespace(
-        settings=current_settings(), cluster_id="0" * 32, state=state, alarm=SimpleNamespace(wait=lambda seconds: None)
-    )
+    clock = SimpleNamespace(wait=lambda seconds: None)
+    wiring = SimpleNamespace(settings=current_settings(), cluster_id="0" * 32, state=state, wake_scheduler=clock)
     first = Scheduler(wiring)
     first.start()
     first.broker.delete_queue()

@@ -8,7 +8,7 @@ import time
 import pytest
 from django_q.brokers import Delivery
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import TaskMessage
 from django_q.cluster.ipc.state import ClusterState, Phase
@@ -32,8 +32,8 @@ def pusher():
         state=ClusterState(2),
         tasks=Channel(),
         results=Channel(),
-        hungry=Bell(),
-        alarm=Bell(),
+        wake_pusher=Wakeup(),
+        wake_scheduler=Wakeup(),
         lifeline=Lifeline(),
     )
     pusher = Pusher(wiring)
@@ -243,7 +243,7 @@ def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, mo
     pusher.publisher.due = float("inf")
     with monkeypatch.context() as away:
         away.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
-        pusher.wiring.hungry.ring()
+        pusher.wiring.wake_pusher.set()
         pusher.step()
     pusher.publisher.due = 0.0
     pusher._publish_when_due()
@@ -485,7 +485,7 @@ class TestBrokerWithoutReceipts:
         def begin(seconds: float) -> None:
             begun.append(TaskMessage.unpack(pusher.tasks.receive(block=False)).package)
 
-        monkeypatch.setattr(pusher.wiring.hungry, "wait", begin)
+        monkeypatch.setattr(pusher.wiring.wake_pusher, "wait", begin)
         pusher.stop()
         assert len(begun) == 20
         assert self.packages == []
@@ -507,12 +507,12 @@ def test_pusher_that_waits_for_room_beats(pusher, monkeypatch):
 
 
 def test_worker_wakes_the_pusher_once_for_each_mark(pusher):
-    worker, rings = Worker(pusher.wiring, 0), []
-    pusher.wiring.hungry.ring = lambda: rings.append(pusher.state.wake_at)
+    worker, wakes = Worker(pusher.wiring, 0), []
+    pusher.wiring.wake_pusher.set = lambda: wakes.append(pusher.state.wake_at)
     for pusher.state.wake_at in (5, 0, 20):
         for number in range(pusher.state.wake_at - 2, pusher.state.wake_at + 10):
-            worker._ring_at_low_water(number)
-    assert rings == [5, 20]
+            worker._wake_pusher_at_low_water(number)
+    assert wakes == [5, 20]
 
 
 def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):

@@ -68,7 +68,8 @@ def running(clock):
         settings = replace(current_settings(), **changes)
         state = ClusterState(settings.workers)
         state.phase = Phase.RUNNING
-        made.append(Scheduler(SimpleNamespace(settings=settings, cluster_id="0" * 32, state=state, alarm=clock)))
+        wiring = SimpleNamespace(settings=settings, cluster_id="0" * 32, state=state, wake_scheduler=clock)
+        made.append(Scheduler(wiring))
         made[-1].start()
         made[-1].broker.delete_queue()
         return made[-1]

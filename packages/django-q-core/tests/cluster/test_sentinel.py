@@ -11,7 +11,7 @@ import pytest
 from django_q.cluster import pool as pool_module
 from django_q.cluster import sentinel as module
 from django_q.cluster import stopping
-from django_q.cluster.ipc.channels import RECEIVE_SECONDS, Bell
+from django_q.cluster.ipc.channels import RECEIVE_SECONDS, Wakeup
 from django_q.cluster.ipc.messages import STOP, Kind, TaskMessage, kind_of, unpack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.cluster.sentinel import Sentinel
@@ -64,8 +64,8 @@ def sentinel(monkeypatch):
     monkeypatch.setattr(module, "context_of", lambda method: Context)
     monkeypatch.setattr(pool_module, "kill_group", lambda pid: None)
     monkeypatch.setattr(pool_module, "try_fork", lambda: None)
-    parent, control = Bell(), Bell()
-    sentinel = Sentinel(settings, "0" * 32, ClusterState(2), control, Bell(), parent)
+    parent, control = Wakeup(), Wakeup()
+    sentinel = Sentinel(settings, "0" * 32, ClusterState(2), control, Wakeup(), parent)
     sentinel.pool.spawn()
     sentinel.state.phase = Phase.RUNNING
     yield sentinel
@@ -297,7 +297,7 @@ class TestCrash:
             monkeypatch.setattr(sentinel, "run", raises(error))
             lifeline = type("Line", (), {"watch": lambda self: None})()
             with pytest.raises(Left) as left:
-                module.main(sentinel.settings, "", sentinel.state, Bell(), Bell(), lifeline)
+                module.main(sentinel.settings, "", sentinel.state, Wakeup(), Wakeup(), lifeline)
             return left.value.status, reported
 
         return make

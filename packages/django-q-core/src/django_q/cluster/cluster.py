@@ -12,7 +12,7 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, cast
 
 from django_q.brokers import get_broker
-from django_q.cluster.ipc.channels import Bell
+from django_q.cluster.ipc.channels import Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.system.process_group import kill_group
@@ -85,7 +85,7 @@ class Cluster:
         """The `multiprocessing` process that holds the sentinel."""
         self.state = ClusterState(self.settings.workers)
         self.state.parent = self.pid
-        self._control, self._started = Bell(), Bell()
+        self._control, self._started = Wakeup(), Wakeup()
         self._lifeline: Lifeline | None = None
         self._guard: SentinelGuard | None = None
         self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
@@ -174,19 +174,19 @@ class Cluster:
         """
         if self.settings.start_method == "fork":
             preload(self.settings)
-        bell = Bell()
-        os.set_blocking(bell.writer_fileno(), False)
+        wakeup = Wakeup()
+        os.set_blocking(wakeup.writer_fileno(), False)
         before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}
-        wakeup = signal.set_wakeup_fd(bell.writer_fileno(), warn_on_full_buffer=False)
+        previous_fd = signal.set_wakeup_fd(wakeup.writer_fileno(), warn_on_full_buffer=False)
         try:
             self._announce()
             close_all()  # here, because log handlers may open something
             self._start()
             if once:
                 self._ask_to_stop()
-            return self._wait(bell)
+            return self._wait(wakeup)
         finally:
-            signal.set_wakeup_fd(wakeup)
+            signal.set_wakeup_fd(previous_fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -194,22 +194,23 @@ class Cluster:
         """Only set a flag: the stop itself happens in the sentinel."""
         self._ask_to_stop()
 
-    def _wait(self, bell: Bell) -> int:
+    def _wait(self, wakeup: Wakeup) -> int:
         assert self.sentinel is not None
         said = False
         while self.sentinel.is_alive():
             if self.is_stopping and not said:
                 log.stopping(self.name)
                 said = True
-            self._wait_for(bell)
-            bell.clear()
+            self._wait_for(wakeup)
+            wakeup.clear()
         return self._say_how_it_ended()
 
-    def _wait_for(self, *bells: Bell) -> None:
-        """Sleep until the sentinel ends, a bell rings or it is time to look; kill a sentinel that hangs."""
+    def _wait_for(self, *wakeups: Wakeup) -> None:
+        """Sleep until the sentinel ends, an event is set or a check is due; kill a sentinel that hangs."""
         assert self.sentinel is not None
         assert self._guard is not None
-        connection.wait([self.sentinel.sentinel, *(bell.fileno() for bell in bells)], self._guard.seconds_to_wait())
+        watched = [self.sentinel.sentinel, *(wakeup.fileno() for wakeup in wakeups)]
+        connection.wait(watched, self._guard.seconds_to_wait())
         reason = self._guard.look()
         if reason is not None and self.sentinel.is_alive():
             log.sentinel_stalled(self.name, reason)
@@ -224,7 +225,7 @@ class Cluster:
 
     def _ask_to_stop(self) -> None:
         self.state.stop_requests += 1
-        self._control.ring()
+        self._control.set()
 
     def _say_how_it_ended(self) -> int:
         assert self.sentinel is not None

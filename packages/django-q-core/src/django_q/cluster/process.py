@@ -23,7 +23,7 @@ from . import log, sessions
 if TYPE_CHECKING:
     from types import FrameType
 
-    from django_q.cluster.ipc.channels import Bell, Channel
+    from django_q.cluster.ipc.channels import Channel, Wakeup
     from django_q.cluster.ipc.lifeline import Lifeline
     from django_q.cluster.ipc.state import ClusterState, Heartbeat
     from django_q.settings import ClusterSettings
@@ -40,10 +40,10 @@ class Wiring:
     """Pusher → workers."""
     results: Channel
     """Workers → monitor."""
-    hungry: Bell
-    """Workers → pusher: there is room again."""
-    alarm: Bell
-    """Sentinel → scheduler: look up."""
+    wake_pusher: Wakeup
+    """Set by workers when the queue has room."""
+    wake_scheduler: Wakeup
+    """Set by the sentinel to wake the scheduler."""
     lifeline: Lifeline
 
 

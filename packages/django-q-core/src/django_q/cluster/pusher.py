@@ -86,7 +86,7 @@ class Pusher(ClusterProcess):
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
-        self.wiring.hungry.ring()
+        self.wiring.wake_pusher.set()
 
     def _stops(self) -> bool:
         return self.stopping or self.state.phase >= Phase.STOPPING
@@ -96,7 +96,7 @@ class Pusher(ClusterProcess):
         if self._stops():
             return False
         if time.monotonic() < self.retry_at:
-            self.wiring.hungry.wait(min(RECEIVE_SECONDS, self.retry_at - time.monotonic()))
+            self.wiring.wake_pusher.wait(min(RECEIVE_SECONDS, self.retry_at - time.monotonic()))
             return True
         self.answered = False
         try:
@@ -185,11 +185,11 @@ class Pusher(ClusterProcess):
         if surplus:
             seconds = min(seconds, max(0.0, self.pushed_at + LATE_SECONDS - time.monotonic()))
         self.state.wake_at = self.state.pushed - self.window.low
-        rung = True
+        woken = True
         if self.state.taken < self.state.wake_at or self.state.hooks or held_back:
-            rung = self.wiring.hungry.wait(seconds)
+            woken = self.wiring.wake_pusher.wait(seconds)
         self.state.wake_at = 0
-        if surplus and not rung and self.pushed_at + LATE_SECONDS <= time.monotonic():
+        if surplus and not woken and self.pushed_at + LATE_SECONDS <= time.monotonic():
             self._give_back_surplus()
 
     def _seconds_to_wait(self) -> float:
@@ -369,7 +369,7 @@ class Pusher(ClusterProcess):
         """Let the workers begin tasks without a receipt; send those to the broker again that have not begun in time."""
         while self.tasks.wait(0) and not self._is_out_of_time():
             self.heartbeat.beat()
-            self.wiring.hungry.wait(HELD_BACK_SECONDS)
+            self.wiring.wake_pusher.wait(HELD_BACK_SECONDS)
         tasks = self._withdraw()
         for position, task in enumerate(tasks):
             try:

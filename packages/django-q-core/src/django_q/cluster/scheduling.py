@@ -77,7 +77,7 @@ class Scheduler(ClusterProcess):
             self.look_at = time.monotonic() + self._look()
         self.maintenance.step()
         now = time.monotonic()
-        self.wiring.alarm.wait(max(0.0, min(self._next_step_at(), now + LOOK_EVERY) - now))
+        self.wiring.wake_scheduler.wait(max(0.0, min(self._next_step_at(), now + LOOK_EVERY) - now))
         return True
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ from multiprocessing import connection, current_process
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_q import reporters
-from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import Death, Kind, pack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
@@ -45,13 +45,19 @@ class Sentinel:
         settings: of the cluster.
         cluster_id: hexadecimal id of the cluster, with or without dashes.
         state: the cluster's shared memory.
-        control: rung by the parent when it asks for a stop.
-        started: rung for the parent when all processes have been started.
+        control: set by the parent when it asks for a stop.
+        started: set for the parent when all processes have been started.
         parent: becomes readable when the parent is gone.
     """
 
     def __init__(
-        self, settings: ClusterSettings, cluster_id: str, state: ClusterState, control: Bell, started: Bell, parent: Any
+        self,
+        settings: ClusterSettings,
+        cluster_id: str,
+        state: ClusterState,
+        control: Wakeup,
+        started: Wakeup,
+        parent: Any,
     ) -> None:
         self.settings, self.cluster_id, self.state = settings, cluster_id, state
         self.control, self.started, self.parent = control, started, parent
@@ -65,8 +71,8 @@ class Sentinel:
             state=state,
             tasks=Channel(),
             results=Channel(WEIGHT),
-            hungry=Bell(),
-            alarm=Bell(),
+            wake_pusher=Wakeup(),
+            wake_scheduler=Wakeup(),
             lifeline=Lifeline(),
         )
         self.pool = Pool(self.wiring, context_of(settings.start_method))
@@ -81,7 +87,7 @@ class Sentinel:
             self.turn(self.pool.members)
         self.state.phase = Phase.RUNNING
         log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)
-        self.started.ring()
+        self.started.set()
         while not self._asked_to_stop():
             self.turn(self.pool.members)
         self.stop()
@@ -183,12 +189,17 @@ class Sentinel:
     def stop(self) -> None:
         """Run the stop procedure."""
         log.stopping_processes(self.name)
-        self.started.ring()
+        self.started.set()
         StopProcedure(self).run()
 
 
 def main(
-    settings: ClusterSettings, cluster_id: str, state: ClusterState, control: Bell, started: Bell, lifeline: Lifeline
+    settings: ClusterSettings,
+    cluster_id: str,
+    state: ClusterState,
+    control: Wakeup,
+    started: Wakeup,
+    lifeline: Lifeline,
 ) -> None:
     """The target of the sentinel's process: it ends with status 0 only if all processes of the cluster have ended."""
     sentinel: Sentinel | None = None

@@ -68,8 +68,8 @@ class StopProcedure:
         """Fetch no more, release, finish what runs, save, end."""
         self.state.stop_by = self.stop_by
         self.state.phase = Phase.STOPPING
-        self.wiring.hungry.ring()
-        self.wiring.alarm.ring()
+        self.wiring.wake_pusher.set()
+        self.wiring.wake_scheduler.set()
         self._stop_pusher()
         self._drain()
         self._stop_workers()
@@ -198,4 +198,4 @@ class StopProcedure:
         if (self.sentinel.orphaned or self.state.stop_requests > 1) and self.hurried_at == math.inf:
             self.hurried_at = time.monotonic()
             self.stop_by = self.state.stop_by = min(self.stop_by, self.hurried_at)
-            self.wiring.hungry.ring()
+            self.wiring.wake_pusher.set()

@@ -128,7 +128,7 @@ class Worker(ClusterProcess):
         self.measured = 0.0
         self.group_is_left = False
         """True if programs of a task that timed out may still run: then this worker is replaced."""
-        self.rung_at = 0
+        self.woken_at = 0
         """The low-water mark for which the pusher was woken last."""
 
     @cached_property
@@ -192,7 +192,7 @@ class Worker(ClusterProcess):
         task = TaskMessage.unpack(message)
         now = time.monotonic()
         self.slot.begin(message, now, task.number)
-        self._ring_at_low_water(task.number)
+        self._wake_pusher_at_low_water(task.number)
         if self._lease_is_over(task, now):
             log.lease_over(self.name)
             self.slot.finish(sent=False)
@@ -371,12 +371,12 @@ class Worker(ClusterProcess):
             self.timer.fired = False
             self.group_is_left = not kill_other_members()
 
-    def _ring_at_low_water(self, number: int) -> None:
+    def _wake_pusher_at_low_water(self, number: int) -> None:
         """Wake the pusher when few tasks wait: once for each mark that it sets."""
         mark = self.state.wake_at
-        if mark and number >= mark and mark != self.rung_at:
-            self.rung_at = mark
-            self.wiring.hungry.ring()
+        if mark and number >= mark and mark != self.woken_at:
+            self.woken_at = mark
+            self.wiring.wake_pusher.set()
 
     def _lease_is_over(self, task: TaskMessage, now: float) -> bool:
         """Return whether the lease may have expired, because the cluster was suspended for too long."""

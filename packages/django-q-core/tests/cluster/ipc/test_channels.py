@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django_q.cluster.ipc import channels
-from django_q.cluster.ipc.channels import INLINE, Bell, Channel, unlinked_file
+from django_q.cluster.ipc.channels import INLINE, Channel, Wakeup, unlinked_file
 
 
 @pytest.fixture
@@ -134,29 +134,29 @@ def test_each_message_reaches_one_reader(channel):
     assert sorted(received) == list(range(500))
 
 
-def test_bell_wakes_and_two_rings_are_one():
-    bell = Bell()
-    assert not bell.wait(0)
-    bell.ring()
-    bell.ring()
-    assert bell.wait(0)
-    assert not bell.wait(0)
+def test_wakeup_that_is_set_twice_wakes_once():
+    wakeup = Wakeup()
+    assert not wakeup.wait(0)
+    wakeup.set()
+    wakeup.set()
+    assert wakeup.wait(0)
+    assert not wakeup.wait(0)
 
 
-def test_bell_wakes_who_waits_for_ever():
-    bell = Bell()
+def test_wakeup_ends_a_wait_without_limit():
+    wakeup = Wakeup()
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(bell.wait, math.inf)
+        waiting = pool.submit(wakeup.wait, math.inf)
         assert not waiting.done()
-        bell.ring()
+        wakeup.set()
         assert waiting.result(timeout=10)
 
 
-def test_ringing_for_ever_never_blocks():
-    bell = Bell()
+def test_setting_a_wakeup_never_blocks():
+    wakeup = Wakeup()
     for _ in range(10_000):
-        bell.ring()
-    assert bell.wait(0)
+        wakeup.set()
+    assert wakeup.wait(0)
 
 
 class MacSocket(socket.socket):

@@ -185,19 +185,26 @@ def _read_file(rights: list[tuple[int, int, bytes]]) -> bytes:
         return body.read()
 
 
-class Bell:
-    """Wakes one process that waits for others: ringing it never blocks, and ringing twice is ringing once."""
+class Wakeup:
+    """Event that wakes one process. `set` never blocks, and several calls before a `wait` count as one."""
 
     def __init__(self) -> None:
         self._reader, self._writer = _socketpair()
 
-    def ring(self) -> None:
-        """Wake whoever waits."""
-        with suppress(OSError):  # no room: it has been rung often enough
+    def set(self) -> None:
+        """Wake the process that waits, or the next one that calls `wait`."""
+        with suppress(OSError):  # no room: it has been set often enough
             self._writer.send(b"!", socket.MSG_DONTWAIT)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until rung, `seconds` at most, which may be infinite; whether it was rung."""
+        """Sleep until the event is set, then clear it.
+
+        Args:
+            seconds: maximum time; may be infinite.
+
+        Returns:
+            True if the event was set in time.
+        """
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         if not poll.poll(None if seconds == math.inf else max(seconds, 0.0) * 1000):
@@ -206,7 +213,7 @@ class Bell:
         return True
 
     def clear(self) -> None:
-        """Forget what was rung so far."""
+        """Reset the event."""
         try:
             while self._reader.recv(64, socket.MSG_DONTWAIT):
                 pass
@@ -214,9 +221,9 @@ class Bell:
             return
 
     def fileno(self) -> int:
-        """What `select` and `multiprocessing.connection.wait` look at."""
+        """Return the descriptor for `select` and `multiprocessing.connection.wait`."""
         return self._reader.fileno()
 
     def writer_fileno(self) -> int:
-        """What `signal.set_wakeup_fd` writes to."""
+        """Return the descriptor for `signal.set_wakeup_fd`."""
         return self._writer.fileno()

@@ -146,7 +146,9 @@ class ClusterState:
     reincarnations = _number(_REINCARNATIONS, "Processes replaced so far. Written by the sentinel.")
     pushed = _number(_PUSHED, "Number of the last task pushed. Written by the pusher.")
     withdrawn = _number(_WITHDRAWN, "Up to this number, tasks that nobody took wait no more. Written by the pusher.")
-    wake_at = _number(_WAKE_AT, "Who takes the task of this number rings the pusher; 0: nobody. Written by the pusher.")
+    wake_at = _number(
+        _WAKE_AT, "Low-water mark: the worker that takes this task wakes the pusher (0: none). Written by the pusher."
+    )
     received = _number(_RECEIVED, "Outcomes received so far. Written by the monitor.")
     saved = _number(_SAVED, "Successes saved so far. Written by the monitor.")
     importing = _number(_IMPORTING, "What the scheduler imports, see `cluster.importing`; 0: nothing. Written by it.")
