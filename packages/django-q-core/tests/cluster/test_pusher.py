@@ -81,7 +81,7 @@ def test_finished_tasks_are_not_remembered(pusher):
     assert len(pusher.held) <= 2 * 8
 
 
-def test_task_between_the_queue_and_the_desk_is_remembered(pusher):
+def test_task_between_channel_and_slot_is_renewed(pusher):
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
     slow = TaskMessage.unpack(pusher.tasks.receive(block=False)).number  # worker 0 has it in hand, and dawdles

@@ -293,15 +293,15 @@ class Pusher(ClusterProcess):
     def _forget_finished(self) -> None:
         """Stop renewing what no worker has in hand.
 
-        A task that is neither waiting nor on a desk has been finished: its outcome is with the monitor. Between taking
-        a task and laying it on the desk a worker needs an instant, so a task must be missing twice.
+        A task that neither waits nor is in flight has been finished: its outcome is with the monitor. A worker needs a
+        moment between the receipt of a task and its record in the slot, so a task must be missing twice.
         """
         if not self.tasks.wait(0):
             self.state.withdrawn = self.state.pushed  # a worker may have died with the last of them in its hand
         taken = max(self.state.taken, self.state.withdrawn)
         working = (WorkerState.BUSY, WorkerState.SENDING)
-        on_desks = {slot.taken for slot in self.state.slots if slot.state in working}
-        missing = {number for number in self.held if number <= taken and number not in on_desks}
+        in_flight = {slot.taken for slot in self.state.slots if slot.state in working}
+        missing = {number for number in self.held if number <= taken and number not in in_flight}
         for number in missing & self.missing:
             del self.held[number]
         self.missing = missing

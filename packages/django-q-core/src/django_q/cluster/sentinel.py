@@ -145,7 +145,7 @@ class Sentinel:
             reason = f"{name}, which ran the task, ended: {how}"
             looking_up = slot.looking_up and member.killed_for is not None
             self.deaths.append(Death(slot.message(), name, reason, interrupted, slot.unpickling, looking_up))
-            slot.clear_desk()
+            slot.trim_buffer()
         slot.state = WorkerState.ABSENT
         self._log_replacement(member, name, how)
 

@@ -176,7 +176,7 @@ class Worker(ClusterProcess):
                 return False
         sessions.end()
         if len(message) > INLINE:
-            self.slot.clear_desk()
+            self.slot.trim_buffer()
         return not self.group_is_left and not self._worn_out()
 
     def stop(self) -> None:

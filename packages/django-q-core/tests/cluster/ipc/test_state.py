@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from django_q.cluster.ipc.messages import FollowUp, Kind, TaskMessage, kind_of, pack, unpack
-from django_q.cluster.ipc.state import DESK, ClusterState, WorkerState
+from django_q.cluster.ipc.state import IDLE_BUFFER_BYTES, ClusterState, WorkerState
 from django_q.cluster.pool import how_it_ended
 from django_q.pacing import LONGEST_SECONDS, Backoff
 
@@ -20,7 +20,7 @@ def _work(state: ClusterState, message: bytes) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("size", [10, 500_000])
-def test_message_on_a_dead_workers_desk_can_be_read(method, size):
+def test_message_in_flight_of_a_dead_worker_can_be_read(method, size):
     state, message = ClusterState(2), os.urandom(size)
     process = multiprocessing.get_context(method).Process(target=_work, args=(state, message))
     process.start()
@@ -32,15 +32,15 @@ def test_message_on_a_dead_workers_desk_can_be_read(method, size):
     assert state.slots[0].state == WorkerState.ABSENT
 
 
-def test_desk_shows_the_last_message_and_keeps_little_memory():
+def test_slot_keeps_the_last_message_and_little_memory():
     state = ClusterState(1)
     slot = state.slots[0]
-    for size in (3 * DESK, 10, DESK // 2, 0):
+    for size in (3 * IDLE_BUFFER_BYTES, 10, IDLE_BUFFER_BYTES // 2, 0):
         message = os.urandom(size)
         slot.begin(message, 0.0, number=1)
-        slot.clear_desk()
-        assert os.fstat(slot._desk).st_blocks * 512 <= DESK
-        if size < DESK:
+        slot.trim_buffer()
+        assert os.fstat(slot._in_flight).st_blocks * 512 <= IDLE_BUFFER_BYTES
+        if size < IDLE_BUFFER_BYTES:
             assert slot.message() == message
 
 

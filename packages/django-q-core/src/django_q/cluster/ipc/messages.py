@@ -71,7 +71,7 @@ class Death(NamedTuple):
     """A worker is gone, and this is what it worked on."""
 
     message: bytes
-    """The message on its desk."""
+    """Its message in flight."""
     worker: str
     """Its name."""
     reason: str

@@ -41,8 +41,8 @@ class WorkerState(enum.IntEnum):
     """It exits for another reason."""
 
 
-DESK = 2 * 2**20
-"""Bytes of memory that a desk keeps between large messages."""
+IDLE_BUFFER_BYTES = 2 * 2**20
+"""Memory that the file of a message in flight keeps between large messages."""
 
 _HEADER = 25
 _SLOT = 8
@@ -119,23 +119,23 @@ class ClusterState:
         self.workers = workers
         self._open(unlinked_file(), [unlinked_file() for _ in range(workers)])
 
-    def _open(self, file: int, desks: list[int]) -> None:
+    def _open(self, file: int, in_flight_files: list[int]) -> None:
         size = _WORD * (_HEADER + _SLOT * self.workers)
         os.ftruncate(file, size)
-        self._file, self._desks = file, desks
+        self._file, self._in_flight_files = file, in_flight_files
         self._map = memoryview(mmap.mmap(file, size))
         self._ints = self._map.cast("q")
         self._floats = self._map.cast("d")
         self.heartbeats = {role: Heartbeat(self._floats, index) for role, index in _HEARTBEATS.items()}
-        self.slots = [Slot(self, index, desk) for index, desk in enumerate(desks)]
+        self.slots = [Slot(self, index, file) for index, file in enumerate(in_flight_files)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"workers": self.workers, "files": [reduction.DupFd(fd) for fd in (self._file, *self._desks)]}
+        return {"workers": self.workers, "files": [reduction.DupFd(fd) for fd in (self._file, *self._in_flight_files)]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.workers = state["workers"]
-        file, *desks = (each.detach() for each in state["files"])
-        self._open(file, desks)
+        file, *in_flight_files = (each.detach() for each in state["files"])
+        self._open(file, in_flight_files)
 
     phase = _number(_PHASE, "A `Phase`. Written by the sentinel.")
     parent = _number(_PARENT, "Process id of the outermost process. Written by it.")
@@ -196,16 +196,16 @@ class ClusterState:
 
 
 class Slot:
-    """The place of one worker: its state, its deadline and, on its desk, the message it works on.
+    """State of one worker: its phase, its deadline and its message in flight.
 
-    The sentinel reads it when the worker is dead: so a task is known by more than the process that ran it.
+    When a worker has died, the sentinel reads the message from here.
     """
 
-    def __init__(self, state: ClusterState, index: int, desk: int) -> None:
+    def __init__(self, state: ClusterState, index: int, in_flight: int) -> None:
         self.index = index
         self._ints, self._floats = state._ints, state._floats
         self._at = _HEADER + _SLOT * index
-        self._desk = desk
+        self._in_flight = in_flight
         self.heartbeat = Heartbeat(self._floats, self._at + _HEARTBEAT)
 
     @property
@@ -284,19 +284,19 @@ class Slot:
         self._ints[self._at + _STAGE] = 0
 
     def begin(self, message: bytes, now: float, number: int = 0) -> None:
-        """Lay `message` on the desk and be busy.
+        """Store the message in flight and mark the worker busy.
 
         Args:
             message: what the worker received.
             now: `time.monotonic()`, seconds.
-            number: the task's number; 0 for what is no task.
+            number: the task's number; 0 if the message is no task.
         """
         length = struct.pack("<Q", len(message))
         if len(message) > INLINE:
-            os.pwrite(self._desk, message, len(length))
-            os.pwrite(self._desk, length, 0)
+            os.pwrite(self._in_flight, message, len(length))
+            os.pwrite(self._in_flight, length, 0)
         else:
-            os.pwrite(self._desk, length + message, 0)
+            os.pwrite(self._in_flight, length + message, 0)
         self._floats[self._at + _DEADLINE] = 0.0
         self._floats[self._at + _SINCE] = now
         self._ints[self._at + _STAGE] = 0
@@ -326,10 +326,10 @@ class Slot:
         self.deadline = seconds
 
     def message(self) -> bytes:
-        """What lies on the desk."""
-        (length,) = struct.unpack("<Q", os.pread(self._desk, 8, 0))
-        return os.pread(self._desk, length, 8)
+        """Return the message in flight, or the last one if the worker is idle."""
+        (length,) = struct.unpack("<Q", os.pread(self._in_flight, 8, 0))
+        return os.pread(self._in_flight, length, 8)
 
-    def clear_desk(self) -> None:
-        """Give the memory of a large message back, but for what the next one can use at once."""
-        os.ftruncate(self._desk, DESK)
+    def trim_buffer(self) -> None:
+        """Free the memory of a large message beyond `IDLE_BUFFER_BYTES`."""
+        os.ftruncate(self._in_flight, IDLE_BUFFER_BYTES)
