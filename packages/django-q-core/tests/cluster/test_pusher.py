@@ -143,7 +143,7 @@ def test_task_that_died_in_a_workers_hand_is_not_kept_from_others(pusher):
     assert pusher.state.waiting == 0
 
 
-class TestReadAhead:
+class TestPrefetch:
     def work(self, pusher: Pusher, seconds: float) -> None:
         """Two workers do all that waits, each task in so many seconds."""
         while pusher.tasks.wait(0):
@@ -182,7 +182,7 @@ class TestReadAhead:
             self.work(pusher, 0.0001)
 
     def test_no_broker_is_asked_that_leaves_a_trace(self, pusher):
-        pusher.broker.supports_read_ahead = False
+        pusher.broker.supports_prefetch = False
         pusher.use(pusher.broker)
         pusher.broker.enqueue_many(["package"] * 200)
         for _ in range(8):
