@@ -11,8 +11,8 @@ from django_q.clock import monotonic
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FIRST_SECONDS = 0.1
-LONGEST_SECONDS = 10.0
+MIN_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 10.0
 
 
 class Backoff:
@@ -26,7 +26,7 @@ class Backoff:
         """How long to wait now; 0.0 while all is well."""
         if not self.failures:
             return 0.0
-        longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(self.failures - 1, 16))
+        longest = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2 ** min(self.failures - 1, 16))
         return longest * random.uniform(0.5, 1.0)
 
     def failed(self) -> bool:
@@ -48,7 +48,7 @@ class Throttle:
         longest: seconds after which it is due in any case.
     """
 
-    PAUSE = 20
+    PAUSE_FACTOR = 20
     """After it, so many times as long passes until it is due again."""
 
     def __init__(self, longest: float = float("inf")) -> None:
@@ -68,4 +68,4 @@ class Throttle:
             yield
         finally:
             ended = monotonic()
-            self._due_at = ended + min(self.PAUSE * (ended - began), self.longest)
+            self._due_at = ended + min(self.PAUSE_FACTOR * (ended - began), self.longest)

@@ -28,7 +28,7 @@ STOPPED: Final = gettext_lazy("Stopped")
 STOPPING: Final = gettext_lazy("Stopping")
 """States of a cluster, as they are shown."""
 
-SECONDS = 5
+TTL_SECONDS = 5
 """How long a statistic is kept: a cluster that publishes none for so long is not there any more."""
 
 
@@ -103,7 +103,7 @@ class Stat(Status):
         """
         broker = broker or get_broker()
         key = f"{broker.settings.q_stat}:{self.cluster_id}"
-        broker.set_stat(key, _codec(broker.settings).dumps(self), SECONDS)
+        broker.set_stat(key, _codec(broker.settings).dumps(self), TTL_SECONDS)
 
     @staticmethod
     def get(pid: int | str, cluster_id: str | None = None, broker: Broker | None = None) -> Stat | Status:

@@ -360,7 +360,7 @@ def test_redelivered_task_is_released_when_its_success_cannot_be_looked_up(clust
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
     cluster.worker.tasks.send(message.pack())
     cluster.work()
-    assert cluster.worker._worn_out()
+    assert cluster.worker._must_recycle()
     cluster.settle()
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
     [again] = cluster.broker.dequeue_many(1, 0)
@@ -393,7 +393,7 @@ def test_redelivered_cached_task_waits_elsewhere_while_the_cache_is_unavailable(
     cluster.run()
     assert Task.objects.get(pk=plain).success
     assert len(asked) == 1
-    assert not cluster.worker._worn_out()
+    assert not cluster.worker._must_recycle()
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 2)
     cluster.monitor.kept = [(0.0, ack_id) for _, ack_id in cluster.monitor.kept]
     cluster.monitor._return_kept()

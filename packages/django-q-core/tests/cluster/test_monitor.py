@@ -35,7 +35,7 @@ def resting(clock, monkeypatch):
     return monitor, waits
 
 
-@pytest.mark.parametrize(("waiting", "gathers"), [(1, True), (module.ENOUGH_OUTCOMES + 1, False)])
+@pytest.mark.parametrize(("waiting", "gathers"), [(1, True), (module.MAX_GATHER_OUTCOMES + 1, False)])
 def test_outcomes_gather_until_enough_wait(resting, clock, waiting, gathers) -> None:
     monitor, _ = resting
     monitor.state.pushed = waiting + 1  # another task is to come
@@ -73,13 +73,13 @@ def test_outcomes_of_an_unavailable_cache_hold_nothing_up_within_a_limit(resting
     monitor, _ = resting
     outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
     monitor.cache.outcomes = [outcome] * 2000
-    monitor._tell_state()
+    monitor._publish_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
     monitor.cache.backoff.failed()
-    monitor._tell_state()
+    monitor._publish_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 2000)
     monkeypatch.setattr(module, "MAX_POSTPONED_BYTES", 12_000_000)
-    monitor._tell_state()
+    monitor._publish_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
 
 
@@ -105,7 +105,7 @@ def test_nothing_is_fetched_while_the_monitor_is_blocked(resting, monkeypatch) -
     monitor._collect_while_blocked()
     assert monitor.state.paused
     assert len(monitor.unreadable) == 1
-    monitor._tell_state()
+    monitor._publish_state()
     assert not monitor.state.paused
 
 
@@ -123,11 +123,11 @@ def test_returned_packages_are_released_when_the_broker_is_back(resting, caplog)
     monitor.broker = SimpleNamespace(release_many=release_many)
     monitor.returned = ["lease"]
     monitor._settle()
-    monitor._tell_state()
+    monitor._publish_state()
     assert monitor.state.paused
     monitor.queue.retry_at = 0.0
     monitor._settle()
-    monitor._tell_state()
+    monitor._publish_state()
     assert released == ["lease"]
     assert not monitor.state.paused
     assert caplog.text.count("cannot save results") == caplog.text.count("saves results again") == 1

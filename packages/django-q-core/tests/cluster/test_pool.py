@@ -133,5 +133,5 @@ def test_group_of_a_worker_ends_unless_the_worker_exits_as_it_should(
     worker.spawn()
     worker.slot.state, worker.killed_for = state, killed_for
     worker.process.alive = False
-    worker.bury()
+    worker.reap()
     assert killed == [2**30] * ends_the_group

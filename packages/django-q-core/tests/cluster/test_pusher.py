@@ -15,7 +15,7 @@ from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.prefetch import Prefetch
 from django_q.cluster.process import Wiring
 from django_q.cluster.pusher import MAX_UNSAVED_OUTCOMES, Pusher
-from django_q.cluster.statistics import PUBLISH_EVERY
+from django_q.cluster.statistics import PUBLISH_SECONDS
 from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
@@ -66,7 +66,7 @@ def test_fetch_fills_the_queue_and_waits_until_most_of_it_is_taken(pusher):
     assert pusher.state.waiting == 8
     for _ in range(5):
         take(pusher, 0)
-    assert pusher._room() < 8 - pusher.window.low
+    assert pusher._room() < 8 - pusher.window.low_water_mark
     take(pusher, 1)
     pusher.step()
     assert pusher.state.waiting == 8
@@ -95,7 +95,7 @@ def test_room_of_lost_packages_is_free_again(pusher):
     pusher.broker.enqueue_many(["package"] * 8)
     pusher.step()
     lost = [task.ack_id for task in pusher._withdraw()]
-    pusher._push_again([TaskMessage(number, 0.0, ack_id, b"") for number, ack_id in enumerate(lost, 1)])
+    pusher._renumber([TaskMessage(number, 0.0, ack_id, b"") for number, ack_id in enumerate(lost, 1)])
     pusher.broker.release_many(lost)  # as when the cluster was frozen for longer than the leases
     pusher.renew_at = 0.0
     pusher._renew_when_due()
@@ -214,7 +214,7 @@ def test_statistics_that_the_broker_keeps_are_published(pusher, published):
     pusher.state.phase = Phase.RUNNING
     pusher.step()
     assert published == [f"{pusher.settings.q_stat}:test"]
-    assert pusher._seconds_to_wait() <= PUBLISH_EVERY
+    assert pusher._seconds_to_wait() <= PUBLISH_SECONDS
 
 
 def test_statistics_that_it_does_not_keep_are_not(pusher, published):
@@ -457,7 +457,7 @@ class TestBrokerWithoutReceipts:
 
     @pytest.mark.parametrize("prefetch", [True, False])
     def test_surplus_stays_with_the_workers(self, pusher, prefetch):
-        pusher.window = Prefetch(pusher.limit, ahead=prefetch)
+        pusher.window = Prefetch(pusher.limit, may_exceed=prefetch)
         self.packages += [str(number) for number in range(20)]
         pusher.step()
         pusher.pushed_at -= 1
@@ -518,7 +518,7 @@ def test_worker_wakes_the_pusher_once_for_each_mark(pusher):
 def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
     packages = [f"{number:04}" * 200 for number in range(2000)]
     pusher.broker.enqueue_many(packages)
-    pusher.window = Prefetch(len(packages), ahead=False)
+    pusher.window = Prefetch(len(packages), may_exceed=False)
     send, refused = pusher.tasks.send, []
 
     def send_until_stopped(message: bytes, *, wait: float = 0.0) -> bool:

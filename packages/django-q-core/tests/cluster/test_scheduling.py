@@ -19,7 +19,7 @@ from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
 from django_q.schedules.turn import Turn
 from django_q.settings import current_settings
-from django_q.status import SECONDS
+from django_q.status import TTL_SECONDS
 
 pytestmark = pytest.mark.django_db
 
@@ -99,7 +99,7 @@ def test_statistics_are_published_when_they_change_and_long_before_they_are_forg
     monkeypatch.setattr(scheduler.broker, "set_stat", lambda key, value, timeout: published.append(clock.seconds))
     run(scheduler, clock, 10)
     pauses = [second - first for first, second in pairwise(published)]
-    assert 1 < max(pauses) < SECONDS / 2
+    assert 1 < max(pauses) < TTL_SECONDS / 2
     assert len(published) < 8
     published.clear()
     scheduler.state.reincarnations = 1

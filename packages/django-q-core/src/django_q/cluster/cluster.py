@@ -26,7 +26,7 @@ from django_q.text import one_line
 from . import log
 from .guard import SentinelGuard
 from .launch import Launch
-from .pool import context_of, how_it_ended, preload
+from .pool import context_of, exit_text, preload
 from .sentinel import main
 from .statistics import stat_of
 
@@ -143,7 +143,7 @@ class Cluster:
             self._wait_for(self._started)
             if not process.is_alive() and not self.start_event.is_set():
                 self._kill_groups()
-                raise ClusterDied(f"The cluster ended while it started: {how_it_ended(process.exitcode or 0)}.")
+                raise ClusterDied(f"The cluster ended while it started: {exit_text(process.exitcode or 0)}.")
         self._started.clear()
         log.running(self.name, self.settings.list_key)
         return self.pid
@@ -160,7 +160,7 @@ class Cluster:
         self._ask_to_stop()
         while self.sentinel.is_alive():
             self._wait_for()
-        self._say_how_it_ended()
+        self._log_end()
         return True
 
     def run(self, *, once: bool = False) -> int:
@@ -196,14 +196,14 @@ class Cluster:
 
     def _wait(self, wakeup: Wakeup) -> int:
         assert self.sentinel is not None
-        said = False
+        announced = False
         while self.sentinel.is_alive():
-            if self.is_stopping and not said:
+            if self.is_stopping and not announced:
                 log.stopping(self.name)
-                said = True
+                announced = True
             self._wait_for(wakeup)
             wakeup.clear()
-        return self._say_how_it_ended()
+        return self._log_end()
 
     def _wait_for(self, *wakeups: Wakeup) -> None:
         """Sleep until the sentinel ends, an event is set or a check is due; kill a sentinel that hangs."""
@@ -227,7 +227,7 @@ class Cluster:
         self.state.stop_requests += 1
         self._control.set()
 
-    def _say_how_it_ended(self) -> int:
+    def _log_end(self) -> int:
         assert self.sentinel is not None
         self.sentinel.join()
         code = self.sentinel.exitcode or 0
@@ -235,7 +235,7 @@ class Cluster:
             log.stopped(self.name)
             return 0
         self._kill_groups()
-        log.sentinel_died(self.name, f"met {how_it_ended(code)}")
+        log.sentinel_died(self.name, f"met {exit_text(code)}")
         return 1
 
     # state

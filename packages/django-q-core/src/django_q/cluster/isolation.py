@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone, translation
 
-from django_q.cluster.system.interpreter import REPLACES_WORKER, Interpreter, handler_of, inode_of
+from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of, inode_of
 from django_q.exceptions import DjangoQError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-AUDITED: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
+RESTORED_EVENTS: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
 """Audit events of Python (https://docs.python.org/3/library/audit_events.html) after which there is more to restore."""
 
 SIGNALS: Final = (
@@ -73,7 +73,7 @@ class Baseline:
 
     def keep_environment(self) -> None:
         """Keep what a module changed of the environment while it was imported: it is not imported again."""
-        if not AUDITED.isdisjoint(self.events):
+        if not RESTORED_EVENTS.isdisjoint(self.events):
             self.environment = dict(os.environb)
 
     def restore(self) -> None:
@@ -90,9 +90,9 @@ class Baseline:
             translation.deactivate()
             timezone.deactivate()
             self.context, self.unchanged_tasks = copy_context(), 0
-        if not REPLACES_WORKER.isdisjoint(self.events):
+        if not DAMAGING_EVENTS.isdisjoint(self.events):
             self.is_damaged = True
-        if not AUDITED.isdisjoint(self.events):
+        if not RESTORED_EVENTS.isdisjoint(self.events):
             self._restore_environment()
             self.unchanged_tasks = 0
         self.events.clear()

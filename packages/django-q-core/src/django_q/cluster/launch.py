@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from django_q.cluster.ipc.lifeline import Lifeline
 
-CANNOT_PICKLE = (pickle.PicklingError, TypeError, AttributeError)
+PICKLE_ERRORS = (pickle.PicklingError, TypeError, AttributeError)
 """Errors of `pickle` about an object that it does not support."""
 
 
@@ -56,7 +56,7 @@ class Launch:
         call = io.BytesIO()
         try:
             _Pickler(call, self.lifeline).dump(self.call)
-        except CANNOT_PICKLE as error:
+        except PICKLE_ERRORS as error:
             raise ConfigurationError(
                 f"Q_CLUSTER contains a value that cannot be pickled ({error}): replace it, or set start_method to "
                 '"fork" where the system has it.'

@@ -161,7 +161,7 @@ def leases_lost(name: str, count: int) -> None:
     logger.warning("%s dropped %d waiting tasks whose leases had ended: the broker offers them again", name, count)
 
 
-def not_given_back(name: str, count: int, error: Exception) -> None:
+def not_released(name: str, count: int, error: Exception) -> None:
     """Tasks could not be returned to the broker."""
     text = "%s: could not release %d tasks, redelivered after lease expiry: %s"
     logger.warning(text, name, count, one_line(error))

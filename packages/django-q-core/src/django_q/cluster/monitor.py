@@ -60,7 +60,7 @@ GATHER_SECONDS = 0.002
 HIGH_LOAD_OUTCOMES, HIGH_LOAD_GATHER_SECONDS = 16, 0.005
 """If the previous batch had this many outcomes, the next one is collected for longer."""
 
-ENOUGH_OUTCOMES = 100
+MAX_GATHER_OUTCOMES = 100
 """With this many outcomes queued, do not wait for more: the result channel would fill up and block the workers."""
 
 FOLLOW_UP_POLL_SECONDS = 0.02
@@ -121,7 +121,7 @@ class Monitor(ClusterProcess):
         """Bytes of the outcomes received since the last batch."""
         self.last_batch = 0
         self.saving = Wait(self.settings.guard_timeout * CUT_SHARE)
-        self.told_to_stop = False
+        self.is_stopping = False
         self.numbers = itertools.count(1)
         self.keeper: LeaseKeeper | None = None
 
@@ -156,8 +156,8 @@ class Monitor(ClusterProcess):
         self._return_kept()
         self._settle()
         self._send_follow_ups()
-        self._tell_state()
-        return not self.told_to_stop or (self._unfinished() and not self._given_up())
+        self._publish_state()
+        return not self.is_stopping or (self._unfinished() and not self._given_up())
 
     def stop(self) -> None:
         """Return packages whose follow-up found no worker: another cluster, or the next start, does it."""
@@ -171,7 +171,7 @@ class Monitor(ClusterProcess):
             try:
                 self.broker.release_many(unfinished)
             except BrokerError as error:
-                log.not_given_back(self.name, len(unfinished), error)
+                log.not_released(self.name, len(unfinished), error)
         self.state.hooks = 0
         if self.state.saved and not self._unfinished():
             self.finisher.store.database.prune()  # the scheduler has ended: its maintenance does not see the last ones
@@ -185,14 +185,14 @@ class Monitor(ClusterProcess):
             self.results.wait(min(RECEIVE_SECONDS, self._next_attempt_at() - time.monotonic()))
         elif self.follow_ups:
             self.results.wait(FOLLOW_UP_POLL_SECONDS)
-        elif not self.told_to_stop:
+        elif not self.is_stopping:
             message = self.results.receive()
             if message is None:
                 keep_connections()
                 return
             with self.lock:
                 self._accept(message)
-            if self.state.busy and self.state.unsaved < ENOUGH_OUTCOMES:
+            if self.state.busy and self.state.unsaved < MAX_GATHER_OUTCOMES:
                 time.sleep(HIGH_LOAD_GATHER_SECONDS if self.last_batch >= HIGH_LOAD_OUTCOMES else GATHER_SECONDS)
         with self.lock:
             while self._has_room() and (message := self.results.receive(block=False)) is not None:
@@ -217,12 +217,12 @@ class Monitor(ClusterProcess):
         with self.lock:
             while (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
-        self._tell_state(blocked=True)
+        self._publish_state(blocked=True)
 
     def _accept(self, message: bytes) -> None:
         kind = kind_of(message)
         if kind == Kind.STOP:
-            self.told_to_stop = True
+            self.is_stopping = True
             return
         match unpack(message):
             case Outcome() as outcome:
@@ -340,7 +340,7 @@ class Monitor(ClusterProcess):
             self._drop(self.returned)
             self.returned = []
         while self.unreadable:
-            self._bury(self.unreadable[0])
+            self._dead_letter(self.unreadable[0])
             del self.unreadable[0]
 
     def _return_kept(self) -> None:
@@ -364,7 +364,7 @@ class Monitor(ClusterProcess):
         if self.keeper is not None:
             self.keeper.drop([ack_id for ack_id in ack_ids if ack_id is not None])
 
-    def _bury(self, unreadable: Unreadable) -> None:
+    def _dead_letter(self, unreadable: Unreadable) -> None:
         log.unreadable(self.name, unreadable.reason)
         self.finisher.bury(Delivery(unreadable.ack_id, unreadable.package), unreadable.reason)
         self._drop([unreadable.ack_id])
@@ -430,7 +430,7 @@ class Monitor(ClusterProcess):
         try:
             self.broker.expire(ack_id)
         except BrokerUnavailable as error:
-            log.not_given_back(self.name, 1, error)
+            log.not_released(self.name, 1, error)
 
     # follow-ups
 
@@ -441,7 +441,7 @@ class Monitor(ClusterProcess):
                 break
             self.follow_ups.popleft()
 
-    def _tell_state(self, *, blocked: bool = False) -> None:
+    def _publish_state(self, *, blocked: bool = False) -> None:
         """Tell the other processes what is not settled, and not to fetch more while a server is away or blocked."""
         self.state.hooks = len(self.follow_ups) + len(self.following)
         self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)

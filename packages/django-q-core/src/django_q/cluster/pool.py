@@ -69,7 +69,7 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """True if the process runs; one that has ended stays a zombie until `bury`, and its group keeps its id."""
+        """True if the process runs; one that has ended stays a zombie until `reap`, and its group keeps its id."""
         if self.process is None:
             return False
         exited = has_exited(self.process.pid or 0)
@@ -96,7 +96,7 @@ class Member:
             self._start_again_later(error)
             return False
         self.process, self.born = process, time.monotonic()
-        self._tell_pid(process.pid or 0)
+        self._record_pid(process.pid or 0)
         return True
 
     def _new_process(self) -> BaseProcess:
@@ -125,35 +125,35 @@ class Member:
         if self.slot is not None and self.process is not None and self.process.pid:
             kill_group(self.process.pid)
 
-    def bury(self) -> str:
+    def reap(self) -> str:
         """Reap a process that has ended; unless a worker exits as it should, what its tasks started ends with it.
 
         Returns:
             How it ended, as words that follow "after" and "it".
         """
         assert self.process is not None
-        if self.killed_for or (self.slot is not None and self.slot.state not in EXITS):
+        if self.killed_for or (self.slot is not None and self.slot.state not in EXIT_STATES):
             self._kill_group()
         self.process.join()
         code = self.process.exitcode or 0
         self.process.close()
         self.process = None
-        self._tell_pid(0)
+        self._record_pid(0)
         if time.monotonic() - self.born < STEADY_SECONDS and self.killed_for is None and code:
             self.backoff.failed()
         else:
             self.backoff.succeeded()
         self.due = time.monotonic() + self.backoff.seconds
-        return self.killed_for or how_it_ended(code)
+        return self.killed_for or exit_text(code)
 
-    def _tell_pid(self, pid: int) -> None:
+    def _record_pid(self, pid: int) -> None:
         if self.slot is not None:
             self.slot.pid = pid
         else:
             setattr(self.wiring.state, self.role.name, pid)
 
 
-EXITS = (WorkerState.RECYCLED, WorkerState.EXITING)
+EXIT_STATES = (WorkerState.RECYCLED, WorkerState.EXITING)
 """States of a worker that exits by itself."""
 
 
@@ -172,7 +172,7 @@ def try_fork() -> None:
     os.waitpid(pid, 0)
 
 
-def how_it_ended(code: int) -> str:
+def exit_text(code: int) -> str:
     """An exit code in words.
 
     Args:
@@ -186,7 +186,7 @@ def how_it_ended(code: int) -> str:
         return f"sudden death (signal {-code})"
 
 
-LATE = ("django.db.models.sql.compiler", "encodings.idna")
+PRELOADED_MODULES = ("django.db.models.sql.compiler", "encodings.idna")
 """What would otherwise be imported in each process: by Django for the first query, by Python to look up a host."""
 
 
@@ -195,7 +195,7 @@ def preload(settings: ClusterSettings) -> None:
     """Have ready what the processes will need, once: forked, they share its memory and start at once."""
     for role in (WORKER, PUSHER, MONITOR, SCHEDULER):
         class_of(role.path).prepare()
-    for module in LATE:
+    for module in PRELOADED_MODULES:
         import_module(module)
     broker_class(settings).prepare(settings)
     prepare_title()

@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Delivery
 
-AHEAD_SECONDS = 0.01
+SURPLUS_SECONDS = 0.01
 """What is fetched beyond `queue_limit` is what the workers finish in this time."""
 
-LATE_SECONDS = 0.05
+MAX_SURPLUS_AGE_SECONDS = 0.05
 """What is beyond `queue_limit`, and has not begun after this time, goes back to the broker."""
 
-LOOK_SECONDS = 0.002
+MEASURE_SECONDS = 0.002
 """The pace of the workers is taken over at least this time."""
 
-MOST = 256
+MAX_PACKAGES = 256
 """Packages that wait at the most, unless `queue_limit` is higher."""
 
-MOST_BYTES = 128 * 1024
+MAX_BYTES = 128 * 1024
 """Their size together, unless `queue_limit` packages are larger."""
 
 
@@ -33,18 +33,18 @@ class Prefetch:
 
     Args:
         limit: `queue_limit`.
-        ahead: whether more than that may be fetched at all.
+        may_exceed: whether more than that may be fetched at all.
     """
 
-    def __init__(self, limit: int, *, ahead: bool) -> None:
+    def __init__(self, limit: int, *, may_exceed: bool) -> None:
         self.limit = self.size = limit
-        self.ahead = ahead
+        self.may_exceed = may_exceed
         self._bytes = 0
         self._since = 0.0
         self._finished = 0
 
     @property
-    def low(self) -> int:
+    def low_water_mark(self) -> int:
         """How few packages wait when it is time to fetch more: one fetch is to bring many."""
         return self.size // 4
 
@@ -52,7 +52,7 @@ class Prefetch:
         """Take note of the size of packages."""
         self._bytes = sum(len(delivery.package) for delivery in deliveries) // len(deliveries) if deliveries else 0
 
-    def pace(self, finished: int, now: float) -> None:
+    def measure(self, finished: int, now: float) -> None:
         """Take the pace of the workers, and follow it.
 
         Args:
@@ -60,12 +60,12 @@ class Prefetch:
             now: `time.monotonic()`, seconds.
         """
         seconds = now - self._since
-        if not self.ahead or seconds < LOOK_SECONDS:
+        if not self.may_exceed or seconds < MEASURE_SECONDS:
             return
-        soon = int(AHEAD_SECONDS * (finished - self._finished) / seconds)
+        expected = int(SURPLUS_SECONDS * (finished - self._finished) / seconds)
         self._since, self._finished = now, finished
-        self.size = max(self.limit, min(soon, 2 * self.size, MOST, MOST_BYTES // (self._bytes or 1)))
+        self.size = max(self.limit, min(expected, 2 * self.size, MAX_PACKAGES, MAX_BYTES // (self._bytes or 1)))
 
-    def slow(self) -> None:
+    def shrink(self) -> None:
         """The tasks take longer than was thought: fetch no more than `queue_limit` for now."""
         self.size = self.limit

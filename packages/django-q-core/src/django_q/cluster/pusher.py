@@ -12,9 +12,9 @@ from django_q.brokers import get_broker
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import Kind, TaskMessage, kind_of
 from django_q.cluster.ipc.state import Phase, WorkerState
-from django_q.cluster.prefetch import LATE_SECONDS, Prefetch
+from django_q.cluster.prefetch import MAX_SURPLUS_AGE_SECONDS, Prefetch
 from django_q.exceptions import BrokerUnavailable
-from django_q.pacing import FIRST_SECONDS, Backoff
+from django_q.pacing import MIN_BACKOFF_SECONDS, Backoff
 
 from . import log
 from .process import ClusterProcess, Wiring
@@ -23,13 +23,13 @@ from .statistics import Publisher
 MAX_UNSAVED_OUTCOMES: Final = 1_000
 """Outcomes that wait to be saved beyond which nothing is fetched: the monitor is behind. A flood leaves 800 at most."""
 
-HELD_BACK_SECONDS: Final = 0.1
+BACK_PRESSURE_POLL_SECONDS: Final = 0.1
 """Seconds between two looks whether the monitor has caught up."""
 
 MAX_PAUSE_SECONDS: Final = 1.0
 """Maximum time between two attempts to reach a broker while leases are held: they are renewed soon after it is back."""
 
-RETURN_SECONDS: Final = 1.0
+REQUEUE_SECONDS: Final = 1.0
 """Time before the end of a stop in which tasks without a receipt are sent to the broker again."""
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Pusher(ClusterProcess):
         """Fetch from *broker*."""
         self.broker = broker
         self.leases_vary = broker.leases_vary
-        self.window = Prefetch(self.limit, ahead=broker.supports_prefetch)
+        self.window = Prefetch(self.limit, may_exceed=broker.supports_prefetch)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
@@ -103,11 +103,11 @@ class Pusher(ClusterProcess):
             if not self.warned:
                 self._warn()
             self._renew_when_due()
-            self.window.pace(self.state.sent, time.monotonic())
+            self.window.measure(self.state.sent, time.monotonic())
             room = self._room()
             if self._is_late():
                 pass  # renew again first: a fetch would take the expired leases of running tasks
-            elif room >= self.window.size - self.window.low:
+            elif room >= self.window.size - self.window.low_water_mark:
                 self._push(self._fetch(room))
             else:
                 self._wait_for_room()
@@ -151,15 +151,15 @@ class Pusher(ClusterProcess):
         seconds = self.backoff.seconds
         if self.held:
             interval = self._interval(self.held.values())
-            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, FIRST_SECONDS))
+            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, MIN_BACKOFF_SECONDS))
         self.retry_at = time.monotonic() + seconds
         self.renew_at = 0.0
 
     def stop(self) -> None:
         """Give back what has not begun, and publish once more that the cluster stops."""
-        self._give_back()
+        self._release_unstarted()
         if not self.broker.supports_receipts:
-            self._send_again_what_remains()
+            self._requeue_remaining()
         if not self.backoff.failures:
             self.publisher.publish()
         log.stopped_pushing(self.name)
@@ -167,9 +167,9 @@ class Pusher(ClusterProcess):
     # room
 
     def _room(self) -> int:
-        return 0 if self._is_held_back() else self.window.size - self.state.waiting
+        return 0 if self._has_back_pressure() else self.window.size - self.state.waiting
 
-    def _is_held_back(self) -> bool:
+    def _has_back_pressure(self) -> bool:
         """Return True if the monitor is behind: nothing new is fetched until it has caught up."""
         state = self.state
         if state.paused or state.unsaved + state.backlog - state.postponed > MAX_UNSAVED_OUTCOMES:
@@ -179,18 +179,18 @@ class Pusher(ClusterProcess):
     def _wait_for_room(self) -> None:
         """Sleep until most of the queue is taken: then one fetch brings many."""
         seconds = self._seconds_to_wait()
-        if held_back := self._is_held_back():
-            seconds = min(seconds, HELD_BACK_SECONDS)
-        surplus = self.window.ahead and self.state.waiting > self.limit
+        if back_pressure := self._has_back_pressure():
+            seconds = min(seconds, BACK_PRESSURE_POLL_SECONDS)
+        surplus = self.window.may_exceed and self.state.waiting > self.limit
         if surplus:
-            seconds = min(seconds, max(0.0, self.pushed_at + LATE_SECONDS - time.monotonic()))
-        self.state.wake_at = self.state.pushed - self.window.low
+            seconds = min(seconds, max(0.0, self.pushed_at + MAX_SURPLUS_AGE_SECONDS - time.monotonic()))
+        self.state.wake_at = self.state.pushed - self.window.low_water_mark
         woken = True
-        if self.state.taken < self.state.wake_at or self.state.hooks or held_back:
+        if self.state.taken < self.state.wake_at or self.state.hooks or back_pressure:
             woken = self.wiring.wake_pusher.wait(seconds)
         self.state.wake_at = 0
-        if surplus and not woken and self.pushed_at + LATE_SECONDS <= time.monotonic():
-            self._give_back_surplus()
+        if surplus and not woken and self.pushed_at + MAX_SURPLUS_AGE_SECONDS <= time.monotonic():
+            self._release_surplus()
 
     def _seconds_to_wait(self) -> float:
         due = math.inf if self.backoff.failures else self.publisher.due
@@ -240,7 +240,7 @@ class Pusher(ClusterProcess):
         return True
 
     def _is_out_of_time(self) -> bool:
-        return 0.0 < self.state.stop_by < time.monotonic() + RETURN_SECONDS
+        return 0.0 < self.state.stop_by < time.monotonic() + REQUEUE_SECONDS
 
     # statistics
 
@@ -280,7 +280,7 @@ class Pusher(ClusterProcess):
             del self.held[number]
         tasks = self._withdraw()
         dropped = [task for task in tasks if task.number in lost]
-        self._push_again([task for task in tasks if task.number not in lost])
+        self._renumber([task for task in tasks if task.number not in lost])
         if dropped:
             log.leases_lost(self.name, len(dropped))
 
@@ -317,7 +317,7 @@ class Pusher(ClusterProcess):
                     task = TaskMessage.unpack(message)
                     if task.ack_id is not None and self.broker.supports_renewal:
                         self.held[task.number] = task.ack_id
-        self._push_again(self._withdraw())
+        self._renumber(self._withdraw())
 
     # taking back
 
@@ -336,47 +336,47 @@ class Pusher(ClusterProcess):
         unsent, self.unsent = self.unsent, []
         return tasks + unsent
 
-    def _push_again(self, tasks: list[TaskMessage]) -> None:
+    def _renumber(self, tasks: list[TaskMessage]) -> None:
         """Offer tasks to the workers again, under new numbers."""
         for task in tasks:
             self.held.pop(task.number, None)
             self._push_task(*task[1:])
 
-    def _give_back_surplus(self) -> None:
+    def _release_surplus(self) -> None:
         """Return what was fetched ahead, and has not begun, because the tasks take longer than was thought."""
         tasks = self._withdraw()
         without_receipt = [task for task in tasks[self.limit :] if task.ack_id is None]
         surplus = [task for task in tasks[self.limit :] if task.ack_id is not None]
-        self.window.slow()
-        self._push_again(tasks[: self.limit] + without_receipt)
+        self.window.shrink()
+        self._renumber(tasks[: self.limit] + without_receipt)
         try:
             self._release(surplus)
         except BrokerUnavailable:
-            self._push_again(surplus)
+            self._renumber(surplus)
             raise
 
-    def _give_back(self) -> None:
+    def _release_unstarted(self) -> None:
         """Return what no worker has begun; without receipts nobody would bring it back, so it stays and is run."""
         tasks = self._withdraw()
         back = [task for task in tasks if task.ack_id is not None]
-        self._push_again([task for task in tasks if task.ack_id is None])
+        self._renumber([task for task in tasks if task.ack_id is None])
         try:
             self._release(back)
         except BrokerUnavailable as error:
-            log.not_given_back(self.name, len(back), error)
+            log.not_released(self.name, len(back), error)
 
-    def _send_again_what_remains(self) -> None:
+    def _requeue_remaining(self) -> None:
         """Let the workers begin tasks without a receipt; send those to the broker again that have not begun in time."""
         while self.tasks.wait(0) and not self._is_out_of_time():
             self.heartbeat.beat()
-            self.wiring.wake_pusher.wait(HELD_BACK_SECONDS)
+            self.wiring.wake_pusher.wait(BACK_PRESSURE_POLL_SECONDS)
         tasks = self._withdraw()
         for position, task in enumerate(tasks):
             try:
                 self.broker.enqueue(task.package.decode())
             except BrokerUnavailable as error:
-                log.not_given_back(self.name, len(tasks) - position, error)
-                self._push_again(tasks[position:])
+                log.not_released(self.name, len(tasks) - position, error)
+                self._renumber(tasks[position:])
                 return
 
     def _release(self, tasks: list[TaskMessage]) -> None:

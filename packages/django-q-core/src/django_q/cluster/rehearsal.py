@@ -30,7 +30,7 @@ ROUNDS: Final = 20
 
 TASK_ID: Final = "0" * 32
 
-SQLITE: Final = "django.db.backends.sqlite3"
+SQLITE_ENGINE: Final = "django.db.backends.sqlite3"
 
 
 def rehearse(settings: ClusterSettings) -> None:
@@ -49,7 +49,7 @@ def rehearse(settings: ClusterSettings) -> None:
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:
         channel.close()
-    if connections[using].settings_dict["ENGINE"] == SQLITE:  # other back ends may need the project's options
+    if connections[using].settings_dict["ENGINE"] == SQLITE_ENGINE:  # other back ends may need the project's options
         _execute_statements(using)
 
 

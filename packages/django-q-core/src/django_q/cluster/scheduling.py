@@ -29,13 +29,13 @@ from .statistics import Publisher
 if TYPE_CHECKING:
     from django_q.schedules.turn import Turn
 
-LOOK_EVERY: Final = 1.0
+POLL_SECONDS: Final = 1.0
 """Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
 
-OTHERS_AT_WORK: Final = 0.05
+LOCKED_RETRY_SECONDS: Final = 0.05
 """Seconds until the next look when all that is due is in the hands of another cluster."""
 
-JUST_AFTER: Final = 0.001
+CLOCK_MARGIN_SECONDS: Final = 0.001
 """Seconds by which a look is later than the slot: clocks are not that exact."""
 
 
@@ -47,9 +47,9 @@ class Scheduler(ClusterProcess):
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
         self.sending = Backoff()
-        self.look_at = 0.0
+        self.due_at = 0.0
         self.imports = Imports(self.state)
-        self.put_right = False
+        self.synchronised = False
         """Are the schedules of the code as the code says?"""
 
     @classmethod
@@ -65,7 +65,7 @@ class Scheduler(ClusterProcess):
         batches = BatchMaintenance(self.settings, self.broker)
         self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step)
         if not self.settings.scheduler:
-            self.look_at = float("inf")
+            self.due_at = float("inf")
         log.scheduling(self.name)
 
     def step(self) -> bool:
@@ -73,11 +73,11 @@ class Scheduler(ClusterProcess):
         if self.state.phase >= Phase.STOPPING:
             return False
         self.publisher.step()
-        if time.monotonic() >= self.look_at:
-            self.look_at = time.monotonic() + self._look()
+        if time.monotonic() >= self.due_at:
+            self.due_at = time.monotonic() + self._send_due()
         self.maintenance.step()
         now = time.monotonic()
-        self.wiring.wake_scheduler.wait(max(0.0, min(self._next_step_at(), now + LOOK_EVERY) - now))
+        self.wiring.wake_scheduler.wait(max(0.0, min(self._next_step_at(), now + POLL_SECONDS) - now))
         return True
 
     def stop(self) -> None:
@@ -86,17 +86,17 @@ class Scheduler(ClusterProcess):
         log.stopped_scheduling(self.name)
 
     def _next_step_at(self) -> float:
-        return min(self.publisher.due, self.look_at, self.maintenance.due)
+        return min(self.publisher.due, self.due_at, self.maintenance.due)
 
     # schedules
 
-    def _look(self) -> float:
+    def _send_due(self) -> float:
         """Send what is due; in how many seconds to look again."""
         try:
-            if not self.put_right:
+            if not self.synchronised:
                 self._mark_fatal()
                 self._restore_moments()
-                self._put_right()
+                self._synchronise()
             turn = self.schedules.turn()
         except (DatabaseError, InterfaceError) as error:
             close_connections()
@@ -105,16 +105,16 @@ class Scheduler(ClusterProcess):
             if self.sending.failed():
                 log.scheduling_failed(self.name, error)
             return self.sending.seconds
-        self._tell(turn)
+        self._log_turn(turn)
         if None in turn.down:
             return self._failed(turn.down[None])
         if self.sending.succeeded():
             log.scheduling_again(self.name)
         if turn.more:
-            return 0.0 if turn.sent or turn.skipped or turn.broken else OTHERS_AT_WORK
+            return 0.0 if turn.sent or turn.skipped or turn.broken else LOCKED_RETRY_SECONDS
         if turn.next is None:
-            return LOOK_EVERY
-        return min(LOOK_EVERY, max(0.0, (turn.next - clock_now()).total_seconds() + JUST_AFTER))
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.0, (turn.next - clock_now()).total_seconds() + CLOCK_MARGIN_SECONDS))
 
     def _failed(self, error: Exception) -> float:
         if self.sending.failed():
@@ -132,14 +132,14 @@ class Scheduler(ClusterProcess):
         if count := restore_moments(self.schedules.db):
             log.moments_restored(self.name, count)
 
-    def _put_right(self) -> None:
+    def _synchronise(self) -> None:
         self.imports.import_modules()
         try:
             changes = synchronise(self.settings)
         except Exception as error:
             if is_unavailable(error):
                 raise
-            self.put_right = True  # schedules are sent as they are
+            self.synchronised = True  # schedules are sent as they are
             log.not_synchronised(self.name, error)
             return
         for done in ("created", "updated", "removed"):
@@ -150,9 +150,9 @@ class Scheduler(ClusterProcess):
                 log.broken_module(self.name, name, error)
             else:
                 log.broken_declaration(self.name, name, reason_of(error))
-        self.put_right = True
+        self.synchronised = True
 
-    def _tell(self, turn: Turn) -> None:
+    def _log_turn(self, turn: Turn) -> None:
         for schedule, package in turn.sent:
             log.sent_from_schedule(self.name, schedule, package)
         for schedule in turn.skipped:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 REPORT_SECONDS: Final = 5.0
 """Time of the error reporters when the sentinel crashes."""
 
-WEIGHT: Final = 4096
+OUTCOME_PADDING_BYTES: Final = 4096
 """Bytes of the room for outcomes that a large one takes: dozens of them may wait for a database, not hundreds."""
 
 
@@ -70,7 +70,7 @@ class Sentinel:
             cluster_id=cluster_id,
             state=state,
             tasks=Channel(),
-            results=Channel(WEIGHT),
+            results=Channel(OUTCOME_PADDING_BYTES),
             wake_pusher=Wakeup(),
             wake_scheduler=Wakeup(),
             lifeline=Lifeline(),
@@ -104,7 +104,7 @@ class Sentinel:
         self._sleep(wanted, self.settings.guard_cycle if longest is None else longest)
         self.guard.look()
         for member in self.pool.dead():
-            self._bury(member)
+            self._reap(member)
         for member in self.pool.vacant():
             if member in wanted:
                 replaces = member.born > 0
@@ -130,10 +130,10 @@ class Sentinel:
     def _asked_to_stop(self) -> bool:
         return self.orphaned or self.state.stop_requests > 0
 
-    def _bury(self, member: Member) -> None:
+    def _reap(self, member: Member) -> None:
         name, slot = member.name, member.slot
         interrupted = member.killed_for == INTERRUPTED
-        how = member.bury()
+        how = member.reap()
         if slot is None:
             self._clear_flags(member)
             self._log_replacement(member, name, how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from datetime import UTC, datetime
@@ -63,15 +64,12 @@ def status_of(state: ClusterState) -> str:
             return str(IDLE if state.idle else WORKING)
 
 
-PUBLISH_EVERY: Final = 1.0
+PUBLISH_SECONDS: Final = 1.0
 """Seconds between two statistics of a cluster that works."""
 
 
-PUBLISH_AGAIN: Final = 2.0
+REPUBLISH_SECONDS: Final = 2.0
 """Seconds between two statistics that say the same; they are forgotten after five."""
-
-
-NEVER: Final = float("inf")
 
 
 class Publisher:
@@ -90,7 +88,7 @@ class Publisher:
 
     def __init__(self, name: str, wiring: Wiring, broker: Broker, *, here: bool) -> None:
         self.name, self.wiring, self.broker, self.here = name, wiring, broker, here
-        self.due = 0.0 if here else NEVER
+        self.due = 0.0 if here else math.inf
         """When to step next (`time.monotonic`, seconds)."""
         self.published: dict[str, Any] = {}
         self.again_at = 0.0
@@ -100,16 +98,16 @@ class Publisher:
         """Publish when it is time."""
         if time.monotonic() >= self.due:
             self.publish()
-            self.due = time.monotonic() + PUBLISH_EVERY + self.backoff.seconds
+            self.due = time.monotonic() + PUBLISH_SECONDS + self.backoff.seconds
 
     def publish(self) -> None:
-        """Publish now, unless the same was said a moment ago."""
+        """Publish now, unless the same was published a moment ago."""
         if not self.here:
             return
         stat = stat_of(self.wiring.state, self.wiring.cluster_id, self.wiring.settings)
-        said = {name: value for name, value in vars(stat).items() if name != "timestamp"}
+        values = {name: value for name, value in vars(stat).items() if name != "timestamp"}
         now = time.monotonic()
-        if said == self.published and now < self.again_at:
+        if values == self.published and now < self.again_at:
             return
         try:
             stat.save(self.broker)
@@ -118,4 +116,4 @@ class Publisher:
                 log.no_statistics(self.name, error)
         else:
             self.backoff.succeeded()
-            self.published, self.again_at = said, now + PUBLISH_AGAIN - PUBLISH_EVERY / 2
+            self.published, self.again_at = values, now + REPUBLISH_SECONDS - PUBLISH_SECONDS / 2

@@ -107,9 +107,9 @@ class StopProcedure:
             return False  # the monitor cannot save, so it sends nothing
         if self.wiring.results.wait(0) or state.backlog > state.postponed or state.hooks:
             return True
-        return not self._has_told_its_state()
+        return not self._monitor_is_current()
 
-    def _has_told_its_state(self) -> bool:
+    def _monitor_is_current(self) -> bool:
         """Return True if the monitor has completed a step since it received an outcome: then its flags are true."""
         if self.state.received != self.received:
             self.received, self.received_at = self.state.received, time.monotonic()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-HAVE_CONNECT_TIMEOUT: Final = {"mysql", "postgresql"}
+CONNECT_TIMEOUT_VENDORS: Final = {"mysql", "postgresql"}
 """Products whose drivers have the option `connect_timeout`."""
 
 MIN_CONNECT_SECONDS, MAX_CONNECT_SECONDS = 2, 10
@@ -64,7 +64,7 @@ class Wait:
 
 def limit_connecting(connection: BaseDatabaseWrapper, seconds: float) -> None:
     """Let an attempt to connect end before the wait is too long, unless the settings say when."""
-    if connection.vendor in HAVE_CONNECT_TIMEOUT:
+    if connection.vendor in CONNECT_TIMEOUT_VENDORS:
         limit = max(MIN_CONNECT_SECONDS, min(MAX_CONNECT_SECONDS, int(seconds / 2)))
         connection.settings_dict["OPTIONS"].setdefault("connect_timeout", limit)
 

@@ -12,7 +12,7 @@ from django.core.cache import caches
 
 from django_q import reporters, signals
 from django_q.cluster.earlier_success import saved_success
-from django_q.cluster.ipc.channels import INLINE, RECEIVE_SECONDS
+from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
     FollowedUp,
     FollowUp,
@@ -175,9 +175,9 @@ class Worker(ClusterProcess):
             case Kind.STOP:
                 return False
         sessions.end()
-        if len(message) > INLINE:
+        if len(message) > MAX_INLINE_BYTES:
             self.slot.trim_buffer()
-        return not self.group_is_left and not self._worn_out()
+        return not self.group_is_left and not self._must_recycle()
 
     def stop(self) -> None:
         """Announce the exit, and do not wait for `multiprocessing` children that tasks left behind."""
@@ -390,7 +390,7 @@ class Worker(ClusterProcess):
 
     # end
 
-    def _worn_out(self) -> bool:
+    def _must_recycle(self) -> bool:
         """Return whether the worker should be replaced."""
         used_up = bool(self.settings.recycle and self.count >= self.settings.recycle)
         worn = used_up or self.baseline.is_damaged or self._has_grown()

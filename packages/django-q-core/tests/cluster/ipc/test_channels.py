@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django_q.cluster.ipc import channels
-from django_q.cluster.ipc.channels import INLINE, Channel, Wakeup, unlinked_file
+from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, Channel, Wakeup, unlinked_file
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def channel():
     channel.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, INLINE - 1, INLINE, INLINE + 1, 5_000_000])
+@pytest.mark.parametrize("size", [0, 1, MAX_INLINE_BYTES - 1, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 5_000_000])
 def test_message_of_any_size_arrives_unchanged(channel, size):
     message = os.urandom(size)
     assert channel.send(message)
@@ -51,7 +51,7 @@ def test_full_channel_says_so_instead_of_blocking(channel):
         sent += 1
     assert sent > 50
     assert channel.receive(block=False) == b"x" * 1000
-    assert not channel.send(b"x" * INLINE, wait=0.01) or sent
+    assert not channel.send(b"x" * MAX_INLINE_BYTES, wait=0.01) or sent
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
@@ -66,10 +66,10 @@ def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
-def test_large_messages_never_wait_in_hundreds_where_they_have_weight():
+def test_large_messages_never_wait_in_hundreds_where_they_have_padding():
     """Or a database that is slow would fill the memory."""
-    channel, sent = Channel(weight=4096), 0
-    while channel.send(bytes(INLINE + 1)):
+    channel, sent = Channel(padding=4096), 0
+    while channel.send(bytes(MAX_INLINE_BYTES + 1)):
         sent += 1
     channel.close()
     assert 20 < sent < 100
@@ -190,12 +190,12 @@ def mac_channel(monkeypatch):
     real = socket.socketpair
     monkeypatch.setattr(channels.socket, "socketpair", pair)
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    channel = Channel(weight=4096)
+    channel = Channel(padding=4096)
     yield channel
     channel.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, 500, 2047, 2048, 4096, INLINE, INLINE + 1, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1, 500, 2047, 2048, 4096, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 1_000_000])
 def test_message_of_any_size_passes_the_small_sockets_of_macos(mac_channel, size):
     message = os.urandom(size)
     for _ in range(20):
@@ -205,10 +205,10 @@ def test_message_of_any_size_passes_the_small_sockets_of_macos(mac_channel, size
 
 def test_several_messages_wait_in_the_small_sockets_of_macos(mac_channel):
     sent = 0
-    while mac_channel.send(bytes(INLINE)):
+    while mac_channel.send(bytes(MAX_INLINE_BYTES)):
         sent += 1
     assert sent > 1
-    assert [mac_channel.receive(block=False) for _ in range(sent)] == [bytes(INLINE)] * sent
+    assert [mac_channel.receive(block=False) for _ in range(sent)] == [bytes(MAX_INLINE_BYTES)] * sent
 
 
 def test_writer_waits_for_room_on_macos_without_spinning(mac_channel):
@@ -237,9 +237,9 @@ def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch
 
     real = socket.socketpair
     monkeypatch.setattr(channels.socket, "socketpair", pair)
-    monkeypatch.setattr(channels, "ROOM", room // 2)
-    channel = Channel(weight=4096)
-    for size in (0, 100, 1000, 4000, 9000, INLINE, INLINE + 1, 100_000):
+    monkeypatch.setattr(channels, "BUFFER_BYTES", room // 2)
+    channel = Channel(padding=4096)
+    for size in (0, 100, 1000, 4000, 9000, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 100_000):
         message = os.urandom(size)
         assert channel.send(message), size
         assert channel.receive(block=False) == message
@@ -247,8 +247,8 @@ def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch
 
 
 def test_message_that_became_too_long_for_the_socket_travels_as_a_file(mac_channel):
-    mac_channel._inline = INLINE
-    message = os.urandom(INLINE)
+    mac_channel._inline = MAX_INLINE_BYTES
+    message = os.urandom(MAX_INLINE_BYTES)
     assert mac_channel.send(message)
     assert mac_channel.receive(block=False) == message
 

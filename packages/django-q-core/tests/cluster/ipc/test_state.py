@@ -9,8 +9,8 @@ import signal
 import pytest
 from django_q.cluster.ipc.messages import FollowUp, Kind, TaskMessage, kind_of, pack, unpack
 from django_q.cluster.ipc.state import IDLE_BUFFER_BYTES, ClusterState, WorkerState
-from django_q.cluster.pool import how_it_ended
-from django_q.pacing import LONGEST_SECONDS, Backoff
+from django_q.cluster.pool import exit_text
+from django_q.pacing import MAX_BACKOFF_SECONDS, Backoff
 
 
 def _work(state: ClusterState, message: bytes) -> None:
@@ -70,11 +70,11 @@ def test_wait_grows_to_a_bound_and_ends_with_a_success():
     assert backoff.failed()
     assert 0 < backoff.seconds <= 0.1
     assert not any(backoff.failed() for _ in range(50))
-    assert LONGEST_SECONDS / 2 <= backoff.seconds <= LONGEST_SECONDS
+    assert MAX_BACKOFF_SECONDS / 2 <= backoff.seconds <= MAX_BACKOFF_SECONDS
     assert backoff.succeeded()
     assert not backoff.succeeded()
 
 
 @pytest.mark.parametrize(("code", "says"), [(3, "exit status 3"), (-9, "SIGKILL"), (-11, "SIGSEGV"), (-99, "99")])
 def test_end_of_a_process_is_told_in_words(code, says):
-    assert says in how_it_ended(code)
+    assert says in exit_text(code)

@@ -17,17 +17,17 @@ import tempfile
 import time
 from contextlib import suppress
 
-INLINE = 16 * 1024
+MAX_INLINE_BYTES = 16 * 1024
 """Bytes up to which a message travels in the socket itself; a larger one travels as a file descriptor."""
 
-ROOM = 208 * 1024
+BUFFER_BYTES = 208 * 1024
 """Bytes that are asked for. Linux gives twice as many, and takes a kilobyte and more for any message: there is room for
 330 outcomes, where what it gives unasked is full with 160, before a database has saved as many."""
 
-MIN_INLINE = 128
+MIN_INLINE_BYTES = 128
 """Bytes that any socket takes in one message."""
 
-FULL_SECONDS = 0.005
+RETRY_SECONDS = 0.005
 """Pause between two attempts to send where the system does not tell when there is room."""
 
 RECEIVE_SECONDS = 1.0
@@ -55,9 +55,9 @@ def _socketpair() -> tuple[socket.socket, socket.socket]:
 
 
 def _ask_for_room(end: socket.socket, option: int) -> None:
-    """Ask for `ROOM`, or for less where the system refuses instead of granting what it can."""
-    size = ROOM
-    while size >= INLINE:
+    """Ask for `BUFFER_BYTES`, or for less where the system refuses instead of granting what it can."""
+    size = BUFFER_BYTES
+    while size >= MAX_INLINE_BYTES:
         try:
             end.setsockopt(socket.SOL_SOCKET, option, size)
         except OSError:
@@ -69,34 +69,35 @@ def _ask_for_room(end: socket.socket, option: int) -> None:
 def _largest_message(reader: socket.socket, writer: socket.socket) -> int:
     """Return the bytes up to which a message travels in the socket itself.
 
-    They are `INLINE`, unless the system has less room: then a quarter of what passes, so that several messages wait.
+    This is `MAX_INLINE_BYTES`, unless the buffers are smaller. Then it is a quarter of the largest message, so that
+    several messages fit.
     """
-    size = INLINE
-    while size > MIN_INLINE:
+    size = MAX_INLINE_BYTES
+    while size > MIN_INLINE_BYTES:
         try:
             writer.sendmsg([_INLINE, bytes(size)], [], socket.MSG_DONTWAIT)
         except OSError:
             size //= 2
         else:
             reader.recv(size + 1, socket.MSG_DONTWAIT)
-            return size if size == INLINE else max(size // 4, MIN_INLINE)
-    return MIN_INLINE
+            return size if size == MAX_INLINE_BYTES else max(size // 4, MIN_INLINE_BYTES)
+    return MIN_INLINE_BYTES
 
 
 class Channel:
     """One direction: any process may `send`, any may `receive`; a message reaches one receiver, in the order sent.
 
     Args:
-        weight: bytes of the room that a message takes which travels as a file descriptor: so many of these may wait.
+        padding: bytes of the room that a message takes which travels as a file descriptor: so many of these may wait.
     """
 
-    def __init__(self, weight: int = 0) -> None:
+    def __init__(self, padding: int = 0) -> None:
         self._reader, self._writer = _socketpair()
         _ask_for_room(self._writer, socket.SO_SNDBUF)
         if self._writer.type == socket.SOCK_DGRAM:  # macOS: messages wait in the room of the reader
             _ask_for_room(self._reader, socket.SO_RCVBUF)
         self._inline = _largest_message(self._reader, self._writer)
-        self._weight = bytes(min(weight, self._inline))
+        self._padding = bytes(min(padding, self._inline))
         seconds = struct.pack("ll", int(RECEIVE_SECONDS), int(RECEIVE_SECONDS % 1 * 1e6))
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
@@ -121,7 +122,7 @@ class Channel:
             with os.fdopen(os.dup(file), "wb") as body:
                 body.write(message)
             handle = array.array("i", [file])
-            return self._send([_FILE, self._weight], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
+            return self._send([_FILE, self._padding], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
         finally:
             os.close(file)
 
@@ -143,7 +144,7 @@ class Channel:
             if left <= 0:
                 return False
             if not tells_when:
-                time.sleep(min(left, FULL_SECONDS))
+                time.sleep(min(left, RETRY_SECONDS))
                 continue
             poll = select.poll()
             poll.register(self._writer, select.POLLOUT)
@@ -153,7 +154,7 @@ class Channel:
         """The next message, or None when there was none for `RECEIVE_SECONDS` (at once, unless `block`)."""
         try:
             data, rights, _, _ = self._reader.recvmsg(
-                INLINE + 1, socket.CMSG_SPACE(_FD), 0 if block else socket.MSG_DONTWAIT
+                MAX_INLINE_BYTES + 1, socket.CMSG_SPACE(_FD), 0 if block else socket.MSG_DONTWAIT
             )
         except (BlockingIOError, InterruptedError):
             return None

@@ -127,8 +127,8 @@ def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | Followed
     """Any message but a task, as bytes."""
     parts: list[Any] = [*content]
     if kind == Kind.OUTCOME:
-        for index in _MOMENTS:
-            parts[index] = _thin(parts[index])
+        for index in _TIME_INDEXES:
+            parts[index] = _plain_time(parts[index])
     return bytes([kind]) + pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
 
@@ -136,21 +136,21 @@ def unpack(message: bytes) -> Outcome | Unreadable | Death | FollowUp | Followed
     """From what `pack` made."""
     kind, parts = message[0], pickle.loads(memoryview(message)[1:])
     if kind == Kind.OUTCOME:
-        for index in _MOMENTS:
-            parts[index] = _moment(parts[index])
+        for index in _TIME_INDEXES:
+            parts[index] = _datetime(parts[index])
     return _CONTENTS[kind]._make(parts)
 
 
-_MOMENTS = (Outcome._fields.index("started"), Outcome._fields.index("stopped"))
+_TIME_INDEXES = (Outcome._fields.index("started"), Outcome._fields.index("stopped"))
 
 
-def _thin(moment: datetime) -> Any:
+def _plain_time(moment: datetime) -> Any:
     """A moment as a number: Python takes longer to pickle the time zone UTC than all the rest of an outcome."""
     return moment.timestamp() if moment.tzinfo is UTC else moment
 
 
-def _moment(thin: Any) -> datetime:
-    return datetime.fromtimestamp(thin, UTC) if isinstance(thin, float) else thin
+def _datetime(plain: Any) -> datetime:
+    return datetime.fromtimestamp(plain, UTC) if isinstance(plain, float) else plain
 
 
 _CONTENTS: dict[int, Any] = {

@@ -13,7 +13,7 @@ import time
 from multiprocessing import reduction
 from typing import Any
 
-from django_q.cluster.ipc.channels import INLINE, unlinked_file
+from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, unlinked_file
 
 
 class Phase(enum.IntEnum):
@@ -292,7 +292,7 @@ class Slot:
             number: the task's number; 0 if the message is no task.
         """
         length = struct.pack("<Q", len(message))
-        if len(message) > INLINE:
+        if len(message) > MAX_INLINE_BYTES:
             os.pwrite(self._in_flight, message, len(length))
             os.pwrite(self._in_flight, length, 0)
         else:

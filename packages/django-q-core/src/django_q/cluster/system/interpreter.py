@@ -5,20 +5,19 @@ from __future__ import annotations
 import _signal  # pyrefly: ignore[missing-import]
 import decimal
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
 from typing import Any, Final
 
-REPLACES_WORKER: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
+from django_q.log import logger
+
+DAMAGING_EVENTS: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
 """Audit events of Python after which a worker is replaced: what they change cannot be restored."""
 
 STANDARD_FILES: Final = (0, 1, 2)
 """Descriptors of standard input, output and error."""
-
-LOGGER: Final = logging.getLogger("django-q")
 
 handler_of: Final = _signal.getsignal
 """Return the handler of a signal. The module `signal` makes an enum of it, which takes ten times as long."""
@@ -40,7 +39,7 @@ class Interpreter:
         self.decimals = decimal.getcontext().copy()
         self.priority = os.nice(0)
         self.blocked_signals = change_mask(signal.SIG_BLOCK, ())
-        self.logging = LOGGER.manager.disable, LOGGER.disabled
+        self.logging = logger.manager.disable, logger.disabled
 
     def restore(self) -> bool:
         """Undo the changes of a task.
@@ -70,7 +69,7 @@ class Interpreter:
         current = decimal.getcontext()
         if (current.prec, current.rounding) != (self.decimals.prec, self.decimals.rounding):
             decimal.setcontext(self.decimals.copy())
-        LOGGER.manager.disable, LOGGER.disabled = self.logging
+        logger.manager.disable, logger.disabled = self.logging
 
     def _drop_closed_streams(self) -> None:
         """Let logging skip a closed stream: its complaint about it would end the worker before it has stopped."""

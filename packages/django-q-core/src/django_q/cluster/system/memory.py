@@ -13,10 +13,10 @@ from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
-KEPT = 16 * 2**20
+MAX_FREE_BYTES = 16 * 2**20
 """Bytes of free memory that a process may keep."""
 
-WHOLE = 4 * 2**20
+MIN_MMAP_BYTES = 4 * 2**20
 """Bytes from which a block is given back to the system as soon as it is free."""
 
 STATM = Path("/proc/self/statm")
@@ -35,8 +35,8 @@ def keep_free_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, KEPT)
-        mallopt(_M_MMAP_THRESHOLD, WHOLE)
+        mallopt(_M_TRIM_THRESHOLD, MAX_FREE_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MIN_MMAP_BYTES)
 
 
 def from_proc() -> int | None:
