@@ -1,1 +1,1 @@
-"""What a cluster asks of the operating system and of the interpreter."""
+"""Services of the operating system and of the interpreter that a cluster uses."""
