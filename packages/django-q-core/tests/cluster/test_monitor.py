@@ -130,4 +130,4 @@ def test_returned_packages_are_released_when_the_broker_is_back(resting, caplog)
     monitor._publish_state()
     assert released == ["lease"]
     assert not monitor.state.paused
-    assert caplog.text.count("cannot save results") == caplog.text.count("saves results again") == 1
+    assert caplog.text.count("saving results failed") == caplog.text.count("saving results succeeded again") == 1
