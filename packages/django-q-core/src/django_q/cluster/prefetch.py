@@ -1,4 +1,4 @@
-"""How many packages may wait for the workers of a cluster."""
+"""Prefetch window of a cluster: the number of packages that wait for its workers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ if TYPE_CHECKING:
     from django_q.brokers import Delivery
 
 SURPLUS_SECONDS = 0.01
-"""What is fetched beyond `queue_limit` is what the workers finish in this time."""
+"""Working time of the packages beyond `queue_limit`, at the current throughput."""
 
 MAX_SURPLUS_AGE_SECONDS = 0.05
-"""What is beyond `queue_limit`, and has not begun after this time, goes back to the broker."""
+"""Age at which packages beyond `queue_limit` are released if they have not begun."""
 
 MEASURE_SECONDS = 0.002
-"""The pace of the workers is taken over at least this time."""
+"""Minimum interval over which the throughput is measured."""
 
 MAX_PACKAGES = 256
-"""Packages that wait at the most, unless `queue_limit` is higher."""
+"""Maximum number of packages that wait, unless `queue_limit` is higher."""
 
 MAX_BYTES = 128 * 1024
-"""Their size together, unless `queue_limit` packages are larger."""
+"""Maximum total size of these packages, unless `queue_limit` packages are larger."""
 
 
 class Prefetch:
-    """`queue_limit`, and more for as long as the workers finish tasks faster than a broker answers.
+    """Window of `queue_limit` packages, which grows while workers finish tasks faster than the broker answers.
 
-    A fetch takes as long as many tasks that do next to nothing: with `queue_limit` packages the workers would wait for
-    it. So many are fetched as keep them busy for some milliseconds; what would stay in memory for longer goes back.
+    A fetch takes as long as many very short tasks, and with `queue_limit` packages the workers would wait for it. So
+    the window contains the work of some milliseconds. Packages that wait for longer are released.
 
     Args:
         limit: `queue_limit`.
-        may_exceed: whether more than that may be fetched at all.
+        may_exceed: True if the window may be larger.
     """
 
     def __init__(self, limit: int, *, may_exceed: bool) -> None:
@@ -45,18 +45,18 @@ class Prefetch:
 
     @property
     def low_water_mark(self) -> int:
-        """How few packages wait when it is time to fetch more: one fetch is to bring many."""
+        """Number of waiting packages at which the next fetch is due, so that one fetch returns many packages."""
         return self.size // 4
 
     def fetched(self, deliveries: Sequence[Delivery]) -> None:
-        """Take note of the size of packages."""
+        """Record the average size of the packages of a fetch."""
         self._bytes = sum(len(delivery.package) for delivery in deliveries) // len(deliveries) if deliveries else 0
 
     def measure(self, finished: int, now: float) -> None:
-        """Take the pace of the workers, and follow it.
+        """Measure the throughput of the workers and adjust the window.
 
         Args:
-            finished: how many tasks they have finished so far.
+            finished: number of tasks that the workers have finished so far.
             now: `time.monotonic()`, seconds.
         """
         seconds = now - self._since
@@ -67,5 +67,5 @@ class Prefetch:
         self.size = max(self.limit, min(expected, 2 * self.size, MAX_PACKAGES, MAX_BYTES // (self._bytes or 1)))
 
     def shrink(self) -> None:
-        """The tasks take longer than was thought: fetch no more than `queue_limit` for now."""
+        """Reset the window to `queue_limit`, because tasks take longer than expected."""
         self.size = self.limit

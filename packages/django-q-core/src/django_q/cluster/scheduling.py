@@ -1,4 +1,7 @@
-"""Sends due schedules, and maintains the tables."""
+"""Scheduler process: sends the tasks of due schedules and does the maintenance.
+
+The package `schedules` decides which schedules are due. This module runs it in a process.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +33,17 @@ if TYPE_CHECKING:
     from django_q.schedules.turn import Turn
 
 POLL_SECONDS: Final = 1.0
-"""Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
+"""Interval of the checks for due schedules. A new schedule is found within this time."""
 
 LOCKED_RETRY_SECONDS: Final = 0.05
-"""Seconds until the next look when all that is due is in the hands of another cluster."""
+"""Pause if another cluster has locked all due rows."""
 
 CLOCK_MARGIN_SECONDS: Final = 0.001
-"""Seconds by which a look is later than the slot: clocks are not that exact."""
+"""Delay of a check after the time of a slot, because clocks differ."""
 
 
 class Scheduler(ClusterProcess):
-    """Sends what is due, maintains the tables, and publishes the cluster's `Stat` where the pusher does not."""
+    """Sends due tasks, maintains the tables, and publishes the cluster's `Stat` unless the pusher does."""
 
     role: ClassVar[str] = "scheduler"
 
@@ -50,15 +53,15 @@ class Scheduler(ClusterProcess):
         self.due_at = 0.0
         self.imports = Imports(self.state)
         self.synchronised = False
-        """Are the schedules of the code as the code says?"""
+        """True if the declared schedules were synchronised."""
 
     @classmethod
     def prepare(cls) -> None:
-        """Look for the modules that may declare schedules, without importing them."""
+        """Find the modules that may declare schedules, without importing them."""
         synchronising.modules()
 
     def start(self) -> None:
-        """Take the broker."""
+        """Create the broker and the jobs of this process."""
         self.broker = get_broker(settings=self.settings)
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
@@ -69,7 +72,7 @@ class Scheduler(ClusterProcess):
         log.scheduling(self.name)
 
     def step(self) -> bool:
-        """Send what is due, maintain, publish what the cluster is doing, and sleep until there is more to do."""
+        """Send due tasks, do maintenance, publish the statistics, and sleep until the next of these is due."""
         if self.state.phase >= Phase.STOPPING:
             return False
         self.publisher.step()
@@ -81,7 +84,7 @@ class Scheduler(ClusterProcess):
         return True
 
     def stop(self) -> None:
-        """Publish once more that the cluster stops."""
+        """Publish the state of the cluster once more."""
         self.publisher.publish()
         log.stopped_scheduling(self.name)
 
@@ -91,7 +94,7 @@ class Scheduler(ClusterProcess):
     # schedules
 
     def _send_due(self) -> float:
-        """Send what is due; in how many seconds to look again."""
+        """Send the tasks of due schedules. Return the seconds until the next check."""
         try:
             if not self.synchronised:
                 self._mark_fatal()
@@ -101,7 +104,7 @@ class Scheduler(ClusterProcess):
         except (DatabaseError, InterfaceError) as error:
             close_connections()
             return self._failed(error)
-        except Exception as error:  # noqa: BLE001 - no schedule may stop the statistics and the maintenance
+        except Exception as error:  # noqa: BLE001 - a schedule must not stop the statistics and the maintenance
             if self.sending.failed():
                 log.scheduling_failed(self.name, error)
             return self.sending.seconds
@@ -122,7 +125,7 @@ class Scheduler(ClusterProcess):
         return self.sending.seconds
 
     def _mark_fatal(self) -> None:
-        """Mark what ended the previous process."""
+        """Mark the module or schedule that ended the previous process."""
         if module := self.imports.block_module():
             log.fatal_module(self.name, module)
         if pk := self.imports.take_schedule():
@@ -139,7 +142,7 @@ class Scheduler(ClusterProcess):
         except Exception as error:
             if is_unavailable(error):
                 raise
-            self.synchronised = True  # schedules are sent as they are
+            self.synchronised = True  # schedules are sent without the changes
             log.not_synchronised(self.name, error)
             return
         for done in ("created", "updated", "removed"):

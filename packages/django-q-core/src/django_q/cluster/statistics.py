@@ -1,4 +1,4 @@
-"""Takes snapshots of a cluster, and publishes them for those who ask for its `Stat`."""
+"""Statistics of a cluster: takes snapshots and publishes them as `Stat`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
     """Take a snapshot of a cluster.
 
     Args:
-        state: its shared memory.
-        cluster_id: its id.
-        settings: its settings.
+        state: shared memory of the cluster.
+        cluster_id: id of the cluster.
+        settings: settings of the cluster.
 
     Returns:
-        Plain values that stay as they are.
+        A `Stat` that does not change with the cluster.
     """
     return Stat(
         cluster_id=cluster_id,
@@ -52,7 +52,7 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
 
 
 def status_of(state: ClusterState) -> str:
-    """Say in one of the manual's words what a cluster is doing."""
+    """Return the state of a cluster, in a word of the manual."""
     match state.phase:
         case Phase.STARTING:
             return str(STARTING)
@@ -65,43 +65,43 @@ def status_of(state: ClusterState) -> str:
 
 
 PUBLISH_SECONDS: Final = 1.0
-"""Seconds between two statistics of a cluster that works."""
+"""Interval of publications while the values change."""
 
 
 REPUBLISH_SECONDS: Final = 2.0
-"""Seconds between two statistics that say the same; they are forgotten after five."""
+"""Interval of publications while the values stay the same. Their time to live is `status.TTL_SECONDS`."""
 
 
 class Publisher:
     """Publishes the cluster's statistics in one of two processes.
 
-    Where the broker keeps them beside its packages, the pusher does: it can do nothing without that server anyway, and
-    has a connection. What is kept elsewhere, in a cache, may hang while packages can be fetched and leases must be
-    renewed: then it is the scheduler.
+    If the broker keeps the statistics beside its packages, the pusher publishes them: it has a connection and depends
+    on that server anyway. A cache may hang while packages can be fetched and leases must be renewed. So for statistics
+    in a cache, the scheduler publishes.
 
     Args:
-        name: of the process.
-        wiring: of the process.
-        broker: where they go.
-        here: whether it is this process that publishes.
+        name: name of the process, for the log.
+        wiring: shared resources of the cluster.
+        broker: broker that stores the statistics.
+        here: True if this process publishes.
     """
 
     def __init__(self, name: str, wiring: Wiring, broker: Broker, *, here: bool) -> None:
         self.name, self.wiring, self.broker, self.here = name, wiring, broker, here
         self.due = 0.0 if here else math.inf
-        """When to step next (`time.monotonic`, seconds)."""
+        """Time of the next step (`time.monotonic`, seconds)."""
         self.published: dict[str, Any] = {}
         self.again_at = 0.0
         self.backoff = Backoff()
 
     def step(self) -> None:
-        """Publish when it is time."""
+        """Publish if that is due."""
         if time.monotonic() >= self.due:
             self.publish()
             self.due = time.monotonic() + PUBLISH_SECONDS + self.backoff.seconds
 
     def publish(self) -> None:
-        """Publish now, unless the same was published a moment ago."""
+        """Publish now, unless the same values were published less than about `REPUBLISH_SECONDS` ago."""
         if not self.here:
             return
         stat = stat_of(self.wiring.state, self.wiring.cluster_id, self.wiring.settings)
