@@ -1,4 +1,4 @@
-"""When the monitor waits for outcomes, and what it does meanwhile."""
+"""Waiting times, batches and back-pressure of the monitor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def resting(clock, monkeypatch):
-    """A monitor that has nothing to save, and how long it waits for that."""
+    """Monitor without outcomes, and the list of its waiting times."""
     settings = current_settings()
     waits: list[float] = []
     results = Channel()
@@ -36,9 +36,9 @@ def resting(clock, monkeypatch):
 
 
 @pytest.mark.parametrize(("waiting", "gathers"), [(1, True), (module.MAX_GATHER_OUTCOMES + 1, False)])
-def test_outcomes_gather_until_enough_wait(resting, clock, waiting, gathers) -> None:
+def test_outcomes_are_collected_until_enough_wait(resting, clock, waiting, gathers) -> None:
     monitor, _ = resting
-    monitor.state.pushed = waiting + 1  # another task is to come
+    monitor.state.pushed = waiting + 1  # another task waits
     slot = monitor.state.slots[0]
     for _ in range(waiting):
         monitor.results.send(module.pack(module.Kind.UNREADABLE, module.Unreadable("1", b"x", "rubbish")))
@@ -64,12 +64,12 @@ def test_outcomes_of_an_unavailable_cache_wait_without_a_busy_loop(resting, cloc
     monitor.cache.outcomes, monitor.cache.retry_at, clock.seconds = [outcome], 100.25, 100.0
     monitor._receive()
     assert waits == [0.25]
-    monitor.done.append(outcome)  # for the broker, which is there
+    monitor.done.append(outcome)  # for the broker, which is available
     monitor._receive()
     assert waits[1] < 0
 
 
-def test_outcomes_of_an_unavailable_cache_hold_nothing_up_within_a_limit(resting, monkeypatch) -> None:
+def test_outcomes_for_an_unavailable_cache_cause_no_back_pressure(resting, monkeypatch) -> None:
     monitor, _ = resting
     outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
     monitor.cache.outcomes = [outcome] * 2000

@@ -64,7 +64,7 @@ MAX_GATHER_OUTCOMES = 100
 """With this many queued outcomes, the monitor does not wait for more: a full channel would block the workers."""
 
 FOLLOW_UP_POLL_SECONDS = 0.02
-"""Interval between two attempts to hand a follow-up to the workers while their channel is full."""
+"""Interval between two attempts to send a follow-up to the workers while their channel is full."""
 
 MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 6_000
 """Maximum size of outcomes that wait for an unavailable cache while tasks are fetched; size of one without its value.

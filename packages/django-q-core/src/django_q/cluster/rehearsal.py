@@ -49,9 +49,7 @@ def rehearse(settings: ClusterSettings) -> None:
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:
         channel.close()
-    if (
-        connections[using].settings_dict["ENGINE"] == SQLITE_ENGINE
-    ):  # other back ends may require the options of the project
+    if connections[using].settings_dict["ENGINE"] == SQLITE_ENGINE:  # others may require the options of the project
         _execute_statements(using)
 
 

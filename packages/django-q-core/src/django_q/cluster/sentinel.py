@@ -45,7 +45,7 @@ class Sentinel:
         settings: settings of the cluster.
         cluster_id: hexadecimal id of the cluster, with or without dashes.
         state: shared memory of the cluster.
-        control: set by the parent when it asks for a stop.
+        control: set by the parent to request a stop.
         started: set for the parent when all processes have been started.
         parent: socket that becomes readable when the parent dies.
     """

@@ -144,13 +144,13 @@ class StopProcedure:
                 worker.kill(INTERRUPTED)
 
     def _stop_monitor(self) -> None:
-        """Stop the monitor after it was told of the last death."""
+        """Stop the monitor after it has received the last death."""
         monitor, deaths = self.pool.monitor, self.sentinel.deaths
 
-        def told() -> bool:
+        def sent() -> bool:
             return not deaths and self.wiring.results.send(STOP)
 
-        if self._until(told, "monitor", [monitor], extra=MONITOR_SECONDS):
+        if self._until(sent, "monitor", [monitor], extra=MONITOR_SECONDS):
             self._until(lambda: monitor.process is None, "monitor", (), extra=MONITOR_SECONDS)
 
     def _stop_scheduler(self) -> None:

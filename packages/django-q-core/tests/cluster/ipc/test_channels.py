@@ -1,4 +1,4 @@
-"""A channel keeps messages complete, ordered and separate, whichever process is killed."""
+"""A channel keeps messages complete, ordered and separate, even if a process is killed."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_messages_arrive_in_the_order_sent(channel):
     assert [channel.receive(block=False) for _ in messages] == messages
 
 
-def test_empty_channel_gives_none_at_once_when_not_blocking(channel):
+def test_empty_channel_returns_none_if_not_blocking(channel):
     began = time.monotonic()
     assert channel.receive(block=False) is None
     assert time.monotonic() - began < 0.5
 
 
-def test_full_channel_says_so_instead_of_blocking(channel):
+def test_send_to_a_full_channel_returns_false(channel):
     sent = 0
     while channel.send(b"x" * 1000):
         sent += 1
@@ -55,7 +55,7 @@ def test_full_channel_says_so_instead_of_blocking(channel):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
-def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
+def test_channel_has_more_room_than_a_default_socket(channel):
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with reader, writer:
         granted = writer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -66,8 +66,8 @@ def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
-def test_large_messages_never_wait_in_hundreds_where_they_have_padding():
-    """Or a database that is slow would fill the memory."""
+def test_padding_limits_the_number_of_large_messages():
+    """Without padding, they would fill the memory while the database is slow."""
     channel, sent = Channel(padding=4096), 0
     while channel.send(bytes(MAX_INLINE_BYTES + 1)):
         sent += 1
@@ -75,8 +75,8 @@ def test_large_messages_never_wait_in_hundreds_where_they_have_padding():
     assert 20 < sent < 100
 
 
-def test_killed_reader_harms_nobody(channel):
-    """The oldest defect of the public editions: a reader that died kept the queue's lock."""
+def test_killed_reader_does_not_block_other_readers(channel):
+    """In the public editions, a dead reader keeps the lock of the queue."""
     context = multiprocessing.get_context("fork")
     readers = [context.Process(target=channel.receive, daemon=True) for _ in range(4)]
     for reader in readers:
@@ -160,10 +160,10 @@ def test_setting_a_wakeup_never_blocks():
 
 
 class MacSocket(socket.socket):
-    """A datagram socket of macOS: small, it refuses more room, and `poll` does not tell when its reader has room."""
+    """Datagram socket of macOS: its buffers are small and cannot grow; `poll` does not report room of the reader."""
 
     full = 0
-    """Number of sends that met a reader without room."""
+    """Number of attempts to send while the reader's buffer was full."""
 
     def setsockopt(self, level, option, *value):
         if option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -226,8 +226,8 @@ def test_writer_waits_for_room_on_macos_without_spinning(mac_channel):
 
 
 @pytest.mark.parametrize("room", [4608, 9216, 33_000])
-def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch, room):
-    """The kernel itself refuses what is too long, here by its own account of the room."""
+def test_message_of_any_size_passes_a_socket_with_small_buffers(monkeypatch, room):
+    """The kernel refuses messages that do not fit into its buffers."""
 
     def pair(family, kind):
         ends = real(family, socket.SOCK_DGRAM)
@@ -246,14 +246,14 @@ def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch
     channel.close()
 
 
-def test_message_that_became_too_long_for_the_socket_travels_as_a_file(mac_channel):
+def test_message_too_long_for_the_socket_is_sent_as_a_file(mac_channel):
     mac_channel._inline = MAX_INLINE_BYTES
     message = os.urandom(MAX_INLINE_BYTES)
     assert mac_channel.send(message)
     assert mac_channel.receive(block=False) == message
 
 
-def test_file_without_a_name_does_without_memfd(monkeypatch):
+def test_unlinked_file_works_without_memfd(monkeypatch):
     def refuse(name: str, flags: int) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 

@@ -1,4 +1,4 @@
-"""The shared state of a cluster survives the death of any process."""
+"""The shared memory of a cluster survives the death of any process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_slot_keeps_the_last_message_and_little_memory():
             assert slot.message() == message
 
 
-def test_what_waits_is_what_was_pushed_and_not_taken():
+def test_waiting_tasks_are_pushed_and_not_taken():
     state = ClusterState(2)
     state.pushed = 5
     state.slots[0].begin(b"x", 0.0, number=2)
@@ -64,7 +64,7 @@ def test_task_message_survives_packing():
     assert unpack(pack(Kind.FOLLOW_UP, FollowUp("k", "text"))) == FollowUp("k", "text")
 
 
-def test_wait_grows_to_a_bound_and_ends_with_a_success():
+def test_back_off_grows_to_a_maximum_and_ends_with_a_success():
     backoff = Backoff()
     assert backoff.seconds == 0.0
     assert backoff.failed()
@@ -76,5 +76,5 @@ def test_wait_grows_to_a_bound_and_ends_with_a_success():
 
 
 @pytest.mark.parametrize(("code", "says"), [(3, "exit status 3"), (-9, "SIGKILL"), (-11, "SIGSEGV"), (-99, "99")])
-def test_end_of_a_process_is_told_in_words(code, says):
+def test_exit_code_is_described(code, says):
     assert says in exit_text(code)
