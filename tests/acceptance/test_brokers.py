@@ -143,9 +143,9 @@ def restart(server, cluster):
     if server is None:
         return
     server.stop()
-    eventually(lambda: "cannot reach the broker" in cluster.log, within=30, why=lambda: cluster.log)
+    eventually(lambda: "broker unavailable" in cluster.log, within=30, why=lambda: cluster.log)
     server.start()
-    eventually(lambda: "reached the broker again" in cluster.log, within=30, why=lambda: cluster.log)
+    eventually(lambda: "broker available again" in cluster.log, within=30, why=lambda: cluster.log)
 
 
 def left_over(site):

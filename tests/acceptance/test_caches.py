@@ -51,7 +51,7 @@ def test_cache_that_does_not_answer_delays_only_what_needs_it(site, proxy):
         eventually(lambda: result(site, before, cached=True), within=20, why=lambda: cluster.log)
         proxy.stall()
         cached = sent(site, "cached", cached=True, group="g")
-        eventually(lambda: "cannot save results" in cluster.log, within=20, why=lambda: cluster.log)
+        eventually(lambda: "saving results failed" in cluster.log, within=20, why=lambda: cluster.log)
         plain = sent(site, "plain")
         eventually(lambda: result(site, plain, cached=False), within=20, why=lambda: cluster.log)
         proxy.resume()
@@ -59,7 +59,7 @@ def test_cache_that_does_not_answer_delays_only_what_needs_it(site, proxy):
         count = "from django_q.tasks import count_group; answer = count_group('g', cached=True)"
         eventually(lambda: site.run(count) == 2, within=20)
         assert sorted(site.notes()) == ["before", "cached", "plain"]
-        assert cluster.log.count("cannot save results") == 1
+        assert cluster.log.count("saving results failed") == 1
         assert cluster.stop() == 0
 
 
@@ -80,6 +80,6 @@ def test_cluster_stops_while_its_cache_does_not_answer(site, proxy):
     with site.cluster() as cluster:
         proxy.stall()
         sent(site, "cached", cached=True)
-        eventually(lambda: "cannot save results" in cluster.log, within=20, why=lambda: cluster.log)
+        eventually(lambda: "saving results failed" in cluster.log, within=20, why=lambda: cluster.log)
         assert cluster.stop(within=15) == 0
-        assert "could not save 1 results" in cluster.log
+        assert "1 results not saved" in cluster.log

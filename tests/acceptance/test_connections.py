@@ -23,7 +23,7 @@ def test_redis_that_stalls_is_given_up_and_found_again(make_site, redis_server):
         eventually(lambda: finished(site, before), why=lambda: cluster.log)
         redis_server.pause()
         try:
-            eventually(lambda: "cannot reach the broker" in cluster.log, within=30, why=lambda: cluster.log)
+            eventually(lambda: "broker unavailable" in cluster.log, within=30, why=lambda: cluster.log)
         finally:
             redis_server.resume()
         after = sent(site, "after")

@@ -215,7 +215,7 @@ def test_one_of_two_databases_is_down(two_databases, postgres_server, mariadb_se
         eventually(lambda: len(begun(site)) == 2, why=lambda: cluster.log)
         server.stop()
         try:
-            eventually(lambda: "keeps trying" in cluster.log, within=10, why=lambda: cluster.log)
+            eventually(lambda: "retrying" in cluster.log, within=10, why=lambda: cluster.log)
             eventually(lambda: len(site.notes()) == 4, why=lambda: cluster.log)
         finally:
             server.start()
@@ -243,7 +243,7 @@ def test_lease_that_was_not_renewed_during_an_outage_is_renewed_before_it_ends(m
             renewed, before = time.monotonic(), lease()
             proxy.drop()
             proxy.cut()
-            eventually(lambda: "cannot reach the broker" in cluster.log, within=retry, why=lambda: cluster.log)
+            eventually(lambda: "broker unavailable" in cluster.log, within=retry, why=lambda: cluster.log)
             time.sleep(max(0.0, renewed + retry - 2 - time.monotonic()))
             assert lease() == before
             proxy.resume()

@@ -43,6 +43,6 @@ def test_tasks_iters_and_schedules_run_once(pooled):
         count = "from django_q.models import Success; answer = Success.objects.count()"
         eventually(lambda: pooled.run(count) == 102, within=20, why=lambda: cluster.log)
         assert sorted(pooled.notes()) == wanted
-        for trouble in ("crashed", "reincarnated", "keeps trying", "CRITICAL", "Failed"):
+        for trouble in ("crashed", "reincarnated", "retrying", "CRITICAL", "Failed"):
             assert trouble not in cluster.log
         assert cluster.stop() == 0

@@ -161,7 +161,7 @@ def test_transaction_whose_connection_was_cut_sends_nothing(broker: ORM, alias: 
 @pytest.fixture
 def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the first look at the whole queue had taken very long."""
-    monkeypatch.setattr(Throttle, "PAUSE", 1e9)
+    monkeypatch.setattr(Throttle, "PAUSE_FACTOR", 1e9)
     monkeypatch.setattr(broker_module, "WHOLE", 1e9)
 
 

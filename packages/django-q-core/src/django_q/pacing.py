@@ -1,4 +1,4 @@
-"""Pauses: back-off after failures, and a throttle for work that takes long."""
+"""Back-off after failures, and a throttle for slow operations."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from django_q.clock import monotonic
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FIRST_SECONDS = 0.1
-LONGEST_SECONDS = 10.0
+MIN_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.1, 10.0
+"""Pause after the first failure, and maximum pause."""
 
 
 class Backoff:
-    """Doubles the wait with each failure, with jitter, so that many clusters do not come back at once."""
+    """Pause that doubles with each failure, with jitter, so that clusters do not retry at the same time."""
 
     def __init__(self) -> None:
         self.failures = 0
 
     @property
     def seconds(self) -> float:
-        """How long to wait now; 0.0 while all is well."""
+        """Time to wait before the next attempt in seconds; 0.0 after a success."""
         if not self.failures:
             return 0.0
-        longest = min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** min(self.failures - 1, 16))
+        longest = min(MAX_BACKOFF_SECONDS, MIN_BACKOFF_SECONDS * 2 ** min(self.failures - 1, 16))
         return longest * random.uniform(0.5, 1.0)
 
     def failed(self) -> bool:
-        """Count a failure; whether it is the first of its row."""
+        """Record a failure; return True if it is the first in a row."""
         self.failures += 1
         return self.failures == 1
 
     def succeeded(self) -> bool:
-        """Count a success; whether it ends a row of failures."""
+        """Record a success; return True if the previous attempt failed."""
         ended = self.failures > 0
         self.failures = 0
         return ended
 
 
 class Throttle:
-    """Limits work to a twentieth of the time: the longer it takes, the longer it waits until it is due again.
+    """Adaptive throttle. After an operation of *t* seconds, the next one is due after 20 *t*: at most 5 % of the time.
 
     Args:
-        longest: seconds after which it is due in any case.
+        longest: maximum pause in seconds.
     """
 
-    PAUSE = 20
-    """Length of the pause after the work, in multiples of its duration."""
+    PAUSE_FACTOR = 20
+    """Length of the pause in multiples of the operation's duration."""
 
     def __init__(self, longest: float = float("inf")) -> None:
         self.longest = longest
@@ -57,15 +57,15 @@ class Throttle:
 
     @property
     def due(self) -> bool:
-        """True if the work may be done again."""
+        """True if the operation is due."""
         return monotonic() >= self._due_at
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Measure the work of a block, and set when it is due again."""
+        """Measure the operation, which the block executes, and start the pause after it."""
         began = monotonic()
         try:
             yield
         finally:
             ended = monotonic()
-            self._due_at = ended + min(self.PAUSE * (ended - began), self.longest)
+            self._due_at = ended + min(self.PAUSE_FACTOR * (ended - began), self.longest)

@@ -1,4 +1,4 @@
-"""What a cluster was doing a moment ago."""
+"""Statistics of clusters: `Stat` is a snapshot that a cluster publishes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ WORKING: Final = gettext_lazy("Working")
 IDLE: Final = gettext_lazy("Idle")
 STOPPED: Final = gettext_lazy("Stopped")
 STOPPING: Final = gettext_lazy("Stopping")
-"""States of a cluster, as they are shown."""
+"""Translated names of a cluster's states."""
 
-SECONDS = 5
-"""How long a statistic is kept: a cluster that publishes none for so long is not there any more."""
+TTL_SECONDS = 5
+"""Time to live of published statistics. A cluster that publishes nothing for this time is not listed any more."""
 
 
 class Status:
-    """What is known of a cluster that publishes nothing: that it is stopped.
+    """Status of a cluster that publishes nothing: it is stopped.
 
     Args:
         pid: process id of the outermost process.
@@ -46,27 +46,27 @@ class Status:
         self.tob: datetime | None = None
         """Time of birth."""
         self.reincarnations = 0
-        """How often a process was replaced."""
+        """Number of processes that were replaced."""
         self.pid = pid
         self.cluster_id = cluster_id
         self.sentinel = 0
         """Process id of the sentinel."""
         self.status = str(STOPPED)
-        """What it is doing, in a word of the manual."""
+        """State of the cluster, in a word of the manual, such as `Idle`."""
         self.done_q_size = 0
-        """Results that wait to be saved."""
+        """Number of results that wait to be saved."""
         self.host = ""
         self.monitor = 0
         """Process id of the monitor."""
         self.task_q_size = 0
-        """Tasks that wait for a worker, in the cluster's memory."""
+        """Number of tasks in the cluster's memory that wait for a worker."""
         self.pusher = 0
         """Process id of the pusher."""
         self.timestamp = timezone.now()
 
 
 class Stat(Status):
-    """A snapshot of a cluster: plain values, published once a second while they change.
+    """Snapshot of a cluster. A cluster publishes it once a second while its values change.
 
     Class path and attribute names are those of the public editions, which read and write the same statistics.
     """
@@ -74,48 +74,48 @@ class Stat(Status):
     def __init__(self, pid: int = 0, cluster_id: str = "", **values: Any) -> None:
         super().__init__(pid, cluster_id)
         self.queue: str | None = None
-        """The queue that the cluster works on."""
+        """Name of the queue whose tasks the cluster executes."""
         vars(self).update(values)
 
     def uptime(self) -> float:
-        """Seconds since the time of birth."""
+        """Return the seconds since the time of birth."""
         return (timezone.now() - in_project_time(self.tob)).total_seconds() if self.tob else 0.0
 
     def empty_queues(self) -> bool:
-        """Whether no task and no result waits in the cluster's memory."""
+        """Return True if no task and no result waits in the cluster's memory."""
         return self.done_q_size + self.task_q_size == 0
 
     @property
     def key(self) -> str:
-        """Where the statistics of this cluster are kept."""
+        """Key under which the statistics of this cluster are stored."""
         return self.get_key(self.cluster_id)
 
     @staticmethod
     def get_key(cluster_id: str) -> str:
-        """Where the statistics of a cluster are kept."""
+        """Return the key under which the statistics of a cluster are stored."""
         return f"{current_settings().q_stat}:{cluster_id}"
 
     def save(self, broker: Broker | None = None) -> None:
-        """Publish it for a few seconds.
+        """Publish the snapshot for `TTL_SECONDS`.
 
         Raises:
-            BrokerUnavailable: it was not published.
+            BrokerUnavailable: the snapshot was not published.
         """
         broker = broker or get_broker()
         key = f"{broker.settings.q_stat}:{self.cluster_id}"
-        broker.set_stat(key, _codec(broker.settings).dumps(self), SECONDS)
+        broker.set_stat(key, _codec(broker.settings).dumps(self), TTL_SECONDS)
 
     @staticmethod
     def get(pid: int | str, cluster_id: str | None = None, broker: Broker | None = None) -> Stat | Status:
-        """The current snapshot of one cluster.
+        """Return the last snapshot of one cluster.
 
         Args:
-            pid: process id of the cluster; may be left out, the id is what counts.
+            pid: process id of the cluster. It may be omitted: `get(cluster_id)`.
             cluster_id: id of the cluster.
             broker: None for the broker of the settings.
 
         Returns:
-            Its `Stat`, or a `Status` that says "Stopped" when it publishes nothing.
+            Its `Stat`; a `Status` with the state "Stopped" if the cluster publishes nothing.
         """
         if cluster_id is None:
             pid, cluster_id = 0, str(pid)
@@ -126,7 +126,7 @@ class Stat(Status):
 
     @staticmethod
     def get_all(broker: Broker | None = None) -> list[Stat]:
-        """The current snapshots of all clusters that share the broker and the name."""
+        """Return the last snapshots of all clusters that share the broker and the name."""
         broker = broker or get_broker()
         packages = broker.get_stats(f"{broker.settings.q_stat}:*")
         return [stat for package in packages if (stat := _read(package, broker.settings)) is not None]
@@ -140,6 +140,6 @@ def _read(package: str | bytes, settings: ClusterSettings) -> Stat | None:
     try:
         stat = _codec(settings).loads(package)
     except UnreadablePackage as error:
-        logger.warning("A statistic cannot be read: %s", error)
+        logger.warning("unreadable statistics ignored: %s", error)
         return None
     return stat if isinstance(stat, Stat) else None

@@ -11,7 +11,7 @@ from django.core.cache import caches
 from django.db import OperationalError
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import (
     Death,
@@ -66,12 +66,12 @@ class Exiter:
 def cluster(request, monkeypatch):
     SEEN.clear()
     for name in ("sessions.end", "monitor.keep_connections", "monitor.close_connections"):
-        monkeypatch.setattr(f"django_q.cluster.{name}", lambda **_: None)  # the connection is the test's
+        monkeypatch.setattr(f"django_q.cluster.{name}", lambda **_: None)  # the connection belongs to the test
     return Pair(request.node.name, monkeypatch)
 
 
 class Pair:
-    """A worker and a monitor in this process, and their broker."""
+    """Worker and monitor in this process, with their broker."""
 
     def __init__(self, name, monkeypatch, **more):
         self.settings = ClusterSettings(
@@ -87,8 +87,8 @@ class Pair:
             state=ClusterState(self.settings.workers),
             tasks=Channel(),
             results=Channel(),
-            hungry=Bell(),
-            alarm=Bell(),
+            wake_pusher=Wakeup(),
+            wake_scheduler=Wakeup(),
             lifeline=Lifeline(),
         )
         self.state = wiring.state
@@ -104,14 +104,14 @@ class Pair:
         return package["id"]
 
     def push(self):
-        """Do what the pusher does."""
+        """Push the packages of the broker, like a pusher."""
         for delivery in self.broker.dequeue_many(10, 0):
             self.numbers += 1
             message = TaskMessage(self.numbers, 0.0, delivery.ack_id, delivery.package.encode(), delivery.attempt)
             self.worker.tasks.send(message.pack())
 
     def work(self):
-        """Let the worker do all that it was sent."""
+        """Let the worker process its messages."""
         while self.worker.tasks.wait(0):
             self.worker.step()
 
@@ -121,7 +121,7 @@ class Pair:
             self.monitor.step()
 
     def run(self):
-        """Push, work and settle until nothing is left."""
+        """Push, work and settle until no message is left."""
         for _ in range(3):
             self.push()
             self.work()
@@ -149,7 +149,7 @@ def test_coroutine_hook_is_awaited(cluster):
     assert SEEN == ["n"]
 
 
-def test_hook_that_raises_anything_harms_nobody(cluster):
+def test_hook_that_raises_does_not_fail_its_task(cluster):
     cluster.send("math.floor", 1.5, hook=f"{__name__}.interrupted_hook")
     cluster.run()
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
@@ -183,14 +183,14 @@ def test_worker_that_dies_in_a_hook_ends_the_follow_up(cluster, caplog):
     assert "it was killed" in caplog.text
 
 
-def test_hook_that_found_no_worker_is_redelivered(cluster):
+def test_hook_that_was_not_executed_is_redelivered(cluster):
     cluster.send("math.floor", 1.5, name="n", hook=f"{__name__}.hook")
     cluster.push()
     cluster.work()
     cluster.settle()
     cluster.monitor.stop()
     assert cluster.broker.queue_size() == 1
-    assert cluster.worker.tasks.receive() is not None  # as if the workers were gone
+    assert cluster.worker.tasks.receive() is not None  # as if all workers had died
     cluster.run()
     assert SEEN == [("n", True, 1)]
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
@@ -259,7 +259,7 @@ def test_arguments_that_end_the_process_are_not_stored(cluster, dies):
     assert Task.objects.get(pk=task_id).args == "Unpickling the arguments ended the process."
 
 
-def test_worker_says_that_it_unpickles(cluster, monkeypatch):
+def test_worker_records_that_it_unpickles(cluster, monkeypatch):
     seen = []
     loads = PackageCodec.loads
     monkeypatch.setattr(
@@ -272,7 +272,7 @@ def test_worker_says_that_it_unpickles(cluster, monkeypatch):
     assert not cluster.worker.slot.unpickling
 
 
-def test_worker_says_that_it_looks_up_an_earlier_success(cluster, monkeypatch):
+def test_worker_records_the_look_up_of_an_earlier_success(cluster, monkeypatch):
     seen = []
     monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: seen.append(cluster.worker.slot.looking_up))
     for cached in (False, 60):
@@ -349,7 +349,7 @@ def test_outcome_that_cannot_be_saved_fails_alone(cluster, monkeypatch):
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 0)
 
 
-def test_redelivered_task_is_released_when_its_success_cannot_be_looked_up(cluster, monkeypatch):
+def test_redelivered_task_is_released_if_its_look_up_fails(cluster, monkeypatch):
     def away(*_):
         raise OperationalError("unable to open database file")
 
@@ -360,7 +360,7 @@ def test_redelivered_task_is_released_when_its_success_cannot_be_looked_up(clust
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
     cluster.worker.tasks.send(message.pack())
     cluster.work()
-    assert cluster.worker._worn_out()
+    assert cluster.worker._must_recycle()
     cluster.settle()
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (1, 0)
     [again] = cluster.broker.dequeue_many(1, 0)
@@ -376,7 +376,7 @@ def redeliver(cluster, **options):
 
 
 @pytest.mark.parametrize("blocks", [False, True])
-def test_redelivered_cached_task_waits_elsewhere_while_the_cache_is_unavailable(cluster, monkeypatch, blocks):
+def test_redelivered_cached_task_waits_for_the_cache_in_the_monitor(cluster, monkeypatch, blocks):
     asked = []
 
     def away(*_):
@@ -393,7 +393,7 @@ def test_redelivered_cached_task_waits_elsewhere_while_the_cache_is_unavailable(
     cluster.run()
     assert Task.objects.get(pk=plain).success
     assert len(asked) == 1
-    assert not cluster.worker._worn_out()
+    assert not cluster.worker._must_recycle()
     assert (cluster.broker.queue_size(), cluster.broker.lock_size()) == (0, 2)
     cluster.monitor.kept = [(0.0, ack_id) for _, ack_id in cluster.monitor.kept]
     cluster.monitor._return_kept()
@@ -411,7 +411,7 @@ def test_tasks_that_wait_for_the_cache_are_released_at_the_stop(cluster, monkeyp
     assert cluster.broker.queue_size() == 1
 
 
-def test_look_up_that_blocks_is_given_up(cluster, monkeypatch):
+def test_look_up_that_blocks_ends_after_a_time_limit(cluster, monkeypatch):
     monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: threading.Event().wait())
     monkeypatch.setattr("django_q.cluster.worker.MAX_LOOK_UP_SECONDS", 0)
     monkeypatch.setattr("django_q.cluster.worker.MIN_LOOK_UP_SECONDS", 0.1)

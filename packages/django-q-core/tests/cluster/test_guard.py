@@ -1,4 +1,4 @@
-"""A process without progress is found; one that works, starts or was frozen with all the others is not."""
+"""The guard finds processes without progress, except those that start or were suspended with the cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = 100.0
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that tests move: they write `clock.now`; a heartbeat is written with `beat`."""
+    """Simulated clock: tests set `clock.now`, and `beat` writes a heartbeat."""
     clock = SimpleNamespace(now=10_000.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr("django_q.cluster.ipc.state.time", SimpleNamespace(monotonic=lambda: clock.now))
@@ -50,7 +50,7 @@ def worker(clock, state):
 
 
 def passes(clock, guard, seconds: float) -> None:
-    """Time passes while the sentinel does its work."""
+    """Advance the clock while the sentinel works."""
     while seconds > 0:
         clock.now += min(seconds, 0.5)
         seconds -= 0.5
@@ -92,13 +92,13 @@ def test_running_task_is_exempt(clock, guard, worker, doing, stalls):
     assert guard.is_stalled(worker) is stalls
 
 
-def test_process_that_is_gone_does_not_stall(clock, guard, pusher):
+def test_process_that_has_ended_does_not_stall(clock, guard, pusher):
     pusher.process = None
     passes(clock, guard, SECONDS + 1)
     assert not guard.is_stalled(pusher)
 
 
-def test_everybody_has_the_full_time_after_a_pause_of_the_whole_cluster(clock, guard, pusher):
+def test_each_process_has_its_full_time_after_a_pause(clock, guard, pusher):
     pusher.heartbeat.beat()
     passes(clock, guard, SECONDS / 2)
     clock.now += 10 * SECONDS  # SIGSTOP
@@ -110,8 +110,8 @@ def test_everybody_has_the_full_time_after_a_pause_of_the_whole_cluster(clock, g
     assert guard.is_stalled(pusher)
 
 
-def test_worker_that_ends_its_task_while_it_is_looked_at_is_not_overdue(clock, guard, worker):
-    """The deadline is there at the first look, and removed by the worker before the second."""
+def test_worker_that_ends_its_task_during_the_check_is_not_overdue(clock, guard, worker):
+    """The worker removes the deadline between the two reads of the guard."""
 
     class Ending:
         state = WorkerState.BUSY
@@ -150,7 +150,7 @@ class TestSentinelGuard:
         return SentinelGuard(settings, state)
 
     def passes(self, clock, guard, seconds: float, beats: bool = True) -> str | None:
-        """Time passes; returns why the sentinel is to be killed."""
+        """Advance the clock, and return the reason to kill the sentinel."""
         while seconds > 0:
             step = min(seconds, guard.seconds_to_wait())
             clock.now += step
@@ -161,7 +161,7 @@ class TestSentinelGuard:
                 return reason
         return None
 
-    def test_sentinel_that_works_is_left_alone(self, clock, guard):
+    def test_sentinel_with_progress_is_not_killed(self, clock, guard):
         assert self.passes(clock, guard, 20 * SECONDS) is None
 
     def test_sentinel_without_progress_ends_the_cluster(self, clock, guard):
@@ -173,13 +173,13 @@ class TestSentinelGuard:
         assert self.passes(clock, guard, SECONDS - 1, beats=False) is None
         assert "no progress" in self.passes(clock, guard, 6, beats=False)
 
-    def test_sentinel_that_was_frozen_with_us_has_its_full_time(self, clock, guard):
+    def test_sentinel_has_its_full_time_after_a_pause(self, clock, guard):
         self.passes(clock, guard, 1)
         clock.now += 10 * SECONDS
         assert guard.look() is None
         assert self.passes(clock, guard, SECONDS - 6, beats=False) is None
 
-    def test_stop_is_bounded_though_the_sentinel_beats(self, clock, guard, settings):
+    def test_stop_is_bounded_if_the_sentinel_makes_progress(self, clock, guard, settings):
         guard.state.stop_requests = 1
         guard.look()
         assert self.passes(clock, guard, settings.stop_timeout + STOP_MARGIN_SECONDS - 1) is None

@@ -1,4 +1,4 @@
-"""A module that ends or hangs the scheduler process while it is imported is not imported again and again."""
+"""A module whose import ends or blocks the scheduler process is not imported again."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_successor_does_not_import_the_module_that_ended_the_process(state, proj
     assert changes.modules == ["fatal_tasks"]
 
 
-def test_nothing_is_blocked_after_an_ordinary_end(state, project, monkeypatch) -> None:
+def test_no_module_is_blocked_after_a_regular_end(state, project, monkeypatch) -> None:
     monkeypatch.setattr(synchronising, "modules", lambda: ("good_tasks",))
     Imports(state).import_modules()
     successor = Imports(state)
@@ -77,7 +77,7 @@ def test_nothing_is_blocked_after_an_ordinary_end(state, project, monkeypatch) -
     assert successor.take_schedule() is None
 
 
-def test_module_that_raises_is_no_fatal_one(state, project, tmp_path) -> None:
+def test_module_that_raises_is_not_blocked(state, project, tmp_path) -> None:
     (tmp_path / "fatal_tasks.py").write_text("raise SystemExit(1)")
     Imports(state).import_modules()
     assert Imports(state).fatal == 0
@@ -91,9 +91,8 @@ def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     bad = due(func="fatal_tasks.f", next_run=NOW)
     due(name="good", next_run=NOW + timedelta(seconds=1), schedule_type="O", repeats=1)
     state.phase = Phase.RUNNING
-    wiring = SimpleNamespace(
-        settings=current_settings(), cluster_id="0" * 32, state=state, alarm=SimpleNamespace(wait=lambda seconds: None)
-    )
+    clock = SimpleNamespace(wait=lambda seconds: None)
+    wiring = SimpleNamespace(settings=current_settings(), cluster_id="0" * 32, state=state, wake_scheduler=clock)
     first = Scheduler(wiring)
     first.start()
     first.broker.delete_queue()
@@ -110,7 +109,7 @@ def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     successor.broker.delete_queue()
 
 
-def test_function_that_does_it_again_waits_for_longer(clockwork, due) -> None:
+def test_function_that_is_fatal_twice_waits_longer(clockwork, due) -> None:
     schedule = due()
     schedules = clockwork().schedules
     schedules.mark_fatal(schedule.pk, NOW)

@@ -14,7 +14,7 @@ import pytest
 from django.utils import timezone, translation
 from django_q.cluster import isolation
 from django_q.cluster.isolation import MAX_LEAKED_FILES, TRUSTED_TASKS, Baseline, WorkerDamaged
-from django_q.cluster.system.interpreter import REPLACES_WORKER
+from django_q.cluster.system.interpreter import DAMAGING_EVENTS
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_environment_that_an_import_changed_is_kept(monkeypatch):
     assert os.environ["DJANGO_Q_IMPORTED"] == "1"
 
 
-@pytest.mark.parametrize("event", sorted(REPLACES_WORKER))
+@pytest.mark.parametrize("event", sorted(DAMAGING_EVENTS))
 def test_worker_is_replaced_after_a_change_that_cannot_be_undone(event):
     baseline = Baseline()
     sys.audit(event)

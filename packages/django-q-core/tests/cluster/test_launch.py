@@ -1,4 +1,4 @@
-"""A process that is not forked sets Django up as its parent did, before it imports our modules."""
+"""A process that is not forked sets Django up like its parent, before it imports the modules of the cluster."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ print(settings.SECRET_KEY)
 
 @pytest.fixture
 def in_child(tmp_path):
-    """Launch a function from a process that is prepared in some way; return what another process prints."""
+    """Return a function that launches code in a child process and returns its output."""
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
 
@@ -88,12 +88,12 @@ def test_settings_without_a_module_to_import_are_passed_on(in_child, preparation
     assert in_child(preparation) == ["called", "passed on"]
 
 
-def test_setting_that_cannot_be_passed_on_is_named(in_child):
+def test_setting_that_cannot_be_pickled_is_named(in_child):
     with pytest.raises(AssertionError, match=r"ImproperlyConfigured: The settings LOGGING cannot be pickled"):
         in_child("from django.conf import settings; settings.configure(SECRET_KEY='x', LOGGING={'a': lambda: 1})")
 
 
-def test_setting_that_cannot_be_passed_on_comes_from_the_module_that_a_test_has_overridden(in_child, tmp_path):
+def test_setting_that_cannot_be_pickled_comes_from_the_module(in_child, tmp_path):
     (tmp_path / "somewhere.py").write_text("SECRET_KEY, FUNCTION = 'imported', lambda: 1")
     preparation = "os.environ['DJANGO_SETTINGS_MODULE'] = 'somewhere'\nfrom django.conf import settings\n"
     preparation += "from django.test import override_settings; override_settings(SECRET_KEY='overridden').enable()"

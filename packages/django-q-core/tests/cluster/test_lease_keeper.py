@@ -1,4 +1,4 @@
-"""The leases of what the monitor holds are renewed until it is acknowledged."""
+"""Leases of unsaved outcomes are renewed until the acknowledgement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django_q.testing import eventually
 
 
 class Renewer:
-    """A broker that notes what is renewed."""
+    """Broker that records renewals."""
 
     alias = None
 
@@ -40,7 +40,7 @@ def keeper(broker):
     assert not keeper.is_alive()
 
 
-def test_held_lease_is_renewed_again_and_again(keeper, broker):
+def test_held_lease_is_renewed_repeatedly(keeper, broker):
     keeper.hold("a")
     eventually(lambda: broker.renewed.count("a") > 2, within=5)
 
@@ -53,7 +53,7 @@ def test_dropped_lease_is_not_renewed(keeper, broker):
     assert "a" not in broker.renewed
 
 
-def test_lost_lease_is_given_up(keeper, broker):
+def test_lost_lease_is_not_renewed(keeper, broker):
     broker.lost.append("a")
     keeper.hold("a")
     eventually(lambda: not keeper.due, within=5)
@@ -66,7 +66,7 @@ def test_failed_renewal_is_repeated_when_the_broker_is_available_again(keeper, b
     eventually(lambda: "a" in broker.renewed, within=5)
 
 
-def test_next_renewal_is_reckoned_from_before_the_call(broker):
+def test_interval_of_renewals_begins_before_the_call(broker):
     keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None)
     keeper.hold("a")
     called: list[float] = []
@@ -75,7 +75,7 @@ def test_next_renewal_is_reckoned_from_before_the_call(broker):
     assert keeper.due["a"] <= called[0] + 20
 
 
-def test_lease_that_the_pusher_could_not_renew_is_due_when_it_would_have_been(broker):
+def test_lease_that_the_pusher_could_not_renew_is_due_at_once(broker):
     """The outcome of its task arrives during an outage; the lease has a third of its time left."""
     renewed = time.monotonic() - 40
     keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None, renewed=lambda: renewed)
@@ -95,7 +95,7 @@ def test_short_lease_is_renewed_in_a_third_of_it(broker):
     assert keeper.due["a"] <= time.monotonic() + 1
 
 
-def test_outage_is_one_line_when_it_begins_and_one_when_it_ends(keeper, broker, caplog):
+def test_outage_is_logged_at_its_start_and_at_its_end(keeper, broker, caplog):
     caplog.set_level("INFO", "django-q")
     broker.unavailable = True
     keeper.hold("a")

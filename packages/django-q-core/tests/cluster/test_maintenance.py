@@ -1,4 +1,4 @@
-"""Maintenance runs once a second, costs nothing while nothing happens, and survives every error."""
+"""Maintenance runs once a second, executes no statement while there is no work, and survives errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def maintenance(clock):
 
 
 def save(maintenance: Maintenance, count: int) -> None:
-    """Do what a monitor does."""
+    """Save successes and count them, like a monitor."""
     settings = maintenance.pruner.settings
     executor = Executor(settings)
     outcomes = [executor.execute(new_package("math.floor", (1.5,))) for _ in range(count)]
@@ -49,15 +49,15 @@ def test_limit_holds_after_the_next_step(maintenance, clock) -> None:
         assert Success.objects.count() == 3
 
 
-def test_surplus_that_was_there_before_goes(maintenance, clock) -> None:
-    """The limit was lowered, or another edition left it."""
+def test_surplus_of_an_earlier_cluster_is_pruned(maintenance, clock) -> None:
+    """The limit was lowered, or another edition has left the rows."""
     save(maintenance, 9)
     maintenance.state.saved = 0
     maintenance.step()
     assert Success.objects.count() == 3
 
 
-def test_idle_cluster_reads_and_writes_nothing(maintenance, clock, django_assert_num_queries) -> None:
+def test_idle_cluster_executes_no_statement(maintenance, clock, django_assert_num_queries) -> None:
     save(maintenance, 5)
     maintenance.step()
     with django_assert_num_queries(0):
@@ -84,7 +84,7 @@ def test_step_that_takes_long_is_followed_by_a_longer_pause(maintenance, clock, 
     assert maintenance.due == 8
 
 
-def test_known_surplus_goes_on_in_the_next_step(maintenance, clock, monkeypatch) -> None:
+def test_pruning_of_a_surplus_continues_in_the_next_step(maintenance, clock, monkeypatch) -> None:
     answers = [True, True, False]
     monkeypatch.setattr(maintenance.pruner, "prune", lambda: answers.pop(0))
     for second in range(9):

@@ -1,4 +1,4 @@
-"""When the monitor waits for outcomes, and what it does meanwhile."""
+"""Waiting times, batches and back-pressure of the monitor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def resting(clock, monkeypatch):
-    """A monitor that has nothing to save, and how long it waits for that."""
+    """Monitor without outcomes, and the list of its waiting times."""
     settings = current_settings()
     waits: list[float] = []
     results = Channel()
@@ -35,10 +35,10 @@ def resting(clock, monkeypatch):
     return monitor, waits
 
 
-@pytest.mark.parametrize(("waiting", "gathers"), [(1, True), (module.ENOUGH_OUTCOMES + 1, False)])
-def test_outcomes_gather_until_enough_wait(resting, clock, waiting, gathers) -> None:
+@pytest.mark.parametrize(("waiting", "gathers"), [(1, True), (module.MAX_GATHER_OUTCOMES + 1, False)])
+def test_outcomes_are_collected_until_enough_wait(resting, clock, waiting, gathers) -> None:
     monitor, _ = resting
-    monitor.state.pushed = waiting + 1  # another task is to come
+    monitor.state.pushed = waiting + 1  # another task waits
     slot = monitor.state.slots[0]
     for _ in range(waiting):
         monitor.results.send(module.pack(module.Kind.UNREADABLE, module.Unreadable("1", b"x", "rubbish")))
@@ -64,22 +64,22 @@ def test_outcomes_of_an_unavailable_cache_wait_without_a_busy_loop(resting, cloc
     monitor.cache.outcomes, monitor.cache.retry_at, clock.seconds = [outcome], 100.25, 100.0
     monitor._receive()
     assert waits == [0.25]
-    monitor.done.append(outcome)  # for the broker, which is there
+    monitor.done.append(outcome)  # for the broker, which is available
     monitor._receive()
     assert waits[1] < 0
 
 
-def test_outcomes_of_an_unavailable_cache_hold_nothing_up_within_a_limit(resting, monkeypatch) -> None:
+def test_outcomes_for_an_unavailable_cache_cause_no_back_pressure(resting, monkeypatch) -> None:
     monitor, _ = resting
     outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
     monitor.cache.outcomes = [outcome] * 2000
-    monitor._tell_state()
+    monitor._publish_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
     monitor.cache.backoff.failed()
-    monitor._tell_state()
+    monitor._publish_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 2000)
     monkeypatch.setattr(module, "MAX_POSTPONED_BYTES", 12_000_000)
-    monitor._tell_state()
+    monitor._publish_state()
     assert (monitor.state.backlog, monitor.state.postponed) == (2000, 0)
 
 
@@ -105,7 +105,7 @@ def test_nothing_is_fetched_while_the_monitor_is_blocked(resting, monkeypatch) -
     monitor._collect_while_blocked()
     assert monitor.state.paused
     assert len(monitor.unreadable) == 1
-    monitor._tell_state()
+    monitor._publish_state()
     assert not monitor.state.paused
 
 
@@ -123,11 +123,11 @@ def test_returned_packages_are_released_when_the_broker_is_back(resting, caplog)
     monitor.broker = SimpleNamespace(release_many=release_many)
     monitor.returned = ["lease"]
     monitor._settle()
-    monitor._tell_state()
+    monitor._publish_state()
     assert monitor.state.paused
     monitor.queue.retry_at = 0.0
     monitor._settle()
-    monitor._tell_state()
+    monitor._publish_state()
     assert released == ["lease"]
     assert not monitor.state.paused
-    assert caplog.text.count("cannot save results") == caplog.text.count("saves results again") == 1
+    assert caplog.text.count("saving results failed") == caplog.text.count("saving results succeeded again") == 1

@@ -1,4 +1,4 @@
-"""A process that the system does not start is started later."""
+"""A start that the system refuses is repeated later."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EAGAIN = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
 class Process:
-    """A process that starts or does not."""
+    """Process whose start may be refused."""
 
     failures = 0
     pid, name, exitcode = 0, "process", 0
@@ -60,7 +60,7 @@ def context(monkeypatch):
     return SimpleNamespace(Process=Process)
 
 
-def test_start_that_the_system_refuses_is_tried_again_later_and_logged(context, wiring, monkeypatch, caplog):
+def test_refused_start_is_logged_and_repeated_later(context, wiring, monkeypatch, caplog):
     now = 1000.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     member, Process.failures = Member(PUSHER, context, wiring), 3
@@ -94,7 +94,7 @@ def test_other_errors_of_a_start_are_not_repeated(context, wiring, monkeypatch):
 
 
 def open_files() -> int:
-    """The number of open file descriptors."""
+    """Return the number of open file descriptors."""
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
@@ -123,7 +123,7 @@ def test_forks_that_fail_for_hours_leave_no_files_open(wiring, monkeypatch):
         (WorkerState.IDLE, None, True),
     ],
 )
-def test_group_of_a_worker_ends_unless_the_worker_exits_as_it_should(
+def test_group_of_a_worker_is_killed_unless_it_exits_regularly(
     context, wiring, monkeypatch, state, killed_for, ends_the_group
 ):
     killed: list[int] = []
@@ -133,5 +133,5 @@ def test_group_of_a_worker_ends_unless_the_worker_exits_as_it_should(
     worker.spawn()
     worker.slot.state, worker.killed_for = state, killed_for
     worker.process.alive = False
-    worker.bury()
+    worker.reap()
     assert killed == [2**30] * ends_the_group

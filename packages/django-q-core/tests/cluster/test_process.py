@@ -1,4 +1,4 @@
-"""The edge of a process: nothing ends it without a trace."""
+"""Base class of processes: errors are logged and reported, and progress is recorded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wiring():
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(0), SystemExit(), KeyboardInterrupt(), MemoryError()])
-def test_whatever_ends_a_process_is_logged_with_its_traceback_and_reported(wiring, monkeypatch, caplog, error):
+def test_error_that_ends_a_process_is_logged_and_reported(wiring, monkeypatch, caplog, error):
     def serve(*arguments: object) -> None:
         raise error
 
@@ -42,7 +42,7 @@ def test_whatever_ends_a_process_is_logged_with_its_traceback_and_reported(wirin
 
 
 class Steps(ClusterProcess):
-    """A process of three steps that notes how far its heart has come."""
+    """Process of three steps that records its heartbeats."""
 
     role = "pusher"
 
@@ -58,7 +58,7 @@ class Steps(ClusterProcess):
         return len(self.beats) < 3
 
 
-def test_process_beats_once_a_step(wiring, monkeypatch):
+def test_process_records_progress_once_per_step(wiring, monkeypatch):
     ticks = iter(range(1, 100))
     monkeypatch.setattr("django_q.cluster.ipc.state.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     process = Steps(wiring)
@@ -66,7 +66,7 @@ def test_process_beats_once_a_step(wiring, monkeypatch):
     assert process.beats == [1.0, 2.0, 3.0]
 
 
-def test_worker_that_waits_for_room_beats(wiring, monkeypatch):
+def test_worker_that_waits_for_room_records_progress(wiring, monkeypatch):
     beats: list[float] = []
 
     class FullChannel:
@@ -81,7 +81,7 @@ def test_worker_that_waits_for_room_beats(wiring, monkeypatch):
     assert beats == [0.0, 1.0, 2.0]
 
 
-def test_cluster_whose_sentinel_cannot_be_forked_says_so(monkeypatch):
+def test_sentinel_that_cannot_be_forked_raises_cluster_died(monkeypatch):
     def refuse() -> int:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -91,7 +91,7 @@ def test_cluster_whose_sentinel_cannot_be_forked_says_so(monkeypatch):
         cluster.start()
 
 
-def test_each_process_has_a_heartbeat_of_its_own():
+def test_each_process_has_its_own_heartbeat():
     state = ClusterState(3)
     heartbeats = [*state.heartbeats.values(), *(slot.heartbeat for slot in state.slots)]
     for number, heartbeat in enumerate(heartbeats, 1):
@@ -104,7 +104,7 @@ def test_each_process_has_a_heartbeat_of_its_own():
 
 
 class Asking(Steps):
-    """A process that asks the database in each step."""
+    """Process that queries the database in each step."""
 
     def step(self) -> bool:
         assert not connection.queries

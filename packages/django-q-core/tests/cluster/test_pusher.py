@@ -1,4 +1,4 @@
-"""Broker → workers, without a process."""
+"""The pusher fetches, renews and releases. No process is started here."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 import pytest
 from django_q.brokers import Delivery
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import TaskMessage
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.prefetch import Prefetch
 from django_q.cluster.process import Wiring
 from django_q.cluster.pusher import MAX_UNSAVED_OUTCOMES, Pusher
-from django_q.cluster.statistics import PUBLISH_EVERY
+from django_q.cluster.statistics import PUBLISH_SECONDS
 from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
@@ -32,8 +32,8 @@ def pusher():
         state=ClusterState(2),
         tasks=Channel(),
         results=Channel(),
-        hungry=Bell(),
-        alarm=Bell(),
+        wake_pusher=Wakeup(),
+        wake_scheduler=Wakeup(),
         lifeline=Lifeline(),
     )
     pusher = Pusher(wiring)
@@ -44,7 +44,7 @@ def pusher():
 
 @pytest.fixture
 def published(pusher, monkeypatch):
-    """Keys of the statistics that a broker receives, if it keeps them beside its packages."""
+    """Keys of the statistics that the broker of the pusher has stored."""
     given: list[str] = []
     monkeypatch.setattr(MemoryBroker, "keeps_statistics", True)
     monkeypatch.setattr(MemoryBroker, "set_stat", lambda self, key, value, timeout: given.append(key))
@@ -60,19 +60,19 @@ def take(pusher: Pusher, worker: int) -> int:
     return number
 
 
-def test_fetch_fills_the_queue_and_waits_until_most_of_it_is_taken(pusher):
+def test_fetch_waits_for_the_low_water_mark(pusher):
     pusher.broker.enqueue_many(["package"] * 20)
     pusher.step()
     assert pusher.state.waiting == 8
     for _ in range(5):
         take(pusher, 0)
-    assert pusher._room() < 8 - pusher.window.low
+    assert pusher._room() < 8 - pusher.window.low_water_mark
     take(pusher, 1)
     pusher.step()
     assert pusher.state.waiting == 8
 
 
-def test_finished_tasks_are_not_remembered(pusher):
+def test_leases_of_finished_tasks_are_not_renewed(pusher):
     for _ in range(200):
         pusher.broker.enqueue_many(["package"] * 8)
         pusher.step()
@@ -81,10 +81,12 @@ def test_finished_tasks_are_not_remembered(pusher):
     assert len(pusher.held) <= 2 * 8
 
 
-def test_task_between_the_queue_and_the_desk_is_remembered(pusher):
+def test_task_between_channel_and_slot_is_renewed(pusher):
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
-    slow = TaskMessage.unpack(pusher.tasks.receive(block=False)).number  # worker 0 has it in hand, and dawdles
+    slow = TaskMessage.unpack(
+        pusher.tasks.receive(block=False)
+    ).number  # worker 0 has received it, and has not recorded it yet
     for _ in range(3):
         take(pusher, 1)
     pusher._forget_passed()
@@ -95,8 +97,8 @@ def test_room_of_lost_packages_is_free_again(pusher):
     pusher.broker.enqueue_many(["package"] * 8)
     pusher.step()
     lost = [task.ack_id for task in pusher._withdraw()]
-    pusher._push_again([TaskMessage(number, 0.0, ack_id, b"") for number, ack_id in enumerate(lost, 1)])
-    pusher.broker.release_many(lost)  # as when the cluster was frozen for longer than the leases
+    pusher._renumber([TaskMessage(number, 0.0, ack_id, b"") for number, ack_id in enumerate(lost, 1)])
+    pusher.broker.release_many(lost)  # as if the cluster was suspended for longer than the leases
     pusher.renew_at = 0.0
     pusher._renew_when_due()
     assert pusher.state.waiting == 0
@@ -106,36 +108,36 @@ def test_room_of_lost_packages_is_free_again(pusher):
 
 
 def in_hand(pusher: Pusher, seconds: float) -> bytes:
-    """The message that a worker has received and not looked at yet, its lease having begun so many seconds ago."""
+    """Return a message that a worker has received and not processed, whose lease began *seconds* ago."""
     pusher.broker.enqueue(PackageCodec.of(pusher.settings).dumps(new_package("math.copysign", (2, -2))))
     pusher.step()
     task = TaskMessage.unpack(pusher.tasks.receive(block=False))
     return task._replace(leased=time.monotonic() - seconds).pack()
 
 
-def test_task_in_a_workers_hand_whose_lease_is_lost_is_not_begun(pusher):
+def test_received_task_with_a_lost_lease_does_not_begin(pusher):
     message = in_hand(pusher, pusher.settings.retry + 1)
-    pusher.broker.release(TaskMessage.unpack(message).ack_id)  # as when the cluster was frozen for so long
+    pusher.broker.release(TaskMessage.unpack(message).ack_id)  # as if the cluster was suspended for so long
     pusher.renew_at = 0.0
     pusher._renew_when_due()
     Worker(pusher.wiring, 0)._task(message)
     assert not pusher.wiring.results.wait(0)
 
 
-def test_task_whose_lease_was_renewed_while_it_waited_is_begun(pusher):
+def test_received_task_with_a_renewed_lease_begins(pusher):
     message = in_hand(pusher, pusher.settings.retry + 1)
     pusher.state.renewed = time.monotonic()
     Worker(pusher.wiring, 0)._task(message)
     assert pusher.wiring.results.wait(0)
 
 
-def test_task_that_died_in_a_workers_hand_is_not_kept_from_others(pusher):
+def test_task_whose_worker_died_before_its_record_is_redelivered(pusher):
     pusher.broker.enqueue_many(["package"] * 3)
     pusher.step()
     for _ in range(2):
         take(pusher, 0)
     pusher.state.slots[0].finish(sent=True)
-    assert pusher.tasks.receive(block=False)  # and the worker is killed before it says that it has it
+    assert pusher.tasks.receive(block=False)  # and the worker is killed before it records it
     for _ in range(2):
         pusher.renew_at = 0.0
         pusher._renew_when_due()
@@ -143,9 +145,9 @@ def test_task_that_died_in_a_workers_hand_is_not_kept_from_others(pusher):
     assert pusher.state.waiting == 0
 
 
-class TestReadAhead:
+class TestPrefetch:
     def work(self, pusher: Pusher, seconds: float) -> None:
-        """Two workers do all that waits, each task in so many seconds."""
+        """Let two workers execute all waiting tasks, each in *seconds*."""
         while pusher.tasks.wait(0):
             for worker in (0, 1):
                 if pusher.tasks.wait(0):
@@ -158,7 +160,7 @@ class TestReadAhead:
         self.now = 1000.0
         monkeypatch.setattr("django_q.cluster.pusher.time.monotonic", lambda: self.now)
 
-    def test_quick_tasks_are_fetched_ahead(self, pusher):
+    def test_short_tasks_are_prefetched_beyond_the_limit(self, pusher):
         pusher.broker.enqueue_many(["package"] * 2000)
         for _ in range(8):
             pusher.step()
@@ -167,22 +169,22 @@ class TestReadAhead:
         assert 8 < pusher.state.waiting <= 2 * 0.01 / 0.0001
 
     @pytest.mark.parametrize("seconds", [0.01, 1, 100])
-    def test_others_are_not(self, pusher, seconds):
+    def test_long_tasks_are_not_prefetched_beyond_the_limit(self, pusher, seconds):
         pusher.broker.enqueue_many(["package"] * 200)
         for _ in range(8):
             pusher.step()
             assert pusher.state.waiting == 8
             self.work(pusher, seconds)
 
-    def test_large_packages_are_not(self, pusher):
+    def test_large_packages_are_not_prefetched_beyond_the_limit(self, pusher):
         pusher.broker.enqueue_many(["package" * 10_000] * 200)
         for _ in range(8):
             pusher.step()
             assert pusher.state.waiting == 8
             self.work(pusher, 0.0001)
 
-    def test_no_broker_is_asked_that_leaves_a_trace(self, pusher):
-        pusher.broker.supports_read_ahead = False
+    def test_broker_without_prefetch_keeps_the_limit(self, pusher):
+        pusher.broker.supports_prefetch = False
         pusher.use(pusher.broker)
         pusher.broker.enqueue_many(["package"] * 200)
         for _ in range(8):
@@ -190,7 +192,7 @@ class TestReadAhead:
             assert pusher.state.waiting == 8
             self.work(pusher, 0.0001)
 
-    def test_what_has_not_begun_goes_back_in_its_place(self, pusher):
+    def test_unstarted_surplus_is_released_to_its_position(self, pusher):
         pusher.broker.enqueue_many([str(number) for number in range(2000)])
         for _ in range(8):
             pusher.step()
@@ -210,14 +212,14 @@ class TestReadAhead:
         assert kept == [str(number).encode() for number in range(first + 1, first + 9)]
 
 
-def test_statistics_that_the_broker_keeps_are_published(pusher, published):
+def test_pusher_publishes_statistics_that_the_broker_keeps(pusher, published):
     pusher.state.phase = Phase.RUNNING
     pusher.step()
     assert published == [f"{pusher.settings.q_stat}:test"]
-    assert pusher._seconds_to_wait() <= PUBLISH_EVERY
+    assert pusher._seconds_to_wait() <= PUBLISH_SECONDS
 
 
-def test_statistics_that_it_does_not_keep_are_not(pusher, published):
+def test_pusher_does_not_publish_statistics_in_a_cache(pusher, published):
     pusher.broker.keeps_statistics = False
     pusher.use(pusher.broker)
     pusher.step()
@@ -225,7 +227,7 @@ def test_statistics_that_it_does_not_keep_are_not(pusher, published):
     assert published == []
 
 
-def test_the_end_is_published(pusher, published):
+def test_pusher_publishes_the_stop(pusher, published):
     pusher.state.phase = Phase.STOPPING
     assert not pusher.step()
     pusher.stop()
@@ -239,11 +241,11 @@ def test_statistics_are_published_while_there_is_no_room_in_the_channel(pusher, 
     assert len(published) == 1
 
 
-def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, monkeypatch):
+def test_no_statistics_are_published_during_an_outage(pusher, published, monkeypatch):
     pusher.publisher.due = float("inf")
     with monkeypatch.context() as away:
         away.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
-        pusher.wiring.hungry.ring()
+        pusher.wiring.wake_pusher.set()
         pusher.step()
     pusher.publisher.due = 0.0
     pusher._publish_when_due()
@@ -255,7 +257,7 @@ def test_a_server_that_is_away_is_not_given_statistics_too(pusher, published, mo
     assert len(published) == 1
 
 
-def test_server_that_refuses_everything_is_one_line(pusher, published, monkeypatch, caplog):
+def test_server_that_refuses_everything_is_logged_once(pusher, published, monkeypatch, caplog):
     monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerUnavailable))
     monkeypatch.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
     for _ in range(3):
@@ -264,7 +266,7 @@ def test_server_that_refuses_everything_is_one_line(pusher, published, monkeypat
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-def test_statistics_that_are_refused_stop_nobody(pusher, published, monkeypatch, caplog):
+def test_refused_statistics_do_not_stop_the_pusher(pusher, published, monkeypatch, caplog):
     monkeypatch.setattr(MemoryBroker, "set_stat", refuse(BrokerError))
     pusher.broker.enqueue_many(["package"] * 8)
     assert pusher.step()
@@ -273,7 +275,7 @@ def test_statistics_that_are_refused_stop_nobody(pusher, published, monkeypatch,
 
 
 def refuse(error):
-    """Return a method that raises an error, as a server that fails or refuses."""
+    """Return a method that raises an error, like a server that fails or refuses."""
 
     def raising(*args, **kwargs):
         raise error("no")
@@ -282,7 +284,7 @@ def refuse(error):
 
 
 def fill_channel(pusher, monkeypatch, room):
-    """Give each sending to the workers its answer, then room for all; leases are due when a message found no room."""
+    """Simulate a full channel: the first attempts to send have the given results. Leases are due after a failed one."""
     send, answers = pusher.tasks.send, iter(room)
     pusher.renew_at = float("inf")
 
@@ -319,7 +321,7 @@ def test_pusher_that_waits_for_room_while_leases_are_due_does_not_spin(pusher, p
     assert min(waits[1:]) > 0.04
 
 
-def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkeypatch):
+def test_failed_renewal_is_repeated_after_the_outage(pusher, monkeypatch):
     pusher.broker.enqueue_many(["package"] * 8)
     pusher.step()
     pusher.renew_at = pusher.state.renewed = 0.0
@@ -338,22 +340,22 @@ def test_failed_renewal_is_repeated_as_soon_as_the_broker_is_back(pusher, monkey
         assert len(renewals) == 1
 
 
-def test_broker_is_back_when_it_has_answered_and_not_when_nothing_was_asked(pusher, monkeypatch, caplog):
+def test_broker_is_available_again_after_an_answer_only(pusher, monkeypatch, caplog):
     caplog.set_level("INFO", "django-q")
     with monkeypatch.context() as away:
         away.setattr(MemoryBroker, "dequeue_many", refuse(BrokerUnavailable))
         pusher.step()
-        pusher.state.paused = 1  # the monitor cannot reach the broker either, and nothing is fetched
+        pusher.state.paused = 1  # the broker is unavailable for the monitor, too, so nothing is fetched
         pusher.retry_at = 0.0
         pusher.step()
-        assert "reached the broker again" not in caplog.text
+        assert "broker available again" not in caplog.text
     pusher.state.paused = 0
     pusher.step()
-    assert caplog.text.count("cannot reach the broker") == 1
-    assert caplog.text.count("reached the broker again") == 1
+    assert caplog.text.count("broker unavailable") == 1
+    assert caplog.text.count("broker available again") == 1
 
 
-def test_leases_are_renewed_as_soon_as_a_broker_that_was_away_is_tried_again(pusher, monkeypatch, caplog):
+def test_leases_are_renewed_first_after_an_outage(pusher, monkeypatch, caplog):
     caplog.set_level("INFO", "django-q")
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
@@ -366,7 +368,7 @@ def test_leases_are_renewed_as_soon_as_a_broker_that_was_away_is_tried_again(pus
         assert pusher.backoff.failures == 2
     pusher.retry_at = 0.0
     pusher.step()
-    assert caplog.text.count("reached the broker again") == 1
+    assert caplog.text.count("broker available again") == 1
 
 
 def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, monkeypatch, caplog):
@@ -376,15 +378,15 @@ def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, m
         full.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
         fill_channel(pusher, full, [True, False])
         pusher.step()
-    assert "cannot reach the broker" in caplog.text
-    assert "reached the broker again" not in caplog.text
+    assert "broker unavailable" in caplog.text
+    assert "broker available again" not in caplog.text
     pusher.retry_at = 0.0
     pusher.step()
-    assert caplog.text.count("reached the broker again") == 1
+    assert caplog.text.count("broker available again") == 1
 
 
 @pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 1.0)])
-def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, longest):
+def test_back_off_leaves_time_to_renew_leases(pusher, retry, longest):
     pusher.renew_every = retry / 3
     pusher.held[1] = "a lease"
     for _ in range(20):
@@ -392,7 +394,7 @@ def test_back_off_leaves_time_to_renew_the_leases_that_are_held(pusher, retry, l
     assert longest / 3 < pusher.retry_at - time.monotonic() <= longest
 
 
-def test_leases_are_renewed_in_a_third_of_the_shortest(pusher, monkeypatch):
+def test_leases_are_renewed_in_a_third_of_the_shortest_one(pusher, monkeypatch):
     monkeypatch.setattr(MemoryBroker, "leases_vary", True)
     monkeypatch.setattr(MemoryBroker, "lease_seconds", lambda self, ack_id: 3.0 if ack_id in short else 60.0)
     short: set = set()
@@ -439,7 +441,7 @@ def test_outcomes_that_wait_for_the_cache_stop_no_fetching(pusher):
 
 
 class TestBrokerWithoutReceipts:
-    """A broker of the public editions: it deletes what it gives, and may give more than asked for."""
+    """Broker of the public editions: it deletes delivered packages, and may return more than requested."""
 
     @pytest.fixture(autouse=True)
     def broker(self, pusher, monkeypatch):
@@ -457,14 +459,14 @@ class TestBrokerWithoutReceipts:
 
     @pytest.mark.parametrize("prefetch", [True, False])
     def test_surplus_stays_with_the_workers(self, pusher, prefetch):
-        pusher.window = Prefetch(pusher.limit, ahead=prefetch)
+        pusher.window = Prefetch(pusher.limit, may_exceed=prefetch)
         self.packages += [str(number) for number in range(20)]
         pusher.step()
         pusher.pushed_at -= 1
         pusher.step()
         assert [task.package for task in pusher._withdraw()] == [str(number).encode() for number in range(20)]
 
-    def test_stop_sends_again_what_has_not_begun(self, pusher):
+    def test_stop_enqueues_unstarted_tasks_without_receipt(self, pusher):
         self.packages += [str(number) for number in range(20)]
         pusher.step()
         taken = TaskMessage.unpack(pusher.tasks.receive(block=False)).package
@@ -475,7 +477,7 @@ class TestBrokerWithoutReceipts:
         assert [taken.decode(), *self.packages] == [str(number) for number in range(20)]
         assert not pusher.tasks.wait(0)
 
-    def test_stop_waits_until_the_workers_have_begun_all(self, pusher, monkeypatch):
+    def test_stop_waits_until_workers_have_begun_all_tasks(self, pusher, monkeypatch):
         self.packages += [str(number) for number in range(20)]
         pusher.step()
         pusher.state.stop_by = time.monotonic() + 3600
@@ -485,12 +487,12 @@ class TestBrokerWithoutReceipts:
         def begin(seconds: float) -> None:
             begun.append(TaskMessage.unpack(pusher.tasks.receive(block=False)).package)
 
-        monkeypatch.setattr(pusher.wiring.hungry, "wait", begin)
+        monkeypatch.setattr(pusher.wiring.wake_pusher, "wait", begin)
         pusher.stop()
         assert len(begun) == 20
         assert self.packages == []
 
-    def test_stop_while_the_broker_is_away_leaves_them_to_the_workers(self, pusher, monkeypatch):
+    def test_stop_during_an_outage_leaves_tasks_to_the_workers(self, pusher, monkeypatch):
         self.packages += ["package"] * 3
         pusher.step()
         pusher.state.stop_by = time.monotonic()
@@ -499,7 +501,7 @@ class TestBrokerWithoutReceipts:
         assert len(pusher._withdraw()) == 3
 
 
-def test_pusher_that_waits_for_room_beats(pusher, monkeypatch):
+def test_pusher_that_waits_for_room_records_progress(pusher, monkeypatch):
     answers = iter([False, True])
     monkeypatch.setattr(type(pusher.tasks), "send", lambda self, message, *, wait=0: next(answers))
     pusher._send(b"message")
@@ -507,18 +509,18 @@ def test_pusher_that_waits_for_room_beats(pusher, monkeypatch):
 
 
 def test_worker_wakes_the_pusher_once_for_each_mark(pusher):
-    worker, rings = Worker(pusher.wiring, 0), []
-    pusher.wiring.hungry.ring = lambda: rings.append(pusher.state.wake_at)
+    worker, wakes = Worker(pusher.wiring, 0), []
+    pusher.wiring.wake_pusher.set = lambda: wakes.append(pusher.state.wake_at)
     for pusher.state.wake_at in (5, 0, 20):
         for number in range(pusher.state.wake_at - 2, pusher.state.wake_at + 10):
-            worker._ring_at_low_water(number)
-    assert rings == [5, 20]
+            worker._wake_pusher_at_low_water(number)
+    assert wakes == [5, 20]
 
 
-def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
+def test_stop_while_the_channel_is_full_releases_all_tasks(pusher, monkeypatch):
     packages = [f"{number:04}" * 200 for number in range(2000)]
     pusher.broker.enqueue_many(packages)
-    pusher.window = Prefetch(len(packages), ahead=False)
+    pusher.window = Prefetch(len(packages), may_exceed=False)
     send, refused = pusher.tasks.send, []
 
     def send_until_stopped(message: bytes, *, wait: float = 0.0) -> bool:
@@ -538,7 +540,7 @@ def test_stop_while_there_is_no_room_gives_everything_back(pusher, monkeypatch):
     assert [package for _, package, _ in pusher.broker.dequeue_many(len(packages), 0)] == packages
 
 
-def test_stop_pushes_what_nobody_brings_back(pusher, monkeypatch):
+def test_stop_pushes_tasks_without_receipt(pusher, monkeypatch):
     messages = [bytes([number]) * 1000 for number in range(200)]
     monkeypatch.setattr(pusher.broker, "dequeue_many", lambda limit, wait: [Delivery(None, each) for each in messages])
     send, received = pusher.tasks.send, []
@@ -559,7 +561,7 @@ def test_stop_pushes_what_nobody_brings_back(pusher, monkeypatch):
 
 
 class Slow:
-    """Lets calls of a broker take long, as a locked table does."""
+    """Makes calls of a broker slow, like a locked table."""
 
     def __init__(self, pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.log, broker = 1000.0, [], pusher.broker
@@ -584,7 +586,7 @@ def slow(pusher, monkeypatch):
     return Slow(pusher, monkeypatch)
 
 
-def test_nothing_is_fetched_while_leases_of_running_tasks_are_overdue(pusher, slow):
+def test_nothing_is_fetched_while_renewals_are_overdue(pusher, slow):
     pusher.broker.enqueue("package")
     pusher.step()
     take(pusher, 0)
@@ -596,7 +598,7 @@ def test_nothing_is_fetched_while_leases_of_running_tasks_are_overdue(pusher, sl
     assert slow.log == ["renew", "renew", "dequeue_many", "dequeue_many"]
 
 
-def test_lease_that_may_have_ended_during_the_fetch_is_renewed_before_a_worker_begins(pusher, slow):
+def test_lease_of_a_slow_fetch_is_renewed_before_its_task_begins(pusher, slow):
     pusher.broker.enqueue_many(["lost", "kept"])
     slow.seconds["dequeue_many"] = [pusher.settings.retry * 0.6, 0.0]
     lost = []
@@ -608,7 +610,7 @@ def test_lease_that_may_have_ended_during_the_fetch_is_renewed_before_a_worker_b
     assert [task.package for task in pusher._withdraw()] == [b"kept"]
 
 
-def test_successor_renews_what_runs_at_once(pusher, monkeypatch):
+def test_successor_renews_running_tasks_at_once(pusher, monkeypatch):
     monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
     monkeypatch.setattr("django_q.cluster.pusher.signal.signal", lambda *handler: None)
     pusher.broker.enqueue("package")
@@ -621,7 +623,7 @@ def test_successor_renews_what_runs_at_once(pusher, monkeypatch):
     assert len(renewed) == 1
 
 
-def test_warnings_about_the_server_are_logged_once_when_it_is_first_reached(pusher, monkeypatch, caplog):
+def test_warnings_about_the_server_are_logged_once(pusher, monkeypatch, caplog):
     answers = [BrokerUnavailable(), ["it deletes packages"], ["it deletes packages"]]
 
     def server_warnings(self):
@@ -639,7 +641,7 @@ def test_warnings_about_the_server_are_logged_once_when_it_is_first_reached(push
 
 
 @pytest.mark.parametrize(("pushed", "warned"), [(0, False), (1, True)])
-def test_pusher_that_takes_over_does_not_repeat_warnings_about_the_server(pusher, monkeypatch, pushed, warned):
+def test_successor_does_not_repeat_warnings_about_the_server(pusher, monkeypatch, pushed, warned):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
     pusher.state.pushed = pushed

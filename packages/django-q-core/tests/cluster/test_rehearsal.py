@@ -1,4 +1,4 @@
-"""The rehearsal before the first fork leaves no trace."""
+"""The rehearsal before the first fork has no side effects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_rehearsal_ignores_the_options_of_the_database(monkeypatch):
 
 
 def test_back_end_of_the_project_is_not_rehearsed(monkeypatch):
-    """It may need options to connect, such as a key."""
+    """A back end may require options to connect, such as a key."""
     connection = connections[router.db_for_write(Task)]
     monkeypatch.setitem(connection.settings_dict, "ENGINE", "project.encrypted")
     monkeypatch.setattr(type(connection), "get_new_connection", None)
@@ -58,7 +58,7 @@ def test_back_end_of_the_project_is_not_rehearsed(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_rehearsal_leaves_no_file_open():
     def count() -> int:
-        return len(os.listdir(Path("/proc/self/fd")))  # noqa: PTH208 - as a folder that changes while it is read
+        return len(os.listdir(Path("/proc/self/fd")))  # noqa: PTH208 - the folder changes while it is read
 
     rehearsal.rehearse(SETTINGS)
     before = count()

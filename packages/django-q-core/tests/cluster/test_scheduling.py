@@ -19,7 +19,7 @@ from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
 from django_q.schedules.turn import Turn
 from django_q.settings import current_settings
-from django_q.status import SECONDS
+from django_q.status import TTL_SECONDS
 
 pytestmark = pytest.mark.django_db
 
@@ -27,7 +27,7 @@ BEGAN = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
 
 
 class Clock:
-    """Time that only passes while the scheduler sleeps."""
+    """Simulated clock, which advances while the scheduler sleeps."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -40,14 +40,14 @@ class Clock:
         return BEGAN + timedelta(seconds=self.seconds)
 
     def wait(self, seconds: float) -> None:
-        """The scheduler's sleep."""
+        """Advance the clock instead of sleeping."""
         self.waits.append(seconds)
         self.seconds += max(seconds, 0.0001)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The only clock there is."""
+    """Simulated clock of all modules."""
     clock = Clock()
     for each in (module, statistics, maintenance):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic))
@@ -61,14 +61,15 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def running(clock):
-    """Makes a scheduler that has started."""
+    """Return a function that creates and starts a scheduler."""
     made = []
 
     def make(**changes) -> Scheduler:
         settings = replace(current_settings(), **changes)
         state = ClusterState(settings.workers)
         state.phase = Phase.RUNNING
-        made.append(Scheduler(SimpleNamespace(settings=settings, cluster_id="0" * 32, state=state, alarm=clock)))
+        wiring = SimpleNamespace(settings=settings, cluster_id="0" * 32, state=state, wake_scheduler=clock)
+        made.append(Scheduler(wiring))
         made[-1].start()
         made[-1].broker.delete_queue()
         return made[-1]
@@ -79,26 +80,26 @@ def running(clock):
 
 
 def run(scheduler: Scheduler, clock: Clock, until: float) -> None:
-    """Let time pass."""
+    """Execute steps until a time of the clock."""
     while clock.seconds < until:
         assert scheduler.step()
 
 
-def test_an_idle_minute_takes_a_statement_a_second(running, clock, due, django_assert_max_num_queries):
+def test_idle_scheduler_executes_one_statement_a_second(running, clock, due, django_assert_max_num_queries):
     due(next_run=BEGAN + timedelta(hours=1))
     scheduler = running()
-    # And the first looks for a surplus, for another USE_TZ, and whether the server accepts writes.
+    # The first step also checks for a surplus, for another USE_TZ, and that the server accepts writes.
     with django_assert_max_num_queries(64):
         run(scheduler, clock, 60)
     assert len(clock.waits) < 130
 
 
-def test_statistics_are_published_when_they_change_and_long_before_they_are_forgotten(running, clock, monkeypatch):
+def test_statistics_are_published_before_they_expire(running, clock, monkeypatch):
     scheduler, published = running(), []
     monkeypatch.setattr(scheduler.broker, "set_stat", lambda key, value, timeout: published.append(clock.seconds))
     run(scheduler, clock, 10)
     pauses = [second - first for first, second in pairwise(published)]
-    assert 1 < max(pauses) < SECONDS / 2
+    assert 1 < max(pauses) < TTL_SECONDS / 2
     assert len(published) < 8
     published.clear()
     scheduler.state.reincarnations = 1
@@ -106,7 +107,7 @@ def test_statistics_are_published_when_they_change_and_long_before_they_are_forg
     assert published
 
 
-def test_statistics_that_the_broker_keeps_are_the_pushers_affair(running, clock, monkeypatch):
+def test_scheduler_does_not_publish_statistics_of_the_broker(running, clock, monkeypatch):
     published = []
     monkeypatch.setattr(type(running().broker), "keeps_statistics", True)
     monkeypatch.setattr(type(running().broker), "set_stat", lambda self, *args: published.append(args))
@@ -135,7 +136,7 @@ def test_every_second_is_sent_every_second(running, clock, due):
     assert sizes == list(range(1, 11))
 
 
-def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, due):
+def test_changed_schedules_are_found_within_a_second(running, clock, due):
     later = due(next_run=BEGAN + timedelta(days=1))
     scheduler = running()
     run(scheduler, clock, 10.5)
@@ -145,17 +146,17 @@ def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, d
     assert scheduler.broker.queue_size() == 2
 
 
-def test_it_does_not_run_hot_while_another_cluster_sends_what_is_due(running, clock, monkeypatch):
+def test_rows_locked_by_another_cluster_cause_no_busy_loop(running, clock, monkeypatch):
     scheduler = running()
     monkeypatch.setattr(scheduler.schedules, "turn", lambda: Turn(more=True))
     run(scheduler, clock, 2)
     assert len(clock.waits) < 50
 
 
-def test_the_setting_turns_it_off(running, clock, due, django_assert_num_queries):
+def test_scheduler_setting_disables_schedules(running, clock, due, django_assert_num_queries):
     due(next_run=BEGAN)
     scheduler = running(scheduler=False)
-    with django_assert_num_queries(2):  # the first look for a surplus, and for batches that are due
+    with django_assert_num_queries(2):  # the first check for a surplus, and for due batches
         run(scheduler, clock, 5)
     assert scheduler.broker.queue_size() == 0
 
@@ -171,7 +172,7 @@ def test_limit_holds_within_two_seconds_whether_it_sends_or_not(running, clock, 
     assert set(Task.objects.values_list("id", flat=True)) == {f"{number:032}" for number in (7, 8)}
 
 
-def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):
+def test_unavailable_database_is_retried_and_logged_once(running, clock, due, monkeypatch, caplog):
     due(next_run=BEGAN)
     scheduler = running()
     turn = scheduler.schedules.turn
@@ -187,10 +188,10 @@ def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, du
     run(scheduler, clock, 45)
     assert scheduler.broker.queue_size() == 1
     assert caplog.text.count("the server is away") == 1
-    assert caplog.text.count("sends what is due again") == 1
+    assert caplog.text.count("scheduling resumed") == 1
 
 
-def test_a_broker_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):
+def test_unavailable_broker_is_retried_and_logged_once(running, clock, due, monkeypatch, caplog):
     due(next_run=BEGAN)
     scheduler = running()
     enqueue = type(scheduler.broker).enqueue_many
@@ -206,7 +207,7 @@ def test_a_broker_that_is_away_is_asked_again_and_said_once(running, clock, due,
     assert caplog.text.count("connection refused") == 1
 
 
-def test_it_says_what_it_sent_skipped_and_could_not_send(running, clock, due, caplog):
+def test_sent_skipped_and_broken_schedules_are_logged(running, clock, due, caplog):
     due(name="good", overlap=False, schedule_type="C", cron="* * * * * *", next_run=BEGAN)
     due(name="bad", args="nonsense")
     caplog.set_level(logging.INFO, "django-q")
@@ -216,7 +217,7 @@ def test_it_says_what_it_sent_skipped_and_could_not_send(running, clock, due, ca
     assert "cannot send schedule [bad] (UnreadableArguments: 'nonsense' cannot be read" in caplog.text
 
 
-def test_it_ends_when_the_cluster_stops(running):
+def test_scheduler_ends_when_the_cluster_stops(running):
     scheduler = running()
     scheduler.state.phase = Phase.STOPPING
     assert scheduler.step() is False
@@ -225,7 +226,7 @@ def test_it_ends_when_the_cluster_stops(running):
 # old names
 
 
-def test_what_the_public_editions_call_scheduler_sends_what_is_due(clockwork, due):
+def test_scheduler_function_of_the_public_editions_sends_due_tasks(clockwork, due):
     from django_q import cluster
     from django_q.cluster import scheduler
     from django_q.scheduler import scheduler as newer

@@ -11,7 +11,7 @@ import pytest
 from django_q.cluster import pool as pool_module
 from django_q.cluster import sentinel as module
 from django_q.cluster import stopping
-from django_q.cluster.ipc.channels import RECEIVE_SECONDS, Bell
+from django_q.cluster.ipc.channels import RECEIVE_SECONDS, Wakeup
 from django_q.cluster.ipc.messages import STOP, Kind, TaskMessage, kind_of, unpack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.cluster.sentinel import Sentinel
@@ -21,7 +21,7 @@ from django_q.testing.eventually import eventually
 
 
 class Process:
-    """A process that runs until it is stopped."""
+    """Process that runs until it is stopped."""
 
     pids = itertools.count(2**30)
 
@@ -64,8 +64,8 @@ def sentinel(monkeypatch):
     monkeypatch.setattr(module, "context_of", lambda method: Context)
     monkeypatch.setattr(pool_module, "kill_group", lambda pid: None)
     monkeypatch.setattr(pool_module, "try_fork", lambda: None)
-    parent, control = Bell(), Bell()
-    sentinel = Sentinel(settings, "0" * 32, ClusterState(2), control, Bell(), parent)
+    parent, control = Wakeup(), Wakeup()
+    sentinel = Sentinel(settings, "0" * 32, ClusterState(2), control, Wakeup(), parent)
     sentinel.pool.spawn()
     sentinel.state.phase = Phase.RUNNING
     yield sentinel
@@ -75,7 +75,7 @@ def sentinel(monkeypatch):
 
 
 def ends_when(member, condition) -> None:
-    """Let a process end in the turn in which something is true."""
+    """Let a process end in the first iteration in which *condition* is true."""
     runs = member.process.is_alive
 
     def is_alive() -> bool:
@@ -87,7 +87,7 @@ def ends_when(member, condition) -> None:
 
 
 def obedient(sentinel) -> None:
-    """Let all processes end when they are told to."""
+    """Let all processes end on request."""
     state, wiring, pool = sentinel.state, sentinel.wiring, sentinel.pool
 
     def told(channel) -> bool:
@@ -144,8 +144,8 @@ def test_worker_that_does_not_exit_is_killed_and_replaced(sentinel, caplog):
 
 
 @pytest.mark.parametrize("hangs", [True, False])
-def test_worker_whose_look_up_hangs_is_killed_and_its_task_has_not_begun(sentinel, hangs):
-    """A driver written in C may never return to Python; a worker that ends by itself is a failed attempt."""
+def test_worker_whose_look_up_hangs_is_killed(sentinel, hangs):
+    """A driver written in C may never return to Python. A worker that ends by itself counts as a failed attempt."""
     member = sentinel.pool.workers[0]
     slot = member.slot
     slot.begin(TaskMessage(1, 0.0, "ack", b"package").pack(), time.monotonic(), 1)
@@ -185,8 +185,8 @@ class TestStop:
         assert first > 10
         assert "INTERRUPTED" not in {member.killed_for for member in sentinel.pool.members}
 
-    def test_workers_stay_until_the_monitor_has_looked_at_what_it_received(self, sentinel):
-        """Its flags may say nothing yet of an outcome that it has just taken from the channel."""
+    def test_workers_stay_until_the_flags_of_the_monitor_are_current(self, sentinel):
+        """The flags may not contain an outcome yet that the monitor has just received."""
         obedient(sentinel)
         stop, heartbeat = StopProcedure(sentinel), sentinel.pool.monitor.heartbeat
         heartbeat.beat()
@@ -239,7 +239,7 @@ class TestStop:
                 pass
         self.ends_within(sentinel, 3)
 
-    def test_stop_ends_though_a_process_cannot_be_killed(self, sentinel, monkeypatch):
+    def test_stop_ends_if_a_process_cannot_be_killed(self, sentinel, monkeypatch):
         monkeypatch.setattr(stopping, "MONITOR_SECONDS", 0.3)
         monkeypatch.setattr(stopping, "KILL_SECONDS", 0.3)
         obedient(sentinel)
@@ -262,7 +262,7 @@ class TestStop:
         sentinel.orphaned = True
         self.ends_within(sentinel, 2)
 
-    def test_full_channel_delays_the_stop_of_workers_only_until_there_is_room(self, sentinel):
+    def test_full_channel_delays_the_stop_of_workers(self, sentinel):
         obedient(sentinel)
         sentinel.settings = replace(sentinel.settings, stop_timeout=60)
         while sentinel.wiring.tasks.send(b"\1" * 16_000):
@@ -278,7 +278,7 @@ class TestStop:
         assert all(member.process is None for member in sentinel.pool.members)
 
 
-def test_steps_of_a_process_are_shorter_than_the_least_guard_timeout():
+def test_steps_are_shorter_than_the_minimum_guard_timeout():
     assert RECEIVE_SECONDS <= 1
     assert kind_of(STOP) == Kind.STOP
 
@@ -286,7 +286,7 @@ def test_steps_of_a_process_are_shorter_than_the_least_guard_timeout():
 class TestCrash:
     @pytest.fixture
     def crash(self, sentinel, monkeypatch):
-        """Crash with an error, and return the exit status and what was reported."""
+        """Return a function that crashes the sentinel, and returns the exit status and the reports."""
 
         def make(error: BaseException):
             reported: list[BaseException] = []
@@ -297,13 +297,13 @@ class TestCrash:
             monkeypatch.setattr(sentinel, "run", raises(error))
             lifeline = type("Line", (), {"watch": lambda self: None})()
             with pytest.raises(Left) as left:
-                module.main(sentinel.settings, "", sentinel.state, Bell(), Bell(), lifeline)
+                module.main(sentinel.settings, "", sentinel.state, Wakeup(), Wakeup(), lifeline)
             return left.value.status, reported
 
         return make
 
     @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(0), KeyboardInterrupt()])
-    def test_any_error_ends_all_processes_and_the_exit_status_is_not_zero(self, sentinel, crash, caplog, error):
+    def test_crash_ends_all_processes_with_a_nonzero_status(self, sentinel, crash, caplog, error):
         assert crash(error) == (1, [error])
         assert not any(member.process.runs for member in sentinel.pool.members)
         assert "MainProcess crashed: " + type(error).__name__ in caplog.text

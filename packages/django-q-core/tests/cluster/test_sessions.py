@@ -1,4 +1,4 @@
-"""The sessions of tasks, also in the thread that asgiref shares between event loops."""
+"""Sessions of tasks, including those in the thread that asgiref shares between event loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_q.cluster import sessions
 
 @pytest.fixture(autouse=True)
 def thread(monkeypatch, django_db_blocker):
-    """Give the test a shared thread of its own, and databases without a transaction around it."""
+    """Provide a shared thread for the test, and databases without an enclosing transaction."""
     thread = sessions.SharedThread()
     monkeypatch.setattr(SyncToAsync, "single_thread_executor", thread)
     with django_db_blocker.unblock():
@@ -61,7 +61,7 @@ def test_shared_thread_that_is_blocked_is_replaced(monkeypatch):
         blocked.set()
 
 
-def test_fork_has_a_shared_thread_of_its_own():
+def test_fork_has_its_own_shared_thread():
     run_in_own_loop(os.getpid)
     child = os.fork()
     if not child:
@@ -75,7 +75,7 @@ def test_fork_has_a_shared_thread_of_its_own():
 
 
 class Ended:
-    """Takes the place of `end_sessions`: `kept` is its answer."""
+    """Stand-in for `end_sessions` that returns `kept`."""
 
     def __init__(self):
         self.count, self.kept = 0, False
@@ -87,7 +87,7 @@ class Ended:
 
 @pytest.fixture
 def ended(monkeypatch):
-    """Count how often the sessions of all databases are ended."""
+    """Count the calls of `end_sessions`."""
     ended = Ended()
     monkeypatch.setattr(sessions.connections, "end_sessions", ended)
     sessions._opened.clear()
@@ -119,6 +119,6 @@ def test_session_of_a_kept_connection_ends_after_each_task(ended):
     assert ended.count == 3
 
 
-def test_idle_worker_looks_at_all_databases(ended):
+def test_idle_worker_checks_all_databases(ended):
     sessions.end(idle=True)
     assert ended.count

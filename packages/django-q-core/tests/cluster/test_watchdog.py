@@ -1,4 +1,4 @@
-"""A wait for a database that never answers ends with an error of that database."""
+"""A call to a database that does not answer ends with a database error."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_call_that_does_not_return_fails(alias, wait, watchdog, caplog):
     assert is_unavailable(caught.value)
     assert time.monotonic() - began < 30
     watchdog.stop()
-    watchdog.join(5)  # it logs after it has cut
+    watchdog.join(5)  # it logs after the cut
     assert "no answer from database 'watched'" in caplog.text
     connections[alias].close()
     assert ask(connections[alias], "SELECT 1") == 1
 
 
-def test_calls_that_return_are_left_alone(alias, wait, watchdog):
+def test_calls_that_return_are_not_cut(alias, wait, watchdog):
     for _ in range(5):
         with wait.limited():
             ask(connections[alias], "SELECT 1")

@@ -45,14 +45,14 @@ def fork(raises):
 
 
 class Poison:
-    """An argument that does harm when it is unpickled."""
+    """Argument that raises while it is unpickled."""
 
     def __reduce__(self):
         return CALLS.append, ("unpickled",)
 
 
 class Forking:
-    """An argument that forks when it is unpickled."""
+    """Argument that forks while it is unpickled."""
 
     def __reduce__(self):
         return os.fork, ()
@@ -60,7 +60,7 @@ class Forking:
 
 @pytest.fixture
 def work(monkeypatch):
-    """Let a worker process a package that is delivered for the attempt of that number, and return its message."""
+    """Return a function that lets a worker process a delivery, and returns the message of the worker."""
     CALLS.clear()
 
     def work(package, attempt, **settings):
@@ -74,7 +74,7 @@ def work(monkeypatch):
     return work
 
 
-def test_task_without_remaining_attempts_is_a_failure_and_not_unpickled(work):
+def test_task_without_remaining_attempts_fails_without_unpickling(work):
     package = new_package(run, (Poison(),), group="g", task_id="0" * 32, name="poison")
     outcome, settings = work(package, 3, max_attempts=2)
     assert CALLS == []
@@ -92,14 +92,14 @@ def test_task_with_remaining_attempts_is_executed(work, attempt, max_attempts):
     assert CALLS == ["run"]
 
 
-def test_package_that_cannot_be_read_is_not_a_task_without_remaining_attempts(work):
+def test_unreadable_package_without_attempts_is_a_dead_letter(work):
     unreadable, _settings = work(b"with a foreign signature", 3, max_attempts=2)
     assert isinstance(unreadable, Unreadable)
     assert unreadable.ack_id == 7
 
 
 @pytest.mark.django_db
-def test_row_of_a_task_without_remaining_attempts_keeps_its_arguments(work):
+def test_failure_without_remaining_attempts_keeps_arguments(work):
     outcome, settings = work(new_package(run, (1, 2), {"x": 3}), 2, max_attempts=1)
     Finisher(settings, None).finish([outcome])
     task = Task.objects.get()
@@ -117,7 +117,7 @@ def test_success_that_was_saved_survives_the_lack_of_attempts(work):
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_copy_of_the_worker_that_a_task_forked_ends_with_the_task(work, raises):
+def test_fork_of_the_worker_ends_with_its_task(work, raises):
     outcome, _settings = work(new_package(fork, (raises,)), 1)
     [child] = CALLS
     assert os.waitpid(child, 0) == (child, 0)
@@ -131,9 +131,7 @@ def test_argument_that_forks_does_not_run_its_task_twice(work, tmp_path):
     assert (tmp_path / "notes").read_text() == "run "
 
 
-def test_look_up_that_never_ends_is_given_up_and_its_task_returned(
-    work, monkeypatch, postgres_server, django_db_blocker
-):
+def test_task_is_released_if_its_look_up_does_not_return(work, monkeypatch, postgres_server, django_db_blocker):
     postgres_server.start()
     monkeypatch.setattr(module, "MAX_LOOK_UP_SECONDS", 0.3)
     with django_db_blocker.unblock(), reachable("silent", postgres_server.database()) as alias:

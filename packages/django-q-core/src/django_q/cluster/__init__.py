@@ -1,6 +1,7 @@
-"""A cluster: one sentinel and the processes it guards.
+"""Cluster: one sentinel and the processes that it supervises.
 
-Nothing is imported until it is asked for: a process that is not forked imports `launch` before Django is set up.
+Public names are imported when they are first used: a process that is not forked imports `launch` before Django is set
+up.
 """
 
 from __future__ import annotations

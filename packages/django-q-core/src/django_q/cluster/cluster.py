@@ -1,4 +1,4 @@
-"""The outermost process of a cluster: starts the sentinel, passes signals on and waits."""
+"""Outermost process of a cluster: starts the sentinel, forwards signals and waits for the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, cast
 
 from django_q.brokers import get_broker
-from django_q.cluster.ipc.channels import Bell
+from django_q.cluster.ipc.channels import Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.system.process_group import kill_group
@@ -26,7 +26,7 @@ from django_q.text import one_line
 from . import log
 from .guard import SentinelGuard
 from .launch import Launch
-from .pool import context_of, how_it_ended, preload
+from .pool import context_of, exit_text, preload
 from .sentinel import main
 from .statistics import stat_of
 
@@ -44,22 +44,34 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Flag:
-    """Something that happened or did not: the part of a `multiprocessing.Event` that people use, without its lock."""
+    """Event with the commonly used methods of `multiprocessing.Event`, and without its lock.
+
+    Args:
+        happened: returns a true value if the event has happened.
+        make_it_happen: triggers the event; None if `set` has no effect.
+    """
 
     def __init__(self, happened: Any, make_it_happen: Any = None) -> None:
         self._happened, self._make_it_happen = happened, make_it_happen
 
     def is_set(self) -> bool:
-        """Whether it happened."""
+        """Return True if the event has happened."""
         return bool(self._happened())
 
     def set(self) -> None:
-        """Make it happen."""
+        """Trigger the event."""
         if self._make_it_happen is not None:
             self._make_it_happen()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it happens, `timeout` seconds at most; whether it did."""
+        """Wait for the event.
+
+        Args:
+            timeout: maximum time in seconds; None waits without limit.
+
+        Returns:
+            True if it has happened.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.is_set() and (deadline is None or time.monotonic() < deadline):
             time.sleep(0.01)
@@ -67,11 +79,11 @@ class Flag:
 
 
 class Cluster:
-    """A cluster of processes that run tasks.
+    """Cluster of processes that execute tasks.
 
     Args:
-        broker: where the tasks wait; None makes the broker of the settings.
-        settings: None takes the settings as they are now.
+        broker: broker of the tasks; None creates the broker of the settings.
+        settings: None uses the settings of the broker, or the current settings.
     """
 
     def __init__(self, broker: Broker | None = None, *, settings: ClusterSettings | None = None) -> None:
@@ -82,39 +94,39 @@ class Cluster:
         self.pid = os.getpid()
         self.timeout = self.settings.timeout
         self.sentinel: BaseProcess | None = None
-        """The `multiprocessing` process that holds the sentinel."""
+        """Process of the sentinel (`multiprocessing`)."""
         self.state = ClusterState(self.settings.workers)
         self.state.parent = self.pid
-        self._control, self._started = Bell(), Bell()
+        self._control, self._started = Wakeup(), Wakeup()
         self._lifeline: Lifeline | None = None
         self._guard: SentinelGuard | None = None
         self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
-        """Set when all processes have been started."""
+        """Set when all processes have started."""
         self.stop_event = Flag(lambda: self.state.stop_requests > 0, self._ask_to_stop)
-        """Set to begin the stop procedure."""
+        """Set to start the stop procedure."""
 
     @property
     def broker(self) -> Broker:
-        """The cluster's broker."""
+        """Broker of the cluster."""
         if self._broker is None:
             self._broker = get_broker(settings=self.settings)
         return self._broker
 
     @property
     def name(self) -> str:
-        """The name of the cluster, for people."""
+        """Readable name of the cluster, made from its id."""
         return humanize(self.cluster_id.replace("-", ""))
 
-    # life
+    # start and stop
 
     def start(self) -> int:
-        """Start the cluster and return when all its processes are there.
+        """Start the cluster and wait until all its processes have started.
 
         Returns:
-            The id of this process, the cluster's outermost.
+            The id of this process, which is the outermost of the cluster.
 
         Raises:
-            ClusterDied: it ended while it started, or the system refused to start it.
+            ClusterDied: the cluster ended while it started, or the system refused to start it.
         """
         self._announce()
         return self._start()
@@ -143,16 +155,16 @@ class Cluster:
             self._wait_for(self._started)
             if not process.is_alive() and not self.start_event.is_set():
                 self._kill_groups()
-                raise ClusterDied(f"The cluster ended while it started: {how_it_ended(process.exitcode or 0)}.")
+                raise ClusterDied(f"The cluster ended while it started: {exit_text(process.exitcode or 0)}.")
         self._started.clear()
         log.running(self.name, self.settings.list_key)
         return self.pid
 
     def stop(self) -> bool:
-        """Begin the stop procedure and wait for its end.
+        """Start the stop procedure and wait for its end.
 
         Returns:
-            Whether there was anything to stop.
+            False if the cluster was not running.
         """
         if self.sentinel is None or not self.sentinel.is_alive():
             return False
@@ -160,56 +172,57 @@ class Cluster:
         self._ask_to_stop()
         while self.sentinel.is_alive():
             self._wait_for()
-        self._say_how_it_ended()
+        self._log_end()
         return True
 
     def run(self, *, once: bool = False) -> int:
-        """Start the cluster, obey signals, and return when it has ended: what `manage.py qcluster` does.
+        """Start the cluster, handle signals and return when the cluster has ended. `manage.py qcluster` calls it.
 
         Args:
-            once: stop as soon as it has started.
+            once: True to stop the cluster as soon as it has started.
 
         Returns:
-            The exit status for the process: 0 when the cluster was told to stop and did.
+            The exit status for the process: 0 if the cluster has stopped on request.
         """
         if self.settings.start_method == "fork":
             preload(self.settings)
-        bell = Bell()
-        os.set_blocking(bell.writer_fileno(), False)
+        wakeup = Wakeup()
+        os.set_blocking(wakeup.writer_fileno(), False)
         before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}
-        wakeup = signal.set_wakeup_fd(bell.writer_fileno(), warn_on_full_buffer=False)
+        previous_fd = signal.set_wakeup_fd(wakeup.writer_fileno(), warn_on_full_buffer=False)
         try:
             self._announce()
-            close_all()  # here, because log handlers may open something
+            close_all()  # log handlers may have opened connections
             self._start()
             if once:
                 self._ask_to_stop()
-            return self._wait(bell)
+            return self._wait(wakeup)
         finally:
-            signal.set_wakeup_fd(wakeup)
+            signal.set_wakeup_fd(previous_fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def sig_handler(self, signum: int, frame: FrameType | None) -> None:
-        """Only set a flag: the stop itself happens in the sentinel."""
+        """Request a stop. The sentinel executes it."""
         self._ask_to_stop()
 
-    def _wait(self, bell: Bell) -> int:
+    def _wait(self, wakeup: Wakeup) -> int:
         assert self.sentinel is not None
-        said = False
+        announced = False
         while self.sentinel.is_alive():
-            if self.is_stopping and not said:
+            if self.is_stopping and not announced:
                 log.stopping(self.name)
-                said = True
-            self._wait_for(bell)
-            bell.clear()
-        return self._say_how_it_ended()
+                announced = True
+            self._wait_for(wakeup)
+            wakeup.clear()
+        return self._log_end()
 
-    def _wait_for(self, *bells: Bell) -> None:
-        """Sleep until the sentinel ends, a bell rings or it is time to look; kill a sentinel that hangs."""
+    def _wait_for(self, *wakeups: Wakeup) -> None:
+        """Wait until the sentinel ends, an event is set or a check is due; kill a sentinel that hangs."""
         assert self.sentinel is not None
         assert self._guard is not None
-        connection.wait([self.sentinel.sentinel, *(bell.fileno() for bell in bells)], self._guard.seconds_to_wait())
+        watched = [self.sentinel.sentinel, *(wakeup.fileno() for wakeup in wakeups)]
+        connection.wait(watched, self._guard.seconds_to_wait())
         reason = self._guard.look()
         if reason is not None and self.sentinel.is_alive():
             log.sentinel_stalled(self.name, reason)
@@ -217,16 +230,16 @@ class Cluster:
             self.sentinel.join()
 
     def _kill_groups(self) -> None:
-        """End what tasks have started: their workers ended with the sentinel, which ends the groups otherwise."""
+        """Kill the process groups of the workers. The sentinel would do it, and has died."""
         for slot in self.state.slots:
             if slot.pid:
                 kill_group(slot.pid)
 
     def _ask_to_stop(self) -> None:
         self.state.stop_requests += 1
-        self._control.ring()
+        self._control.set()
 
-    def _say_how_it_ended(self) -> int:
+    def _log_end(self) -> int:
         assert self.sentinel is not None
         self.sentinel.join()
         code = self.sentinel.exitcode or 0
@@ -234,32 +247,32 @@ class Cluster:
             log.stopped(self.name)
             return 0
         self._kill_groups()
-        log.sentinel_died(self.name, f"met {how_it_ended(code)}")
+        log.sentinel_died(self.name, f"met {exit_text(code)}")
         return 1
 
     # state
 
     @property
     def stat(self) -> Stat:
-        """What the cluster is doing now."""
+        """Current snapshot of the cluster."""
         return stat_of(self.state, self.cluster_id, self.settings)
 
     @property
     def is_starting(self) -> bool:
-        """Whether it has begun and is not complete yet."""
+        """True if the cluster has started and is not complete yet."""
         return self.sentinel is not None and self.state.phase == Phase.STARTING
 
     @property
     def is_running(self) -> bool:
-        """Whether it is up and has not been told to stop."""
+        """True if the cluster is complete and no stop was requested."""
         return self.state.phase == Phase.RUNNING and not self.stop_event.is_set()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has been told to stop and has not ended yet."""
+        """True if a stop was requested and the cluster has not ended yet."""
         return self.stop_event.is_set() and not self.has_stopped
 
     @property
     def has_stopped(self) -> bool:
-        """Whether it ran and has ended."""
+        """True if the cluster has ended after a start."""
         return self.sentinel is not None and not self.sentinel.is_alive()

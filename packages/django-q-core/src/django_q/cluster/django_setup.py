@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Importer:
-    """A member of `sys.meta_path` as another process can install it."""
+    """Member of `sys.meta_path`, in a form that another process can install."""
 
     module: str
     """Name of the module that defines it."""
@@ -35,7 +35,7 @@ class Importer:
         return cls(module=type(importer).__module__, name=type(importer).__name__, pickled=dump(importer))
 
     def install(self) -> None:
-        """Install the importer: by the function `install` of its module, which django-configurations needs, if any."""
+        """Install the importer, with the function `install` of its module if there is one (django-configurations)."""
         if any((type(each).__module__, type(each).__name__) == (self.module, self.name) for each in sys.meta_path):
             return
         install = getattr(import_module(self.module), "install", None)
@@ -47,7 +47,7 @@ class Importer:
 
 @dataclass(frozen=True, kw_only=True)
 class DjangoSetup:
-    """The environment, importers and settings of a process.
+    """Environment, importers and settings of a process.
 
     A project's `manage.py` may do more than name the settings module: install an importer for it, as
     django-configurations does, or call `settings.configure()`. A spawned process does not run that part of `manage.py`.
@@ -57,7 +57,7 @@ class DjangoSetup:
     importers: tuple[Importer, ...]
     """Importers of the settings module."""
     values: Mapping[str, bytes] | None
-    """Pickled settings, if they do not come from a module that another process can import."""
+    """Pickled settings; None if another process can import the module of the settings."""
     missing: tuple[str, ...]
     """Names of settings that cannot be pickled."""
 
@@ -83,7 +83,7 @@ class DjangoSetup:
         """Set Django up, unless the project's main module has done so.
 
         Raises:
-            ImproperlyConfigured: the settings cannot be had in this process.
+            ImproperlyConfigured: the settings are not available in this process.
         """
         os.environ.update(self.environment)
         if not settings.configured:
@@ -102,20 +102,20 @@ class DjangoSetup:
                 f"The settings {', '.join(self.missing)} cannot be pickled for a process that is not forked: move the "
                 "settings to a module, or call settings.configure() outside of `if __name__ == '__main__'`."
             )
-        # What cannot be passed on comes from the module: a test has overridden others of its settings.
+        # Settings that cannot be pickled come from the module. A test may have overridden others of its settings.
         defaults = Settings(module) if self.missing and module else global_settings
         settings.configure(defaults, **{name: pickle.loads(value) for name, value in self.values.items()})
 
 
 def settings_module() -> str | None:
-    """Return the module of the settings; None if another process cannot import it, or there is none."""
+    """Return the name of the settings module; None if there is none, or another process cannot import it."""
     name: str | None = getattr(settings, "SETTINGS_MODULE", None)
     was_imported = name == "__main__" or getattr(sys.modules.get(name or ""), "__spec__", name) is not None
     return name if was_imported else None
 
 
 def own_settings() -> list[str]:
-    """Return the names of the settings whose values are not those of Django."""
+    """Return the names of the settings that differ from the defaults of Django."""
     unset = object()
     return [
         name
@@ -125,7 +125,7 @@ def own_settings() -> list[str]:
 
 
 def importers_of(module: str) -> list[Any]:
-    """Return the importers that find a module, other than Python's own, which are classes."""
+    """Return the importers that find a module, without those of Python, which are classes."""
     package = sys.modules.get(module.rpartition(".")[0])
     path = getattr(package, "__path__", None)
     others = [each for each in sys.meta_path if not isinstance(each, type) and hasattr(each, "find_spec")]
@@ -136,5 +136,5 @@ def dump(value: Any) -> bytes | None:
     """Pickle a value; return None if that is not possible."""
     try:
         return pickle.dumps(value)
-    except Exception:  # noqa: BLE001 - the code of the value decides what it raises
+    except Exception:  # noqa: BLE001 - the code of the value may raise any exception
         return None

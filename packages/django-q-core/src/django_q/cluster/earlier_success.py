@@ -1,4 +1,4 @@
-"""Finds out whether a redelivered task has succeeded before."""
+"""Looks up the earlier success of a redelivered task."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict[str, Any] | None:
-    """Return the finished package of a success that was saved by an earlier attempt; None if there is none.
+    """Return the finished package of a success that an earlier attempt has saved; None if there is none.
 
-    A success that is not saved anywhere (`save=False`, a negative `save_limit`) is not known: its task runs again.
+    A success that is not saved (`save=False`, a negative `save_limit`) is not found, and its task is executed again.
 
     Args:
-        package: verified and unpickled.
-        settings: of the cluster.
+        package: verified and unpickled package.
+        settings: settings of the cluster.
 
     Raises:
         django.db.DatabaseError: the database is unavailable, or accepts no writes.
@@ -46,7 +46,7 @@ def saved_success(package: Mapping[str, Any], settings: ClusterSettings) -> dict
             return None
         return None if found is MISSING or not found.get("success") else dict(found)
     using = router.db_for_write(Task)
-    require_writable(Task, using)  # a server that has become a replica does not know what was saved since
+    require_writable(Task, using)  # a former primary lacks what was saved since the failover
     rows = Task._base_manager.using(using).filter(pk=package["id"], success=True)
     for row in rows.order_by().only("result", "stopped", "attempt_count"):
         return dict(

@@ -1,4 +1,4 @@
-"""Decides which processes make no progress."""
+"""Detects processes that make no progress."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from .pool import Member
 
 STARTING_SECONDS: Final = 60.0
-"""Least time for a process to start: it may import the whole project first."""
+"""Minimum time for a process to start: it may import the whole project first."""
 
 SECOND_SIGNAL_SECONDS: Final = 1.9
 """Time from the second signal to the end of the cluster."""
 
 STOP_MARGIN_SECONDS: Final = 10.0
-"""Time beyond `stop_timeout` after which the sentinel is killed: it ends by itself well before."""
+"""Time after `stop_timeout` at which the sentinel is killed. It exits long before unless it hangs."""
 
 GRACE_SECONDS: Final = 2.0
-"""Time that a worker gets after a pause to end a task whose deadline passed meanwhile."""
+"""Time for a worker after a pause to end a task whose deadline passed meanwhile."""
 
 
 class PauseDetector:
-    """Notices that this process itself was frozen, by SIGSTOP or with the whole machine.
+    """Detects that this process was suspended, by SIGSTOP or with the whole machine.
 
     Args:
-        longest: seconds between two calls of `look` that are no pause.
+        longest: maximum time between two calls of `look` that does not count as a pause, in seconds.
     """
 
     def __init__(self, longest: float) -> None:
@@ -41,7 +41,7 @@ class PauseDetector:
         """End of the last pause (`time.monotonic`, seconds)."""
 
     def look(self) -> None:
-        """Call it in each turn of the loop."""
+        """Measure the time since the previous call. Call it once per iteration of a loop."""
         now = time.monotonic()
         if now - self.looked_at > self.longest:
             self.resumed_at = now
@@ -49,9 +49,9 @@ class PauseDetector:
 
 
 class Guard:
-    """Tells the sentinel which of its processes have stopped working.
+    """Detects processes of the sentinel that make no progress.
 
-    After a pause of the sentinel every process has its full time again: they were probably paused, too.
+    After a pause of the sentinel, each process has its full time again, since it was probably paused, too.
     """
 
     def __init__(self, settings: ClusterSettings, state: ClusterState) -> None:
@@ -60,21 +60,21 @@ class Guard:
         self.pauses = PauseDetector(settings.guard_cycle + self.seconds / 4)
 
     def look(self) -> None:
-        """Call it in each turn of the sentinel."""
+        """Detect a pause and record progress. Call it once per iteration of the sentinel."""
         self.pauses.look()
         self.state.heartbeats["sentinel"].beat()
 
     def is_stalled(self, member: Member) -> bool:
         """Return True if a process has made no progress for `guard_timeout` seconds.
 
-        A task or hook that runs is progress: its own deadline ends it.
+        A running task or hook counts as progress. It has its own deadline.
         """
         if member.process is None or (member.slot is not None and member.slot.state == WorkerState.BUSY):
             return False
         return self.silence(member) > (self.seconds if member.heartbeat.last else max(self.seconds, STARTING_SECONDS))
 
     def silence(self, member: Member, since: float = 0.0) -> float:
-        """Return the seconds without progress of a process, not counting what was before `since`."""
+        """Return the time without progress of a process in seconds, from *since* (`time.monotonic`) at the earliest."""
         return time.monotonic() - max(member.heartbeat.last, member.born, self.pauses.resumed_at, since)
 
     def is_overdue(self, member: Member) -> bool:
@@ -88,18 +88,18 @@ class Guard:
 
 
 class SentinelGuard:
-    """Tells the outermost process when the sentinel is to be killed, which ends the whole cluster."""
+    """Decides for the outermost process if it must kill the sentinel, which ends the whole cluster."""
 
     def __init__(self, settings: ClusterSettings, state: ClusterState) -> None:
         self.settings, self.state = settings, state
         self.cycle = min(settings.guard_timeout / 4, 5.0)
-        """Longest time between two looks (seconds)."""
+        """Maximum time between two checks in seconds."""
         self.pauses = PauseDetector(2 * self.cycle)
         self.began = time.monotonic()
         self.stop_by = self.second_stop_by = math.inf
 
     def look(self) -> str | None:
-        """Return the reason to kill the sentinel, as a sentence without subject; None if there is none."""
+        """Return the reason to kill the sentinel as a sentence without subject; None if there is none."""
         self.pauses.look()
         now = time.monotonic()
         if self.state.stop_requests > 0:
@@ -116,6 +116,6 @@ class SentinelGuard:
         return None
 
     def seconds_to_wait(self) -> float:
-        """Return the seconds until the next look, if no signal comes before."""
+        """Return the seconds until the next check, if no signal arrives before."""
         now = time.monotonic()
         return max(0.01, min(self.cycle, self.stop_by - now, self.second_stop_by - now))

@@ -1,7 +1,7 @@
-"""Finds out which module of the project ended the scheduler process, or hung, while it was imported.
+"""Detects the module of the project that ended or blocked the scheduler process during its import.
 
-The scheduler imports modules that declare schedules, and those of scheduled functions. One that exits or hangs ends the
-process; what was being imported is in shared memory, so that the successor does not repeat it.
+The scheduler imports the modules that declare schedules, and those of scheduled functions. A module that exits or hangs
+ends the process. Shared memory contains the import in progress, so that the next process does not repeat it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Imports:
-    """Notes in shared memory what is imported: the id of a schedule, or the negative number of a declaring module.
+    """Records imports in shared memory: the id of a schedule, or the negative number of a declaring module.
 
     Args:
         state: shared memory of the cluster.
@@ -34,7 +34,7 @@ class Imports:
 
     @contextmanager
     def of(self, number: int) -> Iterator[None]:
-        """Note what is imported meanwhile."""
+        """Record the import that the block executes."""
         self.state.importing = number
         try:
             yield
@@ -42,15 +42,15 @@ class Imports:
             self.state.importing = 0
 
     def take_schedule(self) -> int | None:
-        """Return the id of the schedule whose function ended the previous process, once."""
+        """Return the id of the schedule whose function ended the previous process, once; None if there is none."""
         pk, self.fatal = (self.fatal, 0) if self.fatal > 0 else (None, self.fatal)
         return pk
 
     def block_module(self) -> str | None:
-        """Let the declaring module that ended the previous process not be imported in this one.
+        """Prevent the import of the declaring module that ended the previous process.
 
         Returns:
-            Its name; None if there is none.
+            The name of the module; None if there is none.
         """
         modules = synchronising.modules()
         if not -len(modules) <= self.fatal < 0:
@@ -60,7 +60,7 @@ class Imports:
         return module
 
     def import_modules(self) -> None:
-        """Import the declaring modules; `synchronise` finds out which of them cannot be."""
+        """Import the declaring modules. `synchronise` reports those that cannot be imported."""
         for number, module in enumerate(synchronising.modules(), 1):
             with self.of(-number), suppress(BaseException):
                 import_module(module)

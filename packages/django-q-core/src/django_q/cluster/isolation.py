@@ -1,4 +1,4 @@
-"""Restores what a task may have changed of its worker, so that it cannot damage the next task."""
+"""Restores the state of a worker after each task, so that a task cannot damage the next one."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone, translation
 
-from django_q.cluster.system.interpreter import REPLACES_WORKER, Interpreter, handler_of, inode_of
+from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of, inode_of
 from django_q.exceptions import DjangoQError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-AUDITED: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
-"""Audit events of Python (https://docs.python.org/3/library/audit_events.html) after which there is more to restore."""
+RESTORED_EVENTS: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
+"""Audit events after which environment and working directory are restored.
+
+See https://docs.python.org/3/library/audit_events.html."""
 
 SIGNALS: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM),
     *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
 )
-"""Signals whose handlers are restored. A timer that a task leaves behind finds the handler of `TaskTimer`."""
+"""Signals whose handlers are restored. A timer that a task leaves behind calls the handler of `TaskTimer`."""
 
 TRUSTED_TASKS: Final = 50
-"""Number of tasks in a row that changed nothing, after which not every short task is followed by a whole comparison."""
+"""After so many tasks in a row without changes, short tasks are compared once per `COMPARE_SECONDS`."""
 
 COMPARE_SECONDS: Final = 0.001
-"""Least time between two whole comparisons while tasks are trusted."""
+"""Minimum time between two full comparisons while tasks are trusted."""
 
 MAX_LEAKED_FILES: Final = 200
-"""File descriptors that tasks may leave open before their worker is replaced."""
+"""Maximum number of file descriptors that tasks leave open before their worker is replaced."""
 
 
 class WorkerDamaged(DjangoQError):
-    """A task closed or replaced file descriptors of its worker, which cannot go on."""
+    """A task has closed or replaced file descriptors of its worker, which must exit."""
 
 
 class Baseline:
-    """The state of a worker between two tasks. Made once in a process, before its first task.
+    """State of a worker between two tasks. Created once per process, before its first task.
 
-    What takes long to restore is restored only if it may have changed: environment and working directory after an audit
-    event, language and time zone after a change of a context variable. Signal handlers, standard files and the state of
-    the interpreter are compared after each task, too; but among many tasks shorter than `COMPARE_SECONDS` that changed
-    nothing, only once in that time: to compare them takes as long as such a task.
+    Environment and working directory are restored after an audit event only. Language and time zone are restored after
+    a change of a context variable only. Signal handlers, standard files and the state of the interpreter are compared
+    after each task. After `TRUSTED_TASKS` tasks without changes, this is done once per `COMPARE_SECONDS`, because it
+    takes as long as a short task.
 
     Args:
-        files: descriptors that the worker needs; the first is looked at after each task.
+        files: descriptors that the worker needs. The first is checked after each task.
     """
 
     def __init__(self, files: Iterable[int] = ()) -> None:
@@ -64,23 +66,23 @@ class Baseline:
         self.context = copy_context()
         self.unchanged_tasks = 0
         self.compare_at = 0.0
-        """When trusted tasks are followed by a whole comparison again (`time.monotonic`, seconds)."""
+        """Time of the next full comparison while tasks are trusted (`time.monotonic`, seconds)."""
         self.is_damaged = False
-        """True if something could not be restored, so that the worker should be replaced."""
+        """True if some state could not be restored, so that the worker should be replaced."""
         self.events: dict[str, Any] = {}
-        """Audit events since the last restoration. A dictionary's method is a hook that runs no Python code."""
+        """Audit events since the last restoration. The hook is a method of the dictionary: it runs no Python code."""
         sys.addaudithook(self.events.__setitem__)
 
     def keep_environment(self) -> None:
-        """Keep what a module changed of the environment while it was imported: it is not imported again."""
-        if not AUDITED.isdisjoint(self.events):
+        """Accept changes of the environment by the import of a module, which is not imported again."""
+        if not RESTORED_EVENTS.isdisjoint(self.events):
             self.environment = dict(os.environb)
 
     def restore(self) -> None:
         """Undo the changes of a task.
 
         Raises:
-            WorkerDamaged: the worker must end, because descriptors that it needs were closed or replaced.
+            WorkerDamaged: the task has closed or replaced descriptors that the worker needs, so it must exit.
         """
         self.unchanged_tasks += 1
         self._compare_files(1)
@@ -90,9 +92,9 @@ class Baseline:
             translation.deactivate()
             timezone.deactivate()
             self.context, self.unchanged_tasks = copy_context(), 0
-        if not REPLACES_WORKER.isdisjoint(self.events):
+        if not DAMAGING_EVENTS.isdisjoint(self.events):
             self.is_damaged = True
-        if not AUDITED.isdisjoint(self.events):
+        if not RESTORED_EVENTS.isdisjoint(self.events):
             self._restore_environment()
             self.unchanged_tasks = 0
         self.events.clear()
@@ -116,7 +118,7 @@ class Baseline:
                 raise WorkerDamaged
 
     def _has_other_context(self) -> bool:
-        """Return whether context variables have changed: Django keeps language and time zone in such variables."""
+        """Return True if context variables have changed. Django stores language and time zone in them."""
         try:
             return copy_context() != self.context
         except BaseException:  # noqa: BLE001 - comparing runs the code of values that the task has set
@@ -134,10 +136,10 @@ class Baseline:
             self.is_damaged = True
 
     def has_leaked_files(self) -> bool:
-        """Return whether tasks have left so many files open that the worker should be replaced."""
+        """Return True if tasks have left so many files open that the worker should be replaced."""
         try:
             return free_file() > self.first_free_file + MAX_LEAKED_FILES
-        except OSError:  # not even one is left
+        except OSError:  # no descriptor is free
             return True
 
 

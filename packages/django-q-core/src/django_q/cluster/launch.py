@@ -1,4 +1,4 @@
-"""Starts a process the same way with any start method: first Django is set up, then our modules are imported."""
+"""Starts a process with any start method: sets Django up, then imports the modules of the cluster."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
     from django_q.cluster.ipc.lifeline import Lifeline
 
-CANNOT_PICKLE = (pickle.PicklingError, TypeError, AttributeError)
+PICKLE_ERRORS = (pickle.PicklingError, TypeError, AttributeError)
 """Errors of `pickle` about an object that it does not support."""
 
 
 class Launch:
-    """The target of a process: a function and its arguments.
+    """Target of a process: a function and its arguments.
 
-    A fork calls the function directly. Other processes unpickle in two steps: the first sets Django up, the second
-    imports our modules. In the opposite order, `LOGGING` would disable our loggers, because they exist already.
+    A forked process calls the function directly. Other processes unpickle in two steps: the first sets Django up, the
+    second imports the modules of the cluster. In the opposite order, `LOGGING` would disable the loggers of Django Q,
+    because they would exist already.
 
     Args:
-        target: a function of a module.
+        target: function of a module.
         *args: its arguments.
-        lifeline: ends a process that was not forked with its maker, even while it sets Django up.
-        environment: variables for a process that was not forked, besides those of this process.
+        lifeline: ends a process that was not forked when its maker dies, even while Django is set up.
+        environment: variables for a process that was not forked, in addition to those of this process.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class Launch:
         """Return the two parts that another process unpickles.
 
         Raises:
-            ConfigurationError: the settings contain something that cannot be pickled.
+            ConfigurationError: the settings contain a value that cannot be pickled.
         """
         call = io.BytesIO()
         try:
             _Pickler(call, self.lifeline).dump(self.call)
-        except CANNOT_PICKLE as error:
+        except PICKLE_ERRORS as error:
             raise ConfigurationError(
                 f"Q_CLUSTER contains a value that cannot be pickled ({error}): replace it, or set start_method to "
                 '"fork" where the system has it.'
@@ -67,7 +68,7 @@ class Launch:
         self.lifeline, self._setup, self._pickled_call = state
 
     def __call__(self) -> None:
-        """Call the function, in the new process."""
+        """Call the function in the new process."""
         if not hasattr(self, "call"):
             self._prepare()
         target, args = self.call
@@ -79,7 +80,7 @@ class Launch:
         try:
             self._setup.run()
             self.call = _Unpickler(io.BytesIO(self._pickled_call), self.lifeline).load()
-        except BaseException as error:  # noqa: BLE001 - the edge of the process: its parent starts another one
+        except BaseException as error:  # noqa: BLE001 - edge of the process: its parent starts another one
             import_module("django_q.cluster.log").crashed(current_process().name, error)
             sys.exit(1)
 

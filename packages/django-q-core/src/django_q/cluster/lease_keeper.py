@@ -1,4 +1,4 @@
-"""Keeps the leases of what the monitor holds, even while the monitor is blocked by a slow database."""
+"""Renews the leases of unsaved outcomes, even while a slow database blocks the monitor."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ MAX_INTERVAL_SECONDS = 1.0
 
 
 class LeaseKeeper(threading.Thread):
-    """A thread of the monitor with a broker of its own.
+    """Thread of the monitor, with its own broker.
 
-    The pusher renews a lease until the outcome of its task has reached the monitor. This thread renews it from then on,
-    until the package is acknowledged. If the monitor dies, its leases expire, and the packages are redelivered.
+    The pusher renews a lease until the monitor has received the outcome of its task. Then this thread renews it until
+    the package is acknowledged. If the monitor dies, its leases expire, and the packages are redelivered.
 
     Args:
-        name: of the process, for its log.
-        broker: makes the broker, in this thread.
+        name: name of the process, for the log.
+        broker: creates the broker, in this thread.
         retry: duration of a lease in seconds.
-        collect: called at each check; takes outcomes from the channel if the monitor has been blocked for a while.
-        renewed: returns when the pusher last renewed the leases (`time.monotonic`, seconds).
-        lease_seconds: returns the duration of the lease of an ack id, if that may be shorter than `retry`.
+        collect: called at each check; takes outcomes from the channel if the monitor is blocked.
+        renewed: returns the time of the pusher's last renewal (`time.monotonic`, seconds).
+        lease_seconds: returns the duration of the lease of an ack id in seconds; None if no lease is shorter than
+            `retry`.
     """
 
     def __init__(
@@ -55,16 +56,16 @@ class LeaseKeeper(threading.Thread):
         self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
         self.lock = threading.Lock()
         self.due: dict[Any, float] = {}
-        """When the lease of each ack id is to be renewed next (`time.monotonic`, seconds)."""
+        """Time of the next renewal by ack id (`time.monotonic`, seconds)."""
         self.ended = threading.Event()
         self.backoff = Backoff()
-        """Counts failed renewals; the interval is short enough not to grow."""
+        """Counts failed renewals. The pause between two checks does not grow."""
 
     def hold(self, ack_id: Any) -> None:
-        """Renew a lease from now on."""
+        """Start renewing a lease."""
         if ack_id is not None:
             with self.lock:
-                # Not from now on: the pusher may have failed to renew it, and less of the lease is left.
+                # From the last renewal: the pusher may have failed to renew the lease since.
                 self.due.setdefault(ack_id, self.renewed() + self._interval(ack_id))
 
     def drop(self, ack_ids: list[Any]) -> None:
@@ -93,14 +94,14 @@ class LeaseKeeper(threading.Thread):
             except BrokerError as error:
                 if self.backoff.failed():
                     log.leases_not_renewed(self.process_name, error)
-            except Exception as error:  # noqa: BLE001 - the edge of a thread
+            except Exception as error:  # noqa: BLE001 - edge of a thread
                 log.crashed(f"{self.process_name} (leases)", error)
             if settings.DEBUG:
                 reset_queries()
         connections.close_all()
 
     def renew(self, broker: Broker, due: list[Any]) -> None:
-        """Renew leases; those that are lost are another holder's now."""
+        """Renew leases, and forget those that are lost: their packages have another holder."""
         began = time.monotonic()
         with self.renewing.limited():
             lost = set(broker.renew(due))
@@ -112,7 +113,7 @@ class LeaseKeeper(threading.Thread):
                     self.due[ack_id] = began + self._interval(ack_id)
 
     def _interval(self, ack_id: Any) -> float:
-        """Return the time between two renewals in seconds, and check as often as a short lease needs it."""
+        """Return the time between two renewals in seconds; shorten the check interval for short leases."""
         if self.lease_seconds is None:
             return self.renew_every
         seconds = self.lease_seconds(ack_id)

@@ -1,4 +1,4 @@
-"""Every sentence a cluster logs. The logger is `django-q`."""
+"""Log messages of a cluster. The logger is `django-q`."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ def prepare(settings: ClusterSettings) -> None:
 
 
 def starting(cluster: str) -> None:
-    """A cluster begins."""
+    """Log the start of a cluster."""
     logger.info("Q Cluster %s starting.", cluster)
 
 
 def running(cluster: str, queue: str) -> None:
-    """All processes are there."""
+    """Log that all processes of a cluster have started."""
     logger.info("Q Cluster %s running. [%s]", cluster, queue)
 
 
 def stopping(cluster: str) -> None:
-    """The stop procedure begins."""
+    """Log the start of the stop procedure."""
     logger.info("Q Cluster %s stopping.", cluster)
 
 
 def stopped(cluster: str) -> None:
-    """Nothing of it is left."""
+    """Log that all processes of a cluster have ended."""
     logger.info("Q Cluster %s has stopped.", cluster)
 
 
 def sentinel_died(cluster: str, how: str) -> None:
-    """The cluster ended without having been told to."""
+    """Log that a cluster ended without a request to stop."""
     logger.critical("Q Cluster %s has ended: its sentinel %s.", cluster, how)
 
 
 def sentinel_stalled(cluster: str, reason: str) -> None:
-    """The outermost process kills the sentinel, and with it the cluster."""
+    """Log that the outermost process kills the sentinel, and with it the cluster."""
     logger.critical("Q Cluster %s: its sentinel %s, killed", cluster, reason)
 
 
@@ -68,95 +68,95 @@ def sentinel_stalled(cluster: str, reason: str) -> None:
 
 
 def guarding(name: str, cluster: str, queue: str) -> None:
-    """The sentinel is at its work."""
+    """Log that the sentinel is ready."""
     logger.info("%s guarding cluster %s [%s]", name, cluster, queue)
 
 
 def stopping_processes(name: str) -> None:
-    """The sentinel ends the others."""
+    """Log that the sentinel stops the other processes."""
     logger.info("%s stopping cluster processes", name)
 
 
 def reincarnated(role: str, name: str, how: str) -> None:
-    """A process was replaced that should not have ended."""
+    """Log that a process has ended unexpectedly and was replaced."""
     logger.error("reincarnated %s %s after %s", role, name, how)
 
 
 def recycled(name: str) -> None:
-    """A worker was replaced because it had done its share."""
+    """Log that a worker was recycled."""
     logger.info("recycled worker %s", name)
 
 
 def timed_out(name: str) -> None:
-    """A worker ignored the exception that told it to stop."""
-    logger.error("%s did not end its task within its timeout: killed", name)
+    """Log the kill of a worker whose task ignored the exception of its timeout."""
+    logger.error("%s: task exceeded its timeout, worker killed", name)
 
 
 def out_of_time(name: str) -> None:
-    """A worker did not end within the time that a stop allows."""
-    logger.warning("%s did not finish within the time of the stop: killed, its task will be offered again", name)
+    """Log the kill of a worker whose task did not end within `stop_timeout`."""
+    logger.warning("%s: task did not end within stop_timeout, worker killed, task will be redelivered", name)
 
 
 def parent_is_gone(name: str) -> None:
-    """The process that started the cluster died."""
-    logger.critical("%s: the process that started this cluster is gone", name)
+    """Log the death of the process that has started the cluster."""
+    logger.critical("%s: the process that started this cluster has died, stopping", name)
 
 
 def crashed(name: str, error: BaseException) -> None:
-    """A process ends because of an error that nothing handles."""
+    """Log the end of a process by an unhandled error."""
     logger.critical("%s crashed: %s\n%s", name, error_line(error), traceback_of(error))
 
 
 def cannot_start(name: str, role: str, error: Exception, seconds: float) -> None:
-    """The system refused to start a process."""
-    logger.error("%s cannot start a %s (%s), trying again in %.1f seconds", name, role, one_line(error), seconds)
+    """Log that the system refused to start a process."""
+    logger.error("%s: cannot start a %s (%s), retrying in %.1f seconds", name, role, one_line(error), seconds)
 
 
 def no_progress(name: str, role: str, seconds: float) -> None:
-    """A process has stopped working, and is replaced."""
+    """Log the kill of a process without progress."""
     logger.error("%s: the %s made no progress for %.0f seconds, killed", name, role, seconds)
 
 
 def does_not_exit(name: str) -> None:
-    """A worker has done its work and does not exit."""
-    logger.warning("%s did not exit in time (a task left a thread or process behind), killed", name)
+    """Log the kill of a worker that has ended its work and does not exit."""
+    logger.warning("%s: did not exit in time (a task left a thread or process behind), killed", name)
 
 
 # the pusher
 
 
 def pushing(name: str) -> None:
-    """The pusher is at its work."""
+    """Log that the pusher is ready."""
     logger.info("%s pushing tasks at %s", name, os.getpid())
 
 
 def stopped_pushing(name: str) -> None:
-    """The pusher is done."""
+    """Log the end of the pusher."""
     logger.info("%s stopped pushing tasks", name)
 
 
 def broker_gone(name: str, error: Exception) -> None:
-    """The broker's server does not answer."""
-    logger.error("%s cannot reach the broker, and keeps trying: %s", name, one_line(error))
+    """Log the start of an outage of the broker."""
+    logger.error("%s: broker unavailable, retrying: %s", name, one_line(error))
 
 
 def broker_back(name: str) -> None:
-    """The broker's server answers again."""
-    logger.info("%s reached the broker again", name)
+    """Log the end of an outage of the broker."""
+    logger.info("%s: broker available again", name)
 
 
 def server_warning(name: str, warning: str) -> None:
-    """The configuration of the broker's server endangers packages."""
+    """Log a risk for packages in the configuration of the broker's server."""
     logger.warning("%s: %s", name, one_line(warning))
 
 
 def leases_lost(name: str, count: int) -> None:
-    """Waiting tasks belong to somebody else now."""
-    logger.warning("%s dropped %d waiting tasks whose leases had ended: the broker offers them again", name, count)
+    """Log that the leases of waiting tasks were lost."""
+    logger.warning("%s: %d leases expired, tasks will be redelivered", name, count)
 
 
-def not_given_back(name: str, count: int, error: Exception) -> None:
-    """Tasks could not be returned to the broker."""
+def not_released(name: str, count: int, error: Exception) -> None:
+    """Log that tasks could not be released."""
     text = "%s: could not release %d tasks, redelivered after lease expiry: %s"
     logger.warning(text, name, count, one_line(error))
 
@@ -165,12 +165,12 @@ def not_given_back(name: str, count: int, error: Exception) -> None:
 
 
 def ready(name: str) -> None:
-    """A worker waits for tasks."""
+    """Log that a worker is ready."""
     logger.info("%s ready for work at %s", name, os.getpid())
 
 
 def processing(name: str, package: Any) -> None:
-    """A worker begins a task."""
+    """Log the start of a task."""
     if not logger.isEnabledFor(logging.INFO):
         return
     group = f" [{one_line(package['group'])}]" if package.get("group") else ""
@@ -178,22 +178,22 @@ def processing(name: str, package: Any) -> None:
 
 
 def stopped_working(name: str) -> None:
-    """A worker is done."""
+    """Log the end of a worker."""
     logger.info("%s stopped doing work", name)
 
 
 def lease_over(name: str) -> None:
-    """A task waited here for longer than its lease."""
-    logger.warning("%s dropped a task whose lease had ended before it began: the broker offers it again", name)
+    """Log that the lease of a task may have expired before the task began."""
+    logger.warning("%s: lease of a task expired before its start, task will be redelivered", name)
 
 
 def connection_cut(name: str, alias: str, seconds: float) -> None:
-    """A database has not answered for too long."""
+    """Log that a connection was closed because the database did not answer."""
     logger.error("%s: no answer from database '%s' for %.0f seconds, connection closed", name, alias, seconds)
 
 
 def not_cut(name: str, alias: str, error: Exception) -> None:
-    """The connection to a database that does not answer cannot be cut."""
+    """Log that the connection to a database without answer could not be closed."""
     logger.debug("%s: connection to database '%s' not closed (%s)", name, alias, error_line(error))
 
 
@@ -201,91 +201,92 @@ def not_cut(name: str, alias: str, error: Exception) -> None:
 
 
 def monitoring(name: str) -> None:
-    """The monitor is at its work."""
+    """Log that the monitor is ready."""
     logger.info("%s monitoring at %s", name, os.getpid())
 
 
 def stopped_monitoring(name: str) -> None:
-    """The monitor is done."""
+    """Log the end of the monitor."""
     logger.info("%s stopped monitoring results", name)
 
 
 def cannot_save(name: str, error: Exception) -> None:
-    """The database or the broker does not answer."""
-    logger.error("%s cannot save results, and keeps trying: %s", name, one_line(error))
+    """Log that a server is unavailable for the monitor."""
+    logger.error("%s: saving results failed, retrying: %s", name, one_line(error))
 
 
 def saving_again(name: str) -> None:
-    """The database or the broker answers again."""
-    logger.info("%s saves results again", name)
+    """Log that the server is available again for the monitor."""
+    logger.info("%s: saving results succeeded again", name)
 
 
 def not_saved(name: str, count: int) -> None:
-    """The cluster stopped while the database or the broker was away."""
-    logger.error("%s could not save %d results: their tasks come back when their leases end", name, count)
+    """Log that the cluster stopped while a server was unavailable for the monitor."""
+    logger.error("%s: %d results not saved, tasks will be redelivered after lease expiry", name, count)
 
 
 def unreadable(name: str, reason: str) -> None:
-    """A package was moved to the dead letters."""
-    logger.error("%s moved a package to the dead letters: %s", name, one_line(reason))
+    """Log that an unreadable package became a dead letter."""
+    logger.error("%s: package moved to the dead letters: %s", name, one_line(reason))
 
 
 def interrupted(name: str, package: Any) -> None:
-    """A running task was ended by the stop."""
-    logger.warning("%s gives %s back: the stop of the cluster interrupted it", name, package["name"])
+    """Log that the stop interrupted a running task."""
+    logger.warning("%s: task %s was interrupted by the shutdown and will be redelivered", name, package["name"])
 
 
 def look_up_hung(name: str, package: Any, reason: str) -> None:
-    """The look-up of a task's earlier success did not return."""
-    logger.warning("%s releases %s: its earlier success was looked up (%s)", name, package["name"], one_line(reason))
+    """Log that the look-up of a task's earlier success did not return."""
+    text = "%s: look-up of an earlier success of task %s did not return (%s), task will be redelivered"
+    logger.warning(text, name, package["name"], one_line(reason))
 
 
 def hook_died(name: str, reason: str) -> None:
-    """A hook took its worker with it."""
+    """Log that a hook ended its worker."""
     logger.error("%s: a hook did not return: %s", name, one_line(reason))
 
 
 def not_followed_up(name: str, count: int) -> None:
-    """Hooks found no worker before the stop."""
+    """Log that no worker executed some hooks before the end of the stop."""
     logger.warning("%s: %d hooks did not run before the shutdown, their packages will be redelivered", name, count)
 
 
 def leases_not_renewed(name: str, error: BaseException) -> None:
-    """A broker is unavailable while results wait to be saved."""
+    """Log that leases of unsaved results could not be renewed."""
     logger.warning("%s: leases of unsaved results could not be renewed, retrying: %s", name, one_line(error))
 
 
 def leases_renewed_again(name: str) -> None:
-    """The broker is available again."""
+    """Log that leases of unsaved results are renewed again."""
     logger.info("%s: leases of unsaved results are renewed again", name)
 
 
 def cannot_look_up(name: str, error: BaseException) -> None:
-    """The database or the cache does not say whether a redelivered task has succeeded."""
-    logger.error("%s: cannot look up whether a redelivered task has succeeded, retrying: %s", name, one_line(error))
+    """Log that the look-up of a redelivered task's earlier success failed."""
+    logger.error("%s: look-up of an earlier success failed, retrying: %s", name, one_line(error))
 
 
 def leaked_files(name: str) -> None:
-    """Tasks have left many files open."""
-    logger.warning("%s: tasks left too many files open, the worker is replaced", name)
+    """Log that tasks have left too many files open."""
+    logger.warning("%s: tasks left too many files open, worker replaced", name)
 
 
 # the scheduler
 
 
 def scheduling(name: str) -> None:
-    """The scheduler is at its work."""
+    """Log that the scheduler is ready."""
     logger.info("%s scheduling at %s", name, os.getpid())
 
 
 def stopped_scheduling(name: str) -> None:
-    """The scheduler is done."""
+    """Log the end of the scheduler."""
     logger.info("%s stopped scheduling", name)
 
 
 def no_statistics(name: str, error: Exception) -> None:
-    """The statistics could not be published."""
-    logger.warning("%s could not publish the statistics of the cluster: %s", name, one_line(error))
+    """Log that the statistics could not be published."""
+    logger.warning("%s: could not publish the statistics of the cluster, retrying: %s", name, one_line(error))
 
 
 def label_of(schedule: Any) -> str:
@@ -294,81 +295,81 @@ def label_of(schedule: Any) -> str:
 
 
 def sent_from_schedule(name: str, schedule: Any, package: Any) -> None:
-    """A slot of a schedule was due."""
+    """Log that the task of a due slot was sent."""
     logger.info("%s created task %s from schedule [%s]", name, one_line(package["name"]), label_of(schedule))
 
 
 def skipped_slot(name: str, schedule: Any) -> None:
-    """A slot of a schedule was due while its previous task had not ended."""
+    """Log that a slot was skipped because the previous task has not ended."""
     logger.info(
-        "%s skipped a slot of schedule [%s]: its task %s still waits or runs",
+        "%s: skipped a slot of schedule [%s] (its task %s still waits or runs)",
         name, label_of(schedule), schedule.waiting_for,
     )  # fmt: skip
 
 
 def moments_restored(name: str, count: int) -> None:
-    """The site has changed its `USE_TZ` or `TIME_ZONE`."""
-    logger.info("%s: %d schedules keep their moments in the new time zone of the database (USE_TZ)", name, count)
+    """Log that times were converted because the project has changed `USE_TZ` or `TIME_ZONE`."""
+    logger.info("%s: times of %d schedules converted to the new time zone of the database (USE_TZ)", name, count)
 
 
 def broken_schedule(name: str, schedule: Any, reason: str) -> None:
-    """A schedule could not be sent; it is tried again."""
-    logger.error("%s cannot send schedule [%s] (%s), it is tried again", name, label_of(schedule), reason)
+    """Log that the task of a schedule could not be sent."""
+    logger.error("%s: cannot send schedule [%s] (%s), retrying", name, label_of(schedule), reason)
 
 
 def cannot_schedule(name: str, error: Exception) -> None:
-    """The database or the broker does not answer."""
-    logger.error("%s cannot send what is due (%s), it keeps trying", name, error_line(error))
+    """Log that the database or the broker is unavailable for the scheduler."""
+    logger.error("%s: cannot send due schedules (%s), retrying", name, error_line(error))
 
 
 def scheduling_failed(name: str, error: Exception) -> None:
-    """Looking for due schedules failed, not because the database or the broker is unavailable."""
-    logger.error("%s cannot send what is due (%s), it keeps trying\n%s", name, error_line(error), traceback_of(error))
+    """Log that the scheduler failed, with the traceback, although no server is unavailable."""
+    logger.error("%s: cannot send due schedules (%s), retrying\n%s", name, error_line(error), traceback_of(error))
 
 
 def scheduling_again(name: str) -> None:
-    """The database and the broker answer again."""
-    logger.info("%s sends what is due again", name)
+    """Log that the scheduler sends tasks again."""
+    logger.info("%s: scheduling resumed", name)
 
 
 def cannot_maintain(name: str, error: Exception) -> None:
-    """Maintenance failed; it is tried again."""
+    """Log that maintenance failed."""
     # The traceback as text: one with lone surrogates could not be written by every handler.
     trace = "" if is_unavailable(error) else f"\n{traceback_of(error)}"
-    logger.error("%s: maintenance failed (%s), it is tried again%s", name, error_line(error), trace)
+    logger.error("%s: maintenance failed (%s), retrying%s", name, error_line(error), trace)
 
 
 def maintaining_again(name: str) -> None:
-    """Maintenance succeeded after it had failed."""
+    """Log that maintenance succeeded after a failure."""
     logger.info("%s: maintenance succeeded again", name)
 
 
 def schedules_in_code(name: str, done: str, names: list[str]) -> None:
-    """Schedules were put right at the start, as the code says."""
-    logger.info("%s %s the schedules of the code: %s", name, done, ", ".join(map(one_line, names)))
+    """Log the changes of schedules that the code declares."""
+    logger.info("%s: %s schedules declared in code: %s", name, done, ", ".join(map(one_line, names)))
 
 
 def not_synchronised(name: str, error: Exception) -> None:
-    """The declared schedules could not be compared with the database."""
+    """Log that the declared schedules could not be synchronised with the database."""
     logger.error(
-        "%s cannot synchronise the schedules of the code (%s), they stay as they are\n%s",
+        "%s: cannot synchronise the schedules declared in code (%s), they stay unchanged\n%s",
         name, error_line(error), traceback_of(error),
     )  # fmt: skip
 
 
 def broken_declaration(name: str, schedule: str, reason: str) -> None:
-    """The code declares a schedule that cannot be."""
-    logger.error("%s: the schedule [%s] that the code declares is invalid (%s)", name, one_line(schedule), reason)
+    """Log that the code declares an invalid schedule."""
+    logger.error("%s: invalid schedule [%s] declared in code (%s)", name, one_line(schedule), reason)
 
 
 def fatal_module(name: str, module: str) -> None:
-    """A module that may declare schedules ended the previous scheduler process."""
-    logger.error("%s does not import %s (the previous scheduler ended or hung while importing it)", name, module)
+    """Log that a module is not imported, because its import ended or blocked the previous scheduler process."""
+    logger.error("%s: module %s skipped (the previous scheduler ended or hung during its import)", name, module)
 
 
 def broken_module(name: str, module: str, error: BaseException) -> None:
-    """A module that may declare schedules cannot be imported."""
+    """Log that a module which may declare schedules cannot be imported."""
     logger.error(
-        "%s cannot import %s (%s), the schedules that it declares stay as they are\n%s",
+        "%s: cannot import %s (%s), the schedules that it declares stay unchanged\n%s",
         name, module, error_line(error), traceback_of(error),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Keeps the tables small: runs in the scheduler process, apart from the saving of results."""
+"""Maintenance of the tables. It runs in the scheduler process, so that it does not delay the saving of results."""
 
 from __future__ import annotations
 
@@ -27,30 +27,32 @@ PAUSE_FACTOR: Final = 3
 
 
 class Maintenance:
-    """Prunes successes, and does other jobs; it executes no statement while nothing was saved and no surplus is known.
+    """Prunes successes and does other jobs.
+
+    It executes no statement while no success was saved and no surplus is known.
 
     Args:
-        name: of the process, for the log.
-        settings: of the cluster.
-        state: shared memory in which the monitor counts what it saved.
-        *jobs: called in each step, apart from each other; they decide themselves how often they do something.
+        name: name of the process, for the log.
+        settings: settings of the cluster.
+        state: shared memory in which the monitor counts saved successes.
+        *jobs: called in each step. An error of one does not prevent the others. Each decides how often it is active.
     """
 
     def __init__(self, name: str, settings: ClusterSettings, state: ClusterState, *jobs: Callable[[], None]) -> None:
         self.name, self.state = name, state
         self.pruner = Pruner(settings)
         self.jobs: tuple[Callable[[], None], ...] = (self._prune, *jobs)
-        """Jobs of a step, each apart from the others. A job without work executes no statement."""
+        """Jobs of a step. A job without work executes no statement."""
         self.backoff = Backoff()
         self.due = 0.0
-        """When to step next (`time.monotonic`, seconds)."""
+        """Time of the next step (`time.monotonic`, seconds)."""
         self._pruned_at = -1
         """Value of `state.saved` before the last pruning."""
         self._surplus = True
-        """True if there may be something to prune though nothing was saved."""
+        """True if there may be successes to prune although none was saved."""
 
     def step(self) -> None:
-        """Do what is due; an error is logged, and the next step tries again."""
+        """Run the jobs if a step is due. An error is logged, and the next step tries again."""
         began = time.monotonic()
         if began < self.due:
             return
@@ -66,7 +68,7 @@ class Maintenance:
     def _error_of(job: Callable[[], None]) -> Exception | None:
         try:
             job()
-        except Exception as error:  # noqa: BLE001 - routers and receivers are the project's code
+        except Exception as error:  # noqa: BLE001 - routers and receivers are code of the project
             return error
         return None
 
@@ -74,7 +76,7 @@ class Maintenance:
         saved = self.state.saved
         if saved == self._pruned_at and not self._surplus:
             return
-        self._surplus = True  # if it fails
+        self._surplus = True  # in case it fails
         self._surplus = self.pruner.prune()
         self._pruned_at = saved
 

@@ -1,4 +1,4 @@
-"""Saves outcomes, has workers follow them up, and acknowledges their packages."""
+"""Saves outcomes, sends follow-ups to workers, and acknowledges packages."""
 
 from __future__ import annotations
 
@@ -49,35 +49,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MAX_BATCH_OUTCOMES = 500
-"""Maximum number of outcomes that are finished together."""
+"""Maximum number of outcomes in a batch."""
 
 MAX_BATCH_BYTES = 4 * 2**20
-"""Size from which no more outcomes join a batch: bounds the memory of large ones."""
+"""Size from which a batch accepts no more outcomes. It limits the memory of large ones."""
 
 GATHER_SECONDS = 0.002
-"""How long to collect outcomes while tasks are queued or running: larger batches cost less."""
+"""Time to collect outcomes while tasks are queued or running: larger batches cost less."""
 
 HIGH_LOAD_OUTCOMES, HIGH_LOAD_GATHER_SECONDS = 16, 0.005
 """If the previous batch had this many outcomes, the next one is collected for longer."""
 
-ENOUGH_OUTCOMES = 100
-"""With this many outcomes queued, do not wait for more: the result channel would fill up and block the workers."""
+MAX_GATHER_OUTCOMES = 100
+"""With this many queued outcomes, the monitor does not wait for more: a full channel would block the workers."""
 
 FOLLOW_UP_POLL_SECONDS = 0.02
-"""Interval between two attempts to hand a follow-up to the workers while their channel is full."""
+"""Interval between two attempts to send a follow-up to the workers while their channel is full."""
 
 MAX_POSTPONED_BYTES, OUTCOME_BYTES = 64 * 2**20, 6_000
-"""Size of outcomes that wait for an unavailable cache beyond which nothing is fetched, and of one without its value:
-more than its memory, since each has a lease that must be renewed."""
+"""Maximum size of outcomes that wait for an unavailable cache while tasks are fetched; size of one without its value.
+
+The latter is more than its memory, because each outcome has a lease that must be renewed.
+"""
+
 CUT_SHARE = 0.5
-"""Share of `guard_timeout` after which connections are cut that do not answer: a killed monitor would lose outcomes."""
+"""Share of `guard_timeout` after which a connection without answer is cut. A killed monitor would lose outcomes."""
 
 MAX_STOP_FAILURES = 3
-"""After this many failures in a row a monitor that was told to stop gives up."""
+"""Maximum number of failures in a row while the cluster stops. Then the monitor gives up."""
 
 
 class Lane:
-    """Outcomes that wait for the same server, which may be unavailable while others are not."""
+    """Outcomes that wait for the same server. Each server can be unavailable independently of the others."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -87,14 +90,14 @@ class Lane:
 
     @property
     def is_due(self) -> bool:
-        """True if there are outcomes and it is time to try."""
+        """True if there are outcomes and an attempt is due."""
         return bool(self.outcomes) and time.monotonic() >= self.retry_at
 
 
 class Monitor(ClusterProcess):
-    """Finishes outcomes in batches; what cannot be finished now is kept, with its lease, until it can.
+    """Finishes outcomes in batches. While a server is unavailable, it keeps the outcomes and renews their leases.
 
-    It runs no code of the project: outcomes are plain values, packages of dead workers are read by `peek`, and hooks,
+    It runs no code of the project: outcomes are plain values, `peek` reads the packages of dead workers, and hooks,
     receivers and error reporters run in workers. Receivers of `pre_save` and `post_save` of `Task` are the exception.
     """
 
@@ -105,28 +108,28 @@ class Monitor(ClusterProcess):
         self.tasks, self.results = wiring.tasks, wiring.results
         self.builder = OutcomeBuilder(self.settings)
         self.lock = threading.Lock()
-        """Held while messages are received and lists change: the lease keeper receives while this thread is blocked."""
+        """Held while messages are received and lists change. The lease keeper receives while this thread is blocked."""
         self.database, self.cache, self.queue = Lane("database"), Lane("cache"), Lane("broker")
         self.lanes = (self.database, self.cache, self.queue)
         self.deaths: list[Death] = []
         self.unreadable: list[Unreadable] = []
         self.returned: list[Any] = []
         self.kept: list[tuple[float, Any]] = []
-        """When packages are released that no worker could begin (`time.monotonic`, seconds), and their ack ids."""
+        """Packages that no worker could begin: time of the release (`time.monotonic`, seconds) and ack id."""
         self.follow_ups: deque[FollowUp] = deque()
         self.following: dict[str, Outcome] = {}
-        """Outcomes whose follow-up waits or runs, by its key."""
+        """Outcomes whose follow-up waits or runs, by the key of the follow-up."""
         self.done: list[Outcome] = []
         self.size = 0
-        """Bytes of the outcomes received since the last batch."""
+        """Size of the outcomes received since the last batch, in bytes."""
         self.last_batch = 0
         self.saving = Wait(self.settings.guard_timeout * CUT_SHARE)
-        self.told_to_stop = False
+        self.is_stopping = False
         self.numbers = itertools.count(1)
         self.keeper: LeaseKeeper | None = None
 
     def start(self) -> None:
-        """Make the broker and start the thread that renews leases."""
+        """Create the broker and start the thread that renews leases."""
         self.broker = get_broker(settings=self.settings)
         self.finisher = Finisher(self.settings, self.broker)
         if self.broker.supports_renewal:
@@ -151,16 +154,16 @@ class Monitor(ClusterProcess):
         return get_broker(settings=self.settings)
 
     def step(self) -> bool:
-        """Receive, finish what can be finished, and hand follow-ups to workers."""
+        """Receive messages, finish outcomes and send follow-ups to workers."""
         self._receive()
         self._return_kept()
         self._settle()
         self._send_follow_ups()
-        self._tell_state()
-        return not self.told_to_stop or (self._unfinished() and not self._given_up())
+        self._publish_state()
+        return not self.is_stopping or (self._unfinished() and not self._given_up())
 
     def stop(self) -> None:
-        """Return packages whose follow-up found no worker: another cluster, or the next start, does it."""
+        """Release packages whose follow-up was not executed. The cluster that receives them executes it."""
         self.watchdog.stop()
         if self.keeper is not None:
             self.keeper.stop()
@@ -171,35 +174,35 @@ class Monitor(ClusterProcess):
             try:
                 self.broker.release_many(unfinished)
             except BrokerError as error:
-                log.not_given_back(self.name, len(unfinished), error)
+                log.not_released(self.name, len(unfinished), error)
         self.state.hooks = 0
         if self.state.saved and not self._unfinished():
-            self.finisher.store.database.prune()  # the scheduler has ended: its maintenance does not see the last ones
+            self.finisher.store.database.prune()  # the scheduler has ended, and with it the maintenance
         log.stopped_monitoring(self.name)
 
     # receiving
 
     def _receive(self) -> None:
-        """Collect what has arrived; sleep only if there is nothing else to do."""
+        """Receive the messages in the channel. Wait only if there is no other work."""
         if self._unfinished():
             self.results.wait(min(RECEIVE_SECONDS, self._next_attempt_at() - time.monotonic()))
         elif self.follow_ups:
             self.results.wait(FOLLOW_UP_POLL_SECONDS)
-        elif not self.told_to_stop:
+        elif not self.is_stopping:
             message = self.results.receive()
             if message is None:
                 keep_connections()
                 return
             with self.lock:
                 self._accept(message)
-            if self.state.busy and self.state.unsaved < ENOUGH_OUTCOMES:
+            if self.state.busy and self.state.unsaved < MAX_GATHER_OUTCOMES:
                 time.sleep(HIGH_LOAD_GATHER_SECONDS if self.last_batch >= HIGH_LOAD_OUTCOMES else GATHER_SECONDS)
         with self.lock:
             while self._has_room() and (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
 
     def _next_attempt_at(self) -> float:
-        """Return when there is something to finish: at once (0.0), or when an unavailable server is tried again."""
+        """Return the time of the next attempt to finish outcomes (`time.monotonic`, seconds); 0.0 for now."""
         times = [lane.retry_at for lane in (self.database, self.cache) if lane.outcomes]
         if self.queue.outcomes or self.done or self.returned or self.unreadable:
             times.append(self.queue.retry_at)
@@ -208,21 +211,21 @@ class Monitor(ClusterProcess):
     def _has_room(self) -> bool:
         if len(self.database.outcomes) < MAX_BATCH_OUTCOMES and self.size < MAX_BATCH_BYTES:
             return True
-        return any(lane.backoff.failures for lane in self.lanes)  # the leases of what is received are renewed
+        return any(lane.backoff.failures for lane in self.lanes)  # leases of received outcomes are renewed
 
     def _collect_while_blocked(self) -> None:
-        """Receive outcomes in the keeper's thread if this process has been blocked by a server for a while."""
+        """Receive outcomes in the thread of the keeper if a server blocks the main thread."""
         if self.saving.seconds <= self.settings.retry / 6:
             return
         with self.lock:
             while (message := self.results.receive(block=False)) is not None:
                 self._accept(message)
-        self._tell_state(blocked=True)
+        self._publish_state(blocked=True)
 
     def _accept(self, message: bytes) -> None:
         kind = kind_of(message)
         if kind == Kind.STOP:
-            self.told_to_stop = True
+            self.is_stopping = True
             return
         match unpack(message):
             case Outcome() as outcome:
@@ -278,15 +281,15 @@ class Monitor(ClusterProcess):
         for lane in (self.database, self.cache):
             if lane.is_due:
                 self._attempt(lane, partial(self._save, lane))
-                self.heartbeat.beat()  # each server may take its time
+                self.heartbeat.beat()  # each server may be slow
         if began >= self.queue.retry_at:
             self._attempt(self.queue, self._settle_queue)
 
     def _attempt(self, lane: Lane, work: Callable[[], None]) -> None:
-        """Do what a lane waits for; if its server is unavailable, do it later."""
+        """Do the work of a lane. If its server is unavailable, schedule the next attempt."""
         try:
             work()
-        except Exception as error:  # the edge of a process: anything but an unavailable server ends it
+        except Exception as error:  # edge of a process: any other error ends it
             if not is_unavailable(error):
                 raise
             if lane.backoff.failed():
@@ -315,7 +318,7 @@ class Monitor(ClusterProcess):
         self.queue.outcomes += saved
 
     def _size_of_batch(self, lane: Lane) -> int:
-        """Return how many outcomes are saved together: after an outage, more may wait than can be saved in time."""
+        """Return the size of the next batch. After an outage, more outcomes may wait than one call can save in time."""
         if lane is self.cache:
             size = 0
             for number, outcome in enumerate(lane.outcomes[:MAX_BATCH_OUTCOMES], 1):
@@ -325,7 +328,7 @@ class Monitor(ClusterProcess):
         return MAX_BATCH_OUTCOMES
 
     def _settle_queue(self) -> None:
-        """Send what follows, and acknowledge what no worker has to follow up."""
+        """Send next links, acknowledge and release packages, and move unreadable ones to the dead letters."""
         if self.queue.outcomes:
             self.finisher.follow(self.queue.outcomes)
             outcomes, self.queue.outcomes = self.queue.outcomes, []
@@ -340,18 +343,18 @@ class Monitor(ClusterProcess):
             self._drop(self.returned)
             self.returned = []
         while self.unreadable:
-            self._bury(self.unreadable[0])
+            self._dead_letter(self.unreadable[0])
             del self.unreadable[0]
 
     def _return_kept(self) -> None:
-        """Release packages whose pause is over."""
+        """Select packages for release whose pause is over."""
         now = time.monotonic()
         with self.lock:
             self.returned += [ack_id for release_at, ack_id in self.kept if release_at <= now]
             self.kept = [(release_at, ack_id) for release_at, ack_id in self.kept if release_at > now]
 
     def _announce(self, outcome: Outcome) -> None:
-        """Log an outcome; if it has a hook or receivers, have a worker run them before it is acknowledged."""
+        """Log an outcome. If it has a hook or receivers, create a follow-up that runs before the acknowledgement."""
         self.finisher.announce(outcome)
         if outcome.follow_up and outcome.finished is not None:
             key = f"{os.getpid()}-{next(self.numbers)}"
@@ -364,13 +367,13 @@ class Monitor(ClusterProcess):
         if self.keeper is not None:
             self.keeper.drop([ack_id for ack_id in ack_ids if ack_id is not None])
 
-    def _bury(self, unreadable: Unreadable) -> None:
+    def _dead_letter(self, unreadable: Unreadable) -> None:
         log.unreadable(self.name, unreadable.reason)
         self.finisher.bury(Delivery(unreadable.ack_id, unreadable.package), unreadable.reason)
         self._drop([unreadable.ack_id])
 
     def _given_up(self) -> bool:
-        """Return whether to give up at the stop: a server is unavailable, leases will expire."""
+        """Return True if a server has been unavailable for too long to continue the stop. The leases will expire."""
         given_up = any(lane.backoff.failures > MAX_STOP_FAILURES for lane in self.lanes)
         if given_up:
             log.not_saved(self.name, sum(len(lane.outcomes) for lane in self.lanes) + len(self.done))
@@ -388,7 +391,7 @@ class Monitor(ClusterProcess):
                 self._task_died(death, TaskMessage.unpack(death.message))
 
     def _task_died(self, death: Death, task: TaskMessage) -> None:
-        """Make an outcome for a worker that did not live to send one."""
+        """Create the outcome of a task whose worker died."""
         try:
             package = peek(self.finisher.codec, task.package)
         except UnreadablePackage as error:
@@ -418,7 +421,7 @@ class Monitor(ClusterProcess):
             self.done.append(followed)
 
     def _report(self, reason: str, package: dict[str, Any], attempt: int) -> None:
-        """Have a worker tell the error reporters of a death."""
+        """Create a follow-up that reports the death of a worker to the error reporters."""
         if self.settings.error_reporter:
             keys = ("id", "name", "func", "group", "schedule")
             metadata = {key: package[key] for key in keys if key in package}
@@ -430,26 +433,26 @@ class Monitor(ClusterProcess):
         try:
             self.broker.expire(ack_id)
         except BrokerUnavailable as error:
-            log.not_given_back(self.name, 1, error)
+            log.not_released(self.name, 1, error)
 
     # follow-ups
 
     def _send_follow_ups(self) -> None:
-        """Hand follow-ups to the workers: before they stop there is always one to take them."""
+        """Send follow-ups to the workers, as long as workers are guaranteed to run."""
         while self.follow_ups and self.state.phase <= Phase.STOPPING:
             if not self.tasks.send(pack(Kind.FOLLOW_UP, self.follow_ups[0])):
                 break
             self.follow_ups.popleft()
 
-    def _tell_state(self, *, blocked: bool = False) -> None:
-        """Tell the other processes what is not settled, and not to fetch more while a server is away or blocked."""
+    def _publish_state(self, *, blocked: bool = False) -> None:
+        """Publish unfinished work in shared memory. Pause the pusher while a server is unavailable or blocked."""
         self.state.hooks = len(self.follow_ups) + len(self.following)
         self.state.backlog = sum(len(lane.outcomes) for lane in self.lanes) + len(self.done) + len(self.unreadable)
         self.state.postponed = self._postponed()
         self.state.paused = int(blocked or bool(self.database.backoff.failures or self.queue.backoff.failures))
 
     def _postponed(self) -> int:
-        """Return the number of outcomes that hold nothing up, because only an unavailable cache keeps them here."""
+        """Return the number of outcomes without back-pressure, because they wait for an unavailable cache only."""
         waiting = self.cache.outcomes if self.cache.backoff.failures else []
         size = sum(OUTCOME_BYTES + len(outcome.finished or "") for outcome in waiting)
         return len(waiting) if size <= MAX_POSTPONED_BYTES else 0

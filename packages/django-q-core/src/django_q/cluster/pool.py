@@ -1,4 +1,4 @@
-"""The processes of a cluster: started, watched, replaced."""
+"""Processes of a cluster: starts, watches and replaces them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 STEADY_SECONDS = 2.0
-"""A process that lived this long was no failed start."""
+"""Lifetime after which the end of a process is no failed start, and resets the back-off."""
 
 
 _numbers = itertools.count(1)
 
 
 class Role(NamedTuple):
-    """A kind of process."""
+    """Kind of process: its name and the path of its class."""
 
     name: str
     path: str
@@ -49,7 +49,7 @@ SCHEDULER = Role("scheduler", "django_q.cluster.scheduling:Scheduler")
 
 
 class Member:
-    """One place in the cluster, and the process that holds it at the moment."""
+    """Place in the cluster, and the process that currently occupies it."""
 
     def __init__(self, role: Role, context: BaseContext, wiring: Wiring, slot: Slot | None = None) -> None:
         self.role = role
@@ -59,24 +59,24 @@ class Member:
         self.born = 0.0
         self.due = 0.0
         self.killed_for: str | None = None
-        """Why we killed it, if we did."""
+        """Reason for which the sentinel has killed the process; None if it has not."""
         self.heartbeat = wiring.state.heartbeats[role.name] if slot is None else slot.heartbeat
 
     @property
     def name(self) -> str:
-        """How the process is called in the log."""
+        """Name of the process in the log."""
         return self.process.name if self.process else self.role.name
 
     @property
     def alive(self) -> bool:
-        """True if the process runs; one that has ended stays a zombie until `bury`, and its group keeps its id."""
+        """True if the process runs. After its end it is a zombie until `reap`, so that its group keeps its id."""
         if self.process is None:
             return False
         exited = has_exited(self.process.pid or 0)
         return self.process.is_alive() if exited is None else not exited
 
     def spawn(self) -> bool:
-        """Start the process; if the system refuses, `due` says when to try again.
+        """Start the process. If the system refuses, set `due` to the time of the next attempt.
 
         Returns:
             True if it has started.
@@ -92,11 +92,11 @@ class Member:
             if self.backoff.failures and self.wiring.settings.start_method == "fork":
                 try_fork()
             process.start()
-        except (OSError, EOFError) as error:  # EOFError: the process that `forkserver` forks from could not
+        except (OSError, EOFError) as error:  # EOFError: the server of `forkserver` could not fork
             self._start_again_later(error)
             return False
         self.process, self.born = process, time.monotonic()
-        self._tell_pid(process.pid or 0)
+        self._record_pid(process.pid or 0)
         return True
 
     def _new_process(self) -> BaseProcess:
@@ -115,7 +115,11 @@ class Member:
         log.cannot_start(multiprocessing.current_process().name, self.role.name, error, seconds)
 
     def kill(self, reason: str) -> None:
-        """End the process at once, and what a worker's tasks have started; remember the reason."""
+        """Kill the process, and for a worker also the programs of its tasks.
+
+        Args:
+            reason: cause of the end, for `reap`.
+        """
         self.killed_for = reason
         if self.process is not None:
             self._kill_group()
@@ -125,43 +129,43 @@ class Member:
         if self.slot is not None and self.process is not None and self.process.pid:
             kill_group(self.process.pid)
 
-    def bury(self) -> str:
-        """Reap a process that has ended; unless a worker exits as it should, what its tasks started ends with it.
+    def reap(self) -> str:
+        """Reap a process that has ended. If a worker did not exit regularly, kill the programs of its tasks, too.
 
         Returns:
-            How it ended, as words that follow "after" and "it".
+            The cause of the end, as text that can follow "after" or "it".
         """
         assert self.process is not None
-        if self.killed_for or (self.slot is not None and self.slot.state not in EXITS):
+        if self.killed_for or (self.slot is not None and self.slot.state not in EXIT_STATES):
             self._kill_group()
         self.process.join()
         code = self.process.exitcode or 0
         self.process.close()
         self.process = None
-        self._tell_pid(0)
+        self._record_pid(0)
         if time.monotonic() - self.born < STEADY_SECONDS and self.killed_for is None and code:
             self.backoff.failed()
         else:
             self.backoff.succeeded()
         self.due = time.monotonic() + self.backoff.seconds
-        return self.killed_for or how_it_ended(code)
+        return self.killed_for or exit_text(code)
 
-    def _tell_pid(self, pid: int) -> None:
+    def _record_pid(self, pid: int) -> None:
         if self.slot is not None:
             self.slot.pid = pid
         else:
             setattr(self.wiring.state, self.role.name, pid)
 
 
-EXITS = (WorkerState.RECYCLED, WorkerState.EXITING)
-"""States of a worker that exits by itself."""
+EXIT_STATES = (WorkerState.RECYCLED, WorkerState.EXITING)
+"""States of a worker that exits regularly."""
 
 
 def try_fork() -> None:
     """Fork a process that exits at once.
 
-    `multiprocessing` leaves four file descriptors open when a fork fails, so a start that failed is not repeated before
-    a fork succeeds.
+    `multiprocessing` leaves four file descriptors open when a fork fails. So a failed start is only repeated after a
+    successful fork.
 
     Raises:
         OSError: the system refuses.
@@ -172,11 +176,11 @@ def try_fork() -> None:
     os.waitpid(pid, 0)
 
 
-def how_it_ended(code: int) -> str:
-    """An exit code in words.
+def exit_text(code: int) -> str:
+    """Return the text for an exit code.
 
     Args:
-        code: as `multiprocessing` tells it: negative for a signal.
+        code: exit code of `multiprocessing`; negative for a signal.
     """
     if code >= 0:
         return f"sudden death (exit status {code})"
@@ -186,26 +190,26 @@ def how_it_ended(code: int) -> str:
         return f"sudden death (signal {-code})"
 
 
-LATE = ("django.db.models.sql.compiler", "encodings.idna")
-"""What would otherwise be imported in each process: by Django for the first query, by Python to look up a host."""
+PRELOADED_MODULES = ("django.db.models.sql.compiler", "encodings.idna")
+"""Modules that each process would import after the fork: for the first query, and for the look-up of a host."""
 
 
 @cache
 def preload(settings: ClusterSettings) -> None:
-    """Have ready what the processes will need, once: forked, they share its memory and start at once."""
+    """Import modules and fill caches once before the fork, so that the processes share the memory and start faster."""
     for role in (WORKER, PUSHER, MONITOR, SCHEDULER):
         class_of(role.path).prepare()
-    for module in LATE:
+    for module in PRELOADED_MODULES:
         import_module(module)
     broker_class(settings).prepare(settings)
     prepare_title()
-    import_module("django_q.cluster.rehearsal").rehearse(settings)  # its models need Django to be set up
+    import_module("django_q.cluster.rehearsal").rehearse(settings)  # its models require that Django is set up
     gc.collect()
-    gc.freeze()  # or the collector would write to, and so copy, every shared page
+    gc.freeze()  # otherwise the collector would write to every shared page, and so copy it
 
 
 class Pool:
-    """All members of a cluster."""
+    """Members of a cluster."""
 
     def __init__(self, wiring: Wiring, context: BaseContext) -> None:
         self.workers = [Member(WORKER, context, wiring, slot) for slot in wiring.state.slots]
@@ -215,34 +219,34 @@ class Pool:
 
     @property
     def members(self) -> list[Member]:
-        """In the order they are made: nobody gets work before there is somebody to take the result."""
+        """Members in the order of their start: the monitor before the pusher, so that outcomes are received."""
         return [*self.workers, self.monitor, self.scheduler, self.pusher]
 
     def spawn(self) -> None:
-        """Start all processes; those that the system refuses are vacant."""
+        """Start all processes. Those that the system refuses stay vacant."""
         for member in self.members:
             member.spawn()
 
     @property
     def is_complete(self) -> bool:
-        """True if tasks can go all the way: there is one process of each kind."""
+        """True if there is a process of each kind, so that tasks can be fetched, executed and saved."""
         others = (self.monitor, self.scheduler, self.pusher)
         return all(each.process for each in others) and any(worker.process for worker in self.workers)
 
     def sentinels(self) -> list[int]:
-        """What becomes readable when a process ends."""
+        """Return the file descriptors that become readable when a process ends."""
         return [member.process.sentinel for member in self.members if member.process is not None]
 
     def dead(self) -> list[Member]:
-        """Members whose process has ended."""
+        """Return the members whose process has ended."""
         return [member for member in self.members if member.process is not None and not member.alive]
 
     def vacant(self) -> list[Member]:
-        """Members without a process whose time to get one has come."""
+        """Return the members without a process whose start is due."""
         now = time.monotonic()
         return [member for member in self.members if member.process is None and member.due <= now]
 
 
 def context_of(start_method: str) -> BaseContext:
-    """The `multiprocessing` context of a start method."""
+    """Return the `multiprocessing` context of a start method."""
     return multiprocessing.get_context(start_method)

@@ -1,4 +1,4 @@
-"""How many packages may wait for the workers of a cluster."""
+"""Prefetch window of a cluster: the number of packages that wait for its workers."""
 
 from __future__ import annotations
 
@@ -9,63 +9,63 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Delivery
 
-AHEAD_SECONDS = 0.01
-"""What is fetched beyond `queue_limit` is what the workers finish in this time."""
+SURPLUS_SECONDS = 0.01
+"""Working time of the packages beyond `queue_limit`, at the current throughput."""
 
-LATE_SECONDS = 0.05
-"""What is beyond `queue_limit`, and has not begun after this time, goes back to the broker."""
+MAX_SURPLUS_AGE_SECONDS = 0.05
+"""Age at which packages beyond `queue_limit` are released if they have not begun."""
 
-LOOK_SECONDS = 0.002
-"""The pace of the workers is taken over at least this time."""
+MEASURE_SECONDS = 0.002
+"""Minimum interval over which the throughput is measured."""
 
-MOST = 256
-"""Packages that wait at the most, unless `queue_limit` is higher."""
+MAX_PACKAGES = 256
+"""Maximum number of packages that wait, unless `queue_limit` is higher."""
 
-MOST_BYTES = 128 * 1024
-"""Their size together, unless `queue_limit` packages are larger."""
+MAX_BYTES = 128 * 1024
+"""Maximum total size of these packages, unless `queue_limit` packages are larger."""
 
 
 class Prefetch:
-    """`queue_limit`, and more for as long as the workers finish tasks faster than a broker answers.
+    """Window of `queue_limit` packages, which grows while workers finish tasks faster than the broker answers.
 
-    A fetch takes as long as many tasks that do next to nothing: with `queue_limit` packages the workers would wait for
-    it. So many are fetched as keep them busy for some milliseconds; what would stay in memory for longer goes back.
+    A fetch takes as long as many very short tasks, and with `queue_limit` packages the workers would wait for it. So
+    the window contains the work of some milliseconds. Packages that wait for longer are released.
 
     Args:
         limit: `queue_limit`.
-        ahead: whether more than that may be fetched at all.
+        may_exceed: True if the window may be larger.
     """
 
-    def __init__(self, limit: int, *, ahead: bool) -> None:
+    def __init__(self, limit: int, *, may_exceed: bool) -> None:
         self.limit = self.size = limit
-        self.ahead = ahead
+        self.may_exceed = may_exceed
         self._bytes = 0
         self._since = 0.0
         self._finished = 0
 
     @property
-    def low(self) -> int:
-        """How few packages wait when it is time to fetch more: one fetch is to bring many."""
+    def low_water_mark(self) -> int:
+        """Number of waiting packages at which the next fetch is due, so that one fetch returns many packages."""
         return self.size // 4
 
     def fetched(self, deliveries: Sequence[Delivery]) -> None:
-        """Take note of the size of packages."""
+        """Record the average size of the packages of a fetch."""
         self._bytes = sum(len(delivery.package) for delivery in deliveries) // len(deliveries) if deliveries else 0
 
-    def pace(self, finished: int, now: float) -> None:
-        """Take the pace of the workers, and follow it.
+    def measure(self, finished: int, now: float) -> None:
+        """Measure the throughput of the workers and adjust the window.
 
         Args:
-            finished: how many tasks they have finished so far.
+            finished: number of tasks that the workers have finished so far.
             now: `time.monotonic()`, seconds.
         """
         seconds = now - self._since
-        if not self.ahead or seconds < LOOK_SECONDS:
+        if not self.may_exceed or seconds < MEASURE_SECONDS:
             return
-        soon = int(AHEAD_SECONDS * (finished - self._finished) / seconds)
+        expected = int(SURPLUS_SECONDS * (finished - self._finished) / seconds)
         self._since, self._finished = now, finished
-        self.size = max(self.limit, min(soon, 2 * self.size, MOST, MOST_BYTES // (self._bytes or 1)))
+        self.size = max(self.limit, min(expected, 2 * self.size, MAX_PACKAGES, MAX_BYTES // (self._bytes or 1)))
 
-    def slow(self) -> None:
-        """The tasks take longer than was thought: fetch no more than `queue_limit` for now."""
+    def shrink(self) -> None:
+        """Reset the window to `queue_limit`, because tasks take longer than expected."""
         self.size = self.limit

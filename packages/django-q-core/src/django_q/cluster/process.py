@@ -1,4 +1,4 @@
-"""What every process of a cluster has in common: how it starts, loops and ends."""
+"""Base class of a cluster's processes: start, loop and end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from . import log, sessions
 if TYPE_CHECKING:
     from types import FrameType
 
-    from django_q.cluster.ipc.channels import Bell, Channel
+    from django_q.cluster.ipc.channels import Channel, Wakeup
     from django_q.cluster.ipc.lifeline import Lifeline
     from django_q.cluster.ipc.state import ClusterState, Heartbeat
     from django_q.settings import ClusterSettings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
-    """What the sentinel hands to each process it makes; all of it pickles, so that any start method works."""
+    """Shared resources passed to every process. All can be pickled, so that any start method works."""
 
     settings: ClusterSettings
     cluster_id: str
@@ -40,19 +40,19 @@ class Wiring:
     """Pusher → workers."""
     results: Channel
     """Workers → monitor."""
-    hungry: Bell
-    """Workers → pusher: there is room again."""
-    alarm: Bell
-    """Sentinel → scheduler: look up."""
+    wake_pusher: Wakeup
+    """Set by workers when the queue has room."""
+    wake_scheduler: Wakeup
+    """Set by the sentinel to wake the scheduler."""
     lifeline: Lifeline
 
 
 class ClusterProcess:
-    """One process of the cluster: `run` loops, a `step` is what makes it a pusher, a worker, …."""
+    """Process of the cluster. `run` is the loop; the `step` of a subclass does the work."""
 
     role: ClassVar[str]
     limits_cache_calls: ClassVar[bool] = True
-    """True if the process does not wait long for a cache that does not answer."""
+    """True if calls to a cache have a time limit in this process."""
 
     def __init__(self, wiring: Wiring, heartbeat: Heartbeat | None = None) -> None:
         self.settings = wiring.settings
@@ -60,14 +60,14 @@ class ClusterProcess:
         self.state = wiring.state
         self.name = current_process().name
         self.heartbeat = heartbeat or wiring.state.heartbeats[self.role]
-        """Beats once a step; a step that waits for others in turns beats itself."""
+        """Written once per step. A step that waits repeatedly writes it itself."""
 
     @classmethod
     def prepare(cls) -> None:
-        """What can be found out before the process is forked, so that a successor need not."""
+        """Prepare data before the fork, so that each process inherits it."""
 
     def run(self) -> None:
-        """Start, step until told to stop, and clean up."""
+        """Start, execute steps until the last one, and clean up."""
         self.start()
         self.heartbeat.beat()
         try:
@@ -80,34 +80,42 @@ class ClusterProcess:
             self.stop()
 
     def start(self) -> None:
-        """What is done once, before the first step."""
+        """Prepare the process. Called once, before the first step."""
 
     def step(self) -> bool:
-        """One turn of the loop, of about a second at the most; False ends the process."""
+        """Execute one iteration of the loop, of at most about a second.
+
+        Returns:
+            False to end the process.
+        """
         raise NotImplementedError
 
     def stop(self) -> None:
-        """What is done once, after the last step."""
+        """Clean up. Called once, after the last step."""
 
 
 def ignore_signals() -> None:
-    """Leave stopping to the sentinel, though the terminal or the service manager signals every process.
+    """Ignore SIGINT and SIGTERM, which terminals and service managers send to every process. The sentinel stops it.
 
-    A handler, not `SIG_IGN`: programs that a task starts must not inherit deaf ears.
+    The handler does nothing. Programs that a task starts would inherit `SIG_IGN`.
     """
 
     def nothing(signum: int, frame: FrameType | None) -> None:
         return
 
-    signal.set_wakeup_fd(-1)  # a fork was born with its parent's
+    signal.set_wakeup_fd(-1)  # a forked process has inherited the parent's
     signal.signal(signal.SIGINT, nothing)
     signal.signal(signal.SIGTERM, nothing)
 
 
 def prepare(settings: ClusterSettings, role: str) -> None:
-    """Make a fresh process, forked or spawned, one of ours: signals, connections, memory, log, title.
+    """Initialise a process, forked or not: signals, connections, memory, log, title.
 
-    What a prepared process forks is prepared but for its title. That includes a process that a task forks.
+    Processes that an initialised process forks need a title only. This includes processes that a task forks.
+
+    Args:
+        settings: settings of the cluster.
+        role: role of the process, for its title.
     """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
     sessions.begin(is_forked=settings.start_method != "spawn")  # a forkserver may have set Django up, too
@@ -119,12 +127,12 @@ def prepare(settings: ClusterSettings, role: str) -> None:
 
 
 def entitle(settings: ClusterSettings, role: str) -> None:
-    """Show in the system's list what the process is."""
+    """Set the title of the process in the system's list of processes."""
     set_title(f"qcluster {settings.list_key} {role}")
 
 
 def class_of(path: str) -> type[ClusterProcess]:
-    """Import a kind of process.
+    """Import the class of a process.
 
     Args:
         path: `module:Class`.
@@ -135,16 +143,16 @@ def class_of(path: str) -> type[ClusterProcess]:
 
 
 def main(path: str, wiring: Wiring, *args: Any) -> None:
-    """The target of each process that the sentinel makes.
+    """Run a process of the cluster. Target of each process that the sentinel starts.
 
     Args:
-        path: the class of the process as `module:Class`; it is imported here, once Django is ready.
-        wiring: what connects it to the others.
+        path: class of the process as `module:Class`. It is imported here, when Django is ready.
+        wiring: shared resources of the cluster.
         *args: further arguments of the class.
     """
     try:
         _serve(path, wiring, *args)
-    except BaseException as error:  # noqa: BLE001 - the edge of the process: the sentinel starts another one
+    except BaseException as error:  # noqa: BLE001 - edge of the process: the sentinel starts another one
         log.crashed(current_process().name, error)
         reporters.report(error, wiring.settings)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Broker → workers: takes packages under a lease, passes them on unread, and keeps the leases alive."""
+"""Fetches packages from the broker for the workers, and renews their leases."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from django_q.brokers import get_broker
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import Kind, TaskMessage, kind_of
 from django_q.cluster.ipc.state import Phase, WorkerState
-from django_q.cluster.prefetch import LATE_SECONDS, Prefetch
+from django_q.cluster.prefetch import MAX_SURPLUS_AGE_SECONDS, Prefetch
 from django_q.exceptions import BrokerUnavailable
-from django_q.pacing import FIRST_SECONDS, Backoff
+from django_q.pacing import MIN_BACKOFF_SECONDS, Backoff
 
 from . import log
 from .process import ClusterProcess, Wiring
 from .statistics import Publisher
 
 MAX_UNSAVED_OUTCOMES: Final = 1_000
-"""Outcomes that wait to be saved beyond which nothing is fetched: the monitor is behind. A flood leaves 800 at most."""
+"""Maximum number of unsaved outcomes while packages are fetched (back-pressure). At high load, there are up to 800."""
 
-HELD_BACK_SECONDS: Final = 0.1
-"""Seconds between two looks whether the monitor has caught up."""
+BACK_PRESSURE_POLL_SECONDS: Final = 0.1
+"""Interval of the checks if back-pressure has ended."""
 
 MAX_PAUSE_SECONDS: Final = 1.0
-"""Maximum time between two attempts to reach a broker while leases are held: they are renewed soon after it is back."""
+"""Maximum pause between two attempts during an outage while leases are held, so that they are renewed soon after it."""
 
-RETURN_SECONDS: Final = 1.0
-"""Time before the end of a stop in which tasks without a receipt are sent to the broker again."""
+REQUEUE_SECONDS: Final = 1.0
+"""Time at the end of a stop in which unstarted tasks without a receipt are sent to the broker again."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 
 
 class Pusher(ClusterProcess):
-    """Keeps as many packages waiting for the workers as `queue_limit` allows."""
+    """Keeps `queue_limit` packages prefetched for the workers. It does not unpickle them."""
 
     role: ClassVar[str] = "pusher"
     renew_at: float = 0.0
-    """When leases are renewed next (`time.monotonic`, seconds)."""
+    """Time of the next renewal (`time.monotonic`, seconds)."""
     retry_at: float = 0.0
-    """When a broker that was unavailable is tried again (`time.monotonic`, seconds)."""
+    """Time of the next attempt during an outage of the broker (`time.monotonic`, seconds)."""
     leases_vary: bool = False
     """True if leases may be shorter than `retry`."""
 
@@ -56,58 +56,58 @@ class Pusher(ClusterProcess):
         self.limit = self.settings.queue_limit
         self.pushed_at = 0.0
         self.held: dict[int, Any] = {}
-        """Number → ack id of each task whose lease is ours to renew."""
+        """Ack ids of the tasks whose leases this process renews, by task number."""
         self.missing: set[int] = set()
         self.renew_every = self.settings.retry / 3
         self.backoff = Backoff()
         self.answered = False
-        """True if the broker has done what this step asked last."""
+        """True if the last request of this step to the broker succeeded."""
         self.warned = False
-        """True if the warnings about the broker's server are in the log."""
+        """True if the warnings about the broker's server were logged."""
         self.stopping = False
         self.unsent: list[TaskMessage] = []
-        """What found no room before the cluster stopped."""
+        """Tasks for which the channel had no room before the cluster stopped."""
 
     def start(self) -> None:
-        """Take the broker, and over from a pusher before."""
+        """Connect to the broker and adopt the leases of a dead predecessor."""
         self.use(get_broker(settings=self.settings))
         signal.signal(signal.SIGTERM, self._stop)
-        self.warned = self.state.pushed > 0  # the pusher before has reached the broker
+        self.warned = self.state.pushed > 0  # the predecessor has logged them
         self._adopt()
-        self.renew_at = time.monotonic()  # the process before may have been blocked for long
+        self.renew_at = time.monotonic()  # the predecessor may have been blocked for long
         log.pushing(self.name)
 
     def use(self, broker: Broker) -> None:
-        """Fetch from *broker*."""
+        """Use *broker* for all requests."""
         self.broker = broker
         self.leases_vary = broker.leases_vary
-        self.window = Prefetch(self.limit, ahead=broker.supports_read_ahead)
+        self.window = Prefetch(self.limit, may_exceed=broker.supports_prefetch)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
         self.stopping = True
-        self.wiring.hungry.ring()
+        self.wiring.wake_pusher.set()
 
     def _stops(self) -> bool:
         return self.stopping or self.state.phase >= Phase.STOPPING
 
     def step(self) -> bool:
-        """Fetch as much as there is room for, and keep the leases alive."""
+        """Fetch packages if the window has room, and renew leases."""
         if self._stops():
             return False
         if time.monotonic() < self.retry_at:
-            self.wiring.hungry.wait(min(RECEIVE_SECONDS, self.retry_at - time.monotonic()))
+            self.wiring.wake_pusher.wait(min(RECEIVE_SECONDS, self.retry_at - time.monotonic()))
             return True
         self.answered = False
         try:
             if not self.warned:
                 self._warn()
             self._renew_when_due()
-            self.window.pace(self.state.sent, time.monotonic())
+            self.window.measure(self.state.sent, time.monotonic())
             room = self._room()
             if self._is_late():
                 pass  # renew again first: a fetch would take the expired leases of running tasks
-            elif room >= self.window.size - self.window.low:
+            elif room >= self.window.size - self.window.low_water_mark:
                 self._push(self._fetch(room))
             else:
                 self._wait_for_room()
@@ -120,7 +120,7 @@ class Pusher(ClusterProcess):
         return True
 
     def _warn(self) -> None:
-        """Log what in the configuration of the broker's server endangers packages."""
+        """Log risks for packages in the configuration of the broker's server."""
         for warning in self.broker.server_warnings():
             log.server_warning(self.name, warning)
         self.warned = True
@@ -151,15 +151,15 @@ class Pusher(ClusterProcess):
         seconds = self.backoff.seconds
         if self.held:
             interval = self._interval(self.held.values())
-            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, FIRST_SECONDS))
+            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, MIN_BACKOFF_SECONDS))
         self.retry_at = time.monotonic() + seconds
         self.renew_at = 0.0
 
     def stop(self) -> None:
-        """Give back what has not begun, and publish once more that the cluster stops."""
-        self._give_back()
+        """Release unstarted tasks, and publish the state of the cluster once more."""
+        self._release_unstarted()
         if not self.broker.supports_receipts:
-            self._send_again_what_remains()
+            self._requeue_remaining()
         if not self.backoff.failures:
             self.publisher.publish()
         log.stopped_pushing(self.name)
@@ -167,30 +167,30 @@ class Pusher(ClusterProcess):
     # room
 
     def _room(self) -> int:
-        return 0 if self._is_held_back() else self.window.size - self.state.waiting
+        return 0 if self._has_back_pressure() else self.window.size - self.state.waiting
 
-    def _is_held_back(self) -> bool:
-        """Return True if the monitor is behind: nothing new is fetched until it has caught up."""
+    def _has_back_pressure(self) -> bool:
+        """Return True if the monitor is behind, so that nothing is fetched until it has caught up."""
         state = self.state
         if state.paused or state.unsaved + state.backlog - state.postponed > MAX_UNSAVED_OUTCOMES:
             return True
         return state.hooks > self.limit + self.settings.workers
 
     def _wait_for_room(self) -> None:
-        """Sleep until most of the queue is taken: then one fetch brings many."""
+        """Wait until the low-water mark is reached, so that one fetch returns a batch."""
         seconds = self._seconds_to_wait()
-        if held_back := self._is_held_back():
-            seconds = min(seconds, HELD_BACK_SECONDS)
-        surplus = self.window.ahead and self.state.waiting > self.limit
+        if back_pressure := self._has_back_pressure():
+            seconds = min(seconds, BACK_PRESSURE_POLL_SECONDS)
+        surplus = self.window.may_exceed and self.state.waiting > self.limit
         if surplus:
-            seconds = min(seconds, max(0.0, self.pushed_at + LATE_SECONDS - time.monotonic()))
-        self.state.wake_at = self.state.pushed - self.window.low
-        rung = True
-        if self.state.taken < self.state.wake_at or self.state.hooks or held_back:
-            rung = self.wiring.hungry.wait(seconds)
+            seconds = min(seconds, max(0.0, self.pushed_at + MAX_SURPLUS_AGE_SECONDS - time.monotonic()))
+        self.state.wake_at = self.state.pushed - self.window.low_water_mark
+        woken = True
+        if self.state.taken < self.state.wake_at or self.state.hooks or back_pressure:
+            woken = self.wiring.wake_pusher.wait(seconds)
         self.state.wake_at = 0
-        if surplus and not rung and self.pushed_at + LATE_SECONDS <= time.monotonic():
-            self._give_back_surplus()
+        if surplus and not woken and self.pushed_at + MAX_SURPLUS_AGE_SECONDS <= time.monotonic():
+            self._release_surplus()
 
     def _seconds_to_wait(self) -> float:
         due = math.inf if self.backoff.failures else self.publisher.due
@@ -222,9 +222,14 @@ class Pusher(ClusterProcess):
             self.unsent.append(task)
 
     def _send(self, message: bytes, *, patient: bool = True) -> bool:
-        """Send a message as soon as there is room; while the cluster stops, only if it is `patient` and there is time.
+        """Send a message to the workers and wait for room. An outage of the broker does not end the wait.
 
-        Leases that cannot be renewed meanwhile are no reason to lose the message.
+        Args:
+            message: message for a worker.
+            patient: True to wait until the end of the stop; False to give up when the stop begins.
+
+        Returns:
+            False if the message was not sent.
         """
         wait = 0.0
         while not self.tasks.send(message, wait=wait):
@@ -240,20 +245,20 @@ class Pusher(ClusterProcess):
         return True
 
     def _is_out_of_time(self) -> bool:
-        return 0.0 < self.state.stop_by < time.monotonic() + RETURN_SECONDS
+        return 0.0 < self.state.stop_by < time.monotonic() + REQUEUE_SECONDS
 
     # statistics
 
     def _publish_when_due(self) -> None:
-        if not self.backoff.failures:  # or a server that is silent would be waited for twice
+        if not self.backoff.failures:  # during an outage, the step would wait for the server twice
             self.publisher.step()
 
     # leases
 
     def _renew_when_due(self) -> None:
-        """Renew all leases; `renew_at` moves when it has succeeded, so that a failure is made good at once.
+        """Renew all leases if that is due. `renew_at` only changes after a success.
 
-        After a failure of any kind they are renewed as soon as the broker is tried again, which shows that it is back.
+        So after a failure, the renewal is the first request of the next attempt. It shows if the outage has ended.
         """
         now = time.monotonic()
         if now < max(self.retry_at, self.renew_at):
@@ -269,47 +274,47 @@ class Pusher(ClusterProcess):
         self.state.renewed = now
 
     def _interval(self, leases: Iterable[AckId]) -> float:
-        """Return the time between two renewals in seconds: a third of the shortest of these leases, or of `retry`."""
+        """Return the interval of renewals in seconds: a third of the shortest of these leases, or of `retry`."""
         if not self.leases_vary:
             return self.renew_every
         return min((self.broker.lease_seconds(ack_id) / 3 for ack_id in leases), default=self.renew_every)
 
     def _drop(self, lost: set[int]) -> None:
-        """Take back from the workers what somebody else has by now, before they are told that leases were renewed."""
+        """Withdraw tasks whose lease was lost, before the renewal is announced to the workers."""
         for number in lost:
             del self.held[number]
         tasks = self._withdraw()
         dropped = [task for task in tasks if task.number in lost]
-        self._push_again([task for task in tasks if task.number not in lost])
+        self._renumber([task for task in tasks if task.number not in lost])
         if dropped:
             log.leases_lost(self.name, len(dropped))
 
     def _forget_passed(self) -> None:
-        """Forget the tasks after which every worker has begun another one."""
+        """Stop renewing tasks that are older than the current task of every worker."""
         passed = min(slot.taken for slot in self.state.slots)
         for number in list(itertools.takewhile(passed.__gt__, self.held)):
             del self.held[number]
 
     def _forget_finished(self) -> None:
-        """Stop renewing what no worker has in hand.
+        """Stop renewing leases of finished tasks.
 
-        A task that is neither waiting nor on a desk has been finished: its outcome is with the monitor. Between taking
-        a task and laying it on the desk a worker needs an instant, so a task must be missing twice.
+        A task that neither waits nor is in flight has been finished: its outcome is with the monitor. A worker needs a
+        moment between the receipt of a task and its record in the slot, so a task must be missing twice.
         """
         if not self.tasks.wait(0):
-            self.state.withdrawn = self.state.pushed  # a worker may have died with the last of them in its hand
+            self.state.withdrawn = self.state.pushed  # a worker may have died between receipt and record
         taken = max(self.state.taken, self.state.withdrawn)
         working = (WorkerState.BUSY, WorkerState.SENDING)
-        on_desks = {slot.taken for slot in self.state.slots if slot.state in working}
-        missing = {number for number in self.held if number <= taken and number not in on_desks}
+        in_flight = {slot.taken for slot in self.state.slots if slot.state in working}
+        missing = {number for number in self.held if number <= taken and number not in in_flight}
         for number in missing & self.missing:
             del self.held[number]
         self.missing = missing
 
-    # beginning and end
+    # start
 
     def _adopt(self) -> None:
-        """Take over from a pusher that died: what waits is sent again under new numbers, what runs is renewed."""
+        """Adopt the tasks of a pusher that died: renew the running ones, send the waiting ones under new numbers."""
         for slot in self.state.slots:
             if slot.state == WorkerState.BUSY:
                 message = slot.message()
@@ -317,12 +322,12 @@ class Pusher(ClusterProcess):
                     task = TaskMessage.unpack(message)
                     if task.ack_id is not None and self.broker.supports_renewal:
                         self.held[task.number] = task.ack_id
-        self._push_again(self._withdraw())
+        self._renumber(self._withdraw())
 
-    # taking back
+    # release
 
     def _withdraw(self) -> list[TaskMessage]:
-        """Take all tasks that no worker has begun back from the channel."""
+        """Withdraw all unstarted tasks from the channel."""
         last = self.state.pushed
         tasks, others = [], []
         while (message := self.tasks.receive(block=False)) is not None:
@@ -336,47 +341,47 @@ class Pusher(ClusterProcess):
         unsent, self.unsent = self.unsent, []
         return tasks + unsent
 
-    def _push_again(self, tasks: list[TaskMessage]) -> None:
-        """Offer tasks to the workers again, under new numbers."""
+    def _renumber(self, tasks: list[TaskMessage]) -> None:
+        """Send tasks to the workers again, under new numbers."""
         for task in tasks:
             self.held.pop(task.number, None)
             self._push_task(*task[1:])
 
-    def _give_back_surplus(self) -> None:
-        """Return what was fetched ahead, and has not begun, because the tasks take longer than was thought."""
+    def _release_surplus(self) -> None:
+        """Release prefetched tasks beyond `queue_limit` that did not start in time."""
         tasks = self._withdraw()
         without_receipt = [task for task in tasks[self.limit :] if task.ack_id is None]
         surplus = [task for task in tasks[self.limit :] if task.ack_id is not None]
-        self.window.slow()
-        self._push_again(tasks[: self.limit] + without_receipt)
+        self.window.shrink()
+        self._renumber(tasks[: self.limit] + without_receipt)
         try:
             self._release(surplus)
         except BrokerUnavailable:
-            self._push_again(surplus)
+            self._renumber(surplus)
             raise
 
-    def _give_back(self) -> None:
-        """Return what no worker has begun; without receipts nobody would bring it back, so it stays and is run."""
+    def _release_unstarted(self) -> None:
+        """Release unstarted tasks. Tasks without a receipt cannot be redelivered, so they stay and are executed."""
         tasks = self._withdraw()
-        back = [task for task in tasks if task.ack_id is not None]
-        self._push_again([task for task in tasks if task.ack_id is None])
+        released = [task for task in tasks if task.ack_id is not None]
+        self._renumber([task for task in tasks if task.ack_id is None])
         try:
-            self._release(back)
+            self._release(released)
         except BrokerUnavailable as error:
-            log.not_given_back(self.name, len(back), error)
+            log.not_released(self.name, len(released), error)
 
-    def _send_again_what_remains(self) -> None:
-        """Let the workers begin tasks without a receipt; send those to the broker again that have not begun in time."""
+    def _requeue_remaining(self) -> None:
+        """Wait until workers have begun the tasks without a receipt; enqueue those that have not begun in time."""
         while self.tasks.wait(0) and not self._is_out_of_time():
             self.heartbeat.beat()
-            self.wiring.hungry.wait(HELD_BACK_SECONDS)
+            self.wiring.wake_pusher.wait(BACK_PRESSURE_POLL_SECONDS)
         tasks = self._withdraw()
         for position, task in enumerate(tasks):
             try:
                 self.broker.enqueue(task.package.decode())
             except BrokerUnavailable as error:
-                log.not_given_back(self.name, len(tasks) - position, error)
-                self._push_again(tasks[position:])
+                log.not_released(self.name, len(tasks) - position, error)
+                self._renumber(tasks[position:])
                 return
 
     def _release(self, tasks: list[TaskMessage]) -> None:

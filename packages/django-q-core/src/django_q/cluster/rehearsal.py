@@ -1,7 +1,7 @@
 """Executes the code of a cluster's processes once before the first fork.
 
-Python adapts the code of a function while it runs for the first times (PEP 659), and Django fills its caches. A process
-that does so after the fork gets its own copy of the memory. Nothing here connects to a server or runs a project's code.
+Python specialises the code of a function during its first calls (PEP 659), and Django fills its caches. If this happens
+after the fork, each process copies the memory. This module connects to no server and runs no code of the project.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 ROUNDS: Final = 20
-"""Number of repetitions: Python adapts a function after some calls."""
+"""Number of repetitions: Python specialises a function after some calls."""
 
 TASK_ID: Final = "0" * 32
 
-SQLITE: Final = "django.db.backends.sqlite3"
+SQLITE_ENGINE: Final = "django.db.backends.sqlite3"
 
 
 def rehearse(settings: ClusterSettings) -> None:
     """Pass a task through signing, messages and channels, sign a `Stat`, and execute statements on an empty database.
 
     Args:
-        settings: of the cluster.
+        settings: settings of the cluster.
     """
     using = router.db_for_write(Task)
     builder, channel = OutcomeBuilder(settings), Channel()
@@ -49,7 +49,7 @@ def rehearse(settings: ClusterSettings) -> None:
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:
         channel.close()
-    if connections[using].settings_dict["ENGINE"] == SQLITE:  # other back ends may need the project's options
+    if connections[using].settings_dict["ENGINE"] == SQLITE_ENGINE:  # others may require the options of the project
         _execute_statements(using)
 
 

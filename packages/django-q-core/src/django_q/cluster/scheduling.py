@@ -1,4 +1,7 @@
-"""Sends due schedules, and maintains the tables."""
+"""Scheduler process: sends the tasks of due schedules and does the maintenance.
+
+The package `schedules` decides which schedules are due. This module runs it in a process.
+"""
 
 from __future__ import annotations
 
@@ -29,92 +32,92 @@ from .statistics import Publisher
 if TYPE_CHECKING:
     from django_q.schedules.turn import Turn
 
-LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the schedules when nothing is due before: so soon a new one is noticed."""
+POLL_SECONDS: Final = 1.0
+"""Interval of the checks for due schedules. A new schedule is found within this time."""
 
-OTHERS_AT_WORK: Final = 0.05
-"""Seconds until the next look when all that is due is in the hands of another cluster."""
+LOCKED_RETRY_SECONDS: Final = 0.05
+"""Pause if another cluster has locked all due rows."""
 
-JUST_AFTER: Final = 0.001
-"""Seconds by which a look is later than the slot: clocks are not that exact."""
+CLOCK_MARGIN_SECONDS: Final = 0.001
+"""Delay of a check after the time of a slot, because clocks differ."""
 
 
 class Scheduler(ClusterProcess):
-    """Sends what is due, maintains the tables, and publishes the cluster's `Stat` where the pusher does not."""
+    """Sends due tasks, maintains the tables, and publishes the cluster's `Stat` unless the pusher does."""
 
     role: ClassVar[str] = "scheduler"
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
         self.sending = Backoff()
-        self.look_at = 0.0
+        self.due_at = 0.0
         self.imports = Imports(self.state)
-        self.put_right = False
-        """Are the schedules of the code as the code says?"""
+        self.synchronised = False
+        """True if the declared schedules were synchronised."""
 
     @classmethod
     def prepare(cls) -> None:
-        """Look for the modules that may declare schedules, without importing them."""
+        """Find the modules that may declare schedules, without importing them."""
         synchronising.modules()
 
     def start(self) -> None:
-        """Take the broker."""
+        """Create the broker and the jobs of this process."""
         self.broker = get_broker(settings=self.settings)
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
         batches = BatchMaintenance(self.settings, self.broker)
         self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step)
         if not self.settings.scheduler:
-            self.look_at = float("inf")
+            self.due_at = float("inf")
         log.scheduling(self.name)
 
     def step(self) -> bool:
-        """Send what is due, maintain, publish what the cluster is doing, and sleep until there is more to do."""
+        """Send due tasks, do maintenance, publish the statistics, and sleep until the next of these is due."""
         if self.state.phase >= Phase.STOPPING:
             return False
         self.publisher.step()
-        if time.monotonic() >= self.look_at:
-            self.look_at = time.monotonic() + self._look()
+        if time.monotonic() >= self.due_at:
+            self.due_at = time.monotonic() + self._send_due()
         self.maintenance.step()
         now = time.monotonic()
-        self.wiring.alarm.wait(max(0.0, min(self._next_step_at(), now + LOOK_EVERY) - now))
+        self.wiring.wake_scheduler.wait(max(0.0, min(self._next_step_at(), now + POLL_SECONDS) - now))
         return True
 
     def stop(self) -> None:
-        """Publish once more that the cluster stops."""
+        """Publish the state of the cluster once more."""
         self.publisher.publish()
         log.stopped_scheduling(self.name)
 
     def _next_step_at(self) -> float:
-        return min(self.publisher.due, self.look_at, self.maintenance.due)
+        return min(self.publisher.due, self.due_at, self.maintenance.due)
 
     # schedules
 
-    def _look(self) -> float:
-        """Send what is due; in how many seconds to look again."""
+    def _send_due(self) -> float:
+        """Send the tasks of due schedules. Return the seconds until the next check."""
         try:
-            if not self.put_right:
+            if not self.synchronised:
                 self._mark_fatal()
                 self._restore_moments()
-                self._put_right()
+                self._synchronise()
             turn = self.schedules.turn()
         except (DatabaseError, InterfaceError) as error:
             close_connections()
             return self._failed(error)
-        except Exception as error:  # noqa: BLE001 - no schedule may stop the statistics and the maintenance
+        except Exception as error:  # noqa: BLE001 - a schedule must not stop the statistics and the maintenance
             if self.sending.failed():
                 log.scheduling_failed(self.name, error)
             return self.sending.seconds
-        self._tell(turn)
+        self._log_turn(turn)
         if None in turn.down:
             return self._failed(turn.down[None])
         if self.sending.succeeded():
             log.scheduling_again(self.name)
         if turn.more:
-            return 0.0 if turn.sent or turn.skipped or turn.broken else OTHERS_AT_WORK
+            return 0.0 if turn.sent or turn.skipped or turn.broken else LOCKED_RETRY_SECONDS
         if turn.next is None:
-            return LOOK_EVERY
-        return min(LOOK_EVERY, max(0.0, (turn.next - clock_now()).total_seconds() + JUST_AFTER))
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.0, (turn.next - clock_now()).total_seconds() + CLOCK_MARGIN_SECONDS))
 
     def _failed(self, error: Exception) -> float:
         if self.sending.failed():
@@ -122,7 +125,7 @@ class Scheduler(ClusterProcess):
         return self.sending.seconds
 
     def _mark_fatal(self) -> None:
-        """Mark what ended the previous process."""
+        """Mark the module or schedule that ended the previous process."""
         if module := self.imports.block_module():
             log.fatal_module(self.name, module)
         if pk := self.imports.take_schedule():
@@ -132,14 +135,14 @@ class Scheduler(ClusterProcess):
         if count := restore_moments(self.schedules.db):
             log.moments_restored(self.name, count)
 
-    def _put_right(self) -> None:
+    def _synchronise(self) -> None:
         self.imports.import_modules()
         try:
             changes = synchronise(self.settings)
         except Exception as error:
             if is_unavailable(error):
                 raise
-            self.put_right = True  # schedules are sent as they are
+            self.synchronised = True  # schedules are sent without the changes
             log.not_synchronised(self.name, error)
             return
         for done in ("created", "updated", "removed"):
@@ -150,9 +153,9 @@ class Scheduler(ClusterProcess):
                 log.broken_module(self.name, name, error)
             else:
                 log.broken_declaration(self.name, name, reason_of(error))
-        self.put_right = True
+        self.synchronised = True
 
-    def _tell(self, turn: Turn) -> None:
+    def _log_turn(self, turn: Turn) -> None:
         for schedule, package in turn.sent:
             log.sent_from_schedule(self.name, schedule, package)
         for schedule in turn.skipped:

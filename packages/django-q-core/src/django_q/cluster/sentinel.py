@@ -1,6 +1,6 @@
-"""Starts the processes of a cluster, supervises them, and ends them in order.
+"""Supervisor of a cluster: starts, supervises and stops its processes.
 
-It uses no broker and no database, so that nothing can block it.
+It uses no broker and no database, so that no server can block it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from multiprocessing import connection, current_process
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django_q import reporters
-from django_q.cluster.ipc.channels import Bell, Channel
+from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import Death, Kind, pack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
@@ -32,26 +32,32 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 REPORT_SECONDS: Final = 5.0
-"""Time of the error reporters when the sentinel crashes."""
+"""Maximum time of the error reporters when the sentinel crashes."""
 
-WEIGHT: Final = 4096
-"""Bytes of the room for outcomes that a large one takes: dozens of them may wait for a database, not hundreds."""
+OUTCOME_PADDING_BYTES: Final = 4096
+"""Padding of large outcomes, so that dozens and not hundreds fit into the channel while the database is unavailable."""
 
 
 class Sentinel:
-    """The process between `manage.py qcluster` and all others.
+    """Process between `manage.py qcluster` and all others.
 
     Args:
-        settings: of the cluster.
+        settings: settings of the cluster.
         cluster_id: hexadecimal id of the cluster, with or without dashes.
-        state: the cluster's shared memory.
-        control: rung by the parent when it asks for a stop.
-        started: rung for the parent when all processes have been started.
-        parent: becomes readable when the parent is gone.
+        state: shared memory of the cluster.
+        control: set by the parent to request a stop.
+        started: set for the parent when all processes have been started.
+        parent: socket that becomes readable when the parent dies.
     """
 
     def __init__(
-        self, settings: ClusterSettings, cluster_id: str, state: ClusterState, control: Bell, started: Bell, parent: Any
+        self,
+        settings: ClusterSettings,
+        cluster_id: str,
+        state: ClusterState,
+        control: Wakeup,
+        started: Wakeup,
+        parent: Any,
     ) -> None:
         self.settings, self.cluster_id, self.state = settings, cluster_id, state
         self.control, self.started, self.parent = control, started, parent
@@ -64,15 +70,15 @@ class Sentinel:
             cluster_id=cluster_id,
             state=state,
             tasks=Channel(),
-            results=Channel(WEIGHT),
-            hungry=Bell(),
-            alarm=Bell(),
+            results=Channel(OUTCOME_PADDING_BYTES),
+            wake_pusher=Wakeup(),
+            wake_scheduler=Wakeup(),
             lifeline=Lifeline(),
         )
         self.pool = Pool(self.wiring, context_of(settings.start_method))
 
     def run(self) -> None:
-        """Start, guard until told to stop, stop."""
+        """Start the processes, supervise them until a stop is requested, and stop them."""
         self.state.sentinel = os.getpid()
         if self.settings.start_method == "fork":
             preload(self.settings)
@@ -81,24 +87,24 @@ class Sentinel:
             self.turn(self.pool.members)
         self.state.phase = Phase.RUNNING
         log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)
-        self.started.ring()
+        self.started.set()
         while not self._asked_to_stop():
             self.turn(self.pool.members)
         self.stop()
 
-    # guarding
+    # supervision
 
     def turn(self, wanted: Sequence[Member], longest: float | None = None) -> None:
-        """Sleep until something happens, then look after all processes.
+        """Wait for an event, then handle dead processes, deadlines and heartbeats.
 
         Args:
-            wanted: processes that are replaced when they have ended.
-            longest: seconds to sleep if nothing happens; None for `guard_cycle`.
+            wanted: processes that are replaced after their end.
+            longest: maximum time to wait in seconds; None for `guard_cycle`.
         """
         self._sleep(wanted, self.settings.guard_cycle if longest is None else longest)
         self.guard.look()
         for member in self.pool.dead():
-            self._bury(member)
+            self._reap(member)
         for member in self.pool.vacant():
             if member in wanted:
                 replaces = member.born > 0
@@ -124,10 +130,10 @@ class Sentinel:
     def _asked_to_stop(self) -> bool:
         return self.orphaned or self.state.stop_requests > 0
 
-    def _bury(self, member: Member) -> None:
+    def _reap(self, member: Member) -> None:
         name, slot = member.name, member.slot
         interrupted = member.killed_for == INTERRUPTED
-        how = member.bury()
+        how = member.reap()
         if slot is None:
             self._clear_flags(member)
             self._log_replacement(member, name, how)
@@ -139,7 +145,7 @@ class Sentinel:
             reason = f"{name}, which ran the task, ended: {how}"
             looking_up = slot.looking_up and member.killed_for is not None
             self.deaths.append(Death(slot.message(), name, reason, interrupted, slot.unpickling, looking_up))
-            slot.clear_desk()
+            slot.trim_buffer()
         slot.state = WorkerState.ABSENT
         self._log_replacement(member, name, how)
 
@@ -148,7 +154,7 @@ class Sentinel:
             log.reincarnated(member.role.name, name, how)
 
     def _clear_flags(self, member: Member) -> None:
-        """Clear what a process that has died told the others: its successor starts with nothing in hand."""
+        """Reset the flags of a dead process, because its successor starts without work."""
         if member is self.pool.monitor:
             self.state.paused = self.state.hooks = self.state.backlog = self.state.postponed = 0
         elif member is self.pool.pusher:
@@ -161,7 +167,7 @@ class Sentinel:
                 continue
             if slot.state == WorkerState.BUSY:
                 log.timed_out(member.name)
-                member.kill("timeout: it did not end when its time was over")
+                member.kill("timeout: the task did not end in time")
             else:
                 log.does_not_exit(member.name)
                 member.kill("it did not exit")
@@ -181,23 +187,28 @@ class Sentinel:
     # stopping
 
     def stop(self) -> None:
-        """Run the stop procedure."""
+        """Execute the stop procedure."""
         log.stopping_processes(self.name)
-        self.started.ring()
+        self.started.set()
         StopProcedure(self).run()
 
 
 def main(
-    settings: ClusterSettings, cluster_id: str, state: ClusterState, control: Bell, started: Bell, lifeline: Lifeline
+    settings: ClusterSettings,
+    cluster_id: str,
+    state: ClusterState,
+    control: Wakeup,
+    started: Wakeup,
+    lifeline: Lifeline,
 ) -> None:
-    """The target of the sentinel's process: it ends with status 0 only if all processes of the cluster have ended."""
+    """Run the sentinel: target of its process. It exits with 0 only if all processes of the cluster have ended."""
     sentinel: Sentinel | None = None
     try:
         parent = lifeline.watch()
         prepare(settings, "sentinel")
         sentinel = Sentinel(settings, cluster_id, state, control, started, parent)
         sentinel.run()
-    except BaseException as error:  # noqa: BLE001 - the edge of the process: without a sentinel nothing may go on
+    except BaseException as error:  # noqa: BLE001 - edge of the process: without a sentinel, the cluster must end
         members = [] if sentinel is None else sentinel.pool.members
         kill_all(members, "its sentinel crashed")
         log.crashed(current_process().name, error)
@@ -208,20 +219,20 @@ def main(
 
 
 def kill_all(members: Sequence[Member], reason: str) -> None:
-    """Kill the processes of a cluster, whatever goes wrong with one of them."""
+    """Kill the processes of a cluster. An error with one of them does not prevent the others."""
     for member in members:
         with suppress(Exception):
             member.kill(reason)
 
 
 def report(error: BaseException, settings: ClusterSettings) -> None:
-    """Report a crash; a reporter that hangs is not waited for."""
+    """Report a crash to the error reporters, and wait up to `REPORT_SECONDS`."""
     thread = threading.Thread(target=reporters.report, args=(error, settings), daemon=True)
     thread.start()
     thread.join(REPORT_SECONDS)
 
 
 def leave(status: int) -> NoReturn:
-    """Exit without waiting for child processes, as the exit handler of `multiprocessing` would."""
+    """Exit without waiting for child processes. The exit handler of `multiprocessing` would wait."""
     logging.shutdown()
     os._exit(status)

@@ -1,6 +1,6 @@
-"""The database sessions of a worker's tasks, also in the thread that asgiref shares between event loops.
+"""Database sessions of a worker's tasks, including those in the thread that asgiref shares between event loops.
 
-Calls of the ORM run in that thread if a task runs an event loop itself, for instance with `asyncio.run`.
+The ORM is called in that thread if a task runs an event loop itself, for instance with `asyncio.run`.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 END_SECONDS: Final = 1.0
-"""Time to end the sessions of the shared thread. A thread that a call of a task still blocks is replaced."""
+"""Maximum time to end the sessions of the shared thread. A thread that is still blocked is replaced."""
 
 
 _opened: Final = Event()
-"""Set if this process may have an open connection: looking at all databases takes a tenth of a short task's time."""
+"""Set if this process may have an open connection. To check all databases takes a tenth of a short task's time."""
 
 
 class SharedThread(ThreadPoolExecutor):
-    """The one thread of asgiref, which remembers that it was used."""
+    """Single thread of asgiref, which records its use."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="asgiref")
         self.is_used = False
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a call."""
+        """Run a call in the thread."""
         self.is_used = True
         return super().submit(fn, *args, **kwargs)
 
 
 def begin(*, is_forked: bool) -> None:
-    """Prepare a process of the cluster, and all that it forks.
+    """Prepare a process of the cluster, and the processes that it forks.
 
     Args:
-        is_forked: True if the process may have inherited sessions, which are left alone.
+        is_forked: True if the process may have inherited sessions. They are not used and not closed.
     """
     if is_forked:
         _leave_inherited()
@@ -56,16 +56,16 @@ def begin(*, is_forked: bool) -> None:
 
 
 def watch_forks() -> None:
-    """Let what this process forks leave its sessions alone.
+    """Register a handler, so that processes forked by this one do not use its sessions.
 
-    The sentinel does not need it: it calls `drop` before each fork. The same work after the fork would take a tenth of
-    the time to start a worker, and half a megabyte in each process.
+    The sentinel calls `drop` before each fork instead. The handler would take a tenth of the time to start a worker,
+    and half a megabyte in each process.
     """
     os.register_at_fork(after_in_child=_leave_inherited)
 
 
 def drop() -> None:
-    """Drop what log handlers and error reporters of the sentinel have opened, so that no process inherits it."""
+    """Drop sessions that log handlers and error reporters have opened, so that no process inherits them."""
     connections.drop_all()
     SyncToAsync.single_thread_executor = SharedThread()
 
@@ -83,7 +83,7 @@ def end(*, idle: bool = False) -> None:
     """End the sessions of a task.
 
     Args:
-        idle: True to look at all databases, whether or not a new connection was announced.
+        idle: True to check all databases, even if no new connection was signalled.
     """
     if idle or _opened.is_set():
         _opened.clear()

@@ -1,7 +1,8 @@
-"""Takes snapshots of a cluster, and publishes them for those who ask for its `Stat`."""
+"""Statistics of a cluster: takes snapshots and publishes them as `Stat`."""
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from datetime import UTC, datetime
@@ -26,12 +27,12 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
     """Take a snapshot of a cluster.
 
     Args:
-        state: its shared memory.
-        cluster_id: its id.
-        settings: its settings.
+        state: shared memory of the cluster.
+        cluster_id: id of the cluster.
+        settings: settings of the cluster.
 
     Returns:
-        Plain values that stay as they are.
+        A `Stat` that does not change with the cluster.
     """
     return Stat(
         cluster_id=cluster_id,
@@ -51,7 +52,7 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
 
 
 def status_of(state: ClusterState) -> str:
-    """Say in one of the manual's words what a cluster is doing."""
+    """Return the state of a cluster, in a word of the manual."""
     match state.phase:
         case Phase.STARTING:
             return str(STARTING)
@@ -63,53 +64,50 @@ def status_of(state: ClusterState) -> str:
             return str(IDLE if state.idle else WORKING)
 
 
-PUBLISH_EVERY: Final = 1.0
-"""Seconds between two statistics of a cluster that works."""
+PUBLISH_SECONDS: Final = 1.0
+"""Interval of publications while the values change."""
 
 
-PUBLISH_AGAIN: Final = 2.0
-"""Seconds between two statistics that say the same; they are forgotten after five."""
-
-
-NEVER: Final = float("inf")
+REPUBLISH_SECONDS: Final = 2.0
+"""Interval of publications while the values stay the same. Their time to live is `status.TTL_SECONDS`."""
 
 
 class Publisher:
     """Publishes the cluster's statistics in one of two processes.
 
-    Where the broker keeps them beside its packages, the pusher does: it can do nothing without that server anyway, and
-    has a connection. What is kept elsewhere, in a cache, may hang while packages can be fetched and leases must be
-    renewed: then it is the scheduler.
+    If the broker keeps the statistics beside its packages, the pusher publishes them: it has a connection and depends
+    on that server anyway. A cache may hang while packages can be fetched and leases must be renewed. So for statistics
+    in a cache, the scheduler publishes.
 
     Args:
-        name: of the process.
-        wiring: of the process.
-        broker: where they go.
-        here: whether it is this process that publishes.
+        name: name of the process, for the log.
+        wiring: shared resources of the cluster.
+        broker: broker that stores the statistics.
+        here: True if this process publishes.
     """
 
     def __init__(self, name: str, wiring: Wiring, broker: Broker, *, here: bool) -> None:
         self.name, self.wiring, self.broker, self.here = name, wiring, broker, here
-        self.due = 0.0 if here else NEVER
-        """When to step next (`time.monotonic`, seconds)."""
+        self.due = 0.0 if here else math.inf
+        """Time of the next step (`time.monotonic`, seconds)."""
         self.published: dict[str, Any] = {}
         self.again_at = 0.0
         self.backoff = Backoff()
 
     def step(self) -> None:
-        """Publish when it is time."""
+        """Publish if that is due."""
         if time.monotonic() >= self.due:
             self.publish()
-            self.due = time.monotonic() + PUBLISH_EVERY + self.backoff.seconds
+            self.due = time.monotonic() + PUBLISH_SECONDS + self.backoff.seconds
 
     def publish(self) -> None:
-        """Publish now, unless the same was said a moment ago."""
+        """Publish now, unless the same values were published less than about `REPUBLISH_SECONDS` ago."""
         if not self.here:
             return
         stat = stat_of(self.wiring.state, self.wiring.cluster_id, self.wiring.settings)
-        said = {name: value for name, value in vars(stat).items() if name != "timestamp"}
+        values = {name: value for name, value in vars(stat).items() if name != "timestamp"}
         now = time.monotonic()
-        if said == self.published and now < self.again_at:
+        if values == self.published and now < self.again_at:
             return
         try:
             stat.save(self.broker)
@@ -118,4 +116,4 @@ class Publisher:
                 log.no_statistics(self.name, error)
         else:
             self.backoff.succeeded()
-            self.published, self.again_at = said, now + PUBLISH_AGAIN - PUBLISH_EVERY / 2
+            self.published, self.again_at = values, now + REPUBLISH_SECONDS - PUBLISH_SECONDS / 2

@@ -1,4 +1,4 @@
-"""Ends the processes of a cluster in order and in time."""
+"""Stop procedure: ends the processes of a cluster in order and within a time limit."""
 
 from __future__ import annotations
 
@@ -18,38 +18,41 @@ if TYPE_CHECKING:
     from .sentinel import Sentinel
 
 INTERRUPTED = "the stop of the cluster"
-"""Why a worker was killed that had not finished in time."""
+"""Reason for the kill of a worker whose task did not end within `stop_timeout`."""
 
 MONITOR_SECONDS: Final = 4.0
-"""Time of the monitor, beyond that of the running tasks, to save the last results of a stop."""
+"""Extra time for the monitor to save the last results."""
 
 HUNG_SECONDS: Final = 4.0
-"""Time without progress after which a pusher or scheduler that should stop is killed."""
+"""Time without progress after which a pusher or scheduler is killed that should stop."""
 
 WORKER_SECONDS: Final = 1.0
-"""Least time of an idle worker to exit."""
+"""Minimum time for an idle worker to exit."""
 
 KILL_SECONDS: Final = 1.0
-"""Time to wait for the end of killed processes: one in an uninterruptible system call does not end."""
+"""Maximum time to wait for killed processes. A process in an uninterruptible system call does not end."""
 
 QUIET_SECONDS: Final = 0.05
-"""Time without work after which nothing needs a worker: one may be about to begin a message that it has received."""
+"""Time without work after which workers may end. A worker may have received a message and not recorded it yet."""
 
 CYCLE_SECONDS: Final = 0.1
-"""Longest sleep of the sentinel while it stops."""
+"""Maximum sleep of the sentinel while it stops."""
 
 DRAIN_CYCLE_SECONDS: Final = 0.02
-"""Longest sleep of the sentinel while it waits for work to end: no event tells it."""
+"""Maximum sleep of the sentinel while it waits for the end of work, which no event signals."""
 
 HURRY_SECONDS: Final = {"pusher": 0.4, "workers": 0.6, "monitor": 1.2, "rest": 1.5}
 """End of each phase of a stop, in seconds after the second signal."""
 
 
 class StopProcedure:
-    """The steps of a stop, each of which is bounded. The sentinel goes on guarding meanwhile.
+    """Steps of a stop, each with a time limit. Meanwhile, the sentinel continues the supervision.
 
-    Running tasks may take `stop_timeout` seconds. After a second signal, and when the parent is gone, they are
+    Running tasks have `stop_timeout` seconds to end. After a second signal, or when the parent died, they are
     interrupted at once.
+
+    Args:
+        sentinel: sentinel of the cluster.
     """
 
     def __init__(self, sentinel: Sentinel) -> None:
@@ -57,19 +60,19 @@ class StopProcedure:
         self.state, self.wiring, self.pool = sentinel.state, sentinel.wiring, sentinel.pool
         self.began = time.monotonic()
         self.stop_by = self.began + sentinel.settings.stop_timeout
-        """When running tasks are interrupted (`time.monotonic`, seconds)."""
+        """Time at which running tasks are interrupted (`time.monotonic`, seconds)."""
         self.hurried_at = math.inf
-        """When the second signal was noticed (`time.monotonic`, seconds)."""
+        """Time at which the second signal was noticed (`time.monotonic`, seconds)."""
         self.quiet_since: float | None = None
         self.received, self.received_at = self.state.received, self.began
-        """Number of outcomes that the monitor has received, and when it was seen to change."""
+        """Number of outcomes that the monitor has received, and the time at which its change was noticed."""
 
     def run(self) -> None:
-        """Fetch no more, release, finish what runs, save, end."""
+        """Stop the pusher, which releases packages, then workers, monitor and scheduler."""
         self.state.stop_by = self.stop_by
         self.state.phase = Phase.STOPPING
-        self.wiring.hungry.ring()
-        self.wiring.alarm.ring()
+        self.wiring.wake_pusher.set()
+        self.wiring.wake_scheduler.set()
         self._stop_pusher()
         self._drain()
         self._stop_workers()
@@ -79,17 +82,17 @@ class StopProcedure:
         self.state.phase = Phase.STOPPED
 
     def _stop_pusher(self) -> None:
-        """Wait for the pusher while it beats: it waits until all tasks without a receipt have begun."""
+        """Wait for the pusher while it makes progress. It waits until all tasks without a receipt have begun."""
         pusher = self.pool.pusher
         self._until(lambda: self._is_gone_or_hangs(pusher), "pusher", [self.pool.monitor], extra=HUNG_SECONDS)
         self._kill([pusher], "it did not stop pushing in time")
 
     def _drain(self) -> None:
-        """Keep the workers until nothing needs them: the monitor sends them follow-ups of what it saves."""
+        """Keep the workers until they have no work. The monitor sends them follow-ups of saved tasks."""
         self._until(self._is_quiet, "workers", [*self.pool.workers, self.pool.monitor], longest=DRAIN_CYCLE_SECONDS)
 
     def _is_quiet(self) -> bool:
-        """Return True if no task waits or runs, no outcome waits, and no follow-up is in progress, for a moment."""
+        """Return True if there has been no task, outcome or follow-up in progress for `QUIET_SECONDS`."""
         now = time.monotonic()
         if self._has_work():
             self.quiet_since = None
@@ -107,10 +110,10 @@ class StopProcedure:
             return False  # the monitor cannot save, so it sends nothing
         if self.wiring.results.wait(0) or state.backlog > state.postponed or state.hooks:
             return True
-        return not self._has_told_its_state()
+        return not self._monitor_is_current()
 
-    def _has_told_its_state(self) -> bool:
-        """Return True if the monitor has completed a step since it received an outcome: then its flags are true."""
+    def _monitor_is_current(self) -> bool:
+        """Return True if the monitor has completed a step since it received an outcome: its flags are current."""
         if self.state.received != self.received:
             self.received, self.received_at = self.state.received, time.monotonic()
         return self.state.heartbeats["monitor"].last >= self.received_at
@@ -133,7 +136,7 @@ class StopProcedure:
         self._kill(workers, "it did not stop in time")
 
     def _interrupt(self) -> None:
-        """Kill the workers that run a task when the time is over."""
+        """Kill the workers that still run a task."""
         for worker in self.pool.workers:
             slot = worker.slot
             if worker.alive and worker.killed_for is None and slot is not None and slot.state == WorkerState.BUSY:
@@ -141,13 +144,13 @@ class StopProcedure:
                 worker.kill(INTERRUPTED)
 
     def _stop_monitor(self) -> None:
-        """Tell the monitor to stop, after the last death."""
+        """Stop the monitor after it has received the last death."""
         monitor, deaths = self.pool.monitor, self.sentinel.deaths
 
-        def told() -> bool:
+        def sent() -> bool:
             return not deaths and self.wiring.results.send(STOP)
 
-        if self._until(told, "monitor", [monitor], extra=MONITOR_SECONDS):
+        if self._until(sent, "monitor", [monitor], extra=MONITOR_SECONDS):
             self._until(lambda: monitor.process is None, "monitor", (), extra=MONITOR_SECONDS)
 
     def _stop_scheduler(self) -> None:
@@ -172,17 +175,17 @@ class StopProcedure:
         extra: float = 0.0,
         longest: float = CYCLE_SECONDS,
     ) -> bool:
-        """Guard on until something is done.
+        """Continue the supervision until a condition is true.
 
         Args:
-            done: ends the wait.
+            done: condition that ends the wait.
             phase: a key of `HURRY_SECONDS`.
-            wanted: processes that are replaced meanwhile.
-            extra: seconds that the wait may take though the time of the stop is over.
-            longest: seconds between two looks, if nothing happens.
+            wanted: processes that are replaced if they end meanwhile.
+            extra: minimum time limit in seconds, even if `stop_timeout` is over.
+            longest: maximum time between two checks in seconds.
 
         Returns:
-            False if the time was over before.
+            False if the time limit was reached before.
         """
         least = time.monotonic() + extra
         while not done():
@@ -194,8 +197,8 @@ class StopProcedure:
         return True
 
     def _notice_hurry(self) -> None:
-        """Interrupt running tasks at once after a second signal, and when the parent is gone."""
+        """Interrupt running tasks at once after a second signal, or when the parent has died."""
         if (self.sentinel.orphaned or self.state.stop_requests > 1) and self.hurried_at == math.inf:
             self.hurried_at = time.monotonic()
             self.stop_by = self.state.stop_by = min(self.stop_by, self.hurried_at)
-            self.wiring.hungry.ring()
+            self.wiring.wake_pusher.set()

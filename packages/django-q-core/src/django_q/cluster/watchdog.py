@@ -1,4 +1,4 @@
-"""Ends waits for a database that never answers."""
+"""Watchdog for database calls: cuts connections to a server that does not answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-HAVE_CONNECT_TIMEOUT: Final = {"mysql", "postgresql"}
-"""Products whose drivers have the option `connect_timeout`."""
+CONNECT_TIMEOUT_VENDORS: Final = {"mysql", "postgresql"}
+"""Values of `connection.vendor` whose drivers have the option `connect_timeout`."""
 
 MIN_CONNECT_SECONDS, MAX_CONNECT_SECONDS = 2, 10
-"""Limits of an attempt to connect in whole seconds; PostgreSQL's library takes no less than 2."""
+"""Limits of `connect_timeout`, a whole number. The minimum of PostgreSQL's library is 2."""
 
 CYCLE_SECONDS: Final = 1.0
 """Interval of the checks."""
@@ -32,20 +32,20 @@ class Wait:
     """Database calls of one thread.
 
     Args:
-        longest: seconds after which its connections are cut.
+        longest: time after which its connections are cut, in seconds.
     """
 
     def __init__(self, longest: float) -> None:
         self.longest = longest
         self.aliases: set[str] = set()
-        """The databases that it may call."""
+        """Aliases of the databases that the thread may call."""
         self.since = 0.0
-        """When it began (`time.monotonic`, seconds); 0.0 while the thread does not wait."""
+        """Start of the call (`time.monotonic`, seconds); 0.0 while the thread does not wait."""
         self.connections: list[BaseDatabaseWrapper] = []
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Limit the time of each call to a database within the block; it is then an error of the database."""
+        """Limit the time of the database calls in the block. A call without answer raises a database error."""
         self.connections = [connections[alias] for alias in self.aliases]
         for connection in self.connections:
             limit_connecting(connection, self.longest)
@@ -57,27 +57,27 @@ class Wait:
 
     @property
     def seconds(self) -> float:
-        """Time that it takes until now; 0.0 if the thread does not wait."""
+        """Duration of the current call in seconds; 0.0 if the thread does not wait."""
         since = self.since  # read once: the thread may end its wait in between
         return time.monotonic() - since if since else 0.0
 
 
 def limit_connecting(connection: BaseDatabaseWrapper, seconds: float) -> None:
-    """Let an attempt to connect end before the wait is too long, unless the settings say when."""
-    if connection.vendor in HAVE_CONNECT_TIMEOUT:
+    """Set `connect_timeout` to at most half of *seconds*, unless the settings define it."""
+    if connection.vendor in CONNECT_TIMEOUT_VENDORS:
         limit = max(MIN_CONNECT_SECONDS, min(MAX_CONNECT_SECONDS, int(seconds / 2)))
         connection.settings_dict["OPTIONS"].setdefault("connect_timeout", limit)
 
 
 class Watchdog(threading.Thread):
-    """Cuts connections to a server that accepts everything and answers nothing, such as one behind a broken network.
+    """Cuts connections to a server that accepts requests and does not answer, for instance behind a broken network.
 
-    The thread that waits gets an error, as if the server had closed the connection, and keeps what it holds in memory.
-    The sentinel could only kill the whole process.
+    The waiting thread gets an error, as if the server had closed the connection, and keeps its outcomes in memory. The
+    sentinel could only kill the whole process.
 
     Args:
-        name: of the process, for its log.
-        *waits: of its threads.
+        name: name of the process, for the log.
+        *waits: waits of its threads.
     """
 
     def __init__(self, name: str, *waits: Wait) -> None:
@@ -103,12 +103,12 @@ class Watchdog(threading.Thread):
             try:
                 if shut_down(wrapper.connection):
                     log.connection_cut(self.process_name, wrapper.alias, wait.seconds)
-            except Exception as error:  # noqa: BLE001 - each driver has its own; the thread may have closed it just now
+            except Exception as error:  # noqa: BLE001 - drivers have their own errors; the thread may have closed it
                 log.not_cut(self.process_name, wrapper.alias, error)
 
 
 def shut_down(driver: Any) -> bool:
-    """Shut the socket of a driver's connection down, so that a thread which waits for it gets an error.
+    """Shut down the socket of a driver's connection, so that the thread that waits for it gets an error.
 
     Returns:
         False if there is no socket.

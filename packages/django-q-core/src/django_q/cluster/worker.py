@@ -1,4 +1,4 @@
-"""Verifies, unpickles and runs one task after another."""
+"""Worker process: verifies, unpickles and executes tasks, one at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.core.cache import caches
 
 from django_q import reporters, signals
 from django_q.cluster.earlier_success import saved_success
-from django_q.cluster.ipc.channels import INLINE, RECEIVE_SECONDS
+from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
     FollowedUp,
     FollowUp,
@@ -59,35 +59,35 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 GRACE_SECONDS: Final = 2.0
-"""Time between the exception inside a task that runs too long and the end of its worker."""
+"""Grace period between the exception in a task that exceeds its timeout and the kill of its worker."""
 
 EXIT_SECONDS: Final = 5.0
-"""Time between the end of the work and the exit of the process, after which the sentinel kills it."""
+"""Maximum time from the end of the work to the exit of the process. Then the sentinel kills it."""
 
 MIN_UNPICKLE_SECONDS: Final = 8.0
-"""Minimum time to unpickle a package, which may import modules, even if the timeout of the cluster is shorter."""
+"""Minimum time limit to unpickle a package, which may import modules, if the timeout of the cluster is shorter."""
 
 MEASURE_SECONDS: Final = 1.0
 """Interval between two measurements of the worker's memory and open files."""
 
 MAX_LOOK_UP_SECONDS: Final = 30.0
-"""Time to look up an earlier success. Then the package is released and the worker replaced, which may be damaged."""
+"""Maximum time to look up an earlier success. Then the package is released, and the worker is replaced."""
 
 CACHE_LOOK_UP_SECONDS: Final = 2.0
-"""Time to look up an earlier success in the cache."""
+"""Maximum time to look up an earlier success in the cache."""
 
 CACHE_PAUSE_SECONDS: Final = 10.0
-"""How long redelivered tasks wait that need an unavailable cache: no longer than that it is left alone."""
+"""Delay of redelivered tasks that need an unavailable cache. The cache is not used for the same time."""
 
 MIN_LOOK_UP_SECONDS: Final = 1.0
-"""Minimum time of one of these attempts, in which a server may block without failing."""
+"""Minimum time limit of one look-up, because a server may block without an error."""
 
 
 class CannotLookUp(DjangoQError):
-    """The database or the cache does not say whether a task has succeeded before.
+    """The look-up of an earlier success failed, because the database or the cache is unavailable.
 
     Args:
-        pause: seconds to wait before the task is offered again.
+        pause: delay before the task is redelivered, in seconds.
     """
 
     def __init__(self, pause: float = 0.0) -> None:
@@ -96,19 +96,19 @@ class CannotLookUp(DjangoQError):
 
 
 class WorkerTimer(TaskTimer):
-    """A timer that sets the deadline by which the sentinel kills this worker, in case a task ignores the exception."""
+    """Timer that also sets the deadline at which the sentinel kills this worker, if a task ignores the exception."""
 
     def __init__(self, slot: Slot) -> None:
         super().__init__()
         self.slot = slot
 
     def limited(self, seconds: float | None) -> None:
-        """Set the deadline; no limit, no deadline."""
+        """Set the deadline, or remove it if there is no limit."""
         self.slot.deadline = 0.0 if seconds is None else time.monotonic() + seconds + GRACE_SECONDS
 
 
 class Worker(ClusterProcess):
-    """Runs tasks, and what follows them, one at a time."""
+    """Executes tasks and follow-ups, one at a time."""
 
     role: ClassVar[str] = "worker"
     limits_cache_calls: ClassVar[bool] = False  # calls would need a thread, and tasks may fork
@@ -124,16 +124,16 @@ class Worker(ClusterProcess):
         self.executor = Executor(self.settings, self.timer)
         self.count = 0
         self.cache_retry_at = 0.0
-        """When the cache is asked again (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
+        """Time of the next use of the cache (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
         self.measured = 0.0
         self.group_is_left = False
-        """True if programs of a task that timed out may still run: then this worker is replaced."""
-        self.rung_at = 0
+        """True if programs of a task that timed out may still run, so that this worker is replaced."""
+        self.woken_at = 0
         """The low-water mark for which the pusher was woken last."""
 
     @cached_property
     def unpickle_seconds(self) -> float:
-        """Time to unpickle a package."""
+        """Maximum time to unpickle a package in seconds."""
         limit = self.settings.import_timeout
         timeout = self.settings.timeout
         return limit if timeout is None else min(limit, max(timeout, MIN_UNPICKLE_SECONDS))
@@ -145,11 +145,11 @@ class Worker(ClusterProcess):
 
     @cached_property
     def finisher(self) -> Finisher:
-        """Runs hooks and receivers: most workers never need it."""
+        """Runs hooks and receivers. Created on first use, because most workers never need it."""
         return Finisher(self.settings, broker=None)
 
     def start(self) -> None:
-        """Make the process ready for tasks of any kind."""
+        """Prepare the process: group, affinity, timer, sessions and the state to restore."""
         lead_group()
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
@@ -162,7 +162,7 @@ class Worker(ClusterProcess):
         log.ready(self.name)
 
     def step(self) -> bool:
-        """Do what one message asks for."""
+        """Receive one message, and execute its task or follow-up."""
         message = self.tasks.receive()
         if message is None:
             sessions.end(idle=True)
@@ -175,13 +175,13 @@ class Worker(ClusterProcess):
             case Kind.STOP:
                 return False
         sessions.end()
-        if len(message) > INLINE:
-            self.slot.clear_desk()
-        return not self.group_is_left and not self._worn_out()
+        if len(message) > MAX_INLINE_BYTES:
+            self.slot.trim_buffer()
+        return not self.group_is_left and not self._must_recycle()
 
     def stop(self) -> None:
         """Announce the exit, and do not wait for `multiprocessing` children that tasks left behind."""
-        if not self.group_is_left:  # or the sentinel would take this for a regular exit, and leave the group alone
+        if not self.group_is_left:  # after a regular exit, the sentinel would not kill the group
             self.slot.exit_by(time.monotonic() + EXIT_SECONDS)
         kill_children()
         log.stopped_working(self.name)
@@ -192,7 +192,7 @@ class Worker(ClusterProcess):
         task = TaskMessage.unpack(message)
         now = time.monotonic()
         self.slot.begin(message, now, task.number)
-        self._ring_at_low_water(task.number)
+        self._wake_pusher_at_low_water(task.number)
         if self._lease_is_over(task, now):
             log.lease_over(self.name)
             self.slot.finish(sent=False)
@@ -214,11 +214,11 @@ class Worker(ClusterProcess):
             close_after(self.executor.exception)
 
     def _outcome(self, task: TaskMessage) -> Outcome:
-        """Run a task, unless it has no attempt left or has succeeded before.
+        """Execute a task, unless it has no attempt left or has succeeded before.
 
         Raises:
-            CannotLookUp: it may have succeeded before.
-            UnreadablePackage: no worker can read it.
+            CannotLookUp: the task may have succeeded before.
+            UnreadablePackage: no worker can read the package.
         """
         try:
             return self._attempt(task)
@@ -249,7 +249,7 @@ class Worker(ClusterProcess):
         return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
-        """Verify and unpickle a package, within a deadline: the sentinel kills a worker that does not come back."""
+        """Verify and unpickle a package. If this exceeds `unpickle_seconds`, the sentinel kills the worker."""
         self.slot.begin_unpickling(time.monotonic() + self.unpickle_seconds + GRACE_SECONDS)
         try:
             package: TaskPackage = self.codec.loads(task.package)
@@ -264,7 +264,7 @@ class Worker(ClusterProcess):
     def _failed(
         self, task: TaskMessage, reason: str, error: BaseException, *, final: bool = False, unpickling: bool = False
     ) -> Outcome:
-        """Make and report the failure of a task that did not run."""
+        """Create and report the failure of a task that did not run."""
         package = peek(self.codec, task.package)
         if unpickling:
             package = without_arguments(package)
@@ -273,10 +273,10 @@ class Worker(ClusterProcess):
         return self.executor.builder.failed(package, reason, ack_id=task.ack_id, attempt=task.attempt, final=final)
 
     def _finished_before(self, package: TaskPackage) -> dict[str, Any] | None:
-        """Look up whether a redelivered task has succeeded before; wait while the database or cache is unavailable.
+        """Look up the earlier success of a redelivered task. Wait while the database or cache is unavailable.
 
         Raises:
-            CannotLookUp: it stays unavailable, or this worker cannot reach it any more.
+            CannotLookUp: the server stays unavailable, or this worker cannot reach it any more.
         """
         if package.get("cached") and not is_member(package.get("iter_count"), package.get("group")):
             return self._cached_before(package)
@@ -303,7 +303,7 @@ class Worker(ClusterProcess):
                 self.timer.fired = False
 
     def _cached_before(self, package: TaskPackage) -> dict[str, Any] | None:
-        """Look into the cache; if it is unavailable, let the task wait elsewhere, so that others can run here.
+        """Look up an earlier success in the cache. If it is unavailable, the monitor delays the task.
 
         Raises:
             CannotLookUp: the cache is unavailable.
@@ -317,17 +317,17 @@ class Worker(ClusterProcess):
                 if not self.cache_retry_at:
                     log.cannot_look_up(self.name, error)
                 self.cache_retry_at = time.monotonic() + CACHE_PAUSE_SECONDS
-                with suppress(AttributeError):  # there is none in this thread
-                    del caches[self.settings.cache]  # its client may wait for an answer
+                with suppress(AttributeError):  # this thread has no client
+                    del caches[self.settings.cache]  # the client may wait for an answer
             finally:
                 self.slot.end_look_up()
                 self.timer.fired = False
         raise CannotLookUp(CACHE_PAUSE_SECONDS)
 
-    # what follows them
+    # follow-ups
 
     def _follow_up(self, message: bytes) -> None:
-        """Run the hook and the receivers of a finished task, or report how the worker of another one died."""
+        """Run the hook and the receivers of a finished task, or report the death of a worker."""
         self.slot.begin(message, time.monotonic())
         work = unpack(message)
         assert isinstance(work, FollowUp)
@@ -361,37 +361,37 @@ class Worker(ClusterProcess):
         self.slot.finish(sent=outcome)
 
     def _end_copy(self) -> None:
-        """End this process if it is a copy that project code has forked, and in which that code returned or raised."""
+        """Exit if this process is a fork of the worker, made by a task, in which the code of the task has ended."""
         if os.getpid() != self.pid:
             os._exit(0)
 
     def _end_group_after_timeout(self) -> None:
-        """End what a task has started when its time was over; if that is not possible, the sentinel does it."""
+        """Kill the programs of a task that timed out. If that is not possible, the sentinel does it."""
         if self.timer.fired:
             self.timer.fired = False
             self.group_is_left = not kill_other_members()
 
-    def _ring_at_low_water(self, number: int) -> None:
-        """Wake the pusher when few tasks wait: once for each mark that it sets."""
+    def _wake_pusher_at_low_water(self, number: int) -> None:
+        """Wake the pusher at its low-water mark, once per mark."""
         mark = self.state.wake_at
-        if mark and number >= mark and mark != self.rung_at:
-            self.rung_at = mark
-            self.wiring.hungry.ring()
+        if mark and number >= mark and mark != self.woken_at:
+            self.woken_at = mark
+            self.wiring.wake_pusher.set()
 
     def _lease_is_over(self, task: TaskMessage, now: float) -> bool:
-        """Return whether the lease may have expired, because the cluster was suspended for too long."""
+        """Return True if the lease may have expired while the cluster was suspended."""
         if not task.leased:
             return False
-        # In this order: the pusher withdraws what is lost before it announces the renewal. A task that it had withdrawn
-        # while this worker received it may have been lost, or not renewed.
+        # Read in this order: the pusher withdraws lost tasks before it announces the renewal. A task that this worker
+        # has received during a withdrawal may be lost, or not renewed.
         renewed, withdrawn = self.state.renewed, self.state.withdrawn
         last = renewed if task.number > withdrawn else task.leased
         return now > max(task.leased, last) + self.settings.retry
 
     # end
 
-    def _worn_out(self) -> bool:
-        """Return whether the worker should be replaced."""
+    def _must_recycle(self) -> bool:
+        """Return True if the worker should be recycled; record it in the slot."""
         used_up = bool(self.settings.recycle and self.count >= self.settings.recycle)
         worn = used_up or self.baseline.is_damaged or self._has_grown()
         if worn:
@@ -399,7 +399,7 @@ class Worker(ClusterProcess):
         return worn
 
     def _has_grown(self) -> bool:
-        """Measure memory and open files, now and then."""
+        """Return True if memory or open files exceed their limits. Measured each `MEASURE_SECONDS`, or ten tasks."""
         now = time.monotonic()
         if now - self.measured < MEASURE_SECONDS and (self.settings.max_rss is None or self.count % 10):
             return False

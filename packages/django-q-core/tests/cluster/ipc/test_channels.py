@@ -1,4 +1,4 @@
-"""A channel keeps messages complete, ordered and separate, whichever process is killed."""
+"""A channel keeps messages complete, ordered and separate, even if a process is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django_q.cluster.ipc import channels
-from django_q.cluster.ipc.channels import INLINE, Bell, Channel, unlinked_file
+from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, Channel, Wakeup, unlinked_file
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def channel():
     channel.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, INLINE - 1, INLINE, INLINE + 1, 5_000_000])
+@pytest.mark.parametrize("size", [0, 1, MAX_INLINE_BYTES - 1, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 5_000_000])
 def test_message_of_any_size_arrives_unchanged(channel, size):
     message = os.urandom(size)
     assert channel.send(message)
@@ -39,23 +39,23 @@ def test_messages_arrive_in_the_order_sent(channel):
     assert [channel.receive(block=False) for _ in messages] == messages
 
 
-def test_empty_channel_gives_none_at_once_when_not_blocking(channel):
+def test_empty_channel_returns_none_if_not_blocking(channel):
     began = time.monotonic()
     assert channel.receive(block=False) is None
     assert time.monotonic() - began < 0.5
 
 
-def test_full_channel_says_so_instead_of_blocking(channel):
+def test_send_to_a_full_channel_returns_false(channel):
     sent = 0
     while channel.send(b"x" * 1000):
         sent += 1
     assert sent > 50
     assert channel.receive(block=False) == b"x" * 1000
-    assert not channel.send(b"x" * INLINE, wait=0.01) or sent
+    assert not channel.send(b"x" * MAX_INLINE_BYTES, wait=0.01) or sent
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
-def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
+def test_channel_has_more_room_than_a_default_socket(channel):
     reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with reader, writer:
         granted = writer.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -66,17 +66,17 @@ def test_channel_has_room_for_more_than_a_socket_has_by_itself(channel):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count the room of a socket in their own way")
-def test_large_messages_never_wait_in_hundreds_where_they_have_weight():
-    """Or a database that is slow would fill the memory."""
-    channel, sent = Channel(weight=4096), 0
-    while channel.send(bytes(INLINE + 1)):
+def test_padding_limits_the_number_of_large_messages():
+    """Without padding, they would fill the memory while the database is slow."""
+    channel, sent = Channel(padding=4096), 0
+    while channel.send(bytes(MAX_INLINE_BYTES + 1)):
         sent += 1
     channel.close()
     assert 20 < sent < 100
 
 
-def test_killed_reader_harms_nobody(channel):
-    """The oldest defect of the public editions: a reader that died kept the queue's lock."""
+def test_killed_reader_does_not_block_other_readers(channel):
+    """In the public editions, a dead reader keeps the lock of the queue."""
     context = multiprocessing.get_context("fork")
     readers = [context.Process(target=channel.receive, daemon=True) for _ in range(4)]
     for reader in readers:
@@ -134,36 +134,36 @@ def test_each_message_reaches_one_reader(channel):
     assert sorted(received) == list(range(500))
 
 
-def test_bell_wakes_and_two_rings_are_one():
-    bell = Bell()
-    assert not bell.wait(0)
-    bell.ring()
-    bell.ring()
-    assert bell.wait(0)
-    assert not bell.wait(0)
+def test_wakeup_that_is_set_twice_wakes_once():
+    wakeup = Wakeup()
+    assert not wakeup.wait(0)
+    wakeup.set()
+    wakeup.set()
+    assert wakeup.wait(0)
+    assert not wakeup.wait(0)
 
 
-def test_bell_wakes_who_waits_for_ever():
-    bell = Bell()
+def test_wakeup_ends_a_wait_without_limit():
+    wakeup = Wakeup()
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(bell.wait, math.inf)
+        waiting = pool.submit(wakeup.wait, math.inf)
         assert not waiting.done()
-        bell.ring()
+        wakeup.set()
         assert waiting.result(timeout=10)
 
 
-def test_ringing_for_ever_never_blocks():
-    bell = Bell()
+def test_setting_a_wakeup_never_blocks():
+    wakeup = Wakeup()
     for _ in range(10_000):
-        bell.ring()
-    assert bell.wait(0)
+        wakeup.set()
+    assert wakeup.wait(0)
 
 
 class MacSocket(socket.socket):
-    """A datagram socket of macOS: small, it refuses more room, and `poll` does not tell when its reader has room."""
+    """Datagram socket of macOS: its buffers are small and cannot grow; `poll` does not report room of the reader."""
 
     full = 0
-    """Number of sends that met a reader without room."""
+    """Number of attempts to send while the reader's buffer was full."""
 
     def setsockopt(self, level, option, *value):
         if option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -190,12 +190,12 @@ def mac_channel(monkeypatch):
     real = socket.socketpair
     monkeypatch.setattr(channels.socket, "socketpair", pair)
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    channel = Channel(weight=4096)
+    channel = Channel(padding=4096)
     yield channel
     channel.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, 500, 2047, 2048, 4096, INLINE, INLINE + 1, 1_000_000])
+@pytest.mark.parametrize("size", [0, 1, 500, 2047, 2048, 4096, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 1_000_000])
 def test_message_of_any_size_passes_the_small_sockets_of_macos(mac_channel, size):
     message = os.urandom(size)
     for _ in range(20):
@@ -205,10 +205,10 @@ def test_message_of_any_size_passes_the_small_sockets_of_macos(mac_channel, size
 
 def test_several_messages_wait_in_the_small_sockets_of_macos(mac_channel):
     sent = 0
-    while mac_channel.send(bytes(INLINE)):
+    while mac_channel.send(bytes(MAX_INLINE_BYTES)):
         sent += 1
     assert sent > 1
-    assert [mac_channel.receive(block=False) for _ in range(sent)] == [bytes(INLINE)] * sent
+    assert [mac_channel.receive(block=False) for _ in range(sent)] == [bytes(MAX_INLINE_BYTES)] * sent
 
 
 def test_writer_waits_for_room_on_macos_without_spinning(mac_channel):
@@ -226,8 +226,8 @@ def test_writer_waits_for_room_on_macos_without_spinning(mac_channel):
 
 
 @pytest.mark.parametrize("room", [4608, 9216, 33_000])
-def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch, room):
-    """The kernel itself refuses what is too long, here by its own account of the room."""
+def test_message_of_any_size_passes_a_socket_with_small_buffers(monkeypatch, room):
+    """The kernel refuses messages that do not fit into its buffers."""
 
     def pair(family, kind):
         ends = real(family, socket.SOCK_DGRAM)
@@ -237,23 +237,23 @@ def test_message_of_any_size_passes_a_socket_that_grants_little_room(monkeypatch
 
     real = socket.socketpair
     monkeypatch.setattr(channels.socket, "socketpair", pair)
-    monkeypatch.setattr(channels, "ROOM", room // 2)
-    channel = Channel(weight=4096)
-    for size in (0, 100, 1000, 4000, 9000, INLINE, INLINE + 1, 100_000):
+    monkeypatch.setattr(channels, "BUFFER_BYTES", room // 2)
+    channel = Channel(padding=4096)
+    for size in (0, 100, 1000, 4000, 9000, MAX_INLINE_BYTES, MAX_INLINE_BYTES + 1, 100_000):
         message = os.urandom(size)
         assert channel.send(message), size
         assert channel.receive(block=False) == message
     channel.close()
 
 
-def test_message_that_became_too_long_for_the_socket_travels_as_a_file(mac_channel):
-    mac_channel._inline = INLINE
-    message = os.urandom(INLINE)
+def test_message_too_long_for_the_socket_is_sent_as_a_file(mac_channel):
+    mac_channel._inline = MAX_INLINE_BYTES
+    message = os.urandom(MAX_INLINE_BYTES)
     assert mac_channel.send(message)
     assert mac_channel.receive(block=False) == message
 
 
-def test_file_without_a_name_does_without_memfd(monkeypatch):
+def test_unlinked_file_works_without_memfd(monkeypatch):
     def refuse(name: str, flags: int) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 

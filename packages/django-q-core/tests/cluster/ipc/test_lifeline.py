@@ -38,14 +38,14 @@ def test_process_ends_when_its_maker_is_killed(hidden: bool) -> None:
     _, threads = hear.recv()
     assert threads == (1 if sys.platform == "linux" and not hidden else 2)
     process.kill()
-    # The last holder of the other end of the pipe is gone.
+    # The last process with the other end of the pipe has ended.
     assert connection.wait([hear], timeout=5) == [hear]
     with pytest.raises(EOFError):
         hear.recv()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread watches")
-def test_process_that_linux_does_not_watch_any_more_finds_out_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_ends_a_process_that_linux_does_not_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[tuple[int, int]] = []
     line = Lifeline()
     monkeypatch.setattr(lifeline, "die_with_parent", lambda: True)

@@ -20,12 +20,12 @@ def test_windows_are_those_of_the_manual(cpus: int, workers: int, affinity: int,
 
 
 @pytest.mark.parametrize("affinity", [0, 4, 5])
-def test_no_less_than_all_processors_has_no_effect(affinity: int) -> None:
+def test_affinity_of_all_processors_has_no_effect(affinity: int) -> None:
     assert cpu_windows(2, 4, affinity) == [[0, 1, 2, 3]] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux binds processes")
-def test_worker_keeps_to_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_is_bound_to_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
     bound: list[list[int]] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 5, 7})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: bound.append(cpus))

@@ -46,24 +46,24 @@ print(first, again)
     assert again < first / 10
 
 
-def test_other_libraries_keep_what_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_c_libraries_are_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _name: object())
     memory.keep_free_memory()
 
 
-def test_linux_tells_pages(elsewhere: Path) -> None:
+def test_linux_reports_pages(elsewhere: Path) -> None:
     elsewhere.write_text("9999 1000 1 1 0 1 0\n")
     assert memory.current_rss_kb() == 1000 * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def test_psutil_tells_bytes(elsewhere: Path) -> None:
+def test_psutil_reports_bytes(elsewhere: Path) -> None:
     process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=2048 * 1024))
     with patch.object(memory, "psutil", lambda: SimpleNamespace(Process=lambda: process)):
         assert memory.current_rss_kb() == 2048
 
 
 @pytest.mark.parametrize(("platform", "kilobytes"), [("linux", 4096), ("darwin", 4)])
-def test_peak_is_better_than_nothing(elsewhere: Path, platform: str, kilobytes: int) -> None:
+def test_peak_is_used_without_other_sources(elsewhere: Path, platform: str, kilobytes: int) -> None:
     usage = SimpleNamespace(ru_maxrss=4096)
     with (
         patch.object(memory, "psutil", lambda: None),

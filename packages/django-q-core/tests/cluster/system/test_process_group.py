@@ -1,4 +1,4 @@
-"""Programs that a task has started end with it, and no others."""
+"""Programs that a task has started end with it, and no other programs do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAMILY = [sys.executable, "-c", f"import subprocess; subprocess.run({SLEEPER!r})
 
 
 def in_a_worker(work: Callable[..., None], *more: object) -> tuple[multiprocessing.Process, list[int]]:
-    """Run in a process; what it sends through its pipe are process ids."""
+    """Run a function in a process, and return the process and the ids that it sends."""
     hear, say = FORK.Pipe(duplex=False)
     process = FORK.Process(target=work, args=(say, *more))
     process.start()
@@ -35,7 +35,7 @@ def in_a_worker(work: Callable[..., None], *more: object) -> tuple[multiprocessi
 
 
 def runs(pid: int) -> bool:
-    """True if a process is there and no zombie."""
+    """Return True if a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in b"ZX"
     except OSError:
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 
 def members(group: int) -> list[int]:
-    """The running processes of a group."""
+    """Return the running processes of a group."""
     pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
     found = []
     for pid in pids:
@@ -104,7 +104,7 @@ def leads_a_session(say) -> None:
     say.send([int(lead_group()), int(kill_other_members())])
 
 
-def test_worker_that_leads_a_session_says_that_it_cannot():
+def test_leader_of_a_session_cannot_kill_other_members():
     worker, told = in_a_worker(leads_a_session)
     worker.join()
     assert told == [1, 0]
@@ -114,12 +114,12 @@ def leads_nothing(say) -> None:
     say.send([int(kill_other_members())])
 
 
-def test_process_that_leads_no_group_harms_nobody():
+def test_process_that_leads_no_group_kills_no_other():
     worker, told = in_a_worker(leads_nothing)
     worker.join()
     assert told == [0]
     kill_group(worker.pid)
 
 
-def test_child_that_is_none_is_unknown():
+def test_exit_of_a_foreign_process_is_unknown():
     assert has_exited(os.getppid()) is None

@@ -1,1 +1,1 @@
-"""Ways in which the processes of a cluster talk to each other: channels, messages, shared memory."""
+"""Communication between the processes of a cluster: channels, messages, shared memory."""

@@ -1,7 +1,7 @@
-"""A queue between processes: message boundaries, many writers, many readers, no lock.
+"""Message queue between processes, with many writers, many readers and no lock.
 
-Any number of processes read one end of a pair of Unix sockets. The kernel hands each message to exactly one of them, so
-a reader that is killed harms nobody: it holds no lock, as a reader of a `multiprocessing.Queue` does.
+Any number of processes read one end of a pair of Unix sockets. The kernel passes each message to exactly one of them. A
+killed reader cannot block the others, because it holds no lock; a reader of a `multiprocessing.Queue` does.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import tempfile
 import time
 from contextlib import suppress
 
-INLINE = 16 * 1024
-"""Bytes up to which a message travels in the socket itself; a larger one travels as a file descriptor."""
+MAX_INLINE_BYTES = 16 * 1024
+"""Maximum size of a message that is sent in the socket itself. A larger one is sent as a file descriptor."""
 
-ROOM = 208 * 1024
-"""Bytes that are asked for. Linux gives twice as many, and takes a kilobyte and more for any message: there is room for
-330 outcomes, where what it gives unasked is full with 160, before a database has saved as many."""
+BUFFER_BYTES = 208 * 1024
+"""Requested size of a socket buffer. Linux doubles it and accounts at least 1 KiB per message: about 330 outcomes fit.
+With the default, 160 fit, and the buffer would be full before a database has saved as many."""
 
-MIN_INLINE = 128
-"""Bytes that any socket takes in one message."""
+MIN_INLINE_BYTES = 128
+"""Size of a message that any socket accepts."""
 
-FULL_SECONDS = 0.005
-"""Pause between two attempts to send where the system does not tell when there is room."""
+RETRY_SECONDS = 0.005
+"""Pause between two attempts to send, on systems that do not report when the buffer has room."""
 
 RECEIVE_SECONDS = 1.0
-"""Seconds that a blocking `receive` waits; processes look at the cluster's phase in between."""
+"""Maximum time of a blocking `receive`. Processes check the phase of the cluster in between."""
 
 _KIND = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
 _FD = struct.calcsize("i")
@@ -39,7 +39,13 @@ _INLINE, _FILE = b"\0", b"\1"
 
 
 def unlinked_file() -> int:
-    """Open an empty file without a name, in memory where the system can; it vanishes with its last holder."""
+    """Open an empty file without a name, in memory if the system supports it.
+
+    The system deletes it when the last process has closed it.
+
+    Returns:
+        The file descriptor.
+    """
     if hasattr(os, "memfd_create"):
         with suppress(OSError):  # a sandbox may refuse it
             return os.memfd_create("django-q", os.MFD_CLOEXEC)
@@ -50,14 +56,14 @@ def unlinked_file() -> int:
 def _socketpair() -> tuple[socket.socket, socket.socket]:
     try:
         return socket.socketpair(socket.AF_UNIX, _KIND)
-    except OSError:  # macOS knows the name but not the thing
+    except OSError:  # macOS defines SOCK_SEQPACKET and does not support it
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 def _ask_for_room(end: socket.socket, option: int) -> None:
-    """Ask for `ROOM`, or for less where the system refuses instead of granting what it can."""
-    size = ROOM
-    while size >= INLINE:
+    """Request `BUFFER_BYTES`, or less if the system refuses the request instead of reducing it."""
+    size = BUFFER_BYTES
+    while size >= MAX_INLINE_BYTES:
         try:
             end.setsockopt(socket.SOL_SOCKET, option, size)
         except OSError:
@@ -67,48 +73,50 @@ def _ask_for_room(end: socket.socket, option: int) -> None:
 
 
 def _largest_message(reader: socket.socket, writer: socket.socket) -> int:
-    """Return the bytes up to which a message travels in the socket itself.
+    """Return the maximum size of a message that is sent in the socket itself, in bytes.
 
-    They are `INLINE`, unless the system has less room: then a quarter of what passes, so that several messages wait.
+    This is `MAX_INLINE_BYTES`, unless the buffers are smaller. Then it is a quarter of the largest message, so that
+    several messages fit.
     """
-    size = INLINE
-    while size > MIN_INLINE:
+    size = MAX_INLINE_BYTES
+    while size > MIN_INLINE_BYTES:
         try:
             writer.sendmsg([_INLINE, bytes(size)], [], socket.MSG_DONTWAIT)
         except OSError:
             size //= 2
         else:
             reader.recv(size + 1, socket.MSG_DONTWAIT)
-            return size if size == INLINE else max(size // 4, MIN_INLINE)
-    return MIN_INLINE
+            return size if size == MAX_INLINE_BYTES else max(size // 4, MIN_INLINE_BYTES)
+    return MIN_INLINE_BYTES
 
 
 class Channel:
-    """One direction: any process may `send`, any may `receive`; a message reaches one receiver, in the order sent.
+    """Queue in one direction. Any process may `send` or `receive`; one receiver gets each message, in the order sent.
 
     Args:
-        weight: bytes of the room that a message takes which travels as a file descriptor: so many of these may wait.
+        padding: bytes of the buffer that a message in a file descriptor occupies. This limits the number of such
+            messages in the channel.
     """
 
-    def __init__(self, weight: int = 0) -> None:
+    def __init__(self, padding: int = 0) -> None:
         self._reader, self._writer = _socketpair()
         _ask_for_room(self._writer, socket.SO_SNDBUF)
-        if self._writer.type == socket.SOCK_DGRAM:  # macOS: messages wait in the room of the reader
+        if self._writer.type == socket.SOCK_DGRAM:  # macOS: messages wait in the buffer of the reader
             _ask_for_room(self._reader, socket.SO_RCVBUF)
         self._inline = _largest_message(self._reader, self._writer)
-        self._weight = bytes(min(weight, self._inline))
+        self._padding = bytes(min(padding, self._inline))
         seconds = struct.pack("ll", int(RECEIVE_SECONDS), int(RECEIVE_SECONDS % 1 * 1e6))
         self._reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
     def send(self, message: bytes, *, wait: float = 0.0) -> bool:
-        """Put `message` at the end of the queue.
+        """Append a message to the queue.
 
         Args:
             message: any bytes, of any length.
-            wait: seconds to wait for room; 0 returns at once.
+            wait: seconds to wait for room in the buffer; 0 returns at once.
 
         Returns:
-            Whether it was sent: False means that there was no room in time.
+            True if it was sent; False if there was no room in time.
         """
         if len(message) <= self._inline:
             try:
@@ -121,39 +129,48 @@ class Channel:
             with os.fdopen(os.dup(file), "wb") as body:
                 body.write(message)
             handle = array.array("i", [file])
-            return self._send([_FILE, self._weight], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
+            return self._send([_FILE, self._padding], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handle)], wait)
         finally:
             os.close(file)
 
     def _send(self, parts: list[bytes], rights: list[tuple[int, int, array.array[int]]], wait: float) -> bool:
         deadline = time.monotonic() + wait if wait else 0.0
         while True:
-            tells_when = True
+            can_poll = True
             try:
                 self._writer.sendmsg(parts, rights, socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # macOS: the reader has no room, and `poll` knows only the writer's
+                if (
+                    error.errno != errno.ENOBUFS
+                ):  # macOS: the reader's buffer is full, and `poll` checks only the writer's
                     raise
-                tells_when = False
+                can_poll = False
             else:
                 return True
             left = deadline - time.monotonic() if wait else 0.0
             if left <= 0:
                 return False
-            if not tells_when:
-                time.sleep(min(left, FULL_SECONDS))
+            if not can_poll:
+                time.sleep(min(left, RETRY_SECONDS))
                 continue
             poll = select.poll()
             poll.register(self._writer, select.POLLOUT)
             poll.poll(min(left, RECEIVE_SECONDS) * 1000)
 
     def receive(self, *, block: bool = True) -> bytes | None:
-        """The next message, or None when there was none for `RECEIVE_SECONDS` (at once, unless `block`)."""
+        """Take the next message.
+
+        Args:
+            block: True to wait up to `RECEIVE_SECONDS` for a message.
+
+        Returns:
+            The message, or None if there was none in time.
+        """
         try:
             data, rights, _, _ = self._reader.recvmsg(
-                INLINE + 1, socket.CMSG_SPACE(_FD), 0 if block else socket.MSG_DONTWAIT
+                MAX_INLINE_BYTES + 1, socket.CMSG_SPACE(_FD), 0 if block else socket.MSG_DONTWAIT
             )
         except (BlockingIOError, InterruptedError):
             return None
@@ -162,17 +179,24 @@ class Channel:
         return _read_file(rights)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until there is a message, `seconds` at most; whether there is. Another reader may take it first."""
+        """Wait for a message without taking it. Another reader may take it first.
+
+        Args:
+            seconds: maximum time.
+
+        Returns:
+            True if there is a message.
+        """
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         return bool(poll.poll(max(seconds, 0.0) * 1000))
 
     def files(self) -> tuple[int, int]:
-        """Return the descriptors of both ends."""
+        """Return the file descriptors of reader and writer."""
         return self._reader.fileno(), self._writer.fileno()
 
     def close(self) -> None:
-        """Give both ends back to the system; other processes keep theirs."""
+        """Close both ends in this process. Other processes keep theirs."""
         self._reader.close()
         self._writer.close()
 
@@ -181,23 +205,30 @@ def _read_file(rights: list[tuple[int, int, bytes]]) -> bytes:
     (_, _, handle), *_ = rights
     (file,) = struct.unpack("i", handle[:_FD])
     with os.fdopen(file, "rb") as body:
-        body.seek(0)  # the position is the sender's: it is shared
+        body.seek(0)  # the file position is shared with the sender
         return body.read()
 
 
-class Bell:
-    """Wakes one process that waits for others: ringing it never blocks, and ringing twice is ringing once."""
+class Wakeup:
+    """Event that wakes one process. `set` never blocks, and several calls before a `wait` count as one."""
 
     def __init__(self) -> None:
         self._reader, self._writer = _socketpair()
 
-    def ring(self) -> None:
-        """Wake whoever waits."""
-        with suppress(OSError):  # no room: it has been rung often enough
+    def set(self) -> None:
+        """Wake the process that waits, or the next one that calls `wait`."""
+        with suppress(OSError):  # no room: it has been set often enough
             self._writer.send(b"!", socket.MSG_DONTWAIT)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep until rung, `seconds` at most, which may be infinite; whether it was rung."""
+        """Sleep until the event is set, then clear it.
+
+        Args:
+            seconds: maximum time; may be infinite.
+
+        Returns:
+            True if the event was set in time.
+        """
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         if not poll.poll(None if seconds == math.inf else max(seconds, 0.0) * 1000):
@@ -206,7 +237,7 @@ class Bell:
         return True
 
     def clear(self) -> None:
-        """Forget what was rung so far."""
+        """Reset the event."""
         try:
             while self._reader.recv(64, socket.MSG_DONTWAIT):
                 pass
@@ -214,9 +245,9 @@ class Bell:
             return
 
     def fileno(self) -> int:
-        """What `select` and `multiprocessing.connection.wait` look at."""
+        """Return the descriptor for `select` and `multiprocessing.connection.wait`."""
         return self._reader.fileno()
 
     def writer_fileno(self) -> int:
-        """What `signal.set_wakeup_fd` writes to."""
+        """Return the descriptor for `signal.set_wakeup_fd`."""
         return self._writer.fileno()

@@ -1,4 +1,4 @@
-"""What travels in the channels between the processes of a cluster."""
+"""Messages in the channels between the processes of a cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = struct.Struct("<BQdH?H")
 
 
 class Kind(enum.IntEnum):
-    """What a message is."""
+    """Kind of a message: its first byte."""
 
     TASK = 1
     FOLLOW_UP = 2
@@ -31,27 +31,27 @@ class Kind(enum.IntEnum):
 
 
 class TaskMessage(NamedTuple):
-    """A package on its way to a worker: still signed and unread."""
+    """Package for a worker, still signed and not unpickled."""
 
     number: int
-    """Its place in the order of all tasks that this cluster pushed."""
+    """Position among all tasks that this cluster has pushed, from 1."""
     leased: float
-    """When its lease began (`time.monotonic`, seconds); 0.0 when the broker gives no leases."""
+    """Start of its lease (`time.monotonic`, seconds); 0.0 if the broker has no leases."""
     ack_id: Any
     package: bytes
     attempt: int = 1
     """Attempt number of the delivery."""
 
     def pack(self) -> bytes:
-        """As bytes."""
-        plain = type(self.ack_id) is str  # as nearly all are: to pickle one takes longer than all the rest
+        """Return the message as bytes."""
+        plain = type(self.ack_id) is str  # most brokers: pickling the id would take longer than the rest
         ack = self.ack_id.encode() if plain else pickle.dumps(self.ack_id)
         attempt = min(self.attempt, _MAX_ATTEMPT)
         return _HEAD.pack(Kind.TASK, self.number, self.leased, attempt, plain, len(ack)) + ack + self.package
 
     @classmethod
     def unpack(cls, message: bytes) -> TaskMessage:
-        """From what `pack` made."""
+        """Return the message that `pack` has converted to bytes."""
         _, number, leased, attempt, plain, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
         ack = message[_HEAD.size : end]
@@ -60,7 +60,7 @@ class TaskMessage(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A package that no worker can open."""
+    """Package that no worker can read: a dead letter."""
 
     ack_id: Any
     package: bytes
@@ -68,24 +68,24 @@ class Unreadable(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A worker is gone, and this is what it worked on."""
+    """Death of a worker, with its message in flight."""
 
     message: bytes
-    """The message on its desk."""
+    """Its message in flight."""
     worker: str
-    """Its name."""
+    """Name of its process."""
     reason: str
-    """How it ended, as a sentence."""
+    """Cause of its end, as a sentence."""
     interrupted: bool
-    """Whether the stop of the cluster ended it: then the task is not to blame."""
+    """True if the stop of the cluster ended it, so that the attempt is no failure of the task."""
     unpickling: bool = False
-    """True if it ended while it unpickled the arguments: nothing else may unpickle them."""
+    """True if it ended while it unpickled the arguments: no other process may unpickle them."""
     looking_up: bool = False
     """True if the sentinel ended it while it looked up an earlier success: the task has not begun."""
 
 
 class FollowUp(NamedTuple):
-    """Work for a worker once a task is saved, before its package is acknowledged."""
+    """Work after a task is saved and before its package is acknowledged. A worker does it."""
 
     key: str
     """Key of the reply; empty if no reply is expected."""
@@ -100,22 +100,22 @@ class FollowUp(NamedTuple):
 
 
 class FollowedUp(NamedTuple):
-    """A worker's reply: the follow-up has ended."""
+    """Reply of a worker: the follow-up has ended."""
 
     key: str
-    """Of the follow-up."""
+    """Key of the follow-up."""
 
 
 class Returned(NamedTuple):
-    """A worker could not begin a task: its package is released, which is no attempt."""
+    """Task that a worker could not begin. Its package is released and the delivery does not count as an attempt."""
 
     ack_id: Any
     pause: float = 0.0
-    """Seconds for which the monitor keeps it, with its lease, before it releases it."""
+    """Delay in seconds before the monitor releases the package; its lease is renewed meanwhile."""
 
 
 STOP = bytes([Kind.STOP])
-"""Tells whoever receives it to finish."""
+"""Message that ends the process which receives it."""
 
 
 def kind_of(message: bytes) -> int:
@@ -124,33 +124,33 @@ def kind_of(message: bytes) -> int:
 
 
 def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned) -> bytes:
-    """Any message but a task, as bytes."""
+    """Return a message as bytes. Tasks have their own format, see `TaskMessage.pack`."""
     parts: list[Any] = [*content]
     if kind == Kind.OUTCOME:
-        for index in _MOMENTS:
-            parts[index] = _thin(parts[index])
+        for index in _TIME_INDEXES:
+            parts[index] = _plain_time(parts[index])
     return bytes([kind]) + pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def unpack(message: bytes) -> Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned:
-    """From what `pack` made."""
+    """Return the message that `pack` has converted to bytes."""
     kind, parts = message[0], pickle.loads(memoryview(message)[1:])
     if kind == Kind.OUTCOME:
-        for index in _MOMENTS:
-            parts[index] = _moment(parts[index])
+        for index in _TIME_INDEXES:
+            parts[index] = _datetime(parts[index])
     return _CONTENTS[kind]._make(parts)
 
 
-_MOMENTS = (Outcome._fields.index("started"), Outcome._fields.index("stopped"))
+_TIME_INDEXES = (Outcome._fields.index("started"), Outcome._fields.index("stopped"))
 
 
-def _thin(moment: datetime) -> Any:
-    """A moment as a number: Python takes longer to pickle the time zone UTC than all the rest of an outcome."""
+def _plain_time(moment: datetime) -> Any:
+    """Return a UTC time as a number: pickling the time zone would take longer than the rest of an outcome."""
     return moment.timestamp() if moment.tzinfo is UTC else moment
 
 
-def _moment(thin: Any) -> datetime:
-    return datetime.fromtimestamp(thin, UTC) if isinstance(thin, float) else thin
+def _datetime(plain: Any) -> datetime:
+    return datetime.fromtimestamp(plain, UTC) if isinstance(plain, float) else plain
 
 
 _CONTENTS: dict[int, Any] = {

@@ -1,1 +1,1 @@
-"""Operating system and interpreter: memory, processors, process groups, titles."""
+"""Services of the operating system and of the interpreter that a cluster uses."""

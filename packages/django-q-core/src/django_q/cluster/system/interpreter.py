@@ -5,26 +5,25 @@ from __future__ import annotations
 import _signal  # pyrefly: ignore[missing-import]
 import decimal
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
 from typing import Any, Final
 
-REPLACES_WORKER: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
-"""Audit events of Python after which a worker is replaced: what they change cannot be restored."""
+from django_q.log import logger
+
+DAMAGING_EVENTS: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
+"""Audit events of Python after which a worker is replaced, because the change cannot be undone."""
 
 STANDARD_FILES: Final = (0, 1, 2)
 """Descriptors of standard input, output and error."""
 
-LOGGER: Final = logging.getLogger("django-q")
-
 handler_of: Final = _signal.getsignal
-"""Return the handler of a signal. The module `signal` makes an enum of it, which takes ten times as long."""
+"""Return the handler of a signal. `signal.getsignal` converts it to an enum, which takes ten times as long."""
 
 change_mask: Final = _signal.pthread_sigmask
-"""Change the blocked signals, and return the numbers of those that were blocked before."""
+"""Change the blocked signals, and return the numbers of the signals that were blocked before."""
 
 
 class Interpreter:
@@ -40,7 +39,7 @@ class Interpreter:
         self.decimals = decimal.getcontext().copy()
         self.priority = os.nice(0)
         self.blocked_signals = change_mask(signal.SIG_BLOCK, ())
-        self.logging = LOGGER.manager.disable, LOGGER.disabled
+        self.logging = logger.manager.disable, logger.disabled
 
     def restore(self) -> bool:
         """Undo the changes of a task.
@@ -70,20 +69,20 @@ class Interpreter:
         current = decimal.getcontext()
         if (current.prec, current.rounding) != (self.decimals.prec, self.decimals.rounding):
             decimal.setcontext(self.decimals.copy())
-        LOGGER.manager.disable, LOGGER.disabled = self.logging
+        logger.manager.disable, logger.disabled = self.logging
 
     def _drop_closed_streams(self) -> None:
-        """Let logging skip a closed stream: its complaint about it would end the worker before it has stopped."""
+        """Remove closed streams, so that logging skips them. Its error message would end the worker before it stops."""
         sys.stdin, sys.stdout, sys.stderr = (None if is_closed(each) else each for each in self.streams)  # type: ignore[assignment]
 
 
 def is_closed(stream: Any) -> bool:
-    """Return whether a stream is closed; an absent one is not."""
+    """Return True if a stream is closed, False if it is open or None."""
     return bool(getattr(stream, "closed", False))
 
 
 def is_inheritable(file: int) -> bool | None:
-    """Return whether an open file is inherited; None if the descriptor is closed.
+    """Return True if child processes inherit an open file; None if the descriptor is closed.
 
     Standard files are inherited, and files that Python opens in their place are not (PEP 446).
     """

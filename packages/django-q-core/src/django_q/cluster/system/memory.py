@@ -1,4 +1,4 @@
-"""How much memory a process holds, and how much it keeps."""
+"""Memory of a process: measurement, and the allocator's limits."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
-KEPT = 16 * 2**20
-"""Bytes of free memory that a process may keep."""
+MAX_FREE_BYTES = 16 * 2**20
+"""Free memory that a process may keep (`M_TRIM_THRESHOLD`)."""
 
-WHOLE = 4 * 2**20
-"""Bytes from which a block is given back to the system as soon as it is free."""
+MIN_MMAP_BYTES = 4 * 2**20
+"""Size from which the system gets a block back as soon as it is free (`M_MMAP_THRESHOLD`)."""
 
 STATM = Path("/proc/self/statm")
 
 
 def current_rss_kb() -> int | None:
-    """The resident set of this process now, in kilobytes; its peak where the system tells no more."""
+    """Return the resident set of this process in KiB; its peak if the system reports nothing else."""
     return from_proc() or from_psutil() or peak_rss_kb()
 
 
 def keep_free_memory() -> None:
-    """Let this process use its memory again instead of giving it back after each task with large arguments.
+    """Keep freed memory in this process, instead of returning it to the system after each task with large arguments.
 
-    For the system to find a page takes longer than to copy what is on it. What the GNU C library would keep by itself
-    depends on the largest block that was ever freed, up to 64 MB; others do as they like.
+    A page fault takes longer than copying a page. By default, the limits of the GNU C library depend on the largest
+    block that was ever freed, up to 64 MB. Other C libraries have no such limits.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_TRIM_THRESHOLD, KEPT)
-        mallopt(_M_MMAP_THRESHOLD, WHOLE)
+        mallopt(_M_TRIM_THRESHOLD, MAX_FREE_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MIN_MMAP_BYTES)
 
 
 def from_proc() -> int | None:
-    """The resident set as Linux tells it."""
+    """Return the resident set in KiB from Linux; None on other systems."""
     try:
         pages = int(STATM.read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -49,17 +49,17 @@ def from_proc() -> int | None:
 
 
 def from_psutil() -> int | None:
-    """The resident set as psutil tells it, which django-q-core[process] installs."""
+    """Return the resident set in KiB from psutil, which django-q-core[process] installs; None without it."""
     library = psutil()
     return None if library is None else int(library.Process().memory_info().rss) // 1024
 
 
 def psutil() -> Any:
-    """The library, where it is installed; it takes memory itself, and Linux does without."""
+    """Import psutil, if it is installed. It needs memory itself, and Linux does not need it."""
     return import_module("psutil") if find_spec("psutil") else None
 
 
 def peak_rss_kb() -> int:
-    """The largest resident set this process ever had: macOS counts it in bytes, others in kilobytes."""
+    """Return the peak of the resident set in KiB. The system reports bytes on macOS, KiB elsewhere."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 1024 if sys.platform == "darwin" else peak

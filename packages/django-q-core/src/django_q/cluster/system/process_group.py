@@ -1,4 +1,4 @@
-"""The process group of a worker: the worker and the programs that its tasks started."""
+"""Process group of a worker: the worker and the programs that its tasks have started."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from contextlib import suppress
 def lead_group() -> bool:
     """Make the calling process the leader of a new process group.
 
-    The group is in the background of its terminal. Without a signal handler a read from it would stop the process.
+    The group is in the background of its terminal. A read from the terminal would stop the process, so the signals are
+    ignored.
 
     Returns:
         True if the process leads a group.
     """
-    with suppress(PermissionError):  # the leader of a session leads a group already
+    with suppress(PermissionError):  # the leader of a session already leads a group
         os.setpgid(0, 0)
     for number in (signal.SIGTTIN, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
@@ -31,22 +32,22 @@ def leads_group() -> bool:
 def kill_group(leader: int) -> None:
     """Send SIGKILL to a whole process group.
 
-    Call it before the leader is reaped: until then the system gives its id to no other group.
+    Call it before the leader is reaped: until then, the system does not reuse its id.
 
     Args:
-        leader: process id of the leader; a process that leads no group is not touched.
+        leader: process id of the leader. Nothing happens if the process leads no group.
     """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def kill_other_members() -> bool:
-    """Send SIGKILL to all processes of the caller's group but the caller.
+    """Send SIGKILL to all processes of the caller's group except the caller.
 
-    The caller joins its parent's group for a moment, so the system kills the others at once: none can fork meanwhile.
+    Meanwhile, the caller joins its parent's group. One system call kills all others, so that none of them can fork.
 
     Returns:
-        False if the system does not allow that, for instance because a task has made this process lead a session.
+        False if the system does not allow it, for instance because a task has made this process lead a session.
     """
     if not leads_group():
         return False
@@ -62,16 +63,19 @@ def kill_other_members() -> bool:
 
 
 def kill_children() -> None:
-    """End the `multiprocessing` children of the calling process, which Python would wait for when it exits."""
+    """Kill the `multiprocessing` children of the calling process. Python would wait for them at exit."""
     for child in multiprocessing.active_children():
         child.kill()
 
 
 def has_exited(pid: int) -> bool | None:
-    """Look whether a child has ended, without reaping it.
+    """Check if a child has ended, without reaping it.
+
+    Args:
+        pid: process id of the child.
 
     Returns:
-        None if this cannot be known: the process is no child, or the system has no `waitid`.
+        True if it has ended; None if this cannot be known, because it is no child or the system has no `waitid`.
     """
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

@@ -1,4 +1,4 @@
-"""The name a process has in the system's list of processes."""
+"""Title of a process in the system's list of processes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ setproctitle: Any = import_module("setproctitle") if find_spec("setproctitle") e
 
 
 def prepare_title() -> None:
-    """Find out where the system keeps titles: once, for all forks to share."""
+    """Initialise setproctitle before the fork, so that all forked processes share its memory."""
     if setproctitle is not None:
         setproctitle.getproctitle()
 
 
 def set_title(text: str) -> bool:
-    """Give this process a title; False without setproctitle, which django-q-core[process] installs."""
+    """Set the title of this process.
+
+    Returns:
+        False without setproctitle, which django-q-core[process] installs.
+    """
     if setproctitle is None:
         return False
     setproctitle.setproctitle(text)
