@@ -182,7 +182,7 @@ class TestReadAhead:
             self.work(pusher, 0.0001)
 
     def test_no_broker_is_asked_that_leaves_a_trace(self, pusher):
-        pusher.broker.supports_read_ahead = False
+        pusher.broker.supports_prefetch = False
         pusher.use(pusher.broker)
         pusher.broker.enqueue_many(["package"] * 200)
         for _ in range(8):

@@ -50,7 +50,7 @@ class Mongo(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
-    supports_read_ahead = True
+    supports_prefetch = True
 
     _indexed_at = -math.inf
     """When this broker last made sure of the index (`clock.monotonic`, seconds)."""

@@ -60,7 +60,7 @@ class ORM(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
-    supports_read_ahead = True
+    supports_prefetch = True
     blocks = True
 
     _zone: str | None = None

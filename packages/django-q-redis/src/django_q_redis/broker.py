@@ -54,7 +54,7 @@ class Redis(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
-    supports_read_ahead = True
+    supports_prefetch = True
     keeps_statistics = True
     # Redis never repeated a failed task before it had receipts: an upgrade must not begin to.
     acknowledges_failures = True

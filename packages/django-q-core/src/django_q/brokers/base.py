@@ -68,7 +68,7 @@ class Broker:
     """Does it know how many packages are under a lease?"""
     supports_dead_letters: bool = False
     """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
-    supports_read_ahead: bool = False
+    supports_prefetch: bool = False
     """Can packages be fetched on approval, and given back at once, in their place and without a trace?"""
     acknowledges_failures: bool = False
     """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""

@@ -188,7 +188,7 @@ class MemoryBroker(BulkBroker):
     supports_delay = float("inf")
     supports_lock_size = True
     supports_dead_letters = True
-    supports_read_ahead = True
+    supports_prefetch = True
     blocks = True
     precision = 0.1
 

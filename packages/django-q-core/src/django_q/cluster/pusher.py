@@ -81,7 +81,7 @@ class Pusher(ClusterProcess):
         """Fetch from *broker*."""
         self.broker = broker
         self.leases_vary = broker.leases_vary
-        self.window = Prefetch(self.limit, ahead=broker.supports_read_ahead)
+        self.window = Prefetch(self.limit, ahead=broker.supports_prefetch)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:

@@ -58,7 +58,7 @@ class ReceiptPromises(Suite):
     def test_acknowledging_none_is_harmless(self, broker: Broker) -> None:
         assert broker.acknowledge_many([]) == []
 
-    @needs("supports_read_ahead")
+    @needs("supports_prefetch")
     def test_what_was_fetched_on_approval_goes_back_to_its_place(self, broker: Broker, other: Broker) -> None:
         sent = [f"package {number}" for number in range(20)]
         broker.enqueue_many(sent)
