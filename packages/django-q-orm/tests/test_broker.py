@@ -177,14 +177,14 @@ def test_package_given_back_goes_before_all_that_wait(broker: ORM, give_back: st
     assert broker.dequeue_many(1, 1)[0].package == delivery.package
 
 
-def test_holder_whose_lease_is_over_cannot_bury(broker: ORM):
+def test_holder_whose_lease_is_over_cannot_dead_letter(broker: ORM):
     broker.enqueue("package")
     [delivery] = broker.dequeue_many(1, 1)
     OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
-    broker.bury(delivery)
+    broker.move_to_dead_letters(delivery)
     assert (broker.queue_size(), broker.dead_size()) == (1, 0)
     [delivery] = broker.dequeue_many(1, 1)
-    broker.bury(delivery)
+    broker.move_to_dead_letters(delivery)
     assert (broker.queue_size(), broker.dead_size()) == (0, 1)
 
 
@@ -302,7 +302,7 @@ class TestWithoutReturning:
 def test_dead_letters_of_the_longest_name_fit(broker: ORM):
     broker.list_key = "n" * 95
     broker.enqueue("package")
-    broker.bury(broker.dequeue_many(1, 1)[0])
+    broker.move_to_dead_letters(broker.dequeue_many(1, 1)[0])
     assert (ORM.name_problem(broker.list_key), broker.dead_size()) == (None, 1)
 
 
@@ -316,7 +316,7 @@ def test_check_rejects_a_name_whose_dead_letters_do_not_fit(settings, length: in
 def test_dead_letters_that_come_back_meanwhile_are_not_requeued_again(broker: ORM):
     broker.enqueue_many(["unreadable"] * 3)
     for delivery in broker.dequeue_many(3, 0):
-        broker.bury(delivery)
+        broker.move_to_dead_letters(delivery)
     moved = []
 
     def move_at_once(execute, sql, params, many, context):

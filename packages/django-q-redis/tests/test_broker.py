@@ -213,7 +213,7 @@ def test_package_is_no_dead_letter_when_its_lease_has_ended(redis_url: str):
     broker.enqueue("unreadable")
     [found] = broker.dequeue_many(1, 1)
     time.sleep(2 * lease)
-    broker.bury(found)
+    broker.move_to_dead_letters(found)
     assert broker.dead_size() == 0
     [again] = broker_for(redis_url).dequeue_many(1, 1)
     assert again[1:] == (b"unreadable", 2)

@@ -114,7 +114,7 @@ class TestMoto(SqsConformance):
         "test_each_lost_lease_of_one_package_is_told": STALE,
         "test_lost_lease_cannot_acknowledge": STALE,
         "test_lost_lease_cannot_be_renewed": STALE,
-        "test_lost_lease_cannot_bury": STALE,
+        "test_lost_lease_cannot_dead_letter": STALE,
         "test_lost_lease_cannot_expire": STALE,
         "test_lost_lease_cannot_release": STALE,
         "test_lost_lease_cannot_release_for_later": STALE,

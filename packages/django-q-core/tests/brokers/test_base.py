@@ -229,14 +229,14 @@ class UncountedBroker(OldBroker):
 def test_broker_that_counts_nothing_requeues_each_dead_letter_once(monkeypatch):
     broker = UncountedBroker("uncounted")
     for package in ("one", "two"):
-        broker.bury(Delivery(None, package))
+        broker.move_to_dead_letters(Delivery(None, package))
 
-    def enqueue_and_bury(self, package):
+    def enqueue_and_move(self, package):
         OldBroker.enqueue(self, package)
         if self.list_key == "uncounted":
-            self.bury(self.dequeue_many(1, 0)[0])
+            self.move_to_dead_letters(self.dequeue_many(1, 0)[0])
 
-    monkeypatch.setattr(UncountedBroker, "enqueue", enqueue_and_bury)
+    monkeypatch.setattr(UncountedBroker, "enqueue", enqueue_and_move)
     assert broker.requeue_dead() == 2
     assert sorted(QUEUES[broker.dead_key]) == ["one", "two"]
 
@@ -248,6 +248,6 @@ def test_old_broker_that_gives_more_requeues_no_more_than_asked_for():
 
     broker = Generous("generous")
     for package in ("one", "two", "three"):
-        broker.bury(Delivery(None, package))
+        broker.move_to_dead_letters(Delivery(None, package))
     assert broker.requeue_dead(2) == 2
     assert (list(QUEUES["generous"]), list(QUEUES["generous-dead"])) == (["one", "two"], ["three"])

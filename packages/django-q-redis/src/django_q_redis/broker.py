@@ -281,7 +281,7 @@ class Redis(BulkBroker):
 
     def fail(self, ack_id: str) -> bool:
         """Move a package to the dead letters."""
-        return not self._settle(scripts.BURY, [ack_id])
+        return not self._settle(scripts.MOVE_TO_DEAD_LETTERS, [ack_id])
 
     def _settle(self, script: Script, ack_ids: Sequence[str], *options: int) -> list[str]:
         """Run *script* on leases and give those that were lost."""

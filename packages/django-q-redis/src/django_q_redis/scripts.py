@@ -334,7 +334,7 @@ return lost
 """)
 """Expire leases of *length* ms now; give the positions of tokens that were not valid any more."""
 
-BURY = script("""
+MOVE_TO_DEAD_LETTERS = script("""
 local score = redis.call('ZMSCORE', leases, ARGV[1])[1]
 if not score or tonumber(score) <= clock() then return {1} end
 need('ZREM', 'HDEL', 'LPOP', 'DEL', 'RPUSH')

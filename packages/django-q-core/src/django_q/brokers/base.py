@@ -274,7 +274,7 @@ class Broker:
         """
         return self.supports_renewal and delivery.ack_id is not None and bool(self.renew([delivery.ack_id]))
 
-    def bury(self, delivery: Delivery) -> None:
+    def move_to_dead_letters(self, delivery: Delivery) -> None:
         """Keep an unreadable package among the dead letters, whatever this broker's `fail` does.
 
         If the lease was lost, nothing changes: the package is another holder's. A broker without `supports_renewal`

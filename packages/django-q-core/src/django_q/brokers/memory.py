@@ -100,11 +100,11 @@ class MemoryQueue:
             return self._end(tokens, lambda token, entry: self._hide(token, entry.attempted(), delay))
         return self._end(tokens[::-1], lambda _token, entry: self.waiting.appendleft(entry))[::-1]
 
-    def bury(self, tokens: Sequence[int]) -> list[int]:
+    def move_to_dead_letters(self, tokens: Sequence[int]) -> list[int]:
         """Move leased packages to the dead letters."""
         return self._end(tokens, lambda _token, entry: self.dead.append(Entry(entry.package)))
 
-    def exhume(self, limit: int | None) -> int:
+    def requeue_dead(self, limit: int | None) -> int:
         """Offer dead letters again."""
         with self._changed:
             count = len(self.dead) if limit is None else min(limit, len(self.dead))
@@ -236,7 +236,7 @@ class MemoryBroker(BulkBroker):
 
     def fail(self, ack_id: int) -> bool:
         """Move a package to the dead letters."""
-        return not self._queue().bury([ack_id])
+        return not self._queue().move_to_dead_letters([ack_id])
 
     def dead_size(self) -> int:
         """Count the dead letters."""
@@ -244,7 +244,7 @@ class MemoryBroker(BulkBroker):
 
     def requeue_dead(self, limit: int | None = None) -> int:
         """Append dead letters to the queue."""
-        return self._queue().exhume(limit)
+        return self._queue().requeue_dead(limit)
 
     def queue_size(self) -> int:
         """Count what waits."""

@@ -118,7 +118,7 @@ class AttemptPromises(Suite):
         take(hasty)
         second = take(other)
         assert second.attempt == 2
-        other.bury(second)
+        other.move_to_dead_letters(second)
         assert other.requeue_dead() == 1
         assert take(other).attempt == 1
 

@@ -94,7 +94,7 @@ class LargeBatchPromises(Suite):
         sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
         for found in take_many(broker, self.large_batch):
-            broker.bury(found)
+            broker.move_to_dead_letters(found)
         assert broker.requeue_dead() == self.large_batch
         again = texts(take_many(broker, self.large_batch))
         assert (again if self.in_order else sorted(again)) == sent

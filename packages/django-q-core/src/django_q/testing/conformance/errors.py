@@ -37,7 +37,7 @@ CALLS: dict[str, Callable[[Broker, Delivery], object]] = {
     "acknowledge_many": lambda broker, mine: broker.acknowledge_many([mine.ack_id]),
     "renew": lambda broker, mine: broker.renew([mine.ack_id]),
     "release_many": lambda broker, mine: broker.release_many([mine.ack_id]),
-    "bury": lambda broker, mine: broker.bury(mine),
+    "move_to_dead_letters": lambda broker, mine: broker.move_to_dead_letters(mine),
     "purge_queue": lambda broker, _mine: broker.purge_queue(),
     "delete_queue": lambda broker, _mine: broker.delete_queue(),
 }

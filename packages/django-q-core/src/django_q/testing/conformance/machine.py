@@ -181,13 +181,13 @@ class Machine(RuleBasedStateMachine):
 
     @can("renewal")
     @rule(client=CLIENTS, picks=PICKS)
-    def bury(self, client: int, picks: Sequence[int]) -> None:
+    def move_to_dead_letters(self, client: int, picks: Sequence[int]) -> None:
         """Make one a dead letter."""
         deliveries = [held.delivery for held in self.model.leased.values()]
         known = {each.ack_id: each for each in [*self.model.stale, *deliveries]}
         for ack_id in self._picked(picks)[:1]:
-            self.clients[client].bury(known[ack_id])
-            self.model.buried([ack_id])
+            self.clients[client].move_to_dead_letters(known[ack_id])
+            self.model.moved_to_dead_letters([ack_id])
 
     # -- the queue ------------------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class Model:
         for held in self._end(ack_ids):
             self._offer(dataclasses.replace(held.entry, rank=None, attempts=held.entry.attempts + 1))
 
-    def buried(self, ack_ids: Sequence[AckId | None]) -> None:
+    def moved_to_dead_letters(self, ack_ids: Sequence[AckId | None]) -> None:
         """Move packages to the dead letters."""
         self.dead += [held.entry.package for held in self._end(ack_ids)]
 

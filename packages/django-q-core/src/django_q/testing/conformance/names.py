@@ -44,7 +44,7 @@ class NamePromises(Suite):
     def test_longest_name_has_dead_letters(self, make_broker: MakeBroker, list_key: str) -> None:
         with self._brokers(make_broker, [list_key.ljust(self.longest_name, "x")]) as [broker]:
             broker.enqueue("unreadable")
-            broker.bury(take(broker))
+            broker.move_to_dead_letters(take(broker))
             assert broker.dead_size() == 1
             assert broker.requeue_dead() == 1
             assert text(take(broker).package) == "unreadable"

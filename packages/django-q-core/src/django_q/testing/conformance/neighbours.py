@@ -30,7 +30,7 @@ class NeighbourPromises(Suite):
     ) -> None:
         broker.enqueue_many([f"unreadable {number}" for number in range(5)])
         for found in take_many(broker, 5):
-            broker.bury(found)
+            broker.move_to_dead_letters(found)
         with cannot_read(self.with_lease(make_broker(list_key), PATIENT)):
             assert in_thread(broker.requeue_dead).result(TIMEOUT) <= 5
         assert broker.dead_size() + broker.queue_size() == 5
@@ -107,12 +107,12 @@ def cannot_read(broker: Broker) -> Iterator[None]:
     """Run a consumer that makes each package a dead letter, until the end of the block."""
     ended = threading.Event()
 
-    def bury_all() -> None:
+    def move_all() -> None:
         while not ended.is_set():
             for found in broker.dequeue_many(10, 0.1):
-                broker.bury(found)
+                broker.move_to_dead_letters(found)
 
-    consumer = in_thread(bury_all)
+    consumer = in_thread(move_all)
     try:
         yield
     finally:

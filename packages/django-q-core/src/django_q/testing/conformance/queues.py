@@ -24,19 +24,19 @@ LETTERS = 12
 class DeadLetterPromises(Suite):
     """What nobody can read is kept."""
 
-    def test_buried_package_is_not_offered_again(self, hasty: Broker) -> None:
+    def test_dead_letter_is_not_delivered_again(self, hasty: Broker) -> None:
         hasty.enqueue("unreadable")
-        hasty.bury(take(hasty))
+        hasty.move_to_dead_letters(take(hasty))
         assert nothing_comes(hasty, within=self.retry * 1.5)
 
-    def test_buried_package_is_counted(self, broker: Broker) -> None:
+    def test_dead_letter_is_counted(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         eventually(lambda: broker.dead_size() == 1, TIMEOUT)
 
-    def test_buried_package_can_be_brought_back(self, broker: Broker) -> None:
+    def test_dead_letter_can_be_requeued(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         assert broker.requeue_dead() == 1
         assert text(take(broker).package) == "unreadable"
         assert broker.dead_size() == 0
@@ -45,7 +45,7 @@ class DeadLetterPromises(Suite):
         sent = ["naïve · Größe · 任务 · 🚀", "  spaces around, a line\n", "a 'quoted' \"package\" %s \\"]
         for package in sent:
             broker.enqueue(package)
-            broker.bury(take(broker))
+            broker.move_to_dead_letters(take(broker))
         found = []
         for _ in sent:
             assert broker.requeue_dead(1) == 1
@@ -59,7 +59,7 @@ class DeadLetterPromises(Suite):
     ) -> None:
         neighbour = make_broker(f"{list_key}-b")
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         assert neighbour.dead_size() == 0
         assert neighbour.requeue_dead() == 0
         assert broker.dead_size() == 1
@@ -67,7 +67,7 @@ class DeadLetterPromises(Suite):
     def test_some_are_brought_back(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         for found in take_many(broker, 3):
-            broker.bury(found)
+            broker.move_to_dead_letters(found)
         assert broker.requeue_dead(0) == 0
         assert broker.dead_size() == 3
         assert broker.requeue_dead(2) == 2
@@ -76,7 +76,7 @@ class DeadLetterPromises(Suite):
     @needs("in_order")
     def test_what_is_brought_back_goes_to_the_end(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         broker.enqueue("package")
         assert broker.requeue_dead() == 1
         packages = []
@@ -90,16 +90,16 @@ class DeadLetterPromises(Suite):
     def test_bringing_back_ends_beside_a_consumer_that_cannot_read_them(self, broker: Broker, other: Broker) -> None:
         broker.enqueue_many([f"unreadable {number}" for number in range(LETTERS)])
         for found in take_many(broker, LETTERS):
-            broker.bury(found)
-        buried: list[str] = []
+            broker.move_to_dead_letters(found)
+        moved: list[str] = []
         ended = threading.Event()
 
         def consume() -> None:
             try:
-                while len(buried) < 10 * LETTERS and not ended.is_set():
+                while len(moved) < 10 * LETTERS and not ended.is_set():
                     for found in other.dequeue_many(LETTERS, 0.1):
-                        other.bury(found)
-                        buried.append(text(found.package))
+                        other.move_to_dead_letters(found)
+                        moved.append(text(found.package))
             finally:
                 connections.close_all()
 
@@ -111,7 +111,7 @@ class DeadLetterPromises(Suite):
             ended.set()
             consumer.join()
         for found in take_many(broker, broker.queue_size()):
-            broker.bury(found)
+            broker.move_to_dead_letters(found)
         eventually(lambda: broker.dead_size() == LETTERS, TIMEOUT)
 
     def test_no_dead_letters_are_brought_back_from_none(self, broker: Broker) -> None:
@@ -168,7 +168,7 @@ class QueuePromises(Suite):
         neighbour = self.with_lease(make_broker(f"{list_key}-b"), PATIENT)
         try:
             neighbour.enqueue("unreadable")
-            neighbour.bury(take(neighbour))
+            neighbour.move_to_dead_letters(take(neighbour))
             neighbour.enqueue("package")
             broker.enqueue("ours")
             broker.purge_queue()
@@ -180,7 +180,7 @@ class QueuePromises(Suite):
 
     def test_deleted_queue_has_no_dead_letters(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         eventually(lambda: broker.dead_size() == 1, TIMEOUT)
         broker.delete_queue()
         within = TIMEOUT if self.promises("test_deleted_queue_has_no_dead_letters") else DELAY
@@ -233,7 +233,7 @@ class PurgePromises(Suite):
 
     def test_purge_keeps_dead_letters(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         broker.enqueue("package")
         broker.purge_queue()
         eventually(lambda: broker.dead_size() == 1, TIMEOUT)

@@ -167,11 +167,11 @@ class LeasePromises(Suite):
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal")
-    def test_lost_lease_cannot_bury(self, hasty: Broker, other: Broker) -> None:
+    def test_lost_lease_cannot_dead_letter(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
         lost = take(hasty)
         theirs = take(other)
-        hasty.bury(lost)
+        hasty.move_to_dead_letters(lost)
         assert other.dead_size() == 0
         assert other.acknowledge(theirs.ack_id) is not False
 

@@ -56,10 +56,10 @@ class PurgeKeepsDelayed(Mutant):
         self._queue().waiting.clear()
 
 
-class BuryLeavesTheLease(Mutant):
+class DeadLetterKeepsTheLease(Mutant):
     """Copies a package to the dead letters, and offers it again when its lease ends."""
 
-    caught_by = ("test_buried_package_is_not_offered_again",)
+    caught_by = ("test_dead_letter_is_not_delivered_again",)
 
     def fail(self, ack_id: int) -> bool:
         queue = self._queue()
@@ -68,13 +68,13 @@ class BuryLeavesTheLease(Mutant):
         return kept is not None
 
 
-class LostHolderBuries(Mutant):
+class LostHolderMovesToDeadLetters(Mutant):
     """Copies a package to the dead letters although another consumer holds it."""
 
-    caught_by = ("test_lost_lease_cannot_bury",)
+    caught_by = ("test_lost_lease_cannot_dead_letter",)
 
-    def bury(self, delivery: Delivery) -> None:
-        super().bury(delivery)
+    def move_to_dead_letters(self, delivery: Delivery) -> None:
+        super().move_to_dead_letters(delivery)
         if not self.dead_size():
             self._queue().dead.append(Entry(str(delivery.package)))
 
@@ -82,7 +82,7 @@ class LostHolderBuries(Mutant):
 class RequeueLosesALetter(Mutant):
     """Deletes the last of the dead letters that it requeues."""
 
-    caught_by = ("test_buried_package_can_be_brought_back",)
+    caught_by = ("test_dead_letter_can_be_requeued",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         moved = super().requeue_dead(limit)
@@ -235,8 +235,8 @@ COUNTING = (
     PurgesDeadLetters,
     PurgeForgetsAttempts,
     PurgeKeepsDelayed,
-    BuryLeavesTheLease,
-    LostHolderBuries,
+    DeadLetterKeepsTheLease,
+    LostHolderMovesToDeadLetters,
     RequeueLosesALetter,
     RequeueIgnoresTheLimit,
     RequeuesAllForNone,
