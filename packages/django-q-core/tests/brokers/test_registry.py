@@ -33,7 +33,7 @@ def test_key_chooses_the_broker(keys: dict, chosen: str):
     assert broker_key(settings_of(**keys)) == chosen
 
 
-def test_key_of_somebody_elses_plugin_chooses_it(monkeypatch: pytest.MonkeyPatch):
+def test_key_of_a_third_party_plugin_chooses_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(type(BROKERS), "names", lambda _self: frozenset({"redis", "carrier_pigeon"}))
     assert broker_key(settings_of(carrier_pigeon={"loft": 1})) == "carrier_pigeon"
 

@@ -31,7 +31,7 @@ def test_package_of_a_killed_client_comes_back(broker: MemoryBroker):
     assert eventually(lambda: broker.dequeue_many(1, 0.1))[0].package == "package"
 
 
-def test_client_killed_while_it_waits_harms_nobody(broker: MemoryBroker):
+def test_client_killed_while_it_waits_harms_no_other(broker: MemoryBroker):
     child = os.fork()
     if not child:
         broker.dequeue_many(1, 60)
