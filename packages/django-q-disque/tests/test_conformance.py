@@ -111,7 +111,7 @@ class TestDisqueOnTwoNodes(BrokerConformance):
         "test_lost_lease_cannot_release": FENCING,
         "test_lost_lease_cannot_release_for_later": FENCING,
         "test_lost_lease_is_known": FENCING,
-        "test_lost_leases_are_told_from_kept_ones": FENCING,
+        "test_lost_leases_are_distinguished_from_kept_ones": FENCING,
     }
 
     @pytest.fixture

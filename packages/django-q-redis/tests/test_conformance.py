@@ -8,7 +8,7 @@ import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
-from django_q.testing.conformance.availability import ProcessPromises, ReachingPromises, StatisticsPromises
+from django_q.testing.conformance.availability import AvailabilityPromises, ProcessPromises, StatisticsPromises
 from django_q.testing.conformance.delivery import BulkPromises, DeliveryPromises
 from django_q.testing.conformance.queues import DeadLetterPromises, QueuePromises
 from django_q.testing.conformance.receipts import ReceiptPromises, ReleasePromises
@@ -156,7 +156,7 @@ class ConnectionConformance(
     ReleasePromises,
     DeadLetterPromises,
     QueuePromises,
-    ReachingPromises,
+    AvailabilityPromises,
     ProcessPromises,
     StatisticsPromises,
 ):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from django_q.exceptions import BrokerError
 from django_q.testing import BrokerConformance, MemoryServer
-from django_q.testing.mutants import CLIENT_ERRORS, MUTANTS, TOO_LARGE, CorrectBroker, Mutant
+from django_q.testing.mutants import CLIENT_ERRORS, MUTANTS, TOO_LARGE_BYTES, CorrectBroker, Mutant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.variant
 CHOSEN = os.environ.get("DJANGO_Q_MUTANT")
 """Name of the only mutant to run."""
 
-IMPATIENT = {"TIMEOUT": 3.0, "TRIES": 1}
-"""Constants of the suite: a mutant that is about to fail needs no patience for a busy machine."""
+SHORT_WAITS = {"TIMEOUT_SECONDS": 3.0, "MAX_MEASUREMENTS": 1}
+"""Constants of the suite with less tolerance for a busy machine, because mutants are expected to fail."""
 
 FAILURES = (AssertionError, TimeoutError, BrokerError, pytest.fail.Exception)
 """Errors of a broken promise; another error is a mistake in the mutant."""
@@ -43,7 +43,7 @@ class CorrectSuite(BrokerConformance):
 
     @pytest.fixture
     def too_large(self) -> int:
-        return TOO_LARGE
+        return TOO_LARGE_BYTES
 
     @pytest.fixture
     def client_raises(self):
@@ -71,11 +71,11 @@ class Broken:
     broker_class: ClassVar[type[Mutant]]
 
     @pytest.fixture(autouse=True)
-    def impatient(self, monkeypatch: pytest.MonkeyPatch):
+    def short_waits(self, monkeypatch: pytest.MonkeyPatch):
         suite = [module for name, module in sys.modules.items() if name.startswith("django_q.testing.conformance.")]
         for module in suite:
-            for constant in IMPATIENT.keys() & vars(module).keys():
-                monkeypatch.setattr(module, constant, IMPATIENT[constant])
+            for constant in SHORT_WAITS.keys() & vars(module).keys():
+                monkeypatch.setattr(module, constant, SHORT_WAITS[constant])
 
     @pytest.fixture(autouse=True)
     def expected_to_fail(self, request: pytest.FixtureRequest):
@@ -114,7 +114,7 @@ if CHOSEN is None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_mutant_says_what_it_does_wrong(mutant: type[Mutant]):
+def test_mutant_has_a_docstring_and_breaks_promises(mutant: type[Mutant]):
     assert mutant.__doc__
     assert mutant.caught_by
     assert {name.partition("[")[0] for name in mutant.caught_by} <= PROMISES

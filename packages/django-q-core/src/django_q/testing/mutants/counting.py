@@ -1,6 +1,6 @@
 """Mutants that count, empty or requeue wrongly."""
 
-# ruff: noqa: D102 - the docstring of a mutant describes its one method
+# ruff: noqa: D102 - the docstring of a mutant documents its only method
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PurgesDeadLetters(Mutant):
 
 
 class PurgeForgetsAttempts(Mutant):
-    """Forgets the attempts of leased packages when the queue is purged."""
+    """Deletes the attempt counts of leased packages when the queue is purged."""
 
     caught_by = ("test_purge_keeps_the_attempts_of_leases",)
 
@@ -49,7 +49,7 @@ class PurgeForgetsAttempts(Mutant):
 class PurgeKeepsDelayed(Mutant):
     """Keeps delayed packages when the queue is purged."""
 
-    caught_by = ("test_purge_forgets_delayed_packages",)
+    caught_by = ("test_purge_deletes_delayed_packages",)
 
     def purge_queue(self) -> None:
         self._queue().sizes()
@@ -57,7 +57,7 @@ class PurgeKeepsDelayed(Mutant):
 
 
 class DeadLetterKeepsTheLease(Mutant):
-    """Copies a package to the dead letters, and offers it again when its lease ends."""
+    """Copies a package to the dead letters, and delivers it again when its lease expires."""
 
     caught_by = ("test_dead_letter_is_not_delivered_again",)
 
@@ -79,7 +79,7 @@ class LostHolderMovesToDeadLetters(Mutant):
             self._queue().dead.append(Entry(str(delivery.package)))
 
 
-class RequeueLosesALetter(Mutant):
+class RequeueLosesADeadLetter(Mutant):
     """Deletes the last of the dead letters that it requeues."""
 
     caught_by = ("test_dead_letter_can_be_requeued",)
@@ -92,27 +92,27 @@ class RequeueLosesALetter(Mutant):
 
 
 class RequeueIgnoresTheLimit(Mutant):
-    """Requeues all dead letters whatever the limit is."""
+    """Requeues all dead letters regardless of the limit."""
 
-    caught_by = ("test_some_are_brought_back",)
+    caught_by = ("test_requeue_stops_at_the_limit",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         return super().requeue_dead()
 
 
 class RequeuesAllForNone(Mutant):
-    """Requeues all dead letters if the limit is 0."""
+    """Requeues all dead letters although the limit is 0."""
 
-    caught_by = ("test_some_are_brought_back",)
+    caught_by = ("test_requeue_stops_at_the_limit",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         return super().requeue_dead(limit or None)
 
 
 class RequeuesToTheHead(Mutant):
-    """Offers dead letters that it requeues before all others."""
+    """Delivers dead letters that it requeues before all others."""
 
-    caught_by = ("test_what_is_brought_back_goes_to_the_end",)
+    caught_by = ("test_requeued_dead_letters_go_to_the_end",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         moved = super().requeue_dead(limit)
@@ -124,8 +124,8 @@ class RequeuesTheNewestFirst(Mutant):
     """Requeues the newest dead letter first."""
 
     caught_by = (
-        "test_dead_letters_are_brought_back_unchanged_and_oldest_first",
-        "test_many_dead_letters_are_brought_back",
+        "test_dead_letters_are_requeued_unchanged_and_oldest_first",
+        "test_many_dead_letters_are_requeued",
     )
 
     def requeue_dead(self, limit: int | None = None) -> int:
@@ -147,9 +147,9 @@ class DeleteLeavesDelayed(Mutant):
 
 
 class DeletesByPrefix(Mutant):
-    """Deletes all queues whose names begin with its own."""
+    """Deletes all queues with the prefix of its own name."""
 
-    caught_by = ("test_queue_whose_name_begins_alike_is_not_emptied",)
+    caught_by = ("test_queue_with_the_same_prefix_is_not_purged",)
     names: ClassVar[set[str]] = set()
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
@@ -163,9 +163,9 @@ class DeletesByPrefix(Mutant):
 
 
 class RequeueNeverEnds(Mutant):
-    """Requeues dead letters as long as a consumer makes new ones."""
+    """Requeues dead letters as long as a consumer adds new ones."""
 
-    caught_by = ("test_bringing_back_ends_beside_a_consumer_that_cannot_read_them",)
+    caught_by = ("test_requeue_ends_beside_a_consumer_that_cannot_read",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         moved, latest = 0, time.monotonic()
@@ -177,9 +177,9 @@ class RequeueNeverEnds(Mutant):
 
 
 class RequeueKeepsAttempts(Mutant):
-    """Counts the attempts of a dead letter on when it is requeued."""
+    """Keeps the number of attempts of a dead letter that it requeues."""
 
-    caught_by = ("test_dead_letter_that_is_brought_back_is_attempt_1",)
+    caught_by = ("test_requeued_dead_letter_is_attempt_1",)
 
     def fail(self, ack_id: int) -> bool:
         queue = self._queue()
@@ -222,7 +222,7 @@ class DeleteLeavesDeadLetters(Mutant):
 class DeleteLeavesLeases(Mutant):
     """Keeps leases when the queue is deleted."""
 
-    caught_by = ("test_deleted_queue_knows_no_lease",)
+    caught_by = ("test_deleted_queue_has_no_leases",)
 
     def delete_queue(self) -> None:
         leased = self._queue().leased
@@ -237,7 +237,7 @@ COUNTING = (
     PurgeKeepsDelayed,
     DeadLetterKeepsTheLease,
     LostHolderMovesToDeadLetters,
-    RequeueLosesALetter,
+    RequeueLosesADeadLetter,
     RequeueIgnoresTheLimit,
     RequeuesAllForNone,
     RequeuesToTheHead,
