@@ -67,7 +67,7 @@ def test_index_is_made_again_when_somebody_drops_the_collection(make, monkeypatc
     assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
 
 
-def test_holder_whose_lease_is_over_cannot_dead_letter(make):
+def test_expired_lease_cannot_dead_letter(make):
     broker = make(retry=0.05)
     broker.enqueue("package")
     lost = broker.dequeue_many(1, 0)[0]

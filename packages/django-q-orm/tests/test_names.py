@@ -1,4 +1,4 @@
-"""Queues whose names differ only for those who look closely have nothing in common."""
+"""Queues with similar names share no package."""
 
 from __future__ import annotations
 

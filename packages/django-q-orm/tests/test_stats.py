@@ -1,4 +1,4 @@
-"""Statistics of clusters, which need no cache that processes share."""
+"""Statistics of clusters in the database."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_publishing_again_is_one_statement(table: TableStats):
     assert (len(queries), table.get("key"), OrmStat.objects.count()) == (1, "two", 1)
 
 
-def test_looking_is_one_statement(table: TableStats):
+def test_reading_is_one_statement(table: TableStats):
     for name in ("a", "b"):
         table.set(f"prefix:{name}", name, 60)
     with CaptureQueriesContext(connection) as queries:
@@ -62,13 +62,13 @@ def test_rows_of_clusters_that_are_gone_are_deleted_when_another_begins(table: T
     assert [row.key for row in OrmStat.objects.all()] == ["new"]
 
 
-def test_project_is_told_from_one_in_capitals(table: TableStats):
+def test_project_names_are_case_sensitive(table: TableStats):
     table.set("django_q:SITE:cluster:1", "theirs", 60)
     table.set("django_q:site:cluster:2", "ours", 60)
     assert table.all("django_q:site:cluster:*") == ["ours"]
 
 
-def test_wild_cards_in_a_name_mean_themselves(table: TableStats):
+def test_wildcards_in_a_name_are_literal(table: TableStats):
     table.set("django_q:a_c:cluster:1", "ours", 60)
     table.set("django_q:abc:cluster:2", "theirs", 60)
     assert table.all("django_q:a_c:cluster:*") == ["ours"]
