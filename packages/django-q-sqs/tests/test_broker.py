@@ -209,7 +209,7 @@ def test_lease_that_cannot_be_prolonged_is_not_lost(make, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable, BrokerError])
-def test_failed_sending_of_many_tells_which_were_sent(make, monkeypatch, error):
+def test_failed_batch_reports_the_packages_that_were_sent(make, monkeypatch, error):
     broker = make()
     broker._queue_url()
     requests, call = [], broker._call
@@ -327,7 +327,7 @@ def test_fifo_queue_counts_deliveries_too(make):
     assert counts == [1, 2, 3, 3]
 
 
-def test_first_deliveries_ask_no_cache(make, monkeypatch):
+def test_first_deliveries_do_not_use_the_cache(make, monkeypatch):
     broker = make()
     broker.enqueue("package")
     monkeypatch.setattr(Sqs, "cache", None)

@@ -1,4 +1,4 @@
-"""Each mutant breaks the promises that it names, which the correct broker keeps.
+"""Each mutant breaks the tests in its `caught_by`, which the correct broker passes.
 
 `DJANGO_Q_MUTANT=FoldsNames` runs this mutant against the whole suite instead.
 """
@@ -27,7 +27,7 @@ SHORT_WAITS = {"TIMEOUT_SECONDS": 3.0, "MAX_MEASUREMENTS": 1}
 """Constants of the suite with less tolerance for a busy machine, because mutants are expected to fail."""
 
 FAILURES = (AssertionError, TimeoutError, BrokerError, pytest.fail.Exception)
-"""Errors of a broken promise; another error is a mistake in the mutant."""
+"""Errors of a broken promise. Another error is a mistake in the mutant."""
 
 PROMISES = {name for name in dir(BrokerConformance) if name.startswith("test_")}
 
@@ -66,7 +66,7 @@ class ServedSuite(CorrectSuite):
 
 
 class Broken:
-    """Expects each promise to be broken."""
+    """Expects failures of the tests in `caught_by`."""
 
     broker_class: ClassVar[type[Mutant]]
 
@@ -85,7 +85,7 @@ class Broken:
 
 
 def only(suite: type[CorrectSuite], promises: Iterable[str]) -> type[CorrectSuite]:
-    """Collect no other promise of a suite."""
+    """Remove all other tests of a suite."""
     for name in PROMISES - {promise.partition("[")[0] for promise in promises}:
         setattr(suite, name, None)
     return suite
@@ -104,10 +104,10 @@ globals().update({f"Test{mutant.__name__}": suite_of(mutant) for mutant in MINE}
 if CHOSEN is None:
 
     class TestCorrectBroker(CorrectSuite):
-        """Keeps what the mutants break."""
+        """Tests that the mutants break."""
 
     class TestServedCorrectBroker(ServedSuite):
-        """Keeps what mutants break in several processes."""
+        """Tests that mutants break in several processes."""
 
     only(TestCorrectBroker, {name for mutant in MUTANTS if not mutant.served for name in mutant.caught_by})
     only(TestServedCorrectBroker, {name for mutant in MUTANTS if mutant.served for name in mutant.caught_by})
