@@ -188,7 +188,7 @@ def test_expired_lease_cannot_dead_letter(broker: ORM):
     assert (broker.queue_size(), broker.dead_size()) == (0, 1)
 
 
-def test_lost_leases_are_reported_in_the_order_in_which_they_were_given(broker: ORM):
+def test_lost_leases_are_reported_in_their_order(broker: ORM):
     broker.enqueue_many(["first", "retried", "third"])
     once = [str(each.ack_id) for each in broker.dequeue_many(3, 0)]
     broker.expire(once[1])

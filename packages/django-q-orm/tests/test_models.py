@@ -49,7 +49,7 @@ def test_package_of_missing_code_is_a_star_and_the_reason() -> None:
 
 
 @pytest.mark.parametrize("content", [None, [], "text"])
-def test_signed_content_that_is_no_package_is_a_star_and_the_reason(content: object) -> None:
+def test_signed_data_without_a_package_is_a_star_and_the_reason(content: object) -> None:
     assert row(content).task_id() == "*TypeError"
 
 

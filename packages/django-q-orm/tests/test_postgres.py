@@ -186,7 +186,7 @@ def test_row_of_another_version_waits_for_a_full_scan(broker: ORM, alias: str, m
 
 
 @pytest.mark.usefixtures("rare_full_scans")
-def test_many_rows_of_a_sender_with_a_shorter_retry_are_taken_at_once(broker: ORM, alias: str):
+def test_many_rows_of_a_sender_with_a_shorter_retry_are_leased(broker: ORM, alias: str):
     broker_for(orm=alias, retry=10).enqueue_many(["package"] * 25)
     assert [len(broker.dequeue_many(10, 5)) for _ in range(3)] == [10, 10, 5]
 

@@ -245,7 +245,7 @@ def interrupted(results: BatchResults, iter_id: str, monkeypatch: pytest.MonkeyP
     assert (batch.done, batch.completed) == (3, None)
 
 
-def test_batch_of_a_process_that_died_is_completed_by_a_redelivered_member(
+def test_batch_of_a_dead_process_is_completed_by_a_redelivery(
     settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ):
     results, iter_id = BatchResults(settings, "test"), new_id()
@@ -255,7 +255,7 @@ def test_batch_of_a_process_that_died_is_completed_by_a_redelivered_member(
     assert Task.objects.get(pk=iter_id).result == [1, 1, 1]
 
 
-def test_batch_of_a_process_that_died_is_completed_by_the_next_step_of_maintenance(
+def test_batch_of_a_dead_process_is_completed_by_maintenance(
     broker: ORM, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     iter_id = new_id()
@@ -316,7 +316,7 @@ def test_slots_are_made_up_for_in_short_transactions(
     assert max(written) <= MAX_ROWS
 
 
-def test_tasks_for_all_queues_of_the_database_share_the_transaction_of_their_slots(
+def test_tasks_of_all_queues_share_the_transaction_of_their_slots(
     broker: ORM, settings: ClusterSettings, schedule: Callable[[datetime], Schedule], monkeypatch: pytest.MonkeyPatch
 ):
     for _ in range(2):

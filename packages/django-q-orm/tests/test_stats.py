@@ -54,7 +54,7 @@ def test_reading_is_one_statement(table: TableStats):
     assert len(queries) == 1
 
 
-def test_rows_of_clusters_that_are_gone_are_deleted_when_another_begins(table: TableStats):
+def test_expired_rows_are_deleted_when_another_cluster_starts(table: TableStats):
     gone = timezone.now() - timedelta(seconds=1)
     OrmStat.objects.bulk_create(OrmStat(key=f"gone {number}", value="x", expires=gone) for number in range(3))
     assert table.all("gone*") == []
@@ -74,7 +74,7 @@ def test_wildcards_in_a_name_are_literal(table: TableStats):
     assert table.all("django_q:a_c:cluster:*") == ["ours"]
 
 
-def test_servers_keep_statistics_in_the_table_and_sqlite_beside_the_database(broker: ORM):
+def test_statistics_are_in_a_table_and_on_sqlite_in_files(broker: ORM):
     broker.set_stat("key", "value", 60)
     assert (broker.get_stat("key"), broker.get_stats("ke*")) == ("value", ["value"])
     assert OrmStat.objects.exists() == (connection.vendor != "sqlite")

@@ -51,7 +51,7 @@ CALLS: dict[str, Callable[[ORM, str], object]] = {
 
 @pytest.mark.parametrize("how", list(BREAKS))
 @pytest.mark.parametrize("call", list(CALLS))
-def test_session_that_cannot_write_is_replaced_whatever_is_called(broker: ORM, alias: str, call: str, how: str):
+def test_session_that_cannot_write_is_replaced_by_each_call(broker: ORM, alias: str, call: str, how: str):
     broker.enqueue_many(["first", "second"])
     (taken,) = broker.dequeue_many(1, 0)
     BREAKS[how](connections[alias])

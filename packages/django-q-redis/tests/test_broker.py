@@ -379,7 +379,7 @@ def step_the_clock(broker: Redis, client: redis.Redis) -> None:
 
 
 @pytest.mark.parametrize("lose_leases", [delete_queue, flush, step_the_clock])
-def test_package_that_arrives_after_its_lease_was_deleted_is_leased(
+def test_package_that_arrives_after_a_deleted_lease_is_leased(
     redis_url: str, client: redis.Redis, lose_leases: Callable[[Redis, redis.Redis], None]
 ):
     """Kill the holder before it reads the package, which another cluster leases."""
@@ -408,7 +408,7 @@ def test_package_that_arrives_after_its_lease_was_deleted_is_leased(
     assert client.keys() == []
 
 
-def test_package_that_a_waiting_fetch_lost_is_not_delivered_twice(
+def test_package_lost_by_a_waiting_fetch_is_not_delivered_twice(
     broker: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ):
     raw = broker._raw()
@@ -485,9 +485,7 @@ def test_large_packages_are_moved_and_not_copied(broker: Redis, client: redis.Re
     assert [each.package for each in broker.dequeue_many(9, 1)] == [large(number).encode() for number in (2, 1, 3)]
 
 
-def test_large_packages_have_their_attempt_numbers_and_are_still_moved(
-    redis_url: str, broker: Redis, client: redis.Redis
-):
+def test_large_packages_with_attempt_numbers_are_moved(redis_url: str, broker: Redis, client: redis.Redis):
     other = broker_for(redis_url)
     broker.enqueue_many([large(number) for number in range(3)])
     kept, lost = [broker.dequeue_many(1, 1)[0] for _ in range(2)]

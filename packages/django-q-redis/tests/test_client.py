@@ -114,7 +114,7 @@ SENTINELS = [("127.0.0.1", 1)]
         {"startup_nodes": []},
     ],
 )
-def test_options_that_the_client_rejects_are_a_configuration_error(redis: object):
+def test_rejected_options_are_a_configuration_error(redis: object):
     with pytest.raises(ConfigurationError, match="redis"):
         make_client(settings_of(redis))
 
@@ -153,7 +153,7 @@ def test_sentinels_and_their_master_have_options_of_their_own():
     assert (options["retry"]._retries, theirs["retry"]._retries) == (0, 0)
 
 
-def test_sentinels_are_waited_for_as_long_as_their_master_unless_they_have_options():
+def test_timeouts_of_sentinels_are_those_of_their_master():
     client = make_client(settings_of({"sentinels": SENTINELS, "service_name": "mymaster", "socket_timeout": 0.2}))
     (sentinel,) = client.connection_pool.sentinel_manager.sentinels
     assert sentinel.get_connection_kwargs()["socket_timeout"] == 0.2
@@ -266,7 +266,7 @@ class TestDjangoRedis:
             ({"LOCATION": "redis://localhost/9", "OPTIONS": {"CONNECTION_POOL_KWARGS": {"prot": 1}}}, "prot"),
         ],
     )
-    def test_cache_that_django_redis_does_not_understand_is_named_with_the_reason(self, settings, given, reason):
+    def test_error_of_an_invalid_cache_has_its_alias_and_reason(self, settings, given, reason):
         settings.CACHES = {**settings.CACHES, "wrong": {"BACKEND": "django_redis.cache.RedisCache", **given}}
         with pytest.raises(ConfigurationError, match=r"'wrong'.*LOCATION") as caught:
             make_client(settings_of({}, django_redis="wrong"))

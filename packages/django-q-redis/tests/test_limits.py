@@ -95,7 +95,7 @@ def test_size_that_the_server_accepts_is_not_refused(broker: Redis, monkeypatch:
     assert len(broker.dequeue_many(1, 1)[0].package) == MIN_LIMIT_BYTES
 
 
-def test_large_package_for_an_unavailable_server_is_not_too_large():
+def test_large_package_is_not_too_large_during_an_outage():
     broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": {"port": 1}}))
     with pytest.raises(BrokerUnavailable):
         broker.enqueue("x" * SIZES[1])

@@ -70,7 +70,7 @@ def take(broker: Redis, number: int) -> list:
 
 
 @pytest.mark.parametrize("command", FETCHING)
-def test_package_stays_where_it_is_until_the_missing_command_is_granted(broker: Redis, root: redis.Redis, command: str):
+def test_package_stays_until_the_missing_command_is_granted(broker: Redis, root: redis.Redis, command: str):
     root.rpush(broker.list_key, "first", "second")
     root.execute_command("ACL", "SETUSER", "mysite", f"-{command}")
     for wait in (0, 0.05, 0.05):

@@ -23,7 +23,7 @@ def test_client_keeps_its_raw_connection(client: redis.Redis):
     assert connection_of(client) is connection_of(client)
 
 
-def test_client_with_one_connection_of_its_own_runs_its_commands_itself(redis_url: str):
+def test_client_with_a_single_connection_runs_its_commands(redis_url: str):
     class Another(redis.Redis):
         pass
 
@@ -31,7 +31,7 @@ def test_client_with_one_connection_of_its_own_runs_its_commands_itself(redis_ur
         assert connection_of(client) == client.execute_command
 
 
-def test_connection_that_the_server_closed_meanwhile_is_made_again(client: redis.Redis):
+def test_connection_that_the_server_closed_is_replaced(client: redis.Redis):
     run = RawConnection(client)
     number = run("CLIENT", "ID")
     client.client_kill_filter(_id=number)
@@ -55,7 +55,7 @@ def test_fork_uses_another_connection(client: redis.Redis):
 
 def test_closed_connection_is_seen_where_the_system_has_no_poll(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(raw_connection, "HAS_POLL", False)
-    test_connection_that_the_server_closed_meanwhile_is_made_again(client)
+    test_connection_that_the_server_closed_is_replaced(client)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,7 @@ def test_interrupted_round_trip_leaves_no_reply_behind(client: redis.Redis, monk
     assert run("ECHO", "yours") == b"yours"
 
 
-def test_connection_that_the_server_is_about_to_close_is_not_used_again(
-    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-):
+def test_connection_after_a_protocol_error_is_not_used_again(client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
     run = connection_of(client)
     for _ in range(100):
         with monkeypatch.context() as patched:

@@ -72,7 +72,7 @@ def test_refusal_is_temporary_and_nothing_is_lost(broker: Redis, open_redis_serv
         assert client.keys() == []
 
 
-def test_password_that_was_changed_is_unavailable_until_it_is_right_again(open_redis_server: OpenRedis):
+def test_wrong_password_is_unavailable_until_it_is_corrected(open_redis_server: OpenRedis):
     with admin(open_redis_server) as client:
         client.acl_setuser("site", enabled=True, passwords=["+old"], keys="*", commands=["+@all"])
         broker = broker_for(open_redis_server.url.replace("//", "//site:old@"))
@@ -131,7 +131,7 @@ class TestServerWithoutMemory:
             broker.delete_queue()
             assert broker.queue_size() == broker.lock_size() == 0
 
-    def test_fetch_from_an_empty_queue_waits_and_sees_what_is_released(self, server: OpenRedis):
+    def test_fetch_from_an_empty_queue_returns_released_packages(self, server: OpenRedis):
         broker, other = broker_for(server.url), broker_for(server.url)
         other.enqueue("package")
         [held] = other.dequeue_many(1, 1)
@@ -166,7 +166,7 @@ class TestServerWithoutMemory:
             assert [each.package for each in broker.dequeue_many(9, 1)] == [b"two"]
 
 
-def test_package_is_not_moved_by_a_server_that_does_not_understand_its_lease(old_redis_server: OldRedis):
+def test_package_is_not_moved_if_its_lease_is_not_understood(old_redis_server: OldRedis):
     old_redis_server.start()
     old_redis_server.flush()
     broker = broker_for(old_redis_server.url)

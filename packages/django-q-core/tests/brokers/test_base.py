@@ -226,7 +226,7 @@ class UncountedBroker(OldBroker):
     queue_size = Broker.queue_size
 
 
-def test_broker_that_counts_nothing_requeues_each_dead_letter_once(monkeypatch):
+def test_broker_without_counts_requeues_each_dead_letter_once(monkeypatch):
     broker = UncountedBroker("uncounted")
     for package in ("one", "two"):
         broker.move_to_dead_letters(Delivery(None, package))

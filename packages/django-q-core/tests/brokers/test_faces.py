@@ -17,7 +17,7 @@ OLD = [
 
 
 @pytest.mark.parametrize(("module", "name", "distribution"), OLD)
-def test_old_name_without_its_plugin_has_a_hint(module: str, name: str, distribution: str, monkeypatch: pytest.MonkeyPatch):
+def test_missing_plugin_of_an_old_name(module: str, name: str, distribution: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(BROKERS, "_found", {})
     monkeypatch.setattr(BROKERS, "_loaded", {})
     with pytest.raises(MissingPlugin, match=f"pip install django-q-{distribution}"):
