@@ -26,9 +26,9 @@ def test_missing_plugin_of_an_old_name(module: str, name: str, distribution: str
 
 @pytest.mark.parametrize(("module", "name", "_distribution"), OLD)
 def test_old_name_is_the_new_class(module: str, name: str, _distribution: str):
-    face = importlib.import_module(f"django_q.brokers.{module}")
+    old = importlib.import_module(f"django_q.brokers.{module}")
     try:
-        found = getattr(face, name)
+        found = getattr(old, name)
     except MissingPlugin as error:
         pytest.skip(str(error))
     assert found.__name__ == name

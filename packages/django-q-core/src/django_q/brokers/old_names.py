@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from django_q.brokers.base import Broker
 
 
-def face(module: str, name: str, key: str) -> Callable[[str], type[Broker]]:
+def broker_named(module: str, name: str, key: str) -> Callable[[str], type[Broker]]:
     """Return a `__getattr__` for *module* that resolves *name* to the broker of the Q_CLUSTER key *key*."""
 
     def __getattr__(asked: str) -> type[Broker]:  # noqa: N807 - it becomes one
