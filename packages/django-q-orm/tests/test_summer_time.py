@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 from django_q.settings import ClusterSettings
-from django_q_orm import offers
+from django_q_orm import due_times
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 
@@ -61,7 +61,7 @@ def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cl
         def now(cls, tz: Any = None) -> datetime:
             return clock.utc.astimezone(tz) if tz else clock.shown()
 
-    monkeypatch.setattr(offers, "datetime", Frozen)
+    monkeypatch.setattr(due_times, "datetime", Frozen)
     monkeypatch.setattr(timezone, "now", clock.shown)
     return clock
 

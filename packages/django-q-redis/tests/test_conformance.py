@@ -108,7 +108,7 @@ class Moving(Redis):
     """A broker that leases each package as a large one, which is moved to a separate list."""
 
     def _reserve(self, limit: int) -> list[Delivery]:
-        self._large = True
+        self._found_large = True
         return super()._reserve(limit)
 
 

@@ -23,13 +23,13 @@ from django_q.results.limits import SHORT_STATEMENT, STATEMENT_OVERHEAD, byte_si
 from django_q.settings import current_settings
 
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
+from django_q_orm.due_times import DueTimes, due_times_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
 from django_q_orm.inserts import insert, insert_and_notify, retry_while_locked
 from django_q_orm.locks import by_primary_key
 from django_q_orm.notify import MIN_POLL_SECONDS, Listener, channel_of
-from django_q_orm.offers import Offers, offers_of
 from django_q_orm.stats import stats_in
-from django_q_orm.zones import delayed, restore_moments
+from django_q_orm.zones import correct_locks, delayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,8 +122,8 @@ class ORM(BulkBroker):
     def _dead_rows(self) -> QuerySet[OrmQ]:
         return queue_table(self.alias).filter(is_named("key", self.dead_key))
 
-    def _offers(self, database: BaseDatabaseWrapper) -> Offers:
-        return offers_of(database, self.settings.retry)
+    def _due_times(self, database: BaseDatabaseWrapper) -> DueTimes:
+        return due_times_of(database, self.settings.retry)
 
     def connect(self) -> QuerySet[OrmQ]:
         """Return the rows of all queues."""
@@ -147,8 +147,8 @@ class ORM(BulkBroker):
         table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
             check_size(package, database)
-            offers = self._offers(database)
-            columns = offers.after(delay) if delay else offers.at_once()
+            due_times = self._due_times(database)
+            columns = due_times.after(delay) if delay else due_times.at_once()
             if database.vendor == "postgresql" and not delay:
                 return insert_and_notify(table, database, self.listener.channel, key, package, columns["lock"])
             if delay:
@@ -166,7 +166,7 @@ class ORM(BulkBroker):
         table, longest, ids = queue_table(self.alias), max(packages, key=byte_size), list[int]()
         with self._reaching() as database:
             check_size(longest, database)
-            columns = self._offers(database).columns_of_many()
+            columns = self._due_times(database).columns_of_many()
             for some in short(packages, database):
                 rows = [
                     table.model(key=self.list_key, payload=package, **columns(number))
@@ -186,8 +186,8 @@ class ORM(BulkBroker):
         deadline = now + wait
         with self._reaching() as database:
             if self._zone != database.timezone_name:  # once per process
-                rows = self._offers(database).by_lock(self.rows)
-                retry_while_locked(database, lambda: restore_moments(rows, database, self.settings.retry))
+                rows = self._due_times(database).by_lock(self.rows)
+                retry_while_locked(database, lambda: correct_locks(rows, database, self.settings.retry))
                 self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
@@ -247,7 +247,7 @@ class ORM(BulkBroker):
         return time.monotonic() - since > self.settings.retry / 3
 
     def _seconds_until_due(self) -> float:
-        return self._offers(self.database).seconds_until_due(self.rows)
+        return self._due_times(self.database).seconds_until_due(self.rows)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -293,7 +293,7 @@ class ORM(BulkBroker):
         with self._reaching() as database:
             for part in batches(ack_ids, database):
                 held = self._held(part)
-                if held.update(**self._offers(database).leased()) < len(part):
+                if held.update(**self._due_times(database).leased()) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
@@ -301,8 +301,8 @@ class ORM(BulkBroker):
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Release rows: at once, before all others, or after *delay* seconds as failed attempts."""
         with self._reaching() as database:
-            offers = self._offers(database)
-            when = offers.after(delay) if delay else offers.returned()
+            due_times = self._due_times(database)
+            when = due_times.after(delay) if delay else due_times.returned()
             gone = set[str]()
             zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
             for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
@@ -315,7 +315,7 @@ class ORM(BulkBroker):
     def expire(self, ack_id: str) -> bool:
         """Expire a lease: make the row due and keep the lease, which counts as an attempt."""
         with self._reaching() as database:
-            gone = self._change([ack_id], **self._offers(database).returned())
+            gone = self._change([ack_id], **self._due_times(database).returned())
             self.listener.notify(database)
         self._since = None
         return not gone
@@ -324,7 +324,7 @@ class ORM(BulkBroker):
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters, unless its lease has expired. Return False if it has."""
         with self._reaching() as database:
-            leased = self._held([ack_id]).filter(self._offers(database).is_later())
+            leased = self._held([ack_id]).filter(self._due_times(database).is_later())
             return leased.update(key=self.dead_key, lock=None, lease=None) == 1
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
@@ -351,9 +351,9 @@ class ORM(BulkBroker):
         """Requeue up to *limit* of the present dead letters and return their number."""
         moved = 0
         with self._reaching() as database:
-            dead, offers = self._dead_rows, self._offers(database)
+            dead, due_times = self._dead_rows, self._due_times(database)
             for ids in batches(list(dead.order_by("id").values_list("id", flat=True)[:limit]), database):
-                moved += dead.filter(id__in=ids).update(key=self.list_key, **offers.requeued(ids, moved))
+                moved += dead.filter(id__in=ids).update(key=self.list_key, **due_times.requeued(ids, moved))
             self.listener.notify(database)
         return moved
 
@@ -362,18 +362,18 @@ class ORM(BulkBroker):
     def queue_size(self) -> int:
         """Count the rows that are due."""
         with self._reaching() as database:
-            return self.rows.filter(self._offers(database).is_due()).count()
+            return self.rows.filter(self._due_times(database).is_due()).count()
 
     def lock_size(self) -> int:
         """Count the leases."""
         with self._reaching() as database:
-            return self.rows.filter(LEASED, self._offers(database).is_later()).count()
+            return self.rows.filter(LEASED, self._due_times(database).is_later()).count()
 
     @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
-            free = self.rows.filter(~LEASED | self._offers(database).is_due())
+            free = self.rows.filter(~LEASED | self._due_times(database).is_due())
             delete_all(free, database)
 
     @repeated

@@ -12,8 +12,8 @@ from django_q.databases.names import is_named
 from django_q.databases.sqlite import MAX_WRITTEN_ROWS
 
 from django_q_orm.database_clock import VENDORS, moment, moment_of_lease
+from django_q_orm.due_times import due_times_of
 from django_q_orm.locks import claiming
-from django_q_orm.offers import offers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.db.models.expressions import RawSQL
 
+    from django_q_orm.due_times import DueTimes
     from django_q_orm.models import OrmQ
-    from django_q_orm.offers import Offers
 
 
 ASYNCHRONOUS_COMMIT = ", set_config('synchronous_commit', 'off', true)"
@@ -117,10 +117,10 @@ def claim(
     nonce = secrets.token_hex(NONCE_CHARACTERS // 2)
     if connection.vendor == "postgresql":
         return _by_postgres(table, connection, key, limit, seconds, nonce, since)
-    offers = offers_of(connection, seconds)
-    if connection.vendor == "sqlite" and returns_rows(connection) and offers.order == "lock":
+    due_times = due_times_of(connection, seconds)
+    if connection.vendor == "sqlite" and returns_rows(connection) and due_times.order == "lock":
         return Claimed(_in_one_statement(table, connection, key, limit, seconds, nonce))
-    return Claimed(_in_one_transaction(table, connection, key, limit, offers, nonce))
+    return Claimed(_in_one_transaction(table, connection, key, limit, due_times, nonce))
 
 
 def returns_rows(connection: BaseDatabaseWrapper) -> bool:
@@ -194,7 +194,7 @@ def _take_due(name: str, until: RawSQL, least: str) -> str:
 
 
 def _in_one_transaction(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, offers: Offers, nonce: str
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, due_times: DueTimes, nonce: str
 ) -> list[Claim]:
     """Claim by `SELECT … FOR UPDATE SKIP LOCKED`, if supported, and a conditional `UPDATE`.
 
@@ -206,9 +206,9 @@ def _in_one_transaction(
     found_count = Coalesce(Cast(Substr("lease", NONCE_CHARACTERS + 2, 4), IntegerField()), ZERO_ATTEMPTS - 1)
     count = Least(found_count + 1, MAX_ATTEMPTS_MARK)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
-    due = table.filter(is_named("key", key), offers.is_due())
+    due = table.filter(is_named("key", key), due_times.is_due())
     with claiming(connection) if features.has_select_for_update else nullcontext():
-        first = due.order_by(offers.order, "id")
+        first = due.order_by(due_times.order, "id")
         if features.has_select_for_update_skip_locked and features.supports_select_for_update_with_limit:
             first = first.select_for_update(skip_locked=True)
         seen = first.values_list("id", "payload", "lease")[:limit]
@@ -218,7 +218,7 @@ def _in_one_transaction(
         found = {row[0]: row for row in seen}
         if not found:
             return []
-        taken = due.filter(id__in=found).update(lease=lease, **offers.leased())
+        taken = due.filter(id__in=found).update(lease=lease, **due_times.leased())
         if taken < len(found):
             won = set(table.filter(id__in=found, lease__startswith=nonce).values_list("id", flat=True))
             found = {number: row for number, row in found.items() if number in won}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_TRIES: Final = 10
+MAX_ATTEMPTS: Final = 10
 """Maximum number of attempts of a statement that conflicts with others."""
 
 MAX_PAUSE_SECONDS: Final = 0.05
@@ -72,7 +72,7 @@ def repeated(method: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         deadline = time.monotonic() + MAX_REPEATING_SECONDS
-        for _ in range(MAX_TRIES - 1):
+        for _ in range(MAX_ATTEMPTS - 1):
             try:
                 return method(*args, **kwargs)
             except Conflict:

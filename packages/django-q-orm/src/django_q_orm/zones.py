@@ -38,7 +38,7 @@ def delayed(connection: BaseDatabaseWrapper, attempts: str = f"{ZERO_ATTEMPTS - 
     return f"{RELEASED}:{attempts}:{connection.timezone_name}"
 
 
-def restore_moments(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: float) -> int:
+def correct_locks(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: float) -> int:
     """Correct locks that were written in another zone.
 
     A row that was never delayed is due. A lease ends at most `retry` seconds from now. A delayed row contains its zone.

@@ -66,8 +66,8 @@ class Redis(BulkBroker):
         self._sweep_at = 0.0
         self._check_at = 0.0
         self._first_hidden: list[Any] | None = None
-        self._flowing = False
-        self._large = False
+        self._found_before = False
+        self._found_large = False
         self._is_permitted = False
         self._knows_no_flags = False
         self._listed: dict[str, float] = {}
@@ -177,15 +177,15 @@ class Redis(BulkBroker):
             if self._check_at <= now:
                 self._check_delayed()
             pause = min(deadline - now, self._sweep_at - now, CHECK_INTERVAL_SECONDS)
-            if self._flowing and isinstance(raw := self._raw(), RawConnection):
+            if self._found_before and isinstance(raw := self._raw(), RawConnection):
                 found = self._expect(raw, pause)
-                self._flowing = bool(found)
+                self._found_before = bool(found)
             elif self._something_waits(pause) or self._is_due():
                 found = self._reserve(limit)
         if found:
             # There may be more packages: sweep at the next fetch, and then wait with a lease in advance.
             self._sweep_at = 0.0
-            self._flowing = True
+            self._found_before = True
         return found
 
     def _is_due(self) -> bool:
@@ -205,12 +205,12 @@ class Redis(BulkBroker):
         nonce = new_nonce()
         retry = self.settings.retry
         limit = min(limit, MAX_SCRIPT_PACKAGES)
-        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, int(self._large))
+        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, int(self._found_large))
         soonest = due / 1000 if due >= 0 else SWEEP_INTERVAL_SECONDS
         self._sweep_at = time.monotonic() + min(SWEEP_INTERVAL_SECONDS, retry / 2, soonest)
         named, *packages = found or [[]]
         if packages:
-            self._large = max(map(len, packages)) > LARGE_PACKAGE_BYTES
+            self._found_large = max(map(len, packages)) > LARGE_PACKAGE_BYTES
         tokens = [token.decode() if isinstance(token, bytes) else token for token in named]
         tokens = tokens or [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
         return [Delivery(token, package, attempt_of(token)) for token, package in zip(tokens, packages, strict=True)]

@@ -54,7 +54,7 @@ class MemoryQueue:
     def purge(self) -> None:
         """Delete the packages that wait or are delayed."""
         with self._changed:
-            self._offer()
+            self._move_due()
             self.waiting.clear()
             self.hidden.clear()
 
@@ -75,11 +75,11 @@ class MemoryQueue:
         """
         deadline = time.monotonic() + wait
         with self._changed:
-            while (due := self._offer()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
+            while (due := self._move_due()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
                 self._changed.wait(pause)
                 if time.monotonic() >= deadline:
                     break
-            self._offer()
+            self._move_due()
             count = max(min(limit, len(self.waiting)), 0)
             taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
             self.leased.update((token, (time.monotonic() + lease, entry)) for token, entry in taken)
@@ -115,12 +115,12 @@ class MemoryQueue:
     def sizes(self) -> tuple[int, int, int]:
         """Return the numbers of waiting packages, leases and dead letters."""
         with self._changed:
-            self._offer()
+            self._move_due()
             return len(self.waiting), len(self.leased), len(self.dead)
 
     def _end(self, tokens: Sequence[int], then: Callable[[int, Entry], None]) -> list[int]:
         with self._changed:
-            self._offer()
+            self._move_due()
             known = [token for token in tokens if token in self.leased]
             for token in known:
                 then(token, self.leased.pop(token)[1])
@@ -133,7 +133,7 @@ class MemoryQueue:
         else:
             self.waiting.append(entry)
 
-    def _offer(self) -> float | None:
+    def _move_due(self) -> float | None:
         """Make due packages visible; return None if a package waits, else the time at which the next one is due."""
         now = time.monotonic()
         while self.hidden and self.hidden[0][0] <= now:

@@ -1,4 +1,4 @@
-"""Columns and conditions that determine when rows are due.
+"""Due times of rows, as columns and conditions.
 
 `lock` determines it, as in the public editions, if its dates are in UTC or have a zone. Otherwise they are in local
 time, which goes back by an hour when summer time ends. Then two more columns determine it:
@@ -44,7 +44,7 @@ FOREIGN: Final = Q(own_lock=None) | ~Q(lock=F("own_lock"))
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Offers:
+class DueTimes:
     """Columns and conditions of rows by their `lock`.
 
     Args:
@@ -132,7 +132,7 @@ class Offers:
         return rows
 
 
-class UtcOffers(Offers):
+class UtcDueTimes(DueTimes):
     """Columns and conditions of rows by `due`, for databases in which `lock` is in local time."""
 
     order = "due"
@@ -200,10 +200,10 @@ class UtcOffers(Offers):
         return at.astimezone(zone_of(self.connection.timezone_name)).replace(tzinfo=None, fold=0)
 
 
-def offers_of(connection: BaseDatabaseWrapper, retry: float) -> Offers:
-    """Return the offers of a database: by `due` if dates are in local time, otherwise by `lock`."""
+def due_times_of(connection: BaseDatabaseWrapper, retry: float) -> DueTimes:
+    """Return the due times of a database: by `due` if dates are in local time, otherwise by `lock`."""
     is_local = not settings.USE_TZ and not connection.features.supports_timezones
-    return (UtcOffers if is_local else Offers)(connection, retry)
+    return (UtcDueTimes if is_local else DueTimes)(connection, retry)
 
 
 def microseconds(at: datetime) -> int:
