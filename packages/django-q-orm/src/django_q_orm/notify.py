@@ -31,7 +31,7 @@ class Listener:
         self.pause = MIN_POLL_SECONDS
         self._notified = False
         self._unnotified = False
-        self._listening: Any = None
+        self._listening_connection: Any = None
         self._listens = False
 
     def notify(self, connection: BaseDatabaseWrapper) -> None:
@@ -67,7 +67,7 @@ class Listener:
         if not self._listens:
             time.sleep(seconds)
             return False
-        if not self._was_notified() and readable(self._listening, seconds):
+        if not self._was_notified() and readable(self._listening_connection, seconds):
             self._read(connection)
         if notified := self._was_notified():
             self._notified, self._unnotified, self.pause = False, False, MIN_POLL_SECONDS
@@ -77,12 +77,12 @@ class Listener:
         if connection.vendor != "postgresql" or connection.in_atomic_block:
             return False
         connection.ensure_connection()
-        if self._listening is not connection.connection:
+        if self._listening_connection is not connection.connection:
             with connection.cursor() as cursor:
                 cursor.execute(f'LISTEN "{self.channel}"')
-            self._listening = connection.connection
-            if hasattr(self._listening, "add_notify_handler"):
-                self._listening.add_notify_handler(self._on_notification)
+            self._listening_connection = connection.connection
+            if hasattr(self._listening_connection, "add_notify_handler"):
+                self._listening_connection.add_notify_handler(self._on_notification)
             # Rows that were inserted before LISTEN sent no notification to this connection.
             self._notified = True
         return True
@@ -97,7 +97,7 @@ class Listener:
 
     def _was_notified(self) -> bool:
         # psycopg 2 has a list of notifications instead of a handler.
-        kept = getattr(self._listening, "notifies", None)
+        kept = getattr(self._listening_connection, "notifies", None)
         if isinstance(kept, list) and kept:
             kept.clear()
             self._notified = True
