@@ -148,7 +148,7 @@ def test_purge_keeps_what_the_readme_says(make_broker, product):
     broker = make_broker()
     broker.enqueue_many(["dead", "leased"])
     found = {text(each): each for each in (take(broker), take(broker))}
-    broker.bury(found["dead"])
+    broker.move_to_dead_letters(found["dead"])
     broker.enqueue("delayed", delay=1)
     broker.enqueue("waits")
     broker.purge_queue()

@@ -107,11 +107,11 @@ class TestDisqueOnTwoNodes(BrokerConformance):
     not_promised = {
         "test_lost_lease_cannot_acknowledge": FENCING,
         "test_lost_lease_cannot_be_renewed": FENCING,
-        "test_lost_lease_cannot_bury": FENCING,
+        "test_lost_lease_cannot_dead_letter": FENCING,
         "test_lost_lease_cannot_release": FENCING,
         "test_lost_lease_cannot_release_for_later": FENCING,
         "test_lost_lease_is_known": FENCING,
-        "test_lost_leases_are_told_from_kept_ones": FENCING,
+        "test_lost_leases_are_distinguished_from_kept_ones": FENCING,
     }
 
     @pytest.fixture

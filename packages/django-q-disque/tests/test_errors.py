@@ -118,7 +118,7 @@ def test_queue_that_is_paused_is_unavailable_until_it_is_not(servers):
     assert broker.enqueue("package")
 
 
-def test_password_that_was_changed_is_unavailable_until_it_is_right_again():
+def test_wrong_password_is_unavailable_until_it_is_corrected():
     with Server(password="old") as server:
         broker = broker_of(server, disque_auth="old")
         broker.enqueue("package")

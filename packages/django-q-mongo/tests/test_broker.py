@@ -67,12 +67,12 @@ def test_index_is_made_again_when_somebody_drops_the_collection(make, monkeypatc
     assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
 
 
-def test_holder_whose_lease_is_over_cannot_bury(make):
+def test_expired_lease_cannot_dead_letter(make):
     broker = make(retry=0.05)
     broker.enqueue("package")
     lost = broker.dequeue_many(1, 0)[0]
     eventually(lambda: broker.queue_size() == 1)
-    broker.bury(lost)
+    broker.move_to_dead_letters(lost)
     assert (broker.queue_size(), broker.dead_size()) == (1, 0)
 
 
@@ -158,7 +158,7 @@ def test_older_cluster_sees_what_waits_and_nothing_else(make):
 def test_dead_letters_are_hidden_from_older_clusters(make):
     broker = make()
     broker.enqueue("unreadable")
-    broker.bury(broker.dequeue_many(1, 0)[0])
+    broker.move_to_dead_letters(broker.dequeue_many(1, 0)[0])
     assert broker.collection.count_documents({"lock": {"$lte": ago(0)}}) == 0
     assert broker.lock_size() == broker.queue_size() == 0
 

@@ -1,4 +1,4 @@
-"""A database of its own for the queue, beside the project's."""
+"""Separate databases for queues."""
 
 from __future__ import annotations
 

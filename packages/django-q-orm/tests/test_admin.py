@@ -38,7 +38,7 @@ def test_list_and_page_show_the_package(admin_client, waiting: OrmQ) -> None:
         assert waiting.task_id() in admin_client.get(url).content.decode()
 
 
-def test_unreadable_package_harms_no_list(admin_client, waiting: OrmQ) -> None:
+def test_unreadable_package_does_not_break_the_list(admin_client, waiting: OrmQ) -> None:
     OrmQ.objects.create(key="test", payload="nonsense")
     page = admin_client.get(reverse(CHANGELIST)).content.decode()
     assert "*BadSignature" in page

@@ -38,7 +38,7 @@ def test_package_of_a_transaction_that_commits_exists(broker: ORM):
     assert broker.queue_size() == 1
 
 
-def test_package_of_a_transaction_that_fails_never_was(broker: ORM):
+def test_package_of_a_failed_transaction_does_not_exist(broker: ORM):
     with transaction.atomic():
         broker.enqueue("one")
         broker.enqueue_many(["two", "three"])
@@ -57,7 +57,7 @@ def test_batch_of_an_iter_shares_the_transaction_of_its_members(broker: ORM, rol
 
 def test_row_is_due_for_clusters_of_other_versions(broker: ORM):
     broker.enqueue("package")
-    # django-q takes what was locked `retry` seconds ago, django-q2 what is locked until now.
+    # django-q fetches rows with a lock `retry` seconds ago, django-q2 those with a lock in the past.
     assert OrmQ.objects.filter(lock__lte=timezone.now() - timedelta(seconds=59)).count() == 1
 
 
@@ -66,7 +66,7 @@ def test_row_that_another_version_added_is_taken(broker: ORM):
     assert broker.dequeue_many(1, 1)[0].package == "package"
 
 
-def test_row_that_another_version_took_is_left(broker: ORM):
+def test_row_that_another_version_leased_is_left(broker: ORM):
     OrmQ.objects.create(key="test", payload="package", lock=timezone.now() + timedelta(seconds=60))
     assert broker.dequeue_many(1, 0.1) == []
 
@@ -77,7 +77,7 @@ def test_row_without_lock_is_left(broker: ORM):
     assert broker.queue_size() == 0
 
 
-def test_fetch_takes_no_more_than_bulk():
+def test_fetch_returns_at_most_bulk():
     broker = broker_for(bulk=2)
     broker.enqueue_many(["one", "two", "three"])
     assert len(broker.dequeue_many(10, 1)) == 2
@@ -86,7 +86,7 @@ def test_fetch_takes_no_more_than_bulk():
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="needs two statements elsewhere")
 def test_fetch_is_one_statement(broker: ORM):
     broker.enqueue("zero")
-    broker.dequeue_many(1, 1)  # the first of a process looks whether the site has changed USE_TZ
+    broker.dequeue_many(1, 1)  # the first fetch of a process checks for a change of USE_TZ
     broker.enqueue_many(["one", "two"])
     with CaptureQueriesContext(connection) as queries:
         broker.dequeue_many(2, 1)
@@ -109,7 +109,7 @@ def test_many_are_renewed_in_one_statement(broker: ORM):
     assert len(queries) == 1
 
 
-def test_idle_broker_looks_every_poll_seconds():
+def test_idle_broker_polls_every_poll_seconds():
     broker = broker_for(poll=0.5)
     broker.dequeue_many(1, 1.5)
     with CaptureQueriesContext(connection) as queries:
@@ -132,7 +132,7 @@ def test_calls_open_no_connections(broker: ORM):
 
 
 class Replica:
-    """A router that sends everything elsewhere."""
+    """A router that chooses another database for all models."""
 
     def db_for_read(self, model: object, **hints: object) -> str:
         return "replica"
@@ -140,7 +140,7 @@ class Replica:
     db_for_write = db_for_read
 
 
-def test_routers_lead_the_broker_nowhere_else(broker: ORM, settings):
+def test_broker_ignores_routers(broker: ORM, settings):
     settings.DATABASE_ROUTERS = [Replica()]
     broker.enqueue_many(["one", "two", "three"])
     broker.enqueue("later", delay=60)
@@ -168,27 +168,27 @@ def test_failed_package_that_waits_is_not_leased_and_is_purged(broker: ORM):
     assert broker.acknowledge(leased.ack_id)
 
 
-@pytest.mark.parametrize("give_back", ["release", "expire"])
-def test_package_given_back_goes_before_all_that_wait(broker: ORM, give_back: str):
+@pytest.mark.parametrize("release", ["release", "expire"])
+def test_released_package_precedes_all_waiting_ones(broker: ORM, release: str):
     broker.enqueue_many(["one", "two", "three"])
     OrmQ.objects.update(lock=timezone.now() - timedelta(days=3650))
     [delivery] = broker.dequeue_many(1, 1)
-    getattr(broker, give_back)(delivery.ack_id)
+    getattr(broker, release)(delivery.ack_id)
     assert broker.dequeue_many(1, 1)[0].package == delivery.package
 
 
-def test_holder_whose_lease_is_over_cannot_bury(broker: ORM):
+def test_expired_lease_cannot_dead_letter(broker: ORM):
     broker.enqueue("package")
     [delivery] = broker.dequeue_many(1, 1)
     OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
-    broker.bury(delivery)
+    broker.move_to_dead_letters(delivery)
     assert (broker.queue_size(), broker.dead_size()) == (1, 0)
     [delivery] = broker.dequeue_many(1, 1)
-    broker.bury(delivery)
+    broker.move_to_dead_letters(delivery)
     assert (broker.queue_size(), broker.dead_size()) == (0, 1)
 
 
-def test_lost_leases_are_reported_in_the_order_in_which_they_were_given(broker: ORM):
+def test_lost_leases_are_reported_in_their_order(broker: ORM):
     broker.enqueue_many(["first", "retried", "third"])
     once = [str(each.ack_id) for each in broker.dequeue_many(3, 0)]
     broker.expire(once[1])
@@ -206,19 +206,19 @@ def test_row_of_a_public_edition_is_attempt_1(broker: ORM):
 def test_number_of_attempts_has_a_largest_value(broker: ORM):
     broker.enqueue("package")
     broker.dequeue_many(1, 1)
-    lease = f"{'0' * claims.NONCE_CHARACTERS}:{claims.MAX_COUNT - 1}:{OrmQ.objects.get().pk}"
+    lease = f"{'0' * claims.NONCE_CHARACTERS}:{claims.MAX_ATTEMPTS_MARK - 1}:{OrmQ.objects.get().pk}"
     OrmQ.objects.update(lease=lease)
     attempts = []
     for _ in range(3):
         broker.expire(OrmQ.objects.get().lease)
         attempts.append(broker.dequeue_many(1, 1)[0].attempt)
-    last = claims.MAX_COUNT - claims.NONE_YET + 1
+    last = claims.MAX_ATTEMPTS_MARK - claims.ZERO_ATTEMPTS + 1
     assert attempts == [last, last, last]
     broker.release(OrmQ.objects.get().lease, delay=0.01)
     assert eventually(lambda: broker.dequeue_many(1, 1))[0].attempt == last
 
 
-def test_missing_table_says_what_to_do(broker: ORM, monkeypatch: pytest.MonkeyPatch):
+def test_missing_table_has_a_hint(broker: ORM, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(OrmQ._meta, "db_table", "nowhere")
     with pytest.raises(BrokerError, match="nowhere"):
         broker.enqueue("package")
@@ -239,8 +239,8 @@ def test_sender_waits_for_the_writer(broker: ORM, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="others have many writers")
-def test_sender_does_not_wait_for_ever(broker: ORM, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(inserts, "PATIENCE", 0.2)
+def test_sender_waits_for_a_limited_time(broker: ORM, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inserts, "WRITE_LOCK_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
     connection.close()
     writer = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
@@ -270,14 +270,14 @@ def _claim_all_and_exit() -> None:
             for delivery in taken:
                 OrmQ.objects.create(key="found", payload=delivery.package)
             assert mine.acknowledge_many([delivery.ack_id for delivery in taken]) == []
-    except BaseException as error:  # noqa: BLE001 - a child that raises would go on as the parent
+    except BaseException as error:  # noqa: BLE001 - a child that raises would continue the tests of the parent
         print(repr(error))
         os._exit(1)
     os._exit(0)
 
 
 class TestWithoutReturning:
-    """On a database that cannot return changed rows."""
+    """On a database without `RETURNING`."""
 
     @pytest.fixture(autouse=True)
     def returns_nothing(self, monkeypatch: pytest.MonkeyPatch):
@@ -302,7 +302,7 @@ class TestWithoutReturning:
 def test_dead_letters_of_the_longest_name_fit(broker: ORM):
     broker.list_key = "n" * 95
     broker.enqueue("package")
-    broker.bury(broker.dequeue_many(1, 1)[0])
+    broker.move_to_dead_letters(broker.dequeue_many(1, 1)[0])
     assert (ORM.name_problem(broker.list_key), broker.dead_size()) == (None, 1)
 
 
@@ -313,10 +313,10 @@ def test_check_rejects_a_name_whose_dead_letters_do_not_fit(settings, length: in
     assert ["95 characters" in each.msg for each in found] == [True]
 
 
-def test_dead_letters_that_come_back_meanwhile_are_not_requeued_again(broker: ORM):
+def test_dead_letters_added_meanwhile_are_not_requeued_again(broker: ORM):
     broker.enqueue_many(["unreadable"] * 3)
     for delivery in broker.dequeue_many(3, 0):
-        broker.bury(delivery)
+        broker.move_to_dead_letters(delivery)
     moved = []
 
     def move_at_once(execute, sql, params, many, context):

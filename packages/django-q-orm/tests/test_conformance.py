@@ -49,7 +49,7 @@ def of_postgres(state: str, kind: type[Error]) -> Error:
 
 
 RETRY = 0.5
-"""Seconds of a short lease, which is as exact as any to a database."""
+"""Seconds of a short lease. Databases keep fractions of a second."""
 
 
 class ORMConformance(BrokerConformance):
@@ -76,7 +76,7 @@ class ORMConformance(BrokerConformance):
 
     @pytest.fixture
     def hold_as_old(self, make_broker):
-        """Take a row as django-q2 1.4.10: older clusters and those of django-q have to be stopped first."""
+        """Lease a row as django-q2 1.4.10. Older clusters and those of django-q must be stopped first."""
 
         def hold_as_old(list_key: str, retry: float) -> str | None:
             now, rows = timezone.now(), make_broker(list_key).rows
@@ -90,7 +90,7 @@ class ORMConformance(BrokerConformance):
 
 @pytest.mark.django_db(transaction=True)
 class TestORM(ORMConformance):
-    """On the project's database: SQLite, unless the tests run on another."""
+    """On the database of the project, by default SQLite."""
 
     @pytest.fixture
     def make_broker(self, transactional_db: None):
@@ -98,7 +98,7 @@ class TestORM(ORMConformance):
 
 
 class TestORMOnPostgres(ORMConformance):
-    """On a PostgreSQL that comes and goes."""
+    """On a PostgreSQL that is stopped and started."""
 
     client_errors = (
         *ORMConformance.client_errors,
@@ -120,7 +120,7 @@ class TestORMOnPostgres(ORMConformance):
 
 
 class TestORMOnMariaDB(ORMConformance):
-    """On a MariaDB that comes and goes."""
+    """On a MariaDB that is stopped and started."""
 
     client_errors = (
         *ORMConformance.client_errors,
@@ -155,9 +155,9 @@ class TestORMAtRepeatableRead(
     NeighbourPromises,
     InterleavingPromises,
 ):
-    """On a MariaDB whose sessions have the isolation level REPEATABLE READ: what several sessions read and change.
+    """On a MariaDB with the isolation level REPEATABLE READ: promises about several sessions.
 
-    Left out are the promises about time, names, sizes, errors and connections, which do not depend on the level.
+    It omits the promises about time, names, sizes, errors and connections, which do not depend on the level.
     """
 
     retry = RETRY
@@ -183,9 +183,9 @@ class TestORMInLocalTime(
     PurgePromises,
     InterleavingPromises,
 ):
-    """On the project's database, with `USE_TZ = False`: what depends on moments.
+    """On the database of the project with `USE_TZ = False`: promises about times.
 
-    Left out are the promises about large batches, names, sizes, errors and connections, where no moment matters.
+    It omits the promises about large batches, names, sizes, errors and connections, which do not depend on times.
     """
 
     retry = RETRY

@@ -48,7 +48,7 @@ def queue(alias: str, name: str = "test") -> ORM:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses before calls are repeated, which conflict with others."""
+    """Collect the pauses before conflicting calls are repeated."""
     found: list[float] = []
     monkeypatch.setattr(errors.random, "uniform", lambda *limits: found.append(limits[1]) or 0)
     return found
@@ -184,7 +184,7 @@ def test_lock_timeout_is_repeated_on_the_same_session(aliases, monkeypatch):
 
 @pytest.mark.parametrize("level", ["repeatable read"], indirect=True)
 def test_deadlock_is_repeated_on_the_same_session(aliases, pauses):
-    """The other transaction has changed more rows, so that the server ends the broker's."""
+    """Make the server abort the transaction of the broker, because the other one has changed more rows."""
     holder, connection = connections[aliases[0]], connections[aliases[1]]
     broker = queue(aliases[1])
     broker.enqueue_many(["package"] * 2)
@@ -216,7 +216,7 @@ def test_deadlock_is_repeated_on_the_same_session(aliases, pauses):
 
 
 def work(alias: str, number: int) -> list[str]:
-    """Send, claim and settle until nothing is left, in a session of its own."""
+    """Send, claim and settle until the queue is empty, in a separate session."""
     broker, done = queue(alias), []
     try:
         for each in range(10):
@@ -249,7 +249,7 @@ HOLDS = {"table": "LOCK TABLES django_q_ormq WRITE", "rows": "SELECT * FROM djan
 
 @contextmanager
 def locked(alias: str, statement: str, seconds: float) -> Iterator[None]:
-    """Lock the table or its rows for everybody, for so long, from now on."""
+    """Lock the table or its rows for *seconds*."""
     begun = threading.Event()
 
     def hold() -> None:

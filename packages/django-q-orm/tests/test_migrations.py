@@ -37,12 +37,12 @@ NUMBER_ON = {
     "postgresql": f"SELECT setval(pg_get_serial_sequence('django_q_ormq', 'id'), {LARGEST})",
     "mysql": f"ALTER TABLE django_q_ormq AUTO_INCREMENT = {LARGEST + 1}",
 }
-"""Statements that set the next id to one of more than 32 bits."""
+"""Statements that set the next id to a number of more than 32 bits."""
 
 
 @pytest.fixture
 def fresh(tmp_path, django_db_blocker) -> Iterator[str]:
-    """An alias of an empty database."""
+    """Alias of an empty database."""
     with django_db_blocker.unblock(), reachable("fresh", sqlite(tmp_path / "fresh.sqlite3")) as alias:
         yield alias
 
@@ -64,15 +64,15 @@ def test_models_and_migrations_agree() -> None:
     call_command("makemigrations", "django_q_orm", check_changes=True, dry_run=True, verbosity=0)
 
 
-def test_database_of_the_queue_alone_needs_nothing_else(fresh: str) -> None:
-    """`orm` may name a database that holds nothing but the queue."""
+def test_database_may_contain_only_the_queue(fresh: str) -> None:
+    """Migrate a database that contains only the queue."""
     call_command("migrate", "django_q_orm", database=fresh, verbosity=0)
     assert columns(fresh) == ["id", "key", "payload", "lock", "lease", "due", "own_lock"]
     assert ["key", "lock"] in indexes(fresh)
     assert "django_q_task" not in connections[fresh].introspection.table_names()
 
 
-def test_queue_that_is_there_is_adopted_with_what_waits_in_it(fresh: str) -> None:
+def test_existing_queue_is_adopted_with_its_packages(fresh: str) -> None:
     with connections[fresh].cursor() as cursor:
         cursor.execute(OLD_TABLE)
         cursor.execute("INSERT INTO django_q_ormq (key, payload) VALUES ('default', 'waiting')")
@@ -93,7 +93,7 @@ def test_public_editions_insert_into_the_adopted_queue(fresh: str) -> None:
 
 @pytest.fixture(params=OLD_TABLES)
 def old(request: pytest.FixtureRequest, tmp_path, django_db_setup: None, django_db_blocker) -> Iterator[str]:
-    """An alias of a database with the table of a public edition."""
+    """Alias of a database with the table of a public edition."""
     product = request.param.partition(",")[0]
     if product == "sqlite":
         database = sqlite(tmp_path / "old.sqlite3")

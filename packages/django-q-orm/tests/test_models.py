@@ -21,7 +21,7 @@ def test_package_is_shown_by_its_parts() -> None:
     assert waiting.q_options() == {"group": "g", "timeout": 30, "hook": "h", "started": package["started"]}
 
 
-def test_package_is_read_in_the_manner_of_both_editions() -> None:
+def test_package_is_read_as_in_both_editions() -> None:
     waiting = row(new_package("math.floor", (1.5,)))
     assert waiting.task() == waiting.task
 
@@ -43,16 +43,16 @@ def test_unreadable_package_is_a_star_and_the_reason(payload: str, reason: str) 
     )
 
 
-def test_package_of_code_that_is_gone_is_a_star_and_the_reason() -> None:
+def test_package_of_missing_code_is_a_star_and_the_reason() -> None:
     payload = PackageCodec.of(current_settings()).sign(b"cno_such_module\nthing\n.")
     assert OrmQ(key="test", payload=payload).task_id() == "*ModuleNotFoundError"
 
 
 @pytest.mark.parametrize("content", [None, [], "text"])
-def test_signed_content_that_is_no_package_is_a_star_and_the_reason(content: object) -> None:
+def test_signed_data_without_a_package_is_a_star_and_the_reason(content: object) -> None:
     assert row(content).task_id() == "*TypeError"
 
 
 @pytest.mark.django_db
-def test_row_of_a_public_edition_is_held_by_nobody() -> None:
+def test_row_of_a_public_edition_has_no_lease() -> None:
     assert OrmQ.objects.create(key="test", payload="x").lease is None

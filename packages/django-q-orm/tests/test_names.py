@@ -1,4 +1,4 @@
-"""Queues whose names differ only for those who look closely have nothing in common."""
+"""Queues with similar names share no package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_queue_of_a_similar_name_is_another(server_alias: str, name: str):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", SIMILAR)
-def test_queue_of_a_similar_name_is_another_in_the_default_database(name: str):
+def test_similar_name_is_another_queue_in_the_default_database(name: str):
     check_apart("default", name)
 
 

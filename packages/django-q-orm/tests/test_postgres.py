@@ -53,14 +53,14 @@ def test_dates_of_many_are_not_in_local_time(broker: ORM, alias: str, settings):
     assert [each.package for each in broker.dequeue_many(9, 0)] == ["first", "second"]
 
 
-def test_row_rings(broker: ORM, alias: str):
+def test_row_notifies(broker: ORM, alias: str):
     broker.dequeue_many(1, 2.5)
     sent = later(lambda: broker_for(orm=alias).enqueue("package"))
     assert broker.dequeue_many(1, 5)
     assert time.monotonic() - sent[0] < 0.4
 
 
-def test_row_of_a_transaction_rings_when_that_commits(broker: ORM, alias: str):
+def test_row_of_a_transaction_notifies_at_the_commit(broker: ORM, alias: str):
     broker.dequeue_many(1, 2.5)
 
     def send() -> None:
@@ -75,8 +75,8 @@ def test_row_of_a_transaction_rings_when_that_commits(broker: ORM, alias: str):
     assert time.monotonic() - sent[0] < 0.4
 
 
-def test_rows_that_do_not_ring_are_found_and_the_next_sooner(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(notify, "LONGEST", 1.5)
+def test_unnotified_rows_are_found_and_the_next_sooner(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(notify, "MAX_POLL_SECONDS", 1.5)
     broker.dequeue_many(1, 3)
     rows = OrmQ.objects.using(alias)
     for within in (1.9, 0.8):
@@ -86,18 +86,16 @@ def test_rows_that_do_not_ring_are_found_and_the_next_sooner(broker: ORM, alias:
         broker.dequeue_many(1, 3)
 
 
-def test_idle_broker_that_listens_looks_now_and_then(broker: ORM, alias: str):
+def test_listening_broker_polls_rarely(broker: ORM, alias: str):
     broker.dequeue_many(1, 5)
     with CaptureQueriesContext(connections[alias]) as queries:
         for _ in range(5):
             broker.dequeue_many(1, 1)
-    assert len(queries) <= 4  # looks, and probes whether the session can write
+    assert len(queries) <= 4  # polls, and probes of write access
 
 
-def test_lease_that_ended_while_nobody_looked_is_no_silent_producer(
-    broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(notify, "LONGEST", 1.0)
+def test_expired_lease_is_not_taken_for_an_unnotified_row(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(notify, "MAX_POLL_SECONDS", 1.0)
     other = broker_for(orm=alias, retry=4)
     other.enqueue("package")
     other.dequeue_many(1, 0)
@@ -111,7 +109,7 @@ def test_lease_that_ended_while_nobody_looked_is_no_silent_producer(
 
 
 @pytest.mark.parametrize("how", ["sent", "released"])
-def test_package_that_is_delayed_while_nobody_looks_is_offered_in_time(broker: ORM, alias: str, how: str):
+def test_package_that_is_delayed_meanwhile_is_delivered_in_time(broker: ORM, alias: str, how: str):
     other = broker_for(orm=alias)
     if how == "released":
         other.enqueue("package")
@@ -129,13 +127,13 @@ def test_package_that_is_delayed_while_nobody_looks_is_offered_in_time(broker: O
     assert 0.9 < time.monotonic() - sent[0] < 1.5
 
 
-def test_row_that_finds_others_waiting_is_silent(broker: ORM, alias: str, postgres_server: Postgres):
-    rung = count_of_rings(postgres_server, alias, lambda: [broker.enqueue("package") for _ in range(5)])
-    assert rung == 1
+def test_row_behind_others_does_not_notify(broker: ORM, alias: str, postgres_server: Postgres):
+    notified = notifications_of(postgres_server, alias, lambda: [broker.enqueue("package") for _ in range(5)])
+    assert notified == 1
 
 
-def test_many_rows_ring_once(broker: ORM, alias: str, postgres_server: Postgres):
-    assert count_of_rings(postgres_server, alias, lambda: broker.enqueue_many(["package"] * 5)) == 1
+def test_many_rows_notify_once(broker: ORM, alias: str, postgres_server: Postgres):
+    assert notifications_of(postgres_server, alias, lambda: broker.enqueue_many(["package"] * 5)) == 1
 
 
 def test_connection_that_was_cut_is_replaced(broker: ORM, alias: str, postgres_server: Postgres):
@@ -159,14 +157,14 @@ def test_transaction_whose_connection_was_cut_sends_nothing(broker: ORM, alias: 
 
 
 @pytest.fixture
-def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the first look at the whole queue had taken very long."""
+def rare_full_scans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make full scans as rare as after a very slow one."""
     monkeypatch.setattr(Throttle, "PAUSE_FACTOR", 1e9)
-    monkeypatch.setattr(broker_module, "WHOLE", 1e9)
+    monkeypatch.setattr(broker_module, "FULL_SCAN_INTERVAL_SECONDS", 1e9)
 
 
-@pytest.mark.usefixtures("seldom")
-def test_new_rows_are_taken_in_order_between_looks_at_the_whole_queue(broker: ORM, alias: str):
+@pytest.mark.usefixtures("rare_full_scans")
+def test_new_rows_are_leased_in_order_between_full_scans(broker: ORM, alias: str):
     other = broker_for(orm=alias)
     assert broker.dequeue_many(1, 0.1) == []
     taken: list[str] = []
@@ -178,42 +176,38 @@ def test_new_rows_are_taken_in_order_between_looks_at_the_whole_queue(broker: OR
     assert taken == [f"{number:02}" for number in range(25)]
 
 
-@pytest.mark.usefixtures("seldom")
-def test_row_of_another_version_waits_for_a_look_at_the_whole_queue(
-    broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.usefixtures("rare_full_scans")
+def test_row_of_another_version_waits_for_a_full_scan(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
     broker.dequeue_many(1, 0.1)
     OrmQ.objects.using(alias).create(key="test", payload="old", lock=timezone.now())
     assert broker.dequeue_many(1, 0.5) == []
-    monkeypatch.setattr(broker, "_whole", Throttle())
+    monkeypatch.setattr(broker, "_full_scan", Throttle())
     assert broker.dequeue_many(1, 5)
 
 
-@pytest.mark.usefixtures("seldom")
-def test_many_rows_of_a_sender_with_a_shorter_retry_are_taken_at_once(broker: ORM, alias: str):
+@pytest.mark.usefixtures("rare_full_scans")
+def test_many_rows_of_a_sender_with_a_shorter_retry_are_leased(broker: ORM, alias: str):
     broker_for(orm=alias, retry=10).enqueue_many(["package"] * 25)
     assert [len(broker.dequeue_many(10, 5)) for _ in range(3)] == [10, 10, 5]
 
 
-@pytest.mark.usefixtures("seldom")
-def test_who_does_not_wait_looks_at_the_whole_queue(broker: ORM, alias: str):
+@pytest.mark.usefixtures("rare_full_scans")
+def test_fetch_without_wait_is_a_full_scan(broker: ORM, alias: str):
     broker.dequeue_many(1, 0.1)
     OrmQ.objects.using(alias).create(key="test", payload="old", lock=timezone.now())
     assert broker.dequeue_many(1, 0)
 
 
-@pytest.mark.usefixtures("seldom")
-def test_who_gives_back_looks_at_the_whole_queue(broker: ORM):
+@pytest.mark.usefixtures("rare_full_scans")
+def test_release_causes_a_full_scan(broker: ORM):
     broker.enqueue_many(["one", "two"])
     (one,) = broker.dequeue_many(1, 5)
     broker.release_many([one.ack_id])
     assert [delivery.package for delivery in broker.dequeue_many(1, 5)] == ["one"]
 
 
-@pytest.mark.usefixtures("seldom")
-def test_rows_that_are_gone_and_seen_by_an_open_transaction_are_not_read(
-    broker: ORM, alias: str, postgres_server: Postgres
-):
+@pytest.mark.usefixtures("rare_full_scans")
+def test_deleted_rows_that_a_transaction_sees_are_not_read(broker: ORM, alias: str, postgres_server: Postgres):
     with listener_on(postgres_server, alias) as other, other.transaction():
         other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         other.execute("SELECT pg_current_xact_id()")
@@ -237,7 +231,7 @@ def test_rows_that_are_gone_and_seen_by_an_open_transaction_are_not_read(
 
 @contextmanager
 def pages_read(alias: str) -> Iterator[list[int]]:
-    """Counts the pages of the queue's table and indexes that are read in one transaction, over and over."""
+    """Count the pages of the queue's table and indexes that one transaction reads."""
     connection, count = connections[alias], []
     relations = "SELECT indexrelid FROM pg_index WHERE indrelid = 'django_q_ormq'::regclass"
     read = f"SELECT pg_stat_get_xact_blocks_fetched(relation) FROM ({relations} UNION SELECT 'django_q_ormq'::regclass)"
@@ -285,7 +279,7 @@ def listener_on(server: Postgres, alias: str):
     return psycopg.connect(dsn, autocommit=True)
 
 
-def count_of_rings(server: Postgres, alias: str, send) -> int:
+def notifications_of(server: Postgres, alias: str, send) -> int:
     with listener_on(server, alias) as listener:
         listener.execute(f'LISTEN "{channel_of("test")}"')
         send()
@@ -294,7 +288,7 @@ def count_of_rings(server: Postgres, alias: str, send) -> int:
 
 @contextmanager
 def locked(alias: str, seconds: float) -> Iterator[None]:
-    """Lock the table for everybody, for so long, from now on."""
+    """Lock the table for *seconds*."""
     begun = threading.Event()
 
     def hold() -> None:
@@ -322,12 +316,12 @@ def test_lease_lasts_from_the_end_of_a_lock(alias: str):
     holder.delete_queue()
 
 
-def test_lock_that_outlasts_leases_does_not_let_the_holder_take_them_again(alias: str):
+def test_lock_that_outlasts_a_lease_does_not_renew_it(alias: str):
     holder = broker_for(orm=alias, retry=1)
     holder.enqueue("package")
     (first,) = holder.dequeue_many(1, 0)
-    holder.dequeue_many(1, 0.2)  # the queue is empty: the next fetch looks at what is due
-    holder._look_at = 0.0
+    holder.dequeue_many(1, 0.2)  # the queue is empty: the next fetch reads the due times
+    holder._next_poll_at = 0.0
     with locked(alias, 1.5):
         assert not holder.dequeue_many(1, 3)
     assert holder.renew([first.ack_id]) == []

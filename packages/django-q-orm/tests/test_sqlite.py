@@ -1,4 +1,4 @@
-"""Beside a site that uses the same SQLite file."""
+"""Use of an SQLite file that a site uses, too."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def broker(settings: ClusterSettings) -> ORM:
 
 @contextmanager
 def another_writes() -> Iterator[None]:
-    """Hold the file's write lock in another connection; a write of ours fails at once."""
+    """Hold the write lock of the file in another connection. Other writes fail at once."""
     with connection.cursor() as cursor, closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
         (before,) = cursor.execute("PRAGMA busy_timeout").fetchone()
         cursor.execute("PRAGMA busy_timeout = 0")
@@ -62,7 +62,7 @@ def another_writes() -> Iterator[None]:
 
 @pytest.fixture(params=[True, False], ids=["returning", "before 3.35"])
 def returning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let SQLite have `RETURNING` or not."""
+    """Enable or disable `RETURNING` of SQLite."""
     if not request.param:
         monkeypatch.setattr(claims, "returns_rows", lambda connection: False)
         monkeypatch.setattr("django_q_orm.broker.returns_rows", lambda connection: False)
@@ -70,7 +70,7 @@ def returning(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def writes_first() -> Iterator[None]:
-    """Let transactions begin by taking the lock."""
+    """Make transactions begin with the write lock."""
     before, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"
     yield
     connection.transaction_mode = before
@@ -121,7 +121,7 @@ MAX_ROWS = 250
 
 @contextmanager
 def transactions() -> Iterator[list[int]]:
-    """Collect the numbers of rows that transactions have written."""
+    """Collect the number of rows that each transaction writes."""
     connection.ensure_connection()
     sqlite = connection.connection
     written: list[int] = []
@@ -232,7 +232,7 @@ def test_members_are_collated_while_others_write(settings: ClusterSettings, monk
 
 
 def interrupted(results: BatchResults, iter_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save all members of an iter, and die before the batch is completed."""
+    """Save all members of an iter, and fail before the batch is completed."""
 
     def die(*args: Any) -> None:
         raise KeyboardInterrupt
@@ -245,7 +245,7 @@ def interrupted(results: BatchResults, iter_id: str, monkeypatch: pytest.MonkeyP
     assert (batch.done, batch.completed) == (3, None)
 
 
-def test_batch_of_a_process_that_died_is_completed_by_a_redelivered_member(
+def test_batch_of_a_dead_process_is_completed_by_a_redelivery(
     settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ):
     results, iter_id = BatchResults(settings, "test"), new_id()
@@ -255,7 +255,7 @@ def test_batch_of_a_process_that_died_is_completed_by_a_redelivered_member(
     assert Task.objects.get(pk=iter_id).result == [1, 1, 1]
 
 
-def test_batch_of_a_process_that_died_is_completed_by_the_next_step_of_maintenance(
+def test_batch_of_a_dead_process_is_completed_by_maintenance(
     broker: ORM, settings: ClusterSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     iter_id = new_id()
@@ -275,7 +275,7 @@ def test_batch_that_two_processes_fill_at_once_is_completed_once(
 
     def meanwhile(*args: Any) -> Outcome:
         monkeypatch.setattr(batches, "collate", collate)
-        other.save_many(members(iter_id, range(1), 2), final)  # the failed member succeeds after all
+        other.save_many(members(iter_id, range(1), 2), final)  # the failed member succeeds in its second attempt
         return collate(*args)
 
     monkeypatch.setattr(batches, "collate", meanwhile)
@@ -298,7 +298,7 @@ def test_batches_are_deleted_in_short_transactions():
 
 @pytest.fixture
 def schedule() -> Callable[[datetime], Schedule]:
-    """Create a schedule that makes up for what it has missed since a moment."""
+    """Return a function that creates a schedule with missed slots since a time."""
     hourly = {"func": "math.floor", "args": "1.5", "schedule_type": Schedule.HOURLY, "catch_up": True}
     return lambda since: Schedule.objects.create(next_run=since, **hourly)
 
@@ -316,7 +316,7 @@ def test_slots_are_made_up_for_in_short_transactions(
     assert max(written) <= MAX_ROWS
 
 
-def test_tasks_for_all_queues_of_the_database_share_the_transaction_of_their_slots(
+def test_tasks_of_all_queues_share_the_transaction_of_their_slots(
     broker: ORM, settings: ClusterSettings, schedule: Callable[[datetime], Schedule], monkeypatch: pytest.MonkeyPatch
 ):
     for _ in range(2):

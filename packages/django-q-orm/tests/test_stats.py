@@ -1,4 +1,4 @@
-"""Statistics of clusters, which need no cache that processes share."""
+"""Statistics of clusters in the database."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_publishing_again_is_one_statement(table: TableStats):
     assert (len(queries), table.get("key"), OrmStat.objects.count()) == (1, "two", 1)
 
 
-def test_looking_is_one_statement(table: TableStats):
+def test_reading_is_one_statement(table: TableStats):
     for name in ("a", "b"):
         table.set(f"prefix:{name}", name, 60)
     with CaptureQueriesContext(connection) as queries:
@@ -54,7 +54,7 @@ def test_looking_is_one_statement(table: TableStats):
     assert len(queries) == 1
 
 
-def test_rows_of_clusters_that_are_gone_are_deleted_when_another_begins(table: TableStats):
+def test_expired_rows_are_deleted_when_another_cluster_starts(table: TableStats):
     gone = timezone.now() - timedelta(seconds=1)
     OrmStat.objects.bulk_create(OrmStat(key=f"gone {number}", value="x", expires=gone) for number in range(3))
     assert table.all("gone*") == []
@@ -62,19 +62,19 @@ def test_rows_of_clusters_that_are_gone_are_deleted_when_another_begins(table: T
     assert [row.key for row in OrmStat.objects.all()] == ["new"]
 
 
-def test_project_is_told_from_one_in_capitals(table: TableStats):
+def test_project_names_are_case_sensitive(table: TableStats):
     table.set("django_q:SITE:cluster:1", "theirs", 60)
     table.set("django_q:site:cluster:2", "ours", 60)
     assert table.all("django_q:site:cluster:*") == ["ours"]
 
 
-def test_wild_cards_in_a_name_mean_themselves(table: TableStats):
+def test_wildcards_in_a_name_are_literal(table: TableStats):
     table.set("django_q:a_c:cluster:1", "ours", 60)
     table.set("django_q:abc:cluster:2", "theirs", 60)
     assert table.all("django_q:a_c:cluster:*") == ["ours"]
 
 
-def test_servers_keep_statistics_in_the_table_and_sqlite_beside_the_database(broker: ORM):
+def test_statistics_are_in_a_table_and_on_sqlite_in_files(broker: ORM):
     broker.set_stat("key", "value", 60)
     assert (broker.get_stat("key"), broker.get_stats("ke*")) == ("value", ["value"])
     assert OrmStat.objects.exists() == (connection.vendor != "sqlite")

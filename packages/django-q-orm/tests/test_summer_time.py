@@ -1,4 +1,4 @@
-"""A site with `USE_TZ = False` loses no time when the clocks change."""
+"""Leases and delays at changes of summer time, with `USE_TZ = False`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 from django_q.settings import ClusterSettings
-from django_q_orm import offers
+from django_q_orm import due_times
 from django_q_orm.broker import ORM
 from django_q_orm.models import OrmQ
 
@@ -27,17 +27,17 @@ CHANGES = {
 
 
 class Clock:
-    """The time that all code of the broker sees."""
+    """Clock that the code of the broker reads."""
 
     def __init__(self, change: datetime) -> None:
         self.change = self.utc = change
 
     def move(self, seconds: float) -> None:
-        """Move to some seconds after the change, or before it."""
+        """Set the clock to *seconds* after the change; before it, if negative."""
         self.utc = self.change + timedelta(seconds=seconds)
 
     def shown(self, seconds: float = 0) -> datetime:
-        """Return what clocks show, plus some seconds, as public editions write it."""
+        """Return the local time plus *seconds*, as public editions write it."""
         return self.utc.astimezone(ZONE).replace(tzinfo=None, fold=0) + timedelta(seconds=seconds)
 
 
@@ -61,7 +61,7 @@ def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cl
         def now(cls, tz: Any = None) -> datetime:
             return clock.utc.astimezone(tz) if tz else clock.shown()
 
-    monkeypatch.setattr(offers, "datetime", Frozen)
+    monkeypatch.setattr(due_times, "datetime", Frozen)
     monkeypatch.setattr(timezone, "now", clock.shown)
     return clock
 
@@ -79,7 +79,7 @@ def fetched(broker: ORM) -> list[str]:
 
 
 @pytest.mark.parametrize("seconds", [-3599, -900, -1])
-def test_task_that_waits_is_offered_after_the_change(broker: ORM, clock: Clock, seconds: int):
+def test_waiting_task_is_delivered_after_the_change(broker: ORM, clock: Clock, seconds: int):
     clock.move(seconds)
     broker.enqueue("first")
     broker.enqueue_many(["second", "third"])
@@ -89,7 +89,7 @@ def test_task_that_waits_is_offered_after_the_change(broker: ORM, clock: Clock, 
     assert fetched(broker) == ["first", "second", "third", "fourth"]
 
 
-def test_lease_lasts_as_long_as_ever(broker: ORM, clock: Clock):
+def test_lease_keeps_its_duration(broker: ORM, clock: Clock):
     clock.move(-RETRY / 2)
     broker.enqueue("leased")
     (delivery,) = broker.dequeue_many(9, 0)
@@ -101,7 +101,7 @@ def test_lease_lasts_as_long_as_ever(broker: ORM, clock: Clock):
     assert fetched(broker) == ["leased"]
 
 
-def test_renewed_lease_lasts_as_long_as_ever(broker: ORM, clock: Clock):
+def test_renewed_lease_keeps_its_duration(broker: ORM, clock: Clock):
     clock.move(-RETRY)
     broker.enqueue("leased")
     (delivery,) = broker.dequeue_many(9, 0)
@@ -115,7 +115,7 @@ def test_renewed_lease_lasts_as_long_as_ever(broker: ORM, clock: Clock):
 
 @pytest.mark.parametrize("delay", [60, 3600, 7200])
 @pytest.mark.parametrize("how", ["sent", "released"])
-def test_delay_lasts_as_long_as_ever(broker: ORM, clock: Clock, delay: int, how: str):
+def test_delay_keeps_its_duration(broker: ORM, clock: Clock, delay: int, how: str):
     clock.move(-30)
     if how == "sent":
         broker.enqueue("delayed", delay=delay)
@@ -128,7 +128,7 @@ def test_delay_lasts_as_long_as_ever(broker: ORM, clock: Clock, delay: int, how:
     assert fetched(broker) == ["delayed"]
 
 
-def test_task_that_is_given_back_is_offered_first(broker: ORM, clock: Clock):
+def test_released_task_is_delivered_first(broker: ORM, clock: Clock):
     clock.move(-10)
     broker.enqueue_many(["first", "second"])
     (delivery,) = broker.dequeue_many(1, 0)
@@ -138,7 +138,7 @@ def test_task_that_is_given_back_is_offered_first(broker: ORM, clock: Clock):
     assert fetched(broker) == ["first", "second", "third"]
 
 
-# other editions: they know `lock` only, and write what clocks show
+# other editions: they use `lock` only, in local time
 
 
 def rows(broker: ORM) -> Any:
@@ -192,7 +192,7 @@ def test_other_editions_leave_our_leases_and_take_the_rest(broker: ORM, clock: C
 
 
 @pytest.mark.parametrize("how", ["long lease", "no lock"])
-def test_row_that_is_not_to_be_offered_stays(broker: ORM, clock: Clock, how: str):
+def test_row_that_is_not_due_stays(broker: ORM, clock: Clock, how: str):
     clock.move(7200)
     insert_as_other_edition(broker, clock.shown(RETRY * 10))
     if how == "no lock":

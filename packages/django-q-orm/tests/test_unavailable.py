@@ -1,4 +1,4 @@
-"""The table of the README: which errors of a database make the queue unavailable, and which reject a package."""
+"""Classes of errors of databases, as in the table of the README."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CALLS: dict[str, Callable[[ORM, str], object]] = {
 
 @pytest.mark.parametrize("how", list(BREAKS))
 @pytest.mark.parametrize("call", list(CALLS))
-def test_session_that_cannot_write_is_replaced_whatever_is_called(broker: ORM, alias: str, call: str, how: str):
+def test_session_that_cannot_write_is_replaced_by_each_call(broker: ORM, alias: str, call: str, how: str):
     broker.enqueue_many(["first", "second"])
     (taken,) = broker.dequeue_many(1, 0)
     BREAKS[how](connections[alias])
@@ -62,7 +62,7 @@ def test_session_that_cannot_write_is_replaced_whatever_is_called(broker: ORM, a
 
 def test_idle_broker_leaves_a_server_that_gets_no_new_rows(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writable, "PROBE_SECONDS", 0.2)
-    broker.dequeue_many(1, 0.3)  # the queue is empty: from now on it only reads
+    broker.dequeue_many(1, 0.3)  # the queue is empty: the broker only reads
     make_read_only(connections[alias])
     with pytest.raises(BrokerUnavailable):
         broker.dequeue_many(1, 9)
@@ -107,7 +107,7 @@ def test_package_beyond_the_largest_statement_is_rejected(request: pytest.Fixtur
                 send("ü" * (limit // 2 + 1))
         with pytest.raises(PackageTooLarge, match="max_allowed_packet"):
             broker.enqueue_many(["x" * (limit - 20_000), "ü" * (limit // 2 + 1)])  # the second one has more bytes
-        broker.enqueue_many(["x" * (limit // 4)] * 6)  # together they are more than one statement carries
+        broker.enqueue_many(["x" * (limit // 4)] * 6)  # together they exceed the size of one statement
         assert broker.queue_size() == 6
         broker.delete_queue()
 
@@ -146,7 +146,7 @@ STRICT = {
 
 
 def work(alias: str, number: int) -> list[str]:
-    """Send, fetch and settle at random times, in a thread with a connection of its own."""
+    """Send, fetch and settle at random times, in a thread with its own connection."""
     broker, done = ORM("test", settings=ClusterSettings.from_mapping({"bulk": 3, "orm": alias})), []
     try:
         broker.enqueue_many([f"{number} {each} {secrets.token_hex(2)}" for each in range(20)])

@@ -1,4 +1,4 @@
-"""Waiting tasks, leases and delays keep their moments when the site changes `USE_TZ`."""
+"""Locks, leases and delays after a change of `USE_TZ`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def before(request):
 
 @pytest.fixture(params=["America/Chicago", "Europe/Amsterdam", "Asia/Kolkata"])
 def change(request, settings, before):
-    """Give the site another `USE_TZ` than it had."""
+    """Change `USE_TZ` of the site."""
     settings.TIME_ZONE, settings.USE_TZ = request.param, before
 
     def turn() -> None:
@@ -34,7 +34,7 @@ def change(request, settings, before):
 
 
 def broker() -> ORM:
-    """Make the broker of a process that has just started."""
+    """Return the broker of a process that has just started."""
     return ORM(settings=ClusterSettings(orm="default", retry=RETRY, timeout=None))
 
 
@@ -42,7 +42,7 @@ def seconds_until_due() -> float:
     return (OrmQ.objects.get().lock - timezone.now()).total_seconds()
 
 
-def test_task_that_waits_is_offered_at_once(change):
+def test_waiting_task_is_delivered_at_once(change):
     broker().enqueue("first")
     broker().enqueue_many(["second"])
     change()
@@ -105,7 +105,7 @@ def test_other_queues_are_left_alone(change):
 
 
 @pytest.mark.skipif(connection.features.supports_timezones, reason="the database has time zones")
-def test_queue_is_looked_at_once():
+def test_queue_is_corrected_once():
     made, counts = broker(), []
     for _ in range(3):
         with CaptureQueriesContext(connection) as queries:

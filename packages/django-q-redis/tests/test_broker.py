@@ -14,7 +14,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_redis import Redis
-from django_q_redis.broker import LARGE
+from django_q_redis.broker import LARGE_PACKAGE_BYTES
 from redis.crc import key_slot
 
 from tests.services.server import stalled
@@ -56,13 +56,13 @@ def test_package_of_an_old_producer_arrives(broker: Redis, client: redis.Redis):
     assert broker.dequeue_many(1, 1)[0].package == b"package"
 
 
-def test_old_consumer_takes_our_package_and_leaves_nothing(broker: Redis, client: redis.Redis):
+def test_old_consumer_leases_a_package_and_leaves_no_keys(broker: Redis, client: redis.Redis):
     broker.enqueue("package")
     assert tuple(client.blpop(LIST, 1)) == (LIST.encode(), b"package")
     assert client.keys() == []
 
 
-def test_settled_packages_leave_nothing(broker: Redis, client: redis.Redis):
+def test_settled_packages_leave_no_keys(broker: Redis, client: redis.Redis):
     broker.enqueue_many(["one", "two"])
     broker.enqueue("later", delay=0.01)
     found = []
@@ -101,12 +101,12 @@ def test_clusters_and_an_old_consumer_share_without_loss(broker: Redis, redis_ur
     assert sorted(found) == sorted(f"package {number}".encode() for number in range(300))
 
 
-def test_ended_leases_go_to_the_head_oldest_first(redis_url: str):
+def test_expired_leases_go_to_the_head_oldest_first(redis_url: str):
     broker = broker_for(redis_url, retry=2)
     broker.enqueue_many(["one", "two", "three", "four"])
     broker.dequeue_many(1, 1)
     broker.dequeue_many(2, 1)
-    time.sleep(2.1)  # both leases end
+    time.sleep(2.1)  # both leases expire
     assert [delivery.package for delivery in broker.dequeue_many(9, 1)] == [b"one", b"two", b"three", b"four"]
 
 
@@ -121,7 +121,7 @@ def test_thousands_are_settled_at_once(broker: Redis):
     assert broker.lock_size() == 0
 
 
-def test_thousands_that_nobody_settled_come_back(redis_url: str):
+def test_thousands_of_expired_leases_are_redelivered(redis_url: str):
     broker = broker_for(redis_url, retry=0.2)
     broker.enqueue_many(["package"] * 2500)
     while broker.dequeue_many(2500, 0):
@@ -130,7 +130,7 @@ def test_thousands_that_nobody_settled_come_back(redis_url: str):
     eventually(lambda: found.extend(broker.dequeue_many(2500, 0.1)) or len(found) >= 2500)
 
 
-def test_thousands_that_nobody_settled_come_back_in_their_order(redis_url: str, client: redis.Redis):
+def test_thousands_of_expired_leases_are_redelivered_in_order(redis_url: str, client: redis.Redis):
     broker = broker_for(redis_url)
     sent = [f"{number}" for number in range(2500)]
     broker.enqueue_many(sent)
@@ -151,7 +151,7 @@ def expired(url: str, *packages: str) -> None:
     time.sleep(2 * lease)
 
 
-def test_attempts_are_forgotten_with_their_package(broker: Redis, redis_url: str, client: redis.Redis):
+def test_attempts_are_deleted_with_their_package(broker: Redis, redis_url: str, client: redis.Redis):
     expired(redis_url, "one", "two", "three")
     one, two, three = broker.dequeue_many(9, 1)
     assert [each.attempt for each in (one, two, three)] == [2, 2, 2]
@@ -161,7 +161,7 @@ def test_attempts_are_forgotten_with_their_package(broker: Redis, redis_url: str
     assert client.hvals(ATTEMPTS) == [b"2"]
 
 
-def test_attempts_are_forgotten_after_a_month(redis_url: str, broker: Redis, client: redis.Redis):
+def test_attempts_are_deleted_after_a_month(redis_url: str, broker: Redis, client: redis.Redis):
     expired(redis_url, "package")
     broker.dequeue_many(9, 1)
     client.pexpire(ATTEMPTS, 1000)
@@ -170,8 +170,8 @@ def test_attempts_are_forgotten_after_a_month(redis_url: str, broker: Redis, cli
     assert 30 * 86_400_000 - 60_000 < client.pttl(ATTEMPTS) <= 30 * 86_400_000 + 60_000
 
 
-@pytest.mark.parametrize("package", ["held", "held" * LARGE])
-def test_purge_forgets_attempts_but_those_of_leased_packages(
+@pytest.mark.parametrize("package", ["held", "held" * LARGE_PACKAGE_BYTES])
+def test_purge_deletes_attempts_except_those_of_leased_packages(
     redis_url: str, broker: Redis, client: redis.Redis, package: str
 ):
     expired(redis_url, package, "purged")
@@ -188,7 +188,7 @@ def test_purge_forgets_attempts_but_those_of_leased_packages(
     assert client.keys() == []
 
 
-def test_purge_leaves_nothing_of_what_nobody_holds(redis_url: str, broker: Redis, client: redis.Redis):
+def test_purge_deletes_all_keys_of_packages_without_lease(redis_url: str, broker: Redis, client: redis.Redis):
     expired(redis_url, "package")
     broker.release(broker.dequeue_many(1, 1)[0].ack_id)
     broker.purge_queue()
@@ -196,7 +196,7 @@ def test_purge_leaves_nothing_of_what_nobody_holds(redis_url: str, broker: Redis
 
 
 @pytest.mark.parametrize("name", ["test", "{test}", "a}b", "a{b", "a{}b", "a{b}c{d}", "}{", "{}", "ü}"])
-def test_keys_of_a_queue_are_in_one_slot_whatever_its_name_is(redis_url: str, name: str):
+def test_keys_of_a_queue_are_in_one_slot(redis_url: str, name: str):
     keys = Redis(name, settings=ClusterSettings.from_mapping({"redis": redis_url}))._keys()
     assert len(set(keys)) == 6
     assert {key_slot(key.encode()) for key in keys} == {key_slot(f"django_q:{name}:q".encode())}
@@ -207,19 +207,19 @@ def test_dead_letters_are_where_the_readme_says(broker: Redis):
     assert broker.dead_key == "{django_q:test:q}:dead"
 
 
-def test_package_is_no_dead_letter_when_its_lease_has_ended(redis_url: str):
+def test_package_with_expired_lease_is_no_dead_letter(redis_url: str):
     lease = 0.01
     broker = broker_for(redis_url, retry=lease)
     broker.enqueue("unreadable")
     [found] = broker.dequeue_many(1, 1)
     time.sleep(2 * lease)
-    broker.bury(found)
+    broker.move_to_dead_letters(found)
     assert broker.dead_size() == 0
     [again] = broker_for(redis_url).dequeue_many(1, 1)
     assert again[1:] == (b"unreadable", 2)
 
 
-def test_queue_whose_name_is_that_of_dead_letters_elsewhere_is_a_queue_of_its_own(redis_url: str):
+def test_queue_with_the_name_of_dead_letters_of_other_products(redis_url: str):
     settings = ClusterSettings.from_mapping({"redis": redis_url})
     mail, other = Redis("mail", settings=settings), Redis("mail-dead", settings=settings)
     other.enqueue("a task")
@@ -245,7 +245,7 @@ def test_scripts_that_the_server_forgot_are_sent_again(broker: Redis, client: re
     assert broker.dequeue_many(1, 1)
 
 
-def test_idle_broker_asks_little(broker: Redis, client: redis.Redis):
+def test_idle_broker_sends_few_commands(broker: Redis, client: redis.Redis):
     broker.dequeue_many(1, 0.1)
     before = client.info("stats")["total_commands_processed"]
     started = time.monotonic()
@@ -277,8 +277,8 @@ def test_push_to_a_server_that_stalls_is_stored_once(redis_server: RedisServer, 
     assert client.llen(LIST) <= 1
 
 
-def test_master_that_is_demoted_while_we_wait_is_away(broker: Redis, redis_server: RedisServer):
-    """Its error does not end a process of a cluster."""
+def test_master_that_is_demoted_during_a_wait_is_unavailable(broker: Redis, redis_server: RedisServer):
+    """Expect the error for which processes of a cluster wait."""
     broker.dequeue_many(1, 0.1)
     demoted = threading.Timer(0.5, redis_server.say, ["REPLICAOF 127.0.0.1 1"])
     demoted.start()
@@ -291,19 +291,19 @@ def test_master_that_is_demoted_while_we_wait_is_away(broker: Redis, redis_serve
     assert broker.dequeue_many(1, 0.1) == []
 
 
-def test_several_at_once_are_one_round_trip(broker: Redis, client: redis.Redis):
+def test_batch_is_one_round_trip(broker: Redis, client: redis.Redis):
     def go_through() -> None:
         broker.enqueue_many(["package"] * 10)
         ids = [delivery.ack_id for delivery in broker.dequeue_many(10, 0)]
         assert broker.renew(ids) == broker.release_many(ids) == []
         assert broker.acknowledge_many([delivery.ack_id for delivery in broker.dequeue_many(10, 0)]) == []
 
-    go_through()  # now the server has the scripts
-    broker.queue_size()  # and the broker its connections
+    go_through()  # the server knows the scripts
+    broker.queue_size()  # the broker has its connections
     with client.monitor() as monitor:
         go_through()
         broker.queue_size()
-        # "lua" is what the scripts themselves ask.
+        # "lua" marks commands of the scripts.
         heard = takewhile(lambda seen: not seen["command"].startswith("LLEN"), monitor.listen())
         asked = [seen["command"].split()[0] for seen in heard if seen["client_type"] != "lua"]
     assert asked == ["RPUSH", *["EVALSHA"] * 5]
@@ -317,25 +317,25 @@ def test_brokers_open_one_connection(redis_url: str, client: redis.Redis):
     assert client.info("stats")["total_connections_received"] == before
 
 
-def test_package_that_comes_while_a_fetch_waits_is_leased_already(broker: Redis, redis_url: str, client: redis.Redis):
+def test_package_is_leased_when_it_arrives_during_a_wait(broker: Redis, redis_url: str, client: redis.Redis):
     waiting(broker, client)
     client.config_resetstat()
     sender = threading.Thread(target=lambda: eventually(lambda: waits(client)) and client.rpush(LIST, "package"))
     sender.start()
     [(ack_id, package, _attempt)] = broker.dequeue_many(1, 5)
     sender.join()
-    assert "cmdstat_evalsha" not in client.info("commandstats")  # no script afterwards
+    assert "cmdstat_evalsha" not in client.info("commandstats")  # no script is run afterwards
     assert (package, broker.lock_size(), broker_for(redis_url).renew([ack_id])) == (b"package", 1, [])
 
 
 def waiting(broker: Redis, client: redis.Redis) -> None:
-    """Bring the broker to wait with a lease in hand."""
+    """Make the next fetch of the broker begin a lease before it waits."""
     broker.enqueue("before")
     broker.acknowledge_many([each.ack_id for each in broker.dequeue_many(1, 1)])
     assert not broker.dequeue_many(1, 0)
 
 
-def test_wait_that_ends_without_a_package_leaves_nothing(broker: Redis, client: redis.Redis):
+def test_wait_that_ends_without_a_package_leaves_no_keys(broker: Redis, client: redis.Redis):
     waiting(broker, client)
     assert not broker.dequeue_many(1, 0.1)
     assert client.keys() == []
@@ -352,11 +352,11 @@ def test_lease_that_waits_for_a_package_is_not_counted(broker: Redis, client: re
     assert broker.lock_size() == 1
 
 
-def test_package_that_came_for_a_client_that_was_gone_is_offered_again(redis_url: str, client: redis.Redis):
+def test_package_for_a_disconnected_client_is_redelivered(redis_url: str, client: redis.Redis):
     broker = broker_for(redis_url, retry=0.3)
     waiting(broker, client)
     broker.enqueue("package")
-    assert broker._expect(broker._line(), 0.2)  # the caller is gone before it uses the delivery
+    assert broker._expect(broker._raw(), 0.2)  # the process ends before it uses the delivery
     assert broker.queue_size() == 0
     other = broker_for(redis_url, retry=0.3)
     found = []
@@ -373,22 +373,22 @@ def flush(_broker: Redis, client: redis.Redis) -> None:
 
 
 def step_the_clock(broker: Redis, client: redis.Redis) -> None:
-    """Let all leases be over at once, and another cluster look for those."""
+    """Expire all leases, and let another cluster sweep them."""
     client.zadd(LEASES, dict.fromkeys(client.zrange(LEASES, 0, -1), 1))
     broker.dequeue_many(1, 0)
 
 
 @pytest.mark.parametrize("lose_leases", [delete_queue, flush, step_the_clock])
-def test_package_that_comes_after_its_lease_has_disappeared_is_leased(
+def test_package_that_arrives_after_a_deleted_lease_is_leased(
     redis_url: str, client: redis.Redis, lose_leases: Callable[[Redis, redis.Redis], None]
 ):
-    """Its holder is killed before it hears of the package, and another cluster gets it."""
+    """Kill the holder before it reads the package, which another cluster leases."""
     broker = broker_for(redis_url, retry=0.3)
     child = os.fork()
     if not child:
         try:
             mine = broker_for(redis_url, retry=0.3)
-            mine._expect(mine._line(), 2)
+            mine._expect(mine._raw(), 2)
         finally:
             os._exit(0)
     try:
@@ -408,24 +408,24 @@ def test_package_that_comes_after_its_lease_has_disappeared_is_leased(
     assert client.keys() == []
 
 
-def test_package_that_was_taken_from_the_fetch_that_waited_for_it_is_not_delivered_twice(
+def test_package_lost_by_a_waiting_fetch_is_not_delivered_twice(
     broker: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ):
-    line = broker._line()
-    replies = line.replies
+    raw = broker._raw()
+    replies = raw.replies
 
     def deleted_meanwhile(*commands: tuple[object, ...]) -> list[object]:
         first = replies(*commands[:2])
         client.flushdb()
         return [*first, *replies(*commands[2:])]
 
-    monkeypatch.setattr(line, "replies", deleted_meanwhile)
+    monkeypatch.setattr(raw, "replies", deleted_meanwhile)
     broker.enqueue("package")
-    assert broker._expect(line, 1) == []
+    assert broker._expect(raw, 1) == []
     assert client.keys() == []
 
 
-def test_package_that_comes_back_while_a_fetch_waits_has_its_attempt_number(redis_url: str, client: redis.Redis):
+def test_redelivery_to_a_waiting_fetch_has_its_attempt_number(redis_url: str, client: redis.Redis):
     broker, other = broker_for(redis_url), broker_for(redis_url)
     waiting(broker, client)
     other.enqueue("package")
@@ -437,25 +437,25 @@ def test_package_that_comes_back_while_a_fetch_waits_has_its_attempt_number(redi
     assert found[1:] == (b"package", 2)
 
 
-def test_package_without_attempts_is_taken_by_the_fetch_that_waits_for_it(redis_url: str, client: redis.Redis):
+def test_package_without_attempts_is_leased_by_a_waiting_fetch(redis_url: str, client: redis.Redis):
     broker, other = broker_for(redis_url), broker_for(redis_url)
     waiting(broker, client)
     other.enqueue("failed")
     other.release(other.dequeue_many(1, 1)[0].ack_id, delay=60)
     broker.enqueue("package")
-    [found] = broker._expect(broker._line(), 1)
+    [found] = broker._expect(broker._raw(), 1)
     assert (found.package, found.attempt) == (b"package", 1)
     assert str(found.ack_id).endswith(":0000")
     assert client.hlen(ATTEMPTS) == 1
 
 
-def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client: redis.Redis):
+def test_package_does_not_move_if_its_lease_is_rejected(redis_url: str, client: redis.Redis):
     client.acl_setuser("careful", enabled=True, nopass=True, keys="*", commands=["+@all", "-eval"])
     broker = broker_for(redis_url.replace("//", "//careful:any@"))
     try:
         client.rpush(LIST, "package")
         with pytest.raises(BrokerError, match="eval"):
-            broker._expect(broker._line(), 1)
+            broker._expect(broker._raw(), 1)
         assert client.lrange(LIST, 0, -1) == [b"package"]
         assert client.keys() == [LIST.encode()]
     finally:
@@ -464,20 +464,20 @@ def test_package_does_not_move_where_its_lease_is_refused(redis_url: str, client
 
 def test_queue_is_deleted_with_packages_that_were_waited_for(broker: Redis, client: redis.Redis):
     broker.enqueue_many(["one", "two"])
-    [found] = broker._expect(broker._line(), 1)
+    [found] = broker._expect(broker._raw(), 1)
     broker.release(found.ack_id, delay=60)
-    assert broker._expect(broker._line(), 1)
+    assert broker._expect(broker._raw(), 1)
     broker.delete_queue()
     assert client.keys() == []
 
 
 def large(number: int) -> str:
-    return str(number) * (LARGE + 1)
+    return str(number) * (LARGE_PACKAGE_BYTES + 1)
 
 
 def test_large_packages_are_moved_and_not_copied(broker: Redis, client: redis.Redis):
     broker.enqueue_many([large(number) for number in range(4)])
-    [first] = broker.dequeue_many(1, 1)  # no consumer knows their size yet
+    [first] = broker.dequeue_many(1, 1)  # no consumer knows the size of the packages yet
     second, third = broker.dequeue_many(2, 1)
     assert [each.package for each in (first, second, third)] == [large(number).encode() for number in range(3)]
     assert (client.hlen(PACKAGES), broker.lock_size()) == (1, 3)
@@ -485,9 +485,7 @@ def test_large_packages_are_moved_and_not_copied(broker: Redis, client: redis.Re
     assert [each.package for each in broker.dequeue_many(9, 1)] == [large(number).encode() for number in (2, 1, 3)]
 
 
-def test_large_packages_have_their_attempt_numbers_and_are_still_moved(
-    redis_url: str, broker: Redis, client: redis.Redis
-):
+def test_large_packages_with_attempt_numbers_are_moved(redis_url: str, broker: Redis, client: redis.Redis):
     other = broker_for(redis_url)
     broker.enqueue_many([large(number) for number in range(3)])
     kept, lost = [broker.dequeue_many(1, 1)[0] for _ in range(2)]

@@ -12,7 +12,7 @@ from django_q_redis import client as module
 from django_q_redis.client import (
     MaintNotificationsConfig,
     client_for,
-    introduction,
+    driver_info_of,
     longest_wait,
     make_client,
     prepare,
@@ -63,14 +63,14 @@ def test_no_server_is_asked_to_announce_its_maintenance(given: object):
 
 
 @pytest.mark.skipif(MaintNotificationsConfig is None, reason="this client knows no notifications of maintenance")
-def test_site_that_wants_the_announcements_gets_them():
+def test_site_may_enable_the_announcements():
     wanted = MaintNotificationsConfig(enabled=True)
     client = make_client(settings_of({"protocol": 3, "maint_notifications_config": wanted}))
     assert client.connection_pool.maint_notifications_enabled()
 
 
 def test_name_of_the_site_is_kept():
-    assert introduction({"lib_name": "shop"}) == {}
+    assert driver_info_of({"lib_name": "shop"}) == {}
 
 
 def test_old_keys_are_understood_in_a_url():
@@ -114,7 +114,7 @@ SENTINELS = [("127.0.0.1", 1)]
         {"startup_nodes": []},
     ],
 )
-def test_what_the_client_refuses_is_a_configuration_error(redis: object):
+def test_rejected_options_are_a_configuration_error(redis: object):
     with pytest.raises(ConfigurationError, match="redis"):
         make_client(settings_of(redis))
 
@@ -131,7 +131,7 @@ def test_message_about_a_url_shows_no_part_of_its_password(password: str):
 
 
 @pytest.mark.parametrize("redis", [{}, "redis://localhost"])
-def test_server_that_is_silent_is_not_waited_for_nor_asked_twice(redis: object):
+def test_default_timeouts_and_retries(redis: object):
     options = options_of(redis)
     assert options["socket_timeout"] == 5
     assert options["retry"]._retries == 0
@@ -153,7 +153,7 @@ def test_sentinels_and_their_master_have_options_of_their_own():
     assert (options["retry"]._retries, theirs["retry"]._retries) == (0, 0)
 
 
-def test_sentinels_are_waited_for_as_long_as_their_master_unless_they_have_options():
+def test_timeouts_of_sentinels_are_those_of_their_master():
     client = make_client(settings_of({"sentinels": SENTINELS, "service_name": "mymaster", "socket_timeout": 0.2}))
     (sentinel,) = client.connection_pool.sentinel_manager.sentinels
     assert sentinel.get_connection_kwargs()["socket_timeout"] == 0.2
@@ -180,7 +180,7 @@ def test_brokers_of_two_configurations_do_not():
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
-    """Settings for which there is a client that forks take over."""
+    """Settings with a prepared client for forks."""
     monkeypatch.setattr(module, "_prepared", {})
     settings = settings_of({"port": 3})
     prepare(settings)
@@ -188,7 +188,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
 
 
 def in_a_fork(holds: Callable[[], bool]) -> bool:
-    """Return True if it holds in a forked process."""
+    """Return True if *holds* returns True in a forked process."""
     child = os.fork()
     if not child:
         status = 2
@@ -228,7 +228,7 @@ def test_client_that_may_connect_by_itself_is_not_prepared(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("way", ["url", "keyword"])
-def test_unix_socket_is_a_way(redis_server: RedisServer, redis_url: str, way: str):
+def test_unix_socket_can_be_used(redis_server: RedisServer, redis_url: str, way: str):
     path = redis_server.socket
     broker = Redis(settings=settings_of(f"unix://{path}?db=0" if way == "url" else {"unix_socket_path": path}))
     broker.enqueue("package")
@@ -266,7 +266,7 @@ class TestDjangoRedis:
             ({"LOCATION": "redis://localhost/9", "OPTIONS": {"CONNECTION_POOL_KWARGS": {"prot": 1}}}, "prot"),
         ],
     )
-    def test_cache_that_django_redis_does_not_understand_is_named_with_the_reason(self, settings, given, reason):
+    def test_error_of_an_invalid_cache_has_its_alias_and_reason(self, settings, given, reason):
         settings.CACHES = {**settings.CACHES, "wrong": {"BACKEND": "django_redis.cache.RedisCache", **given}}
         with pytest.raises(ConfigurationError, match=r"'wrong'.*LOCATION") as caught:
             make_client(settings_of({}, django_redis="wrong"))

@@ -1,4 +1,4 @@
-"""Redis Cluster: what a queue needs is on one node, wherever that is."""
+"""Redis Cluster: all keys of a queue are on one node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q_redis import Redis, stats
-from django_q_redis.broker import LARGE
+from django_q_redis.broker import LARGE_PACKAGE_BYTES
 from redis.cluster import RedisCluster
 
 from tests.services.redis_states import out_of_memory
@@ -57,7 +57,7 @@ def test_queues_are_spread_over_the_nodes(server: Server, cluster_settings: Clus
 def test_queue_whose_name_has_braces_is_on_one_node(server: Server, cluster_settings: ClusterSettings, name: str):
     server.flush()
     broker = Redis(name, settings=cluster_settings)
-    broker.enqueue_many(["one", "two", "three", "large" * LARGE])
+    broker.enqueue_many(["one", "two", "three", "large" * LARGE_PACKAGE_BYTES])
     [one] = broker.dequeue_many(1, 0)
     [two, three, large] = broker.dequeue_many(9, 1)
     assert broker.renew([one.ack_id, large.ack_id]) == []
@@ -66,7 +66,7 @@ def test_queue_whose_name_has_braces_is_on_one_node(server: Server, cluster_sett
     assert broker.release_many([three.ack_id, large.ack_id]) == []
     assert broker.requeue_dead() == broker.dead_size() + 1
     again = broker.dequeue_many(1, 0) + broker.dequeue_many(1, 1) + broker.dequeue_many(1, 1)
-    assert [each.package for each in again] == [b"three", b"large" * LARGE, b"two"]
+    assert [each.package for each in again] == [b"three", b"large" * LARGE_PACKAGE_BYTES, b"two"]
     assert broker.acknowledge_many([each.ack_id for each in again]) == []
     broker.purge_queue()
     assert [int(node.say("DBSIZE").removeprefix(":")) for node in server.nodes].count(0) >= 2
@@ -87,7 +87,7 @@ def test_statistics_are_gathered_from_all_nodes_without_keys(
     assert sorted(broker.get_stats(f"{prefix}:*")) == sorted(name.encode() for name in NAMES)
     broker.connection.set(f"{prefix}:theirs", "of another version", ex=60)
     assert b"of another version" in broker.get_stats(f"{prefix}:*")
-    monkeypatch.setattr(stats, "FEW", 0)
+    monkeypatch.setattr(stats, "MAX_SCANNED_KEYS", 0)
     assert len(broker.get_stats(f"{prefix}:*")) == len(NAMES)
     assert not any("cmdstat_keys" in node.say("INFO commandstats") for node in server.nodes)
 
@@ -107,7 +107,7 @@ def test_push_to_a_node_that_stalls_is_stored_once(server: Server, cluster_setti
 def test_full_node_is_drained_with_leases(server: Server, cluster_settings: ClusterSettings):
     broker = Redis("test", settings=replace(cluster_settings, poll=0.05))
     broker.delete_queue()
-    broker.enqueue_many(["one", "large" * LARGE, "large" * LARGE])
+    broker.enqueue_many(["one", "large" * LARGE_PACKAGE_BYTES, "large" * LARGE_PACKAGE_BYTES])
     with ExitStack() as full:
         for node in server.nodes:
             full.enter_context(out_of_memory(node))
@@ -128,7 +128,7 @@ def test_one_node_of_several_is_enough_to_find_the_others(server: Server):
     assert Redis("test", settings=ClusterSettings.from_mapping({"redis": {"startup_nodes": nodes}})).ping()
 
 
-def test_cluster_that_is_away_when_it_is_first_asked_is_no_mistake():
+def test_unavailable_cluster_is_no_configuration_error():
     away = ClusterSettings.from_mapping({"redis": {"startup_nodes": [("127.0.0.1", 1)]}})
     assert Redis("test", settings=away).ping() is False
     with pytest.raises(BrokerUnavailable):

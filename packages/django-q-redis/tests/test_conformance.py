@@ -8,12 +8,12 @@ import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
-from django_q.testing.conformance.availability import ProcessPromises, ReachingPromises, StatisticsPromises
+from django_q.testing.conformance.availability import AvailabilityPromises, ProcessPromises, StatisticsPromises
 from django_q.testing.conformance.delivery import BulkPromises, DeliveryPromises
 from django_q.testing.conformance.queues import DeadLetterPromises, QueuePromises
 from django_q.testing.conformance.receipts import ReceiptPromises, ReleasePromises
 from django_q_redis import Redis
-from django_q_redis.broker import SHORTEST
+from django_q_redis.broker import MIN_BLOCKING_SECONDS
 from django_q_redis.limits import MIN_LIMIT_BYTES
 from redis import exceptions
 
@@ -33,11 +33,11 @@ def maker(server: RedisServer, kind: type[Redis] = Redis):
 
 
 RETRY = 0.5
-"""Seconds of a short lease, which is as exact as any to Redis."""
+"""Seconds of a short lease. Redis keeps milliseconds."""
 
 
 class TestRedis(BrokerConformance):
-    """On the newest Valkey."""
+    """Suite with the newest Valkey."""
 
     retry = RETRY
     client_errors = (
@@ -76,17 +76,17 @@ class TestRedis(BrokerConformance):
 
 
 class Expecting(Redis):
-    """Takes each package as one that comes while a lease waits for it."""
+    """A broker that leases each package as one that arrives during a wait."""
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         found = super().dequeue_many(limit, wait)
         self.release_many([each.ack_id for each in found])
-        return [each for _ in found for each in self._expect(self._line(), SHORTEST)]
+        return [each for _ in found for each in self._expect(self._raw(), MIN_BLOCKING_SECONDS)]
 
 
 @pytest.mark.variant
 class TestExpectedPackages(BrokerConformance):
-    """All that is promised holds for packages that were waited for."""
+    """Suite for packages that arrive during a wait."""
 
     retry = RETRY
 
@@ -98,23 +98,23 @@ class TestExpectedPackages(BrokerConformance):
     def server(self, redis_server: RedisServer) -> RedisServer:
         return redis_server
 
-    def test_that_is_how_they_are_taken(self, broker: Redis):
+    def test_tokens_have_number_0000(self, broker: Redis):
         broker.enqueue("package")
         [found] = broker.dequeue_many(1, 1)
         assert str(found.ack_id).endswith(":0000")
 
 
 class Moving(Redis):
-    """Takes each package as one of the large, which are moved to lists of their own."""
+    """A broker that leases each package as a large one, which is moved to a separate list."""
 
     def _reserve(self, limit: int) -> list[Delivery]:
-        self._large = True
+        self._found_large = True
         return super()._reserve(limit)
 
 
 @pytest.mark.variant
 class TestLargePackages(BrokerConformance):
-    """All that is promised holds for packages that are moved."""
+    """Suite for packages that are moved to separate lists."""
 
     retry = RETRY
 
@@ -126,14 +126,14 @@ class TestLargePackages(BrokerConformance):
     def server(self, redis_server: RedisServer) -> RedisServer:
         return redis_server
 
-    def test_that_is_how_they_are_taken(self, broker: Redis):
+    def test_tokens_have_number_0000(self, broker: Redis):
         broker.enqueue_many(["one", "two"])
         assert all(str(each.ack_id).endswith(":0000") for each in broker.dequeue_many(2, 1))
 
 
 @pytest.mark.variant
 class TestOldRedis(BrokerConformance):
-    """On the oldest Redis that is promised to work."""
+    """Suite with the oldest supported Redis."""
 
     retry = RETRY
 
@@ -156,15 +156,15 @@ class ConnectionConformance(
     ReleasePromises,
     DeadLetterPromises,
     QueuePromises,
-    ReachingPromises,
+    AvailabilityPromises,
     ProcessPromises,
     StatisticsPromises,
 ):
-    """The promises that may depend on the way to the server; leases, attempts and waiting do not."""
+    """Promises that may depend on the kind of connection, unlike leases, attempts and waits."""
 
 
 class TestDjangoRedis(ConnectionConformance):
-    """Over the connection of a cache of the site."""
+    """Suite with the connection of a cache of the site."""
 
     @pytest.fixture
     def make_broker(self, redis_server: RedisServer, settings):
@@ -181,7 +181,7 @@ class TestDjangoRedis(ConnectionConformance):
 
 
 class TestSentinel(ConnectionConformance):
-    """With the master that a sentinel names; `test_sentinel` has what happens when it ends."""
+    """Suite with a master that Redis Sentinel reports. `test_sentinel` tests its end."""
 
     @pytest.fixture
     def make_broker(self, redis_sentinel_server: RedisSentinel):
@@ -191,7 +191,7 @@ class TestSentinel(ConnectionConformance):
 
 
 class TestDjangoRedisWithSentinel(ProcessPromises):
-    """Over the connection of a cache of the site, to the master that a sentinel names."""
+    """Suite with the connection of a cache of the site to a master that Redis Sentinel reports."""
 
     @pytest.fixture
     def make_broker(self, redis_sentinel_server: RedisSentinel, settings):

@@ -1,4 +1,4 @@
-"""Number of connections, and threads that wait for one."""
+"""Number of connections, and waits of threads for a connection."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def connections_of(broker: Redis, root: redis.Redis) -> int:
 
 
 def do_everything(broker: Redis) -> None:
-    """Use each way in which the broker talks to the server."""
+    """Call each method with another kind of connection."""
     broker.enqueue_many(["one", "two"])
     one, two = broker.dequeue_many(2, 1)
     assert broker.renew([one.ack_id, two.ack_id]) == []
@@ -110,7 +110,7 @@ def test_many_threads_share_the_connection(single: Redis):
     assert single.queue_size() == 160
 
 
-def test_thread_that_waits_too_long_for_a_connection_says_so(redis_url: str):
+def test_thread_without_a_connection_raises_unavailable(redis_url: str):
     broker = broker_of(f"{redis_url}?max_connections=1&socket_timeout=0.2")
     taken = broker.connection.connection_pool.get_connection()
     with pytest.raises(BrokerUnavailable, match="max_connections"):
@@ -126,7 +126,7 @@ def test_broken_connection_is_made_again(single: Redis, root: redis.Redis):
 
 
 def deletes_queue(broker: Redis) -> bool:
-    """Delete the queue, if the broker has found its master."""
+    """Delete the queue as soon as the broker has found its master."""
     try:
         broker.delete_queue()
     except BrokerUnavailable:
@@ -160,7 +160,7 @@ def test_nodes_of_a_cluster_are_reached_over_one_connection_each(redis_cluster_s
 
 
 def test_pool_that_others_use_is_not_emptied(redis_url: str, settings):
-    """A connection that the broker kept would be one that the cache of the site lacks."""
+    """Expect no kept connection, because the cache of the site would lack it."""
     pytest.importorskip("django_redis")
     options = {"CONNECTION_POOL_KWARGS": {"max_connections": 1}}
     location = f"{redis_url}?client_name=small"  # django-redis keeps a pool for each URL
@@ -175,6 +175,6 @@ def test_pool_that_others_use_is_not_emptied(redis_url: str, settings):
     do_everything(broker)
 
 
-def test_without_a_limit_connections_are_kept_and_no_thread_waits(redis_url: str):
+def test_without_a_limit_connections_are_kept(redis_url: str):
     client = make_client(ClusterSettings.from_mapping({"redis": redis_url}))
     assert type(client.connection_pool) is ConnectionPool

@@ -1,4 +1,4 @@
-"""The meaning of the replies of servers, without a server."""
+"""Meaning of the replies of servers, without a server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TEMPORARY = {
 
 
 @pytest.mark.parametrize("reply", TEMPORARY.values(), ids=TEMPORARY)
-def test_server_that_does_not_work_for_us_is_unavailable(reply: str):
+def test_codes_of_an_unavailable_server(reply: str):
     error = broker_error(BaseParser.parse_error(reply))
     assert isinstance(error, BrokerUnavailable)
     assert "\n" not in str(error)
@@ -73,7 +73,7 @@ def test_message_is_the_same_for_a_command_in_a_script():
         "NOSCRIPT No matching script. Please use EVAL.",
     ],
 )
-def test_request_that_is_to_blame_is_rejected(reply: str):
+def test_invalid_request_is_rejected(reply: str):
     error = broker_error(BaseParser.parse_error(reply))
     assert not isinstance(error, BrokerUnavailable)
 
@@ -101,7 +101,7 @@ def test_server_that_is_not_reached_is_unavailable(raised: Exception):
     assert caught.value.__cause__ is raised
 
 
-def test_other_errors_are_left_alone():
+def test_other_errors_are_not_converted():
     with pytest.raises(KeyError), reaching():
         raise KeyError
 

@@ -1,4 +1,4 @@
-"""A server that deletes packages when its memory is full."""
+"""Servers that delete packages when their memory is full."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_policy_that_keeps_packages_needs_no_warning(redis_server: RedisServer, 
         assert broker.server_warnings() == []
 
 
-def test_oldest_server_is_asked_too(old_redis_server: OldRedis):
+def test_oldest_server_reports_its_policy(old_redis_server: OldRedis):
     broker = broker_of(old_redis_server)
     with admin(old_redis_server) as client, changed(client, **{"maxmemory-policy": DELETING[0]}):
         assert len(broker.server_warnings()) == 1
 
 
-def test_node_that_has_the_queue_is_asked(redis_cluster_server: RedisCluster):
+def test_node_of_the_queue_reports_its_policy(redis_cluster_server: RedisCluster):
     broker = broker_of(redis_cluster_server)
     port = broker.connection.get_node_from_key(broker.list_key).port
     for node in redis_cluster_server.nodes:
@@ -54,7 +54,7 @@ def test_node_that_has_the_queue_is_asked(redis_cluster_server: RedisCluster):
 
 
 @pytest.mark.parametrize("kind", ["redis_server", "old_redis_server"])
-def test_user_who_may_not_ask_gets_no_warning(kind: str, request: pytest.FixtureRequest):
+def test_user_without_the_permission_gets_no_warning(kind: str, request: pytest.FixtureRequest):
     server = request.getfixturevalue(kind)
     server.start()
     with admin(server) as client, changed(client, **{"maxmemory-policy": DELETING[0]}):

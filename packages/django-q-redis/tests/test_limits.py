@@ -1,4 +1,4 @@
-"""Packages beyond `proto-max-bulk-len`, the largest that the server accepts."""
+"""Packages beyond `proto-max-bulk-len`, the maximum size that a server accepts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.services import RedisCluster, RedisSentinel
 
 SIZES = MIN_LIMIT_BYTES + 1, 20 * MIN_LIMIT_BYTES
-"""Lengths of packages: one that is sent before the server closes the connection, one that is not."""
+"""Lengths of a package that is sent before the server closes the connection, and of one that is not."""
 
 SERVERS = {
     "sentinel": "redis_sentinel_server",
@@ -41,7 +41,7 @@ def broker(request: pytest.FixtureRequest, settings) -> Iterator[Redis]:
         given = {"redis": {"host": server.host, "port": server.port, "single_connection_client": True}}
     if request.param == "django_redis":
         pytest.importorskip("django_redis")
-        # A client is kept by the alias of its cache: other tests use "default" for other servers.
+        # Clients are kept by the alias of their cache, and other tests use "default" for other servers.
         settings.CACHES = {
             "default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
             "limits": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": server.url},
@@ -95,7 +95,7 @@ def test_size_that_the_server_accepts_is_not_refused(broker: Redis, monkeypatch:
     assert len(broker.dequeue_many(1, 1)[0].package) == MIN_LIMIT_BYTES
 
 
-def test_large_package_for_a_server_that_is_away_is_not_too_large():
+def test_large_package_is_not_too_large_during_an_outage():
     broker = Redis("test", settings=ClusterSettings.from_mapping({"redis": {"port": 1}}))
     with pytest.raises(BrokerUnavailable):
         broker.enqueue("x" * SIZES[1])

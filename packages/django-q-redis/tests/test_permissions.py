@@ -1,4 +1,4 @@
-"""An access control list: the commands that the README names are enough, and a missing one is named in the error."""
+"""Access control lists: the commands in the README are sufficient, and an error has the missing one."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def broker(root: redis.Redis, redis_server: RedisServer) -> Redis:
 
 @pytest.mark.variant
 class TestUserOfTheReadme(BrokerConformance):
-    """All that is promised holds for a user with exactly these rights."""
+    """Suite for a user with exactly these permissions."""
 
     @pytest.fixture
     def make_broker(self, root: redis.Redis, redis_server: RedisServer):
-        # Statistics of others, which the suite writes with this broker.
+        # Keys of other statistics, which the suite writes with this broker.
         root.execute_command("ACL", "SETUSER", "mysite", "~not-django_q:*")
         return lambda list_key: Redis(list_key, settings=settings_for(redis_server))
 
@@ -70,7 +70,7 @@ def take(broker: Redis, number: int) -> list:
 
 
 @pytest.mark.parametrize("command", FETCHING)
-def test_package_stays_where_it_is_until_the_missing_command_is_granted(broker: Redis, root: redis.Redis, command: str):
+def test_package_stays_until_the_missing_command_is_granted(broker: Redis, root: redis.Redis, command: str):
     root.rpush(broker.list_key, "first", "second")
     root.execute_command("ACL", "SETUSER", "mysite", f"-{command}")
     for wait in (0, 0.05, 0.05):
@@ -83,7 +83,7 @@ def test_package_stays_where_it_is_until_the_missing_command_is_granted(broker: 
 
 
 def refusal(call: Callable[..., object], *arguments: object, **options: object) -> str:
-    """Return what a call is refused with; nothing if it is not."""
+    """Return the message of the error that a call raises; an empty text if it raises none."""
     try:
         call(*arguments, **options)
     except BrokerUnavailable as error:
@@ -92,7 +92,7 @@ def refusal(call: Callable[..., object], *arguments: object, **options: object) 
 
 
 @pytest.mark.parametrize("command", ["del", "hdel", "hincrby", "hset", "lpop", "lpush", "pexpire", "zadd", "zrem"])
-def test_right_that_is_withdrawn_while_packages_are_held_loses_none(broker: Redis, root: redis.Redis, command: str):
+def test_right_that_is_revoked_during_leases_loses_no_package(broker: Redis, root: redis.Redis, command: str):
     broker.enqueue_many(["released", "delayed", "expired", "dead", "waits"])
     held = {each.package.decode(): each.ack_id for each in take(broker, 4)}
     broker.enqueue("due", delay=0.01)
@@ -113,7 +113,7 @@ def test_right_that_is_withdrawn_while_packages_are_held_loses_none(broker: Redi
     root.execute_command("ACL", "SETUSER", "mysite", f"+{command}")
     leases = keys_of(broker.list_key).leases
     for token in root.zrange(leases, 0, -1):
-        root.zadd(leases, {token: 0})  # it ends
+        root.zadd(leases, {token: 0})  # it expires
     broker.requeue_dead()
     found: set[str] = set()
     eventually(lambda: found.update(each.package.decode() for each in broker.dequeue_many(9, 0.1)) or len(found) == 6)
@@ -127,7 +127,7 @@ def test_other_missing_command_is_named(broker: Redis, root: redis.Redis, redis_
         "get": lambda: broker.get_stat("django_q:a"),
         "info": broker.info,
         "llen": broker.queue_size,
-        "ping": lambda: Redis("test", settings=settings_for(redis_server)).ping() or broker._line()("PING"),
+        "ping": lambda: Redis("test", settings=settings_for(redis_server)).ping() or broker._raw()("PING"),
         "scan": lambda: broker.get_stats("*"),
         "set": lambda: broker.set_stat("django_q:a", "value", 5),
         "zremrangebyscore": lambda: broker.set_stat("django_q:a", "value", 5),

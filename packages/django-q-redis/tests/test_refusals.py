@@ -1,4 +1,4 @@
-"""A server that refuses what is asked of it keeps everything, and is unavailable until it does not."""
+"""Servers that reject requests keep all packages and are unavailable meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_redis import Redis
-from django_q_redis.broker import LARGE
+from django_q_redis.broker import LARGE_PACKAGE_BYTES
 
 from tests.services.redis_cluster import Node
 from tests.services.redis_states import REFUSALS, admin, busy, out_of_memory
@@ -39,7 +39,7 @@ def refused(call: Callable[..., object], *arguments: object, **options: object) 
 
 @pytest.mark.parametrize("reply", REFUSALS)
 def test_refusal_is_temporary_and_nothing_is_lost(broker: Redis, open_redis_server: OpenRedis, reply: str):
-    broker.enqueue_many(["held", "failed", "waiting", "large" * LARGE])
+    broker.enqueue_many(["held", "failed", "waiting", "large" * LARGE_PACKAGE_BYTES])
     held, failed = broker.dequeue_many(2, 1)
     codes = {reply, "READONLY"} if reply == "MASTERDOWN" else {reply}
 
@@ -66,13 +66,13 @@ def test_refusal_is_temporary_and_nothing_is_lost(broker: Redis, open_redis_serv
     assert broker.release(failed.ack_id, delay=0.01)
     found = []
     eventually(lambda: found.extend(broker.dequeue_many(9, 0.1)) or len(found) == 3)
-    assert {each.package for each in found} == {b"failed", b"waiting", b"large" * LARGE}
+    assert {each.package for each in found} == {b"failed", b"waiting", b"large" * LARGE_PACKAGE_BYTES}
     broker.acknowledge_many([each.ack_id for each in found])
     with admin(open_redis_server) as client:
         assert client.keys() == []
 
 
-def test_password_that_was_changed_is_unavailable_until_it_is_right_again(open_redis_server: OpenRedis):
+def test_wrong_password_is_unavailable_until_it_is_corrected(open_redis_server: OpenRedis):
     with admin(open_redis_server) as client:
         client.acl_setuser("site", enabled=True, passwords=["+old"], keys="*", commands=["+@all"])
         broker = broker_for(open_redis_server.url.replace("//", "//site:old@"))
@@ -92,11 +92,11 @@ def test_node_of_a_cluster_without_slots_is_unavailable(redis_server: RedisServe
 
 
 class TestServerWithoutMemory:
-    """Commands that free memory are run, with leases; those that need more are refused."""
+    """A server without memory runs commands that free memory, and rejects those that need more."""
 
     @pytest.fixture(params=["small", "large"])
     def packages(self, request: pytest.FixtureRequest) -> list[str]:
-        return [f"{number}" * (LARGE if request.param == "large" else 1) for number in range(6)]
+        return [f"{number}" * (LARGE_PACKAGE_BYTES if request.param == "large" else 1) for number in range(6)]
 
     @pytest.fixture(params=["now", "Redis 6.2"])
     def server(self, request: pytest.FixtureRequest) -> OpenRedis | OldRedis:
@@ -113,7 +113,7 @@ class TestServerWithoutMemory:
         with out_of_memory(server):
             assert "OOM" in refused(broker.enqueue, "more")
             assert "OOM" in refused(broker.enqueue, "more", delay=1)
-            first = broker.dequeue_many(1, 0)  # no consumer knows their size yet
+            first = broker.dequeue_many(1, 0)  # no consumer knows the size of the packages yet
             done, released, late, dead, *_ = first + broker.dequeue_many(9, 0)
             assert broker.lock_size() == len(packages)
             assert broker.renew([done.ack_id]) == []
@@ -125,13 +125,13 @@ class TestServerWithoutMemory:
             eventually(lambda: again.extend(other.dequeue_many(9, 0.1)) or len(again) >= 2)
             assert {each.package for each in again} == {released.package, late.package}
             assert broker.requeue_dead() == 1
-            eventually(lambda: again.extend(other.dequeue_many(9, 0.1)) or len(again) >= 5)  # two leases end
+            eventually(lambda: again.extend(other.dequeue_many(9, 0.1)) or len(again) >= 5)  # two leases expire
             assert broker.expire(again[-1].ack_id) in (True, False)
             broker.purge_queue()
             broker.delete_queue()
             assert broker.queue_size() == broker.lock_size() == 0
 
-    def test_fetch_from_an_empty_queue_waits_and_sees_what_is_released(self, server: OpenRedis):
+    def test_fetch_from_an_empty_queue_returns_released_packages(self, server: OpenRedis):
         broker, other = broker_for(server.url), broker_for(server.url)
         other.enqueue("package")
         [held] = other.dequeue_many(1, 1)
@@ -139,7 +139,7 @@ class TestServerWithoutMemory:
         assert broker.dequeue_many(1, 1)
         with out_of_memory(server):
             assert broker.dequeue_many(1, 0) == []
-            assert broker.dequeue_many(1, 0.2) == []  # with a lease in hand
+            assert broker.dequeue_many(1, 0.2) == []  # begins a lease before it waits
             assert broker.dequeue_many(1, 0.2) == []
             assert broker.lock_size() == 2
             other.release(held.ack_id)
@@ -158,24 +158,24 @@ class TestServerWithoutMemory:
     def test_packages_that_a_fetch_waited_for_are_settled(self, server: OpenRedis):
         broker = broker_for(server.url)
         broker.enqueue_many(["one", "two"])
-        assert broker.lock_size() == 0  # and knows the server now
-        found = broker._expect(broker._line(), 1) + broker._expect(broker._line(), 1)
+        assert broker.lock_size() == 0  # and the broker knows the server
+        found = broker._expect(broker._raw(), 1) + broker._expect(broker._raw(), 1)
         with out_of_memory(server):
             assert broker.acknowledge(found[0].ack_id)
             assert broker.release(found[1].ack_id)
             assert [each.package for each in broker.dequeue_many(9, 1)] == [b"two"]
 
 
-def test_package_is_not_moved_by_a_server_that_does_not_understand_its_lease(old_redis_server: OldRedis):
+def test_package_is_not_moved_if_its_lease_is_not_understood(old_redis_server: OldRedis):
     old_redis_server.start()
     old_redis_server.flush()
     broker = broker_for(old_redis_server.url)
     broker.enqueue("package")
-    assert not broker._knows_no_flags  # it waits, and another server takes the place of the one it knew
-    assert broker._expect(broker._line(), 1) == []
+    assert not broker._knows_no_flags  # the broker has waited, and another server replaced the known one
+    assert broker._expect(broker._raw(), 1) == []
     assert [each.package for each in broker.dequeue_many(1, 1)] == [b"package"]
 
 
-def test_server_that_is_busy_is_not_pinged_in_vain(broker: Redis, open_redis_server: OpenRedis):
+def test_ping_of_a_busy_server_is_false(broker: Redis, open_redis_server: OpenRedis):
     with busy(open_redis_server):
         assert broker.ping() is False

@@ -29,7 +29,7 @@ def broker(server: RedisSentinel) -> Redis:
 
 @pytest.fixture
 def borrowing(server: RedisSentinel, settings) -> Redis:
-    """A broker that uses the connection of django-redis."""
+    """Broker that uses the connection of django-redis."""
     pytest.importorskip("django_redis")
     settings.DJANGO_REDIS_CONNECTION_FACTORY = "django_redis.pool.SentinelConnectionFactory"
     options = {
@@ -47,7 +47,7 @@ def borrowing(server: RedisSentinel, settings) -> Redis:
 
 
 def at_its_master(broker: Redis) -> Redis:
-    """The broker, when nothing is left of what another test did to its servers."""
+    """Broker whose servers have recovered from earlier tests."""
     eventually(lambda: send(broker, "package") and copied(broker))
     broker.delete_queue()
     return broker
@@ -69,7 +69,7 @@ def copied(broker: Redis) -> bool:
         return False
 
 
-def test_broker_without_its_master_is_away_until_there_is_another(broker: Redis, server: RedisSentinel):
+def test_broker_is_unavailable_until_there_is_another_master(broker: Redis, server: RedisSentinel):
     broker.enqueue("before")
     eventually(lambda: copied(broker))
     server.stop()

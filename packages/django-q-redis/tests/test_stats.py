@@ -30,7 +30,7 @@ def test_other_versions_find_our_cluster_and_nothing_else(broker: Redis, client:
 
 
 def test_large_database_is_not_searched(broker: Redis, client: redis.Redis, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stats, "FEW", 0)
+    monkeypatch.setattr(stats, "MAX_SCANNED_KEYS", 0)
     client.set(f"{KEY}:theirs", "value", ex=3)
     broker.set_stat(f"{KEY}:ours", "value", 3)
     client.config_resetstat()

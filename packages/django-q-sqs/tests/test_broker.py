@@ -209,7 +209,7 @@ def test_lease_that_cannot_be_prolonged_is_not_lost(make, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable, BrokerError])
-def test_failed_sending_of_many_tells_which_were_sent(make, monkeypatch, error):
+def test_failed_batch_reports_the_packages_that_were_sent(make, monkeypatch, error):
     broker = make()
     broker._queue_url()
     requests, call = [], broker._call
@@ -272,11 +272,11 @@ def test_failed_request_of_many_does_not_fail_the_others(make, monkeypatch):
     eventually(lambda: broker.lock_size() == 10)
 
 
-def test_lost_lease_cannot_bury(make, monkeypatch):
+def test_lost_lease_cannot_dead_letter(make, monkeypatch):
     broker = make()
     mine = Delivery(leased(broker), "package")
     monkeypatch.setattr(broker, "renew", lambda ack_ids: ack_ids)
-    broker.bury(mine)
+    broker.move_to_dead_letters(mine)
     assert broker.dead_size() == 0
     assert broker.lock_size() == 1
 
@@ -327,7 +327,7 @@ def test_fifo_queue_counts_deliveries_too(make):
     assert counts == [1, 2, 3, 3]
 
 
-def test_first_deliveries_ask_no_cache(make, monkeypatch):
+def test_first_deliveries_do_not_use_the_cache(make, monkeypatch):
     broker = make()
     broker.enqueue("package")
     monkeypatch.setattr(Sqs, "cache", None)
@@ -363,10 +363,10 @@ def run(broker, delivery):
     return Task.objects.get(pk=package["id"]).attempt_count
 
 
-def test_fifo_queue_buries_in_another_one(make):
+def test_fifo_queue_has_a_fifo_dead_letter_queue(make):
     broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
     broker.enqueue("unreadable")
-    broker.bury(eventually(lambda: broker.dequeue_many(1, 1))[0])
+    broker.move_to_dead_letters(eventually(lambda: broker.dequeue_many(1, 1))[0])
     assert broker.dead_key.endswith("-dead.fifo")
     eventually(lambda: broker.dead_size() == 1)
     broker.dead_letters().delete_queue()
@@ -413,7 +413,7 @@ def test_name_that_sqs_does_not_take_is_rejected(name):
 def test_only_the_end_of_a_name_says_that_the_queue_has_dead_letters(make):
     broker = make(f"a-dead-{'n' * 68}")
     broker.enqueue("unreadable")
-    broker.bury(broker.dequeue_many(1, 5)[0])
+    broker.move_to_dead_letters(broker.dequeue_many(1, 5)[0])
     assert broker.dead_size() == 1
     with pytest.raises(ConfigurationError, match="75"):
         make(f"a-dead-{'n' * 70}").enqueue("package")

@@ -58,9 +58,9 @@ class SqsConformance(BrokerConformance):
         (ParamValidationError(report="wrong"), BrokerError),
     )
     not_promised = {
-        "test_lock_size_does_not_count_what_was_released_for_later": IN_FLIGHT,
+        "test_lock_size_does_not_count_delayed_releases": IN_FLIGHT,
         "test_names_in_any_script_are_separate": NAMES,
-        "test_names_that_a_collation_takes_for_equal_are_separate": NAMES,
+        "test_names_equal_in_a_collation_are_separate": NAMES,
         "test_names_with_punctuation_are_separate": NAMES,
         "test_names_with_spaces_are_separate": NAMES,
         "test_purge_keeps_leases": PURGE,
@@ -111,15 +111,15 @@ class TestMoto(SqsConformance):
     not_promised = {
         **SqsConformance.not_promised,
         "test_acknowledging_twice_is_harmless": STALE,
-        "test_each_lost_lease_of_one_package_is_told": STALE,
+        "test_each_lost_lease_of_a_package_is_reported": STALE,
         "test_lost_lease_cannot_acknowledge": STALE,
         "test_lost_lease_cannot_be_renewed": STALE,
-        "test_lost_lease_cannot_bury": STALE,
+        "test_lost_lease_cannot_dead_letter": STALE,
         "test_lost_lease_cannot_expire": STALE,
         "test_lost_lease_cannot_release": STALE,
         "test_lost_lease_cannot_release_for_later": STALE,
         "test_lost_lease_is_known": STALE,
-        "test_lost_leases_are_told_from_kept_ones": STALE,
+        "test_lost_leases_are_distinguished_from_kept_ones": STALE,
     }
 
     @pytest.fixture

@@ -275,7 +275,7 @@ class Finisher:
         if again:
             self.broker.release_many(again, delay=self.settings.retry)
 
-    def bury(self, delivery: Delivery, reason: str) -> None:
+    def move_to_dead_letters(self, delivery: Delivery, reason: str) -> None:
         """Move an unreadable package to the dead-letter queue: its task has failed for good.
 
         Nothing happens if the lease was lost: another cluster has the package, and may be able to read it.
@@ -291,7 +291,7 @@ class Finisher:
             return
         with suppress(UnreadablePackage):
             self.fail_member(peek(self.codec, delivery.package), f"Dead-lettered: {reason}")
-        self.broker.bury(delivery)
+        self.broker.move_to_dead_letters(delivery)
         with suppress(UnreadablePackage):  # a foreign signature: nothing in it can be trusted
             package = peek(self.codec, delivery.package)
             self._each(self._end_waiting, [self.builder.failed(package, reason, final=True)])

@@ -15,7 +15,7 @@ QUEUES: dict[str, deque[str]] = {}
 
 
 class OldBroker(Broker):
-    """As one was written for the public editions: no settings, no bulk, bytes, and a `fail` that deletes."""
+    """A broker for the public editions: no settings, no batches, bytes, and a `fail` that deletes."""
 
     def __init__(self, list_key="old"):
         super().__init__(list_key)
@@ -54,7 +54,7 @@ class OldBrokerWithReceipts(OldBroker):
 
 
 class LeasingBroker(OldBroker):
-    """As one with receipts was written for the public editions: it does not count its deliveries."""
+    """A broker with receipts for the public editions, which does not count deliveries."""
 
     numbers = itertools.count()
 
@@ -91,7 +91,7 @@ PURGE = "public editions purge what is under a lease, too"
 
 
 class TestOldBroker(BrokerConformance):
-    """Everything that newer methods promise is there in terms of the old ones."""
+    """Suite for the defaults of newer methods, which call the old ones."""
 
     shared = False
     not_promised = {"test_deleted_queue_has_no_dead_letters": DEAD_LETTERS}
@@ -102,7 +102,7 @@ class TestOldBroker(BrokerConformance):
 
 
 class TestOldBrokerWithReceipts(BrokerConformance):
-    """The Django cache counts attempts for a broker that does not."""
+    """Suite for a broker whose attempts the Django cache counts."""
 
     retry = 0.3
     shared = False
@@ -114,7 +114,7 @@ class TestOldBrokerWithReceipts(BrokerConformance):
 
 
 class CountingBroker(LeasingBroker):
-    """A custom broker that knows the attempt number."""
+    """A custom broker with attempt numbers."""
 
     def dequeue(self):
         return [(*found, 5) for found in super().dequeue() or ()]
@@ -126,7 +126,7 @@ def test_attempt_number_of_the_broker_is_kept():
     assert [found[1:] for found in broker.dequeue_many(1, 0)] == [("package", 5)]
 
 
-def test_task_that_did_not_start_is_no_attempt():
+def test_release_of_an_unstarted_task_is_no_attempt():
     broker = LeasingBroker("not started")
     broker.settings = ClusterSettings(retry=0.01)
     broker.enqueue("package")
@@ -143,11 +143,11 @@ def test_without_a_cache_each_delivery_is_the_first():
     assert [eventually(lambda: broker.dequeue_many(1, 0))[0].attempt for _ in range(2)] == [1, 1]
 
 
-def test_acknowledging_is_what_gives_receipts():
+def test_acknowledge_implies_receipts():
     assert (OldBroker.supports_receipts, OldBrokerWithReceipts.supports_receipts) == (False, True)
 
 
-def test_what_is_declared_goes_before_what_is_derived():
+def test_declared_capability_overrides_the_derived_one():
     class Declared(OldBrokerWithReceipts):
         supports_receipts = False
 
@@ -165,7 +165,7 @@ def test_old_broker_acknowledges_one_by_one():
 
 
 class Cut(OldBroker):
-    """Loses its connection after two packages, with an error of its client."""
+    """A broker whose client raises an error after two packages."""
 
     def enqueue(self, task):
         if self.queue_size() == 2:
@@ -173,7 +173,7 @@ class Cut(OldBroker):
         return super().enqueue(task)
 
 
-def test_failed_sending_of_many_tells_which_were_sent():
+def test_failed_batch_reports_the_packages_that_were_sent():
     broker = Cut("cut")
     with pytest.raises(OSError, match="cut") as caught:
         broker.enqueue_many(["one", "two", "three", "four"])
@@ -182,11 +182,11 @@ def test_failed_sending_of_many_tells_which_were_sent():
     broker.purge_queue()
 
 
-def test_old_broker_that_gives_more_loses_none():
+def test_old_broker_that_returns_more_packages_loses_none():
     assert OldBrokerWithReceipts().dequeue_many(1, 0) == [Delivery(1, "one"), Delivery(2, "two")]
 
 
-def test_old_broker_that_does_not_wait_is_not_asked_without_pause():
+def test_old_broker_without_wait_is_polled_with_pauses():
     broker = OldBroker("nobody")
     broker.settings = ClusterSettings(poll=0.1)
     started = time.monotonic()
@@ -200,7 +200,7 @@ def test_queue_can_be_changed_afterwards():
     assert pickle.loads(pickle.dumps(broker)).list_key == "another"
 
 
-def test_nothing_of_a_connection_is_pickled():
+def test_connection_is_not_pickled():
     broker = OldBroker()
     broker.connection = lambda: "cannot be pickled"
     assert pickle.loads(pickle.dumps(broker)).connection is QUEUES
@@ -221,33 +221,33 @@ def test_cache_that_does_not_exist_is_none():
 
 
 class UncountedBroker(OldBroker):
-    """A custom broker that cannot tell how many packages wait."""
+    """A custom broker that does not count waiting packages."""
 
     queue_size = Broker.queue_size
 
 
-def test_broker_that_counts_nothing_requeues_each_dead_letter_once(monkeypatch):
+def test_broker_without_counts_requeues_each_dead_letter_once(monkeypatch):
     broker = UncountedBroker("uncounted")
     for package in ("one", "two"):
-        broker.bury(Delivery(None, package))
+        broker.move_to_dead_letters(Delivery(None, package))
 
-    def enqueue_and_bury(self, package):
+    def enqueue_and_move(self, package):
         OldBroker.enqueue(self, package)
         if self.list_key == "uncounted":
-            self.bury(self.dequeue_many(1, 0)[0])
+            self.move_to_dead_letters(self.dequeue_many(1, 0)[0])
 
-    monkeypatch.setattr(UncountedBroker, "enqueue", enqueue_and_bury)
+    monkeypatch.setattr(UncountedBroker, "enqueue", enqueue_and_move)
     assert broker.requeue_dead() == 2
     assert sorted(QUEUES[broker.dead_key]) == ["one", "two"]
 
 
-def test_old_broker_that_gives_more_requeues_no_more_than_asked_for():
+def test_old_broker_that_returns_more_requeues_up_to_the_limit():
     class Generous(OldBroker):
         def dequeue(self):
             return [found for _ in range(self.queue_size()) for found in OldBroker.dequeue(self)]
 
     broker = Generous("generous")
     for package in ("one", "two", "three"):
-        broker.bury(Delivery(None, package))
+        broker.move_to_dead_letters(Delivery(None, package))
     assert broker.requeue_dead(2) == 2
     assert (list(QUEUES["generous"]), list(QUEUES["generous-dead"])) == (["one", "two"], ["three"])

@@ -6,7 +6,7 @@ from django_q.settings import ClusterSettings
 
 
 class Minimal(BulkBroker):
-    """The methods that an author must write, except `enqueue` and `renew`."""
+    """A broker with the required methods except `enqueue` and `renew`."""
 
     leased = ("held",)
 
@@ -21,24 +21,24 @@ class Minimal(BulkBroker):
 
 
 @pytest.mark.parametrize("method", ["acknowledge", "delete", "release"])
-def test_one_package_is_a_bulk_of_one(method: str):
+def test_one_package_is_a_batch_of_one(method: str):
     settle = getattr(Minimal("test"), method)
     assert settle("held") is True
     assert settle("lost") is False
 
 
-def test_old_method_gives_nothing_from_an_empty_queue():
+def test_dequeue_returns_none_for_an_empty_queue():
     broker = Minimal("test")
     assert broker.dequeue() == [("held", "package")]
     broker.leased = ()
     assert broker.dequeue() is None
 
 
-def test_it_says_what_it_does():
+def test_capabilities_are_declared():
     assert (Minimal.supports_receipts, Minimal.supports_bulk, Minimal.supports_renewal) == (True, True, True)
     assert not Minimal.supports_dead_letters
 
 
 @pytest.mark.parametrize(("settings", "wanted"), [({}, 20), ({"bulk": 5}, 5), ({"bulk": 50}, 20)])
-def test_fetch_takes_what_there_is_room_for_and_no_more_than_a_bulk_that_was_set(settings: dict, wanted: int):
+def test_size_of_a_fetch_is_limited_by_bulk(settings: dict, wanted: int):
     assert Minimal("test", settings=ClusterSettings(**settings)).wanted(20) == wanted

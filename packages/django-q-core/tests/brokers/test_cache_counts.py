@@ -1,4 +1,4 @@
-"""Counts are kept as reliably as the cache keeps values, and a cache that fails stops nothing."""
+"""Counts in caches, and caches that fail."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ def test_counts_are_added_up_and_shared(cache):
     assert counts.read(["one", "two", "three"]) == {"one": 4, "two": 1}
 
 
-def test_queues_and_kinds_have_counts_of_their_own(cache):
+def test_queues_and_kinds_have_separate_counts(cache):
     counts_in(cache).add(["one"])
     assert counts_in(cache, queue="another").read(["one"]) == {}
     assert counts_in(cache, kind="releases").read(["one"]) == {}
 
 
-def test_forgotten_counts_begin_again(cache):
+def test_deleted_counts_start_again(cache):
     counts = counts_in(cache)
     counts.add(["one", "two"])
     counts.forget(["one"])
     assert counts.add(["one", "two"]) == {"one": 1, "two": 2}
 
 
-def test_no_names_ask_no_cache():
+def test_cache_is_not_used_without_names():
     counts = counts_in(cache := Failing())
     assert (counts.read([]), counts.add([]), counts.forget([])) == ({}, {}, None)
     assert cache.asked == 0
 
 
 @pytest.mark.parametrize("cache", [None, DummyCache("dummy", {})])
-def test_without_a_cache_nothing_is_known(cache):
+def test_without_a_cache_there_are_no_counts(cache):
     counts = counts_in(cache)
     counts.add(["one"])
     assert counts.read(["one"]) == {}
 
 
-def test_cache_that_fails_is_a_warning_and_left_alone_for_a_while(caplog, monkeypatch):
+def test_cache_that_fails_is_reported_and_not_used_for_a_while(caplog, monkeypatch):
     counts = counts_in(cache := Failing())
     assert counts.add(["one"]) == {}
     assert counts.read(["one"]) == {}
@@ -81,7 +81,7 @@ def test_cache_that_fails_is_a_warning_and_left_alone_for_a_while(caplog, monkey
 
 
 class Silent(LocMemCache):
-    """Ignores its errors."""
+    """A cache that ignores errors."""
 
     def get_many(self, keys, version=None):
         return None
@@ -90,7 +90,7 @@ class Silent(LocMemCache):
         return None
 
 
-def test_cache_that_ignores_its_errors_is_a_warning_and_left_alone_for_a_while(caplog):
+def test_cache_that_ignores_errors_is_reported_and_not_used(caplog):
     counts = counts_in(Silent("silent", {}))
     assert counts.add(["one"]) == {}
     assert counts.add(["one"]) == {}
@@ -98,13 +98,13 @@ def test_cache_that_ignores_its_errors_is_a_warning_and_left_alone_for_a_while(c
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_cache_that_refuses_a_count_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+def test_cache_that_rejects_a_count_is_not_used_for_a_while(cache, caplog, monkeypatch):
     monkeypatch.setattr(cache, "set_many", lambda data, timeout: list(data))
     assert counts_in(cache).add(["one"]) == {}
     assert "not kept" in caplog.text
 
 
-def test_cache_that_is_slow_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+def test_slow_cache_is_not_used_for_a_while(cache, caplog, monkeypatch):
     counts = counts_in(cache)
     monkeypatch.setattr(cache_counts, "SLOW_SECONDS", 0)
     assert counts.add(["one"]) == {"one": 1}
@@ -112,7 +112,7 @@ def test_cache_that_is_slow_is_left_alone_for_a_while(cache, caplog, monkeypatch
     assert "it took" in caplog.text
 
 
-def test_evicted_count_begins_again(cache):
+def test_evicted_count_starts_again(cache):
     counts = counts_in(cache)
     counts.add(["one"])
     cache.clear()
@@ -120,7 +120,7 @@ def test_evicted_count_begins_again(cache):
     assert counts.read(["two"]) == {}
 
 
-def test_cache_that_does_not_answer_is_left_alone_for_a_while(cache, caplog, monkeypatch):
+def test_cache_without_reply_is_not_used_for_a_while(cache, caplog, monkeypatch):
     answer, calls = threading.Event(), CacheCalls()
     calls.limit(patience=0.05)
     monkeypatch.setattr(cache_counts, "CALLS", calls)

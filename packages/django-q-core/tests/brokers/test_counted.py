@@ -1,4 +1,4 @@
-"""A product counts deliveries; those released before the start are subtracted."""
+"""Attempt numbers from delivery counts of the product, without unstarted releases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django_q.brokers.counted import CountedBroker, Lease, Received
 
 
 class Counting(CountedBroker):
-    """A product whose messages are `one` and `two`, both leased, and which does not know any other."""
+    """A product with the leased messages `one` and `two` only."""
 
     cache = LocMemCache("counted", {})
 
@@ -27,12 +27,12 @@ def _empty():
 
 
 def attempts(broker, **counts):
-    """Return the attempt numbers of messages that the product has delivered so often."""
+    """Return the attempt numbers of messages with these delivery counts."""
     found = broker.hand_out([Received(Lease(name, "receipt"), name, count) for name, count in counts.items()])
     return {delivery.package: delivery.attempt for delivery in found}
 
 
-def test_lease_is_read_back_from_its_ack_id():
+def test_lease_is_decoded_from_its_ack_id():
     assert Lease("one", "r:1:x").ack_id == "one:r:1:x"
     assert Lease.of("one:r:1:x") == ("one", "r:1:x")
 
@@ -56,7 +56,7 @@ def test_release_with_a_delay_and_expiry_are_attempts():
     assert attempts(broker, one=2, two=2) == {"one": 2, "two": 2}
 
 
-def test_messages_of_another_queue_are_others():
+def test_queues_have_separate_messages():
     Counting("test").release_many(["one:r1"])
     assert attempts(Counting("another"), one=2) == {"one": 2}
 
@@ -68,7 +68,7 @@ def test_attempt_is_at_least_1():
     assert attempts(broker, one=2) == {"one": 1}
 
 
-def test_first_deliveries_ask_no_cache(monkeypatch):
+def test_first_deliveries_do_not_use_the_cache(monkeypatch):
     monkeypatch.setattr(Counting, "cache", None)
     broker = Counting()
     monkeypatch.setattr(broker._releases, "_cache", lambda: pytest.fail("asked"))

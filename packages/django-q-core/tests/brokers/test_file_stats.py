@@ -42,7 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_clusters_are_told_apart(stats: FileStats):
+def test_clusters_have_separate_statistics(stats: FileStats):
     stats.set(f"{KEY}:a", "one", 3)
     stats.set(f"{KEY}:b", "two", 3)
     stats.set("django_q:other:cluster:c", "three", 3)
@@ -56,18 +56,18 @@ def test_newer_replaces_older(stats: FileStats):
     assert stats.all(f"{KEY}:*") == ["newer"]
 
 
-def test_nothing_is_read_where_nothing_was_written(stats: FileStats):
+def test_missing_folder_has_no_statistics(stats: FileStats):
     assert (stats.get(f"{KEY}:a"), stats.all(f"{KEY}:*")) == (None, [])
     assert not stats.folder.exists()
 
 
-def test_cluster_that_was_killed_vanishes(stats: FileStats, clock: list[float]):
+def test_statistics_of_a_killed_cluster_expire(stats: FileStats, clock: list[float]):
     stats.set(f"{KEY}:killed", "value", 5)
     clock[0] += 5
     assert (stats.get(f"{KEY}:killed"), stats.all(f"{KEY}:*")) == (None, [])
 
 
-def test_next_cluster_deletes_what_killed_ones_left(stats: FileStats, clock: list[float]):
+def test_next_cluster_deletes_files_of_killed_ones(stats: FileStats, clock: list[float]):
     stats.set(f"{KEY}:killed", "value", 5)
     stats.set(f"{KEY}:lives", "value", 90)
     (stats.folder / "while-it-wrote.123").write_text("")
@@ -76,13 +76,13 @@ def test_next_cluster_deletes_what_killed_ones_left(stats: FileStats, clock: lis
     assert len(stats.all(f"{KEY}:*")) == len(list(stats.folder.glob("[!.]*"))) == 2
 
 
-def test_file_that_a_crash_of_the_machine_left_empty_is_ignored(stats: FileStats):
+def test_empty_file_is_ignored(stats: FileStats):
     stats.set(f"{KEY}:a", "value", 3)
     next(stats.folder.glob("*.json")).write_text("")
     assert (stats.get(f"{KEY}:a"), stats.all(f"{KEY}:*")) == (None, [])
 
 
-def test_reader_never_sees_half_of_a_statistic(stats: FileStats):
+def test_reader_never_reads_an_incomplete_file(stats: FileStats):
     value = "x" * 100_000
     stats.set(f"{KEY}:a", value, 60)
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(stats.folder), f"{KEY}:a", value])
@@ -101,7 +101,7 @@ def test_version_control_ignores_the_folder(stats: FileStats):
     assert (stats.folder / ".gitignore").read_text() == "*\n"
 
 
-def test_folder_has_the_permissions_of_that_of_the_database(stats: FileStats):
+def test_folder_has_the_permissions_of_the_database_folder(stats: FileStats):
     stats.folder.parent.chmod(0o770)
     before = os.umask(0o077)
     try:

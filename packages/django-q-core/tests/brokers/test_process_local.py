@@ -5,12 +5,12 @@ import os
 from django_q.brokers.process_local import ProcessLocal
 
 
-def test_value_is_made_once():
+def test_value_is_created_once():
     made = ProcessLocal(object)
     assert made.get() is made.get()
 
 
-def test_value_can_be_set_and_forgotten():
+def test_value_can_be_set_and_removed():
     made = ProcessLocal(object)
     mine = object()
     made.set(mine)
@@ -19,7 +19,7 @@ def test_value_can_be_set_and_forgotten():
     assert made.get() is not mine
 
 
-def test_child_makes_its_own():
+def test_child_creates_its_own_value():
     made = ProcessLocal(os.getpid)
     mine = made.get()
     child = os.fork()

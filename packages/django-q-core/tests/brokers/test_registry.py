@@ -33,16 +33,16 @@ def test_key_chooses_the_broker(keys: dict, chosen: str):
     assert broker_key(settings_of(**keys)) == chosen
 
 
-def test_key_of_somebody_elses_plugin_chooses_it(monkeypatch: pytest.MonkeyPatch):
+def test_key_of_a_third_party_plugin_chooses_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(type(BROKERS), "names", lambda _self: frozenset({"redis", "carrier_pigeon"}))
     assert broker_key(settings_of(carrier_pigeon={"loft": 1})) == "carrier_pigeon"
 
 
-def test_class_of_ones_own_goes_before_all():
+def test_broker_class_precedes_all_keys():
     assert broker_class(settings_of(broker_class=MEMORY, orm="default")) is MemoryBroker
 
 
-def test_class_itself_may_be_given():
+def test_broker_class_may_be_a_class():
     assert broker_class(settings_of(broker_class=MemoryBroker)) is MemoryBroker
 
 
@@ -51,7 +51,7 @@ def test_class_that_cannot_be_imported_is_a_configuration_error():
         broker_class(settings_of(broker_class="nowhere.Broker"))
 
 
-def test_missing_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+def test_missing_plugin_has_a_hint(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(BROKERS, "_found", {})
     monkeypatch.setattr(BROKERS, "_loaded", {})
     with pytest.raises(MissingPlugin, match="pip install django-q-mongo"):
@@ -66,7 +66,7 @@ def test_broker_serves_another_queue():
     assert get_broker("fast", settings=settings_of(broker_class=MEMORY)).list_key == "fast"
 
 
-def test_broker_that_only_knows_list_key_gets_the_settings():
+def test_broker_with_only_list_key_gets_the_settings():
     class Old(Broker):
         def __init__(self, list_key):
             super().__init__(list_key)
@@ -100,6 +100,6 @@ def test_dead_letter_queue_is_no_cluster(name: str):
         get_broker(name, settings=settings_of(broker_class=MEMORY))
 
 
-def test_dead_letters_are_read_all_the_same():
+def test_dead_letter_queue_can_be_read():
     broker = get_broker("mail", settings=settings_of(broker_class=MEMORY))
     assert broker.dead_letters().list_key == broker.dead_key

@@ -24,7 +24,7 @@ def test_cluster_of_another_version_is_found(cache):
     assert CacheStats(cache, KEY).all(f"{KEY}:*") == ["value"]
 
 
-def test_list_is_one_that_other_versions_read(cache):
+def test_list_can_be_read_by_other_versions(cache):
     CacheStats(cache, KEY).set(f"{KEY}:ours", "value", 3)
     assert cache.get(KEY) == [f"{KEY}:ours"]
 
@@ -37,7 +37,7 @@ def test_cluster_that_was_dropped_from_the_list_is_listed_again(cache):
     assert stats.all(f"{KEY}:*") == ["value"]
 
 
-def test_clusters_that_ended_leave_the_list(cache):
+def test_expired_clusters_are_removed_from_the_list(cache):
     stats = CacheStats(cache, KEY)
     stats.set(f"{KEY}:gone", "value", 3)
     cache.delete(f"{KEY}:gone")

@@ -14,7 +14,7 @@ def test_old_names_resolve() -> None:
     assert all((Failure, Schedule, Success, Task, validate_cron, validate_kwarg))
 
 
-def test_missing_plugin_says_what_to_install(monkeypatch) -> None:
+def test_missing_plugin_has_a_hint(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "django_q_orm.models", None)
     with pytest.raises(ImportError, match="pip install django-q-orm, and add 'django_q_orm' to INSTALLED_APPS"):
         from django_q.models import OrmQ  # noqa: F401

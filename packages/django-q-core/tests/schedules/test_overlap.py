@@ -204,7 +204,7 @@ def test_dead_letter_clears_it(clockwork, lone):
     clock = clockwork()
     clock.turn(NOW)
     [delivery] = clock.broker.dequeue_many(1, 0)
-    Finisher(clock.settings, clock.broker).bury(delivery, "a class that is gone")
+    Finisher(clock.settings, clock.broker).move_to_dead_letters(delivery, "a class that is gone")
     assert waiting_for(lone) is None
 
 
@@ -213,7 +213,7 @@ def test_dead_letter_of_a_lost_lease_clears_nothing(clockwork, lone):
     clock.turn(NOW)
     [delivery] = clock.broker.dequeue_many(1, 0)
     clock.broker.expire(delivery.ack_id)
-    Finisher(clock.settings, clock.broker).bury(delivery, "a class that is gone")
+    Finisher(clock.settings, clock.broker).move_to_dead_letters(delivery, "a class that is gone")
     assert waiting_for(lone) is not None
     assert clock.broker.queue_size() == 1
 

@@ -24,9 +24,9 @@ def maintain(turns, **passed) -> int:
     return BatchMaintenance(turns.settings, turns.broker).maintain(timezone.now() + timedelta(**passed))
 
 
-def bury(turns):
+def move_to_dead_letters(turns):
     for delivery in turns.take(100):
-        turns.broker.bury(delivery)
+        turns.broker.move_to_dead_letters(delivery)
 
 
 def purge(turns):
@@ -37,7 +37,7 @@ def vanish(turns):
     turns.broker.acknowledge_many([delivery.ack_id for delivery in turns.take(100)])
 
 
-@pytest.mark.parametrize("lose", [bury, purge, vanish])
+@pytest.mark.parametrize("lose", [move_to_dead_letters, purge, vanish])
 @pytest.mark.parametrize("cached", [None, True, 60])
 def test_iter_whose_members_are_all_lost_is_collated_after_a_day(turns, lose, cached):
     numbers = Iter("math.floor", [1.5, 2.5, 3.5], {"task_name": "floors", "group": "numbers"}, cached=cached)
@@ -272,7 +272,7 @@ def test_keyword_named_callback_goes_to_the_function(turns):
 def test_member_that_comes_after_the_end_changes_nothing(turns):
     """Dead letters that are requeued after a day run, but the iter is complete."""
     iter_id = async_iter("math.floor", [1.5])
-    bury(turns)
+    move_to_dead_letters(turns)
     maintain(turns, hours=25)
     before = fetch(iter_id).stopped
     turns.broker.requeue_dead()

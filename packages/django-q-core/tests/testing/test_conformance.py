@@ -22,14 +22,14 @@ def test_promise_cannot_be_removed():
             test_packages_arrive_once = None
 
 
-def test_what_is_not_promised_may_fail(pytester_of_a_broker):
+def test_test_in_not_promised_may_fail(pytester_of_a_broker):
     result = pytester_of_a_broker(
         'not_promised = {"test_info_names_the_product": "it has no name"}', 'info = lambda self: ""'
     )
     assert "1 xfailed" in result
 
 
-def test_what_is_not_promised_must_fail(pytester_of_a_broker):
+def test_test_in_not_promised_must_fail(pytester_of_a_broker):
     result = pytester_of_a_broker('not_promised = {"test_info_names_the_product": "it has no name"}')
     assert "XPASS(strict)" in result
 

@@ -19,7 +19,7 @@ def broker():
         broker.delete_queue()
 
 
-def test_package_of_a_killed_client_comes_back(broker: MemoryBroker):
+def test_package_of_a_killed_client_is_redelivered(broker: MemoryBroker):
     broker.enqueue("package")
     child = os.fork()
     if not child:
@@ -31,7 +31,7 @@ def test_package_of_a_killed_client_comes_back(broker: MemoryBroker):
     assert eventually(lambda: broker.dequeue_many(1, 0.1))[0].package == "package"
 
 
-def test_client_killed_while_it_waits_harms_nobody(broker: MemoryBroker):
+def test_waiting_client_that_is_killed_does_not_affect_others(broker: MemoryBroker):
     child = os.fork()
     if not child:
         broker.dequeue_many(1, 60)
@@ -43,7 +43,7 @@ def test_client_killed_while_it_waits_harms_nobody(broker: MemoryBroker):
     assert eventually(lambda: broker.dequeue_many(1, 0.1))[0].package == "package"
 
 
-def test_server_that_ended_cannot_be_reached(monkeypatch: pytest.MonkeyPatch):
+def test_stopped_server_is_unavailable(monkeypatch: pytest.MonkeyPatch):
     with MemoryServer() as server:
         pass
     monkeypatch.setenv(ADDRESS, server.address)
@@ -53,7 +53,7 @@ def test_server_that_ended_cannot_be_reached(monkeypatch: pytest.MonkeyPatch):
         broker.enqueue("package")
 
 
-def test_environment_is_as_before():
+def test_environment_is_restored():
     before = os.environ.get(ADDRESS)
     with MemoryServer():
         pass

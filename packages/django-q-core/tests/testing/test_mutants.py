@@ -1,4 +1,4 @@
-"""Each mutant breaks the promises that it names, which the correct broker keeps.
+"""Each mutant breaks the tests in its `caught_by`, which the correct broker passes.
 
 `DJANGO_Q_MUTANT=FoldsNames` runs this mutant against the whole suite instead.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from django_q.exceptions import BrokerError
 from django_q.testing import BrokerConformance, MemoryServer
-from django_q.testing.mutants import CLIENT_ERRORS, MUTANTS, TOO_LARGE, CorrectBroker, Mutant
+from django_q.testing.mutants import CLIENT_ERRORS, MUTANTS, TOO_LARGE_BYTES, CorrectBroker, Mutant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.variant
 CHOSEN = os.environ.get("DJANGO_Q_MUTANT")
 """Name of the only mutant to run."""
 
-IMPATIENT = {"TIMEOUT": 3.0, "TRIES": 1}
-"""Constants of the suite: a mutant that is about to fail needs no patience for a busy machine."""
+SHORT_WAITS = {"TIMEOUT_SECONDS": 3.0, "MAX_MEASUREMENTS": 1}
+"""Constants of the suite with less tolerance for a busy machine, because mutants are expected to fail."""
 
 FAILURES = (AssertionError, TimeoutError, BrokerError, pytest.fail.Exception)
-"""Errors of a broken promise; another error is a mistake in the mutant."""
+"""Errors of a broken promise. Another error is a mistake in the mutant."""
 
 PROMISES = {name for name in dir(BrokerConformance) if name.startswith("test_")}
 
@@ -43,7 +43,7 @@ class CorrectSuite(BrokerConformance):
 
     @pytest.fixture
     def too_large(self) -> int:
-        return TOO_LARGE
+        return TOO_LARGE_BYTES
 
     @pytest.fixture
     def client_raises(self):
@@ -66,16 +66,16 @@ class ServedSuite(CorrectSuite):
 
 
 class Broken:
-    """Expects each promise to be broken."""
+    """Expects failures of the tests in `caught_by`."""
 
     broker_class: ClassVar[type[Mutant]]
 
     @pytest.fixture(autouse=True)
-    def impatient(self, monkeypatch: pytest.MonkeyPatch):
+    def short_waits(self, monkeypatch: pytest.MonkeyPatch):
         suite = [module for name, module in sys.modules.items() if name.startswith("django_q.testing.conformance.")]
         for module in suite:
-            for constant in IMPATIENT.keys() & vars(module).keys():
-                monkeypatch.setattr(module, constant, IMPATIENT[constant])
+            for constant in SHORT_WAITS.keys() & vars(module).keys():
+                monkeypatch.setattr(module, constant, SHORT_WAITS[constant])
 
     @pytest.fixture(autouse=True)
     def expected_to_fail(self, request: pytest.FixtureRequest):
@@ -85,7 +85,7 @@ class Broken:
 
 
 def only(suite: type[CorrectSuite], promises: Iterable[str]) -> type[CorrectSuite]:
-    """Collect no other promise of a suite."""
+    """Remove all other tests of a suite."""
     for name in PROMISES - {promise.partition("[")[0] for promise in promises}:
         setattr(suite, name, None)
     return suite
@@ -104,17 +104,17 @@ globals().update({f"Test{mutant.__name__}": suite_of(mutant) for mutant in MINE}
 if CHOSEN is None:
 
     class TestCorrectBroker(CorrectSuite):
-        """Keeps what the mutants break."""
+        """Tests that the mutants break."""
 
     class TestServedCorrectBroker(ServedSuite):
-        """Keeps what mutants break in several processes."""
+        """Tests that mutants break in several processes."""
 
     only(TestCorrectBroker, {name for mutant in MUTANTS if not mutant.served for name in mutant.caught_by})
     only(TestServedCorrectBroker, {name for mutant in MUTANTS if mutant.served for name in mutant.caught_by})
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_mutant_says_what_it_does_wrong(mutant: type[Mutant]):
+def test_mutant_has_a_docstring_and_breaks_promises(mutant: type[Mutant]):
     assert mutant.__doc__
     assert mutant.caught_by
     assert {name.partition("[")[0] for name in mutant.caught_by} <= PROMISES

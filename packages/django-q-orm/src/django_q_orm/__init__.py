@@ -1,1 +1,1 @@
-"""The database as a broker for Django Q."""
+"""Database broker for Django Q."""

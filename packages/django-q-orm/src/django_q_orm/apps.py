@@ -1,4 +1,4 @@
-"""The Django app of the database broker."""
+"""Django app of the database broker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class DjangoQOrmConfig(AppConfig):
-    """Brings the tables of queues and of statistics, and the admin of the queues."""
+    """Contains the tables of queues and statistics, and the admin of the queues."""
 
     name = "django_q_orm"
     verbose_name = _("Django Q queue")

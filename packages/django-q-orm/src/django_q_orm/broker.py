@@ -1,4 +1,4 @@
-"""The database as the broker."""
+"""Broker that keeps packages as rows of a database."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from django_q.results.limits import SHORT_STATEMENT, byte_size, exceeded_limit
 from django_q.settings import current_settings
 
 from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
+from django_q_orm.due_times import DueTimes, due_times_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
-from django_q_orm.inserts import insert, insert_and_ring, patiently
+from django_q_orm.inserts import insert, insert_and_notify, retry_while_locked
 from django_q_orm.locks import by_primary_key
-from django_q_orm.notify import SOON, Bell, channel_of
-from django_q_orm.offers import Offers, offers_of
+from django_q_orm.notify import MIN_POLL_SECONDS, Listener, channel_of
 from django_q_orm.stats import stats_in
-from django_q_orm.zones import delayed, restore_moments
+from django_q_orm.zones import correct_locks, delayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST = 500
-"""How many rows one statement names: SQLite takes no more than 999 parameters."""
+MAX_STATEMENT_ROWS = 500
+"""Maximum number of ids in one statement: SQLite allows 999 parameters."""
 
-WHOLE = 1.0
-"""Seconds between two looks at the whole queue at the most: leases that end are noticed by no other."""
+FULL_SCAN_INTERVAL_SECONDS = 1.0
+"""Maximum interval between two full scans of the queue. Only a full scan finds expired leases."""
 
 LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
-"""Rows with a lease, which may have ended."""
+"""Condition of rows with a lease, which may have expired."""
 
-LONGEST_NAME = 100
-"""Length of the column that has the name of the queue."""
+MAX_NAME_CHARACTERS = 100
+"""Length of the column with the name of the queue."""
 
 
 class ORM(BulkBroker):
-    """Packages are rows; a lease is a lock in the future and a token that only its holder knows."""
+    """Keeps packages as rows. A lease is a lock in the future and a token that only its holder knows."""
 
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
@@ -66,45 +66,45 @@ class ORM(BulkBroker):
     _zone: str | None = None
     """Time zone for which the locks of the queue were last corrected."""
     _busy = True
-    """Did the last fetch find something?"""
-    _bell: Bell | None = None
-    _look_at = 0.0
-    """When to ask what is due next (`time.monotonic`)."""
+    """True if the last fetch returned packages."""
+    _listener: Listener | None = None
+    _next_poll_at = 0.0
+    """Time of the next poll (`time.monotonic`)."""
     _due_at = float("inf")
-    """When the next row is due, as far as we know: one that is due before came without ringing."""
+    """Time at which the next known row is due. A row that is due before was inserted without a notification."""
     _since: str | None = None
-    """PostgreSQL: from where on rows that were never taken may wait."""
+    """PostgreSQL: lowest lock of rows that were never leased and may wait; None requires a full scan."""
 
     @classmethod
     def name_problem(cls, name: str) -> str | None:
-        """Return why the table cannot have the queue: the name of its dead letters is five characters longer."""
-        longest = LONGEST_NAME - len("-dead")
-        return f"the database takes names of at most {longest} characters" if len(name) > longest else None
+        """Return an error if the name is too long for the table. The dead-letter queue has five more characters."""
+        longest = MAX_NAME_CHARACTERS - len("-dead")
+        return f"the database allows names of at most {longest} characters" if len(name) > longest else None
 
     @property
-    def bell(self) -> Bell:
-        """What wakes a fetch."""
-        if self._bell is None or self._bell.channel != channel_of(self.list_key):
-            self._bell = Bell(self.list_key, self.settings.poll)
-        return self._bell
+    def listener(self) -> Listener:
+        """Listener for notifications of the queue, which wake a fetch."""
+        if self._listener is None or self._listener.channel != channel_of(self.list_key):
+            self._listener = Listener(self.list_key, self.settings.poll)
+        return self._listener
 
     @cached_property
-    def _whole(self) -> Throttle:
-        """Looks at the whole queue.
+    def _full_scan(self) -> Throttle:
+        """Throttle of full scans of the queue.
 
-        PostgreSQL keeps rows that are gone for as long as any transaction is open that began before
-        (https://www.postgresql.org/docs/current/routine-vacuuming.html), and such a look passes all of them.
+        PostgreSQL keeps deleted rows while a transaction is open that began before
+        (https://www.postgresql.org/docs/current/routine-vacuuming.html). A full scan reads all of them.
         """
-        return Throttle(WHOLE)
+        return Throttle(FULL_SCAN_INTERVAL_SECONDS)
 
     @cached_property
     def _probe(self) -> WriteProbe:
-        """Notices that an idle broker reads from a server that has become a replica."""
+        """Probe that detects that the server of an idle broker has become a read-only replica."""
         return WriteProbe(queue_table(self.alias).model, self.alias)
 
     @property
     def alias(self) -> str:  # pyrefly: ignore[bad-override]
-        """The database that holds the queue."""
+        """Alias of the database that holds the queue."""
         return self.settings.orm or "default"
 
     @property
@@ -122,16 +122,16 @@ class ORM(BulkBroker):
     def _dead_rows(self) -> QuerySet[OrmQ]:
         return queue_table(self.alias).filter(is_named("key", self.dead_key))
 
-    def _offers(self, database: BaseDatabaseWrapper) -> Offers:
-        return offers_of(database, self.settings.retry)
+    def _due_times(self, database: BaseDatabaseWrapper) -> DueTimes:
+        return due_times_of(database, self.settings.retry)
 
     def connect(self) -> QuerySet[OrmQ]:
-        """Give the rows of all queues."""
+        """Return the rows of all queues."""
         return queue_table(self.alias)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> QuerySet[OrmQ]:
-        """Give the rows of all queues, by the settings of this moment."""
+        """Return the rows of all queues, with the current settings."""
         return queue_table(current_settings().orm or "default")
 
     def disconnect(self) -> None:
@@ -143,111 +143,111 @@ class ORM(BulkBroker):
 
     @repeated
     def enqueue(self, package: str, *, delay: float = 0) -> int:
-        """Add a row; within a transaction it exists when that commits, and only then."""
+        """Insert a row, due after *delay* seconds, and return its id. In a transaction, it is visible at the commit."""
         table, key = queue_table(self.alias), self.list_key
         with self._reaching() as database:
             check_size(package, database)
-            offers = self._offers(database)
-            columns = offers.after(delay) if delay else offers.at_once()
+            due_times = self._due_times(database)
+            columns = due_times.after(delay) if delay else due_times.at_once()
             if database.vendor == "postgresql" and not delay:
-                return insert_and_ring(table, database, self.bell.channel, key, package, columns["lock"])
+                return insert_and_notify(table, database, self.listener.channel, key, package, columns["lock"])
             if delay:
                 columns["lease"] = delayed(database)
             row = {"key": key, "payload": package} | columns
-            number = patiently(database, lambda: insert(table, database, row))
-            self.bell.ring(database)  # who waits asks when it is due
+            number = retry_while_locked(database, lambda: insert(table, database, row))
+            self.listener.notify(database)  # waiting consumers read the time at which the row is due
             return number
 
     @repeated
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Add rows, in order."""
+        """Insert rows, in order, and return their ids."""
         if not packages:
             return []
         table, longest, ids = queue_table(self.alias), max(packages, key=byte_size), list[int]()
         with self._reaching() as database:
             check_size(longest, database)
-            columns = self._offers(database).columns_of_many()
+            columns = self._due_times(database).columns_of_many()
             for some in short(packages, database):
                 rows = [
                     table.model(key=self.list_key, payload=package, **columns(number))
                     for number, package in enumerate(some, len(ids))
                 ]
                 insert = partial(table.bulk_create, rows, batch_size=rows_of(longest))
-                ids += [row.pk for row in patiently(database, insert)]
-            self.bell.ring(database)
+                ids += [row.pk for row in retry_while_locked(database, insert)]
+            self.listener.notify(database)
             return ids
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
     @repeated
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Lease up to *limit* rows, no more than a `bulk` that was set; wait for the first, at most *wait* seconds."""
+        """Lease up to *limit* rows, or `bulk` if that is set and less; wait up to *wait* seconds for the first."""
         now = time.monotonic()
         deadline = now + wait
         with self._reaching() as database:
-            if self._zone != database.timezone_name:  # once in a process
-                rows = self._offers(database).by_lock(self.rows)
-                patiently(database, lambda: restore_moments(rows, database, self.settings.retry))
+            if self._zone != database.timezone_name:  # once per process
+                rows = self._due_times(database).by_lock(self.rows)
+                retry_while_locked(database, lambda: correct_locks(rows, database, self.settings.retry))
                 self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
-                found = self._claim(limit, whole=wait <= 0)
+                found = self._claim(limit, full_scan=wait <= 0)
             while not found and not self._was_blocked(now) and (now := time.monotonic()) < deadline:
-                if self._look_at <= now:
-                    found = self._look(limit)
-                elif self.bell.wait(database, min(self._look_at, deadline) - now):
-                    self._look_at, now = 0.0, time.monotonic()
+                if self._next_poll_at <= now:
+                    found = self._poll(limit)
+                elif self.listener.wait(database, min(self._next_poll_at, deadline) - now):
+                    self._next_poll_at, now = 0.0, time.monotonic()
                     found = self._claim(limit)
                 else:
                     now = time.monotonic()
         if found:
-            self.bell.found()
-            self._look_at = 0.0
+            self.listener.found()
+            self._next_poll_at = 0.0
         self._busy = bool(found)
         return found
 
-    def _look(self, limit: int) -> list[Delivery]:
-        """Claim what is due, if anything is, and find out when to look again."""
+    def _poll(self, limit: int) -> list[Delivery]:
+        """Claim due rows, if there are any, and compute the time of the next poll."""
         self._probe.step()
-        if self._since and not self._whole.due:
+        if self._since and not self._full_scan.due:
             return self._claim(limit)
         found: list[Delivery] = []
         began = time.monotonic()
-        with self._whole.timed():
+        with self._full_scan.timed():
             due = self._seconds_until_due()
         if self._was_blocked(began):
             return []
         if due <= 0:
             if self._due_at > time.monotonic():
-                self.bell.missed()
-            found = self._claim(limit, whole=True)
-            due = SOON
+                self.listener.found_unnotified()
+            found = self._claim(limit, full_scan=True)
+            due = MIN_POLL_SECONDS
         now = time.monotonic()
         self._due_at = now + due
-        self._look_at = now + min(due, self.bell.next_look(), max(self.settings.retry / 2, SOON))
+        self._next_poll_at = now + min(due, self.listener.next_pause(), max(self.settings.retry / 2, MIN_POLL_SECONDS))
         return found
 
-    def _claim(self, limit: int, *, whole: bool = False) -> list[Delivery]:
-        """Claim what is due, from the longest due on, or from where nothing older can be waiting."""
+    def _claim(self, limit: int, *, full_scan: bool = False) -> list[Delivery]:
+        """Claim due rows, the longest due first. Without a full scan, skip the range in which no row can wait."""
         limit = self.wanted(limit)
         if limit < 1:
             return []
-        since = None if whole or self._whole.due else self._since
-        with nullcontext() if since else self._whole.timed():
+        since = None if full_scan or self._full_scan.due else self._since
+        with nullcontext() if since else self._full_scan.timed():
             claimed = claim(
                 queue_table(self.alias), self.database, self.list_key, limit, self.settings.retry, since=since
             )
         self._since = claimed.since
         if since and not claimed.rows:
-            self._look_at = time.monotonic() + self.bell.next_look()
+            self._next_poll_at = time.monotonic() + self.listener.next_pause()
         return [Delivery(*each) for each in claimed.rows]
 
     def _was_blocked(self, since: float) -> bool:
-        """Return True if the database was silent for so long that leases are to be renewed before more is fetched."""
+        """Return True if the database took so long that leases must be renewed before the next fetch."""
         return time.monotonic() - since > self.settings.retry / 3
 
     def _seconds_until_due(self) -> float:
-        return self._offers(self.database).seconds_until_due(self.rows)
+        return self._due_times(self.database).seconds_until_due(self.rows)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class ORM(BulkBroker):
             return [lease for (lease,) in cursor.fetchall()]
 
     def _delete_by_count(self, leases: Sequence[str]) -> list[str]:
-        """Delete leased rows at once, or each alone if not all leases hold: a deletion by ids only gives a count."""
+        """Delete leased rows in one statement, or one by one if a lease was lost: MySQL returns only the count."""
         if len(leases) > 1:
             with transaction.atomic(using=self.alias):
                 if self._held(leases).delete()[0] == len(leases):
@@ -288,50 +288,50 @@ class ORM(BulkBroker):
 
     @repeated
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        """Begin leases again, in one statement."""
+        """Extend leases to `retry` seconds from now, in one statement."""
         gone: list[str] = []
         with self._reaching() as database:
             for part in batches(ack_ids, database):
                 held = self._held(part)
-                if held.update(**self._offers(database).leased()) < len(part):
+                if held.update(**self._due_times(database).leased()) < len(part):
                     gone += lost(part, held.values_list("lease", flat=True))
         return gone
 
     @repeated
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer rows again: now, before all others, or in *delay* seconds as failed attempts."""
+        """Release rows: at once, before all others, or after *delay* seconds as failed attempts."""
         with self._reaching() as database:
-            offers = self._offers(database)
-            when = offers.after(delay) if delay else offers.returned()
+            due_times = self._due_times(database)
+            when = due_times.after(delay) if delay else due_times.returned()
             gone = set[str]()
             zone = database.timezone_name if delay > 0 and not database.features.supports_timezones else ""
             for lease, leases in released(ack_ids, attempted=delay > 0, zone=zone).items():
                 gone.update(self._change(leases, lease=lease, **when))
-            self.bell.ring(database)
+            self.listener.notify(database)
         self._since = None
         return [each for each in ack_ids if each in gone]
 
     @repeated
     def expire(self, ack_id: str) -> bool:
-        """Make a row due and leave the lease in it, which counts."""
+        """Expire a lease: make the row due and keep the lease, which counts as an attempt."""
         with self._reaching() as database:
-            gone = self._change([ack_id], **self._offers(database).returned())
-            self.bell.ring(database)
+            gone = self._change([ack_id], **self._due_times(database).returned())
+            self.listener.notify(database)
         self._since = None
         return not gone
 
     @repeated
     def fail(self, ack_id: str) -> bool:
-        """Move a row to the dead letters, unless its lease has expired, even if no other cluster has it yet."""
+        """Move a row to the dead letters, unless its lease has expired. Return False if it has."""
         with self._reaching() as database:
-            leased = self._held([ack_id]).filter(self._offers(database).is_later())
+            leased = self._held([ack_id]).filter(self._due_times(database).is_later())
             return leased.update(key=self.dead_key, lock=None, lease=None) == 1
 
     def _held(self, leases: Sequence[str]) -> QuerySet[OrmQ]:
         return queue_table(self.alias).filter(id__in=[*map(row_of, leases)], lease__in=leases)
 
     def _change(self, leases: Sequence[str], **columns: Any) -> list[str]:
-        """Change rows whose lease holds, and give the leases that do not."""
+        """Update rows with a valid lease, and return the lost leases."""
         gone: list[str] = []
         for part in batches(leases, self.database):
             held = self._held(part)
@@ -348,13 +348,13 @@ class ORM(BulkBroker):
 
     @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Put the dead letters that there are now back on the queue."""
+        """Requeue up to *limit* of the present dead letters and return their number."""
         moved = 0
         with self._reaching() as database:
-            dead, offers = self._dead_rows, self._offers(database)
+            dead, due_times = self._dead_rows, self._due_times(database)
             for ids in batches(list(dead.order_by("id").values_list("id", flat=True)[:limit]), database):
-                moved += dead.filter(id__in=ids).update(key=self.list_key, **offers.requeued(ids, moved))
-            self.bell.ring(database)
+                moved += dead.filter(id__in=ids).update(key=self.list_key, **due_times.requeued(ids, moved))
+            self.listener.notify(database)
         return moved
 
     # -- the queue ------------------------------------------------------------------------------------------------
@@ -362,18 +362,18 @@ class ORM(BulkBroker):
     def queue_size(self) -> int:
         """Count the rows that are due."""
         with self._reaching() as database:
-            return self.rows.filter(self._offers(database).is_due()).count()
+            return self.rows.filter(self._due_times(database).is_due()).count()
 
     def lock_size(self) -> int:
         """Count the leases."""
         with self._reaching() as database:
-            return self.rows.filter(LEASED, self._offers(database).is_later()).count()
+            return self.rows.filter(LEASED, self._due_times(database).is_later()).count()
 
     @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._reaching() as database:
-            free = self.rows.filter(~LEASED | self._offers(database).is_due())
+            free = self.rows.filter(~LEASED | self._due_times(database).is_due())
             delete_all(free, database)
 
     @repeated
@@ -384,7 +384,7 @@ class ORM(BulkBroker):
             delete_all(self._dead_rows, database)
 
     def ping(self) -> bool:
-        """Does the database answer?"""
+        """Return True if the database is available."""
         try:
             with self._reaching() as database, database.cursor() as cursor:
                 cursor.execute(f"SELECT 1{database.features.bare_select_suffix}")
@@ -393,7 +393,7 @@ class ORM(BulkBroker):
         return True
 
     def info(self) -> str:
-        """Name the database and its version."""
+        """Return the name and version of the database."""
         with self._reaching() as database:
             return f"{database.display_name} {'.'.join(map(str, database.get_database_version()))}"
 
@@ -401,17 +401,17 @@ class ORM(BulkBroker):
 
     @repeated
     def set_stat(self, key: str, value: str, timeout: float) -> None:
-        """Keep a cluster's statistics in a row of its own, on SQLite in a file beside the database."""
+        """Store the statistics of a cluster in its row, on SQLite in a file beside the database."""
         with self._reaching() as database:
             stats_in(database).set(key, value, timeout)
 
     def get_stat(self, key: str) -> str | None:
-        """Give the statistics under *key*."""
+        """Return the statistics under *key*; None if there are none."""
         with self._reaching() as database:
             return stats_in(database).get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
-        """Give all statistics under keys that match."""
+        """Return the statistics under all keys that match *pattern*."""
         with self._reaching() as database:
             return stats_in(database).all(pattern)
 
@@ -419,14 +419,14 @@ class ORM(BulkBroker):
 
     @contextmanager
     def _reaching(self) -> Iterator[BaseDatabaseWrapper]:
-        """Turn what the database raises into the errors of brokers; the next call connects anew."""
+        """Convert errors of the database to broker errors. Close a broken session, so that the next call reconnects."""
         database = self.database
         try:
             with by_primary_key(database, queue_table(self.alias).model._meta.db_table):
                 yield database
         except Error as error:
             meaning = meaning_of(error, self.alias)
-            if database.in_atomic_block:  # only its owner can begin again
+            if database.in_atomic_block:  # only the owner of the transaction can repeat it
                 if isinstance(meaning, Conflict):
                     meaning = BrokerUnavailable(*meaning.args)
             elif is_session_to_blame(meaning, database):
@@ -435,20 +435,20 @@ class ORM(BulkBroker):
 
 
 def is_session_to_blame(error: BrokerError, database: BaseDatabaseWrapper) -> bool:
-    """Return True if another session, perhaps on another server, may succeed."""
+    """Return True if another session, perhaps with another server, may succeed."""
     if not isinstance(error, BrokerUnavailable) or isinstance(error, Conflict):
         return False
-    return database.vendor != "sqlite" or "readonly" in str(error)  # another session does not help against locks
+    return database.vendor != "sqlite" or "readonly" in str(error)  # a new session does not release locks of others
 
 
 def queue_table(alias: str) -> QuerySet[OrmQ]:
-    """All rows of all queues of one database, whatever routers say."""
+    """Return the rows of all queues of one database. Database routers are not used."""
     model: type[OrmQ] = apps.get_model("django_q_orm", "OrmQ")
     return model._default_manager.using(alias)
 
 
 def delete_all(rows: QuerySet[OrmQ], database: BaseDatabaseWrapper) -> None:
-    """Delete rows: by their ids where others would wait for one large deletion, or it would wait for others."""
+    """Delete rows, on MySQL, MariaDB and SQLite in batches by ids: one large deletion would block other sessions."""
     if database.vendor not in ("mysql", "sqlite"):
         rows.delete()
         return
@@ -458,10 +458,10 @@ def delete_all(rows: QuerySet[OrmQ], database: BaseDatabaseWrapper) -> None:
 
 
 def check_size(package: str, database: BaseDatabaseWrapper) -> None:
-    """Check that one statement can carry a package: MySQL and MariaDB close the connection if it cannot.
+    """Check that a package fits one statement. MySQL and MariaDB close the connection if it does not.
 
     Raises:
-        PackageTooLarge: it cannot.
+        PackageTooLarge: the package does not fit.
     """
     size = byte_size(package)
     if (limit := exceeded_limit(size, database)) is not None:
@@ -472,21 +472,21 @@ def check_size(package: str, database: BaseDatabaseWrapper) -> None:
 
 
 def rows_of(package: str) -> int:
-    """Return how many rows one statement carries, given their longest package."""
-    return max(1, min(MOST, SHORT_STATEMENT // max(1, byte_size(package))))
+    """Return the number of rows that fit one statement, for the longest *package*."""
+    return max(1, min(MAX_STATEMENT_ROWS, SHORT_STATEMENT // max(1, byte_size(package))))
 
 
 def batches(items: Sequence[T], database: BaseDatabaseWrapper) -> Iterator[Sequence[T]]:
-    """Parts that one statement can name, and that keep SQLite's lock for a short time."""
+    """Yield batches that fit one statement and hold SQLite's lock for a short time."""
     for part in short(items, database):
-        yield from (part[start : start + MOST] for start in range(0, len(part), MOST))
+        yield from (part[start : start + MAX_STATEMENT_ROWS] for start in range(0, len(part), MAX_STATEMENT_ROWS))
 
 
 _forgotten: set[str] = set()
 
 
 def _forget_in_children(alias: str) -> None:
-    """From now on, a forked child makes its own connection or pool and neither uses nor closes its parent's."""
+    """Make forked children create their own connection or pool, and neither use nor close that of the parent."""
     if alias not in _forgotten and hasattr(os, "register_at_fork"):  # Windows does not fork
         _forgotten.add(alias)
         os.register_at_fork(after_in_child=partial(forget_database, alias))

@@ -1,4 +1,4 @@
-"""Points in time, by the database's clock where it has one that Django's columns agree with."""
+"""Times by the clock of the database, if it agrees with the columns of Django."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 VENDORS: Final = ("mysql", "postgresql", "sqlite")
-"""Databases for which there are statements of our own; for others Django writes all of them."""
+"""Databases with our own SQL statements. For others, Django generates all statements."""
 
 WAITED_MICROSECONDS: Final = "TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6))"
-"""Time that a statement of MySQL or MariaDB has waited for locks: NOW is its beginning, SYSDATE the present."""
+"""Time that a statement of MySQL or MariaDB has waited for locks: NOW is its start, SYSDATE the current time."""
 
 
 def has_clock(connection: BaseDatabaseWrapper) -> bool:
-    """Is the database asked for the time? Then clusters on hosts whose clocks differ agree on the end of a lease."""
+    """Return True if the database's clock is used: clusters with different clocks then agree on the end of a lease."""
     agrees = settings.USE_TZ and connection.timezone_name == "UTC"
     return connection.vendor == "postgresql" or (connection.vendor == "mysql" and agrees)
 
 
 def moment(connection: BaseDatabaseWrapper, seconds: float = 0) -> RawSQL:
-    """*seconds* from now, in SQL."""
+    """Return the SQL of the time *seconds* from now."""
     microseconds = round(seconds * 1e6)
     if not has_clock(connection):
         then = timezone.now() + timedelta(microseconds=microseconds)
@@ -39,7 +39,7 @@ def moment(connection: BaseDatabaseWrapper, seconds: float = 0) -> RawSQL:
 
 
 def moment_of_lease(connection: BaseDatabaseWrapper, seconds: float) -> RawSQL:
-    """Return the SQL of *seconds* from when a row is written: the statement may have waited for a lock before."""
+    """Return the SQL of the time *seconds* after a row is written, because the statement may wait for a lock first."""
     if connection.vendor == "postgresql":
         return RawSQL("clock_timestamp() + %s * interval '1 microsecond'", [round(seconds * 1e6)], DateTimeField())
     then = moment(connection, seconds)
@@ -49,7 +49,7 @@ def moment_of_lease(connection: BaseDatabaseWrapper, seconds: float) -> RawSQL:
 
 
 def read_clock(connection: BaseDatabaseWrapper) -> datetime:
-    """Now, as the database has it."""
+    """Return the current time of the database."""
     if not has_clock(connection):
         return timezone.now()
     is_postgres = connection.vendor == "postgresql"

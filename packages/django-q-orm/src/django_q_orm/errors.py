@@ -1,4 +1,4 @@
-"""Classifies the errors of a database; the README has the table."""
+"""Classifies the errors of a database. The README has the table."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_TRIES: Final = 10
-"""Number of times that a statement is tried which conflicts with others."""
+MAX_ATTEMPTS: Final = 10
+"""Maximum number of attempts of a statement that conflicts with others."""
 
 MAX_PAUSE_SECONDS: Final = 0.05
-"""Maximum pause between two tries."""
+"""Maximum pause between two attempts."""
 
 MAX_REPEATING_SECONDS: Final = 10.0
-"""Time after which a call is not repeated: leases are to be renewed, and MariaDB waits 50 seconds for a lock."""
+"""Time after which a call is not repeated, because leases must be renewed. MariaDB waits 50 seconds for a lock."""
 
-PREPARATIONS: Final = {
-    *("3F000", "42501", "42703", "42P01"),  # PostgreSQL: no schema, right, column, table
-    *(1044, 1049, 1054, 1142, 1143, 1146),  # MySQL and MariaDB: no right, database, column, table
+NOT_PREPARED: Final = {
+    *("3F000", "42501", "42703", "42P01"),  # PostgreSQL: missing schema, right, column, table
+    *(1044, 1049, 1054, 1142, 1143, 1146),  # MySQL and MariaDB: missing right, database, column, table
 }
-"""Codes of errors that end when the database is migrated or a right is granted."""
+"""Codes of errors that a migration or a granted right corrects."""
 
-TOO_LARGE: Final = 1153
-"""MySQL and MariaDB: larger than `max_allowed_packet`."""
+PACKET_TOO_LARGE: Final = 1153
+"""Code of MySQL and MariaDB for a packet larger than `max_allowed_packet`."""
 
 
 class Conflict(BrokerUnavailable):
-    """Another process wanted the same rows at the same moment: try again."""
+    """Another process used the same rows at the same time. The call can be repeated."""
 
 
 def meaning_of(error: Error, alias: str) -> BrokerError:
-    """Classify an error: this is the only place where it is decided whether the queue is unavailable.
+    """Classify an error. Only this function decides that the queue is unavailable.
 
     Args:
-        error: of Django's database layer.
-        alias: of the database.
+        error: error of Django's database layer.
+        alias: alias of the database.
 
     Returns:
-        A `BrokerUnavailable` if the same call may succeed later, another `BrokerError` if its package is rejected.
+        A `BrokerUnavailable` if the same call may succeed later, another `BrokerError` if the request is rejected.
     """
     code = code_of(error)
     if is_serialization_failure(error) or code == LOCK_TIMEOUT:
         return Conflict(f"The database '{alias}' has conflicting transactions: {error}")
     if is_unsuitable(error):
-        if code == TOO_LARGE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED)):
+        if code == PACKET_TOO_LARGE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED)):
             return PackageTooLarge(f"The database '{alias}' refuses the package: {error}")
         return BrokerError(f"The database '{alias}' refuses: {error}")
-    if code in PREPARATIONS or "no such table" in str(error):
+    if code in NOT_PREPARED or "no such table" in str(error):
         hint = f"run manage.py migrate --database {alias}, or grant the rights"
         return BrokerUnavailable(f"The database '{alias}' is not prepared: {error}: {hint}")
     if isinstance(error, (ProgrammingError, TransactionManagementError)):
@@ -67,12 +67,12 @@ def meaning_of(error: Error, alias: str) -> BrokerError:
 
 
 def repeated(method: Callable[P, T]) -> Callable[P, T]:
-    """Repeat a method at once that raises `Conflict`: on serialization failures, deadlocks and lock timeouts."""
+    """Repeat a method that raises `Conflict`: after serialization failures, deadlocks and lock timeouts."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         deadline = time.monotonic() + MAX_REPEATING_SECONDS
-        for _ in range(MAX_TRIES - 1):
+        for _ in range(MAX_ATTEMPTS - 1):
             try:
                 return method(*args, **kwargs)
             except Conflict:

@@ -1,4 +1,4 @@
-"""Rows come in, and ring."""
+"""Inserts queue rows and notifies consumers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
-"""Seconds for which a sender waits for SQLite's one writer at a time, beyond Django's own time-out."""
+WRITE_LOCK_TIMEOUT_SECONDS = 20.0
+"""Time for which a sender waits for SQLite's write lock, in addition to Django's own timeout."""
 
-JUST_SECONDS = 0.1
-"""How old the rows are at the most behind which a row is silent."""
+RECENT_SECONDS = 0.1
+"""Skip the notification if a row younger than this is already queued."""
 
 
 def insert(
@@ -33,7 +33,7 @@ def insert(
     connection: BaseDatabaseWrapper,
     row: Mapping[str, Any],
 ) -> int:
-    """Add a row, in one statement, where possible without the cost of a model's `save`."""
+    """Insert a row in one statement and return its id, if possible without the cost of a model's `save`."""
     if connection.vendor not in VENDORS:
         return int(table.create(**{"due": 0, **row}).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
@@ -43,18 +43,18 @@ def insert(
         return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
 
-def insert_and_ring(
+def insert_and_notify(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, channel: str, key: str, payload: str, lock: RawSQL
 ) -> int:
-    """Add a row and notify who listens, in one statement of PostgreSQL.
+    """Insert a row and notify listeners, in one statement of PostgreSQL, and return the id.
 
-    PostgreSQL commits transactions that notify one after another. So a row that finds others waiting is silent: who
-    takes those will look again. Within a transaction it always rings: nobody knows when that commits. It looks for rows
-    that have just been sent: there may be very many older ones that are gone and can still be seen by others.
+    PostgreSQL commits transactions with notifications one after another. So a row does not notify if others wait: the
+    consumer of those polls again. In a transaction it always notifies, because the time of the commit is unknown. Only
+    recent rows are checked, because there may be many deleted older ones that open transactions still see.
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
-    just = f"lock > {lock.sql} - interval '{JUST_SECONDS} seconds' AND lock <= {lock.sql}"
-    silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {just})"
+    recent = f"lock > {lock.sql} - interval '{RECENT_SECONDS} seconds' AND lock <= {lock.sql}"
+    silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {recent})"
     statement, params = _insert_into(table, connection, {"key": key, "payload": payload, "lock": lock})
     with connection.cursor() as cursor:
         cursor.execute(
@@ -62,13 +62,13 @@ def insert_and_ring(
             f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
             [*params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
         )
-        (number, _rang) = cursor.fetchone()
+        (number, _notified) = cursor.fetchone()
     return int(number)
 
 
-def patiently(connection: BaseDatabaseWrapper, write: Callable[[], T]) -> T:
-    """Write again while SQLite is locked by others; within a transaction only its owner can begin again."""
-    deadline = time.monotonic() + PATIENCE
+def retry_while_locked(connection: BaseDatabaseWrapper, write: Callable[[], T]) -> T:
+    """Repeat a write while others lock SQLite, unless a transaction is open, which only its owner can repeat."""
+    deadline = time.monotonic() + WRITE_LOCK_TIMEOUT_SECONDS
     while True:
         try:
             return write()
@@ -82,7 +82,7 @@ def patiently(connection: BaseDatabaseWrapper, write: Callable[[], T]) -> T:
 def _insert_into(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any]
 ) -> tuple[str, list[Any]]:
-    """Return the statement and its parameters; a row without `due` leaves that to the database, as old producers do."""
+    """Return the statement and its parameters. A row without `due` gets the database's default, as from old senders."""
     name, *columns = map(connection.ops.quote_name, (table.model._meta.db_table, *row))
     values = [value if isinstance(value, RawSQL) else RawSQL("%s", [value]) for value in row.values()]
     statement = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join(value.sql for value in values)})"

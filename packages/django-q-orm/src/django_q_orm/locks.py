@@ -1,7 +1,7 @@
-"""Locks of MySQL and MariaDB: a statement waits for each row that it reads, and not only for those that it changes.
+"""Avoids locks of MySQL and MariaDB, where a statement waits for each row that it reads, not only for changed ones.
 
-Rows of senders whose transactions are still open are among those, if it reads the whole table or an index of the queue.
-Their optimizers read the whole table if a statement names most of its rows.
+If it reads the whole table or an index of the queue, it waits for rows of senders with open transactions. The
+optimizer reads the whole table if a statement contains the ids of most of its rows.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 READ_COMMITTED: Final = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
-"""Applies to the next transaction of the session, and to no other."""
+"""Statement that sets the level of the next transaction of the session only."""
 
 LOGS_STATEMENTS: Final = "SELECT @@log_bin AND @@binlog_format = 'STATEMENT'"
-"""Such a server rejects READ COMMITTED."""
+"""Query that returns true if the server logs statements. Such a server rejects READ COMMITTED."""
 
 
 @contextmanager
 def by_primary_key(connection: BaseDatabaseWrapper, table: str) -> Iterator[None]:
-    """Have updates and deletions that name rows by their ids read no other rows.
+    """Make updates and deletions by ids read no other rows.
 
     Args:
-        connection: to the database.
+        connection: connection to the database.
         table: name of the table.
     """
     if connection.vendor != "mysql":
@@ -53,10 +53,10 @@ def by_primary_key(connection: BaseDatabaseWrapper, table: str) -> Iterator[None
 
 @contextmanager
 def claiming(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Open a transaction that claims rows; on MySQL and MariaDB at READ COMMITTED, whatever the project chose.
+    """Open a transaction that claims rows. On MySQL and MariaDB it has the level READ COMMITTED.
 
-    At a higher level it locks the gaps between rows as well, so that senders wait, and several claims deadlock. Within
-    a transaction of the caller, the level is the caller's.
+    A higher level locks the gaps between rows, too, so that senders wait and concurrent claims deadlock. In a
+    transaction of the caller, the level is that of the caller.
     """
     lower = connection.vendor == "mysql" and not connection.in_atomic_block and _is_higher(connection)
     with transaction.atomic(using=connection.alias):

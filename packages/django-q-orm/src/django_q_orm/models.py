@@ -1,4 +1,4 @@
-"""Packages that wait in the database, and what clusters leave there about themselves."""
+"""Models of queued packages and of the statistics of clusters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import peek
 
 NOT_OPTIONS = frozenset({"id", "name", "func", "args", "kwargs"})
-"""The keys of a package that have a method of their own."""
+"""Keys of a package that are not options. `OrmQ` has a method for each."""
 
 
 class QueuedTask(dict[str, Any]):
-    """An unpacked package that is read as `row.task`, and as `row.task()` in the manner of django-q."""
+    """A decoded package. `row.task` is the attribute of django-q2, and `row.task()` the method of django-q."""
 
     def __call__(self) -> QueuedTask:
         """Return itself."""
@@ -26,7 +26,7 @@ class QueuedTask(dict[str, Any]):
 
 
 class OrmQ(models.Model):
-    """One package of one queue, offered to clusters whenever its lock is in the past."""
+    """One package of one queue. It is delivered when its lock is in the past."""
 
     key = models.CharField(_("queue"), max_length=100)
     payload = models.TextField(_("package"), help_text=_("Signed: a changed one is not run."))
@@ -34,9 +34,9 @@ class OrmQ(models.Model):
     lease = models.CharField(_("lease"), max_length=64, null=True, editable=False)
 
     due = models.BigIntegerField(_("due"), db_default=0, editable=False)
-    """When the row is due: microseconds since 1970 in UTC. 0: `lock` says it."""
+    """Time at which the row is due, in microseconds since 1970 in UTC. 0 means that `lock` is used."""
     own_lock = models.DateTimeField(_("own lock"), null=True, editable=False)
-    """`lock` as it was written together with `due`."""
+    """Value of `lock` when `due` was written."""
 
     class Meta:
         app_label = "django_q_orm"
@@ -53,7 +53,7 @@ class OrmQ(models.Model):
 
     @cached_property
     def task(self) -> QueuedTask:
-        """The package, unpacked; when it cannot be, one whose id is a star and the reason."""
+        """Decoded package. If it is unreadable, its id is `*` and the reason, and it has no other key."""
         try:
             return QueuedTask(**PackageCodec.of(current_settings()).loads(self.payload))
         except UnreadablePackage as error:
@@ -63,7 +63,7 @@ class OrmQ(models.Model):
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """Metadata of the package, read without unpickling the arguments; those of `task` if unreadable."""
+        """Metadata of the package, read without its arguments. If unreadable, the id is `*` and the reason."""
         try:
             return peek(PackageCodec.of(current_settings()), self.payload)
         except UnreadablePackage as error:
@@ -78,12 +78,12 @@ class OrmQ(models.Model):
         return self.task.get("name")
 
     def func(self) -> str | None:
-        """Return the dotted path of the function, or a description where it has none."""
+        """Return the dotted path of the function, or a description if it has none."""
         func = self.task.get("func")
         return None if func is None else describe(func)
 
     def group(self) -> str | None:
-        """Return the label the task shares with others."""
+        """Return the group of the task."""
         return self.task.get("group")
 
     def args(self) -> tuple[Any, ...] | None:
@@ -95,12 +95,12 @@ class OrmQ(models.Model):
         return self.task.get("kwargs")
 
     def q_options(self) -> dict[str, Any]:
-        """Return everything else the package says."""
+        """Return the options of the package."""
         return {key: value for key, value in self.task.items() if key not in NOT_OPTIONS}
 
 
 class OrmStat(models.Model):
-    """The statistics of one cluster, for as long as it publishes them."""
+    """Statistics of one cluster, until they expire."""
 
     key = models.CharField(_("cluster"), max_length=255, primary_key=True)
     value = models.TextField(_("statistics"))

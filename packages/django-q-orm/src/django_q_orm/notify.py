@@ -1,4 +1,4 @@
-"""What wakes a broker that waits for rows: PostgreSQL's NOTIFY, elsewhere only time."""
+"""Wakes brokers that wait for rows by NOTIFY of PostgreSQL. Other databases are polled."""
 
 from __future__ import annotations
 
@@ -10,103 +10,107 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-SOON = 0.02
-"""Seconds before the second look, when there was something a moment ago."""
+MIN_POLL_SECONDS = 0.02
+"""First pause between two polls, after rows were found."""
 
-LONGEST = 4.0
-"""Seconds between looks while listening: producers of older versions do not ring."""
+MAX_POLL_SECONDS = 4.0
+"""Maximum pause between two polls while listening. Producers of older versions do not notify."""
 
 
-class Bell:
-    """Rings for the rows of one queue, and knows how long to wait for the next look."""
+class Listener:
+    """Sends and receives notifications of one queue, and computes the pause before the next poll.
+
+    Args:
+        list_key: name of the queue.
+        poll: maximum pause between two polls without notifications, in seconds.
+    """
 
     def __init__(self, list_key: str, poll: float) -> None:
         self.channel = channel_of(list_key)
         self.poll = poll
-        self.pause = SOON
-        self._rang = False
-        self._missed = False
-        self._hearing: Any = None
+        self.pause = MIN_POLL_SECONDS
+        self._notified = False
+        self._unnotified = False
+        self._listening_connection: Any = None
         self._listens = False
 
-    def ring(self, connection: BaseDatabaseWrapper) -> None:
-        """Wake who listens, when the transaction of this connection commits."""
+    def notify(self, connection: BaseDatabaseWrapper) -> None:
+        """Notify listeners when the transaction of this connection commits."""
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_notify(%s, '')", [self.channel])
 
     def found(self) -> None:
-        """There was something: look again soon.
+        """Reset the pause, because rows were found.
 
-        A row that did not ring, because others waited when it was written, may have been committed only after they
-        were taken.
+        A row that was inserted without a notification, because others waited, may be committed after these were leased.
         """
-        self.pause = SOON
+        self.pause = MIN_POLL_SECONDS
 
-    def missed(self) -> None:
-        """A row came that did not ring, after a long silence: somebody writes whom we cannot hear.
+    def found_unnotified(self) -> None:
+        """Poll until a notification arrives, if a row arrived without one after a long pause.
 
-        That is an older version, or one beyond a connection pooler; it is looked for more often until it rings.
+        Its producer has an older version, or uses a connection pooler that drops notifications.
         """
-        self._missed = self._missed or self.pause >= LONGEST
+        self._unnotified = self._unnotified or self.pause >= MAX_POLL_SECONDS
 
-    def next_look(self) -> float:
-        """In how many seconds to look again: longer each time, for there was nothing."""
+    def next_pause(self) -> float:
+        """Return the seconds before the next poll, and double the pause for the one after it."""
         pause = self.pause
-        self.pause = min(pause * 2, LONGEST if self._listens and not self._missed else self.poll)
+        self.pause = min(pause * 2, MAX_POLL_SECONDS if self._listens and not self._unnotified else self.poll)
         return pause
 
     def wait(self, connection: BaseDatabaseWrapper, seconds: float) -> bool:
-        """Wait up to *seconds*; True, and before they are over, when it rang."""
+        """Wait up to *seconds* for a notification. Return True as soon as one arrives."""
         self._listens = self._listen(connection)
         seconds = max(seconds, 0)
         if not self._listens:
             time.sleep(seconds)
             return False
-        if not self._heard() and readable(self._hearing, seconds):
+        if not self._was_notified() and readable(self._listening_connection, seconds):
             self._read(connection)
-        if rang := self._heard():
-            self._rang, self._missed, self.pause = False, False, SOON
-        return rang
+        if notified := self._was_notified():
+            self._notified, self._unnotified, self.pause = False, False, MIN_POLL_SECONDS
+        return notified
 
     def _listen(self, connection: BaseDatabaseWrapper) -> bool:
         if connection.vendor != "postgresql" or connection.in_atomic_block:
             return False
         connection.ensure_connection()
-        if self._hearing is not connection.connection:
+        if self._listening_connection is not connection.connection:
             with connection.cursor() as cursor:
                 cursor.execute(f'LISTEN "{self.channel}"')
-            self._hearing = connection.connection
-            if hasattr(self._hearing, "add_notify_handler"):
-                self._hearing.add_notify_handler(self._hear)
-            # Rows that came before we listened did not ring for us.
-            self._rang = True
+            self._listening_connection = connection.connection
+            if hasattr(self._listening_connection, "add_notify_handler"):
+                self._listening_connection.add_notify_handler(self._on_notification)
+            # Rows that were inserted before LISTEN sent no notification to this connection.
+            self._notified = True
         return True
 
-    def _hear(self, _notification: object) -> None:
-        self._rang = True
+    def _on_notification(self, _notification: object) -> None:
+        self._notified = True
 
     def _read(self, connection: BaseDatabaseWrapper) -> None:
-        """Let the driver read what has arrived; it finds out here, too, that the server has gone."""
+        """Let the driver read its socket. It raises an error if the server has closed the connection."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
 
-    def _heard(self) -> bool:
-        # psycopg 2 keeps a list instead of calling a handler.
-        kept = getattr(self._hearing, "notifies", None)
+    def _was_notified(self) -> bool:
+        # psycopg 2 has a list of notifications instead of a handler.
+        kept = getattr(self._listening_connection, "notifies", None)
         if isinstance(kept, list) and kept:
             kept.clear()
-            self._rang = True
-        return self._rang
+            self._notified = True
+        return self._notified
 
 
 def readable(connection: Any, seconds: float) -> bool:
-    """Wait up to *seconds* for something to arrive on a connection of the driver."""
+    """Wait up to *seconds* for data on a connection of the driver. Return True if there is some."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
 def channel_of(list_key: str) -> str:
-    """A channel's name, whatever the queue is called."""
+    """Return the name of a queue's channel, a valid identifier for any queue name."""
     return f"django_q_{hashlib.sha256(list_key.encode()).hexdigest()[:32]}"

@@ -1,4 +1,4 @@
-"""Statistics of clusters, in the database or, on SQLite, beside it."""
+"""Stores statistics of clusters in the database or, on SQLite, in files beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django_q.brokers.file_stats import FileStats
 from django_q.databases.sqlite import folder_beside
 
 from django_q_orm.database_clock import moment
-from django_q_orm.inserts import patiently
+from django_q_orm.inserts import retry_while_locked
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 
 
 def stats_in(connection: BaseDatabaseWrapper) -> TableStats | FileStats:
-    """Return where the statistics of a database's clusters are: in a table, on SQLite in files."""
+    """Return the storage for statistics: a table, on SQLite files."""
     folder = folder_beside(connection)
     return TableStats(connection) if folder is None else FileStats(folder)
 
 
 class TableStats:
-    """One row a cluster, written again and again; what expired is not shown, and deleted when a cluster begins.
+    """One row per cluster. Expired rows are not returned, and deleted when a cluster starts.
 
     Args:
-        connection: of the database that holds the queue.
+        connection: connection to the database that holds the queue.
     """
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
 
     def set(self, key: str, value: str, timeout: float) -> None:
-        """Keep *value* for *timeout* seconds: one statement, but for the first time."""
-        patiently(self.connection, lambda: self._write(key, value, timeout))
+        """Store *value* for *timeout* seconds, after the first time in one statement."""
+        retry_while_locked(self.connection, lambda: self._write(key, value, timeout))
 
     def get(self, key: str) -> str | None:
-        """What is kept under *key*."""
+        """Return the value under *key*; None if there is none."""
         return self._kept().filter(key=key).values_list("value", flat=True).first()
 
     def all(self, pattern: str) -> list[str | bytes]:
-        """Everything kept under keys that match *pattern* (a prefix and `*`)."""
+        """Return the values under all keys that match *pattern*, a prefix and `*`."""
         prefix = pattern.removesuffix("*")
         found = self._kept().filter(key__startswith=prefix).order_by("key").values_list("key", "value")
-        # SQLite does not tell capitals from small letters.
+        # LIKE of SQLite ignores case.
         return [value for key, value in found if key.startswith(prefix)]
 
     def _write(self, key: str, value: str, timeout: float) -> None:

@@ -1,7 +1,7 @@
-"""Keeps the moments of rows when the site changes `USE_TZ` or `TIME_ZONE`.
+"""Corrects the locks of rows when the site changes `USE_TZ` or `TIME_ZONE`.
 
-Databases with time zones of their own, such as PostgreSQL, need none of this. All others keep dates without a zone: in
-UTC with `USE_TZ`, in Django's `TIME_ZONE` without.
+Databases that store time zones, such as PostgreSQL, need no correction. All others store dates without a zone: in UTC
+with `USE_TZ`, otherwise in Django's `TIME_ZONE`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Q
 from django_q.clock import rezoned
 
-from django_q_orm.claims import NONE_YET, RELEASED
+from django_q_orm.claims import RELEASED, ZERO_ATTEMPTS
 from django_q_orm.database_clock import moment
 
 if TYPE_CHECKING:
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
     from django_q_orm.models import OrmQ
 
 MARGIN_SECONDS: Final = 600.0
-"""Time by which a lock is later than it can be, if it was written in another zone: zones differ by more."""
+"""A lock that is later than a lease by this time was written in another zone, because zones differ by more."""
 
 
-def delayed(connection: BaseDatabaseWrapper, attempts: str = f"{NONE_YET - 1:04}") -> str | None:
-    """Return the `lease` of a row that is delayed: it names the zone of its lock.
+def delayed(connection: BaseDatabaseWrapper, attempts: str = f"{ZERO_ATTEMPTS - 1:04}") -> str | None:
+    """Return the `lease` of a delayed row, which contains the zone of its lock.
 
     Args:
-        connection: to the database.
-        attempts: the count from which the next lease counts on.
+        connection: connection to the database.
+        attempts: count that the next lease continues.
     """
     if connection.features.supports_timezones:
         return None
     return f"{RELEASED}:{attempts}:{connection.timezone_name}"
 
 
-def restore_moments(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: float) -> int:
+def correct_locks(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: float) -> int:
     """Correct locks that were written in another zone.
 
-    A row that was never delayed is due. A lease ends at most `retry` seconds from now. A delay says its zone.
+    A row that was never delayed is due. A lease ends at most `retry` seconds from now. A delayed row contains its zone.
 
     Args:
-        rows: of one queue.
-        connection: to their database.
-        retry: length of a lease (seconds).
+        rows: rows of one queue.
+        connection: connection to their database.
+        retry: duration of a lease in seconds.
 
     Returns:
-        The number of rows that were corrected.
+        The number of corrected rows.
     """
     if connection.features.supports_timezones:
         return 0

@@ -1,4 +1,4 @@
-"""Redis and Valkey as the broker."""
+"""Broker that keeps packages in Redis or Valkey."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait, prepare
-from django_q_redis.errors import is_out_of_memory, lacking, reaching
+from django_q_redis.errors import is_out_of_memory, missing_permissions, reaching
 from django_q_redis.keys import keys_of
 from django_q_redis.limits import sending
-from django_q_redis.raw_connection import Line, line_of
+from django_q_redis.raw_connection import RawConnection, connection_of
 from django_q_redis.stats import RedisStats
 
 if TYPE_CHECKING:
@@ -29,72 +29,72 @@ if TYPE_CHECKING:
     from django_q_redis.keys import Keys
     from django_q_redis.scripts import Script, Source
 
-MOST = 1000
-"""How many packages one script moves: Lua takes no more arguments than fit its stack."""
+MAX_SCRIPT_PACKAGES = 1000
+"""Maximum number of packages per script, because the stack of Lua limits the number of arguments."""
 
-LARGE = 16 * 1024
-"""Bytes of a package beyond which the next are moved to lists of their own: the server writes less for them."""
+LARGE_PACKAGE_BYTES = 16 * 1024
+"""Size of a package from which the next ones are moved to separate lists, so that the server writes less data."""
 
-SWEEP = 5.0
-"""Seconds after which an idle broker looks for leases of others that are over; less when `retry` is short."""
+SWEEP_INTERVAL_SECONDS = 5.0
+"""Maximum interval at which an idle broker checks for expired leases; less if `retry` is short."""
 
-LOOK = 2.0
-"""Seconds after which an idle broker looks whether others have hidden a package for a while."""
+CHECK_INTERVAL_SECONDS = 2.0
+"""Interval at which an idle broker checks for packages that other processes have delayed."""
 
-SHORTEST = 0.01
-"""Seconds that a command blocks at least: Redis 6.2 takes a millisecond for nothing, which means for ever."""
+MIN_BLOCKING_SECONDS = 0.01
+"""Minimum time that a command blocks: Redis 6.2 rounds a millisecond to 0, which means no limit."""
 
 EVICTS_PACKAGES = "allkeys-"
-"""Beginning of the `maxmemory-policy` values with which a full server deletes keys that have no expiry."""
+"""Prefix of the `maxmemory-policy` values with which a full server deletes keys without expiry."""
 
 
 class Redis(BulkBroker):
-    """Packages wait in a Redis list; what is being worked on waits in Redis under a lease."""
+    """Keeps waiting packages in a Redis list, and packages in flight under a lease."""
 
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
     supports_prefetch = True
     keeps_statistics = True
-    # Redis never repeated a failed task before it had receipts: an upgrade must not begin to.
+    # Without receipts, Redis never repeated a failed task. An upgrade must not change that.
     acknowledges_failures = True
     blocks = True
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         super()._begin(settings)
-        # By the monotonic clock: when to offer what is due, and when to look for newly hidden packages.
+        # Monotonic times of the next sweep (due packages and leases), and of the next check for delayed packages.
         self._sweep_at = 0.0
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._first_hidden: list[Any] | None = None
-        self._flowing = False
-        self._large = False
+        self._found_before = False
+        self._found_large = False
         self._is_permitted = False
         self._knows_no_flags = False
         self._listed: dict[str, float] = {}
-        self._client_and_line: tuple[Any, Callable[..., Any]] = None, line_of
+        self._client_and_raw: tuple[Any, Callable[..., Any]] = None, connection_of
 
     @classmethod
     def queue_key(cls, name: str) -> str:
-        """Name the list that every version of Django Q uses."""
+        """Return the list that all versions of Django Q use."""
         return f"django_q:{name}:q"
 
     @property
     def dead_key(self) -> str:
-        """Name the list of dead letters."""
+        """Name of the list of dead letters."""
         return self._keys().dead
 
     @classmethod
     def prepare(cls, settings: ClusterSettings) -> None:
-        """Make a client that forks take over."""
+        """Create a client for the processes that are forked."""
         prepare(settings)
 
     def connect(self) -> Client:
-        """Give this process's client."""
+        """Return the client of this process."""
         return client_for(self.settings)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Client:
-        """Give the client of the settings of this moment."""
+        """Return the client of the current settings."""
         return client_for(current_settings())
 
     def disconnect(self) -> None:
@@ -108,7 +108,7 @@ class Redis(BulkBroker):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> int | str:
-        """Append a package; its id is the length of the list, or the token of a hidden one."""
+        """Append a package, due after *delay* seconds. Return the length of the list, or the token of a delayed one."""
         if delay > 0:
             token = secrets.token_hex(8)
             with self._sending([package]):
@@ -116,28 +116,28 @@ class Redis(BulkBroker):
             self._sweep_at = 0.0
             return token
         with self._sending([package]):
-            return cast("int", self._line()("RPUSH", self.list_key, package))
+            return cast("int", self._raw()("RPUSH", self.list_key, package))
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Append packages, in one command: if the server refuses one, it takes none."""
+        """Append packages in one command, and return their positions. If the server rejects one, none is appended."""
         if not packages:
             return []
         with self._sending(packages):
-            length = cast("int", self._line()("RPUSH", self.list_key, *packages))
+            length = cast("int", self._raw()("RPUSH", self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
     def enqueue_links(self, packages: Sequence[str]) -> None:
-        """Append the next links of chains, even if the server has no memory for others."""
+        """Append the next links of chains, even if the server has no memory for other packages."""
         with self._sending(packages):
             try:
-                self._line()("RPUSH", self.list_key, *packages)
+                self._raw()("RPUSH", self.list_key, *packages)
             except ResponseError as error:
                 if not is_out_of_memory(error):
                     raise
             else:
                 return
-            for start in range(0, len(packages), MOST):
-                self._run(scripts.APPEND, *packages[start : start + MOST])
+            for start in range(0, len(packages), MAX_SCRIPT_PACKAGES):
+                self._run(scripts.APPEND, *packages[start : start + MAX_SCRIPT_PACKAGES])
 
     def _sending(self, packages: Sequence[str]) -> sending:
         return sending(lambda: self.connection, self.list_key, packages)
@@ -145,27 +145,27 @@ class Redis(BulkBroker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Lease up to *limit* packages; block until one comes, at most *wait* seconds."""
+        """Lease up to *limit* packages; wait up to *wait* seconds for the first."""
         if limit < 1:
             return []
         try:
             self._check_permissions()
             return self._fetch(limit, wait)
         except BrokerUnavailable:
-            self._is_permitted = False  # it may be another server, or user, the next time
+            self._is_permitted = False  # the next server, or its user, may be another one
             raise
 
     def _check_permissions(self) -> None:
-        """Find out, before anything is fetched, whether the user may do all that follows.
+        """Check that the user may run the commands for fetched packages, before any is fetched.
 
         Raises:
-            BrokerUnavailable: it may not; the message names the commands.
+            BrokerUnavailable: a permission is missing. The message has the commands.
         """
         if self._is_permitted:
             return
         missing = [each.decode() if isinstance(each, bytes) else each for each in self._run(scripts.MISSING)]
         if missing:
-            raise lacking(missing)
+            raise missing_permissions(missing)
         self._is_permitted = True
 
     def _fetch(self, limit: int, wait: float) -> list[Delivery]:
@@ -174,26 +174,26 @@ class Redis(BulkBroker):
         if self._is_due() or wait <= 0:
             found = self._reserve(limit)
         while not found and (now := time.monotonic()) < deadline:
-            if self._look_at <= now:
-                self._look()
-            pause = min(deadline - now, self._sweep_at - now, LOOK)
-            if self._flowing and isinstance(line := self._line(), Line):
-                found = self._expect(line, pause)
-                self._flowing = bool(found)
+            if self._check_at <= now:
+                self._check_delayed()
+            pause = min(deadline - now, self._sweep_at - now, CHECK_INTERVAL_SECONDS)
+            if self._found_before and isinstance(raw := self._raw(), RawConnection):
+                found = self._expect(raw, pause)
+                self._found_before = bool(found)
             elif self._something_waits(pause) or self._is_due():
                 found = self._reserve(limit)
         if found:
-            # Where something was, there may be more: ask at once next time, and wait with a lease in hand.
+            # There may be more packages: sweep at the next fetch, and then wait with a lease in advance.
             self._sweep_at = 0.0
-            self._flowing = True
+            self._found_before = True
         return found
 
     def _is_due(self) -> bool:
         return self._sweep_at <= time.monotonic()
 
-    def _look(self) -> None:
-        """Sweep at once when another package than before is the first that will be offered."""
-        self._look_at = time.monotonic() + LOOK
+    def _check_delayed(self) -> None:
+        """Request a sweep if the first delayed package has changed."""
+        self._check_at = time.monotonic() + CHECK_INTERVAL_SECONDS
         with reaching():
             first = self.connection.zrange(self._keys().delayed, 0, 0)
         if first and first != self._first_hidden:
@@ -201,21 +201,22 @@ class Redis(BulkBroker):
         self._first_hidden = first
 
     def _reserve(self, limit: int) -> list[Delivery]:
-        """Lease what is there."""
+        """Requeue due packages, then lease waiting ones."""
         nonce = new_nonce()
         retry = self.settings.retry
-        due, *found = self._run(scripts.RESERVE, min(limit, MOST), milliseconds(retry), nonce, int(self._large))
-        soonest = due / 1000 if due >= 0 else SWEEP
-        self._sweep_at = time.monotonic() + min(SWEEP, retry / 2, soonest)
+        limit = min(limit, MAX_SCRIPT_PACKAGES)
+        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, int(self._found_large))
+        soonest = due / 1000 if due >= 0 else SWEEP_INTERVAL_SECONDS
+        self._sweep_at = time.monotonic() + min(SWEEP_INTERVAL_SECONDS, retry / 2, soonest)
         named, *packages = found or [[]]
         if packages:
-            self._large = max(map(len, packages)) > LARGE
+            self._found_large = max(map(len, packages)) > LARGE_PACKAGE_BYTES
         tokens = [token.decode() if isinstance(token, bytes) else token for token in named]
         tokens = tokens or [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
         return [Delivery(token, package, attempt_of(token)) for token, package in zip(tokens, packages, strict=True)]
 
-    def _expect(self, line: Line, wait: float) -> list[Delivery]:
-        """Begin a lease and wait for its package; when one arrives, nothing else remains to do."""
+    def _expect(self, raw: RawConnection, wait: float) -> list[Delivery]:
+        """Begin a lease, wait for a package and confirm the lease, in one round trip."""
         keys = self._keys()
         token = f"{new_nonce()}:0000"
         alone = f"{keys.leases}:{token}"
@@ -223,14 +224,14 @@ class Redis(BulkBroker):
         retry = milliseconds(self.settings.retry)
         length = retry + milliseconds(pause)
         with reaching():
-            begun, package, confirmed = line.replies(
+            begun, package, confirmed = raw.replies(
                 ("EVAL", self._source(scripts.EXPECT).text, 1, keys.leases, length, token),
                 ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
                 ("EVAL", self._source(scripts.CONFIRM).text, 3, keys.leases, alone, keys.attempts, retry, token),
             )
             if refused := first_error(begun, confirmed):
-                line("LMOVE", alone, self.list_key, "LEFT", "LEFT")  # nothing may stay there without a lease
-                self._learn(refused)
+                raw("LMOVE", alone, self.list_key, "LEFT", "LEFT")  # no package may stay there without a lease
+                self._use_old_scripts(refused)
                 return []
             if isinstance(package, ResponseError):
                 self._wait_without_memory(package, pause)
@@ -239,55 +240,56 @@ class Redis(BulkBroker):
         return [Delivery(f"{token}:{confirmed}" if confirmed else token, package, confirmed + 1)]
 
     def _something_waits(self, wait: float) -> bool:
-        """Wait until the list has a package, without taking it: its head is moved onto itself."""
+        """Wait until the list has a package, without leasing it: the command moves the head of the list to itself."""
         pause = self._pause(wait)
         with reaching():
             try:
-                return self._line()("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
+                return self._raw()("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
             except ResponseError as error:
                 self._wait_without_memory(error, pause)
-                return self._line()("LLEN", self.list_key) > 0
+                return self._raw()("LLEN", self.list_key) > 0
 
     def _wait_without_memory(self, refusal: ResponseError, wait: float) -> None:
-        """Sleep where the server has no memory for a command that blocks: only released packages can arrive now.
+        """Sleep if the server has no memory for a blocking command. Only released packages can arrive meanwhile.
 
         Raises:
-            ResponseError: the server refused it for another reason.
+            ResponseError: the server rejected the command for another reason.
         """
         if not is_out_of_memory(refusal):
             raise refusal
         time.sleep(min(wait, self.settings.poll))
 
     def _pause(self, wait: float) -> float:
-        return min(max(wait, SHORTEST), longest_wait(self.connection))
+        return min(max(wait, MIN_BLOCKING_SECONDS), longest_wait(self.connection))
 
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
-        """Forget leased packages, in one step."""
+        """Delete leased packages, in one script; return the ids whose lease was lost."""
         return self._settle(scripts.ACKNOWLEDGE, ack_ids)
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        """Begin leases again, in one step."""
+        """Extend leases to `retry` seconds from now, in one script; return the ids whose lease was lost."""
         return self._settle(scripts.RENEW, ack_ids, milliseconds(self.settings.retry))
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer packages again, in one step."""
+        """Release packages for *delay* seconds, in one script; return the ids whose lease was lost."""
         return self._settle(scripts.RELEASE, ack_ids, milliseconds(delay))
 
     def expire(self, ack_id: str) -> bool:
-        """Expire a lease now."""
+        """Expire a lease now. Return False if it was lost."""
         return not self._settle(scripts.EXPIRE, [ack_id], milliseconds(self.settings.retry))
 
     def fail(self, ack_id: str) -> bool:
-        """Move a package to the dead letters."""
-        return not self._settle(scripts.BURY, [ack_id])
+        """Move a package to the dead letters. Return False if its lease was lost."""
+        return not self._settle(scripts.MOVE_TO_DEAD_LETTERS, [ack_id])
 
     def _settle(self, script: Script, ack_ids: Sequence[str], *options: int) -> list[str]:
-        """Run *script* on leases and give those that were lost."""
+        """Run *script* on leases and return those that were lost."""
         lost: list[str] = []
-        for start in reversed(range(0, len(ack_ids), MOST)):  # packages are offered again at the head, the last first
-            part = list(ack_ids[start : start + MOST])
+        # Packages are released to the head of the list, the last first.
+        for start in reversed(range(0, len(ack_ids), MAX_SCRIPT_PACKAGES)):
+            part = list(ack_ids[start : start + MAX_SCRIPT_PACKAGES])
             lost[:0] = [part[position - 1] for position in self._run(script, *options, *part)]
         return lost
 
@@ -299,35 +301,35 @@ class Redis(BulkBroker):
             return cast("int", self.connection.llen(self.dead_key))
 
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Append the dead letters that there are now to the queue, a thousand a step."""
+        """Append up to *limit* of the present dead letters to the queue, 1,000 per script; return their number."""
         size = self.dead_size()
         most = size if limit is None else min(limit, size)
         moved = 0
-        while moved < most and (part := self._run(scripts.EXHUME, min(most - moved, MOST))):
+        while moved < most and (part := self._run(scripts.REQUEUE, min(most - moved, MAX_SCRIPT_PACKAGES))):
             moved += part
         return moved
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        """Count what waits."""
+        """Count the waiting packages."""
         with reaching():
             return cast("int", self.connection.llen(self.list_key))
 
     def lock_size(self) -> int:
-        """Count the leased packages, those whose leases ended but were not noticed included."""
+        """Count the leased packages, including expired leases that no sweep has found."""
         return cast("int", self._run(scripts.COUNT))
 
     def purge_queue(self) -> None:
-        """Forget what waits and what is hidden; leases and dead letters stay."""
+        """Delete waiting and delayed packages. Leases and dead letters stay."""
         self._run(scripts.PURGE)
 
     def delete_queue(self) -> None:
-        """Forget all keys of the queue, dead letters included."""
+        """Delete all keys of the queue, including dead letters."""
         self._run(scripts.DELETE)
 
     def ping(self) -> bool:
-        """Does the server answer?"""
+        """Return True if the server is available."""
         try:
             with reaching():
                 return bool(self.connection.ping())
@@ -335,7 +337,7 @@ class Redis(BulkBroker):
             return False
 
     def info(self) -> str:
-        """Name the server and its version."""
+        """Return the name and version of the server."""
         with reaching():
             server = cast("dict[str, Any]", self.connection.info("server"))
         if "valkey_version" in server:
@@ -353,17 +355,17 @@ class Redis(BulkBroker):
     # -- statistics -----------------------------------------------------------------------------------------------
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
-        """Keep a cluster's statistics in a key that ends by itself."""
+        """Store the statistics of a cluster in a key that expires after *timeout* seconds."""
         with reaching():
             self._statistics().set(key, value, timeout)
 
     def get_stat(self, key: str) -> bytes | None:
-        """Give the statistics under *key*."""
+        """Return the statistics under *key*; None if there are none."""
         with reaching():
             return self._statistics().get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
-        """Give all statistics under keys that match."""
+        """Return the statistics under all keys that match *pattern*."""
         with reaching():
             return self._statistics().all(pattern)
 
@@ -375,28 +377,28 @@ class Redis(BulkBroker):
     def _keys(self) -> Keys:
         return keys_of(self.list_key)
 
-    def _line(self) -> Callable[..., Any]:
-        """What runs commands on the client of this process."""
-        client, line = self._client_and_line
+    def _raw(self) -> Callable[..., Any]:
+        """Return the function that runs commands on the client of this process."""
+        client, raw = self._client_and_raw
         if client is not (now := self.connection):
-            client, line = self._client_and_line = now, line_of(now)
-        return line
+            client, raw = self._client_and_raw = now, connection_of(now)
+        return raw
 
     def _run(self, script: Script, *arguments: str | int) -> Any:
         keys = self._keys()
         with reaching():
-            line = self._line()
+            raw = self._raw()
             try:
-                return evaluate(line, self._source(script), keys, arguments)
+                return evaluate(raw, self._source(script), keys, arguments)
             except ResponseError as error:
-                self._learn(error)
-            return evaluate(line, script.old, keys, arguments)
+                self._use_old_scripts(error)
+            return evaluate(raw, script.old, keys, arguments)
 
-    def _learn(self, refusal: ResponseError) -> None:
-        """Use the old text of scripts from now on, if the server did not understand the other.
+    def _use_old_scripts(self, refusal: ResponseError) -> None:
+        """Switch to the scripts for old servers, if the server did not understand the flags of a script.
 
         Raises:
-            ResponseError: it refused a script for another reason.
+            ResponseError: the server rejected a script for another reason.
         """
         if self._knows_no_flags or not scripts.knows_no_flags(refusal):
             raise refusal
@@ -406,12 +408,12 @@ class Redis(BulkBroker):
         return script.old if self._knows_no_flags else script.current
 
 
-def evaluate(line: Callable[..., Any], source: Source, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
-    """Run a script by its name; a server that does not know it is given the text."""
+def evaluate(raw: Callable[..., Any], source: Source, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    """Run a script by its SHA-1. Send the text if the server does not know it."""
     try:
-        return line("EVALSHA", source.sha, len(keys), *keys, *arguments)
+        return raw("EVALSHA", source.sha, len(keys), *keys, *arguments)
     except NoScriptError:
-        return line("EVAL", source.text, len(keys), *keys, *arguments)
+        return raw("EVAL", source.text, len(keys), *keys, *arguments)
 
 
 def first_error(*replies: object) -> ResponseError | None:
@@ -420,16 +422,16 @@ def first_error(*replies: object) -> ResponseError | None:
 
 
 def new_nonce() -> str:
-    """Begin tokens: leases that end in the same instant go back in the order in which they were taken."""
+    """Return the first part of tokens. It begins with the time, so that leases sort in the order of their begin."""
     return f"{time.time_ns():016x}{secrets.token_hex(4)}"
 
 
 def attempt_of(token: str) -> int:
-    """Return the attempt number of a delivery: its token ends with the number of earlier attempts, if any."""
+    """Return the attempt number of a delivery. Its token ends with the number of earlier attempts, if any."""
     _nonce, _number, *attempts = token.split(":")
     return 1 + int(attempts[0]) if attempts else 1
 
 
 def milliseconds(seconds: float) -> int:
-    """Seconds as Redis counts them, never rounded to nothing."""
+    """Return seconds as milliseconds, at least 1 for a positive number."""
     return max(round(seconds * 1000), 1) if seconds > 0 else 0

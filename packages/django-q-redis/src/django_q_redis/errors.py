@@ -1,4 +1,4 @@
-"""The errors of the Redis client → the errors of brokers: unavailable or rejected is decided here, and only here."""
+"""Converts errors of the Redis client to broker errors. Only this module decides between unavailable and rejected."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from redis.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-AWAY: Final = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException)
-"""Raised by the client if no server answers, or none accepts its connection."""
+UNREACHABLE: Final = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException)
+"""Errors of the client if no server answers, or none accepts its connection."""
 
-STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
+CODES_BY_CLASS: Final[Mapping[type[RedisError], str]] = MappingProxyType(
     {
         MovedError: "MOVED",
         AskError: "ASK",
@@ -44,7 +44,7 @@ STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
         TryAgainError: "TRYAGAIN",
     }
 )
-"""Classes of the client that take the code from the front of the server's reply; a subclass comes before its base."""
+"""Codes by the classes of the client that remove them from the reply. A subclass precedes its base."""
 
 UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -65,79 +65,76 @@ UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
         "NOPERM": "grant the commands and keys that the README of django-q-redis lists",
     }
 )
-"""Code of a server that does not work for anybody, or not for this user → the remedy.
+"""Remedies by code, for servers that work for no user or not for this one. The same request succeeds later."""
 
-The request is not to blame: the same one succeeds later.
-"""
-
-SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
+REMEDIES_BY_PATTERN: Final[Mapping[str, str]] = MappingProxyType(
     {
         r"max(imum)? number of clients": "close connections, or raise 'maxclients' of the server",
         r"Too many connections|No connection available": "raise 'max_connections' in Q_CLUSTER['redis']",
         r"unknown command": "use a server of Redis 6.2 or newer, with all commands under their own names",
     }
 )
-"""Patterns of replies that have no code, and mean the same → the remedy."""
+"""Remedies by pattern, for replies of an unavailable server without a code."""
 
 DENIED_IN_A_SCRIPT: Final = re.compile(r"ACL failure in script|user executing the script can't")
-"""Replies to a script that runs a command its user may not run: newer and older servers."""
+"""Replies of newer and older servers to a script with a command that its user may not run."""
 
 TOO_LARGE: Final = re.compile(r"invalid bulk length|string exceeds maximum allowed size")
 """Replies to a package beyond `proto-max-bulk-len`."""
 
-WHERE: Final = re.compile(r"\.? script: \w+, on @\S+$")
-"""End of the replies to a script."""
+SCRIPT_SUFFIX: Final = re.compile(r"\.? script: \w+, on @\S+$")
+"""Suffix of the replies to a script."""
 
 CODE: Final = re.compile(rf"(?:.*: -)?({'|'.join(UNAVAILABLE)})\b")
-"""A code at the front; Redis 6.2 writes its own words before the code of a command in a script."""
+"""Code at the start of a reply. Redis 6.2 writes a text before the code of a command in a script."""
 
 
-class reaching:  # noqa: N801 - it is said as a verb
-    """Raise the errors of the client within a block as errors of brokers."""
+class reaching:  # noqa: N801 - named as a function, as `contextlib.suppress`
+    """Context manager that converts errors of the client to broker errors."""
 
     def __enter__(self) -> None:
-        """Watch."""
+        """Enter the block."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
-        """Translate."""
+        """Convert the error."""
         if isinstance(error, (RedisError, RedisClusterException)):
             raise broker_error(error) from error
 
 
 def broker_error(error: Exception) -> BrokerError:
-    """Return the error of brokers for one of the client.
+    """Return the broker error for an error of the client.
 
     Returns:
         `BrokerUnavailable` if the same request may succeed later; `PackageTooLarge` or another `BrokerError` if the
-        server rejects the request itself.
+        server rejects the request.
     """
     text = str(error)
     if code := code_of(error):
         return unavailable(code, text)
-    for pattern, remedy in SENTENCES.items():
+    for pattern, remedy in REMEDIES_BY_PATTERN.items():
         if re.search(pattern, text):
             return BrokerUnavailable(f"Redis is unavailable ({text}): {remedy}")
-    if isinstance(error, AWAY):
+    if isinstance(error, UNREACHABLE):
         return BrokerUnavailable(f"Redis cannot be reached: {error}")
     if TOO_LARGE.search(text):
         return PackageTooLarge(f"Redis takes no package of this size ({text}): send a reference instead of the data")
     return BrokerError(f"Redis rejects a request: {error}")
 
 
-def lacking(commands: Sequence[str]) -> BrokerUnavailable:
-    """Return the error for a user that may not run some commands."""
+def missing_permissions(commands: Sequence[str]) -> BrokerUnavailable:
+    """Return the error for a user that may not run *commands*."""
     return unavailable("NOPERM", f"the user has no permissions to run {', '.join(commands)}")
 
 
 def unavailable(code: str, text: str) -> BrokerUnavailable:
-    """Return the error for one of the codes of `UNAVAILABLE`."""
-    text = WHERE.sub("", text).removeprefix(code).strip().removesuffix(".")
+    """Return the error for a code of `UNAVAILABLE`."""
+    text = SCRIPT_SUFFIX.sub("", text).removeprefix(code).strip().removesuffix(".")
     return BrokerUnavailable(f"Redis is unavailable ({code}: {text}): {UNAVAILABLE[code]}")
 
 
 def code_of(error: Exception) -> str | None:
-    """Return the code of `UNAVAILABLE` that a server answered with, None if it was none of them."""
-    for kind, code in STRIPPED.items():
+    """Return the code of `UNAVAILABLE` in the reply of a server; None if it has none."""
+    for kind, code in CODES_BY_CLASS.items():
         if isinstance(error, kind):
             return code
     text = str(error)

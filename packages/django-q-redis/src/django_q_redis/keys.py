@@ -1,4 +1,4 @@
-"""The keys of a queue, all in one hash slot, so that a script on a Redis Cluster may use them."""
+"""Keys of a queue. All are in one hash slot, so that a script on a Redis Cluster may use them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from redis.crc import key_slot
 
 PATTERNS: Final = ("django_q:*", "{django_q:*")
-"""All keys, as an access control list names them."""
+"""Patterns of all keys, for an access control list."""
 
 
 class Keys(NamedTuple):
-    """The keys of a queue, in the order in which scripts take them."""
+    """Keys of a queue, in the order of the arguments of scripts."""
 
     queue: str
     leases: str
@@ -25,7 +25,7 @@ class Keys(NamedTuple):
 
 @lru_cache(maxsize=1000)
 def keys_of(queue: str) -> Keys:
-    """Return the keys of the queue whose packages wait in the list *queue*."""
+    """Return the keys of a queue. The list *queue* has its waiting packages."""
     prefix = prefix_of(queue)
     return Keys(queue, *(f"{prefix}:{name}" for name in ("leases", "delayed", "packages", "dead", "attempts")))
 
@@ -33,7 +33,7 @@ def keys_of(queue: str) -> Keys:
 def prefix_of(key: str) -> str:
     """Return the prefix of keys in the same slot as *key*.
 
-    A cluster hashes what is between the first brace and the next closing one, or the whole key if that is nothing.
+    A cluster hashes the text between the first brace and the next closing one, or the whole key if that is empty.
     """
     _, _, rest = key.partition("{")
     tag, closed, _ = rest.partition("}")

@@ -1,4 +1,4 @@
-"""Recognises a package that is larger than the server accepts."""
+"""Recognizes a package that is larger than the server accepts."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from django_q_redis.client import Client
 
 MIN_LIMIT_BYTES: Final = 1024 * 1024
-"""The least value of `proto-max-bulk-len`: a server accepts all packages up to this size."""
+"""Lowest value of `proto-max-bulk-len`. A server accepts all packages up to this size."""
 
 REPLY_SECONDS: Final = 1.0
-"""Time that a server has to refuse a size; one that accepts it is silent, and waits for the data."""
+"""Time in which a server rejects a size. A server that accepts it sends no reply and waits for the data."""
 
 
 class sending(reaching):  # noqa: N801 - as `reaching`
-    """Raise the errors of the client while packages are sent as errors of brokers.
+    """Context manager that converts errors of the client to broker errors while packages are sent.
 
-    A server refuses a package that is too large when it has read its size, and closes the connection. The client still
-    sends, sees a closed connection, and drops the reply. So the server is asked again, with nothing but the size.
+    A server that has read the size of a too large package rejects it and closes the connection. The client is still
+    sending, detects the closed connection and drops the reply. So the size alone is sent again, to read the reply.
 
     Args:
-        client: returns the client that sends.
-        key: the key that the packages go to.
-        packages: the packages.
+        client: function that returns the client that sends.
+        key: key to which the packages are appended.
+        packages: packages that are sent.
     """
 
     def __init__(self, client: Callable[[], Client], key: str, packages: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ class sending(reaching):  # noqa: N801 - as `reaching`
         self.packages = packages
 
     def __exit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
-        """Translate."""
+        """Convert the error."""
         cause = error.__cause__ if isinstance(error, BrokerUnavailable) else error
         if isinstance(cause, redis.ConnectionError):
             size = max(len(package.encode()) for package in self.packages)
@@ -51,22 +51,22 @@ class sending(reaching):  # noqa: N801 - as `reaching`
 
 
 def refusal(client: Client, key: str, size: int) -> ResponseError | None:
-    """Return the reply of the server of *key* if it refuses packages of *size* bytes, else None."""
+    """Return the reply of the server of *key* if it rejects packages of *size* bytes, otherwise None."""
     try:
         announce(pool_of(client, key), size)
     except ResponseError as error:
         return error if TOO_LARGE.search(str(error)) else None
     except (redis.RedisError, RedisClusterException):
-        return None  # the server is away: the error that led here says so
+        return None  # the server is unavailable, as the first error tells
     return None
 
 
 def announce(pool: redis.ConnectionPool, size: int) -> None:
-    """Send the size of a package on a connection of its own, without the package.
+    """Send the size of a package on a separate connection, without the package.
 
     Raises:
-        redis.ResponseError: the server refuses it.
-        redis.RedisError: the server cannot be reached.
+        redis.ResponseError: the server rejects it.
+        redis.RedisError: the server is unavailable.
     """
     connection = pool.get_connection()
     try:
@@ -79,7 +79,7 @@ def announce(pool: redis.ConnectionPool, size: int) -> None:
 
 
 def pool_of(client: Client, key: str) -> redis.ConnectionPool:
-    """Return the pool of the connections to the server that has *key*."""
+    """Return the connection pool of the server that has *key*."""
     if not isinstance(client, RedisCluster):
         return client.connection_pool
     node = client.get_node_from_key(key)

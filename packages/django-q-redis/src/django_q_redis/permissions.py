@@ -1,4 +1,4 @@
-"""The commands of Redis that a user needs, as an access control list names them."""
+"""Redis commands that a user needs, with their names in an access control list."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ DIRECT: Final = (
     "zrem",
     "zremrangebyscore",
 )
-"""Commands that the broker sends itself."""
+"""Commands that the broker sends."""
 
 COMMANDS: Final = tuple(sorted({*FOR_SCRIPTS, *DIRECT}))
 """All commands that a cluster and its tools need."""
 
 FETCHING: Final = tuple(sorted({*FOR_SCRIPTS, "blmove", "eval", "evalsha", "exists", "zrange", "zrem"}))
-"""Commands without which packages cannot be fetched and settled: a cluster asks for them before it begins."""
+"""Commands for fetching and settling packages. A cluster checks these permissions before its first fetch."""

@@ -1,4 +1,4 @@
-"""Pools of few connections, for which threads wait in turn."""
+"""Limited connection pools, for which threads wait in order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class FairQueue(LifoQueue[Any]):
-    """A queue in which a thread that waits is served before one that comes later.
+    """A queue that serves threads in the order of their arrival.
 
-    In Python's own queues, a thread that puts something and takes it again at once leaves nothing to those that wait.
+    In Python's own queues, a thread that puts an item and gets one at once may starve waiting threads.
     """
 
     def __init__(self, maxsize: int = 0) -> None:
@@ -26,7 +26,7 @@ class FairQueue(LifoQueue[Any]):
         self.turn = threading.Lock()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Take an item.
+        """Remove and return an item.
 
         Raises:
             queue.Empty: there was none within *timeout* seconds.
@@ -42,11 +42,11 @@ class FairQueue(LifoQueue[Any]):
             self.turn.release()
 
 
-class PatientSentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Connections to the master that sentinels name."""
+class BlockingSentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
+    """Connections to the master that Redis Sentinel reports."""
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close all connections, or those that wait; before redis-py 6, a blocking pool does only the former."""
+        """Close all connections, or only the idle ones, which blocking pools before redis-py 6 cannot do."""
         if inuse_connections:
             super().disconnect()
             return
@@ -54,11 +54,11 @@ class PatientSentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
             connection.disconnect()
 
 
-class PatientCluster(RedisCluster):
-    """A client of a Redis Cluster that runs as many commands at a time as each node may have connections.
+class BlockingCluster(RedisCluster):
+    """A client of a Redis Cluster with a limit of concurrent commands: the maximum number of connections per node.
 
     Args:
-        max_connections: of each node.
+        max_connections: maximum number of connections per node.
         options: other keywords of the client.
     """
 
@@ -66,17 +66,17 @@ class PatientCluster(RedisCluster):
         self._turns = FairQueue()
         for _ in range(max_connections):
             self._turns.put(None)
-        self._patience = options["socket_timeout"]
+        self._timeout_seconds = options["socket_timeout"]
         super().__init__(max_connections=max_connections, **options)
 
     def execute_command(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command when it is its turn.
+        """Run a command, after those that wait already.
 
         Raises:
-            redis.ConnectionError: others take too long.
+            redis.ConnectionError: no connection was available within the socket timeout.
         """
         try:
-            self._turns.get(timeout=self._patience)
+            self._turns.get(timeout=self._timeout_seconds)
         except Empty:
             raise redis.ConnectionError("No connection available.") from None
         try:
@@ -85,16 +85,16 @@ class PatientCluster(RedisCluster):
             self._turns.put(None)
 
 
-def patient_client(**options: Any) -> redis.Redis:
-    """Make a client whose threads wait for a connection, as long as for a silent server.
+def blocking_client(**options: Any) -> redis.Redis:
+    """Create a client whose threads wait up to `socket_timeout` seconds for a connection.
 
     Args:
         options: keywords of a connection, and `max_connections`.
     """
-    return redis.Redis(connection_pool=redis.BlockingConnectionPool(**options, **patience(options)))
+    return redis.Redis(connection_pool=redis.BlockingConnectionPool(**options, **blocking_options(options)))
 
 
-def patience(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keywords of a pool whose threads wait."""
+def blocking_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a pool whose threads wait in order."""
     waiting = {"queue_class": FairQueue, "timeout": options["socket_timeout"]}
     return {key: value for key, value in waiting.items() if key not in options}

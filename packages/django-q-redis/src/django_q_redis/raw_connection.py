@@ -1,7 +1,7 @@
-"""The short way to a Redis server: the client's connections, without the client.
+"""Runs commands on connections of a Redis client, without the overhead of the client.
 
-For a command the client takes as long as the server and the network together: it goes through its pool, its retries and
-its metrics each time. A connection that is kept needs none of them.
+Per command, the client needs as much time as server and network together: for its pool, its retries and its metrics. A
+connection that is kept needs none of them.
 """
 
 from __future__ import annotations
@@ -21,42 +21,46 @@ if TYPE_CHECKING:
 
     from redis.connection import Connection
 
-LONG = 100_000
-"""Bytes from which a word is sent alone or, of a text, in pieces, since to copy it would take longer."""
+LONG_WORD_BYTES = 100_000
+"""Size from which a word is sent separately, and a text in pieces, because copying it would take longer."""
 
 POOLS = (redis.ConnectionPool, redis.BlockingConnectionPool)
 """Pools whose connections can be used without the client."""
 
 PROTOCOL_ERROR = "Protocol error"
-"""Beginning of the replies after which a server closes the connection."""
+"""Prefix of the replies after which a server closes the connection."""
 
 HAS_POLL = hasattr(select, "poll")
-"""Not on Windows, and not under eventlet."""
+"""False on Windows and with eventlet."""
 
 
-class Line:
-    """Runs commands, of many threads, on connections of the client's pool; each process keeps up to half of them."""
+class RawConnection:
+    """Runs commands of any thread on connections of the client's pool. Each process keeps up to half of them.
+
+    Args:
+        client: client with a pool in `POOLS`.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        # Others use the pool too: of a small one nothing is kept, and a blocking one has threads that wait for it.
+        # Other code uses the pool, too: a small pool needs all connections, and threads wait for a blocking one.
         blocks = isinstance(self._pool, redis.BlockingConnectionPool)
-        self._most_idle = 0 if blocks else self._pool.max_connections // 2
-        self._idle: ProcessLocal[deque[Kept]] = ProcessLocal(deque)
+        self._max_idle = 0 if blocks else self._pool.max_connections // 2
+        self._idle: ProcessLocal[deque[KeptConnection]] = ProcessLocal(deque)
 
     def __call__(self, *command: str | bytes | float) -> Any:
-        """Run a command and give the server's reply as it is.
+        """Run a command and return the unchanged reply of the server.
 
         Raises:
-            redis.RedisError: what the client would raise; nothing is tried twice.
+            redis.RedisError: the error that the client would raise. The command is not repeated.
         """
-        return self.flight(command)[0]
+        return self.run_all(command)[0]
 
-    def flight(self, *commands: Sequence[str | bytes | float]) -> list[Any]:
-        """Send commands together and give the replies: the server runs each as soon as it has done the one before.
+    def run_all(self, *commands: Sequence[str | bytes | float]) -> list[Any]:
+        """Send commands in one round trip and return the replies. The server runs one after another.
 
         Raises:
-            redis.RedisError: as above; the commands after one that the server refuses are run.
+            redis.RedisError: one failed. Commands after one that the server rejects are run nevertheless.
         """
         replies = self.replies(*commands)
         for reply in replies:
@@ -65,43 +69,43 @@ class Line:
         return replies
 
     def replies(self, *commands: Sequence[str | bytes | float]) -> list[Any]:
-        """Send commands together and give the replies, refusals among them.
+        """Send commands in one round trip and return the replies, including errors.
 
         Raises:
-            redis.ConnectionError: the server cannot be reached, or the pool has no connection left.
+            redis.ConnectionError: the server is unavailable, or the pool has no free connection.
         """
         idle = self._idle.get()
         try:
             kept = idle.pop()
         except IndexError:
-            kept = Kept(self._pool.get_connection())
+            kept = KeptConnection(self._pool.get_connection())
         try:
             return kept.run(commands)
         finally:
-            if len(idle) < self._most_idle:
+            if len(idle) < self._max_idle:
                 idle.append(kept)
             else:
                 self._pool.release(kept.connection)
 
 
-class Kept:
-    """A connection that waits for the next command; the server may close it meanwhile."""
+class KeptConnection:
+    """A connection that is kept for the next command. The server may close it meanwhile."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._socket: Any = None
-        self._look: Any = None
+        self._has_data: Any = None
 
     def run(self, commands: Sequence[Sequence[str | bytes | float]]) -> list[Any]:
-        """Send commands and read the replies, refusals among them."""
+        """Send commands and return the replies, including errors."""
         connection = self.connection
         if self._stale():
-            connection.disconnect()  # to send connects it again
+            connection.disconnect()  # sending connects it again
         try:
             connection.send_packed_command(packed(commands))
             return [self._reply() for _ in commands]
         except BaseException:
-            connection.disconnect()  # or the next command would read the answer to this one
+            connection.disconnect()  # otherwise, the next command would read the reply to this one
             raise
 
     def _reply(self) -> Any:
@@ -109,21 +113,21 @@ class Kept:
             return self.connection.read_response()
         except redis.ResponseError as error:  # the server has answered
             if str(error).startswith(PROTOCOL_ERROR):
-                self.connection.disconnect()  # the server is about to, and would not read the next command
+                self.connection.disconnect()  # the server closes it, and would not read the next command
             return error
 
     def _stale(self) -> bool:
-        """Whether there is something to read, which can only be the end: as `can_read`, in a third of the time."""
+        """Return True if the socket has data, which can only be its end. `can_read` takes three times as long."""
         socket = getattr(self.connection, "_sock", None)
         if socket is None:
             return False
         if socket is not self._socket:
-            self._socket, self._look = socket, looker(socket)
-        return bool(self._look())
+            self._socket, self._has_data = socket, data_check(socket)
+        return bool(self._has_data())
 
 
-def looker(socket: Any) -> Callable[[], object]:
-    """Give what tells, at once, whether a socket has something to read."""
+def data_check(socket: Any) -> Callable[[], object]:
+    """Return a function that returns true, without waiting, if a socket has data."""
     if not HAS_POLL:
         return lambda: select.select([socket], [], [], 0)[0]
     poll = select.poll()
@@ -132,7 +136,7 @@ def looker(socket: Any) -> Callable[[], object]:
 
 
 def packed(commands: Sequence[Sequence[str | bytes | float]]) -> Iterable[bytes]:
-    """Write commands as the protocol has them, in a third of the time that the client takes, or less."""
+    """Encode commands for the protocol, in at most a third of the time of the client."""
     parts: list[bytes | str] = []
     long = False
     for command in commands:
@@ -141,11 +145,11 @@ def packed(commands: Sequence[Sequence[str | bytes | float]]) -> Iterable[bytes]
             data: bytes | str
             if isinstance(word, bytes):
                 data = word
-            elif isinstance(word, str):  # of ASCII a text has as many bytes as letters
-                data = word.encode() if len(word) <= LONG or not word.isascii() else word
+            elif isinstance(word, str):  # an ASCII text has as many bytes as characters
+                data = word.encode() if len(word) <= LONG_WORD_BYTES or not word.isascii() else word
             else:
                 data = str(word).encode()
-            if len(data) > LONG:
+            if len(data) > LONG_WORD_BYTES:
                 long = True
                 parts += (b"$%d\r\n" % len(data), data, b"\r\n")
             else:
@@ -154,10 +158,10 @@ def packed(commands: Sequence[Sequence[str | bytes | float]]) -> Iterable[bytes]
 
 
 def in_pieces(parts: Sequence[bytes | str]) -> Iterator[bytes]:
-    """Put short parts together, and long texts in pieces: for the system to find memory takes longer than to copy."""
+    """Join short parts and split long texts, because large allocations take longer than copying."""
     short: list[bytes] = []
     for part in parts:
-        if isinstance(part, bytes) and len(part) <= LONG:
+        if isinstance(part, bytes) and len(part) <= LONG_WORD_BYTES:
             short.append(part)
             continue
         yield b"".join(short)
@@ -169,20 +173,20 @@ def in_pieces(parts: Sequence[bytes | str]) -> Iterator[bytes]:
     yield b"".join(short)
 
 
-_lines: WeakKeyDictionary[Any, Line] = WeakKeyDictionary()
+_raw_connections: WeakKeyDictionary[Any, RawConnection] = WeakKeyDictionary()
 
 
-def in_one_flight(client: Any, *commands: Sequence[str | bytes | float]) -> list[Any]:
-    """Run commands for *client* one after another, on a line in one flight."""
-    run = line_of(client)
-    return run.flight(*commands) if isinstance(run, Line) else [run(*command) for command in commands]
+def in_one_round_trip(client: Any, *commands: Sequence[str | bytes | float]) -> list[Any]:
+    """Run commands for *client* in order, on a raw connection in one round trip."""
+    run = connection_of(client)
+    return run.run_all(*commands) if isinstance(run, RawConnection) else [run(*command) for command in commands]
 
 
-def line_of(client: Any) -> Callable[..., Any]:
-    """Give what runs commands for *client*: a line, or the client itself where its own ways with connections matter."""
+def connection_of(client: Any) -> Callable[..., Any]:
+    """Return the function that runs commands for *client*: a raw connection, or its own method for other classes."""
     if type(client) is not redis.Redis or type(client.connection_pool) not in POOLS:
         return client.execute_command
     try:
-        return _lines[client]
+        return _raw_connections[client]
     except KeyError:
-        return _lines.setdefault(client, Line(client))
+        return _raw_connections.setdefault(client, RawConnection(client))

@@ -1,19 +1,19 @@
-"""What Redis does in one step, as Lua.
+"""Lua scripts for atomic operations of Redis.
 
-A queue is six keys, all in the hash slot of the first; a name with braces changes the prefix of the others:
+A queue has six keys, all in the hash slot of the first one. A name with braces changes the prefix of the others:
 
-    django_q:<name>:q              list    packages that wait, as every version of Django Q has them
-    {django_q:<name>:q}:leases     zset    token of a lease → when it ends, in milliseconds of the server's clock
-    {django_q:<name>:q}:delayed    zset    token of a hidden package → when it is offered
+    django_q:<name>:q              list    waiting packages, as in all versions of Django Q
+    {django_q:<name>:q}:leases     zset    token of a lease → its end, in milliseconds of the server's clock
+    {django_q:<name>:q}:delayed    zset    token of a delayed package → its due time
     {django_q:<name>:q}:packages   hash    token → package, for both
-    {django_q:<name>:q}:dead       list    packages that nobody could read
-    {django_q:<name>:q}:attempts   hash    SHA-1 of a package → attempts that ended (an expired lease, a failure), if
-                                          any; deleted by acknowledging it, and 30 days after the last change of any
+    {django_q:<name>:q}:dead       list    dead letters
+    {django_q:<name>:q}:attempts   hash    SHA-1 of a package → earlier attempts (expired leases and failures), if
+                                          any; deleted by an acknowledgement, and 30 days after the last change
 
-A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any. Number 0000 means that the package was
-waited for, or is large: it is then in a list of its own, {django_q:<name>:q}:leases:<nonce>:0000, and not in the hash.
-Moving it there is all that the append-only file and replicas are told, where a script that writes it into the hash
-repeats the whole package.
+A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any. Number 0000 means that a fetch waited for
+the package, or that it is large. It is then in the separate list {django_q:<name>:q}:leases:<nonce>:0000, not in the
+hash. The append-only file and replicas receive only the move to that list. A write into the hash would repeat the
+whole package.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from redis.exceptions import ResponseError
 from django_q_redis.permissions import FETCHING
 
 HARMLESS_WRITE: Final = "redis.call('ZREM', leases, '')\n"
-"""First command of scripts on a server without flags: after its first write, a script may use more memory."""
+"""First command of scripts for servers without flags, because a script may use more memory after its first write."""
 
 
 class Source(NamedTuple):
-    """The text of a script and the name that the server keeps it under."""
+    """Text of a script, and its SHA-1, by which the server finds it."""
 
     text: str
     sha: str
@@ -41,29 +41,29 @@ class Script(NamedTuple):
     """A Lua script."""
 
     current: Source
-    """With flags, for Redis 7 and newer."""
+    """Script with flags, for Redis 7 and newer."""
     old: Source
-    """For servers that know no flags."""
+    """Script without flags, for older servers."""
 
 
 class Flag(StrEnum):
-    """Tells Redis 7 and newer what a script does."""
+    """Flags of a script for Redis 7 and newer."""
 
     MOVES = "allow-oom"
-    """It only moves or frees memory: a server without memory runs it."""
+    """The script only moves or frees memory. A server without memory runs it."""
     READS = "no-writes"
-    """It changes nothing: a server that accepts no writes runs it."""
+    """The script changes nothing. A server that accepts no writes runs it."""
     STORES = ""
-    """It stores something new: a server without memory refuses it."""
+    """The script stores new data. A server without memory rejects it."""
 
 
 def script(body: str, flag: Flag = Flag.MOVES, *, prelude: str | None = None) -> Script:
     """Return a script.
 
     Args:
-        body: its own part.
-        flag: the kind of the script.
-        prelude: its first part; without one, the functions that most scripts use.
+        body: code of this script.
+        flag: flag of the script.
+        prelude: code before it; None means the functions that most scripts use.
     """
     text = CLOCK + (PRELUDE if prelude is None else prelude)
     old = text + (HARMLESS_WRITE if flag is Flag.MOVES else "") + body
@@ -71,12 +71,12 @@ def script(body: str, flag: Flag = Flag.MOVES, *, prelude: str | None = None) ->
 
 
 def source(text: str) -> Source:
-    """Return a text with its name."""
+    """Return a text with its SHA-1."""
     return Source(text, hashlib.sha1(text.encode()).hexdigest())
 
 
 def knows_no_flags(reply: object) -> bool:
-    """Return True if a server answers that it does not understand the flags of a script."""
+    """Return True if the reply means that the server does not understand the flags of a script."""
     return isinstance(reply, ResponseError) and any(word in str(reply) for word in ("compiling", "shebang"))
 
 
@@ -90,7 +90,7 @@ end
 PRELUDE = """
 local queue, leases, delayed, packages, dead, attempts = unpack(KEYS)
 
--- Raise an error, before anything has changed, if the user may not run one of these commands.
+-- Raise an error, before the first change, if the user may not run one of these commands.
 local function need(...)
   if not redis.acl_check_cmd then return end
   for _, name in ipairs({...}) do
@@ -100,7 +100,7 @@ local function need(...)
   end
 end
 
--- Which of the tokens are still leased, and the positions of those that are not.
+-- Return the tokens with a lease, and the positions of those without.
 local function held(tokens)
   local kept, lost = {}, {}
   local scores = redis.call('ZMSCORE', leases, unpack(tokens))
@@ -110,13 +110,13 @@ local function held(tokens)
   return kept, lost
 end
 
--- The list that holds only the package under this token, if there is one.
+-- Return the list with only the package of this token; nil if it is in the hash.
 local function place(token)
   local alone = string.match(token, '^[^:]*:0000')
   return alone and leases .. ':' .. alone
 end
 
--- The package under this token.
+-- Return the package of this token.
 local function read(token)
   local list = place(token)
   if list then return redis.call('LINDEX', list, 0) end
@@ -135,7 +135,7 @@ local function forget(tokens)
   forget_lists(tokens)
 end
 
--- The packages under these tokens, which are forgotten.
+-- Delete and return the packages of these tokens.
 local function take(tokens)
   local found = {}
   for i, package in ipairs(redis.call('HMGET', packages, unpack(tokens))) do
@@ -147,7 +147,7 @@ local function take(tokens)
   return found
 end
 
--- Delete the counts of the packages under these tokens.
+-- Delete the counts of the packages of these tokens.
 local function forget_attempts(tokens)
   for _, token in ipairs(tokens) do
     if string.match(token, '^[^:]*:[^:]*:') then
@@ -157,7 +157,7 @@ local function forget_attempts(tokens)
   end
 end
 
--- Count an attempt at each of these packages, which are offered again within so many ms.
+-- Add an attempt to the count of each of these packages. They are delivered again within *length* ms.
 local function count(list, length)
   for _, package in ipairs(list) do redis.call('HINCRBY', attempts, redis.sha1hex(package), 1) end
   if list[1] then redis.call('PEXPIRE', attempts, length + 30 * 86400000) end
@@ -199,7 +199,7 @@ local function offer(zset, command, from, to, ...)
   end
 end
 
--- The last first, which is then behind the others at the head.
+-- The last lease first, so that its package is behind the others at the head.
 offer(leases, 'LPUSH', nil, '-inf', 'REV')
 offer(delayed, 'RPUSH', '-inf', nil)
 
@@ -235,16 +235,16 @@ redis.call('ZADD', leases, unpack(scores))
 push('HSET', packages, fields)
 return {0, tokens, unpack(taken)}
 """)
-"""Offer what is due again, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
+"""Requeue due packages, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
 
-A fourth argument of 1 leaves each in a list of its own.
-Gives 0, the tokens where they are not just numbered, and the packages; or, when there are none, only the milliseconds
-until something is due (-1: nothing is)."""
+If the fourth argument is 1, each package is moved to a separate list.
+Returns 0, the tokens unless they are numbered consecutively, and the packages. Without packages, returns only the
+milliseconds until the next one is due, or -1 if there is none."""
 
 EXPECT = script("return redis.call('ZADD', leases, clock() + ARGV[1], ARGV[2])", prelude="local leases = KEYS[1]\n")
-"""Begin a lease of so many ms under a token, for a package that is still to come.
+"""Begin a lease of ARGV[1] ms under a token, before its package arrives.
 
-Sent as it is: what follows it in the same flight moves a package, and must not where this was refused."""
+Sent with its text, never by SHA-1: the next command of the round trip moves a package, even if this one fails."""
 
 CONFIRM = script(
     """
@@ -266,10 +266,10 @@ return tonumber(number or 0)
 """,
     prelude="local leases, alone, attempts = unpack(KEYS)\n",
 )
-"""Begin the lease of a token again if its package has come, or end it.
+"""Renew the lease of a token if its package has arrived, otherwise end it.
 
-The lease may have disappeared while the package was waited for, as when the queue was deleted.
-Gives the number of earlier attempts, by which the token is extended; -1 if there is no package."""
+The lease may have been deleted during the wait, for example with the queue.
+Returns the number of earlier attempts, which is appended to the token; -1 if there is no package."""
 
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
@@ -281,7 +281,7 @@ if kept[1] then
 end
 return lost
 """)
-"""Forget leased packages; give the positions of tokens that were not valid any more."""
+"""Delete leased packages; return the positions of tokens whose lease was lost."""
 
 RENEW = script("""
 local length = tonumber(table.remove(ARGV, 1))
@@ -294,7 +294,7 @@ end
 push('ZADD', leases, scores)
 return lost
 """)
-"""Let leases end *length* ms from now; give the positions of tokens that were not valid any more."""
+"""Extend leases to *length* ms from now; return the positions of tokens whose lease was lost."""
 
 RELEASE = script("""
 local delay = tonumber(table.remove(ARGV, 1))
@@ -316,9 +316,9 @@ count(found, delay)
 redis.call('ZADD', delayed, unpack(scores))
 return lost
 """)
-"""Offer leased packages again, at the head, or in *delay* ms as failed attempts.
+"""Release leased packages to the head of the queue, or after *delay* ms as failed attempts.
 
-Gives the positions of tokens that were not valid any more."""
+Returns the positions of tokens whose lease was lost."""
 
 EXPIRE = script("""
 local length = tonumber(table.remove(ARGV, 1))
@@ -332,9 +332,9 @@ if kept[1] then
 end
 return lost
 """)
-"""Expire leases of *length* ms now; give the positions of tokens that were not valid any more."""
+"""Expire leases of *length* ms now; return the positions of tokens whose lease was lost."""
 
-BURY = script("""
+MOVE_TO_DEAD_LETTERS = script("""
 local score = redis.call('ZMSCORE', leases, ARGV[1])[1]
 if not score or tonumber(score) <= clock() then return {1} end
 need('ZREM', 'HDEL', 'LPOP', 'DEL', 'RPUSH')
@@ -343,19 +343,19 @@ redis.call('ZREM', leases, ARGV[1])
 push('RPUSH', dead, take(ARGV))
 return {}
 """)
-"""Move a leased package to the dead letters; give position 1 if its lease was lost or has ended."""
+"""Move a leased package to the dead letters; return position 1 if its lease was lost or has expired."""
 
-EXHUME = script("""
+REQUEUE = script("""
 need('RPUSH')
 local found = redis.call('LPOP', dead, tonumber(ARGV[1]))
 if not found then return 0 end
 redis.call('RPUSH', queue, unpack(found))
 return #found
 """)
-"""Offer up to so many dead letters again; give how many."""
+"""Requeue up to ARGV[1] dead letters; return their number."""
 
 APPEND = script("return redis.call('RPUSH', queue, unpack(ARGV))")
-"""Append packages that take the place of others."""
+"""Append packages that replace others."""
 
 HIDE = script(
     """
@@ -366,7 +366,7 @@ return 1
 """,
     Flag.STORES,
 )
-"""Keep a package under a token and offer it in so many ms."""
+"""Store a package under a token, due in ARGV[2] ms."""
 
 PURGE = script("""
 local function drop(zset, last)
@@ -393,7 +393,7 @@ if redis.call('EXISTS', attempts) == 1 then
 end
 return 1
 """)
-"""Delete the packages that wait, are hidden, or whose lease has ended, and their counts; other leases stay."""
+"""Delete packages that wait, are delayed or have an expired lease, and their counts. Other leases stay."""
 
 COUNT = script(
     """
@@ -406,7 +406,7 @@ return number
 """,
     Flag.READS,
 )
-"""Count the leased packages; a lease whose package has not come yet is none."""
+"""Count the leased packages, without leases whose package has not arrived."""
 
 DELETE = script("""
 forget_lists(redis.call('ZRANGE', leases, 0, -1))
@@ -414,7 +414,7 @@ forget_lists(redis.call('ZRANGE', delayed, 0, -1))
 redis.call('DEL', unpack(KEYS))
 return 1
 """)
-"""Forget all keys of the queue."""
+"""Delete all keys of the queue."""
 
 POLICY = script(
     """
@@ -424,7 +424,7 @@ return type(memory) == 'string' and string.match(memory, 'maxmemory_policy:([%w-
     Flag.READS,
     prelude="",
 )
-"""Name what a full server does (`maxmemory-policy`); nothing if the user may not ask, or the server does not tell."""
+"""Return `maxmemory-policy`; an empty text if the user may not read it, or the server does not report it."""
 
 MISSING = script(
     f"""
@@ -438,4 +438,4 @@ return missing
 """,
     Flag.READS,
 )
-"""Name the commands that the user needs to fetch and settle packages, and may not run; before Redis 7 none is known."""
+"""Return the commands of `FETCHING` that the user may not run. Before Redis 7, none is reported."""

@@ -1,4 +1,4 @@
-"""Brokers: where a package waits between its sender and a cluster."""
+"""Brokers keep packages between their senders and the clusters that execute them."""
 
 from django_q.brokers.base import AckId, Broker, Delivery
 from django_q.brokers.bulk import BulkBroker

@@ -1,5 +1,5 @@
-"""The old address of django-q-sqs's `Sqs`."""
+"""Old name of django-q-sqs's `Sqs`."""
 
-from django_q.brokers.faces import face
+from django_q.brokers.old_names import broker_named
 
-__getattr__ = face(__name__, "Sqs", "sqs")
+__getattr__ = broker_named(__name__, "Sqs", "sqs")

@@ -1,4 +1,4 @@
-"""What every broker promises, and what a broker that promises less gets for free."""
+"""The broker contract, and defaults for brokers that implement only part of it."""
 
 from __future__ import annotations
 
@@ -30,56 +30,60 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AckId: TypeAlias = Hashable
-"""What a broker knows a delivery by; another one for each delivery of the same package."""
+"""Receipt of a delivery. Each delivery of the same package has another one."""
 
 
 class Delivery(NamedTuple):
-    """A package on its way to a worker."""
+    """A package that a broker delivered, with its receipt and attempt number."""
 
     ack_id: AckId | None
-    """What to acknowledge it with; None where the broker gives no receipts."""
+    """Receipt of the delivery; None if the broker has no receipts."""
     package: str | bytes
-    """The signed task, unread."""
+    """The signed package, not decoded."""
     attempt: int = 1
     """1 plus the number of earlier deliveries that started or may have started.
 
-    Counted are leases that expired and failed attempts that were released with a delay. A release without delay is not
-    counted. Acknowledging a package, or making it a dead letter, ends its count."""
+    Leases that expired and failed attempts that were released with a delay are counted. A release without delay is not
+    counted. The count is deleted when the package is acknowledged or becomes a dead letter."""
 
 
 class Broker:
-    """The queue between the sender of a task and the cluster that runs it.
+    """The queue between the sender of a task and the cluster that executes it.
 
-    A custom broker overrides `enqueue` and `dequeue`, and `acknowledge` if it gives receipts. Everything else has a
-    default in terms of these three, so brokers written for older versions work unchanged.
+    A custom broker overrides `enqueue` and `dequeue`, and `acknowledge` if it has receipts. All other methods have
+    defaults that call these three, so brokers written for older versions work unchanged.
+
+    Args:
+        list_key: name of the cluster; None means that of the settings.
+        settings: of the cluster; None means the settings at the time of each call.
     """
 
     supports_receipts: bool = False
-    """Does it keep a package until that is acknowledged? Derived for a class that only overrides `acknowledge`."""
+    """True if packages are kept until they are acknowledged. Derived for a class that only overrides `acknowledge`."""
     supports_bulk: bool = False
-    """Does one fetch, and one acknowledgement, carry several packages in one round trip?"""
+    """True if one fetch, and one acknowledgement, processes several packages in one round trip."""
     supports_renewal: bool = False
-    """Can a lease be prolonged while its task runs?"""
+    """True if a lease can be renewed while its task runs."""
     leases_vary: bool = False
     """True if leases may be shorter than `retry`, because the sender of a package decides: see `lease_seconds`."""
     supports_delay: float = 0
-    """For how many seconds, at most, can a package be hidden before it is offered? 0 means not at all."""
+    """Maximum number of seconds for which a package can be hidden before its delivery; 0 means no delay."""
     supports_lock_size: bool = False
-    """Does it know how many packages are under a lease?"""
+    """True if the broker can count the packages under a lease."""
     supports_dead_letters: bool = False
-    """Does `fail` keep the package, to be counted and requeued, instead of deleting it?"""
+    """True if `fail` keeps the package, to be counted and requeued, instead of deleting it."""
     supports_prefetch: bool = False
-    """Can packages be fetched on approval, and given back at once, in their place and without a trace?"""
+    """True if an unstarted package can be released to its original position, without counting as an attempt."""
     acknowledges_failures: bool = False
-    """Are failed tasks acknowledged unless `ack_failures` says otherwise?"""
+    """True if failed tasks are acknowledged by default. The setting `ack_failures` overrides it."""
     alias: str | None = None
-    """Which database holds the queue, if one does, so that what a transaction queues is there when that commits?"""
+    """Alias of the database that holds the queue, None if none does. A transaction there queues when it commits."""
     keeps_statistics: bool = False
-    """Are statistics kept where the packages are, so that who fetches can publish them on the same connection?"""
+    """True if statistics are kept beside the packages, so that the pusher can publish them on its connection."""
     blocks: bool = False
-    """Does a fetch from an empty queue wait by itself, and wake when something arrives?"""
+    """True if a fetch from an empty queue waits by itself, and returns when a package arrives."""
     precision: float = 1.0
-    """Seconds by which a waiting consumer may be late to notice the end of a wait, a lease or a delay.
+    """Maximum number of seconds by which a consumer notices the end of a wait, a lease or a delay late.
 
     Products that count whole seconds keep the default. A lease or a delay never ends early.
     """
@@ -113,7 +117,7 @@ class Broker:
 
     @classmethod
     def queue_key(cls, name: str) -> str:
-        """What the product calls the queue of the cluster *name*."""
+        """Return the product's name of the queue of the cluster *name*."""
         return name
 
     @classmethod
@@ -123,7 +127,7 @@ class Broker:
 
     @property
     def settings(self) -> ClusterSettings:
-        """The settings it was given, or those of this moment."""
+        """The settings that were passed in, or else the current ones."""
         return self._settings or current_settings()
 
     @settings.setter
@@ -132,13 +136,13 @@ class Broker:
 
     @classmethod
     def prepare(cls, settings: ClusterSettings) -> None:
-        """Have ready what each process of a cluster needs to connect, before they are forked: nothing may be open."""
+        """Prepare client state before the processes of a cluster are forked. Must not open connections."""
 
     # -- the connection -------------------------------------------------------------------------------------------
 
     @property
     def connection(self) -> Any:
-        """The client of the product, made when first asked for, once a process."""
+        """The client of the product: process-local, created on first use."""
         return self._connection.get()
 
     @connection.setter
@@ -146,40 +150,40 @@ class Broker:
         self._connection.set(connection)
 
     def connect(self) -> Any:
-        """Make the client."""
+        """Create the client."""
         return self.get_connection(self.list_key)
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Any:
-        """Make the client: what brokers of older versions override."""
+        """Create the client. Brokers of older versions override this method."""
         return None
 
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> Any:
-        """Put a signed package on the queue, hidden for *delay* seconds, and give its id."""
+        """Queue a signed package, hidden for *delay* seconds, and return the id that the product gives it."""
 
     def enqueue_many(self, packages: Sequence[str]) -> list[Any]:
-        """Put several packages on the queue, in order.
+        """Queue several packages, in order, and return their ids.
 
         Raises:
-            BrokerError: not all were put there. Its `sent` has the positions of those that were: sending only the
-                others again makes no duplicates.
+            BrokerError: not all were queued. Its `sent` has the positions of those that were: sending only the others
+                again creates no duplicates.
         """
         return enqueue_each(self, packages)
 
     def enqueue_links(self, packages: Sequence[str]) -> Any:
-        """Put the next links of chains on the queue, before those that they follow are acknowledged.
+        """Queue the next links of chains, before the links that they follow are acknowledged.
 
-        Without a method of its own, a broker puts them there as any others. One whose server may be full takes them
-        nevertheless: they take the place of the packages that they follow.
+        The default queues them as other packages. A broker whose server may be full accepts them nevertheless, because
+        they replace the packages that they follow.
         """
         return self.enqueue_many(packages)
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue(self) -> Sequence[tuple[Any, ...]] | None:
-        """Take up to `bulk` packages, each under a lease of `retry` seconds; wait about a second for the first.
+        """Lease up to `bulk` packages for `retry` seconds; wait about one second for the first.
 
         Returns:
             (ack id, package) or (ack id, package, attempt) of each. Deliveries without an attempt number are counted
@@ -187,9 +191,9 @@ class Broker:
         """
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Take up to *limit* packages, each under a lease; wait up to *wait* seconds for the first.
+        """Lease up to *limit* packages; wait up to *wait* seconds for the first.
 
-        A broker that overrides only `dequeue` returns all of its packages, even if they are more than *limit*.
+        A broker that overrides only `dequeue` returns all packages of one call, even if there are more than *limit*.
         """
         started = time.monotonic()
         found = self._numbered(list(self.dequeue() or ()))
@@ -199,7 +203,7 @@ class Broker:
         return found
 
     def _numbered(self, found: Sequence[tuple[Any, ...]]) -> list[Delivery]:
-        """Make deliveries; count those in the cache that have a receipt and no attempt number."""
+        """Return deliveries. Those with a receipt and without an attempt number are counted in the cache."""
         bare = [each for each in found if len(each) == 2 and each[0] is not None] if self.supports_receipts else []
         attempts = {id(each): each[2] for each in found if len(each) > 2}
         if bare:
@@ -209,34 +213,35 @@ class Broker:
     # -- settling a delivery --------------------------------------------------------------------------------------
 
     def acknowledge(self, ack_id: Any) -> bool | None:
-        """Forget the package: its outcome is saved. False means that the lease was lost, and nothing was changed."""
+        """Delete a package whose outcome is saved. Return False if the lease was lost; then nothing changes."""
 
     def acknowledge_many(self, ack_ids: Sequence[Any]) -> list[Any]:
-        """Forget several packages and return the ids whose lease was lost."""
+        """Delete several packages and return the ids whose lease was lost."""
         lost = [ack_id for ack_id in ack_ids if self.acknowledge(ack_id) is False]
         self._cached_attempts.acknowledged(ack_id for ack_id in ack_ids if ack_id not in lost)
         return lost
 
     def renew(self, ack_ids: Sequence[Any]) -> list[Any]:
-        """Begin the leases again, `retry` seconds from now, and give the ids whose lease was lost.
+        """Extend leases to `retry` seconds from now and return the ids whose lease was lost.
 
-        A lease is lost at the latest when another consumer has taken the package. Between its end and that moment, it
-        may still be settled or renewed: no other consumer works on the package.
+        A lease is lost at the latest when the package is delivered to another consumer. Between its end and that
+        delivery it may still be settled or renewed, because no other consumer works on the package.
         """
         return []
 
     def lease_seconds(self, ack_id: Any) -> float:
-        """Return how long a lease lasts, in seconds; asked only if `leases_vary`."""
+        """Return the duration of a lease in seconds. Called only if `leases_vary` is true."""
         return self.settings.retry
 
     def release(self, ack_id: Any, delay: float = 0) -> bool | None:
-        """Offer the package again after *delay* seconds; without a method of its own, when the lease ends.
+        """Release a package, to be delivered again after *delay* seconds. Return False if the lease was lost.
 
-        With a delay, the delivery was a failed attempt. Without one, its task did not start: it is not counted.
+        With a delay, the delivery counts as a failed attempt. Without one, it is not counted: its task did not start.
+        The default does nothing: the package is delivered again when its lease expires.
         """
 
     def release_many(self, ack_ids: Sequence[Any], delay: float = 0) -> list[Any]:
-        """Offer several packages again after *delay* seconds and return the ids whose lease was lost."""
+        """Release several packages for *delay* seconds and return the ids whose lease was lost."""
         lost = [ack_id for ack_id in ack_ids if self.release(ack_id, delay) is False]
         if delay <= 0:
             self._cached_attempts.not_started(ack_id for ack_id in ack_ids if ack_id not in lost)
@@ -245,24 +250,24 @@ class Broker:
     def expire(self, ack_id: Any) -> bool | None:
         """Expire a lease now: the package becomes visible again and the delivery counts as an attempt.
 
-        Without a method of its own, a broker lets the lease end by itself.
+        The default does nothing: the lease expires at its end. Return False if the lease was lost.
         """
 
     def fail(self, ack_id: Any) -> bool | None:
-        """Put a package that nobody can read among the dead letters."""
+        """Move an unreadable package to the dead-letter queue. Return False if the lease was lost."""
 
     def delete(self, ack_id: Any) -> bool | None:
-        """Remove the package from the queue."""
+        """Delete a package from the queue. Return False if the lease was lost."""
 
     # -- dead letters ---------------------------------------------------------------------------------------------
 
     @property
     def dead_key(self) -> str:
-        """The queue of the dead letters."""
+        """Name of the dead-letter queue."""
         return f"{self.list_key}-dead"
 
     def dead_letters(self) -> Self:
-        """The broker of the dead letters, where the product has no such queue of its own."""
+        """Return a broker of the dead-letter queue, for products that have no dead letters of their own."""
         other = type(self)(list_key=self.dead_key)
         other.list_key, other.settings = self.dead_key, self._settings
         return other
@@ -270,15 +275,15 @@ class Broker:
     def is_lost(self, delivery: Delivery) -> bool:
         """Return True if the lease of a delivery was lost; renew it otherwise.
 
-        Without `supports_renewal`, a broker cannot tell: False.
+        A broker without `supports_renewal` cannot tell and returns False.
         """
         return self.supports_renewal and delivery.ack_id is not None and bool(self.renew([delivery.ack_id]))
 
-    def bury(self, delivery: Delivery) -> None:
-        """Keep an unreadable package among the dead letters, whatever this broker's `fail` does.
+    def move_to_dead_letters(self, delivery: Delivery) -> None:
+        """Move an unreadable package to the dead-letter queue, even if `fail` of this broker deletes packages.
 
-        If the lease was lost, nothing changes: the package is another holder's. A broker without `supports_renewal`
-        cannot tell before it has copied the package.
+        If the lease was lost, nothing changes, because the package has another holder. A broker without
+        `supports_renewal` cannot tell before it has copied the package.
         """
         if self.supports_dead_letters and delivery.ack_id is not None:
             self.fail(delivery.ack_id)
@@ -291,14 +296,14 @@ class Broker:
             self._cached_attempts.dead(delivery.package)
 
     def dead_size(self) -> int:
-        """How many dead letters there are."""
+        """Return the number of dead letters."""
         return self.dead_letters().queue_size()
 
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Offer dead letters again, oldest first, each of them once; return how many.
+        """Requeue dead letters, oldest first, each of them once, and return their number.
 
-        This ends beside a cluster that still cannot read them: it stops after as many as there are at the start. A
-        broker that does not count its packages stops at the first package that it has offered before.
+        It stops after as many as there are at the start, so that it ends beside a cluster that still cannot read them.
+        A broker that does not count its packages stops at the first package that it has requeued before.
 
         Args:
             limit: maximum number of dead letters; None means all.
@@ -324,42 +329,42 @@ class Broker:
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        """How many packages wait, without those under a lease."""
+        """Return the number of waiting packages, without those under a lease."""
         return 0
 
     def lock_size(self) -> int | None:
-        """How many packages are under a lease; None where the product does not tell."""
+        """Return the number of packages under a lease; None if the product cannot count them."""
 
     def purge_queue(self) -> Any:
-        """Forget every package that waits, is hidden for a while, or whose lease has ended.
+        """Delete each package that waits, is delayed, or whose lease has expired.
 
         Packages under a lease and dead letters stay. If the product cannot tell them apart, the README says so.
         """
 
     def delete_queue(self) -> Any:
-        """Forget the queue and everything about it: leases are lost, dead letters are deleted.
+        """Delete the queue with its leases and dead letters.
 
-        The queue is made anew when something is sent, and a fetch that waits meanwhile is served from the new one.
+        Sending a package creates the queue again. A fetch that waits meanwhile returns packages of the new queue.
         """
 
     def disconnect(self) -> None:
-        """Close what is open in this process, such as before a fork; the next call connects anew."""
+        """Close the connections of this process, for example before a fork. The next call connects again."""
 
     def ping(self) -> bool:
-        """Is the server there? Never raises."""
+        """Return True if the server is available. Never raises."""
         return True
 
     def info(self) -> str:
-        """The name and version of the product."""
+        """Return the name and version of the product."""
         return type(self).__name__
 
     def server_warnings(self) -> list[str]:
-        """Return what in the configuration of the server endangers packages, a sentence each with the remedy.
+        """Return one sentence, with the remedy, for each setting of the server that may lose packages.
 
-        A cluster asks when it first reaches the broker, and logs them.
+        A cluster calls this when it first connects to the broker, and logs the sentences.
 
         Raises:
-            BrokerUnavailable: the server cannot be asked at the moment.
+            BrokerUnavailable: the server cannot answer now.
         """
         return []
 
@@ -367,7 +372,7 @@ class Broker:
 
     @staticmethod
     def get_cache(alias: str | None = None) -> BaseCache | None:
-        """The Django cache that holds statistics and cached results; None when there is no such cache."""
+        """Return the Django cache for statistics and cached results; None if there is no such cache."""
         try:
             return caches[alias or current_settings().cache]
         except InvalidCacheBackendError:
@@ -375,19 +380,31 @@ class Broker:
 
     @property
     def cache(self) -> BaseCache | None:
-        """The cache its settings name."""
+        """The cache that the settings name."""
         return self.get_cache(self.settings.cache)
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
-        """Keep a cluster's statistics under *key* for *timeout* seconds."""
+        """Store the statistics of a cluster under *key* for *timeout* seconds.
+
+        Raises:
+            BrokerUnavailable: the cache cannot be used.
+        """
         self._use_statistics(lambda stats: stats.set(key, value, timeout))
 
     def get_stat(self, key: str) -> str | bytes | None:
-        """The statistics under *key*."""
+        """Return the statistics under *key*; None if there are none.
+
+        Raises:
+            BrokerUnavailable: the cache cannot be used.
+        """
         return self._use_statistics(lambda stats: stats.get(key))
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
-        """All statistics whose key begins as *pattern* does, up to its `*`."""
+        """Return the statistics under all keys that match *pattern*, a prefix and `*`.
+
+        Raises:
+            BrokerUnavailable: the cache cannot be used.
+        """
         return self._use_statistics(lambda stats: stats.all(pattern))
 
     def _use_statistics(self, use: Callable[[CacheStats | FileStats], T]) -> T:
@@ -404,15 +421,15 @@ def enqueue_each(broker: Broker, packages: Iterable[str], **options: float) -> l
     """Queue packages one by one, in order.
 
     Args:
-        broker: whose queue it is.
-        packages: signed.
-        **options: of each call of `enqueue`, such as `delay` in seconds.
+        broker: broker of the queue.
+        packages: signed packages.
+        **options: options of each call of `enqueue`, such as `delay` in seconds.
 
     Returns:
-        The ids that the broker gives them.
+        The ids that the broker gives the packages.
 
     Raises:
-        BrokerError: one was not queued; those before it are in its `sent`. A custom broker may raise another error.
+        BrokerError: one was not queued. Its `sent` has the positions before it. Custom brokers may raise other errors.
     """
     ids: list[Any] = []
     for package in packages:
@@ -425,11 +442,11 @@ def enqueue_each(broker: Broker, packages: Iterable[str], **options: float) -> l
 
 
 def as_text(package: str | bytes) -> str:
-    """A package as `enqueue` takes it."""
+    """Return a package as a text, as `enqueue` expects it."""
     return package.decode("utf-8", "backslashreplace") if isinstance(package, bytes) else package
 
 
 def lost(ack_ids: Iterable[Any], kept: Iterable[Any]) -> list[Any]:
-    """Those of *ack_ids* that are not among *kept*, in order."""
+    """Return the ids in *ack_ids* that are missing from *kept*, in order."""
     found = set(kept)
     return [ack_id for ack_id in ack_ids if ack_id not in found]

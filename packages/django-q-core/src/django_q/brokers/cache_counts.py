@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 TIMEOUT_SECONDS: Final = 14 * 86_400
-"""How long a count is kept after its last change."""
+"""Time to live of a count after its last change."""
 
 PAUSE_SECONDS: Final = 30.0
-"""How long a cache is not used that raised an error, was slow, or did not keep a count."""
+"""Pause in using a cache that raised an error, was slow, or did not keep a count."""
 
 SLOW_SECONDS: Final = 1.0
 """Duration from which a call is slow: a client that ignores errors may have waited for an unavailable server."""
@@ -38,9 +38,9 @@ class CacheCounts:
     Only the holder of a lease changes the count of its package, so reading and writing need not be atomic.
 
     Args:
-        cache: returns the cache; None disables counting.
-        queue: returns the name of the queue, unique in the cache.
-        kind: what is counted, as part of the keys.
+        cache: function that returns the cache; None disables counting.
+        queue: function that returns the name of the queue, unique in the cache.
+        kind: plural noun of the counted events; part of the keys.
     """
 
     def __init__(self, cache: Callable[[], BaseCache | None], queue: Callable[[], str], kind: str) -> None:
@@ -77,7 +77,7 @@ class CacheCounts:
             self._use("deleted", lambda cache: cache.delete_many(list(keys)))
 
     def _use(self, done: str, work: Callable[[BaseCache], Any]) -> dict[str, int] | None:
-        """Use the cache unless it failed a moment ago; counting never delays or stops deliveries for long."""
+        """Call *work* unless the cache failed less than PAUSE_SECONDS ago, so that counting delays no deliveries."""
         began = time.monotonic()
         if began < self._resume_at:
             return None
@@ -102,7 +102,7 @@ class CacheCounts:
         )
 
     def _are_kept(self, cache: BaseCache, counts: dict[str, int]) -> bool:
-        """Read one count back, now and then: a client that ignores its errors has no other way to tell."""
+        """Read one count at most every PAUSE_SECONDS: a client that ignores its errors can be detected only so."""
         if time.monotonic() < self._verify_at or type(cache) is DummyCache:
             return True
         self._verify_at = time.monotonic() + PAUSE_SECONDS

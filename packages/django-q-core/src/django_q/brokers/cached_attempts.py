@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from django_q.brokers.cache_counts import CacheCounts
 
 MAX_KNOWN_LEASES: Final = 10_000
-"""How many deliveries a process remembers to be able to take back their counts."""
+"""Maximum number of deliveries whose digests a process keeps, so that it can undo their counts."""
 
 
 class CachedAttempts:
     """Counts each delivery of a package in the cache, by the hash of the package.
 
-    The acknowledging process knows the package only if it fetched it. In a cluster it did not: there the count of an
-    acknowledged package stays in the cache until its timeout. Packages contain a unique id, so nothing else uses it.
+    Only the process that fetched a package knows its hash. In a cluster, another process acknowledges it, so the count
+    stays in the cache until its timeout. Packages contain a unique id, so no other package uses that count.
 
     Args:
-        counts: of the queue.
+        counts: counts of the queue.
     """
 
     def __init__(self, counts: CacheCounts) -> None:
@@ -39,15 +39,15 @@ class CachedAttempts:
         return [counts.get(digest, 1) for digest in digests]
 
     def not_started(self, ack_ids: Iterable[Any]) -> None:
-        """Take back the count of deliveries that did not start."""
+        """Undo the count of deliveries that did not start."""
         self._counts.add(self._known(ack_ids), -1)
 
     def acknowledged(self, ack_ids: Iterable[Any]) -> None:
-        """Forget the counts of packages that are done."""
+        """Delete the counts of acknowledged packages."""
         self._counts.forget(self._known(ack_ids))
 
     def dead(self, package: str | bytes) -> None:
-        """Forget the count of a package that becomes a dead letter."""
+        """Delete the count of a package that becomes a dead letter."""
         self._counts.forget([digest_of(package)])
 
     def _known(self, ack_ids: Iterable[Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Base class of brokers whose products count deliveries without telling how they ended."""
+"""Base class for brokers whose receive count includes released deliveries (SQS, IronMQ, Disque)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lease(NamedTuple):
 
     @classmethod
     def of(cls, ack_id: str) -> Self:
-        """Read an ack id."""
+        """Return the lease of an ack id."""
         return cls(*ack_id.split(":", 1))
 
     @property
@@ -43,11 +43,11 @@ class Received(NamedTuple):
 
 
 class CountedBroker(BulkBroker):
-    """A broker whose product tells how often it delivered a message, releases before the start included.
+    """A broker whose product counts the deliveries of a message, including those that were released unstarted.
 
-    The Django cache counts those releases; the attempt number is the product's count without them. A release that the
-    cache does not know counts as an attempt. A subclass implements `release_messages` instead of `release_many`, passes
-    received messages to `hand_out`, and reads ack ids by `Lease.of`.
+    The Django cache counts these releases. The attempt number is the product's count without them. A release that is
+    missing from the cache counts as an attempt. A subclass implements `release_messages` instead of `release_many`,
+    passes received messages to `hand_out`, and reads ack ids with `Lease.of`.
     """
 
     def _begin(self, settings: ClusterSettings | None) -> None:
@@ -55,7 +55,7 @@ class CountedBroker(BulkBroker):
         self._releases = CacheCounts(lambda: self.cache, self.queue_name, "releases")
 
     def release_messages(self, ack_ids: Sequence[str], delay: float) -> list[str]:
-        """Have the product offer messages again after *delay* seconds; return the ids whose lease was lost."""
+        """Make the product deliver messages again after *delay* seconds; return the ids whose lease was lost."""
         raise NotImplementedError
 
     def queue_name(self) -> str:
@@ -63,7 +63,7 @@ class CountedBroker(BulkBroker):
         return self.list_key
 
     def hand_out(self, received: Sequence[Received]) -> list[Delivery]:
-        """Make deliveries; messages that were received for the first time need no look into the cache."""
+        """Return deliveries with attempt numbers. Only messages that were received before are read in the cache."""
         released = self._releases.read([each.lease.message for each in received if each.count > 1])
         return [
             Delivery(each.lease.ack_id, each.package, max(each.count - released.get(each.lease.message, 0), 1))
@@ -71,12 +71,12 @@ class CountedBroker(BulkBroker):
         ]
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer several packages again; count those whose tasks did not start."""
+        """Release several packages for *delay* seconds; count those whose tasks did not start."""
         lost = self.release_messages(ack_ids, delay)
         if delay <= 0:
             self._releases.add([Lease.of(ack_id).message for ack_id in ack_ids if ack_id not in lost])
         return lost
 
     def expire(self, ack_id: Any) -> bool:
-        """Offer a package again at once; the delivery counts as an attempt."""
+        """Expire a lease now. The delivery counts as an attempt."""
         return not self.release_messages([ack_id], 0)

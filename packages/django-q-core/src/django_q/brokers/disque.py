@@ -1,5 +1,5 @@
-"""The old address of django-q-disque's `Disque`."""
+"""Old name of django-q-disque's `Disque`."""
 
-from django_q.brokers.faces import face
+from django_q.brokers.old_names import broker_named
 
-__getattr__ = face(__name__, "Disque", "disque_nodes")
+__getattr__ = broker_named(__name__, "Disque", "disque_nodes")

@@ -1,6 +1,6 @@
-"""Statistics of clusters, in files beside an SQLite database.
+"""Stores statistics of clusters in files beside an SQLite database.
 
-Each write into the database itself may make a request of the site fail that has read and is about to write:
+A write into the database may make a request of the site fail, if it has read and is about to write:
 https://docs.djangoproject.com/en/stable/ref/databases/#database-is-locked-errors
 """
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEFT_BEHIND_SECONDS: Final = 60
-"""Age from which a file is deleted that was not completed: its writer has died."""
+"""Age from which an incomplete file is deleted, because its writer has died."""
 
 
 class FileStats:
-    """One file per cluster, replaced as a whole; a file that expired is not read, and deleted when a cluster starts.
+    """One file per cluster, replaced atomically. Expired files are not read, and deleted when a cluster starts.
 
     Args:
-        folder: created when something is written.
+        folder: folder of the files; the first write creates it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def set(self, key: str, value: str, timeout: float) -> None:
-        """Keep *value* for *timeout* seconds.
+        """Store *value* for *timeout* seconds.
 
         Raises:
             BrokerError: the file cannot be written.
@@ -98,7 +98,7 @@ class FileStats:
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """Return what a file contains, None if it expired or is not there."""
+    """Return the entry in a file; None if it expired or does not exist."""
     try:
         found = json.loads(file.read_bytes())
     except (FileNotFoundError, ValueError):  # a crash of the machine may leave an empty file

@@ -1,5 +1,5 @@
-"""The old address of django-q-ironmq's `IronMQBroker`."""
+"""Old name of django-q-ironmq's `IronMQBroker`."""
 
-from django_q.brokers.faces import face
+from django_q.brokers.old_names import broker_named
 
-__getattr__ = face(__name__, "IronMQBroker", "iron_mq")
+__getattr__ = broker_named(__name__, "IronMQBroker", "iron_mq")

@@ -1,4 +1,4 @@
-"""A broker that keeps its queues in memory: for tests, and the first to keep the whole contract."""
+"""Broker with queues in memory, for tests. Reference implementation of the whole contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ADDRESS = "DJANGO_Q_MEMORY"
-"""Environment variable: the Unix socket of the process whose memory is used; without it, this process's own."""
+"""Environment variable: Unix socket of the process that has the queues. Without it, each process has its own."""
 
 
 class Entry(NamedTuple):
@@ -31,12 +31,12 @@ class Entry(NamedTuple):
     """Earlier deliveries that count as attempts."""
 
     def attempted(self) -> Entry:
-        """Return the entry after a delivery that counts."""
+        """Return the entry with one more attempt."""
         return self._replace(attempts=self.attempts + 1)
 
 
 class MemoryQueue:
-    """One queue: packages that wait, are leased, are hidden for a while, or are dead letters."""
+    """One queue: packages that wait, are leased, are delayed, or are dead letters."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -44,7 +44,7 @@ class MemoryQueue:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all packages."""
         with self._changed:
             self.waiting: deque[Entry] = deque()
             self.hidden: list[tuple[float, int, Entry]] = []
@@ -52,14 +52,14 @@ class MemoryQueue:
             self.dead: deque[Entry] = deque()
 
     def purge(self) -> None:
-        """Forget the packages that wait or are hidden."""
+        """Delete the packages that wait or are delayed."""
         with self._changed:
-            self._offer()
+            self._move_due()
             self.waiting.clear()
             self.hidden.clear()
 
     def put(self, packages: Sequence[str], delay: float) -> list[int]:
-        """Append *packages*, visible in *delay* seconds."""
+        """Append *packages*, visible after *delay* seconds, and return their tokens."""
         with self._changed:
             tokens = [next(self._tokens) for _ in packages]
             for token, package in zip(tokens, packages, strict=True):
@@ -75,37 +75,37 @@ class MemoryQueue:
         """
         deadline = time.monotonic() + wait
         with self._changed:
-            while (due := self._offer()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
+            while (due := self._move_due()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
                 self._changed.wait(pause)
                 if time.monotonic() >= deadline:
                     break
-            self._offer()
+            self._move_due()
             count = max(min(limit, len(self.waiting)), 0)
             taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
             self.leased.update((token, (time.monotonic() + lease, entry)) for token, entry in taken)
             return [(token, entry.package, entry.attempts + 1) for token, entry in taken]
 
     def settle(self, tokens: Sequence[int]) -> list[int]:
-        """Forget leased packages; return the tokens that are not valid any more."""
+        """Delete leased packages; return the tokens whose lease was lost."""
         return self._end(tokens, lambda _token, _entry: None)
 
     def renew(self, tokens: Sequence[int], lease: float) -> list[int]:
-        """Begin leases again; return the tokens that are not valid any more."""
+        """Extend leases to *lease* seconds from now; return the tokens whose lease was lost."""
         expiry = time.monotonic() + lease
         return self._end(tokens, lambda token, entry: self.leased.update({token: (expiry, entry)}))
 
     def release(self, tokens: Sequence[int], delay: float) -> list[int]:
-        """Offer leased packages again: now at the head, or in *delay* seconds as failed attempts."""
+        """Release leased packages: at once to the head, or after *delay* seconds as failed attempts."""
         if delay > 0:
             return self._end(tokens, lambda token, entry: self._hide(token, entry.attempted(), delay))
         return self._end(tokens[::-1], lambda _token, entry: self.waiting.appendleft(entry))[::-1]
 
-    def bury(self, tokens: Sequence[int]) -> list[int]:
-        """Move leased packages to the dead letters."""
+    def move_to_dead_letters(self, tokens: Sequence[int]) -> list[int]:
+        """Move leased packages to the dead letters; return the tokens whose lease was lost."""
         return self._end(tokens, lambda _token, entry: self.dead.append(Entry(entry.package)))
 
-    def exhume(self, limit: int | None) -> int:
-        """Offer dead letters again."""
+    def requeue_dead(self, limit: int | None) -> int:
+        """Append up to *limit* dead letters to the queue and return their number."""
         with self._changed:
             count = len(self.dead) if limit is None else min(limit, len(self.dead))
             self.waiting.extend(self.dead.popleft() for _ in range(count))
@@ -113,14 +113,14 @@ class MemoryQueue:
         return count
 
     def sizes(self) -> tuple[int, int, int]:
-        """Return how many packages wait, are leased, are dead letters."""
+        """Return the numbers of waiting packages, leases and dead letters."""
         with self._changed:
-            self._offer()
+            self._move_due()
             return len(self.waiting), len(self.leased), len(self.dead)
 
     def _end(self, tokens: Sequence[int], then: Callable[[int, Entry], None]) -> list[int]:
         with self._changed:
-            self._offer()
+            self._move_due()
             known = [token for token in tokens if token in self.leased]
             for token in known:
                 then(token, self.leased.pop(token)[1])
@@ -133,8 +133,8 @@ class MemoryQueue:
         else:
             self.waiting.append(entry)
 
-    def _offer(self) -> float | None:
-        """Make visible what is due; return None if a package waits, else when the next one is due."""
+    def _move_due(self) -> float | None:
+        """Make due packages visible; return None if a package waits, else the time at which the next one is due."""
         now = time.monotonic()
         while self.hidden and self.hidden[0][0] <= now:
             self.waiting.append(heapq.heappop(self.hidden)[2])
@@ -149,7 +149,7 @@ _QUEUES: ProcessLocal[dict[str, MemoryQueue]] = ProcessLocal(dict)
 
 
 def local_queue(list_key: str) -> MemoryQueue:
-    """The queue of that name in this process."""
+    """Return the queue with the name *list_key* in this process."""
     return _QUEUES.get().setdefault(list_key, MemoryQueue())
 
 
@@ -163,27 +163,27 @@ class RemoteQueue:
 
     def close(self) -> None:
         """Close the connection of this thread."""
-        line: Connection | None = vars(self._local).pop("line", None)
-        if line is not None:
-            line.close()
+        connection: Connection | None = vars(self._local).pop("connection", None)
+        if connection is not None:
+            connection.close()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: self._call(name, args)
 
     def _call(self, name: str, args: tuple[Any, ...]) -> Any:
         try:
-            line: Connection | None = getattr(self._local, "line", None)
-            if line is None:
-                line = self._local.line = cast("Connection", Client(self._address, "AF_UNIX"))
-            line.send((self._list_key, name, args))
-            return line.recv()
+            connection: Connection | None = getattr(self._local, "connection", None)
+            if connection is None:
+                connection = self._local.connection = cast("Connection", Client(self._address, "AF_UNIX"))
+            connection.send((self._list_key, name, args))
+            return connection.recv()
         except (OSError, EOFError) as error:
-            self._local.line = None
-            raise BrokerUnavailable(f"Nobody listens at {self._address}: {error}") from error
+            self._local.connection = None
+            raise BrokerUnavailable(f"No process listens at {self._address}: {error}") from error
 
 
 class MemoryBroker(BulkBroker):
-    """Queues in the memory of one process, with everything the contract knows."""
+    """Keeps queues in the memory of one process. Supports the whole broker contract."""
 
     supports_delay = float("inf")
     supports_lock_size = True
@@ -202,52 +202,52 @@ class MemoryBroker(BulkBroker):
         return cast("MemoryQueue", queue)
 
     def disconnect(self) -> None:
-        """Close the connection to the process of the queues."""
+        """Close the connection to the process that has the queues."""
         if self.connection is not None:
             self.connection.close()
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
-        """Append a package, or hide it for *delay* seconds."""
+        """Append a package, visible after *delay* seconds, and return its id."""
         return self._queue().put([package], delay)[0] if delay else self.enqueue_many([package])[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Append packages."""
+        """Append packages and return their ids."""
         return self._queue().put(packages, 0)
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Lease up to *limit* packages."""
+        """Lease up to *limit* packages; wait up to *wait* seconds for the first."""
         return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
 
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
-        """Forget leased packages."""
+        """Delete leased packages; return the ids whose lease was lost."""
         return self._queue().settle(ack_ids)
 
     def renew(self, ack_ids: Sequence[int]) -> list[int]:
-        """Begin leases again."""
+        """Extend leases to `retry` seconds from now; return the ids whose lease was lost."""
         return self._queue().renew(ack_ids, self.settings.retry)
 
     def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
-        """Offer packages again, now or later."""
+        """Release packages for *delay* seconds; return the ids whose lease was lost."""
         return self._queue().release(ack_ids, delay)
 
     def expire(self, ack_id: int) -> bool:
-        """Expire a lease now."""
+        """Expire a lease now. Return False if it was lost."""
         return not self._queue().renew([ack_id], 0)
 
     def fail(self, ack_id: int) -> bool:
-        """Move a package to the dead letters."""
-        return not self._queue().bury([ack_id])
+        """Move a package to the dead letters. Return False if the lease was lost."""
+        return not self._queue().move_to_dead_letters([ack_id])
 
     def dead_size(self) -> int:
         """Count the dead letters."""
         return self._queue().sizes()[2]
 
     def requeue_dead(self, limit: int | None = None) -> int:
-        """Append dead letters to the queue."""
-        return self._queue().exhume(limit)
+        """Append up to *limit* dead letters to the queue and return their number."""
+        return self._queue().requeue_dead(limit)
 
     def queue_size(self) -> int:
-        """Count what waits."""
+        """Count the waiting packages."""
         return self._queue().sizes()[0]
 
     def lock_size(self) -> int:
@@ -255,15 +255,15 @@ class MemoryBroker(BulkBroker):
         return self._queue().sizes()[1]
 
     def purge_queue(self) -> None:
-        """Forget what waits and what is hidden."""
+        """Delete the packages that wait or are delayed."""
         self._queue().purge()
 
     def delete_queue(self) -> None:
-        """Forget everything."""
+        """Delete all packages."""
         self._queue().clear()
 
     def ping(self) -> bool:
-        """Is the process there whose memory it is?"""
+        """Return True if the process that has the queues is available."""
         try:
             self._queue().sizes()
         except BrokerUnavailable:
@@ -271,5 +271,5 @@ class MemoryBroker(BulkBroker):
         return True
 
     def info(self) -> str:
-        """Name the product."""
+        """Return the name of the product."""
         return "Memory"

@@ -1,5 +1,5 @@
-"""The old address of django-q-mongo's `Mongo`."""
+"""Old name of django-q-mongo's `Mongo`."""
 
-from django_q.brokers.faces import face
+from django_q.brokers.old_names import broker_named
 
-__getattr__ = face(__name__, "Mongo", "mongo")
+__getattr__ = broker_named(__name__, "Mongo", "mongo")

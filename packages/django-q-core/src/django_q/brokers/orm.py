@@ -1,5 +1,5 @@
-"""The old address of django-q-orm's `ORM`."""
+"""Old name of django-q-orm's `ORM`."""
 
-from django_q.brokers.faces import face
+from django_q.brokers.old_names import broker_named
 
-__getattr__ = face(__name__, "ORM", "orm")
+__getattr__ = broker_named(__name__, "ORM", "orm")

@@ -1,4 +1,4 @@
-"""A value that is made once a process and never carried over a fork."""
+"""Process-local values."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ T = TypeVar("T")
 
 
 class ProcessLocal(Generic[T]):
-    """One value a process; a forked child makes its own and neither uses nor closes its parent's."""
+    """A value that each process creates on first use. A forked child neither uses nor closes the value of its parent.
+
+    Args:
+        make: function that creates the value.
+    """
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        # The parent's value stays referenced: collecting it in the child would close a socket that both share.
+        # The parent's value stays referenced, because its garbage collection in the child would close a shared socket.
         self._values: dict[int, T] = {}
 
     def get(self) -> T:
-        """This process's value."""
+        """Return the value of this process; create it on first use."""
         pid = os.getpid()
         try:
             return self._values[pid]
@@ -28,9 +32,9 @@ class ProcessLocal(Generic[T]):
             return self._values.setdefault(pid, self._make())
 
     def set(self, value: T) -> None:
-        """Use *value* in this process."""
+        """Set the value of this process."""
         self._values[os.getpid()] = value
 
     def forget(self) -> None:
-        """Make a new value when one is next asked for."""
+        """Remove the value of this process, so that `get` creates a new one."""
         self._values.pop(os.getpid(), None)

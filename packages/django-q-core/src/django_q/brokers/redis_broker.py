@@ -1,5 +1,5 @@
-"""The old address of django-q-redis's `Redis`."""
+"""Old name of django-q-redis's `Redis`."""
 
-from django_q.brokers.faces import face
+from django_q.brokers.old_names import broker_named
 
-__getattr__ = face(__name__, "Redis", "redis")
+__getattr__ = broker_named(__name__, "Redis", "redis")

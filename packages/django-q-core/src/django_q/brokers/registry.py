@@ -1,4 +1,4 @@
-"""Which broker the settings ask for."""
+"""Chooses the broker by the settings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from django_q.brokers.base import Broker
 
 BROKERS: Registry[type[Broker]] = Registry("djangoq.brokers", "broker")
-"""Installed brokers, each by the Q_CLUSTER key that asks for it."""
+"""Installed brokers, by the Q_CLUSTER key that chooses each."""
 
 PRECEDENCE = ("disque_nodes", "iron_mq", "sqs", "orm", "mongo", "django_redis")
-"""Which key wins when several are set; `broker_class` wins over all, `redis` is what is left."""
+"""Keys from highest to lowest precedence. `broker_class` precedes all of them; `redis` is the default."""
 
-MOST_SHARED = 32
-"""How many shared brokers a process keeps; more only come together where tests change the settings."""
+MAX_SHARED_BROKERS = 32
+"""Maximum number of shared brokers per process. Only tests that change the settings need more."""
 
 _shared: ProcessLocal[dict[tuple[ClusterSettings, str | None], Broker]] = ProcessLocal(dict)
 
 
 def broker_key(settings: ClusterSettings) -> str:
-    """The Q_CLUSTER key that chooses the broker."""
+    """Return the Q_CLUSTER key that chooses the broker."""
     for key in PRECEDENCE:
         value = getattr(settings, key)
         # An empty dictionary chooses SQS, configured as boto3 finds it.
@@ -39,7 +39,11 @@ def broker_key(settings: ClusterSettings) -> str:
 
 
 def broker_class(settings: ClusterSettings) -> type[Broker]:
-    """The class of the broker that *settings* choose."""
+    """Return the class of the broker that *settings* choose.
+
+    Raises:
+        ConfigurationError: there is no such class.
+    """
     if not settings.broker_class:
         return BROKERS.load(broker_key(settings))
     if isinstance(settings.broker_class, type):
@@ -57,10 +61,10 @@ def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None 
 
     Args:
         list_key: name of the cluster; None means that of the settings.
-        settings: of the cluster; None means those of this moment.
+        settings: settings of the cluster; None means the current ones.
 
     Raises:
-        ConfigurationError: the name is one of a dead-letter queue, or there is no such broker.
+        ConfigurationError: the name is that of a dead-letter queue, or there is no such broker.
     """
     if is_dead_letter_queue(list_key):
         raise ConfigurationError(
@@ -69,22 +73,22 @@ def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None 
         )
     chosen = settings or current_settings()
     broker = broker_class(chosen)(list_key=list_key or chosen.list_key)
-    # Set afterwards: classes written for older versions know no such parameter.
+    # Set after creation, because classes written for older versions have no such parameter.
     broker.settings = settings
     return broker
 
 
 def shared_broker(settings: ClusterSettings, list_key: str | None = None) -> Broker:
-    """This process's broker for *settings* and that queue: what many calls and threads use in turn."""
+    """Return the broker of this process for *settings* and a queue. All calls and threads share it."""
     shared = _shared.get()
     key = (settings, list_key)
     if key not in shared:
-        if len(shared) >= MOST_SHARED:
+        if len(shared) >= MAX_SHARED_BROKERS:
             shared.clear()
         shared[key] = get_broker(list_key, settings=settings)
     return shared[key]
 
 
 def broker_of(cluster: str) -> Broker:
-    """Return this process's broker of another cluster, with that cluster's settings."""
+    """Return the shared broker of this process for another cluster, with the settings of that cluster."""
     return shared_broker(ClusterSettings.from_django(cluster), cluster)

@@ -1,4 +1,4 @@
-"""Statistics of clusters, in a Django cache."""
+"""Stores statistics of clusters in a Django cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def stats_in(cache: BaseCache | None, index: str) -> CacheStats | FileStats:
-    """Return where the statistics are kept that belong into a cache: not in one whose table is in an SQLite file."""
+    """Return the storage for statistics: the cache, or files if the table of the cache is in an SQLite database."""
     if (table := getattr(cache, "cache_model_class", None)) is not None:
         folder = folder_beside(connections[router.db_for_write(table)])
         if folder is not None:
@@ -24,14 +24,14 @@ def stats_in(cache: BaseCache | None, index: str) -> CacheStats | FileStats:
 
 
 class CacheStats:
-    """One entry a cluster, and one list of their keys: caches cannot be searched."""
+    """One cache entry per cluster, and one entry with the list of their keys, because caches cannot be searched."""
 
     def __init__(self, cache: BaseCache | None, index: str) -> None:
         self.cache = cache
         self.index = index
 
     def set(self, key: str, value: str, timeout: float) -> None:
-        """Keep *value* for *timeout* seconds; a key another cluster's write dropped is listed again next time."""
+        """Store *value* for *timeout* seconds. A concurrent write may drop a key; the next `set` lists it again."""
         if self.cache is None:
             return
         self.cache.set(self._safe(key), value, timeout)
@@ -41,11 +41,11 @@ class CacheStats:
             self.cache.set(self._safe(self.index), [*(each for each in keys if self._safe(each) in alive), key], None)
 
     def get(self, key: str) -> str | bytes | None:
-        """What is kept under *key*."""
+        """Return the value under *key*; None if there is none."""
         return None if self.cache is None else cast("str | bytes | None", self.cache.get(self._safe(key)))
 
     def all(self, pattern: str) -> list[str | bytes]:
-        """Everything kept under keys that match *pattern* (a prefix and `*`)."""
+        """Return the values under all keys that match *pattern*, a prefix and `*`."""
         if self.cache is None:
             return []
         prefix = pattern.removesuffix("*")

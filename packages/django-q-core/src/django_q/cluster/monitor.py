@@ -343,7 +343,7 @@ class Monitor(ClusterProcess):
             self._drop(self.returned)
             self.returned = []
         while self.unreadable:
-            self._dead_letter(self.unreadable[0])
+            self._move_to_dead_letters(self.unreadable[0])
             del self.unreadable[0]
 
     def _return_kept(self) -> None:
@@ -367,9 +367,9 @@ class Monitor(ClusterProcess):
         if self.keeper is not None:
             self.keeper.drop([ack_id for ack_id in ack_ids if ack_id is not None])
 
-    def _dead_letter(self, unreadable: Unreadable) -> None:
+    def _move_to_dead_letters(self, unreadable: Unreadable) -> None:
         log.unreadable(self.name, unreadable.reason)
-        self.finisher.bury(Delivery(unreadable.ack_id, unreadable.package), unreadable.reason)
+        self.finisher.move_to_dead_letters(Delivery(unreadable.ack_id, unreadable.package), unreadable.reason)
         self._drop([unreadable.ack_id])
 
     def _given_up(self) -> bool:

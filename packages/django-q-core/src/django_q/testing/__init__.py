@@ -1,4 +1,4 @@
-"""What tests of projects and plugins need."""
+"""Test helpers for projects and plugins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BrokerConformance", "MemoryServer", "eventually"]
 
 
 def __getattr__(name: str) -> Any:
-    """The conformance suite, which alone needs pytest."""
+    """Import the conformance suite on first use, because only the suite needs pytest."""
     if name != "BrokerConformance":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest

@@ -1,4 +1,4 @@
-"""Waiting in tests: for a condition, never for a time."""
+"""Waits for a condition in tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T], within: float = 5.0, every: float = 0.02) -> T:
-    """What *condition* gives as soon as that is true; an AssertionError when it is not, *within* so many seconds."""
+    """Call *condition* until its value is true, and return that value.
+
+    Args:
+        condition: function without arguments.
+        within: maximum duration in seconds.
+        every: pause between two calls in seconds.
+
+    Raises:
+        AssertionError: no value was true within that time.
+    """
     deadline = time.monotonic() + within
     while not (value := condition()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The memory broker's queues of one process, for its children and other processes."""
+"""Server that shares the memory broker's queues of one process with other processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from django_q.brokers.memory import ADDRESS, local_queue
 
 
 class MemoryServer:
-    """While it is entered, every `MemoryBroker` of this process and of processes started from it shares its queues."""
+    """Context manager: each `MemoryBroker` of this process, and of processes that it starts, shares its queues."""
 
     def __enter__(self) -> Self:
         self._directory = tempfile.mkdtemp(prefix="django-q-")
         self.address = str(Path(self._directory, "memory"))
-        self._lines: list[Connection] = []
+        self._connections: list[Connection] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.address)
         self._listener.listen(64)
@@ -35,8 +35,8 @@ class MemoryServer:
             del os.environ[ADDRESS]
         else:
             os.environ[ADDRESS] = self._before
-        for line in (self._listener, *self._lines):
-            _hang_up(line)
+        for connection in (self._listener, *self._connections):
+            _shut_down(connection)
         self._listener.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
@@ -46,22 +46,22 @@ class MemoryServer:
                 accepted, _address = self._listener.accept()
             except OSError:
                 return
-            line = Connection(accepted.detach())
-            self._lines = [each for each in self._lines if not each.closed] + [line]
-            threading.Thread(target=_serve, args=(line,), daemon=True).start()
+            connection = Connection(accepted.detach())
+            self._connections = [each for each in self._connections if not each.closed] + [connection]
+            threading.Thread(target=_serve, args=(connection,), daemon=True).start()
 
 
-def _hang_up(line: Connection | socket.socket) -> None:
-    """End a connection, here and at its other end, and wake the thread that waits for it."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(line.fileno())) as same:
+def _shut_down(connection: Connection | socket.socket) -> None:
+    """Shut a connection down at both ends, which wakes the thread that reads from it."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.shutdown(socket.SHUT_RDWR)
 
 
-def _serve(line: Connection) -> None:
-    """Answer one client until it hangs up, or dies."""
+def _serve(connection: Connection) -> None:
+    """Answer the calls of one client until it disconnects."""
     try:
         while True:
-            list_key, method, args = line.recv()
-            line.send(getattr(local_queue(list_key), method)(*args))
+            list_key, method, args = connection.recv()
+            connection.send(getattr(local_queue(list_key), method)(*args))
     except (EOFError, OSError):
-        line.close()
+        connection.close()

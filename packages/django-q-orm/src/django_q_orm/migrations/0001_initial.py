@@ -1,4 +1,4 @@
-"""Creates the queue's table, or adopts that of a public edition with everything that waits in it."""
+"""Creates the table of queues, or adopts that of a public edition with its waiting packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django_q.models.adoption import AdoptModel
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Migration."""
 
     initial = True
     dependencies = []

@@ -1,4 +1,4 @@
-"""Clusters leave their statistics in the database; packages are numbered without end."""
+"""Creates the table of statistics, and widens the ids of packages to 64 bits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Migration."""
 
     dependencies = [("django_q_orm", "0001_initial")]
     operations = [

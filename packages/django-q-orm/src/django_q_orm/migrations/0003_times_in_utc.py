@@ -1,4 +1,4 @@
-"""Rows are due by times in UTC, where the database and the project keep local times."""
+"""Adds due times in UTC, for databases and projects that keep local times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Migration."""
 
     dependencies = [("django_q_orm", "0002_statistics_and_wide_ids")]
     operations = [

@@ -1,1 +1,1 @@
-"""The tables of queues and of statistics."""
+"""Migrations of the tables of queues and statistics."""

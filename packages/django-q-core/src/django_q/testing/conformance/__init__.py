@@ -1,8 +1,8 @@
-"""The broker's contract, as tests."""
+"""Conformance suite: the broker contract as tests."""
 
 from __future__ import annotations
 
-from django_q.testing.conformance.availability import ProcessPromises, ReachingPromises, StatisticsPromises
+from django_q.testing.conformance.availability import AvailabilityPromises, ProcessPromises, StatisticsPromises
 
 from .attempts import AttemptPromises
 from .batches import LargeBatchPromises
@@ -32,12 +32,12 @@ class BrokerConformance(
     NamePromises,
     NeighbourPromises,
     ErrorPromises,
-    ReachingPromises,
+    AvailabilityPromises,
     ProcessPromises,
     StatisticsPromises,
     InterleavingPromises,
 ):
-    """Every promise of a broker, chosen by what it says it supports.
+    """All promises of a broker. Tests are selected by its capabilities.
 
     ```python
     class TestMyBroker(BrokerConformance):
@@ -46,7 +46,7 @@ class BrokerConformance(
             return lambda list_key: MyBroker(list_key)
     ```
 
-    More fixtures let more be tested: `server` (what may be stopped and started), `too_large`, `client_raises` with the
-    table `client_errors`, and `hold_as_old`; `Suite` describes them, and the attributes for products that differ. What
-    the product cannot do is named in `not_promised`, with the reason; a promise cannot be overridden.
+    More fixtures enable more tests: `server` (with methods to stop and start it), `too_large`, `client_raises` with the
+    table `client_errors`, and `hold_as_old`. `Suite` documents them, and the attributes for products that differ.
+    Promises that the product cannot keep are listed in `not_promised`, with the reason. They cannot be overridden.
     """

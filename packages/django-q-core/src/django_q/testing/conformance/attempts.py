@@ -1,6 +1,6 @@
-"""Promises: the attempt number comes with the delivery."""
+"""Promises about attempt numbers."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .suite import MakeBroker, Suite, needs, take, take_many, text
 if TYPE_CHECKING:
     from django_q.brokers import Broker
 
-BULK = 10
-"""Number of packages that are fetched at once."""
+FETCH_SIZE = 10
+"""Number of packages of one fetch."""
 
 
 class AttemptPromises(Suite):
@@ -32,7 +32,7 @@ class AttemptPromises(Suite):
         assert take(hasty).attempt == 3
 
     @needs("supports_receipts")
-    def test_lease_that_is_told_to_expire_is_an_attempt(self, hasty: Broker, other: Broker) -> None:
+    def test_expire_counts_as_an_attempt(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
         hasty.expire(take(hasty).ack_id)
         assert take(other).attempt == 2
@@ -89,9 +89,9 @@ class AttemptPromises(Suite):
 
     @needs("supports_receipts", "beside_leases")
     def test_each_package_of_a_fetch_has_its_attempt(self, hasty: Broker, other: Broker) -> None:
-        hasty.enqueue_many([f"package {number}" for number in range(BULK)])
-        earlier = Counter(text(each.package) for each in take_many(hasty, BULK))
-        again = take_many(other, BULK)
+        hasty.enqueue_many([f"package {number}" for number in range(FETCH_SIZE)])
+        earlier = Counter(text(each.package) for each in take_many(hasty, FETCH_SIZE))
+        again = take_many(other, FETCH_SIZE)
         assert [each.attempt for each in again] == [1 + earlier[text(each.package)] for each in again]
 
     @needs("supports_receipts", "beside_leases")
@@ -113,12 +113,12 @@ class AttemptPromises(Suite):
         assert take(hasty).attempt == 1
 
     @needs("supports_receipts")
-    def test_dead_letter_that_is_brought_back_is_attempt_1(self, hasty: Broker, other: Broker) -> None:
+    def test_requeued_dead_letter_is_attempt_1(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("unreadable")
         take(hasty)
         second = take(other)
         assert second.attempt == 2
-        other.bury(second)
+        other.move_to_dead_letters(second)
         assert other.requeue_dead() == 1
         assert take(other).attempt == 1
 

@@ -1,6 +1,6 @@
-"""Promises: how a broker is reached, from each process, and what it says when it is not."""
+"""Promises about availability, processes and statistics."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from django_q.exceptions import BrokerUnavailable
-from django_q.testing.conformance.suite import PATIENT, TIMEOUT, Suite, needs, take, take_many, text
+from django_q.testing.conformance.suite import LONG_LEASE_SECONDS, TIMEOUT_SECONDS, Suite, needs, take, take_many, text
 from django_q.testing.eventually import eventually
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Broker, Delivery
 
-SENT = 20
-"""Number of packages that each of two processes sends."""
+PACKAGE_COUNT = 20
+"""Number of packages that each of two concurrent processes sends."""
 
-ROUNDS = 5
+HANDOVERS = 5
 """Number of packages that one process sends while another waits for each."""
 
 
-class ReachingPromises(Suite):
-    """A broker says whether its server is there, and comes back with it."""
+class AvailabilityPromises(Suite):
+    """A broker reports an unavailable server, and reconnects to it."""
 
     def test_ping_reaches_the_server(self, broker: Broker) -> None:
         assert broker.ping() is True
@@ -48,7 +48,7 @@ class ReachingPromises(Suite):
         finally:
             server.start()
 
-    def test_sending_without_a_server_says_so(self, broker: Broker, server: Any) -> None:
+    def test_sending_without_a_server_raises_unavailable(self, broker: Broker, server: Any) -> None:
         broker.ping()
         self._end(server)
         try:
@@ -57,7 +57,7 @@ class ReachingPromises(Suite):
         finally:
             server.start()
 
-    def test_fetching_without_a_server_says_so(self, broker: Broker, server: Any) -> None:
+    def test_fetching_without_a_server_raises_unavailable(self, broker: Broker, server: Any) -> None:
         broker.dequeue_many(1, 0.1)
         self._end(server)
         try:
@@ -66,11 +66,11 @@ class ReachingPromises(Suite):
         finally:
             server.start()
 
-    def test_broker_comes_back_with_its_server(self, broker: Broker, server: Any) -> None:
+    def test_broker_reconnects_to_a_restarted_server(self, broker: Broker, server: Any) -> None:
         broker.enqueue("before")
         self._end(server)
         server.start()
-        eventually(broker.ping, TIMEOUT)
+        eventually(broker.ping, TIMEOUT_SECONDS)
         broker.enqueue("after")
         assert [text(found.package) for found in take_many(broker, 2)] == ["before", "after"]
 
@@ -80,7 +80,7 @@ class ReachingPromises(Suite):
         mine = take(broker)
         self._end(server)
         server.start()
-        eventually(broker.ping, TIMEOUT)
+        eventually(broker.ping, TIMEOUT_SECONDS)
         assert broker.acknowledge(mine.ack_id) is not False
 
     def _end(self, server: Any) -> None:
@@ -90,9 +90,9 @@ class ReachingPromises(Suite):
 
 
 class ProcessPromises(Suite):
-    """A broker works in each process it gets into."""
+    """A broker works in each process that inherits or unpickles it."""
 
-    def test_broker_that_was_disconnected_connects_anew(self, broker: Broker) -> None:
+    def test_disconnected_broker_connects_again(self, broker: Broker) -> None:
         broker.enqueue("package")
         broker.disconnect()
         assert text(take(broker).package) == "package"
@@ -114,7 +114,7 @@ class ProcessPromises(Suite):
 
     @needs("shared")
     def test_forked_children_share_no_connection(self, broker: Broker, tmp_path: Path) -> None:
-        """Two use what they inherit at the same time: on a shared socket, each would read the other's replies."""
+        """Use an inherited broker in two processes. On a shared socket, each would read the other's replies."""
         broker.prepare(broker.settings)
         broker.enqueue("before")
         broker.acknowledge(take(broker).ack_id)
@@ -123,11 +123,11 @@ class ProcessPromises(Suite):
             children = [stack.enter_context(forked(partial(send_and_consume, broker, file))) for file in files]
             assert [exit_code() for exit_code in children] == [0, 0]
         found = [package for file in files for package in file.read_text().splitlines()]
-        assert sorted(found) == sorted(f"{file.name} {number}" for file in files for number in range(SENT))
+        assert sorted(found) == sorted(f"{file.name} {number}" for file in files for number in range(PACKAGE_COUNT))
 
     @needs("shared", "blocks")
-    def test_forked_child_gets_what_another_sends(self, broker: Broker, tmp_path: Path) -> None:
-        """One waits while the other sends: on a shared socket, the second request is read after the wait."""
+    def test_forked_child_receives_packages_of_another(self, broker: Broker, tmp_path: Path) -> None:
+        """Wait in one process and send in another. On a shared socket, the wait would delay the second request."""
         broker.prepare(broker.settings)
         broker.enqueue("before")
         broker.acknowledge(take(broker).ack_id)
@@ -138,40 +138,40 @@ class ProcessPromises(Suite):
 
 
 class StatisticsPromises(Suite):
-    """Clusters leave their statistics for a moment."""
+    """Statistics of clusters are kept for a limited time."""
 
     def test_statistics_are_found_by_key(self, broker: Broker) -> None:
-        broker.set_stat(self._key(broker, "a"), "value", PATIENT)
+        broker.set_stat(self._key(broker, "a"), "value", LONG_LEASE_SECONDS)
         assert text(broker.get_stat(self._key(broker, "a")) or "") == "value"
 
     def test_statistics_are_found_by_pattern(self, broker: Broker) -> None:
         for name in ("a", "b"):
-            broker.set_stat(self._key(broker, name), f"value {name}", PATIENT)
+            broker.set_stat(self._key(broker, name), f"value {name}", LONG_LEASE_SECONDS)
         found = {text(value) for value in broker.get_stats(self._key(broker, "*"))}
         assert found == {"value a", "value b"}
 
     def test_newer_statistics_replace_older_ones(self, broker: Broker) -> None:
         for value in ("older", "newer"):
-            broker.set_stat(self._key(broker, "a"), value, PATIENT)
+            broker.set_stat(self._key(broker, "a"), value, LONG_LEASE_SECONDS)
         assert text(broker.get_stat(self._key(broker, "a")) or "") == "newer"
         assert [text(value) for value in broker.get_stats(self._key(broker, "*"))] == ["newer"]
 
-    def test_statistics_of_others_are_not_among_ours(self, broker: Broker) -> None:
-        broker.set_stat(self._key(broker, "a"), "ours", PATIENT)
-        broker.set_stat(f"not-{self._key(broker, 'a')}", "theirs", PATIENT)
+    def test_statistics_of_other_keys_are_not_returned(self, broker: Broker) -> None:
+        broker.set_stat(self._key(broker, "a"), "ours", LONG_LEASE_SECONDS)
+        broker.set_stat(f"not-{self._key(broker, 'a')}", "theirs", LONG_LEASE_SECONDS)
         assert [text(value) for value in broker.get_stats(self._key(broker, "*"))] == ["ours"]
 
     def test_another_broker_finds_the_statistics(self, broker: Broker, other: Broker) -> None:
-        broker.set_stat(self._key(broker, "a"), "value", PATIENT)
+        broker.set_stat(self._key(broker, "a"), "value", LONG_LEASE_SECONDS)
         assert [text(value) for value in other.get_stats(self._key(broker, "*"))] == ["value"]
 
-    def test_statistics_are_forgotten(self, broker: Broker) -> None:
+    def test_statistics_expire(self, broker: Broker) -> None:
         broker.set_stat(self._key(broker, "a"), "value", 1)
-        eventually(lambda: broker.get_stat(self._key(broker, "a")) is None, TIMEOUT)
+        eventually(lambda: broker.get_stat(self._key(broker, "a")) is None, TIMEOUT_SECONDS)
         assert broker.get_stats(self._key(broker, "*")) == []
 
     def test_unknown_statistics_are_none(self, broker: Broker) -> None:
-        assert broker.get_stat(self._key(broker, "nobody")) is None
+        assert broker.get_stat(self._key(broker, "unknown")) is None
 
     @staticmethod
     def _key(broker: Broker, name: str) -> str:
@@ -179,8 +179,8 @@ class StatisticsPromises(Suite):
 
 
 def send_and_consume(broker: Broker, file: Path) -> None:
-    """Send packages, then consume what is there, and write it into a file."""
-    for number in range(SENT):
+    """Send packages, consume all that wait, and write them into a file."""
+    for number in range(PACKAGE_COUNT):
         broker.enqueue(f"{file.name} {number}")
     found: list[Delivery] = []
     while taken := broker.dequeue_many(3, 0.5):
@@ -190,35 +190,35 @@ def send_and_consume(broker: Broker, file: Path) -> None:
 
 
 def wait_for_each(broker: Broker, folder: Path) -> None:
-    """Fetch packages one by one; a file says before each that it is waited for."""
-    for number in range(ROUNDS):
+    """Fetch packages one by one. Before each fetch, create a file that tells the sender."""
+    for number in range(HANDOVERS):
         (folder / str(number)).touch()
-        [found] = broker.dequeue_many(1, TIMEOUT)
+        [found] = broker.dequeue_many(1, TIMEOUT_SECONDS)
         assert text(found.package) == str(number)
         broker.acknowledge(found.ack_id)
 
 
 def send_each(broker: Broker, folder: Path) -> None:
-    """Send packages one by one, each when it is waited for."""
-    for number in range(ROUNDS):
-        eventually((folder / str(number)).exists, TIMEOUT, every=0.001)
+    """Send packages one by one, each when the receiver has created its file."""
+    for number in range(HANDOVERS):
+        eventually((folder / str(number)).exists, TIMEOUT_SECONDS, every=0.001)
         broker.enqueue(str(number))
 
 
 @contextmanager
 def forked(job: Callable[[], object]) -> Iterator[Callable[[], int]]:
-    """Do a job in a forked child, which is killed at the end of the block; gives what waits for its exit code."""
+    """Run a job in a child, which is killed at the end of the block. Yield a function that returns its exit code."""
     if not hasattr(os, "fork"):
         pytest.skip("this system does not fork")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of the tests hold no lock that a child needs
+        warnings.simplefilter("ignore", DeprecationWarning)  # no thread of the tests holds a lock that a child needs
         child = os.fork()
     if not child:
         _run_and_exit(job)
     ended: list[int] = []
 
     def exit_code() -> int:
-        eventually(has_ended, TIMEOUT)
+        eventually(has_ended, TIMEOUT_SECONDS)
         return os.waitstatus_to_exitcode(ended[0])
 
     def has_ended() -> bool:
@@ -235,10 +235,10 @@ def forked(job: Callable[[], object]) -> Iterator[Callable[[], int]]:
 
 
 def _run_and_exit(job: Callable[[], object]) -> None:
-    """Do the child's part: it never returns, or it would run the parent's tests."""
+    """Run the job of the child. It never returns, because the child would run the tests of the parent."""
     try:
         job()
-    except BaseException:  # noqa: BLE001 - a child that raises would go on as the parent
+    except BaseException:  # noqa: BLE001 - a child that raises would continue the tests of the parent
         traceback.print_exc()
         os._exit(1)
     os._exit(0)

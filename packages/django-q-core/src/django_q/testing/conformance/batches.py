@@ -1,6 +1,6 @@
-"""Promises: batches of any size are like one package after another."""
+"""Promises about large batches: they have the effect of single calls."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING
 
 from django_q.testing.eventually import eventually
 
-from .suite import DELAY, TIMEOUT, TRIES, Suite, needs, nothing_comes, take_many, text
+from .suite import DELAY_SECONDS, MAX_MEASUREMENTS, TIMEOUT_SECONDS, Suite, needs, nothing_comes, take_many, text
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker, Delivery
 
 
 class LargeBatchPromises(Suite):
-    """Batches are not limited by what one request carries."""
+    """A batch may need more than one request."""
 
     @needs("beside_leases")
     def test_large_batch_arrives(self, broker: Broker) -> None:
         sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
-        eventually(lambda: broker.queue_size() == self.large_batch, TIMEOUT)
+        eventually(lambda: broker.queue_size() == self.large_batch, TIMEOUT_SECONDS)
         arrived = texts(take_many(broker, self.large_batch))
         assert (arrived if self.in_order else sorted(arrived)) == sent
         assert nothing_comes(broker)
 
     @needs("supports_renewal", "beside_leases")
     def test_large_batch_is_settled(self, broker: Broker, other: Broker) -> None:
-        """All are renewed, released, fetched again in their order, and acknowledged."""
+        """Renew and release all packages, fetch them again in their order, and acknowledge them."""
         sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
         first = [each.ack_id for each in take_many(broker, self.large_batch)]
@@ -41,15 +41,15 @@ class LargeBatchPromises(Suite):
         leased = [each.ack_id for each in again]
         assert other.acknowledge_many(leased) == []
         if broker.supports_lock_size:
-            eventually(lambda: broker.lock_size() == 0, TIMEOUT)
+            eventually(lambda: broker.lock_size() == 0, TIMEOUT_SECONDS)
         if self.promises("test_acknowledging_twice_is_harmless"):
             assert other.acknowledge_many(leased) == leased
 
     @needs("supports_renewal", "beside_leases")
     def test_each_lease_of_many_is_renewed(self, hasty: Broker, other: Broker) -> None:
-        """Renew after half of the lease, which is longer where many requests take longer."""
+        """Renew after half of the lease. The lease is longer if the requests take longer."""
         kept, sent = False, numbered(min(self.large_batch, self.large_lease_batch))
-        for _ in range(TRIES):
+        for _ in range(MAX_MEASUREMENTS):
             hasty.delete_queue()
             hasty.enqueue_many(sent)
             began, lease = time.monotonic(), hasty.settings.retry
@@ -67,17 +67,17 @@ class LargeBatchPromises(Suite):
 
     @needs("supports_renewal", "supports_delay", "beside_leases")
     def test_each_of_many_is_released_for_later(self, broker: Broker, other: Broker) -> None:
-        """All come again as their second attempt, although their leases go on for longer than the test."""
+        """Expect the second attempt of each package, although the leases would last longer than the test."""
         sent = numbered(min(self.large_batch, self.large_lease_batch))
         broker.enqueue_many(sent)
         leased = [each.ack_id for each in take_many(broker, len(sent))]
-        assert broker.release_many(leased, DELAY) == []
+        assert broker.release_many(leased, DELAY_SECONDS) == []
         again = take_many(other, len(sent))
         assert sorted(texts(again)) == sent
         assert {each.attempt for each in again} == {2}
 
     @needs("supports_renewal", "beside_leases")
-    def test_lost_leases_of_many_are_told(self, broker: Broker) -> None:
+    def test_lost_leases_of_a_batch_are_reported(self, broker: Broker) -> None:
         sent = numbered(min(self.large_batch, self.large_lease_batch))
         broker.enqueue_many(sent)
         leased = [each.ack_id for each in take_many(broker, len(sent))]
@@ -90,11 +90,11 @@ class LargeBatchPromises(Suite):
             assert broker.acknowledge_many(kept) == []
 
     @needs("supports_dead_letters")
-    def test_many_dead_letters_are_brought_back(self, broker: Broker) -> None:
+    def test_many_dead_letters_are_requeued(self, broker: Broker) -> None:
         sent = numbered(self.large_batch)
         broker.enqueue_many(sent)
         for found in take_many(broker, self.large_batch):
-            broker.bury(found)
+            broker.move_to_dead_letters(found)
         assert broker.requeue_dead() == self.large_batch
         again = texts(take_many(broker, self.large_batch))
         assert (again if self.in_order else sorted(again)) == sent

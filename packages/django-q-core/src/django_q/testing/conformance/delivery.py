@@ -1,6 +1,6 @@
-"""Promises: what is sent arrives, unchanged, once, in order."""
+"""Promises about sending: each package arrives unchanged, once, in order."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connections
 
-from .suite import TIMEOUT, MakeBroker, Suite, needs, nothing_comes, take, take_many, text
+from .suite import TIMEOUT_SECONDS, MakeBroker, Suite, needs, nothing_comes, take, take_many, text
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
@@ -26,7 +26,7 @@ PACKAGES = {
 
 
 class DeliveryPromises(Suite):
-    """What is sent arrives."""
+    """Sent packages arrive."""
 
     @pytest.mark.parametrize("kind", PACKAGES)
     def test_package_arrives_unchanged(self, broker: Broker, kind: str) -> None:
@@ -53,7 +53,9 @@ class DeliveryPromises(Suite):
         assert text(take(other).package) == "package"
 
     @needs("beside_leases")
-    def test_two_consumers_never_share(self, broker: Broker, make_broker: MakeBroker, list_key: str) -> None:
+    def test_two_consumers_receive_no_package_twice(
+        self, broker: Broker, make_broker: MakeBroker, list_key: str
+    ) -> None:
         for number in range(60):
             broker.enqueue(f"package {number}")
         found: list[str] = []
@@ -61,7 +63,7 @@ class DeliveryPromises(Suite):
         def consume() -> None:
             mine = self.with_lease(make_broker(list_key), 60)
             try:
-                deadline = time.monotonic() + TIMEOUT
+                deadline = time.monotonic() + TIMEOUT_SECONDS
                 while len(found) < 60 and time.monotonic() < deadline:
                     found.extend(text(delivery.package) for delivery in mine.dequeue_many(3, 0.1))
             finally:
@@ -103,7 +105,7 @@ class DeliveryPromises(Suite):
 
 
 class BulkPromises(Suite):
-    """Several at once are like one after another."""
+    """Calls for several packages have the effect of calls for each one."""
 
     @needs("beside_leases")
     def test_many_are_sent_at_once(self, broker: Broker) -> None:
@@ -133,11 +135,11 @@ class BulkPromises(Suite):
         assert nothing_comes(broker)
 
     @needs("supports_bulk")
-    def test_one_fetch_gives_several(self, broker: Broker) -> None:
+    def test_one_fetch_returns_several_packages(self, broker: Broker) -> None:
         broker.enqueue_many([f"package {number}" for number in range(10)])
         assert len(broker.dequeue_many(10, 5)) > 1
 
     @needs("supports_bulk")
-    def test_fetch_gives_no_more_than_asked_for(self, broker: Broker) -> None:
+    def test_fetch_returns_at_most_the_limit(self, broker: Broker) -> None:
         broker.enqueue_many([f"package {number}" for number in range(5)])
         assert len(broker.dequeue_many(2, 5)) <= 2

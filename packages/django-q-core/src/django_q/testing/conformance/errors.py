@@ -1,6 +1,6 @@
-"""Promises: what the product refuses is told apart from what it cannot do at the moment."""
+"""Promises about errors: rejected requests differ from an unavailable server."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ CALLS: dict[str, Callable[[Broker, Delivery], object]] = {
     "acknowledge_many": lambda broker, mine: broker.acknowledge_many([mine.ack_id]),
     "renew": lambda broker, mine: broker.renew([mine.ack_id]),
     "release_many": lambda broker, mine: broker.release_many([mine.ack_id]),
-    "bury": lambda broker, mine: broker.bury(mine),
+    "move_to_dead_letters": lambda broker, mine: broker.move_to_dead_letters(mine),
     "purge_queue": lambda broker, _mine: broker.purge_queue(),
     "delete_queue": lambda broker, _mine: broker.delete_queue(),
 }
-"""Calls that ask the server, the settling ones last."""
+"""Calls that send a request to the server. Those that settle a delivery are the last ones."""
 
-CHOSEN: dict[str, Callable[[Broker], bool]] = {
+CONDITIONS: dict[str, Callable[[Broker], bool]] = {
     "lock_size": lambda broker: broker.supports_lock_size,
     "enqueue for later": lambda broker: broker.supports_delay >= 1,
     "is_lost": lambda broker: broker.supports_renewal,
     "release for later": lambda broker: broker.supports_renewal and broker.supports_delay >= 1,
     "expire": lambda broker: type(broker).expire is not Broker.expire,
 }
-"""Calls that only some brokers make, with the condition."""
+"""Conditions of calls that only some brokers make."""
 
 
 class ErrorPromises(Suite):
-    """A cluster waits for what is unavailable, and gives up what is rejected."""
+    """The class of an error tells a cluster to retry the request, or to abandon it."""
 
     def test_package_that_is_too_large_is_rejected(self, broker: Broker, too_large: int | None) -> None:
         if too_large is None:
@@ -68,7 +68,7 @@ class ErrorPromises(Suite):
         assert text(take(broker).package) == "small"
         assert nothing_comes(broker)
 
-    def test_error_tells_which_of_many_were_sent(self, broker: Broker, too_large: int | None) -> None:
+    def test_error_has_the_positions_that_were_sent(self, broker: Broker, too_large: int | None) -> None:
         if too_large is None:
             pytest.skip(f"{type(self).__name__} has no fixture too_large")
         packages = [*(f"package {number}" for number in range(self.large_batch)), "x" * too_large]
@@ -79,13 +79,13 @@ class ErrorPromises(Suite):
         assert nothing_comes(broker)
 
     def test_errors_of_the_client_have_their_class(self, broker: Broker, client_raises: ClientRaises | None) -> None:
-        """Each call gives an error the class that the table `client_errors` gives it."""
+        """Expect from each call the class that the table `client_errors` has for the error."""
         if client_raises is None:
             pytest.skip(f"{type(self).__name__} has no fixture client_raises")
         broker.enqueue("package")
         mine = take(broker)
         wrong = []
-        calls = {name: call for name, call in CALLS.items() if name not in CHOSEN or CHOSEN[name](broker)}
+        calls = {name: call for name, call in CALLS.items() if name not in CONDITIONS or CONDITIONS[name](broker)}
         for error, expected in self.client_errors:
             for name, call in calls.items():
                 with client_raises(broker, error):
@@ -94,7 +94,7 @@ class ErrorPromises(Suite):
                     wrong.append(f"{name}: {error!r} is {raised}, not {expected.__name__}")
         assert not wrong
 
-    def test_unavailable_server_is_not_there(self, broker: Broker, client_raises: ClientRaises | None) -> None:
+    def test_ping_of_an_unavailable_server_is_false(self, broker: Broker, client_raises: ClientRaises | None) -> None:
         if client_raises is None:
             pytest.skip(f"{type(self).__name__} has no fixture client_raises")
         for error, expected in self.client_errors:
@@ -105,7 +105,7 @@ class ErrorPromises(Suite):
 
 
 def raised_by(call: Callable[[Broker, Delivery], object], broker: Broker, mine: Delivery) -> type[Exception] | None:
-    """Return the class of the error that a call raises; a subclass of one of the broker's three counts as that."""
+    """Return the class of the error that a call raises, or the broker error that is its base class."""
     try:
         call(broker, mine)
     except BrokerError as error:

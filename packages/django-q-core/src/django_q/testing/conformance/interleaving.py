@@ -1,4 +1,4 @@
-"""Promise: whatever is called in whatever order, each answer is the one that the contract predicts."""
+"""Promise about random sequences of calls: each answer is the one that the contract predicts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import pytest
 
 from .suite import MakeBroker, Suite
 
-EXAMPLE_STEPS = 50
+STEPS_PER_EXAMPLE = 50
 """Number of operations on one queue."""
 
 
 class InterleavingPromises(Suite):
     """Random operations of several clients.
 
-    `DJANGO_Q_STEPS=10000` makes it long, `DJANGO_Q_SEED` chooses other operations; a failure is repeated by the same
-    seed.
+    `DJANGO_Q_STEPS=10000` makes more steps, `DJANGO_Q_SEED` chooses other operations. The same seed repeats a failure.
     """
 
     def test_random_operations_are_predicted(self, make_broker: MakeBroker) -> None:
-        """Compare each answer with a model's; needs hypothesis."""
+        """Compare each answer with the prediction of a model. Needs hypothesis."""
         pytest.importorskip("hypothesis")
         from hypothesis import HealthCheck, Phase, seed, settings
         from hypothesis.stateful import run_state_machine_as_test
@@ -33,9 +32,9 @@ class InterleavingPromises(Suite):
         chosen = settings(
             database=None,
             deadline=None,
-            max_examples=-(-asked // EXAMPLE_STEPS),
-            phases=[Phase.generate],  # shrinking repeats operations that wait, for minutes
-            stateful_step_count=EXAMPLE_STEPS,
+            max_examples=-(-asked // STEPS_PER_EXAMPLE),
+            phases=[Phase.generate],  # shrinking repeats operations that wait, and takes minutes
+            stateful_step_count=STEPS_PER_EXAMPLE,
             suppress_health_check=list(HealthCheck),
         )
 
@@ -43,5 +42,5 @@ class InterleavingPromises(Suite):
         def machine() -> Machine:
             return Machine(self, make_broker)
 
-        # Any callable without parameters will do, its annotation knows only classes.
+        # hypothesis accepts any callable without parameters, but its annotation allows only classes.
         run_state_machine_as_test(cast("type[Machine]", machine), settings=chosen)

@@ -1,4 +1,4 @@
-"""Contents of a queue, as predicted from the calls that were made."""
+"""Model of a queue: predicts its contents from the calls that were made."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from django_q.brokers import AckId, Delivery
 
-RETURNED = 0
-"""Rank of packages that were released before their tasks started: they go before all that were never taken."""
+RELEASED_RANK = 0
+"""Rank of packages that were released before their tasks started: they precede all that were never leased."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Entry:
     attempts: int = 0
     """Number of earlier attempts."""
     rank: int | None = None
-    """A package is offered before those of higher rank; None if the contract does not tell."""
+    """A package is delivered before those of higher rank; None if the contract does not define the order."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,14 @@ class Held:
 
 
 class Model:
-    """One queue; each method changes it as the call of the same name, and checks or predicts the answer."""
+    """One queue. Each method has the effect of one call to the broker, and checks or predicts the answer.
+
+    Args:
+        in_order: True if the product keeps the order of packages.
+    """
 
     def __init__(self, *, in_order: bool) -> None:
-        self._ranks = itertools.count(RETURNED + 1)
+        self._ranks = itertools.count(RELEASED_RANK + 1)
         self._in_order = in_order
         self.waiting: dict[str, Entry] = {}
         self.leased: dict[AckId | None, Held] = {}
@@ -51,10 +55,10 @@ class Model:
     def sent(self, packages: Sequence[str]) -> None:
         """Append packages."""
         for package in packages:
-            self._offer(Entry(package=package, rank=next(self._ranks)))
+            self._add(Entry(package=package, rank=next(self._ranks)))
 
     def fetched(self, found: Sequence[Delivery]) -> None:
-        """Check that packages could be delivered, and lease those that have to be acknowledged."""
+        """Check that packages could be delivered, and lease those with a receipt."""
         taken: list[Entry] = []
         for each in found:
             assert text(each.package) in self.waiting, f"{each} does not wait"
@@ -68,55 +72,55 @@ class Model:
         if self._in_order:
             ranks = [entry.rank for entry in taken if entry.rank is not None]
             assert ranks == sorted(ranks), f"{found} came in another order than {sorted(ranks)}"
-            latest = max(ranks, default=RETURNED)
+            latest = max(ranks, default=RELEASED_RANK)
             passed = [each for each in self.waiting.values() if each.rank is not None and each.rank < latest]
             assert not passed, f"{found} came before {passed}"
 
     def lost(self, ack_ids: Sequence[AckId | None]) -> list[AckId | None]:
-        """Predict which leases are reported as lost."""
+        """Predict the ids whose lease is reported as lost."""
         return [ack_id for ack_id in ack_ids if ack_id not in self.leased]
 
     def acknowledged(self, ack_ids: Sequence[AckId | None]) -> None:
-        """Forget packages."""
+        """Delete packages."""
         for _held in self._end(ack_ids):
             pass
 
     def released(self, ack_ids: Sequence[AckId | None]) -> None:
-        """Offer packages again, before all that were never taken."""
+        """Make packages visible, before all that were never leased."""
         for held in self._end(ack_ids):
-            self._offer(dataclasses.replace(held.entry, rank=RETURNED))
+            self._add(dataclasses.replace(held.entry, rank=RELEASED_RANK))
 
     def hidden(self, ack_ids: Sequence[AckId | None]) -> None:
-        """Hide packages for longer than the test takes."""
+        """Hide packages for longer than the duration of the test."""
         self.later |= {held.entry.package for held in self._end(ack_ids)}
 
     def expired(self, ack_ids: Sequence[AckId | None]) -> None:
-        """Offer packages again, after one more attempt."""
+        """Make packages visible, with one more attempt."""
         for held in self._end(ack_ids):
-            self._offer(dataclasses.replace(held.entry, rank=None, attempts=held.entry.attempts + 1))
+            self._add(dataclasses.replace(held.entry, rank=None, attempts=held.entry.attempts + 1))
 
-    def buried(self, ack_ids: Sequence[AckId | None]) -> None:
+    def moved_to_dead_letters(self, ack_ids: Sequence[AckId | None]) -> None:
         """Move packages to the dead letters."""
         self.dead += [held.entry.package for held in self._end(ack_ids)]
 
     def requeued(self) -> None:
-        """Append all dead letters."""
+        """Append all dead letters to the queue."""
         rank = next(self._ranks)
         for package in self.dead:
-            self._offer(Entry(package=package, rank=rank))
+            self._add(Entry(package=package, rank=rank))
         self.dead.clear()
 
     def purged(self) -> None:
-        """Forget what waits."""
+        """Delete the waiting packages."""
         self.waiting.clear()
 
     def deleted(self) -> None:
-        """Forget everything."""
+        """Delete all packages."""
         self.waiting.clear()
         self.dead.clear()
         self.acknowledged(list(self.leased))
 
-    def _offer(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         self.waiting[entry.package] = entry
 
     def _end(self, ack_ids: Sequence[AckId | None]) -> list[Held]:

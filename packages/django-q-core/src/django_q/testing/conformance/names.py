@@ -1,6 +1,6 @@
-"""Promises: each name of a cluster is a queue of its own."""
+"""Promises about names: each cluster name has its own queue."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NamePromises(Suite):
-    """Names are kept as they are written; a product with fewer names says so in `not_promised`."""
+    """Names are not changed. A product that restricts names lists these tests in `not_promised`."""
 
     def test_names_that_differ_in_case_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
         self._check_separate(make_broker, [f"{list_key}-mail", f"{list_key}-MAIL"])
@@ -36,21 +36,21 @@ class NamePromises(Suite):
         names = [f"{list_key}-{name}" for name in ("Größe-任务-🚀", "Grosse-任务-🚀", "Größe")]
         self._check_separate(make_broker, names)
 
-    def test_names_that_a_collation_takes_for_equal_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
-        """Databases may ignore space at the end, accents, and which of the characters of a later plane it is."""
+    def test_names_equal_in_a_collation_are_separate(self, make_broker: MakeBroker, list_key: str) -> None:
+        """Collations of databases may ignore spaces at the end, accents, and differences between emoji."""
         names = [f"{list_key}-{name}" for name in ("a", "a ", "e", "é", "e\u0301", "🚀", "🐢")]
         self._check_separate(make_broker, names)
 
     def test_longest_name_has_dead_letters(self, make_broker: MakeBroker, list_key: str) -> None:
         with self._brokers(make_broker, [list_key.ljust(self.longest_name, "x")]) as [broker]:
             broker.enqueue("unreadable")
-            broker.bury(take(broker))
+            broker.move_to_dead_letters(take(broker))
             assert broker.dead_size() == 1
             assert broker.requeue_dead() == 1
             assert text(take(broker).package) == "unreadable"
 
     def _check_separate(self, make_broker: MakeBroker, names: Sequence[str]) -> None:
-        """Send each queue its name, and fetch from the last queue first: one queue for all names is found by that."""
+        """Send each queue its name and fetch in reverse order, which detects a queue that serves several names."""
         with self._brokers(make_broker, names) as brokers:
             for name, broker in zip(names, brokers, strict=True):
                 broker.enqueue(name)

@@ -1,6 +1,6 @@
-"""Promises: what one process does beside another that uses the same queue at the same time."""
+"""Promises about concurrent use of a queue by several processes."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from django.db import connections
 
-from .suite import PATIENT, TIMEOUT, HoldAsOld, MakeBroker, Suite, needs, nothing_comes, take, take_many, text
+from .suite import (
+    LONG_LEASE_SECONDS,
+    TIMEOUT_SECONDS,
+    HoldAsOld,
+    MakeBroker,
+    Suite,
+    needs,
+    nothing_comes,
+    take,
+    take_many,
+    text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,16 +34,16 @@ T = TypeVar("T")
 
 
 class NeighbourPromises(Suite):
-    """Consumers, administrators and clusters of the public editions do not disturb one another."""
+    """Consumers, administrators and clusters of the public editions do not disturb each other."""
 
     def test_requeue_ends_beside_a_cluster_that_cannot_read(
         self, broker: Broker, make_broker: MakeBroker, list_key: str
     ) -> None:
         broker.enqueue_many([f"unreadable {number}" for number in range(5)])
         for found in take_many(broker, 5):
-            broker.bury(found)
-        with cannot_read(self.with_lease(make_broker(list_key), PATIENT)):
-            assert in_thread(broker.requeue_dead).result(TIMEOUT) <= 5
+            broker.move_to_dead_letters(found)
+        with cannot_read(self.with_lease(make_broker(list_key), LONG_LEASE_SECONDS)):
+            assert in_thread(broker.requeue_dead).result(TIMEOUT_SECONDS) <= 5
         assert broker.dead_size() + broker.queue_size() == 5
 
     @needs("supports_receipts")
@@ -43,14 +54,14 @@ class NeighbourPromises(Suite):
         wait([waiting], 0.5)
         other.delete_queue()
         hasty.enqueue("after")
-        # Its holder dies, if it has got the package: another one gets it when the lease ends.
-        held = waiting.result(TIMEOUT)
+        # If the waiting fetch got the package, it never settles it: the package is redelivered when the lease expires.
+        held = waiting.result(TIMEOUT_SECONDS)
         again = take(other)
         assert {text(each.package) for each in [*held, again]} == {"after"}
         assert again.attempt == 1 + len(held)
 
     @needs("supports_receipts")
-    def test_deleted_queue_knows_no_lease(self, broker: Broker, other: Broker) -> None:
+    def test_deleted_queue_has_no_leases(self, broker: Broker, other: Broker) -> None:
         broker.enqueue_many(["acknowledged", "released"])
         acknowledged, released = (found.ack_id for found in take_many(broker, 2))
         other.delete_queue()
@@ -63,10 +74,10 @@ class NeighbourPromises(Suite):
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_receipts")
-    def test_package_that_a_public_edition_holds_is_left_to_it(
+    def test_lease_of_a_public_edition_is_kept(
         self, hasty: Broker, list_key: str, hold_as_old: HoldAsOld | None
     ) -> None:
-        """Its consumer took the package and works on it; when it has died, the package is offered again."""
+        """Do not deliver a package of such a consumer before its lease expires."""
         if hold_as_old is None:
             pytest.skip(f"{type(self).__name__} has no fixture hold_as_old")
         hasty.enqueue("package")
@@ -75,9 +86,7 @@ class NeighbourPromises(Suite):
         assert text(take(hasty).package) == "package"
 
     @needs("supports_receipts")
-    def test_public_edition_leaves_what_is_held(
-        self, broker: Broker, list_key: str, hold_as_old: HoldAsOld | None
-    ) -> None:
+    def test_public_edition_keeps_our_lease(self, broker: Broker, list_key: str, hold_as_old: HoldAsOld | None) -> None:
         if hold_as_old is None:
             pytest.skip(f"{type(self).__name__} has no fixture hold_as_old")
         broker.enqueue("package")
@@ -87,13 +96,13 @@ class NeighbourPromises(Suite):
 
 
 def in_thread(call: Callable[[], T]) -> Future[T]:
-    """Make a call in a thread, which ends with the process if the call never does."""
+    """Make a call in a daemon thread, which ends with the process if the call never returns."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - the test that waits for the result gets it
+        except BaseException as error:  # noqa: BLE001 - raised in the test that waits for the result
             future.set_exception(error)
         finally:
             connections.close_all()
@@ -104,17 +113,17 @@ def in_thread(call: Callable[[], T]) -> Future[T]:
 
 @contextmanager
 def cannot_read(broker: Broker) -> Iterator[None]:
-    """Run a consumer that makes each package a dead letter, until the end of the block."""
+    """Run a consumer that moves each package to the dead letters, until the end of the block."""
     ended = threading.Event()
 
-    def bury_all() -> None:
+    def move_all() -> None:
         while not ended.is_set():
             for found in broker.dequeue_many(10, 0.1):
-                broker.bury(found)
+                broker.move_to_dead_letters(found)
 
-    consumer = in_thread(bury_all)
+    consumer = in_thread(move_all)
     try:
         yield
     finally:
         ended.set()
-        consumer.result(TIMEOUT)
+        consumer.result(TIMEOUT_SECONDS)

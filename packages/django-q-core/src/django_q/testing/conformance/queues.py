@@ -1,6 +1,6 @@
-"""Promises: queues are counted and emptied, and nothing unreadable is thrown away."""
+"""Promises about queue sizes, purging and dead letters."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -12,40 +12,52 @@ from django.db import connections
 
 from django_q.testing.eventually import eventually
 
-from .suite import DELAY, PATIENT, TIMEOUT, MakeBroker, Suite, needs, nothing_comes, take, take_many, text, tolerance
+from .suite import (
+    DELAY_SECONDS,
+    LONG_LEASE_SECONDS,
+    TIMEOUT_SECONDS,
+    MakeBroker,
+    Suite,
+    needs,
+    nothing_comes,
+    take,
+    take_many,
+    text,
+    tolerance,
+)
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
 
-LETTERS = 12
-"""Number of dead letters that are brought back."""
+DEAD_LETTERS = 12
+"""Number of dead letters that are requeued."""
 
 
 class DeadLetterPromises(Suite):
-    """What nobody can read is kept."""
+    """Unreadable packages are kept."""
 
-    def test_buried_package_is_not_offered_again(self, hasty: Broker) -> None:
+    def test_dead_letter_is_not_delivered_again(self, hasty: Broker) -> None:
         hasty.enqueue("unreadable")
-        hasty.bury(take(hasty))
+        hasty.move_to_dead_letters(take(hasty))
         assert nothing_comes(hasty, within=self.retry * 1.5)
 
-    def test_buried_package_is_counted(self, broker: Broker) -> None:
+    def test_dead_letter_is_counted(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
-        eventually(lambda: broker.dead_size() == 1, TIMEOUT)
+        broker.move_to_dead_letters(take(broker))
+        eventually(lambda: broker.dead_size() == 1, TIMEOUT_SECONDS)
 
-    def test_buried_package_can_be_brought_back(self, broker: Broker) -> None:
+    def test_dead_letter_can_be_requeued(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         assert broker.requeue_dead() == 1
         assert text(take(broker).package) == "unreadable"
         assert broker.dead_size() == 0
 
-    def test_dead_letters_are_brought_back_unchanged_and_oldest_first(self, broker: Broker) -> None:
+    def test_dead_letters_are_requeued_unchanged_and_oldest_first(self, broker: Broker) -> None:
         sent = ["naïve · Größe · 任务 · 🚀", "  spaces around, a line\n", "a 'quoted' \"package\" %s \\"]
         for package in sent:
             broker.enqueue(package)
-            broker.bury(take(broker))
+            broker.move_to_dead_letters(take(broker))
         found = []
         for _ in sent:
             assert broker.requeue_dead(1) == 1
@@ -59,24 +71,24 @@ class DeadLetterPromises(Suite):
     ) -> None:
         neighbour = make_broker(f"{list_key}-b")
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         assert neighbour.dead_size() == 0
         assert neighbour.requeue_dead() == 0
         assert broker.dead_size() == 1
 
-    def test_some_are_brought_back(self, broker: Broker) -> None:
+    def test_requeue_stops_at_the_limit(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         for found in take_many(broker, 3):
-            broker.bury(found)
+            broker.move_to_dead_letters(found)
         assert broker.requeue_dead(0) == 0
         assert broker.dead_size() == 3
         assert broker.requeue_dead(2) == 2
         assert broker.dead_size() == 1
 
     @needs("in_order")
-    def test_what_is_brought_back_goes_to_the_end(self, broker: Broker) -> None:
+    def test_requeued_dead_letters_go_to_the_end(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         broker.enqueue("package")
         assert broker.requeue_dead() == 1
         packages = []
@@ -87,66 +99,66 @@ class DeadLetterPromises(Suite):
         assert packages == ["package", "unreadable"]
 
     @needs("beside_leases")
-    def test_bringing_back_ends_beside_a_consumer_that_cannot_read_them(self, broker: Broker, other: Broker) -> None:
-        broker.enqueue_many([f"unreadable {number}" for number in range(LETTERS)])
-        for found in take_many(broker, LETTERS):
-            broker.bury(found)
-        buried: list[str] = []
+    def test_requeue_ends_beside_a_consumer_that_cannot_read(self, broker: Broker, other: Broker) -> None:
+        broker.enqueue_many([f"unreadable {number}" for number in range(DEAD_LETTERS)])
+        for found in take_many(broker, DEAD_LETTERS):
+            broker.move_to_dead_letters(found)
+        moved: list[str] = []
         ended = threading.Event()
 
         def consume() -> None:
             try:
-                while len(buried) < 10 * LETTERS and not ended.is_set():
-                    for found in other.dequeue_many(LETTERS, 0.1):
-                        other.bury(found)
-                        buried.append(text(found.package))
+                while len(moved) < 10 * DEAD_LETTERS and not ended.is_set():
+                    for found in other.dequeue_many(DEAD_LETTERS, 0.1):
+                        other.move_to_dead_letters(found)
+                        moved.append(text(found.package))
             finally:
                 connections.close_all()
 
         consumer = threading.Thread(target=consume)
         consumer.start()
         try:
-            assert broker.requeue_dead() <= LETTERS
+            assert broker.requeue_dead() <= DEAD_LETTERS
         finally:
             ended.set()
             consumer.join()
         for found in take_many(broker, broker.queue_size()):
-            broker.bury(found)
-        eventually(lambda: broker.dead_size() == LETTERS, TIMEOUT)
+            broker.move_to_dead_letters(found)
+        eventually(lambda: broker.dead_size() == DEAD_LETTERS, TIMEOUT_SECONDS)
 
-    def test_no_dead_letters_are_brought_back_from_none(self, broker: Broker) -> None:
+    def test_requeue_without_dead_letters_returns_0(self, broker: Broker) -> None:
         assert broker.requeue_dead() == 0
 
 
 class QueuePromises(Suite):
     """Queues are counted and emptied."""
 
-    def test_queue_size_counts_what_waits(self, broker: Broker) -> None:
+    def test_queue_size_counts_waiting_packages(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
-        eventually(lambda: broker.queue_size() == 3, TIMEOUT)
+        eventually(lambda: broker.queue_size() == 3, TIMEOUT_SECONDS)
 
     @needs("supports_receipts")
     def test_queue_size_does_not_count_leases(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         take(broker)
-        eventually(lambda: broker.queue_size() == 2, TIMEOUT)
+        eventually(lambda: broker.queue_size() == 2, TIMEOUT_SECONDS)
 
     @needs("supports_delay")
     def test_queue_size_does_not_count_delayed_packages(self, broker: Broker) -> None:
         broker.enqueue("later", delay=60)
         broker.enqueue("now")
-        eventually(lambda: broker.queue_size() == 1, TIMEOUT)
+        eventually(lambda: broker.queue_size() == 1, TIMEOUT_SECONDS)
 
     @needs("supports_lock_size")
     def test_lock_size_counts_leases(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         first, second = take_many(broker, 2)
-        eventually(lambda: broker.lock_size() == 2, TIMEOUT)
+        eventually(lambda: broker.lock_size() == 2, TIMEOUT_SECONDS)
         broker.acknowledge_many([first.ack_id, second.ack_id])
-        eventually(lambda: broker.lock_size() == 0, TIMEOUT)
+        eventually(lambda: broker.lock_size() == 0, TIMEOUT_SECONDS)
 
     @needs("supports_lock_size", "supports_renewal", "supports_delay")
-    def test_lock_size_does_not_count_what_was_released_for_later(self, broker: Broker) -> None:
+    def test_lock_size_does_not_count_delayed_releases(self, broker: Broker) -> None:
         broker.enqueue("package")
         broker.release(take(broker).ack_id, delay=60)
         eventually(lambda: broker.lock_size() == 0, tolerance(broker))
@@ -158,32 +170,32 @@ class QueuePromises(Suite):
 
     @needs("supports_delay")
     def test_deleted_queue_has_no_delayed_packages(self, broker: Broker) -> None:
-        broker.enqueue("package", delay=DELAY)
+        broker.enqueue("package", delay=DELAY_SECONDS)
         broker.delete_queue()
-        assert nothing_comes(broker, within=DELAY * 1.5)
+        assert nothing_comes(broker, within=DELAY_SECONDS * 1.5)
 
-    def test_queue_whose_name_begins_alike_is_not_emptied(
+    def test_queue_with_the_same_prefix_is_not_purged(
         self, broker: Broker, make_broker: MakeBroker, list_key: str
     ) -> None:
-        neighbour = self.with_lease(make_broker(f"{list_key}-b"), PATIENT)
+        neighbour = self.with_lease(make_broker(f"{list_key}-b"), LONG_LEASE_SECONDS)
         try:
             neighbour.enqueue("unreadable")
-            neighbour.bury(take(neighbour))
+            neighbour.move_to_dead_letters(take(neighbour))
             neighbour.enqueue("package")
             broker.enqueue("ours")
             broker.purge_queue()
             broker.delete_queue()
             assert text(take(neighbour).package) == "package"
-            eventually(lambda: neighbour.dead_size() == 1, TIMEOUT)
+            eventually(lambda: neighbour.dead_size() == 1, TIMEOUT_SECONDS)
         finally:
             neighbour.delete_queue()
 
     def test_deleted_queue_has_no_dead_letters(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
-        eventually(lambda: broker.dead_size() == 1, TIMEOUT)
+        broker.move_to_dead_letters(take(broker))
+        eventually(lambda: broker.dead_size() == 1, TIMEOUT_SECONDS)
         broker.delete_queue()
-        within = TIMEOUT if self.promises("test_deleted_queue_has_no_dead_letters") else DELAY
+        within = TIMEOUT_SECONDS if self.promises("test_deleted_queue_has_no_dead_letters") else DELAY_SECONDS
         eventually(lambda: broker.dead_size() == 0, within)
 
     def test_deleted_queue_is_made_again(self, broker: Broker) -> None:
@@ -194,25 +206,25 @@ class QueuePromises(Suite):
 
 
 class PurgePromises(Suite):
-    """Purging deletes packages that no consumer has taken, and nothing else."""
+    """Purging deletes packages that no consumer has leased, and no others."""
 
     def test_purged_queue_is_empty(self, broker: Broker) -> None:
         broker.enqueue_many(["one", "two", "three"])
         broker.purge_queue()
         assert nothing_comes(broker)
-        eventually(lambda: broker.queue_size() == 0, TIMEOUT)
+        eventually(lambda: broker.queue_size() == 0, TIMEOUT_SECONDS)
 
     @needs("supports_delay")
-    def test_purge_forgets_delayed_packages(self, broker: Broker) -> None:
-        broker.enqueue("sent for later", delay=DELAY)
+    def test_purge_deletes_delayed_packages(self, broker: Broker) -> None:
+        broker.enqueue("sent for later", delay=DELAY_SECONDS)
         if broker.supports_renewal:
             broker.enqueue("released for later")
-            broker.release(take(broker).ack_id, DELAY)
+            broker.release(take(broker).ack_id, DELAY_SECONDS)
         broker.purge_queue()
-        assert nothing_comes(broker, within=DELAY * 1.5)
+        assert nothing_comes(broker, within=DELAY_SECONDS * 1.5)
 
     @needs("supports_receipts")
-    def test_purge_forgets_packages_whose_lease_has_ended(self, hasty: Broker, other: Broker) -> None:
+    def test_purge_deletes_packages_with_expired_leases(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
         take(hasty)
         time.sleep(self.retry * 1.2)
@@ -233,10 +245,10 @@ class PurgePromises(Suite):
 
     def test_purge_keeps_dead_letters(self, broker: Broker) -> None:
         broker.enqueue("unreadable")
-        broker.bury(take(broker))
+        broker.move_to_dead_letters(take(broker))
         broker.enqueue("package")
         broker.purge_queue()
-        eventually(lambda: broker.dead_size() == 1, TIMEOUT)
+        eventually(lambda: broker.dead_size() == 1, TIMEOUT_SECONDS)
         assert broker.requeue_dead() == 1
 
     @needs("supports_renewal")

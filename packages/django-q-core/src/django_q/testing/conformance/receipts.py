@@ -1,6 +1,6 @@
-"""Promises: a package stays with the broker until it is acknowledged, under a lease that can be lost."""
+"""Promises about acknowledgement, leases and releases."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from itertools import pairwise
 
 from django_q.brokers import Broker
 
-from .suite import DELAY, Suite, needs, nothing_comes, take, take_many, text
+from .suite import DELAY_SECONDS, Suite, needs, nothing_comes, take, take_many, text
 
-STALLS = 3
-"""How often a machine may be too slow to renew a lease in time."""
+MAX_STALLS = 3
+"""Number of times that a machine may be too slow to renew a lease in time."""
 
 
 class ReceiptPromises(Suite):
-    """What is not acknowledged comes back."""
+    """Packages are redelivered until they are acknowledged."""
 
     @needs("supports_receipts")
-    def test_leased_package_is_not_offered(self, broker: Broker, other: Broker) -> None:
+    def test_leased_package_is_not_delivered(self, broker: Broker, other: Broker) -> None:
         broker.enqueue("package")
         take(broker)
         assert nothing_comes(other)
 
     @needs("supports_receipts")
-    def test_unacknowledged_package_comes_back(self, hasty: Broker) -> None:
+    def test_unacknowledged_package_is_redelivered(self, hasty: Broker) -> None:
         hasty.enqueue("package")
         started = time.monotonic()
         first = take(hasty)
@@ -35,13 +35,13 @@ class ReceiptPromises(Suite):
         assert time.monotonic() - started >= self.retry * 0.9
 
     @needs("supports_receipts")
-    def test_acknowledged_package_stays_away(self, hasty: Broker) -> None:
+    def test_acknowledged_package_is_not_redelivered(self, hasty: Broker) -> None:
         hasty.enqueue("package")
         assert hasty.acknowledge(take(hasty).ack_id) is not False
         assert nothing_comes(hasty, within=self.retry * 1.5)
 
     @needs("supports_receipts")
-    def test_acknowledging_many_keeps_all_away(self, hasty: Broker) -> None:
+    def test_acknowledged_packages_are_not_redelivered(self, hasty: Broker) -> None:
         hasty.enqueue_many(["one", "two", "three"])
         assert hasty.acknowledge_many([found.ack_id for found in take_many(hasty, 3)]) == []
         assert nothing_comes(hasty, within=self.retry * 1.5)
@@ -59,7 +59,7 @@ class ReceiptPromises(Suite):
         assert broker.acknowledge_many([]) == []
 
     @needs("supports_prefetch")
-    def test_what_was_fetched_on_approval_goes_back_to_its_place(self, broker: Broker, other: Broker) -> None:
+    def test_prefetched_packages_are_released_to_their_place(self, broker: Broker, other: Broker) -> None:
         sent = [f"package {number}" for number in range(20)]
         broker.enqueue_many(sent)
         found = broker.dequeue_many(10, 5)
@@ -72,12 +72,12 @@ class ReceiptPromises(Suite):
 
 
 class LeasePromises(Suite):
-    """A lease is kept by renewing it; who lost it can change nothing."""
+    """A renewed lease is kept. A holder that lost its lease can change nothing."""
 
     @needs("supports_renewal")
     def test_renewed_lease_outlives_retry(self, hasty: Broker, other: Broker) -> None:
         kept = False
-        for _ in range(STALLS):
+        for _ in range(MAX_STALLS):
             hasty.delete_queue()
             hasty.enqueue("package")
             mine, kept, renewed = take(hasty), True, [time.monotonic()]
@@ -86,7 +86,7 @@ class LeasePromises(Suite):
                 renewed.append(time.monotonic())
             kept = kept and hasty.acknowledge(mine.ack_id) is not False
             if kept or max(later - earlier for earlier, later in pairwise(renewed)) < self.retry:
-                break  # or the machine has stalled, and it was right that the lease ended
+                break  # otherwise, the machine stalled and the lease had to expire
         assert kept
 
     @needs("supports_renewal")
@@ -106,7 +106,7 @@ class LeasePromises(Suite):
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal", "beside_leases")
-    def test_lost_leases_are_told_from_kept_ones(self, hasty: Broker, other: Broker) -> None:
+    def test_lost_leases_are_distinguished_from_kept_ones(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("lost")
         lost = take(hasty)
         theirs = take(other)
@@ -116,7 +116,7 @@ class LeasePromises(Suite):
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal")
-    def test_each_lost_lease_of_one_package_is_told(self, broker: Broker) -> None:
+    def test_each_lost_lease_of_a_package_is_reported(self, broker: Broker) -> None:
         broker.enqueue("package")
         lost = [take(broker).ack_id]
         broker.release(lost[0])
@@ -141,10 +141,10 @@ class LeasePromises(Suite):
         hasty.enqueue("package")
         lost = take(hasty)
         theirs = take(other)
-        assert hasty.release(lost.ack_id, delay=DELAY) is False
+        assert hasty.release(lost.ack_id, delay=DELAY_SECONDS) is False
         for _ in range(3):
             assert other.renew([theirs.ack_id]) == []
-            assert nothing_comes(hasty, within=DELAY / 2)
+            assert nothing_comes(hasty, within=DELAY_SECONDS / 2)
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal")
@@ -167,20 +167,20 @@ class LeasePromises(Suite):
         assert other.acknowledge(theirs.ack_id) is not False
 
     @needs("supports_renewal")
-    def test_lost_lease_cannot_bury(self, hasty: Broker, other: Broker) -> None:
+    def test_lost_lease_cannot_dead_letter(self, hasty: Broker, other: Broker) -> None:
         hasty.enqueue("package")
         lost = take(hasty)
         theirs = take(other)
-        hasty.bury(lost)
+        hasty.move_to_dead_letters(lost)
         assert other.dead_size() == 0
         assert other.acknowledge(theirs.ack_id) is not False
 
 
 class ReleasePromises(Suite):
-    """What is given back is offered again, now or later."""
+    """Released packages are delivered again, at once or after a delay."""
 
     @needs("supports_renewal")
-    def test_released_package_is_offered_at_once(self, broker: Broker, other: Broker) -> None:
+    def test_released_package_is_redelivered_at_once(self, broker: Broker, other: Broker) -> None:
         broker.enqueue("package")
         assert broker.release(take(broker).ack_id) is not False
         assert text(take(other).package) == "package"

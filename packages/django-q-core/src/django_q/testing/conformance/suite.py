@@ -1,4 +1,4 @@
-"""What the groups of promises share: the brokers under test, and how a test is chosen."""
+"""Base class of the groups of promises: fixtures, and selection of tests by capability."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ MakeBroker: TypeAlias = Callable[[str], Broker]
 HoldAsOld: TypeAlias = Callable[[str, float], str | None]
 ClientRaises: TypeAlias = Callable[[Broker, Exception], AbstractContextManager[object]]
 
-PATIENT = 60.0
-"""Seconds of lease in tests in which none may end."""
+LONG_LEASE_SECONDS = 60.0
+"""Lease in tests in which none may expire."""
 
-DELAY = 1.0
-"""Seconds of the delays whose end is waited for."""
+DELAY_SECONDS = 1.0
+"""Delay whose end a test waits for."""
 
-TIMEOUT = 20.0
-"""Seconds after which a test gives up; it promises nothing about time."""
+TIMEOUT_SECONDS = 20.0
+"""Maximum duration of a wait in a test. It is not a promise of the broker."""
 
-BUSY = 2.0
-"""Seconds that a busy machine adds to the precision of a broker."""
+BUSY_SECONDS = 2.0
+"""Time that a busy machine adds to the precision of a broker."""
 
-EARLY = 0.1
-"""Seconds by which clocks of two machines, or two clocks of one, may differ."""
+CLOCK_SKEW_SECONDS = 0.1
+"""Maximum difference between the clocks of two machines, or two clocks of one machine."""
 
-TRIES = 3
-"""Number of measurements of which one has to be in time, since a machine may stall."""
+MAX_MEASUREMENTS = 3
+"""Number of measurements of which at least one must be in time, because a machine may stall."""
 
 
 def needs(*capabilities: str) -> Callable[[Test], Test]:
-    """Run a test only for brokers, or suites, that say yes to all of these."""
+    """Mark a test that needs capabilities: attributes of the broker or the suite that must be true."""
 
     def mark(test: Test) -> Test:
         test.needs = capabilities  # type: ignore[attr-defined]
@@ -51,33 +51,35 @@ def needs(*capabilities: str) -> Callable[[Test], Test]:
 
 
 class Suite:
-    """The brokers under test; a subclass offers the fixture `make_broker`, and may answer a few questions."""
+    """The brokers under test. A subclass has the fixture `make_broker` and may set attributes for its product."""
 
     retry: ClassVar[float] = 1.0
-    """Seconds of the shortest lease the product knows, to wait for its end."""
+    """Seconds of the shortest lease that the product supports. Tests wait for its end."""
     in_order: ClassVar[bool] = True
-    """Do packages come in the order in which they were sent?"""
+    """True if packages are delivered in the order in which they were sent."""
     shared: ClassVar[bool] = True
-    """Do other processes see the same queues?"""
+    """True if other processes use the same queues."""
     lease_of_sender: ClassVar[bool] = False
-    """True if the `retry` of the sender is the length of a lease, and not that of the consumer."""
+    """True if the `retry` of the sender is the duration of a lease, and not that of the consumer."""
     beside_leases: ClassVar[bool] = True
-    """True if packages are offered while others of the queue are under a lease."""
+    """True if packages are delivered while others of the queue are under a lease."""
     knows_ended_leases: ClassVar[bool] = True
     """True if a lease that has ended is reported as lost even if no other consumer has the package yet."""
     large_batch: ClassVar[int] = 1_100
-    """Number of packages of a batch that the product does not take in one request."""
+    """Number of packages of a batch that needs more than one request of the product."""
     large_lease_batch: ClassVar[int] = 1_100
     """Number of leases that tests renew or release together, if it is less than `large_batch`."""
     steps: ClassVar[int] = 150
     """Number of random operations, unless the environment variable `DJANGO_Q_STEPS` sets another."""
     longest_name: ClassVar[int] = 95
-    """Characters of the longest name of a cluster that the product takes, so that `<name>-dead` fits, too."""
+    """Characters of the longest cluster name that the product accepts. `<name>-dead` must fit, too."""
     client_errors: ClassVar[Sequence[tuple[Exception, type[BrokerError]]]] = ()
-    """Errors of the product's client, each with the class that a broker has to raise instead: `BrokerUnavailable` if
-    the same request may succeed later, `PackageTooLarge` or `BrokerError` if the request itself is rejected."""
+    """Errors of the product's client, each with the class that the broker must raise instead.
+
+    It is `BrokerUnavailable` if the same request may succeed later, and `PackageTooLarge` or `BrokerError` if the
+    request is rejected."""
     not_promised: ClassVar[Mapping[str, str]] = {}
-    """Tests that are expected to fail, each with the reason that the product gives."""
+    """Tests that are expected to fail, each with the property of the product that is the reason."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -87,84 +89,84 @@ class Suite:
 
     @pytest.fixture
     def make_broker(self) -> MakeBroker:
-        """Make a broker for the queue of that name: the one fixture that a subclass has to offer."""
+        """Return a function that makes a broker for the name of a queue. The only fixture that a subclass must have."""
         raise NotImplementedError(f"{type(self).__name__} needs the fixture make_broker")
 
     @pytest.fixture
     def server(self) -> Any:
-        """What has `stop()` and `start()`, where the suite may end the broker's server; None where it may not."""
+        """Return an object with `stop()` and `start()` of the broker's server; None if tests may not stop it."""
         return None
 
     @pytest.fixture
     def too_large(self) -> int | None:
-        """Bytes of a package that the product refuses for its size; None if it refuses none that fits the memory."""
+        """Return the bytes of a package that the product rejects as too large; None if it has no such limit."""
         return None
 
     @pytest.fixture
     def client_raises(self) -> ClientRaises | None:
-        """Have the client of a broker raise an error in place of each request, until the end of a `with` block."""
+        """Return a context manager in which each request of a broker's client raises an error; None skips tests."""
         return None
 
     @pytest.fixture
     def hold_as_old(self) -> HoldAsOld | None:
-        """Take the next package of a queue as a consumer of a public edition, for *retry* seconds, and return it.
+        """Return a function that leases the next package as a consumer of a public edition, for *retry* seconds.
 
-        None where packages are not shared with public editions, or these do not leave a package with the product.
+        It returns the package. None if public editions do not share the queue, or delete packages on delivery.
         """
         return None
 
     @pytest.fixture
     def list_key(self) -> str:
-        """A queue that nobody else uses."""
+        """Return the name of a queue that no other test uses."""
         return f"conformance-{uuid.uuid4().hex[:12]}"
 
     @pytest.fixture
     def broker(self, make_broker: MakeBroker, list_key: str) -> Iterator[Broker]:
-        """A broker whose leases do not end during a test."""
-        broker = self.with_lease(make_broker(list_key), PATIENT)
+        """Return a broker whose leases do not expire during a test; delete its queue afterwards."""
+        broker = self.with_lease(make_broker(list_key), LONG_LEASE_SECONDS)
         yield broker
         broker.delete_queue()
 
     @pytest.fixture
     def other(self, make_broker: MakeBroker, list_key: str, broker: Broker) -> Broker:
-        """Another broker for the same queue."""
-        return self.with_lease(make_broker(list_key), PATIENT)
+        """Return another broker for the same queue."""
+        return self.with_lease(make_broker(list_key), LONG_LEASE_SECONDS)
 
     @pytest.fixture
     def hasty(self, make_broker: MakeBroker, list_key: str, broker: Broker) -> Broker:
-        """Another broker for the same queue, whose leases end soon."""
+        """Return another broker for the same queue, whose leases last `retry` seconds."""
         return self.with_lease(make_broker(list_key), self.retry)
 
     @pytest.fixture(autouse=True)
     def chosen_by_capability(self, request: pytest.FixtureRequest, broker: Broker) -> None:
-        """Skip what the broker does not claim; expect to fail what the product cannot do."""
+        """Skip tests of missing capabilities, and mark those in `not_promised` as expected failures."""
         test = request.function
         for capability in getattr(test, "needs", ()):
             asked = self if hasattr(self, capability) else broker
             if not getattr(asked, capability):
-                pytest.skip(f"{type(asked).__name__} says no to {capability}")
+                pytest.skip(f"{type(asked).__name__}.{capability} is false")
         if reason := self.not_promised.get(test.__name__):
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
     def promises(self, test: str) -> bool:
-        """Return True unless the test of that name is one of those that are expected to fail."""
+        """Return True unless the test with this name is expected to fail."""
         return test not in self.not_promised
 
     @staticmethod
     def with_lease(broker: Broker, retry: float) -> Broker:
-        """The broker, with leases of *retry* seconds and fetches of up to ten."""
+        """Set the leases of a broker to *retry* seconds and its fetches to ten packages; return the broker."""
         broker.settings = dataclasses.replace(broker.settings, retry=retry, bulk=10)
         return broker
 
 
 def text(package: str | bytes) -> str:
-    """A package as it was sent."""
+    """Return a package as the text that was sent."""
     return package.decode() if isinstance(package, bytes) else package
 
 
 def take(broker: Broker, within: float | None = None) -> Delivery:
-    """Return the next delivery; wait up to *within* seconds, which are `TIMEOUT` by default."""
-    within = TIMEOUT if within is None else within
+    """Return the next delivery; wait up to *within* seconds, by default `TIMEOUT_SECONDS`."""
+    within = TIMEOUT_SECONDS if within is None else within
     deadline = time.monotonic() + within
     while True:
         found = broker.dequeue_many(1, 0.2)
@@ -174,8 +176,8 @@ def take(broker: Broker, within: float | None = None) -> Delivery:
 
 
 def take_many(broker: Broker, count: int, within: float | None = None) -> list[Delivery]:
-    """Return the next *count* deliveries; wait up to *within* seconds, which are `TIMEOUT` by default."""
-    within = TIMEOUT if within is None else within
+    """Return the next *count* deliveries; wait up to *within* seconds, by default `TIMEOUT_SECONDS`."""
+    within = TIMEOUT_SECONDS if within is None else within
     deadline = time.monotonic() + within
     found: list[Delivery] = []
     while len(found) < count:
@@ -185,20 +187,20 @@ def take_many(broker: Broker, count: int, within: float | None = None) -> list[D
 
 
 def tolerance(broker: Broker) -> float:
-    """Return by how many seconds the broker may be late on a busy machine."""
-    return broker.precision + BUSY
+    """Return the number of seconds by which the broker may be late on a busy machine."""
+    return broker.precision + BUSY_SECONDS
 
 
 def at_best(measure: Callable[[], float], limit: float) -> float:
-    """Return the first of a few measurements that is not above *limit*, or the smallest of them."""
+    """Return the first of several measurements that is at most *limit*, or the smallest of them."""
     measured = []
-    while not measured or (measured[-1] > limit and len(measured) < TRIES):
+    while not measured or (measured[-1] > limit and len(measured) < MAX_MEASUREMENTS):
         measured.append(measure())
     return min(measured)
 
 
 def nothing_comes(broker: Broker, within: float = 0.2) -> bool:
-    """Does the queue stay empty for so long?"""
+    """Return True if no package arrives for *within* seconds."""
     deadline = time.monotonic() + within
     while (left := deadline - time.monotonic()) > 0:
         if broker.dequeue_many(1, left):

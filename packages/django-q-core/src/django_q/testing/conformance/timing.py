@@ -1,6 +1,6 @@
-"""Promises: waits, leases and delays end in time."""
+"""Promises about the duration of waits, leases and delays."""
 
-# ruff: noqa: D102 - the name of a promise says it
+# ruff: noqa: D102 - a test is documented by its name
 
 from __future__ import annotations
 
@@ -19,25 +19,37 @@ from django.db import connections
 from django_q.brokers import Broker
 
 from .neighbours import in_thread
-from .suite import DELAY, EARLY, TIMEOUT, Suite, at_best, needs, nothing_comes, take, take_many, text, tolerance
+from .suite import (
+    CLOCK_SKEW_SECONDS,
+    DELAY_SECONDS,
+    TIMEOUT_SECONDS,
+    Suite,
+    at_best,
+    needs,
+    nothing_comes,
+    take,
+    take_many,
+    text,
+    tolerance,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django_q.brokers import AckId, Delivery
 
-LONG_DELAYS = (61.0, 901.0, 3_601.0, 90_000.0, 31 * 86_400.0)
-"""Seconds of delays of which none may end during a test, those that the product does not know left out."""
+LONG_DELAYS_SECONDS = (61.0, 901.0, 3_601.0, 90_000.0, 31 * 86_400.0)
+"""Delays that may not end during a test. Those beyond `supports_delay` are skipped."""
 
 
-SLOW_DELAY = 62.0
-"""Seconds of the longest delay whose end is waited for."""
+SLOW_DELAY_SECONDS = 62.0
+"""Longest delay whose end a test waits for."""
 
 
 class WaitingPromises(Suite):
-    """An empty queue is waited for, and no longer than asked."""
+    """A fetch from an empty queue waits, and no longer than requested."""
 
-    def test_empty_queue_gives_nothing_within_the_wait(self, broker: Broker) -> None:
+    def test_empty_queue_returns_nothing_after_the_wait(self, broker: Broker) -> None:
         def late() -> float:
             started = time.monotonic()
             assert broker.dequeue_many(1, 0.3) == []
@@ -53,7 +65,7 @@ class WaitingPromises(Suite):
 
         assert at_best(late, tolerance(broker)) <= tolerance(broker)
 
-    def test_empty_queue_gives_nothing_to_the_old_method(self, broker: Broker) -> None:
+    def test_dequeue_of_an_empty_queue_returns_nothing(self, broker: Broker) -> None:
         def late() -> float:
             started = time.monotonic()
             assert not broker.dequeue()
@@ -61,10 +73,10 @@ class WaitingPromises(Suite):
 
         assert at_best(late, tolerance(broker)) <= tolerance(broker)
 
-    def test_old_method_gives_ids_and_packages(self, broker: Broker) -> None:
+    def test_dequeue_returns_ids_and_packages(self, broker: Broker) -> None:
         broker.enqueue("package")
         found = None
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not found and time.monotonic() < deadline:
             found = broker.dequeue()
         assert found
@@ -72,12 +84,12 @@ class WaitingPromises(Suite):
         assert text(package) == "package"
 
     @needs("blocks")
-    def test_fetch_wakes_when_something_arrives(self, broker: Broker, other: Broker) -> None:
+    def test_waiting_fetch_returns_when_a_package_arrives(self, broker: Broker, other: Broker) -> None:
         def late() -> float:
             sender = threading.Timer(0.3, send)
             sender.start()
             started = time.monotonic()
-            found = broker.dequeue_many(1, TIMEOUT)
+            found = broker.dequeue_many(1, TIMEOUT_SECONDS)
             took = time.monotonic() - started
             sender.join()
             assert [text(delivery.package) for delivery in found] == ["package"]
@@ -92,14 +104,14 @@ class WaitingPromises(Suite):
 
 
 class End(NamedTuple):
-    """When a lease or a delay ends, by the monotonic clock: not exactly known, since a request takes time."""
+    """Range of the end of a lease or delay, on the monotonic clock. A request takes time, so the end is not exact."""
 
     earliest: float
     latest: float
 
 
 class TimingPromises(Suite):
-    """No lease and no delay ends early, or later than the precision that the broker declares."""
+    """No lease and no delay ends early, or later than the precision of the broker."""
 
     @needs("supports_receipts")
     def test_leases_and_delays_end_on_time(self, hasty: Broker, other: Broker) -> None:
@@ -109,21 +121,21 @@ class TimingPromises(Suite):
             if ends is None:
                 return math.inf
             came = arrivals(other, len(ends))
-            early = [name for name, end in ends.items() if came[name] < end.earliest - EARLY]
+            early = [name for name, end in ends.items() if came[name] < end.earliest - CLOCK_SKEW_SECONDS]
             assert not early
             return max(came[name] - end.latest for name, end in ends.items())
 
         assert at_best(late, tolerance(hasty)) <= tolerance(hasty)
 
     def _begin_some(self, hasty: Broker) -> dict[str, End] | None:
-        """Begin leases and delays of each kind, to wait for all together; None if the machine stalled meanwhile."""
+        """Begin leases and delays of each kind and return their ends; None if the machine stalled meanwhile."""
         kinds: dict[str, Callable[[AckId | None], object]] = {"leased": lambda _ack_id: True}
         if hasty.supports_renewal:
-            # So often that the lease ends too late if each renewal adds to its end.
-            often = math.ceil(tolerance(hasty) / self.retry) + 1
-            kinds["renewed"] = lambda ack_id: all(hasty.renew([ack_id]) == [] for _ in range(often))
+            # With so many renewals, the lease ends too late if each one adds to its end.
+            count = math.ceil(tolerance(hasty) / self.retry) + 1
+            kinds["renewed"] = lambda ack_id: all(hasty.renew([ack_id]) == [] for _ in range(count))
             if hasty.supports_delay:
-                kinds["released"] = lambda ack_id: hasty.release(ack_id, DELAY) is not False
+                kinds["released"] = lambda ack_id: hasty.release(ack_id, DELAY_SECONDS) is not False
         hasty.enqueue_many(list(kinds))
         asked = time.monotonic()
         found = {text(each.package): each.ack_id for each in take_many(hasty, len(kinds))}
@@ -132,28 +144,28 @@ class TimingPromises(Suite):
             asked = time.monotonic()
             if not begin(found[kind]):
                 return None
-            seconds = DELAY if kind == "released" else self.retry
+            seconds = DELAY_SECONDS if kind == "released" else self.retry
             ends.setdefault(kind, End(asked + seconds, time.monotonic() + seconds))
         if hasty.supports_delay:
             asked = time.monotonic()
-            hasty.enqueue("delayed", delay=DELAY)
-            ends["delayed"] = End(asked + DELAY, time.monotonic() + DELAY)
+            hasty.enqueue("delayed", delay=DELAY_SECONDS)
+            ends["delayed"] = End(asked + DELAY_SECONDS, time.monotonic() + DELAY_SECONDS)
         return ends
 
     @needs("supports_receipts")
     def test_lease_begins_when_the_package_arrives(self, hasty: Broker, other: Broker) -> None:
-        """Send a package while a consumer waits: the time that it waited is no part of the lease."""
+        """Send a package while a consumer waits. The wait is not a part of the lease."""
         sender = pickle.loads(pickle.dumps(hasty))
         fetch = in_thread(partial(take_in_one_fetch, hasty))
         wait([fetch], self.retry / 2)
         sent = time.monotonic()
         sender.enqueue("package")
-        assert text(fetch.result(TIMEOUT).package) == "package"
-        assert arrivals(other, 1)["package"] >= sent + self.retry - EARLY
+        assert text(fetch.result(TIMEOUT_SECONDS).package) == "package"
+        assert arrivals(other, 1)["package"] >= sent + self.retry - CLOCK_SKEW_SECONDS
 
     @needs("supports_delay")
     def test_long_delays_do_not_end(self, broker: Broker) -> None:
-        for delay in LONG_DELAYS:
+        for delay in LONG_DELAYS_SECONDS:
             if delay <= broker.supports_delay:
                 broker.enqueue(f"in {delay:g} s", delay=delay)
         assert nothing_comes(broker, within=1)
@@ -161,21 +173,21 @@ class TimingPromises(Suite):
 
     @needs("supports_delay")
     def test_delay_of_more_than_a_minute_ends_on_time(self, broker: Broker) -> None:
-        """Wait for it, if `DJANGO_Q_SLOW=1` allows tests that take more than a minute."""
+        """Wait for the end of the delay, if `DJANGO_Q_SLOW=1` allows tests that take more than a minute."""
         if os.environ.get("DJANGO_Q_SLOW") != "1":
             pytest.skip("DJANGO_Q_SLOW=1 waits for long delays")
-        if broker.supports_delay < SLOW_DELAY:
+        if broker.supports_delay < SLOW_DELAY_SECONDS:
             pytest.skip(f"{type(broker).__name__} delays for {broker.supports_delay:g} s at most")
         begun = time.monotonic()
-        broker.enqueue("package", delay=SLOW_DELAY)
-        latest = time.monotonic() + SLOW_DELAY + tolerance(broker)
-        while (left := begun + SLOW_DELAY - EARLY - time.monotonic()) > 0:
+        broker.enqueue("package", delay=SLOW_DELAY_SECONDS)
+        latest = time.monotonic() + SLOW_DELAY_SECONDS + tolerance(broker)
+        while (left := begun + SLOW_DELAY_SECONDS - CLOCK_SKEW_SECONDS - time.monotonic()) > 0:
             assert nothing_comes(broker, within=min(left, 5))
         assert text(take(broker, within=latest - time.monotonic()).package) == "package"
 
     @needs("supports_delay", "supports_renewal")
-    def test_packages_released_with_long_delays_stay_away(self, broker: Broker) -> None:
-        delays = [delay for delay in LONG_DELAYS if delay <= broker.supports_delay]
+    def test_long_delays_of_releases_do_not_end(self, broker: Broker) -> None:
+        delays = [delay for delay in LONG_DELAYS_SECONDS if delay <= broker.supports_delay]
         broker.enqueue_many([f"in {delay:g} s" for delay in delays])
         for found, delay in zip(take_many(broker, len(delays)), delays, strict=True):
             assert broker.release(found.ack_id, delay) is not False
@@ -186,10 +198,10 @@ class TimingPromises(Suite):
         begun = time.monotonic()
         broker.enqueue("package", delay=0.7)
         take(other)
-        assert time.monotonic() - begun >= 0.7 - EARLY
+        assert time.monotonic() - begun >= 0.7 - CLOCK_SKEW_SECONDS
 
     @needs("supports_receipts")
-    def test_lease_that_is_told_to_expire_ends_at_once(self, broker: Broker, other: Broker) -> None:
+    def test_expire_ends_the_lease_at_once(self, broker: Broker, other: Broker) -> None:
         if type(broker).expire is Broker.expire:
             pytest.skip(f"{type(broker).__name__} lets leases end by themselves")
 
@@ -205,17 +217,17 @@ class TimingPromises(Suite):
 
 
 def take_in_one_fetch(broker: Broker) -> Delivery:
-    """Return the next delivery; wait in one call, as long as the broker does."""
-    deadline = time.monotonic() + TIMEOUT
-    while not (found := broker.dequeue_many(1, TIMEOUT / 2)):
-        assert time.monotonic() < deadline, f"nothing came within {TIMEOUT:g} s"
+    """Return the next delivery; wait in few long calls."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not (found := broker.dequeue_many(1, TIMEOUT_SECONDS / 2)):
+        assert time.monotonic() < deadline, f"nothing came within {TIMEOUT_SECONDS:g} s"
     return found[0]
 
 
 def arrivals(broker: Broker, count: int) -> dict[str, float]:
-    """Fetch until so many packages have come, and return when each came first."""
+    """Fetch until *count* packages have arrived; return the time of the first delivery of each."""
     came: dict[str, float] = {}
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while len(came) < count:
         for found in broker.dequeue_many(10, 5):
             came.setdefault(text(found.package), time.monotonic())

@@ -1,4 +1,4 @@
-"""The broker that the mutants change in one place."""
+"""Correct broker, from which the mutants inherit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TOO_LARGE = 1_000_000
+TOO_LARGE_BYTES = 1_000_000
 """Bytes of the smallest package that is refused for its size."""
 
 CLIENT_ERRORS: tuple[tuple[Exception, type[BrokerError]], ...] = (
@@ -22,10 +22,10 @@ CLIENT_ERRORS: tuple[tuple[Exception, type[BrokerError]], ...] = (
 
 
 class CorrectBroker(MemoryBroker):
-    """The memory broker with a limit of size and a client that can fail; it keeps every promise."""
+    """The memory broker with a size limit and a client that can fail. It keeps all promises."""
 
     failure: Exception | None = None
-    """Error of the client in place of each request; None while its server can be reached."""
+    """Error that the client raises for each request; None while its server is available."""
 
     def _queue(self) -> MemoryQueue:
         if self.failure is not None:
@@ -34,12 +34,12 @@ class CorrectBroker(MemoryBroker):
         return super()._queue()
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
-        """Append a package of an accepted size."""
+        """Append a package; reject one that is too large."""
         self._check_size(package)
         return super().enqueue(package, delay=delay)
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Append packages up to the first that is too large."""
+        """Append packages up to the first one that is too large."""
         for position, package in enumerate(packages):
             try:
                 self._check_size(package)
@@ -50,7 +50,7 @@ class CorrectBroker(MemoryBroker):
         return super().enqueue_many(packages)
 
     def _check_size(self, package: str) -> None:
-        if len(package.encode()) >= TOO_LARGE:
+        if len(package.encode()) >= TOO_LARGE_BYTES:
             raise PackageTooLarge
 
 
@@ -58,7 +58,7 @@ class Mutant(CorrectBroker):
     """A broker with one fault."""
 
     caught_by: ClassVar[tuple[str, ...]]
-    """Promises that the fault breaks; one with parameters may be named with a parameter in brackets."""
+    """Names of the tests that the fault breaks, some with a parameter in brackets."""
 
     served: ClassVar[bool] = False
     """True if the fault needs several processes, so that the queues must be those of a `MemoryServer`."""

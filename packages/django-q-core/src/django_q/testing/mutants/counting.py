@@ -1,6 +1,6 @@
 """Mutants that count, empty or requeue wrongly."""
 
-# ruff: noqa: D102 - the docstring of a mutant describes its one method
+# ruff: noqa: D102 - the docstring of a mutant documents its only method
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PurgesDeadLetters(Mutant):
 
 
 class PurgeForgetsAttempts(Mutant):
-    """Forgets the attempts of leased packages when the queue is purged."""
+    """Deletes the attempt counts of leased packages when the queue is purged."""
 
     caught_by = ("test_purge_keeps_the_attempts_of_leases",)
 
@@ -49,17 +49,17 @@ class PurgeForgetsAttempts(Mutant):
 class PurgeKeepsDelayed(Mutant):
     """Keeps delayed packages when the queue is purged."""
 
-    caught_by = ("test_purge_forgets_delayed_packages",)
+    caught_by = ("test_purge_deletes_delayed_packages",)
 
     def purge_queue(self) -> None:
         self._queue().sizes()
         self._queue().waiting.clear()
 
 
-class BuryLeavesTheLease(Mutant):
-    """Copies a package to the dead letters, and offers it again when its lease ends."""
+class DeadLetterKeepsTheLease(Mutant):
+    """Copies a package to the dead letters, and delivers it again when its lease expires."""
 
-    caught_by = ("test_buried_package_is_not_offered_again",)
+    caught_by = ("test_dead_letter_is_not_delivered_again",)
 
     def fail(self, ack_id: int) -> bool:
         queue = self._queue()
@@ -68,21 +68,21 @@ class BuryLeavesTheLease(Mutant):
         return kept is not None
 
 
-class LostHolderBuries(Mutant):
+class LostHolderMovesToDeadLetters(Mutant):
     """Copies a package to the dead letters although another consumer holds it."""
 
-    caught_by = ("test_lost_lease_cannot_bury",)
+    caught_by = ("test_lost_lease_cannot_dead_letter",)
 
-    def bury(self, delivery: Delivery) -> None:
-        super().bury(delivery)
+    def move_to_dead_letters(self, delivery: Delivery) -> None:
+        super().move_to_dead_letters(delivery)
         if not self.dead_size():
             self._queue().dead.append(Entry(str(delivery.package)))
 
 
-class RequeueLosesALetter(Mutant):
+class RequeueLosesADeadLetter(Mutant):
     """Deletes the last of the dead letters that it requeues."""
 
-    caught_by = ("test_buried_package_can_be_brought_back",)
+    caught_by = ("test_dead_letter_can_be_requeued",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         moved = super().requeue_dead(limit)
@@ -92,27 +92,27 @@ class RequeueLosesALetter(Mutant):
 
 
 class RequeueIgnoresTheLimit(Mutant):
-    """Requeues all dead letters whatever the limit is."""
+    """Requeues all dead letters regardless of the limit."""
 
-    caught_by = ("test_some_are_brought_back",)
+    caught_by = ("test_requeue_stops_at_the_limit",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         return super().requeue_dead()
 
 
 class RequeuesAllForNone(Mutant):
-    """Requeues all dead letters if the limit is 0."""
+    """Requeues all dead letters although the limit is 0."""
 
-    caught_by = ("test_some_are_brought_back",)
+    caught_by = ("test_requeue_stops_at_the_limit",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         return super().requeue_dead(limit or None)
 
 
 class RequeuesToTheHead(Mutant):
-    """Offers dead letters that it requeues before all others."""
+    """Delivers dead letters that it requeues before all others."""
 
-    caught_by = ("test_what_is_brought_back_goes_to_the_end",)
+    caught_by = ("test_requeued_dead_letters_go_to_the_end",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         moved = super().requeue_dead(limit)
@@ -124,8 +124,8 @@ class RequeuesTheNewestFirst(Mutant):
     """Requeues the newest dead letter first."""
 
     caught_by = (
-        "test_dead_letters_are_brought_back_unchanged_and_oldest_first",
-        "test_many_dead_letters_are_brought_back",
+        "test_dead_letters_are_requeued_unchanged_and_oldest_first",
+        "test_many_dead_letters_are_requeued",
     )
 
     def requeue_dead(self, limit: int | None = None) -> int:
@@ -147,9 +147,9 @@ class DeleteLeavesDelayed(Mutant):
 
 
 class DeletesByPrefix(Mutant):
-    """Deletes all queues whose names begin with its own."""
+    """Deletes all queues with the prefix of its own name."""
 
-    caught_by = ("test_queue_whose_name_begins_alike_is_not_emptied",)
+    caught_by = ("test_queue_with_the_same_prefix_is_not_purged",)
     names: ClassVar[set[str]] = set()
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
@@ -163,9 +163,9 @@ class DeletesByPrefix(Mutant):
 
 
 class RequeueNeverEnds(Mutant):
-    """Requeues dead letters as long as a consumer makes new ones."""
+    """Requeues dead letters as long as a consumer adds new ones."""
 
-    caught_by = ("test_bringing_back_ends_beside_a_consumer_that_cannot_read_them",)
+    caught_by = ("test_requeue_ends_beside_a_consumer_that_cannot_read",)
 
     def requeue_dead(self, limit: int | None = None) -> int:
         moved, latest = 0, time.monotonic()
@@ -177,9 +177,9 @@ class RequeueNeverEnds(Mutant):
 
 
 class RequeueKeepsAttempts(Mutant):
-    """Counts the attempts of a dead letter on when it is requeued."""
+    """Keeps the number of attempts of a dead letter that it requeues."""
 
-    caught_by = ("test_dead_letter_that_is_brought_back_is_attempt_1",)
+    caught_by = ("test_requeued_dead_letter_is_attempt_1",)
 
     def fail(self, ack_id: int) -> bool:
         queue = self._queue()
@@ -222,7 +222,7 @@ class DeleteLeavesDeadLetters(Mutant):
 class DeleteLeavesLeases(Mutant):
     """Keeps leases when the queue is deleted."""
 
-    caught_by = ("test_deleted_queue_knows_no_lease",)
+    caught_by = ("test_deleted_queue_has_no_leases",)
 
     def delete_queue(self) -> None:
         leased = self._queue().leased
@@ -235,9 +235,9 @@ COUNTING = (
     PurgesDeadLetters,
     PurgeForgetsAttempts,
     PurgeKeepsDelayed,
-    BuryLeavesTheLease,
-    LostHolderBuries,
-    RequeueLosesALetter,
+    DeadLetterKeepsTheLease,
+    LostHolderMovesToDeadLetters,
+    RequeueLosesADeadLetter,
     RequeueIgnoresTheLimit,
     RequeuesAllForNone,
     RequeuesToTheHead,

@@ -1,6 +1,6 @@
 """Mutants that renew, settle or count deliveries wrongly."""
 
-# ruff: noqa: D102 - the docstring of a mutant describes its one method
+# ruff: noqa: D102 - the docstring of a mutant documents its only method
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class AcknowledgesFirst100(Mutant):
     """Acknowledges only the first 100 packages of a batch."""
 
-    caught_by = ("test_lost_leases_of_many_are_told",)
+    caught_by = ("test_lost_leases_of_a_batch_are_reported",)
 
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
         return super().acknowledge_many(ack_ids[:100])
@@ -74,10 +74,10 @@ class ReleasesForLaterAfterLoss(Mutant):
 
 
 class ReleaseIgnoresDelay(Mutant):
-    """Offers released packages at once whatever the delay is."""
+    """Delivers released packages at once regardless of the delay."""
 
     caught_by = (
-        "test_packages_released_with_long_delays_stay_away",
+        "test_long_delays_of_releases_do_not_end",
         "test_package_released_with_a_delay_is_an_attempt",
     )
 
@@ -86,11 +86,11 @@ class ReleaseIgnoresDelay(Mutant):
 
 
 class ReleasesToTheEnd(Mutant):
-    """Offers released packages after all others."""
+    """Delivers released packages after all others."""
 
     caught_by = (
         "test_released_packages_keep_their_place",
-        "test_what_was_fetched_on_approval_goes_back_to_its_place",
+        "test_prefetched_packages_are_released_to_their_place",
     )
 
     def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
@@ -157,18 +157,18 @@ class RenewalHidesLoss(Mutant):
 
 
 class ExpiresNothing(Mutant):
-    """Leaves a lease as it is when told to expire it."""
+    """Does not expire a lease."""
 
-    caught_by = ("test_lease_that_is_told_to_expire_ends_at_once",)
+    caught_by = ("test_expire_ends_the_lease_at_once",)
 
     def expire(self, ack_id: int) -> bool:
         return not self.renew([ack_id])
 
 
 class ExpiryIsNoAttempt(Mutant):
-    """Does not count the attempt whose lease it is told to expire."""
+    """Does not count the attempt of a lease that it expires."""
 
-    caught_by = ("test_lease_that_is_told_to_expire_is_an_attempt",)
+    caught_by = ("test_expire_counts_as_an_attempt",)
 
     def expire(self, ack_id: int) -> bool:
         return self.release(ack_id)
@@ -185,7 +185,7 @@ class ExpiryHidesLoss(Mutant):
 
 
 class TakesEachLeaseAsLost(Mutant):
-    """Says that each lease is lost."""
+    """Reports that each lease is lost."""
 
     caught_by = ("test_lost_lease_is_known",)
 
@@ -195,7 +195,7 @@ class TakesEachLeaseAsLost(Mutant):
 
 
 class TakesNoLeaseAsLost(Mutant):
-    """Says that no lease is lost."""
+    """Reports that no lease is lost."""
 
     caught_by = ("test_lost_lease_is_known",)
 
@@ -205,7 +205,7 @@ class TakesNoLeaseAsLost(Mutant):
 
 
 class AcknowledgesForOthers(Mutant):
-    """Acknowledges a package that another consumer holds now."""
+    """Acknowledges a package of another holder."""
 
     caught_by = ("test_lost_lease_cannot_acknowledge",)
     packages: ClassVar[dict[AckId, str]] = {}

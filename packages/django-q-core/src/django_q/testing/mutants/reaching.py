@@ -1,6 +1,6 @@
 """Mutants that use wrong names, connections or errors."""
 
-# ruff: noqa: D102 - the docstring of a mutant describes its one method
+# ruff: noqa: D102 - the docstring of a mutant documents its only method
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FoldsNames(Mutant):
-    """Takes names that differ in case for the same queue."""
+    """Uses the same queue for names that differ in case."""
 
     caught_by = ("test_names_that_differ_in_case_are_separate",)
 
@@ -29,7 +29,7 @@ class FoldsNames(Mutant):
 
 
 class TruncatesNames(Mutant):
-    """Takes names with the same first 90 characters for the same queue."""
+    """Uses the same queue for names with the same first 90 characters."""
 
     caught_by = ("test_names_that_differ_at_their_end_are_separate",)
 
@@ -39,7 +39,7 @@ class TruncatesNames(Mutant):
 
 
 class RemovesSpacesFromNames(Mutant):
-    """Takes names that differ in spaces for the same queue."""
+    """Uses the same queue for names that differ in spaces."""
 
     caught_by = ("test_names_with_spaces_are_separate",)
 
@@ -49,9 +49,9 @@ class RemovesSpacesFromNames(Mutant):
 
 
 class FoldsCharactersOfLaterPlanes(Mutant):
-    """Takes names that differ in an emoji for the same queue."""
+    """Uses the same queue for names that differ in an emoji."""
 
-    caught_by = ("test_names_that_a_collation_takes_for_equal_are_separate",)
+    caught_by = ("test_names_equal_in_a_collation_are_separate",)
 
     @classmethod
     def queue_key(cls, name: str) -> str:
@@ -59,9 +59,9 @@ class FoldsCharactersOfLaterPlanes(Mutant):
 
 
 class IgnoresSpaceAtTheEndOfNames(Mutant):
-    """Takes names that differ in space at their end for the same queue."""
+    """Uses the same queue for names that differ in space at their end."""
 
-    caught_by = ("test_names_that_a_collation_takes_for_equal_are_separate",)
+    caught_by = ("test_names_equal_in_a_collation_are_separate",)
 
     @classmethod
     def queue_key(cls, name: str) -> str:
@@ -69,9 +69,9 @@ class IgnoresSpaceAtTheEndOfNames(Mutant):
 
 
 class NormalizesNames(Mutant):
-    """Takes names for the same queue that differ in how an accent is encoded."""
+    """Uses the same queue for names that differ in how an accent is encoded."""
 
-    caught_by = ("test_names_that_a_collation_takes_for_equal_are_separate",)
+    caught_by = ("test_names_equal_in_a_collation_are_separate",)
 
     @classmethod
     def queue_key(cls, name: str) -> str:
@@ -81,7 +81,7 @@ class NormalizesNames(Mutant):
 class SharesAConnection(Mutant):
     """Uses the connection of its parent after a fork."""
 
-    caught_by = ("test_forked_child_gets_what_another_sends",)
+    caught_by = ("test_forked_child_receives_packages_of_another",)
     served = True
     inherited: Any = None
 
@@ -95,7 +95,7 @@ class SharesAConnection(Mutant):
 
 
 class SwallowsErrors(Mutant):
-    """Takes an error of the client for an empty queue."""
+    """Reports an empty queue if the client raises an error."""
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
@@ -107,7 +107,7 @@ class SwallowsErrors(Mutant):
 
 
 class SwallowsErrorsOfThePurge(Mutant):
-    """Takes a queue that it cannot purge for an empty one."""
+    """Reports a queue as purged if the client raises an error."""
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
@@ -129,7 +129,7 @@ class CountsNoLeasesAfterAnError(Mutant):
 
 
 class SwallowsErrorsOfExpiry(Mutant):
-    """Takes a lease that it cannot expire for an expired one."""
+    """Reports a lease as expired if the client raises an error."""
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
@@ -141,7 +141,7 @@ class SwallowsErrorsOfExpiry(Mutant):
 
 
 class SwallowsErrorsOfDelayedPackages(Mutant):
-    """Takes a package that it cannot send with a delay for sent."""
+    """Reports a delayed package as sent if the client raises an error."""
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
@@ -155,7 +155,7 @@ class SwallowsErrorsOfDelayedPackages(Mutant):
 
 
 class TakesErrorsForLostLeases(Mutant):
-    """Takes a lease that it cannot renew for a lost one when asked about it."""
+    """Reports a lease as lost if the renewal raises an error."""
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
@@ -188,7 +188,7 @@ class CountsNoDeadLettersAfterAnError(Mutant):
 
 
 class PassesErrorsOn(Mutant):
-    """Raises an error of the client as it is when it counts the queue."""
+    """Raises the error of the client, unchanged, when it counts the queue."""
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
@@ -199,7 +199,7 @@ class PassesErrorsOn(Mutant):
 
 
 class TooLargeIsUnavailable(Mutant):
-    """Takes a package that is too large for a server that cannot be reached."""
+    """Raises `BrokerUnavailable` for a package that is too large."""
 
     caught_by = ("test_package_that_is_too_large_is_rejected",)
 
@@ -211,9 +211,9 @@ class TooLargeIsUnavailable(Mutant):
 
 
 class HidesWhatWasSent(Mutant):
-    """Does not tell which packages were sent before one was refused."""
+    """Does not report the packages that were sent before one was rejected."""
 
-    caught_by = ("test_error_tells_which_of_many_were_sent",)
+    caught_by = ("test_error_has_the_positions_that_were_sent",)
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         try:
@@ -224,18 +224,18 @@ class HidesWhatWasSent(Mutant):
 
 
 class PingLies(Mutant):
-    """Reports a server as there without asking it."""
+    """Reports a server as available without a request."""
 
-    caught_by = ("test_unavailable_server_is_not_there",)
+    caught_by = ("test_ping_of_an_unavailable_server_is_false",)
 
     def ping(self) -> bool:
         return True
 
 
 class KeepsStatistics(Mutant):
-    """Never forgets statistics."""
+    """Never deletes expired statistics."""
 
-    caught_by = ("test_statistics_are_forgotten",)
+    caught_by = ("test_statistics_expire",)
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         super().set_stat(key, value, 3_600)

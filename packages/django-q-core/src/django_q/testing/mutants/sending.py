@@ -1,6 +1,6 @@
 """Mutants that send or deliver wrongly."""
 
-# ruff: noqa: D102 - the docstring of a mutant describes its one method
+# ruff: noqa: D102 - the docstring of a mutant documents its only method
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class WaitsTooLong(Mutant):
-    """Waits for packages 6 seconds longer than asked."""
+    """Waits for packages 6 seconds longer than requested."""
 
-    caught_by = ("test_empty_queue_gives_nothing_within_the_wait",)
+    caught_by = ("test_empty_queue_returns_nothing_after_the_wait",)
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         return super().dequeue_many(limit, wait + 6)
 
 
 class WaitsUnasked(Mutant):
-    """Waits for packages 6 seconds if asked not to wait."""
+    """Waits for packages 6 seconds although the wait is 0."""
 
     caught_by = ("test_empty_queue_is_not_waited_for_without_a_wait",)
 
@@ -52,9 +52,9 @@ class ManglesUnicodeOfMany(Mutant):
 
 
 class SleepsThroughArrivals(Mutant):
-    """Looks for packages only at the end of the wait."""
+    """Checks for packages only at the end of the wait."""
 
-    caught_by = ("test_fetch_wakes_when_something_arrives",)
+    caught_by = ("test_waiting_fetch_returns_when_a_package_arrives",)
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         time.sleep(wait)
@@ -62,7 +62,7 @@ class SleepsThroughArrivals(Mutant):
 
 
 class DelaysTooLong(Mutant):
-    """Offers delayed packages 8 seconds late."""
+    """Delivers delayed packages 8 seconds late."""
 
     caught_by = ("test_leases_and_delays_end_on_time",)
 
@@ -71,7 +71,7 @@ class DelaysTooLong(Mutant):
 
 
 class DropsLongDelays(Mutant):
-    """Offers packages at once whose delay is longer than 60 seconds."""
+    """Delivers packages at once whose delay is longer than 60 seconds."""
 
     caught_by = ("test_long_delays_do_not_end",)
 
@@ -143,18 +143,18 @@ class ForgetsTheOrder(Mutant):
 
 
 class FetchesTooMany(Mutant):
-    """Returns up to ten packages whatever the limit is."""
+    """Returns up to ten packages regardless of the limit."""
 
-    caught_by = ("test_fetch_gives_no_more_than_asked_for",)
+    caught_by = ("test_fetch_returns_at_most_the_limit",)
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         return super().dequeue_many(max(limit, 10), wait)
 
 
-class GivesToTwoConsumers(Mutant):
+class DeliversToTwoConsumers(Mutant):
     """Delivers a package and leaves it in the queue for the next consumer."""
 
-    caught_by = ("test_packages_arrive_once", "test_leased_package_is_not_offered")
+    caught_by = ("test_packages_arrive_once", "test_leased_package_is_not_delivered")
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         taken = self._queue().take(limit, wait, self.settings.retry)
@@ -165,7 +165,7 @@ class GivesToTwoConsumers(Mutant):
 class RacesWithOtherConsumers(Mutant):
     """Reads the next packages before it leases them, so that two consumers may read the same."""
 
-    caught_by = ("test_two_consumers_never_share",)
+    caught_by = ("test_two_consumers_receive_no_package_twice",)
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         read = [entry.package for entry in [*self._queue().waiting][:limit]]
@@ -190,6 +190,6 @@ SENDING = (
     StripsSpace,
     ForgetsTheOrder,
     FetchesTooMany,
-    GivesToTwoConsumers,
+    DeliversToTwoConsumers,
     RacesWithOtherConsumers,
 )

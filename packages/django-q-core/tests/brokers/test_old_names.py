@@ -17,7 +17,7 @@ OLD = [
 
 
 @pytest.mark.parametrize(("module", "name", "distribution"), OLD)
-def test_old_address_says_what_to_install(module: str, name: str, distribution: str, monkeypatch: pytest.MonkeyPatch):
+def test_missing_plugin_of_an_old_name(module: str, name: str, distribution: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(BROKERS, "_found", {})
     monkeypatch.setattr(BROKERS, "_loaded", {})
     with pytest.raises(MissingPlugin, match=f"pip install django-q-{distribution}"):
@@ -25,14 +25,14 @@ def test_old_address_says_what_to_install(module: str, name: str, distribution: 
 
 
 @pytest.mark.parametrize(("module", "name", "_distribution"), OLD)
-def test_old_address_leads_to_the_new_class(module: str, name: str, _distribution: str):
-    face = importlib.import_module(f"django_q.brokers.{module}")
+def test_old_name_is_the_new_class(module: str, name: str, _distribution: str):
+    old = importlib.import_module(f"django_q.brokers.{module}")
     try:
-        found = getattr(face, name)
+        found = getattr(old, name)
     except MissingPlugin as error:
         pytest.skip(str(error))
     assert found.__name__ == name
 
 
-def test_old_address_knows_nothing_else():
+def test_module_of_an_old_name_has_no_other_names():
     assert not hasattr(importlib.import_module("django_q.brokers.redis_broker"), "Sqs")

@@ -1,4 +1,4 @@
-"""Old addresses of brokers that are distributions of their own today."""
+"""Old names of brokers that are now separate distributions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from django_q.brokers.base import Broker
 
 
-def face(module: str, name: str, key: str) -> Callable[[str], type[Broker]]:
-    """A module's `__getattr__` that knows one class: the broker that the Q_CLUSTER key *key* chooses."""
+def broker_named(module: str, name: str, key: str) -> Callable[[str], type[Broker]]:
+    """Return a `__getattr__` for *module* that resolves *name* to the broker of the Q_CLUSTER key *key*."""
 
     def __getattr__(asked: str) -> type[Broker]:  # noqa: N807 - it becomes one
         if asked != name:

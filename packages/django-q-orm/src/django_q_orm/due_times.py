@@ -1,10 +1,11 @@
-"""When rows are offered to clusters.
+"""Due times of rows, as columns and conditions.
 
-`lock` says it, as in the public editions, if its dates are in UTC or have a zone. Otherwise they are in local time,
-which goes back by an hour when summer time ends. Then our own columns say it:
+`lock` determines it, as in the public editions, if its dates are in UTC or have a zone. Otherwise they are in local
+time, which goes back by an hour when summer time ends. Then two more columns determine it:
 
 * `due` is in UTC. It is 0 if another edition inserted the row.
-* `own_lock` is `lock` as we wrote it. If both differ, another edition has leased the row, and `lock` decides as well.
+* `own_lock` is `lock` as this package wrote it. If both differ, another edition has leased the row, and `lock` counts,
+  too.
 """
 
 from __future__ import annotations
@@ -32,63 +33,63 @@ SKEW_SECONDS: Final = 10.0
 """Maximum difference between the clocks of machines with other editions."""
 
 MAX_CHANGE: Final = timedelta(hours=2)
-"""Maximum time by which clocks are put back."""
+"""Maximum time by which a change of the zone's offset sets clocks back."""
 
 HEAD_SECONDS: Final = 100 * 365 * 86_400.0
-"""Seconds by which a released package is older than those that were never fetched: no backlog is that old."""
+"""Time by which the lock of a released package precedes those that were never fetched. No backlog is that old."""
 
 FOREIGN: Final = Q(own_lock=None) | ~Q(lock=F("own_lock"))
-"""Rows whose `lock` another edition wrote."""
+"""Condition of rows whose `lock` another edition wrote."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Offers:
+class DueTimes:
     """Columns and conditions of rows by their `lock`.
 
     Args:
-        connection: to the database.
-        retry: length of a lease (seconds).
+        connection: connection to the database.
+        retry: duration of a lease in seconds.
     """
 
     order = "lock"
-    """Column by which rows are due."""
+    """Column with the time at which a row is due."""
 
     def __init__(self, connection: BaseDatabaseWrapper, retry: float) -> None:
         self.connection = connection
         self.retry = retry
 
     def after(self, seconds: float) -> dict[str, Any]:
-        """Return the columns of a row that is offered after some seconds."""
+        """Return the columns of a row that is due after *seconds*."""
         return {"lock": moment(self.connection, seconds)}
 
     def at_once(self, ahead: float = 0) -> dict[str, Any]:
-        """Return the columns of a row that is offered now, *ahead* seconds before the rows that are sent now.
+        """Return the columns of a row that is due now, *ahead* seconds before rows that are sent now.
 
-        It is due since `retry` seconds: django-q takes nothing that is younger.
+        It is due since `retry` seconds, because django-q fetches no later rows.
         """
         return {"lock": moment(self.connection, -self.retry - ahead)}
 
     def returned(self) -> dict[str, Any]:
-        """Return the columns of rows that are offered before all that were never fetched, in the order of their ids."""
+        """Return the columns of rows that are due before all that were never fetched, in the order of their ids."""
         return self._in_order(self.at_once(ahead=HEAD_SECONDS), "id")
 
     def requeued(self, ids: Sequence[int], first: int) -> dict[str, Any]:
-        """Return the columns of rows that are offered now, in the order of their ids.
+        """Return the columns of rows that are due now, in the order of their ids.
 
         Args:
-            ids: of the rows.
+            ids: ids of the rows.
             first: number of rows that were requeued before these.
         """
         return self._in_order(self.at_once(), "(%s + array_position(%s::bigint[], id::bigint))", first, [*ids])
 
     def _in_order(self, columns: dict[str, Any], position: str, *params: Any) -> dict[str, Any]:
-        """Set locks a microsecond apart on PostgreSQL, where most looks sort by `lock` alone.
+        """Set locks a microsecond apart on PostgreSQL, where most polls sort by `lock` alone.
 
         Args:
-            columns: of the rows.
-            position: SQL of a row's position.
-            *params: of that SQL.
+            columns: columns of the rows.
+            position: SQL expression of a row's position.
+            *params: parameters of that expression.
         """
         if self.connection.vendor == "postgresql":
             lock = columns["lock"]
@@ -97,12 +98,12 @@ class Offers:
         return columns
 
     def columns_of_many(self) -> Callable[[int], dict[str, Any]]:
-        """Return the columns of rows that are sent together, by their number: a microsecond apart, in their order."""
+        """Return a function that returns the columns of the n-th row of a batch. Locks differ by a microsecond."""
         lock = read_clock(self.connection) - timedelta(seconds=self.retry)
         return lambda number: {"lock": lock + timedelta(microseconds=number), "due": 0}
 
     def seconds_until_due(self, rows: QuerySet[OrmQ]) -> float:
-        """Return after how many seconds the first row is due: infinitely many if there is none."""
+        """Return the seconds until the first row is due; infinity if there is none."""
         locks = rows.filter(lock__isnull=False).order_by("lock")
         if self.connection.vendor == "postgresql":
             left = RawSQL("EXTRACT(EPOCH FROM lock - statement_timestamp())::float8", [], FloatField())
@@ -127,35 +128,35 @@ class Offers:
         return Q(lock__gt=moment(self.connection))
 
     def by_lock(self, rows: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
-        """Return the rows whose `lock` decides."""
+        """Return the rows whose `lock` determines when they are due."""
         return rows
 
 
-class UtcOffers(Offers):
-    """Columns and conditions of rows by `due`, where `lock` is in local time."""
+class UtcDueTimes(DueTimes):
+    """Columns and conditions of rows by `due`, for databases in which `lock` is in local time."""
 
     order = "due"
 
     def after(self, seconds: float) -> dict[str, Any]:
-        """Return the columns, with the later one of two local times, if the zone's offset changes meanwhile."""
+        """Return the columns. If the zone's offset changes meanwhile, `lock` is the later of two local times."""
         now = datetime.now(UTC)
         then = now + timedelta(seconds=seconds)
         lock = max(self._local(then), self._local(now) + timedelta(seconds=seconds))
         return {"lock": lock, "own_lock": lock, "due": microseconds(then)}
 
     def at_once(self, ahead: float = 0) -> dict[str, Any]:
-        """Return the columns; after clocks are put back, the local time is still in the past for other editions."""
+        """Return the columns. `lock` is still in the past for other editions after clocks are set back."""
         now = datetime.now(UTC)
         lock = self._local(now) - timedelta(seconds=self.retry + ahead) - MAX_CHANGE
         return {"lock": lock, "own_lock": lock, "due": microseconds(now - timedelta(seconds=ahead))}
 
     def columns_of_many(self) -> Callable[[int], dict[str, Any]]:
-        """Return the columns of rows that are sent together, by their number: a microsecond apart, in their order."""
+        """Return a function that returns the columns of the n-th row of a batch. `due` differs by a microsecond."""
         columns = self.at_once()
         return lambda number: columns | {"due": columns["due"] + number}
 
     def seconds_until_due(self, rows: QuerySet[OrmQ]) -> float:
-        """Return after how many seconds the first row is due; rows that other editions have leased are not foreseen."""
+        """Return the seconds until the first row is due, without rows that other editions have leased."""
         if rows.filter(self.is_due()).exists():
             return 0.0
         now = microseconds(datetime.now(UTC))
@@ -163,7 +164,7 @@ class UtcOffers(Offers):
         return float("inf") if due is None else (due - now) / 1e6
 
     def leased(self) -> dict[str, Any]:
-        """Return the columns of a row whose lease begins: `due` is later by the time that the statement waited."""
+        """Return the columns of a row whose lease begins. `due` includes the time that the statement waits."""
         columns = self.after(self.retry)
         if self.connection.vendor == "mysql":
             columns["due"] = RawSQL(f"%s + {WAITED_MICROSECONDS}", [columns["due"]], BigIntegerField())
@@ -174,7 +175,7 @@ class UtcOffers(Offers):
         return Q(due__lte=microseconds(datetime.now(UTC))) & (Q(lock=F("own_lock")) | self._has_passed())
 
     def is_later(self) -> Q:
-        """Return the condition that a row is leased or delayed, by us or by another edition."""
+        """Return the condition that a row is leased or delayed, by this package or by another edition."""
         foreign = FOREIGN & Q(lock__isnull=False) & ~self._has_passed()
         return Q(due__gt=microseconds(datetime.now(UTC))) | foreign
 
@@ -185,7 +186,7 @@ class UtcOffers(Offers):
     def _has_passed(self) -> Q:
         """Return the condition that a `lock` of another edition has passed.
 
-        In the second one of the hours that clocks show twice, one that is further away than a lease is from the first.
+        In the second of two equal hours, when summer time ends, a `lock` beyond the end of a lease is from the first.
         """
         now = datetime.now(zone_of(self.connection.timezone_name))
         shown, passed = now.replace(tzinfo=None, fold=0), Q(lock__lte=now.replace(tzinfo=None, fold=0))
@@ -199,12 +200,12 @@ class UtcOffers(Offers):
         return at.astimezone(zone_of(self.connection.timezone_name)).replace(tzinfo=None, fold=0)
 
 
-def offers_of(connection: BaseDatabaseWrapper, retry: float) -> Offers:
-    """Return what decides in a database: `due` where dates are in local time, else `lock`."""
+def due_times_of(connection: BaseDatabaseWrapper, retry: float) -> DueTimes:
+    """Return the due times of a database: by `due` if dates are in local time, otherwise by `lock`."""
     is_local = not settings.USE_TZ and not connection.features.supports_timezones
-    return (UtcOffers if is_local else Offers)(connection, retry)
+    return (UtcDueTimes if is_local else DueTimes)(connection, retry)
 
 
 def microseconds(at: datetime) -> int:
-    """Return the value of `due` at a moment."""
+    """Return the value of `due` for a time."""
     return (at - EPOCH) // timedelta(microseconds=1)
