@@ -14,7 +14,7 @@ from django_q.cluster.earlier_success import saved_success
 from django_q.exceptions import ResultsUnavailable
 from django_q.models import Task
 from django_q.results.cache import CacheResults
-from django_q.results.groups import Member, Members
+from django_q.results.groups import CachedGroups, Member
 from django_q.results.store import ResultStore
 from django_q.results.waiting import MISSING
 from django_q.testing import eventually
@@ -209,13 +209,13 @@ def _load(path):
 def test_member_of_a_cache_that_returns_none_is_not_waited_for(fake):
     fake.answers = False
     with pytest.raises(ResultsUnavailable):
-        Members(fake, "q").add({"g": [Member("1", success=True)]}, None)
-    assert Members(fake, "q").read("g") == []
-    assert Members(fake, "q").count_at_most("g") == 0
+        CachedGroups(fake, "q").add({"g": [Member("1", success=True)]}, None)
+    assert CachedGroups(fake, "q").read("g") == []
+    assert CachedGroups(fake, "q").count_at_most("g") == 0
 
 
 def test_member_whose_answer_was_lost_takes_one_place(fake):
-    members = Members(fake, "q")
+    members = CachedGroups(fake, "q")
     fake.add(members.place_key("g", 1), ("1", True), None)
     members.add({"g": [Member("1", success=True)]}, None)
     assert members.count_at_most("g") == 1

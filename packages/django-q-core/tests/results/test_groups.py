@@ -10,7 +10,7 @@ from django.core.cache import cache as default_cache
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
-from django_q.results.groups import Head, Member, Members
+from django_q.results.groups import CachedGroups, Head, Member
 
 
 class Counting(LocMemCache):
@@ -30,8 +30,8 @@ class Counting(LocMemCache):
 
 
 @pytest.fixture
-def members() -> Members:
-    return Members(LocMemCache("members", {"OPTIONS": {"MAX_ENTRIES": 10_000}}), "q")
+def members() -> CachedGroups:
+    return CachedGroups(LocMemCache("members", {"OPTIONS": {"MAX_ENTRIES": 10_000}}), "q")
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def test_group_that_goes_on_for_ever_does_not_grow(members) -> None:
 
 
 def test_member_costs_the_same_however_many_there_are() -> None:
-    members = Members(Counting(), "q")
+    members = CachedGroups(Counting(), "q")
     costs = []
     for number in range(1000):
         before = members.cache.asked
@@ -170,7 +170,7 @@ def test_writers_at_the_same_time_lose_nobody(members) -> None:
 # other caches
 
 
-def exercise(members: Members) -> None:
+def exercise(members: CachedGroups) -> None:
     members.add({"g": some(1, 2), "h": some(3)}, None)
     members.add({"g": some(4, success=False)}, 60)
     assert members.read("g") == [*some(1, 2), *some(4, success=False)]
@@ -180,20 +180,20 @@ def exercise(members: Members) -> None:
 
 def test_groups_in_the_file_based_cache() -> None:
     default_cache.clear()
-    exercise(Members(default_cache, "q"))
+    exercise(CachedGroups(default_cache, "q"))
 
 
 @pytest.mark.django_db
 def test_groups_in_the_database_cache(settings) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cached"}}
     call_command("createcachetable", verbosity=0)
-    exercise(Members(caches["default"], "q"))
+    exercise(CachedGroups(caches["default"], "q"))
 
 
 def test_groups_in_redis(settings, redis_url) -> None:
     pytest.importorskip("redis")
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
-    exercise(Members(caches["default"], "q"))
+    exercise(CachedGroups(caches["default"], "q"))
 
 
 def test_writers_at_the_same_time_lose_nobody_in_redis(settings, redis_url) -> None:
@@ -202,8 +202,9 @@ def test_writers_at_the_same_time_lose_nobody_in_redis(settings, redis_url) -> N
 
     def write(writer: int) -> None:
         for number in range(0, 100, 5):
-            Members(caches["default"], "q").add({"g": some(*(f"{writer}-{number + each}" for each in range(5)))}, None)
+            group = some(*(f"{writer}-{number + each}" for each in range(5)))
+            CachedGroups(caches["default"], "q").add({"g": group}, None)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(6)))
-    assert len(Members(caches["default"], "q").read("g")) == 600
+    assert len(CachedGroups(caches["default"], "q").read("g")) == 600

@@ -12,7 +12,7 @@ from django_q.caches.keys import safe_key
 from django_q.clock import in_project_time
 from django_q.exceptions import MissingPlugin, ResultsUnavailable
 from django_q.results.cache_writer import CacheWriter, is_task
-from django_q.results.groups import Member, Members
+from django_q.results.groups import CachedGroups, Member
 from django_q.results.waiting import MISSING, Missing
 from django_q.wire.codec import PackageCodec
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class CacheResults:
     """Keeps finished tasks in the Django cache that the settings name, each under a key of its own.
 
-    `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `members`. A key
+    `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `groups`. A key
     that memcached, or this cache, would not take is replaced by its hash.
 
     Args:
@@ -48,9 +48,9 @@ class CacheResults:
         return caches[self.settings.cache]
 
     @property
-    def members(self) -> Members:
+    def groups(self) -> CachedGroups:
         """The groups."""
-        return Members(self.cache, self.list_key)
+        return CachedGroups(self.cache, self.list_key)
 
     def key(self, task_id: str) -> str:
         """The key of a task, or of another entry of the queue."""
@@ -74,7 +74,7 @@ class CacheResults:
         return self._writer().save_many(outcomes)
 
     def _writer(self) -> CacheWriter:
-        return CacheWriter(self.cache, self.key, self.members, self.codec)
+        return CacheWriter(self.cache, self.key, self.groups, self.codec)
 
     # reading
 
@@ -110,7 +110,7 @@ class CacheResults:
 
     def read_members(self, group: str) -> list[Member]:
         """Give the members of a group, those too that a public edition of Django Q has listed."""
-        return self.at_work(lambda: [*self._listed(group), *self.members.read(group)])
+        return self.at_work(lambda: [*self._listed(group), *self.groups.read(group)])
 
     def has_members(self, group: str, count: int) -> bool:
         """Tell whether a group has at least *count* members, and tell it quickly as long as it has not."""
@@ -118,7 +118,7 @@ class CacheResults:
 
     def count_at_most(self, group: str) -> int:
         """Give a number that the group's members do not exceed, at the cost of a few reads."""
-        return self.at_work(lambda: self.members.count_at_most(group) + len(self._listed(group)))
+        return self.at_work(lambda: self.groups.count_at_most(group) + len(self._listed(group)))
 
     def delete(self, task_id: str) -> bool:
         """Forget a task."""
@@ -129,7 +129,7 @@ class CacheResults:
         members = self.read_members(group)
         keys = [self.key(member.id) for member in members]
         self.at_work(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
-        self.at_work(lambda: self.members.delete(group))
+        self.at_work(lambda: self.groups.delete(group))
         return len(members)
 
     def _listed(self, group: str) -> list[Member]:

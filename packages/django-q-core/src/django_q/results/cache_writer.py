@@ -11,7 +11,7 @@ from django.core.cache.backends.dummy import DummyCache
 
 from django_q.exceptions import ResultsUnavailable, UnreadablePackage
 from django_q.log import logger
-from django_q.results.groups import Member, Members
+from django_q.results.groups import CachedGroups, Member
 from django_q.results.limits import refused
 from django_q.text import error_line, one_line
 from django_q.wire.ids import new_id
@@ -44,12 +44,12 @@ class CacheWriter:
     Args:
         cache: the cache.
         key: returns the key of a task.
-        members: the groups.
+        groups: the groups of the cache.
         codec: of the finished tasks.
     """
 
-    def __init__(self, cache: BaseCache, key: Callable[[str], str], members: Members, codec: PackageCodec) -> None:
-        self.cache, self.key, self.members, self.codec = cache, key, members, codec
+    def __init__(self, cache: BaseCache, key: Callable[[str], str], groups: CachedGroups, codec: PackageCodec) -> None:
+        self.cache, self.key, self.groups, self.codec = cache, key, groups, codec
 
     def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Write a batch; to write it again changes nothing.
@@ -181,7 +181,7 @@ class CacheWriter:
             groups: defaultdict[str, list[Member]] = defaultdict(list)
             for outcome in some:
                 groups[outcome.group or ""].append(Member(outcome.id, outcome.success))
-            self.members.add(groups, timeout)
+            self.groups.add(groups, timeout)
 
     # failures in place of what was not taken
 

@@ -52,7 +52,7 @@ class Head(NamedTuple):
     """When the last member expires, in seconds of the epoch; None means never."""
 
 
-class Members:
+class CachedGroups:
     """The groups under one prefix.
 
     Args:
