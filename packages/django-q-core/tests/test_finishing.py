@@ -13,7 +13,7 @@ from django_q.inline import run_inline
 from django_q.models import Schedule, Task
 from django_q.settings import ClusterSettings
 from django_q.wire.package import new_package
-from django_q.workflows.sent_links import Chains
+from django_q.workflows.sent_links import SentLinks
 
 pytestmark = pytest.mark.django_db
 
@@ -149,7 +149,7 @@ def cut(request):
 @pytest.mark.parametrize("cache_works", [True, False])
 def test_links_that_were_sent_before_the_broker_failed_are_not_sent_again(cut, cache_works, monkeypatch):
     if not cache_works:
-        monkeypatch.setattr(Chains, "sent", lambda self, outcomes: None)
+        monkeypatch.setattr(SentLinks, "sent", lambda self, outcomes: None)
     settings = settings_with()
     executor, finisher = Executor(settings), Finisher(settings, cut)
     packages = [new_package("math.floor", (1.5,), chain=[("math.ceil", (n,), {})], group="c") for n in range(3)]
@@ -161,7 +161,7 @@ def test_links_that_were_sent_before_the_broker_failed_are_not_sent_again(cut, c
     finisher.follow(outcomes)
     sent = [executor.codec.loads(each.package)["args"] for each in cut.dequeue_many(10, 0)]
     assert sorted(sent) == [(0,), (1,), (2,)]
-    assert finisher.chains._partly == set()
+    assert finisher.sent_links._partly == set()
 
 
 def test_chain_stops_at_a_failed_link(broker):

@@ -23,7 +23,7 @@ from django_q.wire.metadata import peek
 from django_q.wire.package import is_member
 from django_q.workflows.batch_delivery import BatchDelivery
 from django_q.workflows.batches import BatchResults
-from django_q.workflows.sent_links import Chains
+from django_q.workflows.sent_links import SentLinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ class Finisher:
         list_key = queue_key(settings) if broker is None else broker.list_key
         self.batches = BatchResults(settings, list_key)
         self.store = ResultStore(settings, list_key, self.batches)
-        self.chains = Chains(self.store.cache)
+        self.sent_links = SentLinks(self.store.cache)
         self.delivery = BatchDelivery(settings, broker) if broker is not None else None
         self.builder = OutcomeBuilder(settings)
 
@@ -209,7 +209,7 @@ class Finisher:
         self._each(self._send_links, [outcome for outcome in outcomes if outcome.following], self._link_failed)
 
     def _send_links(self, links: Sequence[Outcome]) -> None:
-        unsent = self.chains.unsent(links)
+        unsent = self.sent_links.unsent(links)
         if unsent and self.broker is not None:
             packages = [(outcome, package) for outcome in unsent for package in outcome.following]
             try:
@@ -217,10 +217,10 @@ class Finisher:
             except Exception as error:
                 sent = sent_before(error)
                 missing = {outcome.id for n, (outcome, _) in enumerate(packages) if n not in sent}
-                self.chains.sent_partly([outcome for outcome in unsent if outcome.id not in missing])
+                self.sent_links.sent_partly([outcome for outcome in unsent if outcome.id not in missing])
                 raise
-            self.chains.sent(unsent)
-        self.chains.followed(links)
+            self.sent_links.sent(unsent)
+        self.sent_links.followed(links)
 
     def _link_failed(self, outcome: Outcome, error: Exception) -> None:
         """Record a link that the broker rejects, such as one that is too large, as a failure of the chain."""

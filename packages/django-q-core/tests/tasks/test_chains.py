@@ -120,7 +120,7 @@ def test_kill_between_saving_and_sending_does_not_break_the_chain(turns):
 
 
 def test_chain_needs_no_cache(turns):
-    turns.finisher.chains.cache = type("Broken", (), {"key": staticmethod(str)})()
+    turns.finisher.sent_links.cache = type("Broken", (), {"key": staticmethod(str)})()
     async_chain(links("a", "b"))
     turns.all()
     assert RAN == ["a", "b"]

@@ -22,7 +22,7 @@ REMEMBERED: Final = 24 * 3600
 """Seconds for which it is known of a link that it was sent."""
 
 
-class Chains:
+class SentLinks:
     """Remembers in the cache what was sent; without a cache, finished links are still known by their rows.
 
     A link is sent before it is remembered: a monitor that is killed in between sends it again, rather than never.
