@@ -233,8 +233,8 @@ def run_schedules() -> None:
     schedule("math.floor", 1.5, name="named", schedule_type=Schedule.ONCE, repeats=-1)
     schedule("math.floor", 1.5, schedule_type=Schedule.HOURLY, overlap=False)
     schedule("no.such.function", schedule_type=Schedule.HOURLY)
-    turn = DueSchedules(settings, broker).turn(timezone.now() + timedelta(seconds=1))
-    assert (len(turn.sent), len(turn.broken)) == (2, 1)
+    this_pass = DueSchedules(settings, broker).run_pass(timezone.now() + timedelta(seconds=1))
+    assert (len(this_pass.sent), len(this_pass.broken)) == (2, 1)
 
 
 def read_and_delete() -> None:

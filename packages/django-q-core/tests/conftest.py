@@ -32,13 +32,13 @@ class Clockwork:
         self.broker = get_broker(settings=self.settings)
         self.schedules = DueSchedules(self.settings, self.broker)
 
-    def turn(self, now: datetime = NOW):
-        """One look."""
-        return self.schedules.turn(now)
+    def run_pass(self, now: datetime = NOW):
+        """Run one pass."""
+        return self.schedules.run_pass(now)
 
     def play(self, now: datetime = NOW) -> list[dict]:
-        """Look until nothing more is due; the packages that were queued."""
-        while self.turn(now).more:
+        """Run passes until nothing more is due; return the packages that were queued."""
+        while self.run_pass(now).more:
             pass
         return self.queued()
 

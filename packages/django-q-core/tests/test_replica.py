@@ -113,7 +113,7 @@ def test_batches(broker, q) -> None:
 def test_schedules(broker, q, overlap) -> None:
     made = schedule("math.floor", 1.5, name="one", schedule_type="I", minutes=1, overlap=overlap)
     schedules = DueSchedules(q, broker)
-    assert len(schedules.turn(timezone.now()).sent) == 1
+    assert len(schedules.run_pass(timezone.now()).sent) == 1
     (package,) = queued(broker, q)
     schedules.overlap.is_waiting(primary(Schedule).get(pk=made.pk))
     execute(broker, q, package)

@@ -15,7 +15,7 @@ from django_q.databases.connections import forget_inherited
 from django_q.models import Schedule
 from django_q.schedules import synchronising
 from django_q.schedules.due import FATAL, RETRY_FATAL
-from django_q.schedules.turn import RETRY
+from django_q.schedules.scheduler_pass import RETRY
 from django_q.settings import current_settings
 
 pytestmark = pytest.mark.django_db
@@ -97,7 +97,7 @@ def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     first = Scheduler(wiring)
     first.start()
     first.broker.delete_queue()
-    assert in_a_fork(first.schedules.turn) == 3
+    assert in_a_fork(first.schedules.run_pass) == 3
     assert state.importing == bad.pk
     successor = Scheduler(wiring)
     successor.start()

@@ -17,7 +17,7 @@ from django_q.cluster.scheduling import Scheduler
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
-from django_q.schedules.turn import Turn
+from django_q.schedules.scheduler_pass import Pass
 from django_q.settings import current_settings
 from django_q.status import SECONDS
 
@@ -147,7 +147,7 @@ def test_new_and_changed_schedules_are_noticed_within_a_second(running, clock, d
 
 def test_it_does_not_run_hot_while_another_cluster_sends_what_is_due(running, clock, monkeypatch):
     scheduler = running()
-    monkeypatch.setattr(scheduler.schedules, "turn", lambda: Turn(more=True))
+    monkeypatch.setattr(scheduler.schedules, "run_pass", lambda: Pass(more=True))
     run(scheduler, clock, 2)
     assert len(clock.waits) < 50
 
@@ -174,16 +174,16 @@ def test_limit_holds_within_two_seconds_whether_it_sends_or_not(running, clock, 
 def test_a_database_that_is_away_is_asked_again_and_said_once(running, clock, due, monkeypatch, caplog):
     due(next_run=BEGAN)
     scheduler = running()
-    turn = scheduler.schedules.turn
+    run_pass = scheduler.schedules.run_pass
 
     def away():
         raise OperationalError("the server is away")
 
     monkeypatch.setattr(module, "close_connections", lambda: None)
-    monkeypatch.setattr(scheduler.schedules, "turn", away)
+    monkeypatch.setattr(scheduler.schedules, "run_pass", away)
     caplog.set_level(logging.INFO, "django-q")
     run(scheduler, clock, 30)
-    monkeypatch.setattr(scheduler.schedules, "turn", turn)
+    monkeypatch.setattr(scheduler.schedules, "run_pass", run_pass)
     run(scheduler, clock, 45)
     assert scheduler.broker.queue_size() == 1
     assert caplog.text.count("the server is away") == 1

@@ -168,19 +168,19 @@ def test_schedule_is_sent_by_the_next_session_and_not_marked(broken) -> None:
     settings = current_settings()
     broker = MemoryBroker("failover", settings=settings)
     schedules = DueSchedules(settings, broker)
-    caught(lambda: schedules.turn(timezone.now() + timedelta(seconds=1)))
+    caught(lambda: schedules.run_pass(timezone.now() + timedelta(seconds=1)))
     close_connections()
     assert not Schedule.objects.exclude(last_error=None).exists()
-    sent = schedules.turn(timezone.now() + timedelta(seconds=1)).sent
+    sent = schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent
     broker.delete_queue()
     assert {schedule.pk for schedule, _ in sent} == {schedule.pk for schedule in due}
 
 
 def test_idle_scheduler_notices_a_server_that_gets_no_new_schedules(broken) -> None:
     schedules = DueSchedules(current_settings(), MemoryBroker("failover", settings=current_settings()))
-    caught(schedules.turn)
+    caught(schedules.run_pass)
     close_connections()
-    schedules.turn()
+    schedules.run_pass()
 
 
 def test_idle_scheduler_seldom_asks_whether_it_could_write(alias, monkeypatch) -> None:
@@ -188,7 +188,7 @@ def test_idle_scheduler_seldom_asks_whether_it_could_write(alias, monkeypatch) -
     monkeypatch.setattr(writable, "require_writable", lambda *where: asked.append(where))
     schedules = DueSchedules(current_settings(), MemoryBroker("failover", settings=current_settings()))
     for _ in range(5):
-        schedules.turn()
+        schedules.run_pass()
     assert asked == [(Schedule, alias)]
 
 

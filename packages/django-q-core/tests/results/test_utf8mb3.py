@@ -92,7 +92,7 @@ def test_schedule_that_fails_with_any_text(broker) -> None:
         play(schedule, *more)
 
     schedules._play_slot = fail_for_one
-    sent = schedules.turn(timezone.now() + timedelta(seconds=1)).sent
+    sent = schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent
     assert [schedule.pk for schedule, _ in sent] == [made.pk]
     broken.refresh_from_db()
     assert "\\U0001f408" in broken.last_error

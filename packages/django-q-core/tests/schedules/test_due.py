@@ -206,10 +206,10 @@ def test_a_long_backlog_is_played_at_once_and_holds_up_nobody(clockwork, due):
     due(func="math.floor", schedule_type="C", cron="* * * * * *", next_run=NOW - timedelta(seconds=1000))
     due(func="math.ceil", next_run=NOW)
     clock = clockwork()
-    turn = clock.turn()
-    assert turn.more
+    this_pass = clock.run_pass()
+    assert this_pass.more
     assert "math.ceil" in [package["func"] for package in clock.queued()]
-    assert len(clock.play()) == 1001 - (len(turn.sent) - 1)
+    assert len(clock.play()) == 1001 - (len(this_pass.sent) - 1)
 
 
 # one broken schedule: complaint 28
@@ -244,10 +244,10 @@ def test_a_broken_schedule_is_marked_and_stops_no_other_and_nothing_is_sent_twic
     broken = due(name="broken", **columns)
     due(name="after")
     clock = clockwork()
-    turns = [clock.turn(NOW + number * SECOND) for number in range(3)]
+    passes = [clock.run_pass(NOW + number * SECOND) for number in range(3)]
     assert [package["group"] for package in clock.queued()] == ["before", "after"]
     assert message in fails(broken)
-    assert [schedule.pk for turn in turns for schedule, _ in turn.broken] == [broken.pk]
+    assert [schedule.pk for each in passes for schedule, _ in each.broken] == [broken.pk]
 
 
 def test_a_broken_schedule_is_tried_again_later(clockwork, due):
@@ -375,10 +375,11 @@ def test_a_broker_that_is_down_loses_and_doubles_nothing(refusing, due):
         due(name=name, next_run=NOW - timedelta(seconds=30 - number))
     away = BrokerUnavailable("the server is away")
     clock = refusing(lambda package: away if package["group"] > "number 11" else None)
-    turn = clock.turn()
-    assert list(turn.down) == [None]
-    assert not turn.broken
-    assert [schedule.name for schedule, _ in turn.sent] == names[:10]
+    this_pass = clock.run_pass()
+    assert this_pass.own_queue_error is not None
+    assert not this_pass.unavailable
+    assert not this_pass.broken
+    assert [schedule.name for schedule, _ in this_pass.sent] == names[:10]
     assert Refusing.requests == [10, 10]
     assert Schedule.objects.filter(last_error__contains="the server is away").count() == 1
     assert Schedule.objects.filter(runs=0).count() == 15
@@ -434,42 +435,42 @@ def test_another_cluster_that_cannot_be_reached_is_marked_and_holds_up_nobody(cl
 def test_a_slot_is_skipped_while_its_previous_task_has_not_ended(clockwork, due):
     schedule = due(overlap=False)
     clock = clockwork()
-    first = clock.schedules.turn(NOW)
+    first = clock.schedules.run_pass(NOW)
     assert len(first.sent) == 1
-    assert [len(clock.turn(NOW + number * HOUR).skipped) for number in (1, 2)] == [1, 1]
+    assert [len(clock.run_pass(NOW + number * HOUR).skipped) for number in (1, 2)] == [1, 1]
     schedule.refresh_from_db()
     assert (schedule.next_run, schedule.repeats) == (NOW + 3 * HOUR, -2)
     Schedule.task_ended(str(schedule.pk), schedule.task)
-    assert len(clock.turn(NOW + 3 * HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + 3 * HOUR).sent) == 1
 
 
 def test_a_backlog_of_what_may_not_overlap_is_one_task(clockwork, due):
     due(overlap=False)
-    assert len(clockwork().turn(NOW + 100 * HOUR).sent) == 1
+    assert len(clockwork().run_pass(NOW + 100 * HOUR).sent) == 1
 
 
 def test_so_it_is_when_the_queue_is_beside_the_schedules(clockwork, due):
     due(overlap=False)
     clock = clockwork()
     clock.broker.alias = "default"
-    assert len(clock.turn(NOW + 100 * HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + 100 * HOUR).sent) == 1
 
 
 def test_a_success_that_nobody_reported_ends_the_waiting(clockwork, due):
     schedule = due(overlap=False)
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     schedule.refresh_from_db()
     Task.objects.create(id=schedule.task, name="n", func="f", started=NOW, stopped=NOW, success=True)
-    assert len(clock.turn(NOW + HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
 def test_a_task_that_is_lost_holds_nothing_up(clockwork, due):
     due(overlap=False)
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     clock.broker.delete_queue()
-    assert len(clock.turn(NOW + HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
 # one id a slot
@@ -490,15 +491,15 @@ def test_a_slot_has_one_id_and_slots_have_different_ones(clockwork, due):
 def test_a_look_that_finds_nothing_is_one_statement(clockwork, due, django_assert_num_queries):
     due(next_run=NOW + HOUR)
     clock = clockwork()
-    clock.turn()  # the first also asks whether the server accepts writes
+    clock.run_pass()  # the first also asks whether the server accepts writes
     with django_assert_num_queries(1):
-        clock.turn()
+        clock.run_pass()
 
 
 def test_a_look_tells_what_is_due_within_a_second(clockwork, due):
     due(next_run=NOW + timedelta(seconds=0.4))
     due(next_run=NOW + HOUR)
-    assert clockwork().turn().next == NOW + timedelta(seconds=0.4)
+    assert clockwork().run_pass().next == NOW + timedelta(seconds=0.4)
 
 
 def test_a_hundred_due_schedules_take_a_handful_of_statements(clockwork, due):
@@ -506,7 +507,7 @@ def test_a_hundred_due_schedules_take_a_handful_of_statements(clockwork, due):
         due()
     clock = clockwork()
     with CaptureQueriesContext(connection) as queries:
-        clock.turn()
+        clock.run_pass()
     assert len(clock.queued()) == 100
     assert len(queries) <= 7
 

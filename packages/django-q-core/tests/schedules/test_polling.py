@@ -61,4 +61,4 @@ def test_idle_look_leaves_the_query_machinery_alone(monkeypatch: pytest.MonkeyPa
     settings = ClusterSettings.from_mapping({"name": "mine"})
     schedules = DueSchedules(settings, MemoryBroker("mine"))
     monkeypatch.setattr(schedules, "ours", None)
-    assert schedules.turn().next is None
+    assert schedules.run_pass().next is None

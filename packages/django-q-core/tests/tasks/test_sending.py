@@ -358,7 +358,7 @@ def test_scheduler_sends_what_a_schedule_holds_back(make_turns, settings, clockw
     turns = make_turns()
     task_id = async_task.options(delay=3600)("math.floor", 1.5)
     works = clockwork()
-    works.turn(datetime.now(UTC) + timedelta(hours=2))
+    works.run_pass(datetime.now(UTC) + timedelta(hours=2))
     turns.all()
     assert result(task_id) == 1
     assert not Schedule.objects.exists()

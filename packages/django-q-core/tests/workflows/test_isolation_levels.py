@@ -124,7 +124,7 @@ def test_schedules_of_several_clusters(level) -> None:
     def send(cluster: int) -> int:
         schedules, sent = DueSchedules(current_settings(), brokers[cluster]), 0
         while Schedule.objects.filter(next_run__lte=now).exists():
-            sent += len(until_saved(lambda: schedules.turn(now)).sent)
+            sent += len(until_saved(lambda: schedules.run_pass(now)).sent)
         return sent
 
     assert sum(at_once(send)) == 10
@@ -148,7 +148,7 @@ def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monk
         leave(*state)
 
     monkeypatch.setattr(schedules, "_leave", conflict)
-    assert len(schedules.turn(timezone.now() + timedelta(seconds=1)).sent) == 1
+    assert len(schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent) == 1
     assert Schedule.objects.get().last_error is None
     broker.delete_queue()
 
@@ -157,7 +157,7 @@ def test_conflict_in_the_queue_of_the_same_database_marks_no_schedule() -> None:
     cause = OperationalError(1213, "deadlock")
     unavailable = due.BrokerUnavailable("conflict")
     unavailable.__cause__ = cause
-    undone = due.Undone()
-    undone.__cause__ = unavailable
-    assert due.database_error_in(undone) is cause
+    roll_back = due.RollBack()
+    roll_back.__cause__ = unavailable
+    assert due.database_error_in(roll_back) is cause
     assert due.is_serialization_failure(cause)

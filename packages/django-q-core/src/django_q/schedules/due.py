@@ -23,15 +23,15 @@ from django_q.functions import resolve
 from django_q.models import Schedule
 from django_q.schedules.overlap import Overlap
 from django_q.schedules.ownership import of_cluster
-from django_q.schedules.packing import Errand, pack
+from django_q.schedules.packing import ScheduledTask, pack
 from django_q.schedules.polling import is_soon_due
-from django_q.schedules.reasons import Undone, reason_of
-from django_q.schedules.turn import (
+from django_q.schedules.reasons import RollBack, reason_of
+from django_q.schedules.scheduler_pass import (
     COLUMNS,
     RETRY,
+    Pass,
+    PendingTask,
     Signed,
-    Turn,
-    Waiting,
     blame,
     count_down,
     leave_sent,
@@ -83,10 +83,10 @@ PART: Final = 10
 
 
 class Unclaimed(Exception):
-    """The previous task ended after the slots were claimed: the next turn claims this one."""
+    """The previous task ended after the slots were claimed: the next pass claims this one."""
 
 
-class OwnQueueDown(Exception):
+class OwnQueueUnavailable(Exception):
     """The cluster's own queue cannot be reached: the schedule stays due, and is no worse than the others."""
 
 
@@ -117,20 +117,20 @@ class DueSchedules:
         self.overlap = Overlap(settings, broker, self.db)
         self.probe = WriteProbe(Schedule, self.db)
 
-    def turn(self, now: datetime | None = None) -> Turn:
+    def run_pass(self, now: datetime | None = None) -> Pass:
         """Look once, and send what is due, or a part of it when it is much.
 
         Raises:
             django.db.DatabaseError: the database cannot be reached; nothing is lost.
         """
         now = now or clock_now()
-        turn = Turn()
+        this_pass = Pass()
         due: list[int] = []
         alone: list[int] = []
         unknown: dict[str, UnknownFunction] = {}
         for pk, next_run, func, cluster, kwargs, overlap in self._look(now):
             if in_project_time(next_run) > now:
-                turn.due_at(in_project_time(next_run))
+                this_pass.due_at(in_project_time(next_run))
                 continue
             due.append(pk)
             if not overlap:
@@ -143,10 +143,10 @@ class DueSchedules:
                     unknown[func] = error
         claims = self.overlap.claim(self.ours(now).filter(pk__in=alone, next_run__lte=now)) if alone else []
         if due:
-            self._send(due, now, unknown, turn)
-        self.overlap.release(claims, {package["id"] for _, package in turn.sent})
-        turn.more |= len(due) == MOST_SCHEDULES
-        return turn
+            self._send(due, now, unknown, this_pass)
+        self.overlap.release(claims, {package["id"] for _, package in this_pass.sent})
+        this_pass.more |= len(due) == MOST_SCHEDULES
+        return this_pass
 
     def run_now(self, schedule: Schedule) -> str:
         """Send a schedule's task at once, whenever it is due; its dates and repeats stay. Returns the task's id.
@@ -154,9 +154,9 @@ class DueSchedules:
         Raises:
             DjangoQError: it cannot be sent.
         """
-        errand = pack(schedule, None, self.settings)
-        package = announced(errand.package)
-        send_many([package], broker=self._broker_of(errand.queue), settings=self.settings)
+        scheduled = pack(schedule, None, self.settings)
+        package = announced(scheduled.package)
+        send_many([package], broker=self._broker_of(scheduled.queue), settings=self.settings)
         schedule.task = package["id"]
         schedule.save(update_fields={"task"})
         return package["id"]
@@ -191,59 +191,59 @@ class DueSchedules:
 
     # one transaction
 
-    def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], turn: Turn) -> None:
+    def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], this_pass: Pass) -> None:
         try:
-            turn.add(self._repeated_batch(ids, now, unknown))
+            this_pass.add(self._repeated_batch(ids, now, unknown))
         except Exception as error:
             if (down := database_error_in(error)) is not None:
                 raise down from down.__cause__
             if not is_fault_of_a_value(error):
                 raise
             if len(ids) == 1:
-                self._mark(ids[0], now, error, turn)
+                self._mark(ids[0], now, error, this_pass)
                 return
             for pk in ids:  # find out whose fault it is
-                self._send([pk], now, unknown, turn)
+                self._send([pk], now, unknown, this_pass)
 
-    def _repeated_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+    def _repeated_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
         """Repeat the transaction while it fails because of others'."""
         for _ in range(MAX_TRIES - 1):
             try:
                 return self._batch(ids, now, unknown)
-            except (Error, Undone) as error:
+            except (Error, RollBack) as error:
                 if not is_serialization_failure(database_error_in(error) or error):
                     raise
         return self._batch(ids, now, unknown)
 
-    def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+    def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
         if takes_turns(connections[self.db]):
             return self._short_batch(ids, now, unknown)
-        turn = Turn()
+        this_pass = Pass()
         with transaction.atomic(using=self.db):
-            played = self._play_all(self._locked(ids, now), now, unknown, turn)
-            self._send_beside(turn, self._signed(turn))
-            self._leave(played, now, turn)
-        return turn
+            played = self._play_all(self._locked(ids, now), now, unknown, this_pass)
+            self._send_beside(this_pass, self._signed(this_pass))
+            self._leave(played, now, this_pass)
+        return this_pass
 
-    def _short_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+    def _short_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
         """Do the same where all other writers wait for the end of a transaction: it only writes what is prepared.
 
         A lock beside the database keeps other schedulers off.
         """
-        turn = Turn(more=len(ids) > MAX_SHORT_SCHEDULES)
+        this_pass = Pass(more=len(ids) > MAX_SHORT_SCHEDULES)
         with exclusive(connections[self.db], "schedules") as is_ours:
             if not is_ours:
-                turn.more = True
-                return turn
+                this_pass.more = True
+                return this_pass
             rows = self.ours(now).filter(pk__in=ids[:MAX_SHORT_SCHEDULES], next_run__lte=now)
-            played = self._play_all(in_order(rows), now, unknown, turn, MAX_WRITTEN_ROWS)
-            signed = self._signed(turn)
+            played = self._play_all(in_order(rows), now, unknown, this_pass, MAX_WRITTEN_ROWS)
+            signed = self._signed(this_pass)
             with transaction.atomic(using=self.db):
                 if not self._are_unchanged(played):
-                    return Turn(more=True)
-                self._send_beside(turn, signed)
-                self._leave(played, now, turn)
-        return turn
+                    return Pass(more=True)
+                self._send_beside(this_pass, signed)
+                self._leave(played, now, this_pass)
+        return this_pass
 
     def _are_unchanged(self, played: Sequence[tuple[Schedule, dict[str, Any]]]) -> bool:
         """Lock these schedules, and return True if they are as they were read: not edited, not deleted."""
@@ -257,25 +257,25 @@ class DueSchedules:
         schedules: Iterable[Schedule],
         now: datetime,
         unknown: dict[str, UnknownFunction],
-        turn: Turn,
+        this_pass: Pass,
         max_tasks: float = math.inf,
     ) -> list[tuple[Schedule, dict[str, Any]]]:
         """Play schedules as long as there is time, and send what goes elsewhere; return each with its state before."""
         until = time.monotonic() + MOST_SECONDS
         played: list[tuple[Schedule, dict[str, Any]]] = []
         for schedule in schedules:
-            if time.monotonic() > until or len(turn.waiting) + len(turn.beside) >= max_tasks:
-                turn.more = True
+            if time.monotonic() > until or len(this_pass.pending) + len(this_pass.beside) >= max_tasks:
+                this_pass.more = True
                 break
             played.append((schedule, state_of(schedule)))
-            self._play(schedule, now, unknown.get(schedule.func), turn, until)
+            self._play(schedule, now, unknown.get(schedule.func), this_pass, until)
             if not self._is_beside(self.broker):
-                self._send_parts(turn, now, at_least=PART)
+                self._send_parts(this_pass, now, at_least=PART)
         if not self._is_beside(self.broker):
-            self._send_parts(turn, now)
+            self._send_parts(this_pass, now)
         return played
 
-    def _leave(self, played: Sequence[tuple[Schedule, dict[str, Any]]], now: datetime, turn: Turn) -> None:
+    def _leave(self, played: Sequence[tuple[Schedule, dict[str, Any]]], now: datetime, this_pass: Pass) -> None:
         """Write down what has become of the schedules."""
         self._write([(schedule, before["runs"]) for schedule, before in played if state_of(schedule) != before])
         done: list[int] = []
@@ -283,7 +283,7 @@ class DueSchedules:
             if schedule.schedule_type == Schedule.ONCE and schedule.repeats < 0 and schedule.runs > before["runs"]:
                 done.append(schedule.pk)
             elif schedule.repeats and schedule.next_run and schedule.next_run > now:
-                turn.due_at(schedule.next_run)
+                this_pass.due_at(schedule.next_run)
         if done:
             Schedule.objects.using(self.db).filter(pk__in=done).delete()
 
@@ -298,52 +298,52 @@ class DueSchedules:
             Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
         return in_order(rows)
 
-    def _signed(self, turn: Turn) -> list[Signed]:
+    def _signed(self, this_pass: Pass) -> list[Signed]:
         """Sign what goes to queues of this very database."""
         codec = PackageCodec.of(self.settings)
-        queues = [(broker, [package]) for broker, package in turn.beside]
-        if own := [each.package for each in turn.waiting]:
+        queues = [(broker, [package]) for broker, package in this_pass.beside]
+        if own := [each.package for each in this_pass.pending]:
             queues.append((self.broker, own))
         return [Signed(broker, packages, [codec.dumps(each) for each in packages]) for broker, packages in queues]
 
-    def _send_beside(self, turn: Turn, signed: Sequence[Signed]) -> None:
+    def _send_beside(self, this_pass: Pass, signed: Sequence[Signed]) -> None:
         """Put packages on queues of this very database: the transaction holds all of them or none."""
         try:
             for broker, packages, texts in signed:
                 send_many(packages, broker=broker, settings=self.settings, signed=texts)
         except BrokerError as error:
-            raise Undone from error
-        turn.sent += [(each.schedule, each.package) for each in turn.waiting]
-        turn.waiting.clear()
+            raise RollBack from error
+        this_pass.sent += [(each.schedule, each.package) for each in this_pass.pending]
+        this_pass.pending.clear()
 
-    def _send_parts(self, turn: Turn, now: datetime, *, at_least: int = 1) -> None:
+    def _send_parts(self, this_pass: Pass, now: datetime, *, at_least: int = 1) -> None:
         """Send what waits for a queue elsewhere, in parts, as long as there are *at_least* so many tasks."""
         size = PART
-        while turn.waiting and len(turn.waiting) >= at_least:
-            part = turn.waiting[:size]
+        while this_pass.pending and len(this_pass.pending) >= at_least:
+            part = this_pass.pending[:size]
             try:
                 send_many([each.package for each in part], broker=self.broker, settings=self.settings)
             except BrokerUnavailable as error:
-                leave_sent(turn, part, error)
-                self._down(turn, error)
+                leave_sent(this_pass, part, error)
+                self._own_queue_failed(this_pass, error)
             except BrokerError as error:
-                leave_sent(turn, part, error)
+                leave_sent(this_pass, part, error)
                 if len(part) > 1:  # find out whose fault it is
                     size = 1
                     continue
-                take_back(turn, [each for each in turn.waiting if each.schedule is part[0].schedule])
-                blame(part[0].schedule, error, now, turn)
+                take_back(this_pass, [each for each in this_pass.pending if each.schedule is part[0].schedule])
+                blame(part[0].schedule, error, now, this_pass)
             else:
-                turn.sent += [(each.schedule, each.package) for each in part]
-                del turn.waiting[: len(part)]
+                this_pass.sent += [(each.schedule, each.package) for each in part]
+                del this_pass.pending[: len(part)]
 
-    def _down(self, turn: Turn, error: BrokerUnavailable) -> None:
+    def _own_queue_failed(self, this_pass: Pass, error: BrokerUnavailable) -> None:
         """Leave everything due that was not sent; the first schedule says why."""
-        turn.down[None] = error
-        if not turn.waiting:  # the broker failed after it had queued all
+        this_pass.own_queue_error = error
+        if not this_pass.pending:  # the broker failed after it had queued all
             return
-        first = turn.waiting[0].schedule
-        take_back(turn, turn.waiting)
+        first = this_pass.pending[0].schedule
+        take_back(this_pass, this_pass.pending)
         first.last_error = reason_of(error)
 
     def _write(self, written: Sequence[tuple[Schedule, int]]) -> None:
@@ -380,9 +380,9 @@ class DueSchedules:
             for some in [[row] for row in rows] if connection.vendor == "microsoft" else [rows]:
                 cursor.executemany(sql, some)
                 if cursor.rowcount != len(some):
-                    raise Undone("A schedule was changed while it was sent.")
+                    raise RollBack("A schedule was changed while it was sent.")
 
-    def _mark(self, pk: int, now: datetime, error: Exception, turn: Turn) -> None:
+    def _mark(self, pk: int, now: datetime, error: Exception, this_pass: Pass) -> None:
         row, reason = Schedule.objects.using(self.db).filter(pk=pk), reason_of(error)
         try:
             with transaction.atomic(using=self.db):
@@ -392,12 +392,12 @@ class DueSchedules:
                 raise
             row.update(last_error=ascii_only(reason), retry_at=now + RETRY)
         for schedule in row:
-            turn.broken.append((schedule, error))
+            this_pass.broken.append((schedule, error))
 
     # one schedule
 
     def _play(
-        self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, turn: Turn, until: float
+        self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, this_pass: Pass, until: float
     ) -> None:
         """Send the slots of one schedule that are due, in order."""
         for number in range(MOST_SLOTS):
@@ -409,68 +409,68 @@ class DueSchedules:
                     return
                 if unknown is not None:
                     raise unknown
-                self._play_slot(schedule, slot, now, turn)
-            except OwnQueueDown:
+                self._play_slot(schedule, slot, now, this_pass)
+            except OwnQueueUnavailable:
                 return
             except Unclaimed:
                 break
-            except (Undone, DatabaseError, InterfaceError):
+            except (RollBack, DatabaseError, InterfaceError):
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever one schedule does, the others go on
-                blame(schedule, error, now, turn)
+                blame(schedule, error, now, this_pass)
                 return
             if schedule.schedule_type == Schedule.ONCE:
                 return
-        turn.more = True
+        this_pass.more = True
 
-    def _play_slot(self, schedule: Schedule, slot: Slot, now: datetime, turn: Turn) -> None:
+    def _play_slot(self, schedule: Schedule, slot: Slot, now: datetime, this_pass: Pass) -> None:
         """Send one slot, or skip it."""
         recurrence = schedule.recurrence(self.settings)
         claimed = self.overlap.is_claimed(schedule, slot)
-        if not claimed and (was_sent_in(turn, schedule) or self.overlap.is_waiting(schedule)):
+        if not claimed and (was_sent_in(this_pass, schedule) or self.overlap.is_waiting(schedule)):
             move_on(schedule, recurrence.skip(slot, now))
-            turn.skipped.append(schedule)
+            this_pass.skipped.append(schedule)
             return
         catches_up = self.settings.catch_up if schedule.catch_up is None else schedule.catch_up
         following = recurrence.next(slot) if catches_up else recurrence.skip(slot, now)
-        errand = pack(schedule, slot.moment, self.settings)
+        scheduled = pack(schedule, slot.moment, self.settings)
         if not claimed:
             raise Unclaimed
-        errand = errand._replace(package=announced(errand.package))
-        self._hand_over(schedule, errand, turn)
-        schedule.task = errand.package["id"]
+        scheduled = scheduled._replace(package=announced(scheduled.package))
+        self._hand_over(schedule, scheduled, this_pass)
+        schedule.task = scheduled.package["id"]
         count_down(schedule)
         move_on(schedule, following)
 
-    def _hand_over(self, schedule: Schedule, errand: Errand, turn: Turn) -> None:
-        if errand.queue is not None:
+    def _hand_over(self, schedule: Schedule, scheduled: ScheduledTask, this_pass: Pass) -> None:
+        if scheduled.queue is not None:
             try:
-                self._hand_to(errand.queue, errand.package, turn)
+                self._hand_to(scheduled.queue, scheduled.package, this_pass)
             except BrokerUnavailable:
-                if not errand.may_stay:
+                if not scheduled.may_stay:
                     raise
-                errand.package.pop("cluster", None)
+                scheduled.package.pop("cluster", None)
             else:
-                turn.sent.append((schedule, errand.package))
+                this_pass.sent.append((schedule, scheduled.package))
                 return
-        if None in turn.down:
-            raise OwnQueueDown
-        turn.waiting.append(Waiting(schedule, errand.package, state_of(schedule)))
+        if this_pass.own_queue_error is not None:
+            raise OwnQueueUnavailable
+        this_pass.pending.append(PendingTask(schedule, scheduled.package, state_of(schedule)))
 
-    def _hand_to(self, queue: str, package: TaskPackage, turn: Turn) -> None:
-        if queue in turn.down:
-            raise turn.down[queue]
+    def _hand_to(self, queue: str, package: TaskPackage, this_pass: Pass) -> None:
+        if queue in this_pass.unavailable:
+            raise this_pass.unavailable[queue]
         broker = broker_of(queue)
         if self._is_beside(broker) and takes_turns(connections[self.db]):
-            turn.beside.append((broker, package))
+            this_pass.beside.append((broker, package))
             return
         try:
             send_many([package], broker=broker, settings=self.settings)
         except BrokerError as error:
             if self._is_beside(broker):  # the failure is one of this transaction
-                raise Undone from error
+                raise RollBack from error
             if isinstance(error, BrokerUnavailable):
-                turn.down[queue] = error
+                this_pass.unavailable[queue] = error
             raise
 
     def _is_beside(self, broker: Broker) -> bool:
@@ -508,7 +508,7 @@ def is_fault_of_a_value(error: Exception) -> bool:
 
 def database_error_in(error: BaseException) -> Error | None:
     """Return the error of the schedules' own database that made their queue unavailable; None for other errors."""
-    if isinstance(error, Undone) and isinstance(error.__cause__, BrokerUnavailable):
+    if isinstance(error, RollBack) and isinstance(error.__cause__, BrokerUnavailable):
         cause = error.__cause__.__cause__
         return cause if isinstance(cause, Error) else None
     return None

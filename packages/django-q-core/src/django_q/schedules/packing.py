@@ -23,7 +23,7 @@ NAMESPACE: Final = UUID("c8b3f1de-5f3c-5c8e-9d3a-0b1f6c2f7a55")
 """Of the ids of scheduled tasks."""
 
 
-class Errand(NamedTuple):
+class ScheduledTask(NamedTuple):
     """A task and the queue it is for."""
 
     package: TaskPackage
@@ -33,7 +33,7 @@ class Errand(NamedTuple):
     """May the cluster that sends it keep it, when that other queue cannot be reached?"""
 
 
-def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings) -> Errand:
+def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings) -> ScheduledTask:
     """Write down the task of one slot.
 
     Args:
@@ -65,7 +65,7 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     package["schedule"] = str(schedule.pk)
     if not may_overlap(schedule):
         package["waited_for"] = True
-    return Errand(package, None if queue == settings.list_key else queue, not named)
+    return ScheduledTask(package, None if queue == settings.list_key else queue, not named)
 
 
 def task_id(schedule: Schedule, moment: datetime, salt: str) -> str:

@@ -14,7 +14,7 @@ MAX_CAUSES: Final = 3
 """Maximum number of causes in one reason."""
 
 
-class Undone(Exception):
+class RollBack(Exception):
     """The transaction holds something that failed, and must be rolled back."""
 
 
@@ -30,7 +30,7 @@ def reason_of(error: BaseException) -> str:
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
     """Return an error and its causes, as far as our own errors wrap them."""
-    while isinstance(error, Undone) and error.__cause__ is not None:
+    while isinstance(error, RollBack) and error.__cause__ is not None:
         error = error.__cause__
     yield error
     for _ in range(MAX_CAUSES):

@@ -26,7 +26,7 @@ COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "
 """Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
 
 
-class Waiting(NamedTuple):
+class PendingTask(NamedTuple):
     """A task that is sent with others, in a moment."""
 
     schedule: Schedule
@@ -44,29 +44,32 @@ class Signed(NamedTuple):
 
 
 @dataclass
-class Turn:
+class Pass:
     """What one look at the schedules led to."""
 
     sent: list[tuple[Schedule, TaskPackage]] = field(default_factory=list)
     skipped: list[Schedule] = field(default_factory=list)
     broken: list[tuple[Schedule, BaseException]] = field(default_factory=list)
-    down: dict[str | None, BrokerUnavailable] = field(default_factory=dict)
-    """Queues that could not be reached; what is for them stays due."""
+    unavailable: dict[str, BrokerUnavailable] = field(default_factory=dict)
+    """Other queues that are unavailable; schedules for them stay due."""
+    own_queue_error: BrokerUnavailable | None = None
+    """Error of the cluster's own queue if that is unavailable; all that is left stays due."""
     more: bool = False
     """Is something still due that can be sent now?"""
-    waiting: list[Waiting] = field(default_factory=list)
+    pending: list[PendingTask] = field(default_factory=list)
     """What goes to the cluster's own queue, and is not sent yet."""
     beside: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
     """Packages for other queues of the schedules' database that are not sent yet."""
     next: datetime | None = None
     """When something is due next, if that is soon."""
 
-    def add(self, other: Turn) -> None:
+    def add(self, other: Pass) -> None:
         """Count in what was committed."""
         self.sent += other.sent
         self.skipped += other.skipped
         self.broken += other.broken
-        self.down |= other.down
+        self.unavailable |= other.unavailable
+        self.own_queue_error = other.own_queue_error or self.own_queue_error
         self.more |= other.more
         self.due_at(other.next)
 
@@ -81,26 +84,26 @@ def state_of(schedule: Schedule) -> dict[str, Any]:
     return {name: getattr(schedule, name) for name in COLUMNS}
 
 
-def leave_sent(turn: Turn, part: Sequence[Waiting], error: BrokerError) -> None:
+def leave_sent(this_pass: Pass, part: Sequence[PendingTask], error: BrokerError) -> None:
     """Note what of a part was sent before the broker failed, so that it is not sent again."""
-    turn.sent += [(each.schedule, each.package) for position, each in enumerate(part) if position in error.sent]
+    this_pass.sent += [(each.schedule, each.package) for position, each in enumerate(part) if position in error.sent]
     left = [each for position, each in enumerate(part) if position not in error.sent]
-    turn.waiting[: len(part)] = left
+    this_pass.pending[: len(part)] = left
 
 
-def take_back(turn: Turn, waiting: Sequence[Waiting]) -> None:
+def take_back(this_pass: Pass, pending: Sequence[PendingTask]) -> None:
     """Let slots be due again whose tasks were not sent."""
-    for each in reversed(waiting):
+    for each in reversed(pending):
         for name, value in each.before.items():
             setattr(each.schedule, name, value)
-    gone = {id(each) for each in waiting}
-    turn.waiting = [each for each in turn.waiting if id(each) not in gone]
+    gone = {id(each) for each in pending}
+    this_pass.pending = [each for each in this_pass.pending if id(each) not in gone]
 
 
-def blame(schedule: Schedule, error: BaseException, now: datetime, turn: Turn) -> None:
+def blame(schedule: Schedule, error: BaseException, now: datetime, this_pass: Pass) -> None:
     """Mark a schedule that cannot be sent; the others go on."""
     schedule.last_error, schedule.retry_at = reason_of(error), now + RETRY
-    turn.broken.append((schedule, error))
+    this_pass.broken.append((schedule, error))
 
 
 def move_on(schedule: Schedule, following: Slot | None) -> None:
@@ -121,6 +124,7 @@ def count_down(schedule: Schedule) -> None:
         schedule.repeats = 0
 
 
-def was_sent_in(turn: Turn, schedule: Schedule) -> bool:
-    """Return True if this turn sends an earlier slot of a schedule."""
-    return any(each.schedule is schedule for each in turn.waiting) or any(each is schedule for each, _ in turn.sent)
+def was_sent_in(this_pass: Pass, schedule: Schedule) -> bool:
+    """Return True if a pass sends an earlier slot of a schedule."""
+    schedules = [each.schedule for each in this_pass.pending] + [each for each, _ in this_pass.sent]
+    return any(each is schedule for each in schedules)
