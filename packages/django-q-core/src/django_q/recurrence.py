@@ -139,19 +139,6 @@ class Recurrence:
         return None
 
 
-def next_slot(
-    kind: str,
-    current: datetime,
-    zone: tzinfo | None,
-    *,
-    minutes: int | None = None,
-    cron: str | None = None,
-    wall: datetime | None = None,
-) -> Slot | None:
-    """The slot after *current*, which stands for the local time *wall* if the clocks skipped that."""
-    return Recurrence(kind=kind, zone=zone, minutes=minutes, cron=cron).next(Slot(current, wall))
-
-
 # local time
 
 
