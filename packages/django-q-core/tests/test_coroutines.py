@@ -45,7 +45,7 @@ def test_calls_run_in_the_thread_of_the_task_inside_a_running_loop() -> None:
     assert run_coroutine(sync_to_async(task)())
 
 
-def test_call_that_runs_a_coroutine_itself_does_not_wait_for_ever() -> None:
+def test_call_that_runs_a_coroutine_does_not_deadlock() -> None:
     """Django does so for asynchronous receivers of a signal."""
     assert run_coroutine(sync_to_async(async_to_sync(thread_of_calls))()) == {threading.get_ident()}
 

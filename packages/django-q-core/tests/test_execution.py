@@ -143,7 +143,7 @@ def test_function_is_found_in_a_package_under_another_name(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("body", ["import nowhere_at_all", "1 / 0", "raise SystemExit(3)", "not Python"])
-def test_module_that_cannot_be_imported_is_said(monkeypatch, tmp_path, body):
+def test_import_error_of_a_module_is_the_failure(monkeypatch, tmp_path, body):
     (tmp_path / "broken_module.py").write_text(body)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UnknownFunction, match="cannot be imported"):
@@ -162,7 +162,7 @@ def test_unpicklable_result_of_a_cached_task_is_a_clear_failure(executor):
     assert executor.codec.loads(outcome.finished)["success"] is False
 
 
-def test_result_that_nobody_keeps_is_not_pickled():
+def test_result_that_is_not_kept_is_not_pickled():
     outcome = run(Executor(ClusterSettings(name="test", save_limit=-1)), give_lambda)
     assert outcome.success
     assert outcome.result is None

@@ -113,7 +113,7 @@ def test_failed_task_stays_with_the_broker_and_its_attempts_are_counted(broker):
         assert Task.objects.get(pk=package["id"]).attempt_count == expected
 
 
-def test_link_of_a_chain_is_sent_before_its_forerunner_is_acknowledged(broker):
+def test_next_link_is_sent_before_the_acknowledgement(broker):
     settings = settings_with()
     seen = []
     acknowledge = broker.acknowledge_many
@@ -184,7 +184,7 @@ def test_hook_gets_the_task_whether_saved_or_not(broker):
     assert REMEMBERED == [("n", True, 1)] * 2
 
 
-def test_broken_hook_harms_nobody(broker, caplog):
+def test_broken_hook_affects_no_other_task(broker, caplog):
     package = new_package("math.floor", (1.5,), hook="no.such.hook")
     deliver(broker, settings_with(), package)
     assert Task.objects.get(pk=package["id"]).success

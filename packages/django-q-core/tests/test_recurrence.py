@@ -1,4 +1,4 @@
-"""Dates: the tables of the manual, and what holds in every zone."""
+"""Tests of `recurrence`: the tables of the manual, and rules that hold in every zone."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 
 
 def moment(text: str, zone: ZoneInfo = AMSTERDAM) -> datetime:
-    """The first moment at which the clocks show this."""
+    """Return the first moment at which the clocks show this local time."""
     return at(datetime.fromisoformat(text), zone).moment
 
 
 def shown(slots, zone=AMSTERDAM) -> list[str]:
-    """Local times of the slots."""
+    """Return the local times of slots."""
     return [slot.moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S%z")[:-2] for slot in slots]
 
 
 def rows(kind: str, start: str, count: int, zone: ZoneInfo = AMSTERDAM, **options) -> list[str]:
-    """The first slots as the clocks show them."""
+    """Return the local times of the first slots."""
     recurrence = Recurrence(kind=kind, zone=zone, **options)
     return shown(islice(recurrence.upcoming(Slot(moment(start, zone))), count), zone)
 
@@ -133,7 +133,7 @@ def test_a_day_that_does_not_exist_is_due_at_its_end_and_the_days_after_are_all_
     ]  # fmt: skip
 
 
-def test_what_somebody_wrote_over_the_next_run_is_the_new_time_of_day():
+def test_edited_next_run_is_the_new_time_of_day():
     written = Slot(moment("2025-03-30 04:15"), datetime(2025, 3, 30, 2, 30))
     recurrence = Recurrence(kind="D", zone=AMSTERDAM)
     assert shown([recurrence.next(written)]) == ["2025-03-31 04:15:00+02"]
@@ -228,15 +228,15 @@ def test_cron_from_within_the_second_pass_of_an_hour():
         ("every day", "not a cron expression"),
         ("@reboot", "not a cron expression"),
         ("0 9 * * 5#6", "not a cron expression"),
-        ("R R * * *", "chance"),
-        ("h(0-7) 3 * * *", "chance"),
+        ("R R * * *", "random field"),
+        ("h(0-7) 3 * * *", "random field"),
     ],
 )
-def test_what_is_no_cron_expression_is_said(cron, message):
+def test_invalid_cron_expression_has_a_message(cron, message):
     assert message in cron_error(cron)
 
 
-def test_names_of_days_and_months_are_not_chance():
+def test_names_of_days_and_months_are_not_random():
     assert cron_error("0 0 * mar thu") is None
 
 
@@ -307,12 +307,13 @@ def three_years(kind: str, zone: ZoneInfo, start: str, **options) -> list[Slot]:
 @pytest.mark.parametrize("kind", STEPS)
 def test_no_date_is_skipped_or_doubled_and_each_keeps_its_local_time(kind, start, zone):
     slots = three_years(kind, zone, start)
-    walls = [slot.wall or local(slot.moment, zone) for slot in slots]
-    assert {wall.time() for wall in walls} == {datetime.fromisoformat(start).time()}
-    assert len({wall.date() for wall in walls}) == len(walls)
-    assert all(is_first_that_exists(slot.moment, wall, zone) for slot, wall in zip(slots, walls, strict=True))
+    local_times = [slot.wall_time or local(slot.moment, zone) for slot in slots]
+    assert {wall_time.time() for wall_time in local_times} == {datetime.fromisoformat(start).time()}
+    assert len({wall_time.date() for wall_time in local_times}) == len(local_times)
+    pairs = zip(slots, local_times, strict=True)
+    assert all(is_first_that_exists(slot.moment, wall_time, zone) for slot, wall_time in pairs)
     low, high = GAPS[kind]
-    assert all(low <= (later.date() - earlier.date()).days <= high for earlier, later in pairwise(walls))
+    assert all(low <= (later.date() - earlier.date()).days <= high for earlier, later in pairwise(local_times))
 
 
 GAPS = {"D": (1, 1), "W": (7, 7), "BW": (14, 14), "M": (28, 31), "BM": (59, 62), "Q": (89, 92), "Y": (365, 366)}
@@ -339,8 +340,8 @@ def test_spans_are_all_alike(kind, minutes, zone):
 def test_cron_is_due_whenever_its_expression_says_and_never_else(cron, times, is_due, zone):
     slots = three_years("C", zone, "2023-01-01 00:00", cron=cron)
     days = [datetime(2023, 1, 1) + timedelta(days=number) for number in range(3 * 365 + 1)]
-    walls = [datetime.fromisoformat(f"{day:%Y-%m-%d} {time}") for day in days if is_due(day) for time in times]
-    expected = {at(wall, zone).moment for wall in walls}
+    local_times = [datetime.fromisoformat(f"{day:%Y-%m-%d} {time}") for day in days if is_due(day) for time in times]
+    expected = {at(wall_time, zone).moment for wall_time in local_times}
     assert [slot.moment for slot in slots[1:]] == sorted(
         due for due in expected if slots[0].moment < due <= slots[-1].moment
     )
@@ -358,10 +359,10 @@ def test_cron_of_every_hour_is_due_at_each_moment_that_the_clocks_show_so(zone):
         after = change
 
 
-def is_first_that_exists(due: datetime, wall: datetime, zone: ZoneInfo) -> bool:
+def is_first_that_exists(due: datetime, wall_time: datetime, zone: ZoneInfo) -> bool:
     """Return True if the local time exists, or its gap ends at this slot."""
     then = local(due, zone)
-    return then == wall or (then > wall > local(due - timedelta(seconds=1), zone))
+    return then == wall_time or (then > wall_time > local(due - timedelta(seconds=1), zone))
 
 
 def test_a_next_slot_costs_little():

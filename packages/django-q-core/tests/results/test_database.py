@@ -131,7 +131,7 @@ def test_saving_a_batch_again_changes_nothing(results, outcome) -> None:
     assert list(Task.objects.order_by("id").values()) == before
 
 
-def test_outcomes_are_given_back_in_order(results, outcome) -> None:
+def test_outcomes_are_returned_in_order(results, outcome) -> None:
     batch = [outcome(1), outcome(2, save=False), outcome("oh", success=False), outcome(3)]
     assert results.save_many(batch) == batch
 

@@ -183,7 +183,7 @@ def test_idle_scheduler_notices_a_server_that_gets_no_new_schedules(broken) -> N
     schedules.run_pass()
 
 
-def test_idle_scheduler_seldom_asks_whether_it_could_write(alias, monkeypatch) -> None:
+def test_idle_scheduler_rarely_checks_that_it_can_write(alias, monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(writable, "require_writable", lambda *where: asked.append(where))
     schedules = DueSchedules(current_settings(), MemoryBroker("failover", settings=current_settings()))

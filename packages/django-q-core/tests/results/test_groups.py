@@ -50,7 +50,7 @@ def test_members_are_read_in_the_order_they_came(members) -> None:
     assert members.read("other") == some(4)
 
 
-def test_group_that_nobody_knows_is_empty(members) -> None:
+def test_unknown_group_is_empty(members) -> None:
     assert members.read("g") == []
     assert members.count_at_most("g") == 0
 
@@ -69,7 +69,7 @@ def test_many_members_are_all_read(members) -> None:
     assert members.count_at_most("g") == 1200
 
 
-def test_head_that_another_cluster_overwrote_loses_nobody(members) -> None:
+def test_overwritten_head_loses_no_member(members) -> None:
     members.add({"g": some(1, 2)}, None)
     stale = members.cache.get(members.head_key("g"))
     members.add({"g": some(*range(3, 30))}, None)
@@ -80,7 +80,7 @@ def test_head_that_another_cluster_overwrote_loses_nobody(members) -> None:
     assert members.read("g")[-1] == Member("new", success=True)
 
 
-def test_head_that_was_evicted_loses_nobody(members) -> None:
+def test_evicted_head_loses_no_member(members) -> None:
     members.add({"g": some(*range(20))}, None)
     members.cache.delete(members.head_key("g"))
     members.add({"g": some(20)}, None)
@@ -117,7 +117,7 @@ def test_head_lives_as_long_as_its_last_member(members) -> None:
     assert Head(*members.cache.get(members.head_key("g"))).until is None
 
 
-def test_group_that_goes_on_for_ever_does_not_grow(members) -> None:
+def test_long_lived_group_does_not_grow(members) -> None:
     for start in range(0, 3000, 10):
         members.add({"g": some(*range(start, start + 10))}, 60)
         for place in range(start - 40, start - 30):
@@ -147,7 +147,7 @@ def test_evicted_head_of_a_large_group_costs_few_reads(members, monkeypatch) -> 
     assert len(members.read("g")) == 4001
 
 
-def test_cache_that_does_not_answer_while_a_member_is_added_loses_nobody(members, monkeypatch) -> None:
+def test_cache_outage_while_adding_loses_no_member(members, monkeypatch) -> None:
     members.add({"g": some(*range(10))}, None)
     get_many, answers = members.cache.get_many, iter([True, False])  # to the head, and to what has expired
     with monkeypatch.context() as patch:
@@ -156,7 +156,7 @@ def test_cache_that_does_not_answer_while_a_member_is_added_loses_nobody(members
     assert len(members.read("g")) == 11
 
 
-def test_writers_at_the_same_time_lose_nobody(members) -> None:
+def test_concurrent_writers_lose_no_member(members) -> None:
     def write(writer: int) -> None:
         for number in range(100):
             members.add({"g": some(f"{writer}-{number}")}, None)
@@ -196,7 +196,7 @@ def test_groups_in_redis(settings, redis_url) -> None:
     exercise(CachedGroups(caches["default"], "q"))
 
 
-def test_writers_at_the_same_time_lose_nobody_in_redis(settings, redis_url) -> None:
+def test_concurrent_writers_lose_no_member_in_redis(settings, redis_url) -> None:
     pytest.importorskip("redis")
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
 

@@ -179,7 +179,7 @@ def test_large_surplus_of_labels_goes_in_steps(pruner_of, save, outcome, monkeyp
     assert kept() == list(range(75, 90))
 
 
-def test_labels_without_a_new_success_are_seldom_looked_at(pruner_of, save, outcome, monkeypatch) -> None:
+def test_labels_without_a_new_success_are_rarely_checked(pruner_of, save, outcome, monkeypatch) -> None:
     monkeypatch.setattr(pruning.Throttle, "PAUSE", 1e12)
     pruner = pruner_of(save_limit=1, save_limit_per="group")
     pruner.prune()

@@ -40,7 +40,7 @@ def test_wait_ends_when_its_milliseconds_are_over() -> None:
     assert 0.03 <= time.monotonic() - started < 1
 
 
-def test_wait_for_ever_ends_with_the_result() -> None:
+def test_wait_without_end_ends_with_the_result() -> None:
     assert wait_for(after(4, "late"), -1) == "late"
 
 

@@ -202,7 +202,7 @@ def test_cron_catches_up_too(clockwork, due):
     assert len(clockwork().play(NOW + 5 * HOUR)) == 6
 
 
-def test_a_long_backlog_is_played_at_once_and_holds_up_nobody(clockwork, due):
+def test_long_backlog_is_sent_without_delaying_others(clockwork, due):
     due(func="math.floor", schedule_type="C", cron="* * * * * *", next_run=NOW - timedelta(seconds=1000))
     due(func="math.ceil", next_run=NOW)
     clock = clockwork()
@@ -411,7 +411,7 @@ def test_a_broker_name_that_cannot_be_reached_falls_back_to_the_own_queue(clockw
     assert "cluster" not in package
 
 
-def test_another_cluster_that_cannot_be_reached_is_marked_and_holds_up_nobody(clockwork, due, monkeypatch):
+def test_unavailable_other_cluster_is_marked_and_delays_no_other(clockwork, due, monkeypatch):
     broken = [due(name=f"far {number}", kwargs="q_options={'cluster': 'far'}") for number in range(3)]
     due(name="near", next_run=NOW + SECOND)
     clock = clockwork()
@@ -456,7 +456,7 @@ def test_so_it_is_when_the_queue_is_beside_the_schedules(clockwork, due):
     assert len(clock.run_pass(NOW + 100 * HOUR).sent) == 1
 
 
-def test_a_success_that_nobody_reported_ends_the_waiting(clockwork, due):
+def test_unreported_success_ends_the_waiting(clockwork, due):
     schedule = due(overlap=False)
     clock = clockwork()
     clock.run_pass(NOW)

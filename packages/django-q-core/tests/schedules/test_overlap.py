@@ -58,7 +58,7 @@ def send_beside(clock, monkeypatch, meanwhile) -> None:
 
 
 @pytest.mark.parametrize("args", ["1.5", "'no number'"])
-def test_task_that_ends_before_the_scheduler_commits_starves_nobody(clockwork, due, monkeypatch, args):
+def test_task_that_ends_before_the_commit_blocks_no_slot(clockwork, due, monkeypatch, args):
     """A failure for good and a success; the queue is never empty."""
     schedule = due(overlap=False, args=args)
     clock = clockwork(ack_failures=True)
@@ -220,7 +220,7 @@ def test_dead_letter_of_a_lost_lease_clears_nothing(clockwork, lone):
 
 @pytest.mark.parametrize("waited_for", [True, 1, "yes", None])
 @pytest.mark.parametrize("schedule", [None, 3, "x", "", "²", "9" * 30, "-1", "0" * 10_000, b"1", ["1"]])
-def test_key_that_says_nonsense_harms_nobody(clockwork, schedule, waited_for):
+def test_invalid_key_of_a_package_is_ignored(clockwork, schedule, waited_for):
     settings = clockwork().settings
     package = new_package("math.floor", (1.5,)) | {"schedule": schedule, "waited_for": waited_for}
     Finisher(settings, get_broker(settings=settings)).save([Executor(settings).execute(package)])

@@ -54,7 +54,7 @@ def test_a_decorated_function_is_scheduled(clockwork):
     assert made.next_run > timezone.now()
 
 
-def test_the_type_follows_from_what_is_said(clockwork):
+def test_type_follows_from_the_options(clockwork):
     scheduled(minutes=5)(task)
     put_right(clockwork)
     assert Schedule.objects.values_list("name", "schedule_type", "minutes").get() == (PATH, "I", 5)

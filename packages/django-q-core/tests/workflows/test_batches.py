@@ -452,7 +452,7 @@ def test_cached_whole_that_is_too_large_is_a_failure(results, delivery, member, 
     assert Batch.objects.get().delivered
 
 
-def test_whole_that_nobody_delivered_is_delivered_by_maintenance(results, maintenance, member):
+def test_undelivered_result_is_delivered_by_maintenance(results, maintenance, member):
     iter_id = new_id()
     save(results, member(iter_id, 0, 1, 1, iter_cached=60))  # and the monitor is killed
     assert maintenance().maintain(timezone.now()) == 0

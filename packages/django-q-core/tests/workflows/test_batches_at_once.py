@@ -29,7 +29,7 @@ def completed_by(clusters) -> Counter[str]:
 
 
 @pytest.mark.parametrize("duplicates", [False, True], ids=["each member once", "each member delivered to all"])
-def test_batches_are_completed_once_whoever_saves_the_last_member(clusters, member, duplicates):
+def test_concurrent_saves_complete_each_batch_once(clusters, member, duplicates):
     ids = [new_id() for _ in range(ITERS)]
     members = [member(iter_id, index, MEMBERS, index) for index in range(MEMBERS) for iter_id in ids]
 
