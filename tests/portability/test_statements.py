@@ -219,7 +219,7 @@ def run_iters() -> None:
     async_iter("math.floor", [1.5, 2.5], broker=broker)
     broker.purge_queue()
     maintenance = BatchMaintenance(settings, broker)
-    maintenance.patient_until = NOW
+    maintenance.grace_ends_at = NOW
     for days in (15, 30, 60):
         maintenance.maintain(timezone.now() + timedelta(days=days))
     assert not Batch.objects.exists()

@@ -104,7 +104,7 @@ def test_batches(broker, q) -> None:
     batch.save(using="default")
     primary(Batch).filter(pk=batch.pk).update(updated=now - 20 * (now - now), due=now)
     maintenance = BatchMaintenance(q, broker)
-    maintenance.patient_until = now
+    maintenance.grace_ends_at = now
     maintenance.maintain(timezone.now())
     assert primary(Batch).get(pk=batch.pk).completed
 

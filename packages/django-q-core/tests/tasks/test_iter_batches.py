@@ -139,7 +139,7 @@ def test_batch_that_cannot_be_inserted_is_created_by_the_first_member(turns, mon
     with monkeypatch.context() as patch:
         patch.setattr(batch_opening, "insert_batches", refuse)
         iter_id = async_iter("math.floor", [1.5, 2.5], task_name="floors", cached=60)
-    assert "no batch inserted" in caplog.text
+    assert "batch not inserted" in caplog.text
     turns.turn()
     assert Batch.objects.values_list("pk", "total", "done", "name", "cached").get() == (iter_id, 2, 1, "floors", 60)
     turns.all()
@@ -153,7 +153,7 @@ def test_failing_insert_leaves_the_callers_transaction_alone(turns, monkeypatch,
             patch.setattr(Batch._meta, "db_table", "no_such_table")  # not migrated yet
             iter_id = async_iter("math.floor", [1.5])
         assert Task.objects.count() == 0
-    assert "no batch inserted" in caplog.text
+    assert "batch not inserted" in caplog.text
     turns.all()
     assert result(iter_id) == [1]
 

@@ -639,7 +639,7 @@ def test_maintenance_goes_on_at_once_when_there_is_more_than_one_step_can_do(res
         save(results, member(new_id(), 0, 2, 0))
     Batch.objects.update(due=timezone.now())
     at_work = maintenance()
-    at_work.patient_until = timezone.now()
+    at_work.grace_ends_at = timezone.now()
     for _ in range(3):
         at_work.step()
     assert Task.objects.count() == 5
