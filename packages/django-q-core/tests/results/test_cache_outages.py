@@ -227,7 +227,7 @@ def test_value_that_is_dropped_without_an_error_is_a_failure(fake, results, cach
     (failure,) = results.save_many([outcome := cached("x" * 5000, success=success)])
     assert not failure.success
     assert failure.final is success
-    assert "the cache does not take" in results.fetch(outcome.id)["result"]
+    assert "the cache rejects" in results.fetch(outcome.id)["result"]
 
 
 @pytest.mark.django_db
@@ -236,7 +236,7 @@ def test_outcome_that_the_cache_takes_in_no_form_is_a_row(fake, settings_of, cac
     fake.misses = frozenset({outcome.id})
     rejected, kept = ResultStore(settings_of(), "q").save_many([outcome, other])
     assert (rejected.success, rejected.cached, kept) == (False, False, other)
-    assert "the cache does not take" in Task.objects.get(pk=outcome.id).result
+    assert "the cache rejects" in Task.objects.get(pk=outcome.id).result
 
 
 @pytest.mark.django_db
@@ -380,7 +380,7 @@ def test_capricious_cache_loses_only_what_it_evicts(settings, results, cached, m
             assert [package["success"] for package in kept] == [outcome.success for outcome in done[-len(batch) :]]
     if not evicts:
         assert {package["id"] for package in results.fetch_group("g")} == {each.id for each in done if each.group}
-        assert not [outcome for outcome in done if "does not take" in (outcome.error or "")]
+        assert not [outcome for outcome in done if "the cache rejects" in (outcome.error or "")]
     results.delete_group("g")
 
 

@@ -188,7 +188,7 @@ def test_labels_without_a_new_success_are_rarely_checked(pruner_of, save, outcom
     save(*(outcome(f"new{n}", group="new", stopped=now + timedelta(seconds=n)) for n in range(2)))
     pruner.prune()
     assert kept() == ["new1", "old0", "old1"]
-    pruner._whole = pruning.Throttle()
+    pruner._full_scan = pruning.Throttle()
     pruner.prune()
     assert kept() == ["new1", "old1"]
 
@@ -309,7 +309,7 @@ def test_pruning_that_fails_in_sync_mode_fails_no_task(settings_of, outcome, mon
     monkeypatch.setattr(pruning, "oldest_beyond", fail)
     results.prune_after([outcome(1)])
     assert kept() == [1]
-    assert "the next task will" in caplog.text
+    assert "retrying after the next task" in caplog.text
 
 
 def test_pruning_leaves_the_query_machinery_alone(pruner_of, save, outcome, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from django_q.clock import real_clock
 from django_q.coroutines import run_coroutine
 from django_q.exceptions import OptionError
-from django_q.results.waiting import LONGEST, MISSING, await_for, pauses, wait_for
+from django_q.results.waiting import MAX_PAUSE_SECONDS, MISSING, await_for, pauses, wait_for
 
 
 def after(looks: int, value: object):
@@ -48,7 +48,7 @@ def test_looks_become_rarer() -> None:
     some = list(islice(pauses(-1), 30))
     assert some == sorted(some)
     assert some[0] < 0.002
-    assert some[-1] == LONGEST
+    assert some[-1] == MAX_PAUSE_SECONDS
 
 
 def test_event_loop_is_not_blocked() -> None:

@@ -448,7 +448,7 @@ def test_cached_whole_that_is_too_large_is_a_failure(results, delivery, member, 
     monkeypatch.setattr(BaseCache, "set_many", drop_large)
     iter_id = new_id()
     delivery.deliver(save(results, member(iter_id, 0, 1, token_hex(5000), iter_cached=True)))
-    assert "the cache does not take" in result(iter_id, cached=True)
+    assert "the cache rejects" in result(iter_id, cached=True)
     assert Batch.objects.get().delivered
 
 
