@@ -132,5 +132,5 @@ def test_declared_schedules(q, monkeypatch) -> None:
 
 def test_name_of_a_schedule_is_taken_where_it_is_written() -> None:
     schedule("math.floor", 1.5, name="one")
-    with pytest.raises(Exception, match="There is a schedule called"):
+    with pytest.raises(Exception, match="A schedule named"):
         schedule("math.floor", 1.5, name="one")

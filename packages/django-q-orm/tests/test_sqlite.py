@@ -326,7 +326,7 @@ def test_tasks_for_all_queues_of_the_database_share_the_transaction_of_their_slo
     monkeypatch.setattr("django_q.schedules.due.broker_of", lambda queue: other)
     schedules = DueSchedules(settings, broker)
     with monkeypatch.context() as patch:
-        patch.setattr(schedules, "_leave", lambda *args: 1 / 0)
+        patch.setattr(schedules, "_save", lambda *args: 1 / 0)
         schedules.run_pass()
     assert (broker.queue_size(), other.queue_size()) == (0, 0)
     Schedule.objects.update(retry_at=None)

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
 from django_q.models import Schedule
-from django_q.schedules.due import AHEAD, DueSchedules
+from django_q.schedules.due import LOOK_AHEAD, DueSchedules
 from django_q.schedules.polling import is_in_code, is_in_other_zone, is_soon_due
 from django_q.settings import ClusterSettings
 
@@ -34,8 +34,8 @@ def test_poll_finds_due_schedules(cluster, default, fields, due):
     moments = {name: now + value if isinstance(value, timedelta) else value for name, value in fields.items()}
     Schedule.objects.bulk_create([Schedule(func="math.floor", cluster=cluster, **moments)])
     settings = ClusterSettings.from_mapping({"name": "mine" if default else "x", "cluster_name": "mine"})
-    expected = DueSchedules(settings, MemoryBroker("mine")).ours(now).filter(next_run__lte=now + AHEAD).exists()
-    assert is_soon_due(settings, "default", now, now + AHEAD) == expected
+    expected = DueSchedules(settings, MemoryBroker("mine")).ours(now).filter(next_run__lte=now + LOOK_AHEAD).exists()
+    assert is_soon_due(settings, "default", now, now + LOOK_AHEAD) == expected
     mine = cluster == "mine" or (settings.is_default_cluster and not cluster)
     assert expected == (due and mine)
 

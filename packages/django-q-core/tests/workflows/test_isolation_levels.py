@@ -137,7 +137,7 @@ def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monk
     Schedule.objects.create(name="one", func="math.floor", args="1.5", schedule_type="H")
     broker = MemoryBroker("isolation", settings=current_settings())
     schedules, failures = DueSchedules(current_settings(), broker), [1, 2, 3]
-    leave = schedules._leave
+    leave = schedules._save
 
     def conflict(*state) -> None:
         if failures:
@@ -147,7 +147,7 @@ def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monk
             raise error
         leave(*state)
 
-    monkeypatch.setattr(schedules, "_leave", conflict)
+    monkeypatch.setattr(schedules, "_save", conflict)
     assert len(schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent) == 1
     assert Schedule.objects.get().last_error is None
     broker.delete_queue()

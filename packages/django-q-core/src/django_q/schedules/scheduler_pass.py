@@ -1,4 +1,4 @@
-"""What one look at the schedules leads to, until it is committed."""
+"""State of one pass of the scheduler over the due schedules."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 
-RETRY: Final = timedelta(seconds=30)
-"""When a schedule that could not be sent is tried again, unless it is saved before."""
+RETRY_DELAY: Final = timedelta(seconds=30)
+"""Delay before the next try of a schedule that was not sent. If the schedule is saved, it is tried at once."""
 
 
 COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
@@ -27,16 +27,16 @@ COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "
 
 
 class PendingTask(NamedTuple):
-    """A task that is sent with others, in a moment."""
+    """Task that will be sent together with others."""
 
     schedule: Schedule
     package: TaskPackage
     before: dict[str, Any]
-    """The state of the schedule before this slot."""
+    """State of the schedule before this slot."""
 
 
 class Signed(NamedTuple):
-    """Packages for one queue, which are signed and not sent yet."""
+    """Signed packages for one queue that are not sent yet."""
 
     broker: Broker
     packages: list[TaskPackage]
@@ -45,26 +45,29 @@ class Signed(NamedTuple):
 
 @dataclass
 class Pass:
-    """What one look at the schedules led to."""
+    """Events of one pass over the due schedules."""
 
     sent: list[tuple[Schedule, TaskPackage]] = field(default_factory=list)
+    """Schedules and their sent tasks."""
     skipped: list[Schedule] = field(default_factory=list)
+    """Schedules without overlap whose slot was skipped."""
     broken: list[tuple[Schedule, BaseException]] = field(default_factory=list)
+    """Schedules that were marked with an error."""
     unavailable: dict[str, BrokerUnavailable] = field(default_factory=dict)
     """Other queues that are unavailable; schedules for them stay due."""
     own_queue_error: BrokerUnavailable | None = None
     """Error of the cluster's own queue if that is unavailable; all that is left stays due."""
     more: bool = False
-    """Is something still due that can be sent now?"""
+    """True if more is due that can be sent now."""
     pending: list[PendingTask] = field(default_factory=list)
-    """What goes to the cluster's own queue, and is not sent yet."""
-    beside: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
-    """Packages for other queues of the schedules' database that are not sent yet."""
+    """Tasks for the cluster's own queue that are not sent yet."""
+    in_transaction: list[tuple[Broker, TaskPackage]] = field(default_factory=list)
+    """Packages for other queues in the database of the schedules that are not sent yet."""
     next: datetime | None = None
-    """When something is due next, if that is soon."""
+    """Time of the next slot, if it is soon."""
 
     def add(self, other: Pass) -> None:
-        """Count in what was committed."""
+        """Add the events of a committed transaction."""
         self.sent += other.sent
         self.skipped += other.skipped
         self.broken += other.broken
@@ -74,25 +77,25 @@ class Pass:
         self.due_at(other.next)
 
     def due_at(self, moment: datetime | None) -> None:
-        """Remember the soonest."""
+        """Keep the earliest time of a next slot."""
         if moment is not None and (self.next is None or moment < self.next):
             self.next = moment
 
 
 def state_of(schedule: Schedule) -> dict[str, Any]:
-    """Return what the scheduler writes, as it is now."""
+    """Return the columns that the scheduler writes, with their present values."""
     return {name: getattr(schedule, name) for name in COLUMNS}
 
 
-def leave_sent(this_pass: Pass, part: Sequence[PendingTask], error: BrokerError) -> None:
-    """Note what of a part was sent before the broker failed, so that it is not sent again."""
+def record_sent(this_pass: Pass, part: Sequence[PendingTask], error: BrokerError) -> None:
+    """Record the tasks of a part that were sent before the broker failed, so that they are not sent again."""
     this_pass.sent += [(each.schedule, each.package) for position, each in enumerate(part) if position in error.sent]
     left = [each for position, each in enumerate(part) if position not in error.sent]
     this_pass.pending[: len(part)] = left
 
 
-def take_back(this_pass: Pass, pending: Sequence[PendingTask]) -> None:
-    """Let slots be due again whose tasks were not sent."""
+def restore(this_pass: Pass, pending: Sequence[PendingTask]) -> None:
+    """Restore the state of schedules whose tasks were not sent, so that their slots are due again."""
     for each in reversed(pending):
         for name, value in each.before.items():
             setattr(each.schedule, name, value)
@@ -100,14 +103,14 @@ def take_back(this_pass: Pass, pending: Sequence[PendingTask]) -> None:
     this_pass.pending = [each for each in this_pass.pending if id(each) not in gone]
 
 
-def blame(schedule: Schedule, error: BaseException, now: datetime, this_pass: Pass) -> None:
-    """Mark a schedule that cannot be sent; the others go on."""
-    schedule.last_error, schedule.retry_at = reason_of(error), now + RETRY
+def mark(schedule: Schedule, error: BaseException, now: datetime, this_pass: Pass) -> None:
+    """Mark a schedule with its error. Others are not affected."""
+    schedule.last_error, schedule.retry_at = reason_of(error), now + RETRY_DELAY
     this_pass.broken.append((schedule, error))
 
 
 def move_on(schedule: Schedule, following: Slot | None) -> None:
-    """Leave a slot behind; without a following one it was the last."""
+    """Advance a schedule to its next slot. Without a next one, it ends."""
     schedule.runs += 1
     schedule.last_error = schedule.retry_at = None
     if following is not None:
@@ -117,7 +120,7 @@ def move_on(schedule: Schedule, following: Slot | None) -> None:
 
 
 def count_down(schedule: Schedule) -> None:
-    """Count one run: for ever counts on below zero, once is not run again and deleted if its count is negative."""
+    """Count one run. Below zero there is no limit; a Once schedule with a negative number is deleted later."""
     if schedule.schedule_type != Schedule.ONCE:
         schedule.repeats -= 1
     elif schedule.repeats > 0:

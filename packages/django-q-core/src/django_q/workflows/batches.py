@@ -83,7 +83,7 @@ class BatchResults:
     def save_many(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool]) -> list[Outcome]:
         """Save members, and complete the batches whose last members they are. Saving is idempotent.
 
-        A member that the database cannot hold becomes a failure, and the others are saved.
+        A member that the database rejects is replaced by a failure, and the others are saved.
 
         Args:
             members: outcomes for which `is_member` is true.
