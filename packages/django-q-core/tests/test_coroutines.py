@@ -46,7 +46,7 @@ def test_calls_run_in_the_thread_of_the_task_inside_a_running_loop() -> None:
 
 
 def test_call_that_runs_a_coroutine_does_not_deadlock() -> None:
-    """Django does so for asynchronous receivers of a signal."""
+    """Django does this for asynchronous receivers of a signal."""
     assert run_coroutine(sync_to_async(async_to_sync(thread_of_calls))()) == {threading.get_ident()}
 
 

@@ -136,7 +136,7 @@ def test_function_is_found_wherever_it_is(path):
 
 
 def test_function_is_found_in_a_package_under_another_name(monkeypatch, tmp_path):
-    """`renaming.mail` is no module, though it is a package: the way on is its attributes."""
+    """`renaming.mail` is a package under another name, so `resolve` continues with its attributes."""
     (tmp_path / "renaming.py").write_text("import email as mail")
     monkeypatch.syspath_prepend(tmp_path)
     assert resolve("renaming.mail.message_from_string") is message_from_string
@@ -333,7 +333,7 @@ def test_argument_that_the_task_made_unpicklable_is_stored_as_it_was_sent(execut
 
 
 class PickledOnce:
-    """Can be pickled by its sender only."""
+    """Only its sender can pickle it."""
 
     def __getstate__(self):
         raise RuntimeError("pickled already")
@@ -442,7 +442,7 @@ def test_function_is_described_by_its_path(func, name):
 
 
 class Meta(type):
-    """Raises when the class is asked for its names."""
+    """Raises when the names of the class are read."""
 
     def __getattribute__(cls, name):
         if name in ("__module__", "__qualname__", "__name__"):
@@ -451,11 +451,11 @@ class Meta(type):
 
 
 class Nameless(metaclass=Meta):
-    """Cannot be pickled, and its class cannot be named in the ordinary way."""
+    """Cannot be pickled, and its class has no readable name."""
 
 
 class Disguised:
-    """Raises when its type is asked for."""
+    """Raises when its type is read."""
 
     @property
     def __class__(self):
@@ -463,7 +463,7 @@ class Disguised:
 
 
 class Guarded(Exception):
-    """Raises when its traceback is asked for."""
+    """Raises when its traceback is read."""
 
     @property
     def __traceback__(self):

@@ -46,7 +46,7 @@ def broker(request):
 
 
 def deliver(broker, settings, package):
-    """One turn of pusher, worker and monitor."""
+    """Run pusher, worker and monitor once."""
     send_many([package], broker=broker, settings=settings)
     return redeliver(broker, settings)
 
@@ -125,7 +125,7 @@ def test_next_link_is_sent_before_the_acknowledgement(broker):
 
 
 class Cut(MemoryBroker):
-    """Loses the connection once, when it has queued some of several packages; `cut_after` says how many."""
+    """Loses the connection once, after it has queued `cut_after` of several packages."""
 
     cut_after = 1
 

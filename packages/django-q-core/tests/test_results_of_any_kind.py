@@ -91,7 +91,7 @@ def test_any_value_that_does_not_pickle_is_a_final_failure(value, inside):
 
 
 class Holder:
-    """A function of which the package knows nothing."""
+    """A function that is unknown to the package."""
 
     def __init__(self, value: object) -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""Cached results are those of the database, elsewhere."""
+"""Results in the cache are equal to those in the database."""
 
 from __future__ import annotations
 

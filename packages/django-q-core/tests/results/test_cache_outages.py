@@ -55,7 +55,7 @@ def client(request):
 
 @pytest.fixture
 def proxy(request, client, settings):
-    """A proxy between the default cache and its server."""
+    """Proxy between the default cache and its server."""
     product, backend, options = CLIENTS[client]
     pytest.importorskip({"pymemcache": "pymemcache", "redis": "redis"}.get(client.split()[0], "django_redis"))
     server = request.getfixturevalue(f"{product}_server")
@@ -156,12 +156,12 @@ def test_long_prefix_leaves_room_for_every_key(proxy, settings, settings_of, cac
 
 
 class Fake(LocMemCache):
-    """A cache that has no more than the API promises."""
+    """Cache with only the promises of Django's API."""
 
     keeps = staticmethod(lambda key, value: True)
-    """Tells if a value is kept; otherwise it is dropped without an error."""
+    """Returns True if a value is stored; others are dropped without an error."""
     misses = frozenset()
-    """Keys that are not valid."""
+    """Invalid keys."""
     answers = True
 
     def __init__(self, name, parameters):

@@ -1,4 +1,4 @@
-"""A batch of outcomes is saved as a whole, whatever one of them is like, and saving it again changes nothing."""
+"""A batch of outcomes is saved completely, even if one of them is invalid, and saving is idempotent."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_long_results_do_not_make_a_statement_that_servers_refuse(results, outco
     assert {len(result) for result in Task.objects.values_list("result", flat=True)} == {3_000_000}
 
 
-# what is saved
+# saved values
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
 
 
 def cut() -> None:
-    """Have the server cut this thread's connection."""
+    """Let the server close the connection of this thread."""
     asking, killing = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
         "mysql": ("SELECT connection_id()", "KILL %s"),

@@ -1,4 +1,4 @@
-"""A session that has become read-only, or was terminated, is closed, and its successor does the work."""
+"""A session that became read-only, or was terminated, is closed and replaced."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def alias(database, settings, django_db_blocker):
 
 @pytest.fixture(params=list(BREAKS))
 def broken(request, alias):
-    """The session of this thread, which cannot write any more."""
+    """Session of this thread, which became read-only."""
     connections[alias].ensure_connection()
     BREAKS[request.param](connections[alias])
     return connections[alias]
@@ -93,7 +93,7 @@ def test_connection_with_an_error_is_closed_however_long_it_may_live(broken, out
 
 
 def fail(how: str, alias: str) -> None:
-    """Be a task that needs the database."""
+    """Read the database, as a task."""
     try:
         with transaction.atomic(using=alias):
             Task.objects.create(id="1", name="n", func="f", started=timezone.now(), stopped=timezone.now())

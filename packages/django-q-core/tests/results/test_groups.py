@@ -14,7 +14,7 @@ from django_q.results.groups import CachedGroups, Head, Member
 
 
 class Counting(LocMemCache):
-    """Counts what is asked of it."""
+    """Counts its reads."""
 
     def __init__(self) -> None:
         super().__init__(f"counting-{id(self)}", {"OPTIONS": {"MAX_ENTRIES": 10_000}})

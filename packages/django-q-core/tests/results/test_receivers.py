@@ -1,4 +1,4 @@
-"""Receivers of `pre_save` and `post_save` of `Task` are called; one that raises harms no outcome."""
+"""Receivers of `pre_save` and `post_save` of `Task` are called; one that raises affects no outcome."""
 
 from __future__ import annotations
 

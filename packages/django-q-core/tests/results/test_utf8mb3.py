@@ -1,4 +1,4 @@
-"""On MariaDB with utf8mb3, labels and texts beyond its characters are kept with escapes, and nothing is lost."""
+"""On MariaDB with utf8mb3, characters outside of it are saved as escapes, and nothing is lost."""
 
 from __future__ import annotations
 

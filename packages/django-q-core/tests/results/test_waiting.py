@@ -99,7 +99,7 @@ async def missing() -> object:
 
 @pytest.fixture(params=[{}, {"tick": True}, {"auto_tick_seconds": 1}, {"real_asyncio": True}], ids=str)
 def frozen(request):
-    """Time that stands still, or goes another way."""
+    """Clocks that a test has frozen or changed."""
     return pytest.importorskip("freezegun").freeze_time("2024-01-01", **request.param)
 
 

@@ -1,4 +1,4 @@
-"""Creating schedules: the manual's examples, names, and what is refused."""
+"""Creation of schedules: examples of the manual, names, and invalid values."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_function_may_be_given_itself():
     assert schedule(timezone.now).func == "django.utils.timezone.now"
 
 
-# what is refused, and when: complaint 28
+# invalid values, and the time of their error: complaint 28
 
 
 @pytest.mark.parametrize("value", [object(), timedelta(hours=1), lambda: 1, Schedule, float("inf")])

@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 
 
-# what is sent
+# sent packages
 
 
 def test_a_due_schedule_becomes_a_task(clockwork, due):
@@ -271,7 +271,7 @@ def test_a_corrected_schedule_is_tried_at_once(clockwork, due):
 
 
 class Refusing(MemoryBroker):
-    """Takes packages in one piece or not at all."""
+    """Queues all packages of a request or none."""
 
     requests: list[int]
     """Number of packages of each request."""
@@ -290,7 +290,7 @@ class Refusing(MemoryBroker):
 
 @pytest.fixture
 def refusing(clockwork, monkeypatch):
-    """A clockwork whose broker refuses what the test says."""
+    """Return a clockwork whose broker rejects the tasks that the test names."""
 
     def make(refusal):
         monkeypatch.setattr(Refusing, "requests", [], raising=False)
@@ -301,7 +301,7 @@ def refusing(clockwork, monkeypatch):
 
 
 def too_large(*groups):
-    """Refuse the tasks of these schedules."""
+    """Reject the tasks of these schedules."""
     return lambda package: PackageTooLarge("too large for this broker") if package["group"] in groups else None
 
 

@@ -151,7 +151,7 @@ def test_receiver_that_exits_harms_no_other_schedule(clockwork, due):
 
 @pytest.mark.parametrize("beside", [True, False], ids=["queue in the same database", "queue elsewhere"])
 def test_error_text_that_the_database_refuses_is_written_in_ascii(clockwork, due, monkeypatch, beside):
-    """Such as one with an accent on a database with LATIN1 or ASCII."""
+    """For example one with an accent, in a database with LATIN1 or ASCII."""
     bad, good = due(args="'é' + nonsense(", overlap=False), due(name="good")
     update = module.DueSchedules._update
 

@@ -1,4 +1,4 @@
-"""Without overlap a slot is claimed before its task is sent; the end of the task, however early, lets the next go."""
+"""Without overlap, a slot is claimed before its task is sent, and an early end of the task releases the next slot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def waiting_for(schedule: Schedule) -> str | None:
 
 
 def execute_all(clock) -> list[str]:
-    """Do what a cluster does with all that is queued; the ids of the tasks."""
+    """Execute all queued tasks as a cluster does; return their ids."""
     executor, finisher, done = Executor(clock.settings), Finisher(clock.settings, clock.broker), []
     while deliveries := clock.broker.dequeue_many(1, 0):
         for delivery in deliveries:
@@ -46,7 +46,7 @@ def execute_all(clock) -> list[str]:
 
 
 def send_beside(clock, monkeypatch, meanwhile) -> None:
-    """Have something happen as soon as tasks were queued, before the scheduler's transaction ends."""
+    """Call a function after tasks were queued, before the transaction of the scheduler ends."""
     send = MemoryBroker.enqueue_many
 
     def enqueue_many(self, packages):
@@ -59,7 +59,7 @@ def send_beside(clock, monkeypatch, meanwhile) -> None:
 
 @pytest.mark.parametrize("args", ["1.5", "'no number'"])
 def test_task_that_ends_before_the_commit_blocks_no_slot(clockwork, due, monkeypatch, args):
-    """A failure for good and a success; the queue is never empty."""
+    """The task fails finally, or succeeds; the queue is never empty."""
     schedule = due(overlap=False, args=args)
     clock = clockwork(ack_failures=True)
     with monkeypatch.context() as patch:
@@ -136,7 +136,7 @@ def test_broker_that_is_away_leaves_nothing_claimed(clockwork, lone, monkeypatch
 
 
 def test_slot_that_another_cluster_sent_stays_claimed(clockwork, lone, monkeypatch):
-    """It sends between this scheduler's claim and its transaction."""
+    """The other scheduler sends between the claim and the transaction of this one."""
     clock, other = clockwork(), clockwork()
     claim = clock.schedules.overlap.claim
 

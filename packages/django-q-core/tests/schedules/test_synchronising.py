@@ -1,4 +1,4 @@
-"""Schedules of the code: created, updated and removed when a cluster starts. Complaint 25."""
+"""Declared schedules are created, updated and removed when a cluster starts. Complaint 25."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
-    """Only what the test declares."""
+    """Remove all declarations except those of the test."""
     monkeypatch.setattr(synchronising, "modules", tuple)
     before = dict(DECLARED)
     DECLARED.clear()
@@ -41,7 +41,7 @@ PATH = "project.tasks.task"
 
 
 def sync(clockwork, *entries, **changes):
-    """Start a cluster whose settings declare these."""
+    """Synchronise the schedules of a cluster whose settings declare these."""
     return synchronise(clockwork(schedules=entries, **changes).settings)
 
 
@@ -242,7 +242,7 @@ def test_unavailable_database_is_not_the_declarations_fault(clockwork, monkeypat
 
 @pytest.fixture
 def two_apps(monkeypatch, tmp_path, settings):
-    """Two apps that declare schedules, and a way to write their modules anew."""
+    """Two apps that declare schedules, and a function that replaces their modules."""
     monkeypatch.undo()
     monkeypatch.syspath_prepend(tmp_path)
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS]
@@ -290,7 +290,7 @@ def test_module_that_cannot_be_imported_affects_only_its_app(clockwork, two_apps
 
 
 def test_schedule_of_a_function_elsewhere_stays_while_a_module_is_broken(clockwork, two_apps):
-    """It may be the broken module that declares it."""
+    """The broken module may declare it."""
     sync(clockwork, {"func": "math.ceil", "minutes": 5})
     DECLARED.clear()
     two_apps("app_broken", "raise ImportError")

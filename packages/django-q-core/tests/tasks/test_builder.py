@@ -1,4 +1,4 @@
-"""New options never capture the function's own keywords, and `func` is a keyword like any other."""
+"""Newer options never capture keywords of the function, and `func` is a keyword like any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks one after another."""
+"""Tests of chains."""
 
 from __future__ import annotations
 

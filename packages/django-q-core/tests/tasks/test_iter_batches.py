@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def maintain(turns, **passed) -> int:
-    """Let the scheduler process do what is due some time from now."""
+    """Run the maintenance of batches that is due after a period."""
     return BatchMaintenance(turns.settings, turns.broker).maintain(timezone.now() + timedelta(**passed))
 
 

@@ -1,4 +1,4 @@
-"""One function, many arguments, one result."""
+"""Tests of iters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that put tasks on a queue."""
+"""Tests of the calls that send tasks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Impatient(MemoryBroker):
-    """Holds nothing back for more than a minute."""
+    """Supports delays of at most a minute."""
 
     supports_delay = 60
 
@@ -68,7 +68,7 @@ async def coroutine(value):
     return value
 
 
-# what is sent
+# sent packages
 
 
 def test_callers_dictionaries_are_not_changed(turns):
@@ -98,7 +98,7 @@ def test_dotted_path_is_not_imported_by_the_sender(turns):
     assert "No module named 'only'" in result(task_id)
 
 
-# what is refused
+# invalid calls
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_function_that_no_cluster_can_import_is_refused(turns, func, message, sy
 
 def test_local_function_is_refused(turns):
     def local():
-        """Is nowhere."""
+        """A local function, which cannot be imported."""
 
     with pytest.raises(UnsendableTask, match="inside another function"):
         async_task(local)

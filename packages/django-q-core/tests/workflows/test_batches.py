@@ -1,4 +1,4 @@
-"""A batch is completed exactly once, when its last member is final, whatever the members are like."""
+"""A batch is completed exactly once, when its last member is final, for members of any form."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_success_of_a_member_is_known_when_it_is_redelivered(settings_of, result
 
 
 class Model:
-    """Something that django-picklefield wraps."""
+    """A value that django-picklefield wraps."""
 
     def prepare_database_save(self, field):
         raise AssertionError("not to be saved by its key")
@@ -269,7 +269,7 @@ def test_text_that_looks_like_a_wrapper_is_only_text(results, member):
 
 @pytest.fixture
 def gone(monkeypatch):
-    """Pickles an object of a class that is gone afterwards."""
+    """Pickle an object of a class, and remove the class."""
     module = ModuleType("gone")
     exec("class Thing:\n    pass", module.__dict__)
     monkeypatch.setitem(sys.modules, "gone", module)
@@ -299,7 +299,7 @@ sprung: list[int] = []
 
 
 class Spring:
-    """Something that must not be unpickled while it is saved."""
+    """A value that must not be unpickled while it is saved."""
 
     def __reduce__(self):
         return spring, ()
@@ -667,6 +667,6 @@ def test_member_is_saved_within_a_transaction_of_the_caller(results, member):
 
 
 def test_maintenance_without_batches_leaves_the_query_machinery_alone(settings_of, monkeypatch):
-    """Its memory would be the scheduler's own from then on, and not the cluster's."""
+    """Loading it would copy memory that the scheduler shares with its cluster (copy-on-write)."""
     monkeypatch.setattr(batch_maintenance, "rows", None)
     assert BatchMaintenance(settings_of(), MemoryBroker("test")).maintain(timezone.now()) == 0

@@ -1,4 +1,4 @@
-"""Transactions that conflict are repeated, at each isolation level; what a task returned is not to blame."""
+"""Conflicting transactions are repeated at each isolation level, and do not make the task a failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEVELS = [
 
 @pytest.fixture(scope="module")
 def migrated(request, django_db_setup, django_db_blocker) -> Callable[[str], dict]:
-    """Give the entry of a migrated database of a product."""
+    """Return the `DATABASES` entry of a migrated database of a product."""
     made: dict[str, dict] = {}
 
     def database(product: str) -> dict:
@@ -67,7 +67,7 @@ def level(request, migrated, settings, django_db_blocker) -> Iterator[tuple[str,
 
 
 def at_once(work: Callable[[int], object]) -> list:
-    """Do something in several clusters, each with a connection of its own, beginning together."""
+    """Run a function in several clusters, each with its own connection, starting together."""
     barrier = Barrier(CLUSTERS)
 
     def run(cluster: int) -> object:
