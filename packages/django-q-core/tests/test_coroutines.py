@@ -153,7 +153,7 @@ def test_other_coroutines_go_on_between_calls() -> None:
 
 
 @pytest.mark.django_db
-def test_orm_of_a_coroutine_uses_the_connection_and_the_transaction_of_its_thread() -> None:
+def test_orm_of_a_coroutine_uses_the_connection_of_its_thread() -> None:
     User.objects.create(username="before")
 
     async def task() -> tuple[int, object]:

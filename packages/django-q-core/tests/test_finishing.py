@@ -238,7 +238,7 @@ def test_sending_to_a_broker_that_is_away_raises(broker, monkeypatch):
 @pytest.mark.parametrize(
     ("success", "settings", "waits"), [(True, {}, False), (False, {}, True), (False, {"max_attempts": 1}, False)]
 )
-def test_a_schedule_waits_for_its_task_until_that_is_not_tried_again(broker, success, settings, waits):
+def test_schedule_waits_for_the_last_attempt_of_its_task(broker, success, settings, waits):
     task_id = "c" * 32
     schedule = Schedule.objects.create(func="math.floor", overlap=False, waiting_for=task_id)
     func = "math.floor" if success else "math.no_such_function"

@@ -114,7 +114,7 @@ def test_daily_at_six_in_the_evening_stays_there_across_both_changes():
     ]  # fmt: skip
 
 
-def test_a_time_that_does_not_exist_is_the_first_that_does_and_comes_back_the_next_day():
+def test_skipped_local_time_is_due_after_the_gap_that_day_only():
     assert rows("D", "2025-03-29 02:30", 3) == [
         "2025-03-29 02:30:00+01", "2025-03-30 03:00:00+02", "2025-03-31 02:30:00+02",
     ]  # fmt: skip
@@ -126,7 +126,7 @@ def test_a_time_that_exists_twice_is_due_once():
     ]  # fmt: skip
 
 
-def test_a_day_that_does_not_exist_is_due_at_its_end_and_the_days_after_are_all_there():
+def test_skipped_day_is_due_at_its_end():
     apia = ZoneInfo("Pacific/Apia")  # went over the date line
     assert [day[:16] for day in rows("D", "2011-12-28 18:00", 5, apia)] == [
         "2011-12-28 18:00", "2011-12-29 18:00", "2011-12-31 00:00", "2011-12-31 18:00", "2012-01-01 18:00",
@@ -180,7 +180,7 @@ def test_cron_expressions(cron, following):
     assert rows("C", "2025-01-31 18:00", 3, cron=cron)[1:] == following
 
 
-def test_cron_that_names_the_hour_is_due_once_in_the_hour_that_comes_twice():
+def test_cron_with_an_hour_is_due_once_in_a_repeated_hour():
     assert rows("C", "2025-10-25 02:30", 3, cron="30 2 * * *")[1:] == [
         "2025-10-26 02:30:00+02", "2025-10-27 02:30:00+01",
     ]  # fmt: skip
@@ -348,7 +348,7 @@ def test_cron_is_due_whenever_its_expression_says_and_never_else(cron, times, is
 
 
 @EVERY_ZONE
-def test_cron_of_every_hour_is_due_at_each_moment_that_the_clocks_show_so(zone):
+def test_cron_of_every_hour_is_due_in_both_repeated_hours(zone):
     after = datetime(2024, 1, 1, tzinfo=UTC)
     while change := first_change(after, datetime(2026, 1, 1, tzinfo=UTC), zone):
         begin, minute = change - timedelta(hours=3), timedelta(minutes=1)

@@ -104,7 +104,7 @@ class Holder:
 
 
 @given(message=st.one_of(values, st.text(st.characters(categories=["Cs", "Cc", "L"]))))
-def test_any_message_of_an_exception_is_a_failure_that_can_be_stored_and_logged(message):
+def test_any_exception_message_can_be_stored_and_logged(message):
     outcome = EXECUTOR.execute(new_package(throw, (ValueError(message),)))
     assert not outcome.success
     assert not outcome.final

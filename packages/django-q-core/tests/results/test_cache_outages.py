@@ -120,7 +120,7 @@ def test_result_is_not_saved_before_the_cache_has_taken_it(proxy, results, cache
 
 
 @pytest.mark.parametrize("how", ["stalled", "cut"])
-def test_earlier_success_is_not_missing_while_the_cache_is_unavailable(proxy, results, cached, settings_of, how):
+def test_earlier_success_is_not_missing_during_a_cache_outage(proxy, results, cached, settings_of, how):
     results.save_many([outcome := cached(1)])
     package = {"id": outcome.id, "cached": True}
     assert saved_success(package | {"id": "another"}, settings_of(name="q")) is None
@@ -255,7 +255,7 @@ def test_value_that_is_evicted_at_once_is_written_again(fake, results, cached):
 
 
 @pytest.mark.parametrize("success", [True, False])
-def test_result_is_kept_back_while_the_cache_refuses_writes_and_can_be_read(fake, results, cached, success):
+def test_result_waits_while_the_cache_rejects_writes(fake, results, cached, success):
     results.save_many([earlier := cached("oh", success=False)])
     later = cached(1, id=earlier.id, success=success, attempt=2)
     fake.keeps = lambda key, value: False

@@ -84,7 +84,7 @@ def test_errors_are_of_the_session(broken, outcome, settings_of) -> None:
     assert not is_unsuitable(error)
 
 
-def test_connection_with_an_error_is_closed_however_long_it_may_live(broken, outcome, settings_of) -> None:
+def test_connection_with_an_error_is_closed(broken, outcome, settings_of) -> None:
     require_writable = writable.require_writable
     caught(lambda: require_writable(Task, broken.alias))
     end_sessions()
@@ -153,7 +153,7 @@ def test_monitor_saves_after_two_attempts(broken, outcome) -> None:
     assert not monitor.database.outcomes
 
 
-def test_earlier_success_is_not_looked_up_on_a_server_that_does_not_know_it(broken, outcome, settings_of) -> None:
+def test_earlier_success_is_not_read_from_a_replica(broken, outcome, settings_of) -> None:
     package = {"id": "an id", "group": None}
     assert is_unavailable(caught(lambda: saved_success(package, settings_of())))
     keep_connections()
@@ -192,7 +192,7 @@ def test_idle_scheduler_rarely_checks_that_it_can_write(alias, monkeypatch) -> N
     assert asked == [(Schedule, alias)]
 
 
-def test_success_that_cannot_be_deleted_now_is_not_taken_for_protected(broken, outcome, settings_of, caplog) -> None:
+def test_unavailable_success_is_not_considered_protected(broken, outcome, settings_of, caplog) -> None:
     broken.close()
     refusals.refusals_of.cache_clear()
     DatabaseResults(settings_of()).save_many([outcome() for _ in range(3)])

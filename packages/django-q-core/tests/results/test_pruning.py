@@ -226,9 +226,7 @@ def test_success_that_cannot_be_deleted_is_skipped_and_logged_once(
     assert type(error).__name__ in caplog.text
 
 
-def test_success_that_could_not_be_deleted_is_tried_again_after_an_hour(
-    pruner_of, save, outcome, receiver, monkeypatch
-) -> None:
+def test_protected_success_is_tried_again_after_an_hour(pruner_of, save, outcome, receiver, monkeypatch) -> None:
     protected = [True]
 
     def audit(**more: object) -> None:
@@ -248,9 +246,7 @@ def test_success_that_could_not_be_deleted_is_tried_again_after_an_hour(
     assert kept() == [2]
 
 
-def test_foreign_key_that_django_does_not_follow_protects_its_success_alone(
-    pruner_of, save, outcome, monkeypatch
-) -> None:
+def test_unmanaged_foreign_key_protects_only_its_success(pruner_of, save, outcome, monkeypatch) -> None:
     """With `DO_NOTHING`, the database rejects the single statement."""
 
     def refused(self) -> None:

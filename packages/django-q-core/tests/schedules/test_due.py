@@ -147,7 +147,7 @@ def test_once_stays_when_its_repeats_are_positive_and_is_not_run_again(clockwork
     assert (schedule.repeats, schedule.next_run) == (0, NOW)
 
 
-def test_once_runs_again_when_its_repeats_are_set_with_an_id_of_its_own(clockwork, due):
+def test_once_with_new_repeats_runs_again_with_a_new_id(clockwork, due):
     due(schedule_type="O", repeats=1)
     clock = clockwork()
     first = clock.play()
@@ -185,9 +185,7 @@ def test_a_schedule_of_a_cluster_is_sent_by_that_one(clockwork, due):
 @pytest.mark.parametrize(
     ("setting", "own", "count"), [(True, None, 6), (False, None, 1), (True, False, 1), (False, True, 6)]
 )
-def test_missed_slots_are_played_or_skipped_as_the_schedule_or_else_the_setting_says(
-    clockwork, due, setting, own, count
-):
+def test_missed_slots_are_sent_or_skipped_as_catch_up_says(clockwork, due, setting, own, count):
     schedule = due(catch_up=own, intended_date_kwarg="at")
     packages = clockwork(catch_up=setting).play(NOW + 5 * HOUR + SECOND)
     assert [package["kwargs"]["at"] for package in packages] == [
@@ -239,7 +237,7 @@ def fails(schedule: Schedule) -> str:
         ({"func": "no_such_module.function"}, "no_such_module"),
     ],
 )
-def test_a_broken_schedule_is_marked_and_stops_no_other_and_nothing_is_sent_twice(clockwork, due, columns, message):
+def test_broken_schedule_is_marked_and_affects_no_other(clockwork, due, columns, message):
     due(name="before", next_run=NOW - SECOND)
     broken = due(name="broken", **columns)
     due(name="after")
@@ -305,7 +303,7 @@ def too_large(*groups):
     return lambda package: PackageTooLarge("too large for this broker") if package["group"] in groups else None
 
 
-def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(refusing, due):
+def test_rejected_package_marks_its_schedule_and_delays_no_other(refusing, due):
     names = [f"number {number}" for number in range(25)]
     made = {name: due(name=name) for name in names}
     clock = refusing(too_large("number 3", "number 17"))
@@ -314,7 +312,7 @@ def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(refusin
     assert Schedule.objects.filter(next_run=NOW + HOUR, last_error=None).count() == 23
 
 
-def test_a_slot_that_the_broker_refuses_stays_due_and_those_before_it_were_sent(refusing, due):
+def test_rejected_slot_stays_due_after_earlier_ones_were_sent(refusing, due):
     schedule = due(intended_date_kwarg="at")
     third = (NOW + 2 * HOUR).isoformat()
     clock = refusing(lambda package: PackageTooLarge("too large") if package["kwargs"]["at"] == third else None)
@@ -361,7 +359,7 @@ class Unsure(MemoryBroker):
         raise error
 
 
-def test_tasks_that_were_all_sent_before_the_broker_failed_are_not_sent_again(clockwork, due):
+def test_all_tasks_sent_before_an_outage_are_not_sent_again(clockwork, due):
     due(name="one")
     due(name="two")
     clock = clockwork(broker_class=Unsure)
@@ -396,7 +394,7 @@ def test_tasks_go_to_a_broker_elsewhere_in_parts(refusing, due):
     assert Refusing.requests == [10] * 9 + [5]
 
 
-def test_a_broker_name_that_cannot_be_reached_falls_back_to_the_own_queue(clockwork, due, monkeypatch):
+def test_unavailable_broker_name_falls_back_to_the_own_queue(clockwork, due, monkeypatch):
     due(kwargs="q_options={'broker_name': 'elsewhere'}")
     clock = clockwork()
     send = MemoryBroker.enqueue
@@ -449,7 +447,7 @@ def test_a_backlog_of_what_may_not_overlap_is_one_task(clockwork, due):
     assert len(clockwork().run_pass(NOW + 100 * HOUR).sent) == 1
 
 
-def test_so_it_is_when_the_queue_is_beside_the_schedules(clockwork, due):
+def test_overlap_with_the_queue_in_the_database_of_the_schedules(clockwork, due):
     due(overlap=False)
     clock = clockwork()
     clock.broker.alias = "default"

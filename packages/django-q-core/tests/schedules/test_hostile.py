@@ -135,7 +135,7 @@ def test_package_that_the_broker_refuses_marks_its_schedule_alone(clockwork, due
     assert bad.waiting_for is None
 
 
-def test_receiver_that_exits_harms_no_other_schedule(clockwork, due):
+def test_receiver_that_exits_affects_no_other_schedule(clockwork, due):
     due(args="'bad'"), due(name="good")
 
     def receive(task, **more) -> None:

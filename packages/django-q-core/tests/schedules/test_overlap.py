@@ -163,7 +163,7 @@ def test_claim_of_a_moved_slot_does_not_block_the_next(clockwork, lone, monkeypa
     assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
-def test_previous_task_that_ends_after_the_claims_is_noticed_in_the_next_turn(clockwork, lone, monkeypatch):
+def test_previous_task_that_ends_late_is_noticed_by_the_next_pass(clockwork, lone, monkeypatch):
     clock = clockwork()
     clock.run_pass(NOW)
     claim = clock.schedules.overlap.claim

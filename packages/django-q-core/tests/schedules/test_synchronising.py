@@ -89,7 +89,7 @@ def test_what_the_code_says_now_holds(clockwork):
     assert (made.cron, made.args, made.next_run.hour) == ("0 3 * * *", "('more',)", 3)
 
 
-def test_what_is_not_declared_any_more_is_removed_and_nothing_else(clockwork):
+def test_only_undeclared_schedules_are_removed(clockwork):
     scheduled(cron="0 22 * * *", name="nightly")(task)
     sync(clockwork)
     schedule("math.floor", 1, name="by hand")
@@ -124,7 +124,7 @@ def test_each_cluster_puts_its_own_right(clockwork):
     assert Schedule.objects.get().name == "other"
 
 
-def test_a_mistake_is_told_and_removes_nothing(clockwork):
+def test_invalid_declaration_is_reported_and_removes_nothing(clockwork):
     sync(clockwork, {"func": "math.floor", "name": "good", "minutes": 5}, {"func": "math.ceil", "minutes": 5})
     changes = sync(
         clockwork,

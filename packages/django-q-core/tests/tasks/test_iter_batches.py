@@ -63,7 +63,7 @@ def test_batch_timeout_is_a_setting(make_turns, settings):
     assert result(iter_id) == [lost(0)]
 
 
-def test_members_that_are_held_back_are_not_lost_before_they_may_run(turns):
+def test_delayed_members_are_not_lost_before_they_are_due(turns):
     iter_id = async_iter("math.floor", [1.5], q_options={"delay": 3 * 86_400})
     assert maintain(turns, days=3, hours=23) == 0
     assert maintain(turns, days=4, hours=1) == 1
@@ -79,7 +79,7 @@ def test_members_that_wait_in_a_slow_queue_are_not_lost(turns):
     assert result(iter_id) == [1, 2]
 
 
-def test_iter_that_a_busy_queue_hides_is_given_up_after_two_weeks(turns):
+def test_iter_in_a_busy_queue_is_completed_after_two_weeks(turns):
     iter_id = async_iter("math.floor", [1.5])
     purge(turns)
     async_task("math.floor", 1.5)
@@ -89,7 +89,7 @@ def test_iter_that_a_busy_queue_hides_is_given_up_after_two_weeks(turns):
     assert result(iter_id) == [lost(0)]
 
 
-def test_iter_of_which_some_members_have_finished_is_given_up_however_busy_the_queue_is(turns):
+def test_partly_finished_iter_is_completed_in_a_busy_queue(turns):
     iter_id = async_iter("math.floor", [1.5, 2.5])
     turns.turn()
     purge(turns)
@@ -197,7 +197,7 @@ def test_batch_shares_the_transaction_of_a_queue_in_the_database(turns, monkeypa
     assert Batch.objects.exists() is not rolled_back
 
 
-def test_batch_that_was_completed_before_the_sender_commits_is_not_opened_again(turns):
+def test_batch_completed_before_the_commit_is_not_created_again(turns):
     with transaction.atomic():
         iter_id = async_iter("math.floor", [1.5])
         turns.all()

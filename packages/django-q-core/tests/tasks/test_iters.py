@@ -17,7 +17,7 @@ def halve(number, by=2):
     return number / by
 
 
-def test_results_are_in_the_order_of_the_arguments_whatever_ran_first(turns):
+def test_results_are_in_the_order_of_the_arguments(turns):
     iter_id = async_iter("math.floor", [i + 0.5 for i in range(20)])
     deliveries = turns.take(100)
     for delivery in reversed(deliveries):

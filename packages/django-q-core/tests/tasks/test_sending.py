@@ -365,7 +365,7 @@ def test_scheduler_sends_what_a_schedule_holds_back(make_turns, settings, clockw
     assert Task.objects.count() == 1
 
 
-def test_own_broker_that_cannot_wait_is_refused_where_a_schedule_would_send_elsewhere(make_turns, settings):
+def test_long_delay_with_an_own_broker_is_rejected(make_turns, settings):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"broker_class": Impatient}
     make_turns()
     with pytest.raises(OptionError, match="cluster="):
@@ -373,7 +373,7 @@ def test_own_broker_that_cannot_wait_is_refused_where_a_schedule_would_send_else
 
 
 @pytest.mark.parametrize("when", [{"delay": 1, "eta": datetime.now(UTC)}, {"delay": "1"}, {"delay": -1}, {"eta": 5}])
-def test_nonsense_is_refused(turns, when):
+def test_invalid_delay_is_rejected(turns, when):
     with pytest.raises(OptionError):
         async_task.options(**when)("math.floor", 1.5)
 
