@@ -53,8 +53,8 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     options = take(kwargs, known=SCHEDULE_OPTIONS)
     named, broker_name = options.pop("cluster", None), options.pop("broker_name", None)
     queue = None if schedule.cluster else named or broker_name
-    for meaningless in ("broker", "sync"):  # a broker cannot be pickled; the scheduler must not execute tasks
-        options.pop(meaningless, None)
+    for ignored in ("broker", "sync"):  # a broker cannot be pickled; the scheduler must not execute tasks
+        options.pop(ignored, None)
     options["group"] = options.get("group") or schedule.name or str(schedule.pk)
     if schedule.hook:
         options["hook"] = schedule.hook
