@@ -16,9 +16,9 @@ class Killer(AppConfig):
     name = "killer"
 
     def ready(self):
-        from django_q.workflows.sent_links import Chains
-        kill_after(Chains, "unsent", os.environ.get("KILL", ""))
-        kill_before(Chains, "sent", os.environ.get("KILL", ""))
+        from django_q.workflows.sent_links import SentLinks
+        kill_after(SentLinks, "unsent", os.environ.get("KILL", ""))
+        kill_before(SentLinks, "sent", os.environ.get("KILL", ""))
 
 def die(moment):
     mark = Path(os.environ["NOTES"] + "." + moment)

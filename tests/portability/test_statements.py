@@ -219,7 +219,7 @@ def run_iters() -> None:
     async_iter("math.floor", [1.5, 2.5], broker=broker)
     broker.purge_queue()
     maintenance = BatchMaintenance(settings, broker)
-    maintenance.patient_until = NOW
+    maintenance.grace_ends_at = NOW
     for days in (15, 30, 60):
         maintenance.maintain(timezone.now() + timedelta(days=days))
     assert not Batch.objects.exists()
@@ -233,8 +233,8 @@ def run_schedules() -> None:
     schedule("math.floor", 1.5, name="named", schedule_type=Schedule.ONCE, repeats=-1)
     schedule("math.floor", 1.5, schedule_type=Schedule.HOURLY, overlap=False)
     schedule("no.such.function", schedule_type=Schedule.HOURLY)
-    turn = DueSchedules(settings, broker).turn(timezone.now() + timedelta(seconds=1))
-    assert (len(turn.sent), len(turn.broken)) == (2, 1)
+    this_pass = DueSchedules(settings, broker).run_pass(timezone.now() + timedelta(seconds=1))
+    assert (len(this_pass.sent), len(this_pass.broken)) == (2, 1)
 
 
 def read_and_delete() -> None:

@@ -39,7 +39,7 @@ def test_a_slot_whose_scheduler_is_killed_is_sent_and_has_one_result(project):
     for moment, killed in MOMENTS.items():
         made = f"func='jobs.mark', args='1', name={moment!r}, schedule_type='H', next_run=NOW"
         project.run(DUE + f"Schedule.objects.create({made})")
-        dead = project.start(DUE + killed + "\nschedules.turn(NOW)")
+        dead = project.start(DUE + killed + "\nschedules.run_pass(NOW)")
         assert dead.wait(60) == -signal.SIGKILL
         sent, results, next_run = project.run(
             DUE
@@ -47,7 +47,7 @@ def test_a_slot_whose_scheduler_is_killed_is_sent_and_has_one_result(project):
             + f"""
 from django_q.finishing import Finisher
 from django_q.execution import Executor
-while schedules.turn(NOW).more: pass
+while schedules.run_pass(NOW).more: pass
 executor, finisher = Executor(settings), Finisher(settings, broker)
 packages = [(each.ack_id, codec.loads(each.package)) for each in take()]
 for ack_id, package in packages:
@@ -80,7 +80,7 @@ from django.db import OperationalError
 for second in range({seconds}):
     while True:
         try:
-            if not schedules.turn(NOW + timedelta(seconds=second)).more: break
+            if not schedules.run_pass(NOW + timedelta(seconds=second)).more: break
         except OperationalError as error:  # a deadlock: the process looks again
             print(error)
 """
@@ -88,7 +88,7 @@ for second in range({seconds}):
         for _ in range(clusters)
     ]
     assert [each.wait(120) for each in racing] == [0] * clusters
-    one_database.run(DUE + f"while schedules.turn(NOW + timedelta(seconds={seconds - 1})).more: pass")
+    one_database.run(DUE + f"while schedules.run_pass(NOW + timedelta(seconds={seconds - 1})).more: pass")
     sent = one_database.run(
         DUE
         + TAKE
@@ -111,7 +111,7 @@ def test_a_schedule_is_held_by_nobody_when_its_scheduler_is_gone(one_database):
         + """
 import time
 due.send_many = lambda *args, **kwargs: (print("sending", flush=True), time.sleep(600))
-schedules.turn(NOW)
+schedules.run_pass(NOW)
 """
     )
     try:
@@ -119,4 +119,4 @@ schedules.turn(NOW)
     finally:
         hangs.kill()
         hangs.wait(10)
-    eventually(lambda: one_database.run(DUE + "answer = len(schedules.turn(NOW).sent)") == 1, within=10)
+    eventually(lambda: one_database.run(DUE + "answer = len(schedules.run_pass(NOW).sent)") == 1, within=10)

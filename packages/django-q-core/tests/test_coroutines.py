@@ -45,8 +45,8 @@ def test_calls_run_in_the_thread_of_the_task_inside_a_running_loop() -> None:
     assert run_coroutine(sync_to_async(task)())
 
 
-def test_call_that_runs_a_coroutine_itself_does_not_wait_for_ever() -> None:
-    """Django does so for asynchronous receivers of a signal."""
+def test_call_that_runs_a_coroutine_does_not_deadlock() -> None:
+    """Django does this for asynchronous receivers of a signal."""
     assert run_coroutine(sync_to_async(async_to_sync(thread_of_calls))()) == {threading.get_ident()}
 
 
@@ -153,7 +153,7 @@ def test_other_coroutines_go_on_between_calls() -> None:
 
 
 @pytest.mark.django_db
-def test_orm_of_a_coroutine_uses_the_connection_and_the_transaction_of_its_thread() -> None:
+def test_orm_of_a_coroutine_uses_the_connection_of_its_thread() -> None:
     User.objects.create(username="before")
 
     async def task() -> tuple[int, object]:

@@ -137,14 +137,14 @@ def test_function_is_found_wherever_it_is(path):
 
 
 def test_function_is_found_in_a_package_under_another_name(monkeypatch, tmp_path):
-    """`renaming.mail` is no module, though it is a package: the way on is its attributes."""
+    """`renaming.mail` is a package under another name, so `resolve` continues with its attributes."""
     (tmp_path / "renaming.py").write_text("import email as mail")
     monkeypatch.syspath_prepend(tmp_path)
     assert resolve("renaming.mail.message_from_string") is message_from_string
 
 
 @pytest.mark.parametrize("body", ["import nowhere_at_all", "1 / 0", "raise SystemExit(3)", "not Python"])
-def test_module_that_cannot_be_imported_is_said(monkeypatch, tmp_path, body):
+def test_import_error_of_a_module_is_the_failure(monkeypatch, tmp_path, body):
     (tmp_path / "broken_module.py").write_text(body)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UnknownFunction, match="cannot be imported"):
@@ -163,7 +163,7 @@ def test_unpicklable_result_of_a_cached_task_is_a_clear_failure(executor):
     assert executor.codec.loads(outcome.finished)["success"] is False
 
 
-def test_result_that_nobody_keeps_is_not_pickled():
+def test_result_that_is_not_kept_is_not_pickled():
     outcome = run(Executor(ClusterSettings(name="test", save_limit=-1)), give_lambda)
     assert outcome.success
     assert outcome.result is None
@@ -334,7 +334,7 @@ def test_argument_that_the_task_made_unpicklable_is_stored_as_it_was_sent(execut
 
 
 class PickledOnce:
-    """Can be pickled by its sender only."""
+    """Only its sender can pickle it."""
 
     def __getstate__(self):
         raise RuntimeError("pickled already")
@@ -443,7 +443,7 @@ def test_function_is_described_by_its_path(func, name):
 
 
 class Meta(type):
-    """Raises when the class is asked for its names."""
+    """Raises when the names of the class are read."""
 
     def __getattribute__(cls, name):
         if name in ("__module__", "__qualname__", "__name__"):
@@ -452,11 +452,11 @@ class Meta(type):
 
 
 class Nameless(metaclass=Meta):
-    """Cannot be pickled, and its class cannot be named in the ordinary way."""
+    """Cannot be pickled, and its class has no readable name."""
 
 
 class Disguised:
-    """Raises when its type is asked for."""
+    """Raises when its type is read."""
 
     @property
     def __class__(self):
@@ -464,7 +464,7 @@ class Disguised:
 
 
 class Guarded(Exception):
-    """Raises when its traceback is asked for."""
+    """Raises when its traceback is read."""
 
     @property
     def __traceback__(self):

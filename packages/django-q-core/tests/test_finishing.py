@@ -13,7 +13,7 @@ from django_q.inline import run_inline
 from django_q.models import Schedule, Task
 from django_q.settings import ClusterSettings
 from django_q.wire.package import new_package
-from django_q.workflows.sent_links import Chains
+from django_q.workflows.sent_links import SentLinks
 
 pytestmark = pytest.mark.django_db
 
@@ -46,7 +46,7 @@ def broker(request):
 
 
 def deliver(broker, settings, package):
-    """One turn of pusher, worker and monitor."""
+    """Run pusher, worker and monitor once."""
     send_many([package], broker=broker, settings=settings)
     return redeliver(broker, settings)
 
@@ -113,7 +113,7 @@ def test_failed_task_stays_with_the_broker_and_its_attempts_are_counted(broker):
         assert Task.objects.get(pk=package["id"]).attempt_count == expected
 
 
-def test_link_of_a_chain_is_sent_before_its_forerunner_is_acknowledged(broker):
+def test_next_link_is_sent_before_the_acknowledgement(broker):
     settings = settings_with()
     seen = []
     acknowledge = broker.acknowledge_many
@@ -125,7 +125,7 @@ def test_link_of_a_chain_is_sent_before_its_forerunner_is_acknowledged(broker):
 
 
 class Cut(MemoryBroker):
-    """Loses the connection once, when it has queued some of several packages; `cut_after` says how many."""
+    """Loses the connection once, after it has queued `cut_after` of several packages."""
 
     cut_after = 1
 
@@ -149,7 +149,7 @@ def cut(request):
 @pytest.mark.parametrize("cache_works", [True, False])
 def test_links_that_were_sent_before_the_broker_failed_are_not_sent_again(cut, cache_works, monkeypatch):
     if not cache_works:
-        monkeypatch.setattr(Chains, "sent", lambda self, outcomes: None)
+        monkeypatch.setattr(SentLinks, "sent", lambda self, outcomes: None)
     settings = settings_with()
     executor, finisher = Executor(settings), Finisher(settings, cut)
     packages = [new_package("math.floor", (1.5,), chain=[("math.ceil", (n,), {})], group="c") for n in range(3)]
@@ -161,7 +161,7 @@ def test_links_that_were_sent_before_the_broker_failed_are_not_sent_again(cut, c
     finisher.follow(outcomes)
     sent = [executor.codec.loads(each.package)["args"] for each in cut.dequeue_many(10, 0)]
     assert sorted(sent) == [(0,), (1,), (2,)]
-    assert finisher.chains._partly == set()
+    assert finisher.sent_links._partly == set()
 
 
 def test_chain_stops_at_a_failed_link(broker):
@@ -184,7 +184,7 @@ def test_hook_gets_the_task_whether_saved_or_not(broker):
     assert REMEMBERED == [("n", True, 1)] * 2
 
 
-def test_broken_hook_harms_nobody(broker, caplog):
+def test_broken_hook_affects_no_other_task(broker, caplog):
     package = new_package("math.floor", (1.5,), hook="no.such.hook")
     deliver(broker, settings_with(), package)
     assert Task.objects.get(pk=package["id"]).success
@@ -238,7 +238,7 @@ def test_sending_to_a_broker_that_is_away_raises(broker, monkeypatch):
 @pytest.mark.parametrize(
     ("success", "settings", "waits"), [(True, {}, False), (False, {}, True), (False, {"max_attempts": 1}, False)]
 )
-def test_a_schedule_waits_for_its_task_until_that_is_not_tried_again(broker, success, settings, waits):
+def test_schedule_waits_for_the_last_attempt_of_its_task(broker, success, settings, waits):
     task_id = "c" * 32
     schedule = Schedule.objects.create(func="math.floor", overlap=False, waiting_for=task_id)
     func = "math.floor" if success else "math.no_such_function"

@@ -104,7 +104,7 @@ def test_batches(broker, q) -> None:
     batch.save(using="default")
     primary(Batch).filter(pk=batch.pk).update(updated=now - 20 * (now - now), due=now)
     maintenance = BatchMaintenance(q, broker)
-    maintenance.patient_until = now
+    maintenance.grace_ends_at = now
     maintenance.maintain(timezone.now())
     assert primary(Batch).get(pk=batch.pk).completed
 
@@ -113,7 +113,7 @@ def test_batches(broker, q) -> None:
 def test_schedules(broker, q, overlap) -> None:
     made = schedule("math.floor", 1.5, name="one", schedule_type="I", minutes=1, overlap=overlap)
     schedules = DueSchedules(q, broker)
-    assert len(schedules.turn(timezone.now()).sent) == 1
+    assert len(schedules.run_pass(timezone.now()).sent) == 1
     (package,) = queued(broker, q)
     schedules.overlap.is_waiting(primary(Schedule).get(pk=made.pk))
     execute(broker, q, package)
@@ -132,5 +132,5 @@ def test_declared_schedules(q, monkeypatch) -> None:
 
 def test_name_of_a_schedule_is_taken_where_it_is_written() -> None:
     schedule("math.floor", 1.5, name="one")
-    with pytest.raises(Exception, match="There is a schedule called"):
+    with pytest.raises(Exception, match="A schedule named"):
         schedule("math.floor", 1.5, name="one")

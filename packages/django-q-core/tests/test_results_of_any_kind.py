@@ -91,7 +91,7 @@ def test_any_value_that_does_not_pickle_is_a_final_failure(value, inside):
 
 
 class Holder:
-    """A function of which the package knows nothing."""
+    """A function that is unknown to the package."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -104,7 +104,7 @@ class Holder:
 
 
 @given(message=st.one_of(values, st.text(st.characters(categories=["Cs", "Cc", "L"]))))
-def test_any_message_of_an_exception_is_a_failure_that_can_be_stored_and_logged(message):
+def test_any_exception_message_can_be_stored_and_logged(message):
     outcome = EXECUTOR.execute(new_package(throw, (ValueError(message),)))
     assert not outcome.success
     assert not outcome.final

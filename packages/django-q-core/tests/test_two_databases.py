@@ -101,7 +101,7 @@ def test_each_database_has_its_tables() -> None:
 @pytest.mark.parametrize("overlap", [True, False])
 def test_schedule_and_its_task(broker, overlap, client) -> None:
     made = schedule("math.floor", 1.5, name="one", schedule_type="I", minutes=1, overlap=overlap)
-    assert len(DueSchedules(broker.settings, broker).turn(timezone.now()).sent) == 1
+    assert len(DueSchedules(broker.settings, broker).run_pass(timezone.now()).sent) == 1
     (delivery,) = broker.dequeue_many(1, 0)
     finish(broker, PackageCodec.of(broker.settings).loads(delivery.package))
     made.refresh_from_db()

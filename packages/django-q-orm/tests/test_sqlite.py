@@ -108,7 +108,7 @@ def test_scheduler_without_work_does_not_lock_the_file(broker: ORM, save_limit_p
     maintenance = Maintenance("scheduler", settings, ClusterState(1), batches.step)
     with another_writes():
         synchronise(settings)
-        assert DueSchedules(settings, broker).turn().sent == []
+        assert DueSchedules(settings, broker).run_pass().sent == []
         maintenance.step()
     assert not maintenance.backoff.failures
 
@@ -310,7 +310,7 @@ def test_slots_are_made_up_for_in_short_transactions(
         schedule(timezone.now() - timedelta(hours=49, minutes=30))
     schedules = DueSchedules(settings, broker)
     with transactions() as written:
-        while schedules.turn().more:
+        while schedules.run_pass().more:
             pass
     assert broker.queue_size() == 8 * 50
     assert max(written) <= MAX_ROWS
@@ -326,9 +326,9 @@ def test_tasks_of_all_queues_share_the_transaction_of_their_slots(
     monkeypatch.setattr("django_q.schedules.due.broker_of", lambda queue: other)
     schedules = DueSchedules(settings, broker)
     with monkeypatch.context() as patch:
-        patch.setattr(schedules, "_leave", lambda *args: 1 / 0)
-        schedules.turn()
+        patch.setattr(schedules, "_save", lambda *args: 1 / 0)
+        schedules.run_pass()
     assert (broker.queue_size(), other.queue_size()) == (0, 0)
     Schedule.objects.update(retry_at=None)
-    assert len(schedules.turn().sent) == 2
+    assert len(schedules.run_pass().sent) == 2
     assert (broker.queue_size(), other.queue_size()) == (1, 1)

@@ -1,4 +1,4 @@
-"""Runs a coroutine, and the synchronous calls that it makes, in the calling thread."""
+"""Runs a coroutine, and the synchronous calls that it awaits, in the calling thread."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ SOURCE_FILES: Final = frozenset({__file__, asyncio.runners.__file__, asyncio.bas
 def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in an event loop of its own.
 
-    Its calls of the ORM run in this thread, on the connections of this thread. When it ends, tasks that it left are
+    Its calls of the ORM run in this thread, on the connections of this thread. When it ends, its unfinished tasks are
     cancelled, its asynchronous generators are closed, and the loop is closed.
 
     Args:
-        coroutine: what to run.
+        coroutine: the coroutine.
 
     Returns:
         Its result.
@@ -57,7 +57,7 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
 async def _with_calls_in_this_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine whose thread-sensitive calls the loop runs itself.
 
-    The asgiref context is not left here: what the coroutine leaves needs it until the loop is closed.
+    The asgiref context is not left here: unfinished tasks and generators need it until the loop is closed.
     """
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TaskLoop)
@@ -68,8 +68,8 @@ async def _with_calls_in_this_thread(coroutine: Coroutine[Any, Any, T]) -> T:
 class TaskLoop(PlatformLoop):
     """An event loop that pauses to run thread-sensitive calls of its coroutines in its own thread.
 
-    So the timeout of a task, which is an exception in this thread, interrupts these calls as well. The clock of the
-    loop goes on while a test has frozen the time.
+    The timeout of a task is an exception in this thread, so it interrupts these calls, too. The clock of the loop goes
+    on while a test has frozen the time.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class TaskLoop(PlatformLoop):
         super().stop()
 
     def pause(self) -> None:
-        """Let `run_forever` run the next call that waits."""
+        """Let `run_forever` run the next waiting call."""
         super().stop()
 
     def call_soon_threadsafe(
@@ -110,7 +110,7 @@ class TaskLoop(PlatformLoop):
         """Schedule a callback from any thread.
 
         Raises:
-            RuntimeError: a call that the loop waits for would wait for a coroutine in it. asgiref takes another loop.
+            RuntimeError: a call that blocks the loop would wait for a coroutine in it. asgiref then uses another loop.
         """
         if self.calls.running and threading.get_ident() == self.thread and any(map(asyncio.iscoroutine, args)):
             raise RuntimeError("The loop is paused until this call returns")
@@ -138,10 +138,10 @@ class ThreadCalls(Executor):
         return future
 
     def run_next(self) -> None:
-        """Run the next call, if one waits.
+        """Run the next waiting call, if there is one.
 
         Raises:
-            SystemExit: the call exits, or the time of the task is over. The loop ends, as if a coroutine had exited.
+            SystemExit: of the call, or because the time of the task is over. The loop ends, as for one of a coroutine.
             KeyboardInterrupt: as above.
         """
         if not self.waiting:
@@ -162,6 +162,6 @@ class ThreadCalls(Executor):
             self.running = False
 
     def cancel(self) -> None:
-        """Cancel the calls that wait."""
+        """Cancel the waiting calls."""
         while self.waiting:
             self.waiting.popleft()[0].cancel()

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def announced(package: TaskPackage) -> TaskPackage:
-    """Return a package as the receivers of `pre_enqueue` leave it, with valid options.
+    """Call the receivers of `pre_enqueue`, and return the package with valid options.
 
     Raises:
-        OptionError: a receiver has given an option an invalid value.
+        OptionError: a receiver set an option to an invalid value.
     """
     if not signals.is_heard(signals.pre_enqueue):
         return package
@@ -39,19 +39,19 @@ def send_many(
     delay: float = 0,
     signed: Sequence[str] | None = None,
 ) -> None:
-    """Sign packages and put them on the broker's queue, in order. Every task is sent by this function.
+    """Sign packages and enqueue them, in order. Every task is sent by this function.
 
     Args:
         packages: the tasks, as `announced` returned them.
         broker: of the queue.
         settings: of the cluster that signs.
-        delay: seconds before they are offered to a worker.
-        signed: the packages as they were signed earlier; None signs them now.
+        delay: seconds before the first delivery.
+        signed: the signed packages, if they were signed earlier; None signs them now.
 
     Raises:
-        BrokerError: some may be queued and others not, unless all this happens in one transaction; `sent` tells which.
-        BrokerUnavailable: as above, because the broker cannot be reached.
-        PackageTooLarge: as above, because the broker's product does not take one.
+        BrokerError: some packages may be queued, unless the caller has a transaction; `sent` contains their indexes.
+        BrokerUnavailable: as above, because the broker is unavailable.
+        PackageTooLarge: as above, because a package is larger than the broker accepts.
     """
     if signed is None:
         codec = PackageCodec.of(settings)

@@ -1,4 +1,4 @@
-"""Package → outcome: runs one task, whatever it does."""
+"""Executes the task of a package, and returns its outcome."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OWN_FILES: Final = SOURCE_FILES | {__file__}
 
 
 class Executor:
-    """Runs tasks one after another, in this process and this thread.
+    """Executes tasks one after another, in this process and this thread.
 
     Args:
         settings: of the cluster.
-        timer: limits each task's time; None makes one that leaves no trace in the caller's process.
+        timer: limits the duration of each task; None creates one that restores the caller's handler of SIGALRM.
     """
 
     def __init__(self, settings: ClusterSettings, timer: TaskTimer | None = None) -> None:
@@ -40,20 +40,20 @@ class Executor:
         self.codec = self.builder.codec
         self.timer = timer or TaskTimer()
         self.imported: Callable[[], None] | None = None
-        """Called when the module of a function was imported; by default nothing is."""
+        """Called after the module of a function was imported; None means no call."""
         self.exception: BaseException | None = None
-        """What the last task raised."""
+        """Exception of the last task; None if it succeeded."""
 
     def execute(self, package: TaskPackage, *, ack_id: Any = None, attempt: int = 1) -> Outcome:
-        """Run one task.
+        """Execute one task.
 
         Args:
-            package: verified and unpickled; the task may change its arguments, nothing else of it.
-            ack_id: what the broker acknowledges the delivery by.
+            package: verified and unpickled. The task may change its arguments, and no other key.
+            ack_id: receipt of the delivery; None if there is none.
             attempt: number of this attempt; the first is 1.
 
         Returns:
-            The outcome, a failure if the task raised anything at all; nothing is raised.
+            The outcome. All exceptions of the task become a failure, including SystemExit and KeyboardInterrupt.
         """
         self.exception = None
         with running(package, attempt):
@@ -63,7 +63,7 @@ class Executor:
                 func = self._resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
                 success, result = True, self._call(func, package)
-            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are its failure too
+            except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
                 success, result = False, self._failure(error)
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
@@ -75,7 +75,7 @@ class Executor:
                 return self.builder.failed(without, reason, ack_id=ack_id, attempt=attempt, final=success)
 
     def _resolve(self, func: str | Callable[..., Any]) -> Callable[..., Any]:
-        """Find the function; to import its module has a limit of its own and does not count against the timeout."""
+        """Find the function. The import of its module is limited by `import_timeout`, not by the task's timeout."""
         if not isinstance(func, str) or is_known(func):
             return resolve(func)
         with self.timer.running(self.settings.import_timeout, f"Importing {func!r} took longer than import_timeout"):
@@ -90,7 +90,7 @@ class Executor:
             if type(result) is CoroutineType:  # isinstance() would run the result's own code
                 result = run_coroutine(cast("Coroutine[Any, Any, Any]", result))
         if self.timer.fired:
-            raise TimeoutException("Task exceeded maximum timeout value and swallowed the exception that told it so")
+            raise TimeoutException("Task exceeded maximum timeout value and swallowed the exception")
         return result
 
     def _failure(self, error: BaseException) -> str:
@@ -100,7 +100,7 @@ class Executor:
 
 
 def _traceback(error: BaseException) -> str:
-    """Format a traceback from the task's first line on: how the task was called is not its author's concern."""
+    """Format a traceback from the first line of the task, without the frames of Django Q."""
     place = BaseException.__dict__["__traceback__"].__get__(error)  # without the exception's own code
     while place is not None and place.tb_frame.f_code.co_filename in OWN_FILES:
         place = place.tb_next

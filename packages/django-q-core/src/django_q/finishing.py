@@ -1,4 +1,4 @@
-"""Finishes outcomes: saves them, sends what follows, runs hooks and acknowledges."""
+"""Finishes outcomes: saves them, sends links of chains, runs hooks, and acknowledges packages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from django_q.wire.metadata import peek
 from django_q.wire.package import is_member
 from django_q.workflows.batch_delivery import BatchDelivery
 from django_q.workflows.batches import BatchResults
-from django_q.workflows.sent_links import Chains
+from django_q.workflows.sent_links import SentLinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 
 def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker) -> bool:
-    """Decide whether the broker may forget a task. This is the only place where it is decided.
+    """Decide if a package is acknowledged after an attempt. No other code decides this.
 
     Args:
-        outcome: of an attempt.
+        outcome: of the attempt.
         settings: of the cluster.
-        broker: whose product may have a rule of its own for failures.
+        broker: of the queue; its default for failures may depend on the product.
 
     Returns:
-        True for a success, for a failure that must not be tried again, and when `max_attempts` are used up.
+        True for a success, for a final failure, and for a failure when `max_attempts` is reached.
     """
     if outcome.success or outcome.final:
         return True
@@ -51,32 +51,37 @@ def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker)
 
 
 def is_last(ack_failure: bool | None, attempt: int, *, settings: ClusterSettings, broker: Broker) -> bool:
-    """Decide whether a failed task is not tried again.
+    """Decide if a failed attempt is the last one.
+
+    The option of the task takes precedence over the setting `ack_failures`, and that over the default of the broker.
 
     Args:
-        ack_failure: what the task's own option says; None if nothing.
+        ack_failure: the option of the task; None if it is not set.
         attempt: the attempt number.
         settings: of the cluster.
-        broker: whose product may have a rule of its own for failures.
+        broker: of the queue; its default for failures may depend on the product.
+
+    Returns:
+        True if the package is acknowledged and not redelivered.
     """
     if ack_failure is not None:
-        forgets_failures = ack_failure
+        acknowledges_failures = ack_failure
     elif "ack_failures" in settings.explicit:
-        forgets_failures = settings.ack_failures
+        acknowledges_failures = settings.ack_failures
     else:
-        forgets_failures = broker.acknowledges_failures
-    return bool(forgets_failures) or 0 < settings.max_attempts <= attempt
+        acknowledges_failures = broker.acknowledges_failures
+    return bool(acknowledges_failures) or 0 < settings.max_attempts <= attempt
 
 
 class Finisher:
     """Finishes outcomes in stages, each of which can be repeated without the others.
 
-    A stage that fails for a batch is repeated for each of its outcomes, so that one outcome cannot harm the others.
-    Only an unavailable server (`is_unavailable`) is left to the caller, who tries again later.
+    If a stage fails for a batch, it is repeated for each outcome alone, so that one outcome cannot affect the others.
+    Only errors of an unavailable server (`is_unavailable`) are raised; the caller tries again later.
 
     Args:
         settings: of the cluster.
-        broker: to acknowledge to; None in sync mode.
+        broker: of the queue; None in sync mode.
     """
 
     def __init__(self, settings: ClusterSettings, broker: Broker | None) -> None:
@@ -86,15 +91,15 @@ class Finisher:
         list_key = queue_key(settings) if broker is None else broker.list_key
         self.batches = BatchResults(settings, list_key)
         self.store = ResultStore(settings, list_key, self.batches)
-        self.chains = Chains(self.store.cache)
+        self.sent_links = SentLinks(self.store.cache)
         self.delivery = BatchDelivery(settings, broker) if broker is not None else None
         self.builder = OutcomeBuilder(settings)
 
     def finish(self, outcomes: Sequence[Outcome]) -> list[str]:
-        """Do all stages at once, with hooks and receivers in this process.
+        """Run all stages, with hooks and receivers in this process.
 
         Returns:
-            The signed packages that follow and were not sent, because there is no broker.
+            In sync mode, the signed next links of chains, which were not sent. Otherwise an empty list.
         """
         saved = self.save(outcomes)
         self.follow(saved)
@@ -111,11 +116,11 @@ class Finisher:
         """Save a batch in the database and the cache.
 
         Returns:
-            The outcomes as they are saved: one that could not be stored is a final failure now.
+            The outcomes as they are saved. One that cannot be stored is replaced by a final failure.
 
         Raises:
-            django.db.Error: `is_unavailable`: try again later; saving an outcome twice changes nothing.
-            ResultsUnavailable: as above, of the cache.
+            django.db.Error: `is_unavailable`: try again later. Saving is idempotent.
+            ResultsUnavailable: as above, for the cache.
         """
         new = [outcome for outcome in outcomes if not outcome.repeated]
         try:
@@ -125,33 +130,33 @@ class Finisher:
                 raise
             saved = [self._save_alone(outcome) for outcome in new]
         self._deliver_batches()
-        if self.broker is None:  # no cluster's maintenance does it
+        if self.broker is None:  # without a cluster there is no maintenance
             self.store.database.prune_after(saved)
         saved += [outcome for outcome in outcomes if outcome.repeated]
-        waited_for = [outcome for outcome in saved if outcome.schedule is not None and self._ends(outcome)]
-        self._each(self._end_waiting, waited_for)
+        awaited = [outcome for outcome in saved if outcome.schedule is not None and self._ends(outcome)]
+        self._each(self._end_waiting, awaited)
         return saved
 
     def _save_alone(self, outcome: Outcome) -> Outcome:
-        """Save one outcome; if it cannot be stored, a failure in its place that says so."""
+        """Save one outcome; if it cannot be stored, save a failure with the reason in its place."""
         try:
             return self.store.save_many([outcome], self._is_final)[0]
         except Exception as error:
             if is_unavailable(error):
                 raise
-            logger.exception("Outcome of %s cannot be saved", outcome.id)
+            logger.exception("Task %s: outcome not saved, saving a failure instead", outcome.id)
             instead = self._refused(outcome, error)
         try:
             return self.store.save_many([instead])[0]
         except Exception as error:
             if is_unavailable(error):
                 raise
-            # There is nothing in it that could be at fault, so it is the store that does not work.
-            sentence = f"Not even the failure of {outcome.id} can be saved: {error_line(error)}"
+            # This failure contains no value of the task, so the store itself does not work.
+            sentence = f"The failure of {outcome.id} cannot be saved: {error_line(error)}"
             raise ResultsUnavailable(sentence) from error
 
     def _refused(self, outcome: Outcome, error: Exception) -> Outcome:
-        """Make the final failure that is saved in place of an outcome that cannot be: without anything of its value."""
+        """Build the final failure that replaces an outcome which cannot be saved. It has no value of the task."""
         reason = f"The task {'returned' if outcome.success else 'failed'}, but could not be saved: {error_line(error)}."
         names = ("id", "started", "cached", "iter_count", "iter_cached", "iter_options")
         kept = {name: getattr(outcome, name) for name in names}
@@ -162,7 +167,7 @@ class Finisher:
         return failure._replace(args=None, kwargs=None, schedule=outcome.schedule)
 
     def _end_waiting(self, outcomes: Sequence[Outcome]) -> None:
-        """Let schedules without overlap continue whose tasks have ended."""
+        """Record the end of tasks for which schedules without overlap wait."""
         for outcome in outcomes:
             if outcome.schedule is not None:
                 Schedule.task_ended(outcome.schedule, outcome.id)
@@ -170,11 +175,11 @@ class Finisher:
     # batches
 
     def _is_final(self, member: Outcome) -> bool:
-        """Return whether a member is not tried again; without a limit of attempts its first failure counts."""
+        """Return True if no attempt of a member follows. Without a limit of attempts, its first failure counts."""
         return self.settings.max_attempts <= 0 or self._ends(member)
 
     def _deliver_batches(self) -> None:
-        """Take the results of batches that are complete now to the cache, and to their callbacks."""
+        """Deliver the results of completed batches to the cache and to their callbacks."""
         completed = self.batches.take_completed()
         if self.delivery is not None:
             self.delivery.deliver(completed)
@@ -182,34 +187,34 @@ class Finisher:
             self.announce(outcome)
 
     def fail_member(self, package: Mapping[str, Any], reason: str) -> None:
-        """Count a task that will not be executed as a failed member of its iter: it is dead-lettered or cancelled.
+        """Count a task that will not be executed, a dead letter or a cancelled one, as a failed member of its iter.
 
         Args:
-            package: metadata, as `peek` returns them; nothing happens if the task is not a member.
-            reason: takes the place of its result.
+            package: metadata, as `peek` returns them. A task that is not a member is ignored.
+            reason: text that replaces its result.
 
         Raises:
-            django.db.Error: `is_unavailable`: try again later; a member counts once.
+            django.db.Error: `is_unavailable`: try again later. Each member counts once.
         """
         if is_member(package.get("iter_count"), package.get("group")):
             failure = self.builder.failed(package, reason, final=True)
-            self.save([failure._replace(kwargs=None)])  # which cannot be read either, unlike those of other members
+            self.save([failure._replace(kwargs=None)])  # they are unknown, unlike those of other members
 
     # following
 
     def follow(self, outcomes: Sequence[Outcome]) -> None:
-        """Send the next links of chains, before the broker forgets what they follow from.
+        """Send the next links of chains, before the packages of their predecessors are acknowledged.
 
         Raises:
-            BrokerUnavailable: try again later; a link that is sent twice is still one task.
-            ResultsUnavailable: as above, of the cache that chains need.
+            BrokerUnavailable: try again later. A link that is sent twice has the same id.
+            ResultsUnavailable: as above, for the cache.
         """
         if self.broker is None:
             return
         self._each(self._send_links, [outcome for outcome in outcomes if outcome.following], self._link_failed)
 
     def _send_links(self, links: Sequence[Outcome]) -> None:
-        unsent = self.chains.unsent(links)
+        unsent = self.sent_links.unsent(links)
         if unsent and self.broker is not None:
             packages = [(outcome, package) for outcome in unsent for package in outcome.following]
             try:
@@ -217,18 +222,18 @@ class Finisher:
             except Exception as error:
                 sent = sent_before(error)
                 missing = {outcome.id for n, (outcome, _) in enumerate(packages) if n not in sent}
-                self.chains.sent_partly([outcome for outcome in unsent if outcome.id not in missing])
+                self.sent_links.sent_partly([outcome for outcome in unsent if outcome.id not in missing])
                 raise
-            self.chains.sent(unsent)
-        self.chains.followed(links)
+            self.sent_links.sent(unsent)
+        self.sent_links.followed(links)
 
     def _link_failed(self, outcome: Outcome, error: Exception) -> None:
-        """Record a link that the broker rejects, such as one that is too large, as a failure of the chain."""
+        """Save a failure for a link that the broker rejects, for example because it is too large."""
         for package in outcome.following:
             reason = f"The link could not be sent: {error_line(error)}"
             self.save([self.builder.failed(peek(self.codec, package), reason, final=True)])
 
-    # telling
+    # log, hooks and receivers
 
     def announce(self, outcome: Outcome) -> None:
         """Log an outcome."""
@@ -240,15 +245,15 @@ class Finisher:
             logger.error("Failed '%s' (%s), attempt %d - %s", func, name, outcome.attempt, error)
 
     def run_follow_up(self, finished: str) -> None:
-        """Run the receivers of `post_execute` and the hook of a finished task; whatever they do, its outcome stands.
+        """Call the receivers of `post_execute` and the hook of a finished task. Their errors do not change its outcome.
 
         Args:
             finished: the finished package, signed.
         """
         try:
             package = self.codec.loads(finished)
-        except BaseException:  # noqa: BLE001 - unpickling runs the code of whatever is inside
-            logger.exception("A finished task cannot be read, so its hook does not run")
+        except BaseException:  # noqa: BLE001 - unpickling runs code of the project
+            logger.exception("Follow-up: finished task unreadable, its hook is not called")
             return
         with running(package, package.get("attempt_count", 1)):
             signals.emit(signals.post_execute, task=package)
@@ -258,10 +263,10 @@ class Finisher:
     # acknowledging
 
     def acknowledge(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell the broker to forget what is done, and to redeliver what is to be tried again.
+        """Acknowledge the packages of final outcomes, and release the others for their next attempt after `retry`.
 
         Raises:
-            BrokerUnavailable: try again later; acknowledging twice does no harm.
+            BrokerUnavailable: try again later. Acknowledging is idempotent.
         """
         if self.broker is None:
             return
@@ -276,13 +281,13 @@ class Finisher:
             self.broker.release_many(again, delay=self.settings.retry)
 
     def move_to_dead_letters(self, delivery: Delivery, reason: str) -> None:
-        """Move an unreadable package to the dead-letter queue: its task has failed for good.
+        """Move an unreadable package to the dead-letter queue.
 
-        Nothing happens if the lease was lost: another cluster has the package, and may be able to read it.
+        If the lease was lost, this does nothing: another cluster has the package, and may be able to read it.
 
         Args:
             delivery: of the package.
-            reason: why no worker can read it.
+            reason: error that occurred when it was read.
 
         Raises:
             BrokerUnavailable: try again later.
@@ -297,7 +302,7 @@ class Finisher:
             self._each(self._end_waiting, [self.builder.failed(package, reason, final=True)])
 
     def _ends(self, outcome: Outcome) -> bool:
-        """Return whether the task is not tried again."""
+        """Return True if no attempt of the task follows."""
         return self.broker is None or acknowledges(outcome, settings=self.settings, broker=self.broker)
 
     def _each(
@@ -306,12 +311,12 @@ class Finisher:
         outcomes: Sequence[Outcome],
         rescue: Callable[[Outcome, Exception], None] | None = None,
     ) -> None:
-        """Do a stage for a batch; if it fails, for each outcome alone.
+        """Run a stage for a batch. If it fails, run it for each outcome alone.
 
         Args:
             work: the stage.
             outcomes: of the batch.
-            rescue: called with an outcome for which the stage fails alone, once that is logged.
+            rescue: called with each outcome for which the stage fails alone, after that is logged.
         """
         if not outcomes:
             return

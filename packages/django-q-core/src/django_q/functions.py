@@ -1,4 +1,4 @@
-"""Functions and their dotted paths."""
+"""Finds functions by their dotted paths, and paths by functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe(func: object) -> str:
-    """Name a function as its Task shows it: the dotted path where there is one."""
+    """Return the text by which a `Task` names a function: its dotted path, or else its text form."""
     if type(func) is str:
         return func
     try:
@@ -47,7 +47,7 @@ def resolve(func: str | Callable[..., Any]) -> Callable[..., Any]:
         func: a dotted path, or the callable itself.
 
     Raises:
-        UnknownFunction: there is nothing callable of that name; says what was tried.
+        UnknownFunction: nothing callable has this path; the message names the part that exists.
     """
     if not isinstance(func, str):
         return func
@@ -59,7 +59,7 @@ def resolve(func: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_known(path: str) -> bool:
-    """Return whether a function was resolved before in this process, so that nothing needs to be imported."""
+    """Return True if this process has resolved a path before, so that `resolve` imports nothing."""
     return path in _KNOWN
 
 
@@ -79,7 +79,7 @@ def _locate(path: str) -> Callable[..., Any]:
 
 
 def _find(path: str) -> Any:
-    """Return the object of a path: a module, a member of one, or a built-in; None if there is none."""
+    """Return the object with this path: a module, an object in a module, or a built-in; None if there is none."""
     names = [name for name in path.split(".") if name]
     found: Any = builtins
     holds_modules = True
@@ -94,10 +94,10 @@ def _find(path: str) -> Any:
 
 
 def _module(path: str, name: str) -> Any:
-    """Return the module of that name on the way to *path*; None if there is none."""
+    """Import the module *name*, a part of *path*; return None if it does not exist."""
     try:
         return import_module(name)
-    except BaseException as error:  # whatever a module does when it is imported, it is the task's failure
+    except BaseException as error:  # any error of an import is a failure of the task
         if isinstance(error, ImportError) and error.name == name and name not in sys.modules:
             return None
         if isinstance(error, TimeoutException):

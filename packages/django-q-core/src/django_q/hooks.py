@@ -22,18 +22,18 @@ def run_hook(hook: str | Callable[[Task], Any], task: Task, settings: ClusterSet
     """Call a hook with its finished task, and await it if it is a coroutine function.
 
     Args:
-        hook: a dotted path, or the callable itself.
+        hook: the dotted path, or the callable itself.
         task: the finished task, saved or not.
         settings: of the cluster, for its error reporters; None means the current settings.
 
     Returns:
-        True if the hook returned. What it raises is logged and reported; the outcome of the task stands.
+        True if the hook returned. Its exceptions are logged and reported, and do not change the outcome of the task.
     """
     try:
         result = resolve(hook)(task)
         if inspect.iscoroutine(result):
             run_coroutine(result)
-    except BaseException as error:  # noqa: BLE001 - whatever it raises; a timeout is a SystemExit
+    except BaseException as error:  # noqa: BLE001 - hooks are the project's code; a timeout is a SystemExit
         name, path, reason = one_line(task.name), one_line(describe(hook)), one_line(error)
         logger.exception("Hook '%s' of %s (%s) failed: %s", path, name, task.id, reason)
         reporters.report(error, settings)
@@ -42,6 +42,6 @@ def run_hook(hook: str | Callable[[Task], Any], task: Task, settings: ClusterSet
 
 
 def call_hook(sender: object, instance: Task, **kwargs: Any) -> None:
-    """Call the hook of a saved task: the receiver of the public editions, for code that calls it directly."""
+    """Call the hook of a saved task. In the public editions this is a receiver, which projects call directly, too."""
     if instance.hook:
         run_hook(instance.hook, instance)

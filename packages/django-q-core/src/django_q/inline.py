@@ -1,4 +1,4 @@
-"""Runs tasks in the process that sends them, without broker and queue."""
+"""Executes tasks in the process that sends them, without broker: sync mode."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Executor | None = None) -> Executor:
-    """Run a task here and now, and all that follows it.
+    """Execute a task in this process, and the links of its chain.
 
-    No broker is asked, no connection is closed, the caller's transaction is respected.
+    It uses no broker, closes no connection, and works within the caller's transaction.
 
     Args:
         package: the task.
-        settings: of the cluster it would have run in.
-        executor: runs it; None makes one.
+        settings: of the cluster that the task is for.
+        executor: executes the task; None creates one.
 
     Returns:
-        The executor: its `exception` is what the task raised.
+        The executor. Its `exception` is the first one that a task raised, or None.
     """
     executor = executor or Executor(settings)
     finisher = Finisher(settings, broker=None)
@@ -44,15 +44,15 @@ def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Exe
 
 
 def run_iter_inline(members: Sequence[TaskPackage], batch: Batch, *, settings: ClusterSettings) -> Executor:
-    """Run the members of an iter here and now, one after another, and save their results as one.
+    """Execute the members of an iter in this process, one after another, and save the collated outcome.
 
     Args:
         members: in the order of the arguments.
         batch: of the iter; it is not saved.
-        settings: of the cluster it would have run in.
+        settings: of the cluster that the tasks are for.
 
     Returns:
-        The executor: its `exception` is what the first member that failed raised.
+        The executor. Its `exception` is that of the first member that failed, or None.
     """
     executor, finisher = Executor(settings), Finisher(settings, broker=None)
     finished: list[BatchMember] = []

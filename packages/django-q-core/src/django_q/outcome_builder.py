@@ -1,4 +1,4 @@
-"""Makes the `Outcome` of an attempt: plain values only, whatever the task is, carries, returns or raises."""
+"""Builds the `Outcome` of an attempt. It has plain values only, for any task, argument, result and exception."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 NO_ARGS: Final = encode(())
 NO_KWARGS: Final = encode({})
 
-OPTIONAL: Final = frozenset(
+OPTIONAL_KEYS: Final = frozenset(
     ("ack_failure", "cached", "group", "hook", "iter_cached", "iter_count", "iter_options", "save", "schedule")
 )
-"""Keys of a package that most do not have, and that optional fields of its outcome come from."""
+"""Keys that few packages have, and from which optional fields of the outcome are built."""
 
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({"group": None, "hook": None})
-"""Optional fields of the outcome of a package without any of them."""
+"""Optional fields of the outcome of a package that has none of these keys."""
 
-IMMUTABLE: Final = frozenset(
+IMMUTABLE_TYPES: Final = frozenset(
     {bool, bytes, complex, date, datetime, Decimal, fixed_zone, float, int, type(None), str, time, timedelta, UUID}
 )
-"""Classes whose objects a task cannot change."""
+"""Types whose objects a task cannot change."""
 
 
 class SentArguments(NamedTuple):
-    """A task's arguments as they were sent, pickled before it runs: the task may change its own."""
+    """Arguments of a task, pickled before its execution, because the task may change them."""
 
     args: bytes
     kwargs: bytes
@@ -57,10 +57,11 @@ class SentArguments(NamedTuple):
     def of(cls, package: Mapping[str, Any]) -> Self | None:
         """Pickle the arguments of a package; None if the task cannot change them.
 
-        An argument that only its sender can pickle is replaced by its text, and the task is run nevertheless.
+        An argument that only its sender can pickle is replaced by its text, so that the task can be executed.
         """
         args, kwargs = package.get("args", ()), package.get("kwargs", {})
-        if IMMUTABLE.issuperset(map(type, args)) and (not kwargs or IMMUTABLE.issuperset(map(type, kwargs.values()))):
+        are_immutable = IMMUTABLE_TYPES.issuperset
+        if are_immutable(map(type, args)) and (not kwargs or are_immutable(map(type, kwargs.values()))):
             return None
         try:
             return cls(*(pickling.dumps(each) for each in (args, kwargs)))
@@ -70,11 +71,11 @@ class SentArguments(NamedTuple):
 
 
 class OutcomeBuilder:
-    """Makes outcomes for one cluster.
+    """Builds the outcomes of one cluster.
 
     Args:
         settings: of the cluster.
-        fail: called with the exception if a result cannot be pickled; reports it and returns the failure's text.
+        fail: called with the exception if a result cannot be pickled; reports it, and returns the text of the failure.
     """
 
     def __init__(self, settings: ClusterSettings, fail: Callable[[BaseException], str] = text_of) -> None:
@@ -91,19 +92,19 @@ class OutcomeBuilder:
         sent: SentArguments | None = None,
         final: bool = False,
     ) -> Outcome:
-        """Make the outcome of an attempt.
+        """Build the outcome of an attempt.
 
         Args:
-            finished: the package with `result`, `success` and `stopped`; `success` and `result` change if the result
-                cannot be pickled.
-            ack_id: what the broker acknowledges the delivery by.
+            finished: the package with `result`, `success` and `stopped`. If the result cannot be pickled, `success` and
+                `result` are changed.
+            ack_id: receipt of the delivery; None if there is none.
             attempt: number of the attempt.
-            sent: the arguments as they were sent; None if they have not changed.
-            final: True if a failure must not be tried again.
+            sent: the arguments before the execution; None if they cannot have changed.
+            final: True if a failure must not be executed again.
         """
         returned = finished["success"]
         finished["attempt_count"] = attempt
-        options = NO_OPTIONS if OPTIONAL.isdisjoint(finished) else self._options(finished)
+        options = NO_OPTIONS if OPTIONAL_KEYS.isdisjoint(finished) else self._options(finished)
         follow_up = bool(options["hook"]) or signals.is_heard(signals.post_execute)
         text = self._signed(finished, sent) if follow_up or options.get("cached") else None
         args, kwargs, result = self._columns(finished, sent, keep=self._is_kept(options))
@@ -130,7 +131,7 @@ class OutcomeBuilder:
         )
 
     def _options(self, finished: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what a package says of the outcome's optional fields, as plain values."""
+        """Return the optional fields of the outcome, as plain values."""
         hook = finished.get("hook")
         member = is_member(finished.get("iter_count"), finished.get("group"))
         return {
@@ -149,7 +150,7 @@ class OutcomeBuilder:
         return one_line(text_of(finished["result"]).partition(" : ")[0])
 
     def _is_kept(self, options: Mapping[str, Any]) -> bool:
-        """Return whether the database keeps a success with these options."""
+        """Return True if a success with these options is saved in the database."""
         if is_member(options.get("iter_count"), options["group"]):
             return True
         if options.get("cached"):
@@ -162,7 +163,7 @@ class OutcomeBuilder:
             return None, None, None
         try:
             result = encode(finished["result"])
-        except BaseException as error:  # noqa: BLE001 - pickling runs the methods of whatever the task returned
+        except BaseException as error:  # noqa: BLE001 - pickling runs methods of the result
             self._spoil(finished, error)
             result = encode(finished["result"])
         if sent is not None:
@@ -181,14 +182,14 @@ class OutcomeBuilder:
             self._spoil(finished, error)
         try:
             return self.codec.dumps(finished | original)
-        except BaseException:  # noqa: BLE001 - a receiver has put something else into the package
+        except BaseException:  # noqa: BLE001 - a receiver added another value that cannot be pickled
             return self.codec.dumps({key: picklable(value) for key, value in (finished | original).items()})
 
     def _spoil(self, finished: dict[str, Any], cause: BaseException) -> None:
-        """Turn a success whose result cannot be pickled into a failure that says so."""
+        """Change a success whose result cannot be pickled into a failure with the reason."""
         error = ResultNotPicklable(
             f"The task returned a {qualified_type_name(finished['result'])}, which cannot "
-            f"be pickled ({one_line(cause)}): return plain values, or run it with save=False."
+            f"be pickled ({one_line(cause)}): return plain values, or send it with save=False."
         )
         error.__cause__ = cause
         finished["success"], finished["result"] = False, self.fail(error)
@@ -196,11 +197,11 @@ class OutcomeBuilder:
     def failed(
         self, package: Mapping[str, Any], reason: str, *, ack_id: Any = None, attempt: int = 1, final: bool = False
     ) -> Outcome:
-        """Make the failure of an attempt that left no outcome of its own.
+        """Build the failure of an attempt that has no outcome.
 
         Args:
             package: metadata, as `peek` returns them.
-            reason: what happened, as a sentence.
+            reason: the cause, as a sentence.
             ack_id: as of `build`.
             attempt: as of `build`.
             final: as of `build`.
@@ -212,7 +213,7 @@ class OutcomeBuilder:
         try:
             return (self.codec.dumps(next_link(finished)),)
         except Exception:  # noqa: BLE001 - an older producer, or a receiver, wrote the link
-            # The link fails where links fail: in a worker, as a task of the chain that has no such function.
+            # A worker fails this link, like any link whose function does not exist.
             return (self.codec.dumps(unusable_link(finished)),)
 
 
@@ -226,7 +227,7 @@ def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:
 
 
 def moment_of(value: object) -> datetime:
-    """Return a moment; the present one if *value* is none."""
+    """Return a datetime; the present time for any other value."""
     return value if isinstance(value, datetime) else timezone.now()
 
 
@@ -236,14 +237,14 @@ def flag_of(value: object) -> bool | None:
 
 
 def seconds_of(value: object) -> Any:
-    """Return what `cached` says: True, a number of seconds, or False for anything else."""
+    """Return the option `cached`: True, a number of seconds, or False for any other value."""
     if value is True:
         return True
     return value if isinstance(value, (int, float)) and isfinite(value) and value > 0 else False
 
 
 def whole_options_of(value: object) -> dict[str, Any] | None:
-    """Return the options of a whole iter as plain values; None for anything else."""
+    """Return the options of the collated task as plain values; None for any other value."""
     if not isinstance(value, dict):
         return None
     given = {name: value[name] for name in WHOLE_OPTIONS if value.get(name) is not None}
@@ -251,7 +252,7 @@ def whole_options_of(value: object) -> dict[str, Any] | None:
 
 
 def count_of(value: object) -> int:
-    """Return a count; 0 for anything else."""
+    """Return a count; 0 for any other value."""
     return value if type(value) is int and value > 0 else 0
 
 
@@ -259,6 +260,6 @@ def picklable(value: object) -> object:
     """Return a value, or its text if it cannot be pickled."""
     try:
         pickling.dumps(value)
-    except BaseException:  # noqa: BLE001 - pickling runs the value's own code
+    except BaseException:  # noqa: BLE001 - pickling runs methods of the value
         return bounded(text_of(value), LABEL_CHARACTERS)
     return value

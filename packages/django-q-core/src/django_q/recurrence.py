@@ -1,4 +1,7 @@
-"""When a schedule is due: pure functions on dates, and the only place that knows arrow and croniter."""
+"""Computes the slots of a schedule, as pure functions on dates.
+
+This is the only module that uses arrow and croniter.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,13 @@ STEPS: Final[dict[str, dict[str, Any]]] = {
     "Q": {"months": 3},
     "Y": {"years": 1},
 }
-"""How far the calendar is turned, for each type that keeps its local time of day."""
+"""Step in calendar units, of each type that keeps its local time of day."""
 
-LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
-"""What never happens after this, never happens."""
+EARLIEST_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""A cron expression that is never due after this moment is invalid."""
 
-RANDOM: Final = re.compile(r"[hr](\(|/|$)", re.IGNORECASE)
-"""A field whose value croniter makes up."""
+RANDOM_FIELD: Final = re.compile(r"[hr](\(|/|$)", re.IGNORECASE)
+"""Matches a field whose value croniter chooses at random."""
 
 HINT: Final = "Write five fields, such as '0 22 * * 1-5', or six with seconds at the end."
 
@@ -48,31 +51,33 @@ class Slot(NamedTuple):
     """One moment at which a schedule is due."""
 
     moment: datetime
-    """Aware and in UTC; naive and local where there are no time zones."""
-    wall: datetime | None = None
-    """The local time it stands for, when the clocks skip that; None when it is the moment's own."""
+    """Aware, in UTC; with `USE_TZ = False` naive, in local time."""
+    wall_time: datetime | None = None
+    """Nominal local time (naive) if the clocks skip it; None if it is the local time of the moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrence:
-    """From one slot to the next.
+    """Rule that computes the slots of a schedule.
 
-    Minutes and hours are spans of time. All other types keep their local time: one that the clocks skip is due at the
-    first moment after the gap, and again at its own time the next day; one that comes twice is due the first time.
+    Minutes and hours are durations. All other types keep their local time. A local time that the clocks skip is due at
+    the first moment after the gap, and at its own time again the next day. One that occurs twice is due the first time.
     """
 
     kind: str
     """One of `Schedule.TYPE`."""
     zone: tzinfo | None
-    """Whose local time it keeps; None: the one of its dates, or none at all."""
+    """Time zone of the local time; None means that of the dates, which may be naive."""
     minutes: int | None = None
+    """Interval of the Minutes type."""
     cron: str | None = None
+    """Expression of the Cron type."""
 
     def next(self, slot: Slot) -> Slot | None:
-        """The slot after this one; None when there is none.
+        """Return the slot after this one; None if there is none.
 
         Raises:
-            ScheduleError: the type lacks what it needs, or is unknown.
+            ScheduleError: the type is unknown, or lacks its minutes or its cron expression.
         """
         zone = self.zone or slot.moment.tzinfo
         if self.kind == ONCE:
@@ -84,7 +89,7 @@ class Recurrence:
         return Slot(later(slot.moment, self._span()))
 
     def skip(self, slot: Slot, now: datetime) -> Slot | None:
-        """The first slot of the row that comes after this one and after *now*."""
+        """Return the first slot that is later than this one and than *now*; None if there is none."""
         if self.kind == CRON and now > slot.moment:
             slot = Slot(now)
         if self.kind in (MINUTES, HOURLY) and now > slot.moment:
@@ -95,34 +100,34 @@ class Recurrence:
         return following
 
     def upcoming(self, slot: Slot) -> Iterator[Slot]:
-        """This slot and all that follow."""
+        """Yield this slot and all that follow."""
         following: Slot | None = slot
         while following is not None:
             yield following
             following = self.next(following)
 
     def first(self, now: datetime) -> Slot | None:
-        """The slot a schedule begins with when nobody says: the first its expression names, else now."""
+        """Return the first slot of a new schedule without `next_run`: that of its cron expression, or else *now*."""
         return self.next(Slot(now)) if self.kind == CRON else Slot(now)
 
     def _span(self) -> timedelta:
         if self.kind == HOURLY:
             return timedelta(hours=1)
         if self.kind != MINUTES:
-            raise ScheduleError(f"{self.kind!r} is not a type of schedule.")
+            raise ScheduleError(f"{self.kind!r} is not a type of schedule: choose one of Schedule.TYPE.")
         if not self.minutes or self.minutes < 0:
             raise ScheduleError("A schedule of the Minutes type needs a number of minutes, 1 or more.")
         return timedelta(minutes=self.minutes)
 
     def _next_date(self, slot: Slot, zone: tzinfo | None) -> Slot:
-        wall = local(slot.moment, zone)
-        if slot.wall is not None and at(slot.wall, zone).moment == slot.moment:
-            wall = slot.wall
-        from arrow import Arrow  # a megabyte, of the scheduler alone and only for days and longer
+        wall_time = local(slot.moment, zone)
+        if slot.wall_time is not None and at(slot.wall_time, zone).moment == slot.moment:
+            wall_time = slot.wall_time
+        from arrow import Arrow  # needs 1 MB, so only schedulers with such types import it
 
         while True:
-            wall = Arrow.fromdatetime(wall, UTC).shift(**STEPS[self.kind]).naive
-            following = at(wall, zone)
+            wall_time = Arrow.fromdatetime(wall_time, UTC).shift(**STEPS[self.kind]).naive
+            following = at(wall_time, zone)
             if following.moment > slot.moment:
                 return following
 
@@ -131,60 +136,47 @@ class Recurrence:
             raise ScheduleError("A schedule of the Cron type needs a cron expression.")
         if zone is not None and names_no_hour(self.cron):
             return next_of_every_hour(self.cron, current, zone)
-        wall: datetime | None = local(current, zone)
-        while wall is not None:
-            wall = cron_after(self.cron, wall)
-            if wall is not None and (moment := at(wall, zone).moment) > current:
+        wall_time: datetime | None = local(current, zone)
+        while wall_time is not None:
+            wall_time = cron_after(self.cron, wall_time)
+            if wall_time is not None and (moment := at(wall_time, zone).moment) > current:
                 return Slot(moment)
         return None
-
-
-def next_slot(
-    kind: str,
-    current: datetime,
-    zone: tzinfo | None,
-    *,
-    minutes: int | None = None,
-    cron: str | None = None,
-    wall: datetime | None = None,
-) -> Slot | None:
-    """The slot after *current*, which stands for the local time *wall* if the clocks skipped that."""
-    return Recurrence(kind=kind, zone=zone, minutes=minutes, cron=cron).next(Slot(current, wall))
 
 
 # local time
 
 
 def as_datetime(value: Any) -> Any:
-    """A date of arrow as a plain one; anything else as it is."""
-    # Who has one of its dates has imported it.
+    """Return a date of arrow as a `datetime`, and any other value unchanged."""
+    # A date of arrow exists only if arrow is imported.
     kind = getattr(sys.modules.get("arrow"), "Arrow", ())
     return value.datetime if isinstance(value, kind) else value
 
 
 def local(moment: datetime, zone: tzinfo | None) -> datetime:
-    """What the clocks show, naive."""
+    """Return the local time of a moment, naive."""
     return moment if zone is None else moment.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
-def at(wall: datetime, zone: tzinfo | None) -> Slot:
-    """The first moment at which the clocks show *wall*, or more when they skip it."""
+def at(wall_time: datetime, zone: tzinfo | None) -> Slot:
+    """Return the slot of a local time: its first moment, or the end of the gap if the clocks skip it."""
     if zone is None:
-        return Slot(wall)
-    moment = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    if local(moment, zone) == wall:
+        return Slot(wall_time)
+    moment = wall_time.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if local(moment, zone) == wall_time:
         return Slot(moment)
-    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    return Slot(first_change(before, moment, zone) or moment, wall)
+    before = wall_time.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    return Slot(first_change(before, moment, zone) or moment, wall_time)
 
 
 def later(moment: datetime, span: timedelta) -> datetime:
-    """The moment that much later, however the clocks are put."""
+    """Return the moment after a duration, which clock changes do not affect."""
     return moment + span if moment.tzinfo is None else moment.astimezone(UTC) + span
 
 
 def first_change(after: datetime, until: datetime, zone: tzinfo) -> datetime | None:
-    """When the clocks are first put forward or back, to the second; None when they are not."""
+    """Return the first change of the UTC offset in a period, exact to the second; None if there is none."""
     offset = offset_at(after, zone)
     while after < until:
         stop = min(after + timedelta(days=1), until)
@@ -195,7 +187,7 @@ def first_change(after: datetime, until: datetime, zone: tzinfo) -> datetime | N
 
 
 def bisect_change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
-    """The first second of the offset that holds at *after* and not at *before*."""
+    """Return the first second with the offset of *after*; *before* has another one."""
     start, offset = after.replace(microsecond=0), offset_at(after, zone)
     new, old = 0, int((after - before).total_seconds()) + 1
     while old - new > 1:
@@ -208,7 +200,7 @@ def bisect_change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
 
 
 def offset_at(moment: datetime, zone: tzinfo) -> timedelta:
-    """How far local time is from UTC."""
+    """Return the UTC offset of a zone at a moment."""
     return moment.astimezone(zone).utcoffset() or timedelta()
 
 
@@ -216,36 +208,37 @@ def offset_at(moment: datetime, zone: tzinfo) -> timedelta:
 
 
 def cron_error(text: str) -> str | None:
-    """What is wrong with a cron expression, as a sentence; None when it can be used.
+    """Return the error in a cron expression as a sentence; None if the expression is valid.
 
-    Five fields (minute, hour, day, month, day of the week), six with seconds at the end, or a name such as `@daily`.
+    An expression has five fields (minute, hour, day, month, day of the week), or six with seconds at the end, or is a
+    name such as `@daily`.
     """
-    if any(RANDOM.match(field) for field in text.split()):
-        return f"{text!r} leaves its moment to chance: write a number."
+    if any(RANDOM_FIELD.match(field) for field in text.split()):
+        return f"{text!r} has a random field: write a number."
     try:
         library().croniter.expand(text)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         return f"{text!r} is not a cron expression: {error}. {HINT}"
-    if cron_after(text, LONG_AGO.replace(tzinfo=None)) is None:
+    if cron_after(text, EARLIEST_MOMENT.replace(tzinfo=None)) is None:
         return f"{text!r} never happens. For the last day of each month write L as the day: '0 0 L * *'."
     return None
 
 
 @cache
 def library() -> ModuleType:
-    """Croniter, for those who have cron expressions: it takes memory and time that web processes need not spend."""
+    """Import croniter when the first cron expression needs it: it costs memory and time in all other processes."""
     return import_module("croniter")
 
 
 @lru_cache(maxsize=4096)
-def cron_after(text: str, wall: datetime) -> datetime | None:
-    """The first local time after *wall* that the expression names; None when there is none.
+def cron_after(text: str, wall_time: datetime) -> datetime | None:
+    """Return the first local time after *wall_time* that matches an expression; None if there is none.
 
     Raises:
-        ScheduleError: it is no cron expression.
+        ScheduleError: the expression is invalid.
     """
     try:
-        found: datetime = expression(text, get_ident()).get_next(datetime, start_time=wall.replace(tzinfo=UTC))
+        found: datetime = expression(text, get_ident()).get_next(datetime, start_time=wall_time.replace(tzinfo=UTC))
     except library().CroniterBadDateError:
         return None
     except (ValueError, KeyError, AttributeError, TypeError) as error:
@@ -255,14 +248,14 @@ def cron_after(text: str, wall: datetime) -> datetime | None:
 
 @lru_cache(maxsize=1024)
 def expression(text: str, thread: int) -> croniter:
-    """A parsed expression; each thread has its own, for it remembers where it is."""
-    parsed: croniter = library().croniter(text, LONG_AGO)
+    """Return a parsed expression. Each thread has its own, because it stores its position."""
+    parsed: croniter = library().croniter(text, EARLIEST_MOMENT)
     return parsed
 
 
 @lru_cache(maxsize=1024)
 def names_no_hour(text: str) -> bool:
-    """Is the expression due in every hour, so that an hour that comes twice is meant twice?"""
+    """Return True if an expression is due in every hour, so that it is due in both of two equal hours."""
     try:
         fields, _ = library().croniter.expand(text)
     except (ValueError, KeyError, AttributeError, TypeError):
@@ -271,14 +264,14 @@ def names_no_hour(text: str) -> bool:
 
 
 def next_of_every_hour(text: str, current: datetime, zone: tzinfo) -> Slot | None:
-    """The first moment after *current* at which the clocks show what the expression names, the second time too."""
+    """Return the first slot after *current* whose local time matches, including an hour that occurs twice."""
     after, offset = current.astimezone(UTC), offset_at(current, zone)
-    wall = after.replace(tzinfo=None) + offset
-    while (found := cron_after(text, wall)) is not None:
+    wall_time = after.replace(tzinfo=None) + offset
+    while (found := cron_after(text, wall_time)) is not None:
         moment = (found - offset).replace(tzinfo=UTC)
         change = first_change(after, moment, zone)
         if change is None:
             return Slot(moment)
         after, offset = change, offset_at(change, zone)
-        wall = change.replace(tzinfo=None) + offset - datetime.resolution
+        wall_time = change.replace(tzinfo=None) + offset - datetime.resolution
     return None

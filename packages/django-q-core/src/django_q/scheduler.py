@@ -20,5 +20,5 @@ def scheduler(broker: Broker | None = None) -> None:
     """Send every schedule that is due now, through a broker: by default the one of the settings."""
     restore_moments(router.db_for_write(Schedule))
     schedules = DueSchedules(current_settings(), broker or get_broker())
-    while schedules.turn().more:
+    while schedules.run_pass().more:
         pass

@@ -1,4 +1,4 @@
-"""A deadline inside a task: an exception that `finally` blocks see."""
+"""Raises TimeoutException inside a task whose time is over, so that its `finally` blocks run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 def timeout_of(package: TaskPackage, settings: ClusterSettings) -> float | None:
-    """How long a task may run.
+    """Return the timeout of a task in seconds; None means no limit.
 
-    Returns:
-        Seconds, or None for as long as it takes. The task's own `timeout` comes before the cluster's.
+    The task's own option `timeout` takes precedence over the setting.
     """
     seconds = package.get("timeout", settings.timeout)
     return None if seconds is None or seconds >= NO_TIMEOUT else float(seconds)
@@ -30,54 +29,63 @@ def timeout_of(package: TaskPackage, settings: ClusterSettings) -> float | None:
 class TaskTimer:
     """Raises `TimeoutException` in the running task when its time is over.
 
-    It uses the one real-time timer that a process has (SIGALRM), so it works in the main thread only; elsewhere, and
-    where the system has no such timer, it does nothing, and the sentinel's deadline is what ends a worker.
+    It uses the real-time timer of the process (SIGALRM), which works in the main thread only. In other threads, and on
+    systems without this timer, it does nothing. There, the deadline of the sentinel ends the worker.
     """
 
     def __init__(self) -> None:
         self.fired = False
-        """Whether the time of the last task was over, whatever the task made of the exception."""
+        """True if the time of the last task was over, even if the task caught the exception."""
         self._seconds, self._reason = 0.0, ""
         self._armed = False
         self.installed = False
-        """Whether SIGALRM is this timer's for good."""
+        """True if this timer is the permanent handler of SIGALRM."""
 
     def install(self) -> None:
-        """Become this process's handler of SIGALRM for good: what a worker does."""
+        """Make this timer the permanent handler of SIGALRM, as workers do."""
         signal.signal(signal.SIGALRM, self.ring)
         self.installed = True
 
     def running(
         self, seconds: float | None, reason: str = "Task exceeded maximum timeout value"
     ) -> AbstractContextManager[None]:
-        """Limit the block to `seconds`; None for no limit.
+        """Return a context manager that limits the duration of its block.
 
         Args:
-            seconds: the limit.
-            reason: the message of the exception, without the limit.
+            seconds: the limit; None means no limit.
+            reason: message of the exception, without the limit.
 
         Raises:
-            TimeoutException: inside the block.
+            TimeoutException: inside the block, when its time is over.
         """
         self.fired = False
         self.limited(seconds)
         return _NO_LIMIT if seconds is None or not _possible() else _Limit(self, seconds, reason)
 
     def limited(self, seconds: float | None) -> None:
-        """Called when a limit begins: a worker sets the deadline by which its sentinel kills it."""
+        """Announce the limit of a block that begins; workers override this to set the sentinel's deadline."""
 
     def arm(self, seconds: float, reason: str) -> None:
-        """Raise the exception in so many seconds."""
+        """Start the timer.
+
+        Args:
+            seconds: time until the exception.
+            reason: message of the exception, without the limit.
+        """
         self._seconds, self._reason, self._armed = seconds, reason, True
         signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
 
     def disarm(self) -> None:
-        """Do not ring any more."""
+        """Stop the timer."""
         self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def ring(self, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGALRM."""
+        """Handle SIGALRM.
+
+        Raises:
+            TimeoutException: the timer is started.
+        """
         if self._armed:
             self._armed = False
             self.fired = True
@@ -85,7 +93,7 @@ class TaskTimer:
 
 
 class _Limit:
-    """The time of one block. A class, because a generator would cost as much as the timer itself."""
+    """Limit of one block. It is a class, because a generator would cost as much time as the timer."""
 
     def __init__(self, timer: TaskTimer, seconds: float, reason: str) -> None:
         self.timer, self.seconds, self.reason = timer, seconds, reason
@@ -96,7 +104,7 @@ class _Limit:
             self.alarm = signal.getitimer(signal.ITIMER_REAL)
         try:
             self.timer.arm(self.seconds, self.reason)
-        except BaseException:  # it has rung already
+        except BaseException:  # the time is over already
             self.__exit__()
             raise
 
@@ -105,7 +113,7 @@ class _Limit:
         if not self.timer.installed:
             signal.signal(signal.SIGALRM, self.handler)
             signal.setitimer(signal.ITIMER_REAL, *self.alarm)
-        elif signal.getsignal(signal.SIGALRM) != self.timer.ring:  # the task took it
+        elif signal.getsignal(signal.SIGALRM) != self.timer.ring:  # the task installed another handler
             self.timer.install()
 
 

@@ -6,7 +6,7 @@ import pytest
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.memcached import BaseMemcachedCache
 from django_q.caches.keys import MAX_KEY_CHARACTERS, safe_key
-from django_q.results.groups import Members
+from django_q.results.groups import CachedGroups
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +36,7 @@ def test_unsafe_key_is_hashed(key):
 @settings(max_examples=200, deadline=None)
 @given(any_text, any_text)
 def test_memcached_accepts_the_keys_of_any_group_of_any_queue(prefix, group):
-    members = Members(memcached, prefix)
+    members = CachedGroups(memcached, prefix)
     for key in (safe_key(f"{prefix}:{group}"), members.head_key(group), members.place_key(group, 10**9)):
         memcached.validate_key(memcached.make_key(key))
         assert safe_key(key) == key

@@ -14,8 +14,8 @@ from django_q.cluster.scheduling import Scheduler
 from django_q.databases.connections import forget_inherited
 from django_q.models import Schedule
 from django_q.schedules import synchronising
-from django_q.schedules.due import FATAL, RETRY_FATAL
-from django_q.schedules.turn import RETRY
+from django_q.schedules.due import FATAL_REASON, FATAL_RETRY_DELAY
+from django_q.schedules.scheduler_pass import RETRY_DELAY
 from django_q.settings import current_settings
 
 pytestmark = pytest.mark.django_db
@@ -96,14 +96,14 @@ def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
     first = Scheduler(wiring)
     first.start()
     first.broker.delete_queue()
-    assert in_a_fork(first.schedules.turn) == 3
+    assert in_a_fork(first.schedules.run_pass) == 3
     assert state.importing == bad.pk
     successor = Scheduler(wiring)
     successor.start()
     successor.step()
     assert successor.broker.queue_size() == 1
     bad.refresh_from_db()
-    assert bad.last_error == FATAL
+    assert bad.last_error == FATAL_REASON
     assert bad.retry_at > NOW
     assert bad.runs == 0
     successor.broker.delete_queue()
@@ -113,6 +113,6 @@ def test_function_that_is_fatal_twice_waits_longer(clockwork, due) -> None:
     schedule = due()
     schedules = clockwork().schedules
     schedules.mark_fatal(schedule.pk, NOW)
-    assert Schedule.objects.get().retry_at == NOW + RETRY
+    assert Schedule.objects.get().retry_at == NOW + RETRY_DELAY
     schedules.mark_fatal(schedule.pk, NOW)
-    assert Schedule.objects.get().retry_at == NOW + RETRY_FATAL
+    assert Schedule.objects.get().retry_at == NOW + FATAL_RETRY_DELAY

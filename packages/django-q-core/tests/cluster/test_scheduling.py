@@ -17,7 +17,7 @@ from django_q.cluster.scheduling import Scheduler
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.schedules import due as due_module
-from django_q.schedules.turn import Turn
+from django_q.schedules.scheduler_pass import Pass
 from django_q.settings import current_settings
 from django_q.status import TTL_SECONDS
 
@@ -148,7 +148,7 @@ def test_changed_schedules_are_found_within_a_second(running, clock, due):
 
 def test_rows_locked_by_another_cluster_cause_no_busy_loop(running, clock, monkeypatch):
     scheduler = running()
-    monkeypatch.setattr(scheduler.schedules, "turn", lambda: Turn(more=True))
+    monkeypatch.setattr(scheduler.schedules, "run_pass", lambda: Pass(more=True))
     run(scheduler, clock, 2)
     assert len(clock.waits) < 50
 
@@ -175,16 +175,16 @@ def test_limit_holds_within_two_seconds_whether_it_sends_or_not(running, clock, 
 def test_unavailable_database_is_retried_and_logged_once(running, clock, due, monkeypatch, caplog):
     due(next_run=BEGAN)
     scheduler = running()
-    turn = scheduler.schedules.turn
+    run_pass = scheduler.schedules.run_pass
 
     def away():
         raise OperationalError("the server is away")
 
     monkeypatch.setattr(module, "close_connections", lambda: None)
-    monkeypatch.setattr(scheduler.schedules, "turn", away)
+    monkeypatch.setattr(scheduler.schedules, "run_pass", away)
     caplog.set_level(logging.INFO, "django-q")
     run(scheduler, clock, 30)
-    monkeypatch.setattr(scheduler.schedules, "turn", turn)
+    monkeypatch.setattr(scheduler.schedules, "run_pass", run_pass)
     run(scheduler, clock, 45)
     assert scheduler.broker.queue_size() == 1
     assert caplog.text.count("the server is away") == 1

@@ -1,4 +1,4 @@
-"""Cached results are those of the database, elsewhere."""
+"""Results in the cache are equal to those in the database."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_nothing_stays_in_the_cache(results, cached) -> None:
     assert cache._cache == {}
 
 
-def test_cache_that_is_away_is_told_from_a_bad_outcome(results, cached, monkeypatch) -> None:
+def test_cache_outage_differs_from_an_invalid_outcome(results, cached, monkeypatch) -> None:
     def away(*args: object, **kwargs: object) -> None:
         raise ConnectionRefusedError("no")
 

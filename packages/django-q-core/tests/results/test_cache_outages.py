@@ -14,7 +14,7 @@ from django_q.cluster.earlier_success import saved_success
 from django_q.exceptions import ResultsUnavailable
 from django_q.models import Task
 from django_q.results.cache import CacheResults
-from django_q.results.groups import Member, Members
+from django_q.results.groups import CachedGroups, Member
 from django_q.results.store import ResultStore
 from django_q.results.waiting import MISSING
 from django_q.testing import eventually
@@ -55,7 +55,7 @@ def client(request):
 
 @pytest.fixture
 def proxy(request, client, settings):
-    """A proxy between the default cache and its server."""
+    """Proxy between the default cache and its server."""
     product, backend, options = CLIENTS[client]
     pytest.importorskip({"pymemcache": "pymemcache", "redis": "redis"}.get(client.split()[0], "django_redis"))
     server = request.getfixturevalue(f"{product}_server")
@@ -120,7 +120,7 @@ def test_result_is_not_saved_before_the_cache_has_taken_it(proxy, results, cache
 
 
 @pytest.mark.parametrize("how", ["stalled", "cut"])
-def test_earlier_success_is_not_missing_while_the_cache_is_unavailable(proxy, results, cached, settings_of, how):
+def test_earlier_success_is_not_missing_during_a_cache_outage(proxy, results, cached, settings_of, how):
     results.save_many([outcome := cached(1)])
     package = {"id": outcome.id, "cached": True}
     assert saved_success(package | {"id": "another"}, settings_of(name="q")) is None
@@ -156,12 +156,12 @@ def test_long_prefix_leaves_room_for_every_key(proxy, settings, settings_of, cac
 
 
 class Fake(LocMemCache):
-    """A cache that has no more than the API promises."""
+    """Cache with only the promises of Django's API."""
 
     keeps = staticmethod(lambda key, value: True)
-    """Tells if a value is kept; otherwise it is dropped without an error."""
+    """Returns True if a value is stored; others are dropped without an error."""
     misses = frozenset()
-    """Keys that are not valid."""
+    """Invalid keys."""
     answers = True
 
     def __init__(self, name, parameters):
@@ -209,13 +209,13 @@ def _load(path):
 def test_member_of_a_cache_that_returns_none_is_not_waited_for(fake):
     fake.answers = False
     with pytest.raises(ResultsUnavailable):
-        Members(fake, "q").add({"g": [Member("1", success=True)]}, None)
-    assert Members(fake, "q").read("g") == []
-    assert Members(fake, "q").count_at_most("g") == 0
+        CachedGroups(fake, "q").add({"g": [Member("1", success=True)]}, None)
+    assert CachedGroups(fake, "q").read("g") == []
+    assert CachedGroups(fake, "q").count_at_most("g") == 0
 
 
 def test_member_whose_answer_was_lost_takes_one_place(fake):
-    members = Members(fake, "q")
+    members = CachedGroups(fake, "q")
     fake.add(members.place_key("g", 1), ("1", True), None)
     members.add({"g": [Member("1", success=True)]}, None)
     assert members.count_at_most("g") == 1
@@ -227,7 +227,7 @@ def test_value_that_is_dropped_without_an_error_is_a_failure(fake, results, cach
     (failure,) = results.save_many([outcome := cached("x" * 5000, success=success)])
     assert not failure.success
     assert failure.final is success
-    assert "the cache does not take" in results.fetch(outcome.id)["result"]
+    assert "the cache rejects" in results.fetch(outcome.id)["result"]
 
 
 @pytest.mark.django_db
@@ -236,7 +236,7 @@ def test_outcome_that_the_cache_takes_in_no_form_is_a_row(fake, settings_of, cac
     fake.misses = frozenset({outcome.id})
     rejected, kept = ResultStore(settings_of(), "q").save_many([outcome, other])
     assert (rejected.success, rejected.cached, kept) == (False, False, other)
-    assert "the cache does not take" in Task.objects.get(pk=outcome.id).result
+    assert "the cache rejects" in Task.objects.get(pk=outcome.id).result
 
 
 @pytest.mark.django_db
@@ -255,7 +255,7 @@ def test_value_that_is_evicted_at_once_is_written_again(fake, results, cached):
 
 
 @pytest.mark.parametrize("success", [True, False])
-def test_result_is_kept_back_while_the_cache_refuses_writes_and_can_be_read(fake, results, cached, success):
+def test_result_waits_while_the_cache_rejects_writes(fake, results, cached, success):
     results.save_many([earlier := cached("oh", success=False)])
     later = cached(1, id=earlier.id, success=success, attempt=2)
     fake.keeps = lambda key, value: False
@@ -380,7 +380,7 @@ def test_capricious_cache_loses_only_what_it_evicts(settings, results, cached, m
             assert [package["success"] for package in kept] == [outcome.success for outcome in done[-len(batch) :]]
     if not evicts:
         assert {package["id"] for package in results.fetch_group("g")} == {each.id for each in done if each.group}
-        assert not [outcome for outcome in done if "does not take" in (outcome.error or "")]
+        assert not [outcome for outcome in done if "the cache rejects" in (outcome.error or "")]
     results.delete_group("g")
 
 

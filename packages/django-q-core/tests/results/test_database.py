@@ -1,4 +1,4 @@
-"""A batch of outcomes is saved as a whole, whatever one of them is like, and saving it again changes nothing."""
+"""A batch of outcomes is saved completely, even if one of them is invalid, and saving is idempotent."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_batch_is_few_statements(results, outcome) -> None:
     assert len(queries) <= 6, [query["sql"][:80] for query in queries]
 
 
-def test_long_results_do_not_make_a_statement_that_servers_refuse(results, outcome) -> None:
+def test_long_results_do_not_exceed_a_statement(results, outcome) -> None:
     results.save_many([outcome("x" * 3_000_000) for _ in range(8)])
     assert {len(result) for result in Task.objects.values_list("result", flat=True)} == {3_000_000}
 
 
-# what is saved
+# saved values
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_failure_that_arrives_late_replaces_nothing(results, outcome) -> None:
     assert (task.result, task.attempt_count) == ("late", 2)
 
 
-def test_attempts_in_one_batch_are_told_apart(results, outcome) -> None:
+def test_attempts_in_one_batch_are_distinguished(results, outcome) -> None:
     first = outcome("oh", success=False)
     again, last = outcome("oh again", id=first.id, success=False, attempt=2), outcome(42, id=first.id, attempt=3)
     results.save_many([first, again, last])
@@ -131,7 +131,7 @@ def test_saving_a_batch_again_changes_nothing(results, outcome) -> None:
     assert list(Task.objects.order_by("id").values()) == before
 
 
-def test_outcomes_are_given_back_in_order(results, outcome) -> None:
+def test_outcomes_are_returned_in_order(results, outcome) -> None:
     batch = [outcome(1), outcome(2, save=False), outcome("oh", success=False), outcome(3)]
     assert results.save_many(batch) == batch
 
@@ -154,7 +154,7 @@ def test_new_and_known_tasks_share_a_batch(results, outcome) -> None:
     assert sorted(Task.objects.values_list("result", "attempt_count")) == [(1, 1), (2, 2), (3, 1)]
 
 
-def test_task_that_another_cluster_saves_at_this_moment_is_saved_once(results, outcome, monkeypatch) -> None:
+def test_task_saved_by_two_clusters_is_saved_once(results, outcome, monkeypatch) -> None:
     shared = outcome("oh", success=False)
     other = DatabaseResults(results.settings)
     existing = database.existing
@@ -181,7 +181,7 @@ def successes(saved) -> list[bool]:
 @pytest.mark.parametrize(
     ("label", "length"), [("group", 100), ("name", 100), ("func", 256), ("hook", 256), ("cluster", 100)]
 )
-def test_label_that_is_too_long_is_truncated_and_the_success_stays(results, outcome, label, length) -> None:
+def test_long_label_of_a_success_is_truncated(results, outcome, label, length) -> None:
     good, long = outcome(1), outcome(2, **{label: "x" * (length + 1)})
     assert successes(results.save_many([good, long])) == [True, True]
     assert sorted(Success.objects.values_list("result", flat=True)) == [1, 2]
@@ -194,12 +194,12 @@ def test_label_of_full_length_is_saved(results, outcome) -> None:
 
 
 @pytest.mark.parametrize("character", ["\0", "\ud800"])
-def test_character_that_no_database_stores_is_replaced_and_the_success_stays(results, outcome, character) -> None:
+def test_unstorable_character_in_a_label_is_replaced(results, outcome, character) -> None:
     results.save_many([outcome(1), outcome(2, group=f"a{character}b")])
     assert sorted(Success.objects.values_list("result", "group")) == [(1, None), (2, "a\N{REPLACEMENT CHARACTER}b")]
 
 
-def test_success_whose_label_the_database_refuses_has_ascii_labels(results, outcome, monkeypatch) -> None:
+def test_rejected_label_of_a_success_is_replaced_by_ascii(results, outcome, monkeypatch) -> None:
     insert = database.insert
 
     def refuse(outcomes, using) -> None:
@@ -255,14 +255,14 @@ def test_moments_without_a_zone_are_understood(results, outcome) -> None:
 # the database is away
 
 
-def test_database_that_is_away_is_told_from_a_bad_outcome() -> None:
+def test_database_outage_differs_from_an_invalid_outcome() -> None:
     assert is_unavailable(OperationalError("database is locked"))
     assert not is_unavailable(ValueError("bad"))
     assert not is_unavailable(OperationalError(1366, "Incorrect string value"))
     assert not is_unavailable(OperationalError(1267, "Illegal mix of collations"))
 
 
-def test_database_that_is_away_is_told_upwards(results, outcome, monkeypatch) -> None:
+def test_database_outage_is_raised(results, outcome, monkeypatch) -> None:
     def away(*args: object) -> None:
         raise OperationalError("server closed the connection unexpectedly")
 
@@ -294,7 +294,7 @@ def test_connection_that_was_cut_costs_one_try(results, outcome) -> None:
 
 
 def cut() -> None:
-    """Have the server cut this thread's connection."""
+    """Let the server close the connection of this thread."""
     asking, killing = {
         "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
         "mysql": ("SELECT connection_id()", "KILL %s"),

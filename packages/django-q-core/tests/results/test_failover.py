@@ -1,4 +1,4 @@
-"""A session that has become read-only, or was terminated, is closed, and its successor does the work."""
+"""A session that became read-only, or was terminated, is closed and replaced."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def alias(database, settings, django_db_blocker):
 
 @pytest.fixture(params=list(BREAKS))
 def broken(request, alias):
-    """The session of this thread, which cannot write any more."""
+    """Session of this thread, which became read-only."""
     connections[alias].ensure_connection()
     BREAKS[request.param](connections[alias])
     return connections[alias]
@@ -84,7 +84,7 @@ def test_errors_are_of_the_session(broken, outcome, settings_of) -> None:
     assert not is_unsuitable(error)
 
 
-def test_connection_with_an_error_is_closed_however_long_it_may_live(broken, outcome, settings_of) -> None:
+def test_connection_with_an_error_is_closed(broken, outcome, settings_of) -> None:
     require_writable = writable.require_writable
     caught(lambda: require_writable(Task, broken.alias))
     end_sessions()
@@ -93,7 +93,7 @@ def test_connection_with_an_error_is_closed_however_long_it_may_live(broken, out
 
 
 def fail(how: str, alias: str) -> None:
-    """Be a task that needs the database."""
+    """Read the database, as a task."""
     try:
         with transaction.atomic(using=alias):
             Task.objects.create(id="1", name="n", func="f", started=timezone.now(), stopped=timezone.now())
@@ -153,7 +153,7 @@ def test_monitor_saves_after_two_attempts(broken, outcome) -> None:
     assert not monitor.database.outcomes
 
 
-def test_earlier_success_is_not_looked_up_on_a_server_that_does_not_know_it(broken, outcome, settings_of) -> None:
+def test_earlier_success_is_not_read_from_a_replica(broken, outcome, settings_of) -> None:
     package = {"id": "an id", "group": None}
     assert is_unavailable(caught(lambda: saved_success(package, settings_of())))
     keep_connections()
@@ -168,31 +168,31 @@ def test_schedule_is_sent_by_the_next_session_and_not_marked(broken) -> None:
     settings = current_settings()
     broker = MemoryBroker("failover", settings=settings)
     schedules = DueSchedules(settings, broker)
-    caught(lambda: schedules.turn(timezone.now() + timedelta(seconds=1)))
+    caught(lambda: schedules.run_pass(timezone.now() + timedelta(seconds=1)))
     close_connections()
     assert not Schedule.objects.exclude(last_error=None).exists()
-    sent = schedules.turn(timezone.now() + timedelta(seconds=1)).sent
+    sent = schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent
     broker.delete_queue()
     assert {schedule.pk for schedule, _ in sent} == {schedule.pk for schedule in due}
 
 
 def test_idle_scheduler_notices_a_server_that_gets_no_new_schedules(broken) -> None:
     schedules = DueSchedules(current_settings(), MemoryBroker("failover", settings=current_settings()))
-    caught(schedules.turn)
+    caught(schedules.run_pass)
     close_connections()
-    schedules.turn()
+    schedules.run_pass()
 
 
-def test_idle_scheduler_seldom_asks_whether_it_could_write(alias, monkeypatch) -> None:
+def test_idle_scheduler_rarely_checks_that_it_can_write(alias, monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(writable, "require_writable", lambda *where: asked.append(where))
     schedules = DueSchedules(current_settings(), MemoryBroker("failover", settings=current_settings()))
     for _ in range(5):
-        schedules.turn()
+        schedules.run_pass()
     assert asked == [(Schedule, alias)]
 
 
-def test_success_that_cannot_be_deleted_now_is_not_taken_for_protected(broken, outcome, settings_of, caplog) -> None:
+def test_unavailable_success_is_not_considered_protected(broken, outcome, settings_of, caplog) -> None:
     broken.close()
     refusals.refusals_of.cache_clear()
     DatabaseResults(settings_of()).save_many([outcome() for _ in range(3)])

@@ -10,11 +10,11 @@ from django.core.cache import cache as default_cache
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
-from django_q.results.groups import Head, Member, Members
+from django_q.results.groups import CachedGroups, Head, Member
 
 
 class Counting(LocMemCache):
-    """Counts what is asked of it."""
+    """Counts its reads."""
 
     def __init__(self) -> None:
         super().__init__(f"counting-{id(self)}", {"OPTIONS": {"MAX_ENTRIES": 10_000}})
@@ -30,8 +30,8 @@ class Counting(LocMemCache):
 
 
 @pytest.fixture
-def members() -> Members:
-    return Members(LocMemCache("members", {"OPTIONS": {"MAX_ENTRIES": 10_000}}), "q")
+def members() -> CachedGroups:
+    return CachedGroups(LocMemCache("members", {"OPTIONS": {"MAX_ENTRIES": 10_000}}), "q")
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_members_are_read_in_the_order_they_came(members) -> None:
     assert members.read("other") == some(4)
 
 
-def test_group_that_nobody_knows_is_empty(members) -> None:
+def test_unknown_group_is_empty(members) -> None:
     assert members.read("g") == []
     assert members.count_at_most("g") == 0
 
@@ -69,7 +69,7 @@ def test_many_members_are_all_read(members) -> None:
     assert members.count_at_most("g") == 1200
 
 
-def test_head_that_another_cluster_overwrote_loses_nobody(members) -> None:
+def test_overwritten_head_loses_no_member(members) -> None:
     members.add({"g": some(1, 2)}, None)
     stale = members.cache.get(members.head_key("g"))
     members.add({"g": some(*range(3, 30))}, None)
@@ -80,7 +80,7 @@ def test_head_that_another_cluster_overwrote_loses_nobody(members) -> None:
     assert members.read("g")[-1] == Member("new", success=True)
 
 
-def test_head_that_was_evicted_loses_nobody(members) -> None:
+def test_evicted_head_loses_no_member(members) -> None:
     members.add({"g": some(*range(20))}, None)
     members.cache.delete(members.head_key("g"))
     members.add({"g": some(20)}, None)
@@ -117,7 +117,7 @@ def test_head_lives_as_long_as_its_last_member(members) -> None:
     assert Head(*members.cache.get(members.head_key("g"))).until is None
 
 
-def test_group_that_goes_on_for_ever_does_not_grow(members) -> None:
+def test_long_lived_group_does_not_grow(members) -> None:
     for start in range(0, 3000, 10):
         members.add({"g": some(*range(start, start + 10))}, 60)
         for place in range(start - 40, start - 30):
@@ -127,7 +127,7 @@ def test_group_that_goes_on_for_ever_does_not_grow(members) -> None:
 
 
 def test_member_costs_the_same_however_many_there_are() -> None:
-    members = Members(Counting(), "q")
+    members = CachedGroups(Counting(), "q")
     costs = []
     for number in range(1000):
         before = members.cache.asked
@@ -147,7 +147,7 @@ def test_evicted_head_of_a_large_group_costs_few_reads(members, monkeypatch) -> 
     assert len(members.read("g")) == 4001
 
 
-def test_cache_that_does_not_answer_while_a_member_is_added_loses_nobody(members, monkeypatch) -> None:
+def test_cache_outage_while_adding_loses_no_member(members, monkeypatch) -> None:
     members.add({"g": some(*range(10))}, None)
     get_many, answers = members.cache.get_many, iter([True, False])  # to the head, and to what has expired
     with monkeypatch.context() as patch:
@@ -156,7 +156,7 @@ def test_cache_that_does_not_answer_while_a_member_is_added_loses_nobody(members
     assert len(members.read("g")) == 11
 
 
-def test_writers_at_the_same_time_lose_nobody(members) -> None:
+def test_concurrent_writers_lose_no_member(members) -> None:
     def write(writer: int) -> None:
         for number in range(100):
             members.add({"g": some(f"{writer}-{number}")}, None)
@@ -170,7 +170,7 @@ def test_writers_at_the_same_time_lose_nobody(members) -> None:
 # other caches
 
 
-def exercise(members: Members) -> None:
+def exercise(members: CachedGroups) -> None:
     members.add({"g": some(1, 2), "h": some(3)}, None)
     members.add({"g": some(4, success=False)}, 60)
     assert members.read("g") == [*some(1, 2), *some(4, success=False)]
@@ -180,30 +180,31 @@ def exercise(members: Members) -> None:
 
 def test_groups_in_the_file_based_cache() -> None:
     default_cache.clear()
-    exercise(Members(default_cache, "q"))
+    exercise(CachedGroups(default_cache, "q"))
 
 
 @pytest.mark.django_db
 def test_groups_in_the_database_cache(settings) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cached"}}
     call_command("createcachetable", verbosity=0)
-    exercise(Members(caches["default"], "q"))
+    exercise(CachedGroups(caches["default"], "q"))
 
 
 def test_groups_in_redis(settings, redis_url) -> None:
     pytest.importorskip("redis")
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
-    exercise(Members(caches["default"], "q"))
+    exercise(CachedGroups(caches["default"], "q"))
 
 
-def test_writers_at_the_same_time_lose_nobody_in_redis(settings, redis_url) -> None:
+def test_concurrent_writers_lose_no_member_in_redis(settings, redis_url) -> None:
     pytest.importorskip("redis")
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis_url}}
 
     def write(writer: int) -> None:
         for number in range(0, 100, 5):
-            Members(caches["default"], "q").add({"g": some(*(f"{writer}-{number + each}" for each in range(5)))}, None)
+            group = some(*(f"{writer}-{number + each}" for each in range(5)))
+            CachedGroups(caches["default"], "q").add({"g": group}, None)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(6)))
-    assert len(Members(caches["default"], "q").read("g")) == 600
+    assert len(CachedGroups(caches["default"], "q").read("g")) == 600

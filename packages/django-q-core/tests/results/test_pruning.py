@@ -42,7 +42,7 @@ def nothing_refused():
 
 @pytest.fixture(autouse=True)
 def time_enough(monkeypatch):
-    """Let one step delete everything, however busy the machine is."""
+    """Let one step delete all rows, even on a slow machine."""
     monkeypatch.setattr(pruning, "MAX_SECONDS", 60)
 
 
@@ -62,7 +62,7 @@ def receiver():
 
 @pytest.fixture(params=["in one statement", "one by one"])
 def way(request, receiver):
-    """Each way of deleting; the second is taken where a project has receivers."""
+    """Both ways of deletion; the second one is used for projects with receivers."""
     if request.param == "one by one":
         receiver(post_delete, lambda **kwargs: None)
 
@@ -112,7 +112,7 @@ def test_successes_of_one_moment_are_kept_by_their_id(way, pruner_of, save, outc
 
 
 def test_large_surplus_goes_in_steps_from_the_oldest(way, pruner_of, save, outcome, monkeypatch) -> None:
-    """To delete a million rows takes seconds, in which SQLite saves nothing."""
+    """The deletion of a million rows takes seconds, during which SQLite saves nothing."""
     monkeypatch.setattr(pruning, "MAX_ROWS", 20)
     save(*(outcome(number) for number in range(105)))
     pruner, left = pruner_of(save_limit=5), []
@@ -179,7 +179,7 @@ def test_large_surplus_of_labels_goes_in_steps(pruner_of, save, outcome, monkeyp
     assert kept() == list(range(75, 90))
 
 
-def test_labels_without_a_new_success_are_seldom_looked_at(pruner_of, save, outcome, monkeypatch) -> None:
+def test_labels_without_a_new_success_are_rarely_checked(pruner_of, save, outcome, monkeypatch) -> None:
     monkeypatch.setattr(pruning.Throttle, "PAUSE_FACTOR", 1e12)
     pruner = pruner_of(save_limit=1, save_limit_per="group")
     pruner.prune()
@@ -188,7 +188,7 @@ def test_labels_without_a_new_success_are_seldom_looked_at(pruner_of, save, outc
     save(*(outcome(f"new{n}", group="new", stopped=now + timedelta(seconds=n)) for n in range(2)))
     pruner.prune()
     assert kept() == ["new1", "old0", "old1"]
-    pruner._whole = pruning.Throttle()
+    pruner._full_scan = pruning.Throttle()
     pruner.prune()
     assert kept() == ["new1", "old1"]
 
@@ -226,9 +226,7 @@ def test_success_that_cannot_be_deleted_is_skipped_and_logged_once(
     assert type(error).__name__ in caplog.text
 
 
-def test_success_that_could_not_be_deleted_is_tried_again_after_an_hour(
-    pruner_of, save, outcome, receiver, monkeypatch
-) -> None:
+def test_protected_success_is_tried_again_after_an_hour(pruner_of, save, outcome, receiver, monkeypatch) -> None:
     protected = [True]
 
     def audit(**more: object) -> None:
@@ -248,10 +246,8 @@ def test_success_that_could_not_be_deleted_is_tried_again_after_an_hour(
     assert kept() == [2]
 
 
-def test_foreign_key_that_django_does_not_follow_protects_its_success_alone(
-    pruner_of, save, outcome, monkeypatch
-) -> None:
-    """With `DO_NOTHING` the one statement is refused by the database."""
+def test_unmanaged_foreign_key_protects_only_its_success(pruner_of, save, outcome, monkeypatch) -> None:
+    """With `DO_NOTHING`, the database rejects the single statement."""
 
     def refused(self) -> None:
         raise IntegrityError("FOREIGN KEY constraint failed")
@@ -309,11 +305,11 @@ def test_pruning_that_fails_in_sync_mode_fails_no_task(settings_of, outcome, mon
     monkeypatch.setattr(pruning, "oldest_beyond", fail)
     results.prune_after([outcome(1)])
     assert kept() == [1]
-    assert "the next task will" in caplog.text
+    assert "retrying after the next task" in caplog.text
 
 
 def test_pruning_leaves_the_query_machinery_alone(pruner_of, save, outcome, monkeypatch):
-    """Its memory would be the scheduler's own from then on, and not the cluster's."""
+    """Loading it would copy memory that the scheduler shares with its cluster (copy-on-write)."""
     save(outcome(id="old"), outcome(id="new"))
     with monkeypatch.context() as patch:
         patch.setattr(models.QuerySet, "_fetch_all", None)

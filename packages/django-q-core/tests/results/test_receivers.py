@@ -1,4 +1,4 @@
-"""Receivers of `pre_save` and `post_save` of `Task` are called; one that raises harms no outcome."""
+"""Receivers of `pre_save` and `post_save` of `Task` are called; one that raises affects no outcome."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_receivers_are_called_for_each_outcome(results, outcome, heard) -> None:
     assert heard == [("pre", "a", None), ("post", "a", True), ("pre", "b", None), ("post", "b", True)]
 
 
-def test_receivers_are_called_for_a_later_attempt_and_not_for_a_repeated_saving(results, outcome, heard) -> None:
+def test_receivers_are_called_once_per_attempt(results, outcome, heard) -> None:
     failure = outcome("oh", name="a", success=False)
     results.save_many([failure])
     heard.clear()
@@ -130,7 +130,7 @@ def test_receiver_of_pre_save_may_change_the_row(results, outcome, receiver) -> 
     [ValueError("no \udce9 index"), SystemExit(1), DataError("too long")],
     ids=["surrogate", "exit", "data"],
 )
-def test_receiver_that_raises_harms_no_outcome(results, outcome, receiver, caplog, signal, error) -> None:
+def test_receiver_that_raises_affects_no_outcome(results, outcome, receiver, caplog, signal, error) -> None:
     seen = []
 
     def audit(instance: Task, **more: object) -> None:
@@ -147,7 +147,7 @@ def test_receiver_that_raises_harms_no_outcome(results, outcome, receiver, caplo
     assert "a receiver of pre_save or post_save raised" in caplog.text
 
 
-def test_receiver_that_breaks_the_transaction_harms_no_outcome(results, outcome, receiver) -> None:
+def test_receiver_that_breaks_the_transaction_affects_no_outcome(results, outcome, receiver) -> None:
     def audit(**more: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT nothing FROM nowhere")
@@ -158,7 +158,7 @@ def test_receiver_that_breaks_the_transaction_harms_no_outcome(results, outcome,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_callback_on_commit_that_raises_harms_no_outcome(results, outcome, receiver, caplog) -> None:
+def test_callback_on_commit_that_raises_affects_no_outcome(results, outcome, receiver, caplog) -> None:
     ran = []
 
     def callback() -> None:
@@ -192,7 +192,7 @@ def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, 
     assert "value out of range" in Failure.objects.get().result
 
 
-def test_receivers_of_the_proxies_are_not_called_as_in_the_public_editions(results, outcome, receiver) -> None:
+def test_receivers_of_proxy_models_are_not_called(results, outcome, receiver) -> None:
     heard = []
     for proxy in (Success, Failure):
         receiver(post_save, lambda **more: heard.append(more), sender=proxy)

@@ -1,4 +1,4 @@
-"""Two clusters save at the same time: each task once, each attempt counted, and no success too many."""
+"""Two clusters save concurrently: each task once, with all attempts counted, and without surplus successes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLUSTERS = 3
 
 
 def at_once(work: Callable[[int], object]) -> None:
-    """Do something in several clusters, each with a connection of its own, beginning together."""
+    """Run a function in several clusters, each with its own connection, starting together."""
     barrier = Barrier(CLUSTERS)
 
     def run(cluster: int) -> None:
@@ -38,7 +38,7 @@ def at_once(work: Callable[[int], object]) -> None:
 
 
 def save_and_prune(settings: ClusterSettings, batches: Sequence[Sequence[Outcome]]) -> None:
-    """Do what the monitor of a cluster does, and its maintenance."""
+    """Save and prune like a monitor and the maintenance of its cluster."""
     results = DatabaseResults(settings)
     for batch in batches:
         results.save_many(batch)

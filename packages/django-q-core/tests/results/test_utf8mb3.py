@@ -1,4 +1,4 @@
-"""On MariaDB with utf8mb3, labels and texts beyond its characters are kept with escapes, and nothing is lost."""
+"""On MariaDB with utf8mb3, characters outside of it are saved as escapes, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def test_schedule_that_fails_with_any_text(broker) -> None:
     made = Schedule.objects.create(name="cat", func="math.floor", args="1.5", schedule_type="H")
     broken = Schedule.objects.create(name="dog", func="math.floor", schedule_type="H")
     schedules = DueSchedules(broker.settings, broker)
-    play = schedules._play_slot
+    play = schedules._process_slot
 
     def fail_for_one(schedule, *more):
         if schedule.pk == broken.pk:
             fail(CAT)
         play(schedule, *more)
 
-    schedules._play_slot = fail_for_one
-    sent = schedules.turn(timezone.now() + timedelta(seconds=1)).sent
+    schedules._process_slot = fail_for_one
+    sent = schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent
     assert [schedule.pk for schedule, _ in sent] == [made.pk]
     broken.refresh_from_db()
     assert "\\U0001f408" in broken.last_error

@@ -11,7 +11,7 @@ import pytest
 from django_q.clock import real_clock
 from django_q.coroutines import run_coroutine
 from django_q.exceptions import OptionError
-from django_q.results.waiting import LONGEST, MISSING, await_for, pauses, wait_for
+from django_q.results.waiting import MAX_PAUSE_SECONDS, MISSING, await_for, pauses, wait_for
 
 
 def after(looks: int, value: object):
@@ -40,7 +40,7 @@ def test_wait_ends_when_its_milliseconds_are_over() -> None:
     assert 0.03 <= time.monotonic() - started < 1
 
 
-def test_wait_for_ever_ends_with_the_result() -> None:
+def test_wait_without_end_ends_with_the_result() -> None:
     assert wait_for(after(4, "late"), -1) == "late"
 
 
@@ -48,7 +48,7 @@ def test_looks_become_rarer() -> None:
     some = list(islice(pauses(-1), 30))
     assert some == sorted(some)
     assert some[0] < 0.002
-    assert some[-1] == LONGEST
+    assert some[-1] == MAX_PAUSE_SECONDS
 
 
 def test_event_loop_is_not_blocked() -> None:
@@ -99,7 +99,7 @@ async def missing() -> object:
 
 @pytest.fixture(params=[{}, {"tick": True}, {"auto_tick_seconds": 1}, {"real_asyncio": True}], ids=str)
 def frozen(request):
-    """Time that stands still, or goes another way."""
+    """Clocks that a test has frozen or changed."""
     return pytest.importorskip("freezegun").freeze_time("2024-01-01", **request.param)
 
 

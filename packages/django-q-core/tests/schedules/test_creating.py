@@ -1,4 +1,4 @@
-"""Creating schedules: the manual's examples, names, and what is refused."""
+"""Creation of schedules: examples of the manual, names, and invalid values."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_function_may_be_given_itself():
     assert schedule(timezone.now).func == "django.utils.timezone.now"
 
 
-# what is refused, and when: complaint 28
+# invalid values, and the time of their error: complaint 28
 
 
 @pytest.mark.parametrize("value", [object(), timedelta(hours=1), lambda: 1, Schedule, float("inf")])
@@ -191,7 +191,7 @@ def test_the_model_holds_names_too():
         Schedule(func="math.floor", name="floor").full_clean()
 
 
-def test_a_name_is_free_again_when_its_schedule_is_renamed_or_deleted():
+def test_name_is_free_after_a_rename_or_deletion():
     one = schedule("math.floor", 1, name="floor")
     one.name = "other"
     one.save()
@@ -199,14 +199,14 @@ def test_a_name_is_free_again_when_its_schedule_is_renamed_or_deleted():
     schedule("math.floor", 1, name="floor")
 
 
-def test_a_name_is_free_again_when_its_schedule_is_renamed_behind_our_back():
+def test_name_is_free_after_a_rename_by_update():
     schedule("math.floor", 1, name="floor")
     Schedule.objects.update(name="other")
     schedule("math.floor", 1, name="floor")
     assert sorted(Schedule.objects.values_list("name", flat=True)) == ["floor", "other"]
 
 
-def test_names_that_were_there_twice_before_stay_and_can_be_saved():
+def test_duplicate_names_of_older_editions_can_be_saved():
     rows = [Schedule(func="math.floor", name="twice") for _ in range(2)]
     Schedule.objects.bulk_create(rows)  # as an older edition does: no row has the name
     for row in Schedule.objects.all():

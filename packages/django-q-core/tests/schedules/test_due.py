@@ -21,7 +21,7 @@ HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 
 
-# what is sent
+# sent packages
 
 
 def test_a_due_schedule_becomes_a_task(clockwork, due):
@@ -147,7 +147,7 @@ def test_once_stays_when_its_repeats_are_positive_and_is_not_run_again(clockwork
     assert (schedule.repeats, schedule.next_run) == (0, NOW)
 
 
-def test_once_runs_again_when_its_repeats_are_set_with_an_id_of_its_own(clockwork, due):
+def test_once_with_new_repeats_runs_again_with_a_new_id(clockwork, due):
     due(schedule_type="O", repeats=1)
     clock = clockwork()
     first = clock.play()
@@ -185,9 +185,7 @@ def test_a_schedule_of_a_cluster_is_sent_by_that_one(clockwork, due):
 @pytest.mark.parametrize(
     ("setting", "own", "count"), [(True, None, 6), (False, None, 1), (True, False, 1), (False, True, 6)]
 )
-def test_missed_slots_are_played_or_skipped_as_the_schedule_or_else_the_setting_says(
-    clockwork, due, setting, own, count
-):
+def test_missed_slots_are_sent_or_skipped_as_catch_up_says(clockwork, due, setting, own, count):
     schedule = due(catch_up=own, intended_date_kwarg="at")
     packages = clockwork(catch_up=setting).play(NOW + 5 * HOUR + SECOND)
     assert [package["kwargs"]["at"] for package in packages] == [
@@ -202,14 +200,14 @@ def test_cron_catches_up_too(clockwork, due):
     assert len(clockwork().play(NOW + 5 * HOUR)) == 6
 
 
-def test_a_long_backlog_is_played_at_once_and_holds_up_nobody(clockwork, due):
+def test_long_backlog_is_sent_without_delaying_others(clockwork, due):
     due(func="math.floor", schedule_type="C", cron="* * * * * *", next_run=NOW - timedelta(seconds=1000))
     due(func="math.ceil", next_run=NOW)
     clock = clockwork()
-    turn = clock.turn()
-    assert turn.more
+    this_pass = clock.run_pass()
+    assert this_pass.more
     assert "math.ceil" in [package["func"] for package in clock.queued()]
-    assert len(clock.play()) == 1001 - (len(turn.sent) - 1)
+    assert len(clock.play()) == 1001 - (len(this_pass.sent) - 1)
 
 
 # one broken schedule: complaint 28
@@ -239,15 +237,15 @@ def fails(schedule: Schedule) -> str:
         ({"func": "no_such_module.function"}, "no_such_module"),
     ],
 )
-def test_a_broken_schedule_is_marked_and_stops_no_other_and_nothing_is_sent_twice(clockwork, due, columns, message):
+def test_broken_schedule_is_marked_and_affects_no_other(clockwork, due, columns, message):
     due(name="before", next_run=NOW - SECOND)
     broken = due(name="broken", **columns)
     due(name="after")
     clock = clockwork()
-    turns = [clock.turn(NOW + number * SECOND) for number in range(3)]
+    passes = [clock.run_pass(NOW + number * SECOND) for number in range(3)]
     assert [package["group"] for package in clock.queued()] == ["before", "after"]
     assert message in fails(broken)
-    assert [schedule.pk for turn in turns for schedule, _ in turn.broken] == [broken.pk]
+    assert [schedule.pk for each in passes for schedule, _ in each.broken] == [broken.pk]
 
 
 def test_a_broken_schedule_is_tried_again_later(clockwork, due):
@@ -271,7 +269,7 @@ def test_a_corrected_schedule_is_tried_at_once(clockwork, due):
 
 
 class Refusing(MemoryBroker):
-    """Takes packages in one piece or not at all."""
+    """Queues all packages of a request or none."""
 
     requests: list[int]
     """Number of packages of each request."""
@@ -290,7 +288,7 @@ class Refusing(MemoryBroker):
 
 @pytest.fixture
 def refusing(clockwork, monkeypatch):
-    """A clockwork whose broker refuses what the test says."""
+    """Return a clockwork whose broker rejects the tasks that the test names."""
 
     def make(refusal):
         monkeypatch.setattr(Refusing, "requests", [], raising=False)
@@ -301,11 +299,11 @@ def refusing(clockwork, monkeypatch):
 
 
 def too_large(*groups):
-    """Refuse the tasks of these schedules."""
+    """Reject the tasks of these schedules."""
     return lambda package: PackageTooLarge("too large for this broker") if package["group"] in groups else None
 
 
-def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(refusing, due):
+def test_rejected_package_marks_its_schedule_and_delays_no_other(refusing, due):
     names = [f"number {number}" for number in range(25)]
     made = {name: due(name=name) for name in names}
     clock = refusing(too_large("number 3", "number 17"))
@@ -314,7 +312,7 @@ def test_a_package_that_the_broker_refuses_is_its_schedule_s_own_trouble(refusin
     assert Schedule.objects.filter(next_run=NOW + HOUR, last_error=None).count() == 23
 
 
-def test_a_slot_that_the_broker_refuses_stays_due_and_those_before_it_were_sent(refusing, due):
+def test_rejected_slot_stays_due_after_earlier_ones_were_sent(refusing, due):
     schedule = due(intended_date_kwarg="at")
     third = (NOW + 2 * HOUR).isoformat()
     clock = refusing(lambda package: PackageTooLarge("too large") if package["kwargs"]["at"] == third else None)
@@ -361,7 +359,7 @@ class Unsure(MemoryBroker):
         raise error
 
 
-def test_tasks_that_were_all_sent_before_the_broker_failed_are_not_sent_again(clockwork, due):
+def test_all_tasks_sent_before_an_outage_are_not_sent_again(clockwork, due):
     due(name="one")
     due(name="two")
     clock = clockwork(broker_class=Unsure)
@@ -375,10 +373,11 @@ def test_a_broker_that_is_down_loses_and_doubles_nothing(refusing, due):
         due(name=name, next_run=NOW - timedelta(seconds=30 - number))
     away = BrokerUnavailable("the server is away")
     clock = refusing(lambda package: away if package["group"] > "number 11" else None)
-    turn = clock.turn()
-    assert list(turn.down) == [None]
-    assert not turn.broken
-    assert [schedule.name for schedule, _ in turn.sent] == names[:10]
+    this_pass = clock.run_pass()
+    assert this_pass.own_queue_error is not None
+    assert not this_pass.unavailable
+    assert not this_pass.broken
+    assert [schedule.name for schedule, _ in this_pass.sent] == names[:10]
     assert Refusing.requests == [10, 10]
     assert Schedule.objects.filter(last_error__contains="the server is away").count() == 1
     assert Schedule.objects.filter(runs=0).count() == 15
@@ -395,7 +394,7 @@ def test_tasks_go_to_a_broker_elsewhere_in_parts(refusing, due):
     assert Refusing.requests == [10] * 9 + [5]
 
 
-def test_a_broker_name_that_cannot_be_reached_falls_back_to_the_own_queue(clockwork, due, monkeypatch):
+def test_unavailable_broker_name_falls_back_to_the_own_queue(clockwork, due, monkeypatch):
     due(kwargs="q_options={'broker_name': 'elsewhere'}")
     clock = clockwork()
     send = MemoryBroker.enqueue
@@ -410,7 +409,7 @@ def test_a_broker_name_that_cannot_be_reached_falls_back_to_the_own_queue(clockw
     assert "cluster" not in package
 
 
-def test_another_cluster_that_cannot_be_reached_is_marked_and_holds_up_nobody(clockwork, due, monkeypatch):
+def test_unavailable_other_cluster_is_marked_and_delays_no_other(clockwork, due, monkeypatch):
     broken = [due(name=f"far {number}", kwargs="q_options={'cluster': 'far'}") for number in range(3)]
     due(name="near", next_run=NOW + SECOND)
     clock = clockwork()
@@ -434,42 +433,42 @@ def test_another_cluster_that_cannot_be_reached_is_marked_and_holds_up_nobody(cl
 def test_a_slot_is_skipped_while_its_previous_task_has_not_ended(clockwork, due):
     schedule = due(overlap=False)
     clock = clockwork()
-    first = clock.schedules.turn(NOW)
+    first = clock.schedules.run_pass(NOW)
     assert len(first.sent) == 1
-    assert [len(clock.turn(NOW + number * HOUR).skipped) for number in (1, 2)] == [1, 1]
+    assert [len(clock.run_pass(NOW + number * HOUR).skipped) for number in (1, 2)] == [1, 1]
     schedule.refresh_from_db()
     assert (schedule.next_run, schedule.repeats) == (NOW + 3 * HOUR, -2)
     Schedule.task_ended(str(schedule.pk), schedule.task)
-    assert len(clock.turn(NOW + 3 * HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + 3 * HOUR).sent) == 1
 
 
 def test_a_backlog_of_what_may_not_overlap_is_one_task(clockwork, due):
     due(overlap=False)
-    assert len(clockwork().turn(NOW + 100 * HOUR).sent) == 1
+    assert len(clockwork().run_pass(NOW + 100 * HOUR).sent) == 1
 
 
-def test_so_it_is_when_the_queue_is_beside_the_schedules(clockwork, due):
+def test_overlap_with_the_queue_in_the_database_of_the_schedules(clockwork, due):
     due(overlap=False)
     clock = clockwork()
     clock.broker.alias = "default"
-    assert len(clock.turn(NOW + 100 * HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + 100 * HOUR).sent) == 1
 
 
-def test_a_success_that_nobody_reported_ends_the_waiting(clockwork, due):
+def test_unreported_success_ends_the_waiting(clockwork, due):
     schedule = due(overlap=False)
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     schedule.refresh_from_db()
     Task.objects.create(id=schedule.task, name="n", func="f", started=NOW, stopped=NOW, success=True)
-    assert len(clock.turn(NOW + HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
 def test_a_task_that_is_lost_holds_nothing_up(clockwork, due):
     due(overlap=False)
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     clock.broker.delete_queue()
-    assert len(clock.turn(NOW + HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
 # one id a slot
@@ -490,15 +489,15 @@ def test_a_slot_has_one_id_and_slots_have_different_ones(clockwork, due):
 def test_a_look_that_finds_nothing_is_one_statement(clockwork, due, django_assert_num_queries):
     due(next_run=NOW + HOUR)
     clock = clockwork()
-    clock.turn()  # the first also asks whether the server accepts writes
+    clock.run_pass()  # the first also asks whether the server accepts writes
     with django_assert_num_queries(1):
-        clock.turn()
+        clock.run_pass()
 
 
 def test_a_look_tells_what_is_due_within_a_second(clockwork, due):
     due(next_run=NOW + timedelta(seconds=0.4))
     due(next_run=NOW + HOUR)
-    assert clockwork().turn().next == NOW + timedelta(seconds=0.4)
+    assert clockwork().run_pass().next == NOW + timedelta(seconds=0.4)
 
 
 def test_a_hundred_due_schedules_take_a_handful_of_statements(clockwork, due):
@@ -506,7 +505,7 @@ def test_a_hundred_due_schedules_take_a_handful_of_statements(clockwork, due):
         due()
     clock = clockwork()
     with CaptureQueriesContext(connection) as queries:
-        clock.turn()
+        clock.run_pass()
     assert len(clock.queued()) == 100
     assert len(queries) <= 7
 

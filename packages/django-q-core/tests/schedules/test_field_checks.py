@@ -1,4 +1,4 @@
-"""A field of a schedule that has a wrong type is an error of the call, which names it."""
+"""The error of a field with a wrong type names the field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_q.tasks import schedule
 
 
 class Unreadable:
-    """Raises when its type or its text is asked for."""
+    """Raises when its type or its text is read."""
 
     @property
     def __class__(self):

@@ -11,7 +11,7 @@ from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, UnknownFunction
 from django_q.models import Schedule
 from django_q.schedules import due as module
-from django_q.schedules.reasons import Undone, reason_of
+from django_q.schedules.reasons import RollBack, reason_of
 from django_q.signals import pre_enqueue
 from django_q.wire.codec import PackageCodec
 
@@ -135,7 +135,7 @@ def test_package_that_the_broker_refuses_marks_its_schedule_alone(clockwork, due
     assert bad.waiting_for is None
 
 
-def test_receiver_that_exits_harms_no_other_schedule(clockwork, due):
+def test_receiver_that_exits_affects_no_other_schedule(clockwork, due):
     due(args="'bad'"), due(name="good")
 
     def receive(task, **more) -> None:
@@ -151,7 +151,7 @@ def test_receiver_that_exits_harms_no_other_schedule(clockwork, due):
 
 @pytest.mark.parametrize("beside", [True, False], ids=["queue in the same database", "queue elsewhere"])
 def test_error_text_that_the_database_refuses_is_written_in_ascii(clockwork, due, monkeypatch, beside):
-    """Such as one with an accent on a database with LATIN1 or ASCII."""
+    """For example one with an accent, in a database with LATIN1 or ASCII."""
     bad, good = due(args="'é' + nonsense(", overlap=False), due(name="good")
     update = module.DueSchedules._update
 
@@ -183,7 +183,7 @@ def test_value_that_the_database_refuses_marks_its_schedule_alone(clockwork, due
     monkeypatch.setattr(module.DueSchedules, "_update", refuse)
     clock = clockwork()
     clock.broker.alias = "default"
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     good = Schedule.objects.get(name="good")
     assert (good.runs, good.last_error) == (1, None)
     assert "too large" in check(bad)
@@ -207,7 +207,7 @@ def caused(error: BaseException, *causes: BaseException) -> BaseException:
         (ValueError("no"), "ValueError: no"),
         (ValueError(), "ValueError"),
         (caused(ValueError("no"), KeyError("hidden")), "ValueError: no"),
-        (caused(Undone(), ValueError("no")), "ValueError: no"),
+        (caused(RollBack(), ValueError("no")), "ValueError: no"),
         (caused(BrokerUnavailable("away"), OSError("refused")), "BrokerUnavailable: away, caused by OSError: refused"),
         (caused(BrokerUnavailable("away: refused"), OSError("refused")), "BrokerUnavailable: away: refused"),
         (caused(UnknownFunction("no f"), RuntimeError()), "UnknownFunction: no f, caused by RuntimeError"),
@@ -215,7 +215,7 @@ def caused(error: BaseException, *causes: BaseException) -> BaseException:
             caused(UnknownFunction("no f"), Unprintable()),
             "UnknownFunction: no f, caused by Unprintable: <unprintable Unprintable>",
         ),
-        (caused(Undone(), BrokerError("away"), OSError("refused")), "BrokerError: away, caused by OSError: refused"),
+        (caused(RollBack(), BrokerError("away"), OSError("refused")), "BrokerError: away, caused by OSError: refused"),
         (ValueError("a\nb\0\udce9"), "ValueError: a\\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
     ],
 )

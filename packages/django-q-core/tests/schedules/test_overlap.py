@@ -1,4 +1,4 @@
-"""Without overlap a slot is claimed before its task is sent; the end of the task, however early, lets the next go."""
+"""Without overlap, a slot is claimed before its task is sent, and an early end of the task releases the next slot."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def waiting_for(schedule: Schedule) -> str | None:
 
 
 def execute_all(clock) -> list[str]:
-    """Do what a cluster does with all that is queued; the ids of the tasks."""
+    """Execute all queued tasks as a cluster does; return their ids."""
     executor, finisher, done = Executor(clock.settings), Finisher(clock.settings, clock.broker), []
     while deliveries := clock.broker.dequeue_many(1, 0):
         for delivery in deliveries:
@@ -46,7 +46,7 @@ def execute_all(clock) -> list[str]:
 
 
 def send_beside(clock, monkeypatch, meanwhile) -> None:
-    """Have something happen as soon as tasks were queued, before the scheduler's transaction ends."""
+    """Call a function after tasks were queued, before the transaction of the scheduler ends."""
     send = MemoryBroker.enqueue_many
 
     def enqueue_many(self, packages):
@@ -58,17 +58,17 @@ def send_beside(clock, monkeypatch, meanwhile) -> None:
 
 
 @pytest.mark.parametrize("args", ["1.5", "'no number'"])
-def test_task_that_ends_before_the_scheduler_commits_starves_nobody(clockwork, due, monkeypatch, args):
-    """A failure for good and a success; the queue is never empty."""
+def test_task_that_ends_before_the_commit_blocks_no_slot(clockwork, due, monkeypatch, args):
+    """The task fails finally, or succeeds; the queue is never empty."""
     schedule = due(overlap=False, args=args)
     clock = clockwork(ack_failures=True)
     with monkeypatch.context() as patch:
         send_beside(clock, patch, lambda: execute_all(clock))
-        assert len(clock.turn(NOW).sent) == 1
+        assert len(clock.run_pass(NOW).sent) == 1
     assert waiting_for(schedule) is None
     async_task("math.floor", 1.5, broker=clock.broker)
     for number in (1, 2, 3):
-        assert len(clock.turn(NOW + number * HOUR).sent) == 1
+        assert len(clock.run_pass(NOW + number * HOUR).sent) == 1
         execute_all(clock)
         async_task("math.floor", 1.5, broker=clock.broker)
 
@@ -76,7 +76,7 @@ def test_task_that_ends_before_the_scheduler_commits_starves_nobody(clockwork, d
 def test_slot_is_claimed_when_its_task_is_queued(clockwork, lone, monkeypatch):
     clock, seen = clockwork(), []
     send_beside(clock, monkeypatch, lambda: seen.append(waiting_for(lone)))
-    [(_, package)] = clock.turn(NOW).sent
+    [(_, package)] = clock.run_pass(NOW).sent
     assert seen == [package["id"]]
     assert waiting_for(lone) == package["id"]
     assert package["waited_for"] is True
@@ -92,12 +92,12 @@ def test_claim_is_committed_before_the_task_is_sent(clockwork, lone, monkeypatch
 
         send_beside(clock, patch, die)
         with pytest.raises(KeyboardInterrupt):
-            clock.turn(NOW)
+            clock.run_pass(NOW)
     lone.refresh_from_db()
     assert (lone.next_run, lone.runs) == (NOW, 0)  # rolled back
     [sent] = clock.queued()
     assert lone.waiting_for == sent["id"]
-    [(_, package)] = clock.turn(NOW).sent  # its own id does not block it
+    [(_, package)] = clock.run_pass(NOW).sent  # its own id does not block it
     assert package["id"] == sent["id"]
 
 
@@ -117,7 +117,7 @@ def test_monitor_on_a_connection_of_its_own_clears_it_at_the_same_moment(clockwo
         threads[0].join(0.2)  # it waits for the scheduler's transaction, or does not
 
     send_beside(clock, monkeypatch, meanwhile)
-    assert len(clock.turn(NOW).sent) == 1
+    assert len(clock.run_pass(NOW).sent) == 1
     threads[0].join(20)
     assert waiting_for(lone) is None
 
@@ -130,23 +130,23 @@ def test_broker_that_is_away_leaves_nothing_claimed(clockwork, lone, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(type(clock.broker), "enqueue_many", away)
-        assert clock.turn(NOW).sent == []
+        assert clock.run_pass(NOW).sent == []
     assert waiting_for(lone) is None
-    assert len(clock.turn(NOW).sent) == 1
+    assert len(clock.run_pass(NOW).sent) == 1
 
 
 def test_slot_that_another_cluster_sent_stays_claimed(clockwork, lone, monkeypatch):
-    """It sends between this scheduler's claim and its transaction."""
+    """The other scheduler sends between the claim and the transaction of this one."""
     clock, other = clockwork(), clockwork()
     claim = clock.schedules.overlap.claim
 
     def claim_and_wait(schedules):
         claims = claim(schedules)
-        assert len(other.turn(NOW).sent) == 1
+        assert len(other.run_pass(NOW).sent) == 1
         return claims
 
     monkeypatch.setattr(clock.schedules.overlap, "claim", claim_and_wait)
-    assert clock.turn(NOW).sent == []
+    assert clock.run_pass(NOW).sent == []
     lone.refresh_from_db()
     assert lone.waiting_for == lone.task
 
@@ -156,16 +156,16 @@ def test_claim_of_a_moved_slot_does_not_block_the_next(clockwork, lone, monkeypa
     clock = clockwork()
     monkeypatch.setattr(clock.schedules, "_send", lambda *args: None)
     monkeypatch.setattr(clock.schedules.overlap, "release", lambda *args: None)
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     assert waiting_for(lone)
     monkeypatch.undo()
     Schedule.objects.update(next_run=NOW + HOUR)
-    assert len(clock.turn(NOW + HOUR).sent) == 1
+    assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
-def test_previous_task_that_ends_after_the_claims_is_noticed_in_the_next_turn(clockwork, lone, monkeypatch):
+def test_previous_task_that_ends_late_is_noticed_by_the_next_pass(clockwork, lone, monkeypatch):
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     claim = clock.schedules.overlap.claim
 
     def claim_late(schedules):
@@ -175,16 +175,16 @@ def test_previous_task_that_ends_after_the_claims_is_noticed_in_the_next_turn(cl
 
     with monkeypatch.context() as patch:
         patch.setattr(clock.schedules.overlap, "claim", claim_late)
-        turn = clock.turn(NOW + HOUR)
-    assert (turn.sent, turn.skipped, turn.more) == ([], [], True)
-    assert len(clock.turn(NOW + HOUR).sent) == 1
+        this_pass = clock.run_pass(NOW + HOUR)
+    assert (this_pass.sent, this_pass.skipped, this_pass.more) == ([], [], True)
+    assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
 @pytest.mark.parametrize("args", ["1.5", "'no number'"])
 def test_task_that_ends_for_good_clears_its_own_id_only(clockwork, due, args):
     schedule, other = due(overlap=False, args=args), due(overlap=False, args=args)
     clock = clockwork(ack_failures=True)
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     Schedule.objects.filter(pk=other.pk).update(waiting_for="a" * 32)
     execute_all(clock)
     assert waiting_for(schedule) is None
@@ -194,7 +194,7 @@ def test_task_that_ends_for_good_clears_its_own_id_only(clockwork, due, args):
 def test_failure_that_is_tried_again_clears_nothing(clockwork, due):
     schedule = due(overlap=False, args="'no number'")
     clock = clockwork(ack_failures=False, max_attempts=2)
-    [(_, package)] = clock.turn(NOW).sent
+    [(_, package)] = clock.run_pass(NOW).sent
     finisher, executor = Finisher(clock.settings, clock.broker), Executor(clock.settings)
     finisher.save([executor.execute(package)])
     assert waiting_for(schedule) == package["id"]
@@ -202,7 +202,7 @@ def test_failure_that_is_tried_again_clears_nothing(clockwork, due):
 
 def test_dead_letter_clears_it(clockwork, lone):
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     [delivery] = clock.broker.dequeue_many(1, 0)
     Finisher(clock.settings, clock.broker).move_to_dead_letters(delivery, "a class that is gone")
     assert waiting_for(lone) is None
@@ -210,7 +210,7 @@ def test_dead_letter_clears_it(clockwork, lone):
 
 def test_dead_letter_of_a_lost_lease_clears_nothing(clockwork, lone):
     clock = clockwork()
-    clock.turn(NOW)
+    clock.run_pass(NOW)
     [delivery] = clock.broker.dequeue_many(1, 0)
     clock.broker.expire(delivery.ack_id)
     Finisher(clock.settings, clock.broker).move_to_dead_letters(delivery, "a class that is gone")
@@ -220,7 +220,7 @@ def test_dead_letter_of_a_lost_lease_clears_nothing(clockwork, lone):
 
 @pytest.mark.parametrize("waited_for", [True, 1, "yes", None])
 @pytest.mark.parametrize("schedule", [None, 3, "x", "", "²", "9" * 30, "-1", "0" * 10_000, b"1", ["1"]])
-def test_key_that_says_nonsense_harms_nobody(clockwork, schedule, waited_for):
+def test_invalid_key_of_a_package_is_ignored(clockwork, schedule, waited_for):
     settings = clockwork().settings
     package = new_package("math.floor", (1.5,)) | {"schedule": schedule, "waited_for": waited_for}
     Finisher(settings, get_broker(settings=settings)).save([Executor(settings).execute(package)])
@@ -229,7 +229,7 @@ def test_key_that_says_nonsense_harms_nobody(clockwork, schedule, waited_for):
 def test_other_tasks_cost_no_statement_when_they_end(clockwork, due, django_assert_max_num_queries):
     due()
     clock = clockwork(save_limit=-1)
-    [(_, package)] = clock.turn(NOW).sent
+    [(_, package)] = clock.run_pass(NOW).sent
     outcome = Executor(clock.settings).execute(package)
     with django_assert_max_num_queries(0):
         Finisher(clock.settings, clock.broker).save([outcome])
@@ -244,6 +244,6 @@ def test_database_that_is_away_is_not_the_schedules_fault(clockwork, lone, monke
     Schedule.objects.update(waiting_for="a" * 32)
     monkeypatch.setattr(type(clock.schedules.overlap), "is_waiting", away)
     with pytest.raises(OperationalError):
-        clock.turn(NOW)
+        clock.run_pass(NOW)
     lone.refresh_from_db()
     assert lone.last_error is None

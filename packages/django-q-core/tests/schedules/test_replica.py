@@ -6,7 +6,7 @@ import pytest
 
 
 class Router:
-    """Nothing that a cluster needs is on the replica."""
+    """A replica without any table that a cluster needs."""
 
     def db_for_read(self, model, **hints) -> str:
         pytest.fail(f"{model.__name__} was read from a replica")

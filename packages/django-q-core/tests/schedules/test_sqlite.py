@@ -72,14 +72,14 @@ def test_others_write_while_a_broker_elsewhere_is_slow(broker, schedules, monkey
     due()
     sent = broker.enqueue_many
     monkeypatch.setattr(broker, "enqueue_many", lambda packages: (write_elsewhere(), sent(packages)))
-    assert len(schedules.turn().sent) == broker.queue_size() == 1
+    assert len(schedules.run_pass().sent) == broker.queue_size() == 1
 
 
 def test_others_write_while_receivers_of_the_project_run(schedules, while_packing):
     due()
     written: list[str] = []
     while_packing(lambda: (write_elsewhere(), written.append("once")))
-    assert len(schedules.turn().sent) == len(written) == 1
+    assert len(schedules.run_pass().sent) == len(written) == 1
 
 
 def test_broker_that_is_away_leaves_the_schedule_due(broker, schedules, monkeypatch):
@@ -90,37 +90,37 @@ def test_broker_that_is_away_leaves_the_schedule_due(broker, schedules, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(broker, "enqueue_many", fail)
-        assert None in schedules.turn().down
+        assert schedules.run_pass().own_queue_error is not None
     schedule.refresh_from_db()
     assert schedule.next_run < timezone.now()
     Schedule.objects.update(retry_at=None)
-    assert len(schedules.turn().sent) == 1
+    assert len(schedules.run_pass().sent) == 1
 
 
 def test_slot_that_another_scheduler_is_sending_is_left(schedules):
     due()
     with exclusive(connection, "schedules") as is_ours:
         assert is_ours
-        turn = schedules.turn()
-    assert (turn.sent, turn.more) == ([], True)
-    assert len(schedules.turn().sent) == 1
+        this_pass = schedules.run_pass()
+    assert (this_pass.sent, this_pass.more) == ([], True)
+    assert len(schedules.run_pass().sent) == 1
 
 
 @pytest.mark.parametrize("edit", ["UPDATE django_q_schedule SET repeats = 0", "DELETE FROM django_q_schedule"])
 def test_edit_while_a_slot_is_sent_is_not_overwritten(schedules, while_packing, edit: str):
     due()
     while_packing(lambda: write_elsewhere(edit))
-    turn = schedules.turn()
-    assert (turn.sent, turn.broken, turn.more) == ([], [], True)
-    assert schedules.turn().sent == []
+    this_pass = schedules.run_pass()
+    assert (this_pass.sent, this_pass.broken, this_pass.more) == ([], [], True)
+    assert schedules.run_pass().sent == []
     assert [schedule.repeats for schedule in Schedule.objects.all()] in ([0], [])
 
 
 def test_many_due_schedules_are_sent_in_several_transactions(broker, schedules):
     for _ in range(120):
         due()
-    turns = [schedules.turn()]
-    while turns[-1].more:
-        turns.append(schedules.turn())
-    assert [len(turn.sent) for turn in turns] == [50, 50, 20]
+    passes = [schedules.run_pass()]
+    while passes[-1].more:
+        passes.append(schedules.run_pass())
+    assert [len(each.sent) for each in passes] == [50, 50, 20]
     assert broker.queue_size() == 120

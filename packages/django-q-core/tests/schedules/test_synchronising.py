@@ -1,4 +1,4 @@
-"""Schedules of the code: created, updated and removed when a cluster starts. Complaint 25."""
+"""Declared schedules are created, updated and removed when a cluster starts. Complaint 25."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
-    """Only what the test declares."""
+    """Remove all declarations except those of the test."""
     monkeypatch.setattr(synchronising, "modules", tuple)
     before = dict(DECLARED)
     DECLARED.clear()
@@ -40,28 +40,28 @@ task.__module__ = "project.tasks"  # this file's own path has a hyphen in it
 PATH = "project.tasks.task"
 
 
-def put_right(clockwork, *entries, **changes):
-    """Start a cluster whose settings declare these."""
+def sync(clockwork, *entries, **changes):
+    """Synchronise the schedules of a cluster whose settings declare these."""
     return synchronise(clockwork(schedules=entries, **changes).settings)
 
 
 def test_a_decorated_function_is_scheduled(clockwork):
     assert scheduled("one", cron="0 22 * * *", name="nightly", two=2, overlap=False)(task) is task
-    assert put_right(clockwork).created == ["nightly"]
+    assert sync(clockwork).created == ["nightly"]
     made = Schedule.objects.get()
     assert (made.name, made.func, made.args, made.kwargs) == ("nightly", PATH, "('one',)", "{'two': 2}")
     assert (made.schedule_type, made.cron, made.overlap, made.in_code) == ("C", "0 22 * * *", False, True)
     assert made.next_run > timezone.now()
 
 
-def test_the_type_follows_from_what_is_said(clockwork):
+def test_type_follows_from_the_options(clockwork):
     scheduled(minutes=5)(task)
-    put_right(clockwork)
+    sync(clockwork)
     assert Schedule.objects.values_list("name", "schedule_type", "minutes").get() == (PATH, "I", 5)
 
 
 def test_settings_declare_too(clockwork):
-    put_right(
+    sync(
         clockwork,
         {"func": "math.floor", "args": [1.5], "kwargs": {"x": 1}, "q_options": {"timeout": 5}, "schedule_type": "D"},
     )
@@ -72,61 +72,61 @@ def test_settings_declare_too(clockwork):
 
 def test_nothing_changes_when_nothing_changed(clockwork, django_assert_max_num_queries):
     scheduled(cron="0 22 * * *", repeats=5)(task)
-    put_right(clockwork)
+    sync(clockwork)
     before = Schedule.objects.values().get()
     with django_assert_max_num_queries(3):
-        changes = put_right(clockwork)
+        changes = sync(clockwork)
     assert (changes.created, changes.updated, changes.removed, changes.broken) == ([], [], [], [])
     assert Schedule.objects.values().get() == before
 
 
 def test_what_the_code_says_now_holds(clockwork):
     scheduled(cron="0 22 * * *", name="nightly")(task)
-    put_right(clockwork)
+    sync(clockwork)
     scheduled("more", cron="0 3 * * *", name="nightly")(task)
-    assert put_right(clockwork).updated == ["nightly"]
+    assert sync(clockwork).updated == ["nightly"]
     made = Schedule.objects.get()
     assert (made.cron, made.args, made.next_run.hour) == ("0 3 * * *", "('more',)", 3)
 
 
-def test_what_is_not_declared_any_more_is_removed_and_nothing_else(clockwork):
+def test_only_undeclared_schedules_are_removed(clockwork):
     scheduled(cron="0 22 * * *", name="nightly")(task)
-    put_right(clockwork)
+    sync(clockwork)
     schedule("math.floor", 1, name="by hand")
     DECLARED.clear()
-    assert put_right(clockwork).removed == ["nightly"]
+    assert sync(clockwork).removed == ["nightly"]
     assert Schedule.objects.get().name == "by hand"
 
 
 def test_operators_keep_what_they_did(clockwork):
     scheduled(minutes=5, name="five")(task)
-    put_right(clockwork)
+    sync(clockwork)
     moved = timezone.now() + timedelta(days=2)
     Schedule.objects.update(repeats=0, next_run=moved)
     scheduled(minutes=10, name="five")(task)
-    put_right(clockwork)
+    sync(clockwork)
     assert Schedule.objects.values_list("repeats", "next_run", "minutes").get() == (0, moved, 10)
 
 
 def test_a_schedule_made_by_hand_becomes_the_codes(clockwork):
     schedule("math.floor", 1, name="floor")
-    put_right(clockwork, {"func": "math.ceil", "name": "floor", "minutes": 5})
+    sync(clockwork, {"func": "math.ceil", "name": "floor", "minutes": 5})
     assert Schedule.objects.values_list("func", "in_code").get() == ("math.ceil", True)
 
 
 def test_each_cluster_puts_its_own_right(clockwork):
     scheduled(minutes=5, name="default")(task)
     scheduled(minutes=5, name="other", cluster="other")(task)
-    assert put_right(clockwork).created == ["default"]
-    assert put_right(clockwork, cluster_name="other").created == ["other"]
+    assert sync(clockwork).created == ["default"]
+    assert sync(clockwork, cluster_name="other").created == ["other"]
     DECLARED.clear()
-    assert put_right(clockwork).removed == ["default"]
+    assert sync(clockwork).removed == ["default"]
     assert Schedule.objects.get().name == "other"
 
 
-def test_a_mistake_is_told_and_removes_nothing(clockwork):
-    put_right(clockwork, {"func": "math.floor", "name": "good", "minutes": 5}, {"func": "math.ceil", "minutes": 5})
-    changes = put_right(
+def test_invalid_declaration_is_reported_and_removes_nothing(clockwork):
+    sync(clockwork, {"func": "math.floor", "name": "good", "minutes": 5}, {"func": "math.ceil", "minutes": 5})
+    changes = sync(
         clockwork,
         {"func": "math.floor", "name": "good", "cron": "0 0 31 2 *"},
         {"func": "math.ceil", "tiemout": 5, "minutes": 5},
@@ -138,11 +138,11 @@ def test_a_mistake_is_told_and_removes_nothing(clockwork):
 
 
 def test_a_module_that_cannot_be_imported_removes_nothing(clockwork, monkeypatch, tmp_path):
-    put_right(clockwork, {"func": "math.floor", "minutes": 5})
+    sync(clockwork, {"func": "math.floor", "minutes": 5})
     (tmp_path / "halftasks.py").write_text('raise ImportError("no such module")')
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(synchronising, "modules", lambda: ("halftasks",))
-    changes = put_right(clockwork)
+    changes = sync(clockwork)
     assert [str(error) for _, error in changes.broken] == ["no such module"]
     assert Schedule.objects.exists()
 
@@ -166,7 +166,7 @@ def test_one_name_is_one_function(monkeypatch):
 
 
 def test_a_declaration_says_when():
-    with pytest.raises(ScheduleError, match="Say when"):
+    with pytest.raises(ScheduleError, match="The time is missing"):
         scheduled(name="never")(task)
 
 
@@ -235,14 +235,14 @@ def test_unavailable_database_is_not_the_declarations_fault(clockwork, monkeypat
     def away(*args):
         raise OperationalError("the server is away")
 
-    monkeypatch.setattr(synchronising, "put_right", away)
+    monkeypatch.setattr(synchronising, "apply", away)
     with pytest.raises(OperationalError):
-        put_right(clockwork, {"func": "math.floor", "minutes": 5})
+        sync(clockwork, {"func": "math.floor", "minutes": 5})
 
 
 @pytest.fixture
 def two_apps(monkeypatch, tmp_path, settings):
-    """Two apps that declare schedules, and a way to write their modules anew."""
+    """Two apps that declare schedules, and a function that replaces their modules."""
     monkeypatch.undo()
     monkeypatch.syspath_prepend(tmp_path)
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS]
@@ -278,11 +278,11 @@ def two_apps(monkeypatch, tmp_path, settings):
 )
 def test_module_that_cannot_be_imported_affects_only_its_app(clockwork, two_apps, text):
     schedule("math.floor", 1.5, name="by hand")
-    assert put_right(clockwork).created == ["app_broken", "app_good"]
+    assert sync(clockwork).created == ["app_broken", "app_good"]
     DECLARED.clear()
     two_apps("app_broken", text)
     two_apps("app_good", "from django_q.tasks import scheduled\n@scheduled(minutes=7, name='new')\ndef work(): ...\n")
-    changes = put_right(clockwork)
+    changes = sync(clockwork)
     assert changes.modules == ["app_broken.tasks"]
     assert (changes.created, changes.removed) == (["new"], ["app_good"])
     assert set(Schedule.objects.values_list("name", flat=True)) == {"by hand", "app_broken", "new"}
@@ -290,9 +290,9 @@ def test_module_that_cannot_be_imported_affects_only_its_app(clockwork, two_apps
 
 
 def test_schedule_of_a_function_elsewhere_stays_while_a_module_is_broken(clockwork, two_apps):
-    """It may be the broken module that declares it."""
-    put_right(clockwork, {"func": "math.ceil", "minutes": 5})
+    """The broken module may declare it."""
+    sync(clockwork, {"func": "math.ceil", "minutes": 5})
     DECLARED.clear()
     two_apps("app_broken", "raise ImportError")
-    put_right(clockwork)
+    sync(clockwork)
     assert Schedule.objects.filter(name="math.ceil").exists()

@@ -30,13 +30,13 @@ LOOK_EVERY = timedelta(days=40)
 
 
 def every(days: int) -> list[date]:
-    """Each so many days."""
+    """Return dates with a step in days."""
     count = (LAST - FIRST).days // days
     return [FIRST + timedelta(days=number * days) for number in range(count + 1)]
 
 
 def months(step: int) -> list[date]:
-    """Each so many months, clamped and staying so."""
+    """Return dates with a step in months, with the day clamped permanently."""
     dates = [FIRST]
     while True:
         year, month = divmod(dates[-1].year * 12 + dates[-1].month - 1 + step, 12)

@@ -1,4 +1,4 @@
-"""A cluster without a process: pusher, worker and monitor take turns in the test."""
+"""A cluster without processes: the test calls pusher, worker and monitor in turn."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class Turns:
         return self.broker.dequeue_many(limit, 0)
 
     def run(self, delivery):
-        """Be a worker."""
+        """Execute packages as a worker does."""
         package = self.executor.codec.loads(delivery.package)
         self.ran.append(package)
         return self.executor.execute(package, ack_id=delivery.ack_id, attempt=delivery.attempt)
 
     def turn(self, limit: int = 1) -> int:
-        """Take, run and finish up to so many packages in one batch."""
+        """Lease, execute and finish packages as one batch; return their number."""
         outcomes = [self.run(delivery) for delivery in self.take(limit)]
         self.finisher.finish(outcomes)
         return len(outcomes)
 
     def all(self, limit: int = 1) -> int:
-        """Go on until nothing waits."""
+        """Repeat until no package waits."""
         done = 0
         while some := self.turn(limit):
             done += some
         return done
 
     def waiting(self) -> list[dict]:
-        """Take all that waits, without running it."""
+        """Lease all waiting packages, without executing them."""
         return [self.executor.codec.loads(delivery.package) for delivery in self.take(1000)]
 
 

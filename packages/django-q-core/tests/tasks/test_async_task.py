@@ -1,4 +1,4 @@
-"""A task as an object."""
+"""Tests of `AsyncTask`."""
 
 from __future__ import annotations
 

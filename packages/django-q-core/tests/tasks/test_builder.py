@@ -1,4 +1,4 @@
-"""New options never capture the function's own keywords, and `func` is a keyword like any other."""
+"""Newer options never capture keywords of the function, and `func` is a keyword like any other."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_new_option_as_a_keyword_is_the_functions_own(turns, name):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", NEW_OPTIONS)
-def test_new_option_as_a_keyword_of_an_asynchronous_call_is_the_functions_own(turns, name):
+def test_new_option_of_an_async_call_is_the_functions_keyword(turns, name):
     task_id = call(aasync_task, show, 1, **{name: 5})
     turns.all()
     assert result(task_id) == ((1,), {name: 5})

@@ -1,4 +1,4 @@
-"""Tasks one after another."""
+"""Tests of chains."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_link_that_is_delivered_again_does_not_send_its_next_again(turns, saved)
     assert [label for label in RAN if label != "a"] == ["b", "c"]
 
 
-def test_next_link_that_has_its_row_is_not_sent_again_though_the_cache_has_forgotten(turns):
+def test_next_link_with_a_row_is_not_sent_again_without_cache(turns):
     async_chain(links("a", "b"))
     first = turns.take()[0]
     turns.finisher.finish([turns.run(first)])
@@ -120,7 +120,7 @@ def test_kill_between_saving_and_sending_does_not_break_the_chain(turns):
 
 
 def test_chain_needs_no_cache(turns):
-    turns.finisher.chains.cache = type("Broken", (), {"key": staticmethod(str)})()
+    turns.finisher.sent_links.cache = type("Broken", (), {"key": staticmethod(str)})()
     async_chain(links("a", "b"))
     turns.all()
     assert RAN == ["a", "b"]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def maintain(turns, **passed) -> int:
-    """Let the scheduler process do what is due some time from now."""
+    """Run the maintenance of batches that is due after a period."""
     return BatchMaintenance(turns.settings, turns.broker).maintain(timezone.now() + timedelta(**passed))
 
 
@@ -63,7 +63,7 @@ def test_batch_timeout_is_a_setting(make_turns, settings):
     assert result(iter_id) == [lost(0)]
 
 
-def test_members_that_are_held_back_are_not_lost_before_they_may_run(turns):
+def test_delayed_members_are_not_lost_before_they_are_due(turns):
     iter_id = async_iter("math.floor", [1.5], q_options={"delay": 3 * 86_400})
     assert maintain(turns, days=3, hours=23) == 0
     assert maintain(turns, days=4, hours=1) == 1
@@ -79,7 +79,7 @@ def test_members_that_wait_in_a_slow_queue_are_not_lost(turns):
     assert result(iter_id) == [1, 2]
 
 
-def test_iter_that_a_busy_queue_hides_is_given_up_after_two_weeks(turns):
+def test_iter_in_a_busy_queue_is_completed_after_two_weeks(turns):
     iter_id = async_iter("math.floor", [1.5])
     purge(turns)
     async_task("math.floor", 1.5)
@@ -89,7 +89,7 @@ def test_iter_that_a_busy_queue_hides_is_given_up_after_two_weeks(turns):
     assert result(iter_id) == [lost(0)]
 
 
-def test_iter_of_which_some_members_have_finished_is_given_up_however_busy_the_queue_is(turns):
+def test_partly_finished_iter_is_completed_in_a_busy_queue(turns):
     iter_id = async_iter("math.floor", [1.5, 2.5])
     turns.turn()
     purge(turns)
@@ -139,7 +139,7 @@ def test_batch_that_cannot_be_inserted_is_created_by_the_first_member(turns, mon
     with monkeypatch.context() as patch:
         patch.setattr(batch_opening, "insert_batches", refuse)
         iter_id = async_iter("math.floor", [1.5, 2.5], task_name="floors", cached=60)
-    assert "no batch inserted" in caplog.text
+    assert "batch not inserted" in caplog.text
     turns.turn()
     assert Batch.objects.values_list("pk", "total", "done", "name", "cached").get() == (iter_id, 2, 1, "floors", 60)
     turns.all()
@@ -153,7 +153,7 @@ def test_failing_insert_leaves_the_callers_transaction_alone(turns, monkeypatch,
             patch.setattr(Batch._meta, "db_table", "no_such_table")  # not migrated yet
             iter_id = async_iter("math.floor", [1.5])
         assert Task.objects.count() == 0
-    assert "no batch inserted" in caplog.text
+    assert "batch not inserted" in caplog.text
     turns.all()
     assert result(iter_id) == [1]
 
@@ -197,7 +197,7 @@ def test_batch_shares_the_transaction_of_a_queue_in_the_database(turns, monkeypa
     assert Batch.objects.exists() is not rolled_back
 
 
-def test_batch_that_was_completed_before_the_sender_commits_is_not_opened_again(turns):
+def test_batch_completed_before_the_commit_is_not_created_again(turns):
     with transaction.atomic():
         iter_id = async_iter("math.floor", [1.5])
         turns.all()

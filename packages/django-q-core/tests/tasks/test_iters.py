@@ -1,4 +1,4 @@
-"""One function, many arguments, one result."""
+"""Tests of iters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def halve(number, by=2):
     return number / by
 
 
-def test_results_are_in_the_order_of_the_arguments_whatever_ran_first(turns):
+def test_results_are_in_the_order_of_the_arguments(turns):
     iter_id = async_iter("math.floor", [i + 0.5 for i in range(20)])
     deliveries = turns.take(100)
     for delivery in reversed(deliveries):
@@ -65,7 +65,7 @@ def test_failed_member_is_in_the_list_with_its_text(turns):
     assert (turns.broker.queue_size(), turns.broker.lock_size()) == (0, 0)
 
 
-def test_failed_member_that_may_be_tried_for_ever_does_not_hold_up_the_others(turns):
+def test_failed_member_with_unlimited_attempts_delays_no_other(turns):
     iter_id = async_iter(halve, [12, 13])
     turns.all()
     assert result(iter_id)[0] == 6

@@ -1,4 +1,4 @@
-"""Cached results on a real memcached, whatever the label."""
+"""Cached results in a memcached server, with labels of any form."""
 
 from __future__ import annotations
 

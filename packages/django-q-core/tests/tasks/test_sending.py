@@ -1,4 +1,4 @@
-"""Calls that put tasks on a queue."""
+"""Tests of the calls that send tasks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Impatient(MemoryBroker):
-    """Holds nothing back for more than a minute."""
+    """Supports delays of at most a minute."""
 
     supports_delay = 60
 
@@ -68,7 +68,7 @@ async def coroutine(value):
     return value
 
 
-# what is sent
+# sent packages
 
 
 def test_callers_dictionaries_are_not_changed(turns):
@@ -98,7 +98,7 @@ def test_dotted_path_is_not_imported_by_the_sender(turns):
     assert "No module named 'only'" in result(task_id)
 
 
-# what is refused
+# invalid calls
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_function_that_no_cluster_can_import_is_refused(turns, func, message, sy
 
 def test_local_function_is_refused(turns):
     def local():
-        """Is nowhere."""
+        """A local function, which cannot be imported."""
 
     with pytest.raises(UnsendableTask, match="inside another function"):
         async_task(local)
@@ -358,14 +358,14 @@ def test_scheduler_sends_what_a_schedule_holds_back(make_turns, settings, clockw
     turns = make_turns()
     task_id = async_task.options(delay=3600)("math.floor", 1.5)
     works = clockwork()
-    works.turn(datetime.now(UTC) + timedelta(hours=2))
+    works.run_pass(datetime.now(UTC) + timedelta(hours=2))
     turns.all()
     assert result(task_id) == 1
     assert not Schedule.objects.exists()
     assert Task.objects.count() == 1
 
 
-def test_own_broker_that_cannot_wait_is_refused_where_a_schedule_would_send_elsewhere(make_turns, settings):
+def test_long_delay_with_an_own_broker_is_rejected(make_turns, settings):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"broker_class": Impatient}
     make_turns()
     with pytest.raises(OptionError, match="cluster="):
@@ -373,7 +373,7 @@ def test_own_broker_that_cannot_wait_is_refused_where_a_schedule_would_send_else
 
 
 @pytest.mark.parametrize("when", [{"delay": 1, "eta": datetime.now(UTC)}, {"delay": "1"}, {"delay": -1}, {"eta": 5}])
-def test_nonsense_is_refused(turns, when):
+def test_invalid_delay_is_rejected(turns, when):
     with pytest.raises(OptionError):
         async_task.options(**when)("math.floor", 1.5)
 

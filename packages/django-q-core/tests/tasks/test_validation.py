@@ -53,7 +53,7 @@ class MainClass:
 
 @pytest.fixture
 def main(monkeypatch):
-    """Functions and classes that belong to the running script."""
+    """Functions and classes of the running script."""
     for name in ("main_function", "MainClass"):
         thing = globals()[name]
         monkeypatch.setattr(thing, "__module__", "__main__")

@@ -1,4 +1,4 @@
-"""A batch is completed once and correctly, for any deliveries, duplicates, orders and portions."""
+"""A batch is completed once and correctly, for any deliveries, duplicates, orders and batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ portions = st.lists(st.lists(attempts, min_size=1, max_size=4), max_size=12)
 
 
 def count(members: dict[int, str], portion) -> None:
-    """Count attempts as the promise says: the final ones, and a success in place of a failure."""
+    """Count final attempts, with a success in place of a failure."""
     for index, kind in portion:
         if kind == SUCCESS or (kind == FAILURE and index not in members):
             members[index] = kind

@@ -1,4 +1,4 @@
-"""A batch is completed exactly once, when its last member is final, whatever the members are like."""
+"""A batch is completed exactly once, when its last member is final, for members of any form."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_failure_that_is_tried_again_is_waited_for(results, member):
     assert save(results, member(iter_id, 0, 1, 1))
 
 
-def test_failed_member_makes_the_whole_a_failure_and_is_in_it_with_its_text(results, member):
+def test_failed_member_makes_the_collated_task_a_failure(results, member):
     iter_id = new_id()
     (completed,) = save(results, member(iter_id, 0, 2, ValueError("unlucky")), member(iter_id, 1, 2, 1))
     assert (result(iter_id), fetch(iter_id).success) == (["unlucky", 1], False)
@@ -247,7 +247,7 @@ def test_success_of_a_member_is_known_when_it_is_redelivered(settings_of, result
 
 
 class Model:
-    """Something that django-picklefield wraps."""
+    """A value that django-picklefield wraps."""
 
     def prepare_database_save(self, field):
         raise AssertionError("not to be saved by its key")
@@ -269,7 +269,7 @@ def test_text_that_looks_like_a_wrapper_is_only_text(results, member):
 
 @pytest.fixture
 def gone(monkeypatch):
-    """Pickles an object of a class that is gone afterwards."""
+    """Pickle an object of a class, and remove the class."""
     module = ModuleType("gone")
     exec("class Thing:\n    pass", module.__dict__)
     monkeypatch.setitem(sys.modules, "gone", module)
@@ -299,7 +299,7 @@ sprung: list[int] = []
 
 
 class Spring:
-    """Something that must not be unpickled while it is saved."""
+    """A value that must not be unpickled while it is saved."""
 
     def __reduce__(self):
         return spring, ()
@@ -348,7 +348,7 @@ def test_member_that_the_database_refuses_fails_alone(results, member, monkeypat
     assert result(other) == [7]
 
 
-def test_whole_that_the_database_refuses_is_a_failure_that_says_so(results, member, monkeypatch):
+def test_rejected_collated_task_is_a_failure_with_the_reason(results, member, monkeypatch):
     really = database.insert
 
     def refuse(outcomes, using):
@@ -420,7 +420,7 @@ def test_cached_whole_waits_until_the_cache_is_back(results, maintenance, member
     assert at_work.maintain(later(minutes=3)) == 0
 
 
-def test_cache_that_does_not_answer_is_asked_once_and_delays_no_callback(results, maintenance, member, monkeypatch):
+def test_unavailable_cache_is_tried_once_and_delays_no_callback(results, maintenance, member, monkeypatch):
     asked = []
 
     def away(*_):
@@ -448,11 +448,11 @@ def test_cached_whole_that_is_too_large_is_a_failure(results, delivery, member, 
     monkeypatch.setattr(BaseCache, "set_many", drop_large)
     iter_id = new_id()
     delivery.deliver(save(results, member(iter_id, 0, 1, token_hex(5000), iter_cached=True)))
-    assert "the cache does not take" in result(iter_id, cached=True)
+    assert "the cache rejects" in result(iter_id, cached=True)
     assert Batch.objects.get().delivered
 
 
-def test_whole_that_nobody_delivered_is_delivered_by_maintenance(results, maintenance, member):
+def test_undelivered_result_is_delivered_by_maintenance(results, maintenance, member):
     iter_id = new_id()
     save(results, member(iter_id, 0, 1, 1, iter_cached=60))  # and the monitor is killed
     assert maintenance().maintain(timezone.now()) == 0
@@ -566,7 +566,7 @@ def test_callback_that_the_broker_lost_is_queued_again_after_a_day(results, main
 # lost members
 
 
-def test_batch_without_progress_for_a_day_is_completed_without_its_lost_members(results, maintenance, member, caplog):
+def test_batch_without_progress_is_completed_after_a_day(results, maintenance, member, caplog):
     iter_id, at_work = new_id(), maintenance()
     save(results, member(iter_id, 1, 3, 1))
     assert at_work.maintain(later(hours=23)) == 0
@@ -599,7 +599,7 @@ def test_lost_batch_is_delivered_where_it_belongs(results, maintenance, member, 
     assert result(iter_id, cached=cached)[0] == 0
 
 
-def test_cluster_that_was_started_just_now_takes_no_member_for_lost(results, maintenance, member):
+def test_new_cluster_considers_no_member_lost(results, maintenance, member):
     """While no cluster ran, no member could make progress."""
     save(results, member(new_id(), 0, 2, 0))
     finished = new_id()
@@ -633,13 +633,13 @@ def test_maintenance_with_nothing_to_do_is_one_statement_in_ten_seconds(maintena
     assert all('"due" <=' in query["sql"] or "`due` <=" in query["sql"] for query in queries)
 
 
-def test_maintenance_goes_on_at_once_when_there_is_more_than_one_step_can_do(results, maintenance, member, monkeypatch):
+def test_maintenance_with_many_due_batches_continues_at_once(results, maintenance, member, monkeypatch):
     monkeypatch.setattr(batch_maintenance, "MAX_BATCHES", 2)
     for _ in range(5):
         save(results, member(new_id(), 0, 2, 0))
     Batch.objects.update(due=timezone.now())
     at_work = maintenance()
-    at_work.patient_until = timezone.now()
+    at_work.grace_ends_at = timezone.now()
     for _ in range(3):
         at_work.step()
     assert Task.objects.count() == 5
@@ -666,7 +666,7 @@ def test_member_is_saved_within_a_transaction_of_the_caller(results, member):
     assert not Task.objects.exists()
 
 
-def test_maintenance_without_batches_leaves_the_query_machinery_alone(settings_of, monkeypatch):
-    """Its memory would be the scheduler's own from then on, and not the cluster's."""
+def test_idle_maintenance_does_not_load_the_query_compiler(settings_of, monkeypatch):
+    """Loading it would copy memory that the scheduler shares with its cluster (copy-on-write)."""
     monkeypatch.setattr(batch_maintenance, "rows", None)
     assert BatchMaintenance(settings_of(), MemoryBroker("test")).maintain(timezone.now()) == 0

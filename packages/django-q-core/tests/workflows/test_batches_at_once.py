@@ -29,7 +29,7 @@ def completed_by(clusters) -> Counter[str]:
 
 
 @pytest.mark.parametrize("duplicates", [False, True], ids=["each member once", "each member delivered to all"])
-def test_batches_are_completed_once_whoever_saves_the_last_member(clusters, member, duplicates):
+def test_concurrent_saves_complete_each_batch_once(clusters, member, duplicates):
     ids = [new_id() for _ in range(ITERS)]
     members = [member(iter_id, index, MEMBERS, index) for index in range(MEMBERS) for iter_id in ids]
 
@@ -53,7 +53,7 @@ def test_batch_that_all_complete_at_the_same_moment_is_completed_once(clusters, 
     assert set(Task.objects.values_list("attempt_count", flat=True)) == {1}
 
 
-def test_last_member_and_the_end_of_patience_complete_a_batch_once(clusters, member):
+def test_last_member_and_batch_timeout_complete_a_batch_once(clusters, member):
     ids = [new_id() for _ in range(10)]
     clusters[0].save_many([member(iter_id, 0, 2, 0) for iter_id in ids], lambda _: True)
     now = timezone.now()

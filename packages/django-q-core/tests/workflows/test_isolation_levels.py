@@ -1,4 +1,4 @@
-"""Transactions that conflict are repeated, at each isolation level; what a task returned is not to blame."""
+"""Conflicting transactions are repeated at each isolation level, and do not make the task a failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LEVELS = [
 
 @pytest.fixture(scope="module")
 def migrated(request, django_db_setup, django_db_blocker) -> Callable[[str], dict]:
-    """Give the entry of a migrated database of a product."""
+    """Return the `DATABASES` entry of a migrated database of a product."""
     made: dict[str, dict] = {}
 
     def database(product: str) -> dict:
@@ -67,7 +67,7 @@ def level(request, migrated, settings, django_db_blocker) -> Iterator[tuple[str,
 
 
 def at_once(work: Callable[[int], object]) -> list:
-    """Do something in several clusters, each with a connection of its own, beginning together."""
+    """Run a function in several clusters, each with its own connection, starting together."""
     barrier = Barrier(CLUSTERS)
 
     def run(cluster: int) -> object:
@@ -124,7 +124,7 @@ def test_schedules_of_several_clusters(level) -> None:
     def send(cluster: int) -> int:
         schedules, sent = DueSchedules(current_settings(), brokers[cluster]), 0
         while Schedule.objects.filter(next_run__lte=now).exists():
-            sent += len(until_saved(lambda: schedules.turn(now)).sent)
+            sent += len(until_saved(lambda: schedules.run_pass(now)).sent)
         return sent
 
     assert sum(at_once(send)) == 10
@@ -137,7 +137,7 @@ def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monk
     Schedule.objects.create(name="one", func="math.floor", args="1.5", schedule_type="H")
     broker = MemoryBroker("isolation", settings=current_settings())
     schedules, failures = DueSchedules(current_settings(), broker), [1, 2, 3]
-    leave = schedules._leave
+    leave = schedules._save
 
     def conflict(*state) -> None:
         if failures:
@@ -147,8 +147,8 @@ def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monk
             raise error
         leave(*state)
 
-    monkeypatch.setattr(schedules, "_leave", conflict)
-    assert len(schedules.turn(timezone.now() + timedelta(seconds=1)).sent) == 1
+    monkeypatch.setattr(schedules, "_save", conflict)
+    assert len(schedules.run_pass(timezone.now() + timedelta(seconds=1)).sent) == 1
     assert Schedule.objects.get().last_error is None
     broker.delete_queue()
 
@@ -157,7 +157,7 @@ def test_conflict_in_the_queue_of_the_same_database_marks_no_schedule() -> None:
     cause = OperationalError(1213, "deadlock")
     unavailable = due.BrokerUnavailable("conflict")
     unavailable.__cause__ = cause
-    undone = due.Undone()
-    undone.__cause__ = unavailable
-    assert due.database_error_in(undone) is cause
+    roll_back = due.RollBack()
+    roll_back.__cause__ = unavailable
+    assert due.database_error_in(roll_back) is cause
     assert due.is_serialization_failure(cause)

@@ -30,7 +30,7 @@ from .process import ClusterProcess, Wiring
 from .statistics import Publisher
 
 if TYPE_CHECKING:
-    from django_q.schedules.turn import Turn
+    from django_q.schedules.scheduler_pass import Pass
 
 POLL_SECONDS: Final = 1.0
 """Interval of the checks for due schedules. A new schedule is found within this time."""
@@ -100,7 +100,7 @@ class Scheduler(ClusterProcess):
                 self._mark_fatal()
                 self._restore_moments()
                 self._synchronise()
-            turn = self.schedules.turn()
+            this_pass = self.schedules.run_pass()
         except (DatabaseError, InterfaceError) as error:
             close_connections()
             return self._failed(error)
@@ -108,16 +108,16 @@ class Scheduler(ClusterProcess):
             if self.sending.failed():
                 log.scheduling_failed(self.name, error)
             return self.sending.seconds
-        self._log_turn(turn)
-        if None in turn.down:
-            return self._failed(turn.down[None])
+        self._log_pass(this_pass)
+        if this_pass.own_queue_error is not None:
+            return self._failed(this_pass.own_queue_error)
         if self.sending.succeeded():
             log.scheduling_again(self.name)
-        if turn.more:
-            return 0.0 if turn.sent or turn.skipped or turn.broken else LOCKED_RETRY_SECONDS
-        if turn.next is None:
+        if this_pass.more:
+            return 0.0 if this_pass.sent or this_pass.skipped or this_pass.broken else LOCKED_RETRY_SECONDS
+        if this_pass.next is None:
             return POLL_SECONDS
-        return min(POLL_SECONDS, max(0.0, (turn.next - clock_now()).total_seconds() + CLOCK_MARGIN_SECONDS))
+        return min(POLL_SECONDS, max(0.0, (this_pass.next - clock_now()).total_seconds() + CLOCK_MARGIN_SECONDS))
 
     def _failed(self, error: Exception) -> float:
         if self.sending.failed():
@@ -155,10 +155,10 @@ class Scheduler(ClusterProcess):
                 log.broken_declaration(self.name, name, reason_of(error))
         self.synchronised = True
 
-    def _log_turn(self, turn: Turn) -> None:
-        for schedule, package in turn.sent:
+    def _log_pass(self, this_pass: Pass) -> None:
+        for schedule, package in this_pass.sent:
             log.sent_from_schedule(self.name, schedule, package)
-        for schedule in turn.skipped:
+        for schedule in this_pass.skipped:
             log.skipped_slot(self.name, schedule)
-        for schedule, error in turn.broken:
+        for schedule, error in this_pass.broken:
             log.broken_schedule(self.name, schedule, reason_of(error))

@@ -255,7 +255,7 @@ class Schedule(models.Model):
 
     def move_to(self, slot: Slot) -> None:
         """Let the next run be this slot."""
-        self.next_run, self.wall = slot.moment, slot.wall.isoformat() if slot.wall else None
+        self.next_run, self.wall = slot.moment, slot.wall_time.isoformat() if slot.wall_time else None
 
     def calculate_next_run(self, next_run: datetime | None = None) -> datetime | None:
         """Return when it is due after `next_run`, by default its own."""

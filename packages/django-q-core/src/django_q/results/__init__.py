@@ -1,4 +1,4 @@
-"""Results: what tasks returned, in the database and in the cache."""
+"""Results of tasks, in the database and in the cache."""
 
 from django_q.old_names import resolver
 

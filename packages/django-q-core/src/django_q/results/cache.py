@@ -1,4 +1,4 @@
-"""Outcomes → the cache: for results that are asked for soon, and then not again."""
+"""Stores outcomes in the cache, for results that are read soon and once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_q.caches.keys import safe_key
 from django_q.clock import in_project_time
 from django_q.exceptions import MissingPlugin, ResultsUnavailable
 from django_q.results.cache_writer import CacheWriter, is_task
-from django_q.results.groups import Member, Members
+from django_q.results.groups import CachedGroups, Member
 from django_q.results.waiting import MISSING, Missing
 from django_q.wire.codec import PackageCodec
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class CacheResults:
-    """Keeps finished tasks in the Django cache that the settings name, each under a key of its own.
+    """Stores finished tasks in the Django cache that the settings name, each under its own key.
 
-    `<list key>:<task id>` is the signed task, as every edition of Django Q writes it. Groups are in `members`. A key
-    that memcached, or this cache, would not take is replaced by its hash.
+    `<list key>:<task id>` is the signed task, in the format of all editions of Django Q. A key that is invalid for
+    memcached or for this cache is replaced by its hash.
 
     Args:
         settings: of the cluster.
-        list_key: the queue's key; None means that of the settings' broker, which need not be there.
+        list_key: key of the queue; None means that of the settings' broker, whose plugin may be missing.
     """
 
     def __init__(self, settings: ClusterSettings, list_key: str | None = None) -> None:
@@ -44,37 +44,37 @@ class CacheResults:
 
     @property
     def cache(self) -> BaseCache:
-        """The cache, one connection a thread."""
+        """The cache; each thread has its own connection."""
         return caches[self.settings.cache]
 
     @property
-    def members(self) -> Members:
-        """The groups."""
-        return Members(self.cache, self.list_key)
+    def groups(self) -> CachedGroups:
+        """The groups of this queue."""
+        return CachedGroups(self.cache, self.list_key)
 
     def key(self, task_id: str) -> str:
-        """The key of a task, or of another entry of the queue."""
+        """Return the key of a task, or of another entry of the queue."""
         return safe_key(f"{self.list_key}:{task_id}", self.cache)
 
     # writing
 
     def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Save a batch; to save it again changes nothing.
+        """Save a batch. Saving is idempotent.
 
         Returns:
-            The outcomes as they are saved, in order. One whose value the cache does not take, such as one that is too
-            large, is a failure. If the cache does not take that either, the failure is not cached.
+            The outcomes as they are saved, in order. An outcome that the cache rejects, for example because it is too
+            large, is replaced by a failure. If the cache rejects that, too, its `cached` is False.
 
         Raises:
             ResultsUnavailable: try again later.
         """
-        return self.at_work(lambda: self._save(outcomes))
+        return self.use(lambda: self._save(outcomes))
 
     def _save(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         return self._writer().save_many(outcomes)
 
     def _writer(self) -> CacheWriter:
-        return CacheWriter(self.cache, self.key, self.members, self.codec)
+        return CacheWriter(self.cache, self.key, self.groups, self.codec)
 
     # reading
 
@@ -82,13 +82,14 @@ class CacheResults:
         """Read a finished task.
 
         Raises:
-            UnreadablePackage: somebody else signed it, or its code is gone.
+            ResultsUnavailable: try again later.
+            UnreadablePackage: its signature is foreign, or one of its classes cannot be imported.
         """
-        found = self.at_work(lambda: self.cache.get(self.key(task_id)))
+        found = self.use(lambda: self.cache.get(self.key(task_id)))
         return cast("TaskPackage", self.codec.loads(found)) if is_task(found) else MISSING
 
     def look_up(self, task_id: str) -> TaskPackage | Missing:
-        """Read a finished task as `fetch` does, and believe that it is missing only a cache that keeps values.
+        """Read a finished task like `fetch`. If it is missing, test first that the cache stores values.
 
         Raises:
             ResultsUnavailable: try again later.
@@ -96,7 +97,7 @@ class CacheResults:
         """
         found = self.fetch(task_id)
         if found is MISSING:
-            self.at_work(lambda: self._writer().probe(task_id))
+            self.use(lambda: self._writer().probe(task_id))
             found = self.fetch(task_id)
         return found
 
@@ -104,32 +105,32 @@ class CacheResults:
         """Read the finished tasks of a group, in the order in which they were sent."""
         members = [member for member in self.read_members(group) if failures or member.success]
         keys = [self.key(member.id) for member in members]
-        found = self.at_work(lambda: self.cache.get_many(keys)) or {}
+        found = self.use(lambda: self.cache.get_many(keys)) or {}
         packages = [self.codec.loads(found[key]) for key in keys if is_task(found.get(key))]
         return sorted(packages, key=lambda package: in_project_time(package["started"]))
 
     def read_members(self, group: str) -> list[Member]:
-        """Give the members of a group, those too that a public edition of Django Q has listed."""
-        return self.at_work(lambda: [*self._listed(group), *self.members.read(group)])
+        """Return the members of a group, including those that a public edition of Django Q has listed."""
+        return self.use(lambda: [*self._listed(group), *self.groups.read(group)])
 
     def has_members(self, group: str, count: int) -> bool:
-        """Tell whether a group has at least *count* members, and tell it quickly as long as it has not."""
-        return self.at_work(lambda: self.count_at_most(group) >= count and len(self.read_members(group)) >= count)
+        """Return True if a group has at least *count* members. While it has fewer, this needs few reads."""
+        return self.use(lambda: self.count_at_most(group) >= count and len(self.read_members(group)) >= count)
 
     def count_at_most(self, group: str) -> int:
-        """Give a number that the group's members do not exceed, at the cost of a few reads."""
-        return self.at_work(lambda: self.members.count_at_most(group) + len(self._listed(group)))
+        """Return an upper bound for the number of members of a group, with few reads."""
+        return self.use(lambda: self.groups.count_at_most(group) + len(self._listed(group)))
 
     def delete(self, task_id: str) -> bool:
-        """Forget a task."""
-        return bool(self.at_work(lambda: self.cache.delete(self.key(task_id))))
+        """Delete a task; return True if it existed."""
+        return bool(self.use(lambda: self.cache.delete(self.key(task_id))))
 
     def delete_group(self, group: str) -> int:
-        """Forget a group with its tasks, and give how many they were."""
+        """Delete a group and its tasks; return the number of its members."""
         members = self.read_members(group)
         keys = [self.key(member.id) for member in members]
-        self.at_work(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
-        self.at_work(lambda: self.members.delete(group))
+        self.use(lambda: self.cache.delete_many([*keys, self.key(f"{group}:keys"), self.key(f"{group}:args")]))
+        self.use(lambda: self.groups.delete(group))
         return len(members)
 
     def _listed(self, group: str) -> list[Member]:
@@ -137,8 +138,12 @@ class CacheResults:
         found = self.cache.get(self.key(f"{group}:keys"))
         return [Member(key.removeprefix(f"{self.list_key}:"), success=True) for key in found or ()]
 
-    def at_work(self, work: Callable[[], Any]) -> Any:
-        """Do something with the cache; each product has errors of its own for being away."""
+    def use(self, work: Callable[[], Any]) -> Any:
+        """Use the cache; each product has its own errors for an outage.
+
+        Raises:
+            ResultsUnavailable: the cache is unavailable.
+        """
         try:
             return CALLS.make(work)
         except ResultsUnavailable:
@@ -151,7 +156,7 @@ class CacheResults:
 
 
 def queue_key(settings: ClusterSettings) -> str:
-    """What the broker of these settings calls the queue, without asking it; tasks in sync mode need no broker."""
+    """Return the key of the queue of these settings, without a broker: tasks in sync mode need none."""
     try:
         return broker_class(settings).queue_key(settings.list_key)
     except MissingPlugin:

@@ -1,4 +1,4 @@
-"""Writes outcomes to the cache, and finds out which of them it has taken."""
+"""Writes outcomes to the cache, and reads back which of them it has stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.core.cache.backends.dummy import DummyCache
 
 from django_q.exceptions import ResultsUnavailable, UnreadablePackage
 from django_q.log import logger
-from django_q.results.groups import Member, Members
+from django_q.results.groups import CachedGroups, Member
 from django_q.results.limits import refused
 from django_q.text import error_line, one_line
 from django_q.wire.ids import new_id
@@ -25,42 +25,42 @@ if TYPE_CHECKING:
     from django_q.wire.codec import PackageCodec
     from django_q.wire.outcome import Outcome
 
-TRIES: Final = 5
-"""How often a value is written that the cache does not take, though it takes another one before and after."""
+MAX_TRIES: Final = 5
+"""Maximum number of writes of a value that the cache drops, while it stores another one before and after."""
 
-PROBE: Final = "?"
-"""Begin of a value that is written under the key of one that was not taken. For readers it is no task."""
+PROBE_PREFIX: Final = "?"
+"""Prefix of a probe, which is written under the key of a dropped value. Readers do not take it for a task."""
 
 PROBE_SECONDS: Final = 60
-"""How long a probe is kept."""
+"""Time to live of a probe."""
 
 
 class CacheWriter:
-    """Writes finished tasks, each under a key of its own, and the members of groups.
+    """Writes finished tasks, each under its own key, and the members of groups.
 
-    Caches may drop a value without an error: clients that ignore errors, values that are too large. So each batch is
-    read back.
+    A cache may drop a value without an error: its client ignores errors, or the value is too large. Therefore each
+    batch is read back.
 
     Args:
         cache: the cache.
         key: returns the key of a task.
-        members: the groups.
+        groups: the groups of the cache.
         codec: of the finished tasks.
     """
 
-    def __init__(self, cache: BaseCache, key: Callable[[str], str], members: Members, codec: PackageCodec) -> None:
-        self.cache, self.key, self.members, self.codec = cache, key, members, codec
+    def __init__(self, cache: BaseCache, key: Callable[[str], str], groups: CachedGroups, codec: PackageCodec) -> None:
+        self.cache, self.key, self.groups, self.codec = cache, key, groups, codec
 
     def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Write a batch; to write it again changes nothing.
+        """Write a batch. Writing is idempotent.
 
         Returns:
-            The outcomes as they are saved. One that the cache takes in no form is a failure, and not cached.
+            The outcomes as they are saved. One that the cache rejects in any form is a failure whose `cached` is False.
 
         Raises:
-            ResultsUnavailable: the cache does not take anything now. Other errors mean the same.
+            ResultsUnavailable: the cache stores nothing now. Other errors mean the same.
         """
-        if type(self.cache) is DummyCache:  # it keeps nothing, on purpose
+        if type(self.cache) is DummyCache:  # it stores nothing, on purpose
             return [*outcomes]
         reasons = self._attempt(outcomes)
         saved = [
@@ -71,57 +71,57 @@ class CacheWriter:
         return saved
 
     def probe(self, task_id: str) -> None:
-        """Find out if the cache keeps values: one that ignores its errors has no other way to tell.
+        """Test that the cache stores values, because a client that ignores errors hides an outage.
 
         Args:
-            task_id: of a task that is missing, under whose key a value is written.
+            task_id: id of a missing task. A value is written under its key.
 
         Raises:
-            ResultsUnavailable: it does not.
+            ResultsUnavailable: the cache stores nothing.
         """
         if type(self.cache) is not DummyCache:
-            self._takes(self.key(task_id))
+            self._stores(self.key(task_id))
 
     def _save_alone(self, outcome: Outcome, reason: str) -> Outcome:
-        """Write an outcome that was not taken; if the cache takes another value instead, a failure."""
-        for _ in range(TRIES):
-            if not self._takes(self.key(outcome.id), outcome):
+        """Write an outcome that was dropped again; if the cache stores only other values, write a failure."""
+        for _ in range(MAX_TRIES):
+            if not self._stores(self.key(outcome.id), outcome):
                 return self._refused(outcome, reason)._replace(cached=False)
             (again,) = self._attempt([outcome])
             if again is None:
                 return outcome
             reason = again
-        self._takes(self.key(outcome.id), outcome)
+        self._stores(self.key(outcome.id), outcome)
         failure = self._refused(outcome, reason)
         if self._attempt([failure]) == [None]:
             return failure
-        self._takes(self.key(outcome.id), failure)
+        self._stores(self.key(outcome.id), failure)
         return failure._replace(cached=False)
 
     def _attempt(self, outcomes: Sequence[Outcome]) -> list[str | None]:
-        """Write outcomes, and return why each was not taken; None if it was."""
+        """Write outcomes; return the reason for each that was not stored, and None for each that was."""
         reason = "the cache did not keep it"
         try:
             self._write(outcomes)
-        except OSError:  # the connection, never the value
+        except OSError:  # it is about the connection, never about the value
             raise
-        except Exception as error:  # noqa: BLE001 - each product has its own; what was taken is read now
+        except Exception as error:  # noqa: BLE001 - each product has its own errors; stored values are read back
             reason = error_line(error)
             if isinstance(error, InvalidCacheKey):
                 return [reason] * len(outcomes)
         found = self.cache.get_many([self.key(outcome.id) for outcome in outcomes]) or {}
         return [None if self._is_kept(found.get(self.key(each.id)), each) else reason for each in outcomes]
 
-    def _takes(self, key: str, outcome: Outcome | None = None) -> bool:
-        """Return True if the cache keeps a small value under a key, False if the key is not valid.
+    def _stores(self, key: str, outcome: Outcome | None = None) -> bool:
+        """Test that the cache stores a small value under a key; return False if the key is invalid.
 
-        The value of the key is overwritten, unless it is the outcome, what nothing replaces, or without an outcome any
-        task.
+        The value of the key is overwritten. A value that must stay is not: the outcome, a success, or a later failure;
+        without an outcome, any task.
 
         Raises:
-            ResultsUnavailable: the cache keeps nothing.
+            ResultsUnavailable: the cache stores nothing.
         """
-        value = PROBE + new_id()
+        value = PROBE_PREFIX + new_id()
         try:
             if not self.cache.add(key, value, PROBE_SECONDS):
                 found = self.cache.get(key)
@@ -133,11 +133,11 @@ class CacheWriter:
         except InvalidCacheKey:
             return False
         if found != value:
-            raise ResultsUnavailable("The cache keeps nothing that is written: check that it runs, and CACHES.")
+            raise ResultsUnavailable("The cache stores no values: check that it runs, and CACHES.")
         return True
 
     def _is_kept(self, found: Any, outcome: Outcome) -> bool:
-        """Return True if the cache has an outcome, or what nothing replaces: a success, or a later failure."""
+        """Return True if the cache has this outcome, or one that must stay: a success, or a later failure."""
         if isinstance(found, bytes):
             found = found.decode(errors="replace")
         if found == outcome.finished:
@@ -148,7 +148,7 @@ class CacheWriter:
         return bool(kept) and not outcome.success and kept.get("attempt_count", 1) > outcome.attempt
 
     def _metadata(self, finished: Any) -> dict[str, Any]:
-        """Read a finished task without its code; one that cannot be read may be replaced."""
+        """Return the metadata of a finished task; of an unreadable one, which may be replaced, an empty dict."""
         try:
             return peek(self.codec, finished) if is_task(finished) else {}
         except UnreadablePackage:
@@ -165,12 +165,12 @@ class CacheWriter:
                     self._write_failure(outcome, timeout)
 
     def _write_failure(self, outcome: Outcome, timeout: int | None) -> None:
-        """Write a failure in place of an earlier one, but never in place of a success or of a later failure."""
+        """Write a failure, unless the cache has a success or a later failure of the task."""
         key = self.key(outcome.id)
         if self.cache.add(key, outcome.finished, timeout):
             return
         found = self.cache.get(key)
-        if found is None:  # the cache is unavailable, or what was there has expired: reading back will tell
+        if found is None:  # the cache is unavailable, or the value has expired: `_attempt` reads it back
             return
         kept = self._metadata(found)
         if not kept.get("success") and kept.get("attempt_count", 1) <= outcome.attempt:
@@ -181,18 +181,18 @@ class CacheWriter:
             groups: defaultdict[str, list[Member]] = defaultdict(list)
             for outcome in some:
                 groups[outcome.group or ""].append(Member(outcome.id, outcome.success))
-            self.members.add(groups, timeout)
+            self.groups.add(groups, timeout)
 
-    # failures in place of what was not taken
+    # failures that replace dropped outcomes
 
     def _refused(self, outcome: Outcome, reason: str) -> Outcome:
-        """Make the failure that is saved in place of an outcome that the cache does not take."""
+        """Build the failure that replaces an outcome which the cache rejects."""
         size = len(outcome.finished or "")
         logger.error(
-            "Task '%s' (%s): the cache does not take its result of %s characters (%s), saved as a failure",
+            "Task '%s' (%s): the cache rejects its result of %s characters (%s), saving a failure instead",
             one_line(outcome.name), outcome.id, f"{size:,}", reason,
         )  # fmt: skip
-        why = f"the cache does not take {size:,} characters ({reason}), return a reference instead of the data"
+        why = f"the cache rejects {size:,} characters ({reason}), return a reference instead of the data"
         failure = refused(outcome, why)._replace(group=outcome.group)
         names = ("id", "name", "func", "hook", "group", "cluster", "started", "stopped", "success", "cached")
         finished = {name: value for name in names if (value := getattr(failure, name)) is not None}
@@ -201,8 +201,8 @@ class CacheWriter:
 
 
 def is_task(found: Any) -> bool:
-    """Return True if a value of the cache is a finished task: there is one, and it is no probe."""
-    return bool(found) and not (isinstance(found, str) and found.startswith(PROBE))
+    """Return True if a value of the cache is a finished task, and not empty or a probe."""
+    return bool(found) and not (isinstance(found, str) and found.startswith(PROBE_PREFIX))
 
 
 def _by_timeout(outcomes: Sequence[Outcome]) -> dict[int | None, list[Outcome]]:

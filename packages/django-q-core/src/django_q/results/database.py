@@ -1,4 +1,4 @@
-"""Outcomes → rows of the database, a batch at a time."""
+"""Stores outcomes as `Task` rows, in batches."""
 
 from __future__ import annotations
 
@@ -32,34 +32,38 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabaseResults", "is_unavailable"]
 
-TRIES: Final = 5
-"""How often a batch is tried that other clusters are in the way of."""
+MAX_TRIES: Final = 5
+"""Maximum number of tries of a batch that conflicts with other clusters."""
 
 
 class DatabaseResults:
-    """Keeps outcomes as `Task` rows: a later success replaces a failure, and nothing replaces a success."""
+    """Stores outcomes as `Task` rows. A later outcome replaces a failure, and nothing replaces a success.
+
+    Args:
+        settings: of the cluster.
+    """
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
         self.pruner = Pruner(settings)
 
     def keeps(self, outcome: Outcome) -> bool:
-        """Tell whether an outcome is saved: every failure is, a success where `save` or else `save_limit` says so."""
+        """Return True if an outcome is saved: each failure, and a success if `save`, or else `save_limit`, says so."""
         if not outcome.success:
             return True
         return self.settings.save_limit >= 0 if outcome.save is None else outcome.save
 
     def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Save a batch; saving it again changes nothing.
+        """Save a batch. Saving is idempotent.
 
-        An outcome that the database cannot hold becomes a failure of its task, and the others are saved. If the project
-        has receivers of `pre_save` or `post_save` of `Task`, outcomes are saved one by one, with the model.
+        An outcome that the database rejects is replaced by a failure, and the others are saved. If the project has
+        receivers of `pre_save` or `post_save` of `Task`, outcomes are saved one by one, with the model.
 
         Returns:
             The outcomes as they are saved, in order.
 
         Raises:
-            DatabaseError: `is_unavailable`: try again later; on SQLite, some may be saved.
+            django.db.DatabaseError: `is_unavailable`: try again later. On SQLite, some may be saved.
         """
         kept = [fit(outcome) for outcome in outcomes if self.keeps(outcome)]
         if not kept:
@@ -79,45 +83,45 @@ class DatabaseResults:
         return [next(saved) if self.keeps(outcome) else outcome for outcome in outcomes]
 
     def prune_after(self, outcomes: Sequence[Outcome]) -> None:
-        """Delete the successes beyond `save_limit` after some were saved."""
+        """Delete the successes beyond `save_limit`, after successes were saved."""
         per = self.settings.save_limit_per
         saved = [outcome for outcome in outcomes if outcome.success and self.keeps(outcome)]
         if saved:
             self.prune({getattr(outcome, per) for outcome in saved} if per else None)
 
     def prune(self, labels: Collection[str | None] | None = None) -> None:
-        """Delete the successes beyond `save_limit` where no maintenance follows; an error is only logged.
+        """Delete the successes beyond `save_limit`, where no maintenance does this. Errors are only logged.
 
         Args:
-            labels: with `save_limit_per`, the groups, names or functions to look at; None finds them.
+            labels: with `save_limit_per`, the groups, names or functions to check; None finds them.
         """
         using = router.db_for_write(Task)
         try:
             with transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext():
                 self.pruner.prune(labels)
-        except Exception as error:  # noqa: BLE001 - what was saved is safe, whatever is wrong with pruning
-            logger.warning("Successes beyond save_limit were not deleted (%s), the next task will", error_line(error))
+        except Exception as error:  # noqa: BLE001 - the outcomes are saved, and pruning is repeated
+            logger.warning("Results: pruning failed (%s), retrying after the next task", error_line(error))
 
     def _save(self, kept: Sequence[Outcome], using: str, write: Write | None = None) -> None:
         """Save in one transaction; on SQLite in several, because all other writers wait for the end of each.
 
-        Most rows are new, so the first try assumes that all are; a row that exists causes a conflict.
+        Most rows are new, so the first try inserts all. An existing row causes a conflict.
         """
         for part in short(kept, connections[using]):
             self._save_part(part, using, write or write_many)
 
     def _save_part(self, kept: Sequence[Outcome], using: str, write: Write) -> None:
         known: set[str] = set()
-        for tries in range(1, TRIES + 1):
+        for tries in range(1, MAX_TRIES + 1):
             try:
                 with transaction.atomic(using=using):
                     write(kept, known, using)
             except DatabaseError as error:
-                if tries == TRIES or not is_conflict(error):
+                if tries == MAX_TRIES or not is_conflict(error):
                     raise
             else:
                 return
-            if len(kept) > 1 and takes_turns(connections[using]):  # a statement for each, which takes longer
+            if len(kept) > 1 and takes_turns(connections[using]):  # one statement per outcome, so shorter transactions
                 for outcome in kept:
                     self._save_part([outcome], using, write)
                 return
@@ -125,15 +129,16 @@ class DatabaseResults:
         raise AssertionError("unreachable")
 
     def _save_each(self, kept: Sequence[Outcome], using: str) -> list[Outcome]:
-        """Save one by one: to find out which outcome the database refuses, or because the project has receivers."""
-        return [self._save_somehow(outcome, using) for outcome in kept]
+        """Save one by one: to find the outcome that the database rejects, or because the project has receivers."""
+        return [self._save_or_replace(outcome, using) for outcome in kept]
 
-    def _save_somehow(self, outcome: Outcome, using: str) -> Outcome:
-        """Save an outcome as it is; or with labels of ASCII characters; or else a failure that says why."""
+    def _save_or_replace(self, outcome: Outcome, using: str) -> Outcome:
+        """Save an outcome: unchanged, or with labels of ASCII characters, or else a failure with the reason."""
         error = self._refusal(outcome, using)
         if error is None:
             return outcome
-        logger.error("Task '%s' (%s) cannot be saved: %s", one_line(outcome.name), outcome.id, one_line(error))
+        name, reason = one_line(outcome.name), one_line(error)
+        logger.error("Task '%s' (%s): the database rejects it (%s)", name, outcome.id, reason)
         plain = in_ascii(outcome)
         if plain != outcome and self._refusal(plain, using) is None:
             return plain
@@ -142,7 +147,7 @@ class DatabaseResults:
         return instead
 
     def _refusal(self, outcome: Outcome, using: str) -> Exception | None:
-        """Save an outcome, or return why the database refuses it."""
+        """Save an outcome; return the error if the database rejects it, or else None."""
         try:
             self._save_one(outcome, using)
         except Exception as error:
@@ -152,7 +157,7 @@ class DatabaseResults:
         return None
 
     def _save_one(self, outcome: Outcome, using: str) -> None:
-        """Save with receivers; without them if one raises."""
+        """Save with receivers, or without them if one raises."""
         if not has_receivers():
             self._save([outcome], using)
             return
@@ -168,12 +173,12 @@ class DatabaseResults:
 
 
 def write_many(kept: Sequence[Outcome], known: set[str], using: str) -> None:
-    """Write outcomes.
+    """Insert the outcomes of new tasks, and update the rows of known ones.
 
     Args:
-        kept: what to write; a task may come twice.
-        known: the ids that have a row.
-        using: the database.
+        kept: the outcomes; there may be several of one task.
+        known: ids of tasks that have a row.
+        using: alias of the database.
     """
     first: dict[str, Outcome] = {}
     again: list[Outcome] = []
@@ -182,8 +187,8 @@ def write_many(kept: Sequence[Outcome], known: set[str], using: str) -> None:
             again.append(outcome)
         else:
             first[outcome.id] = outcome
-    # In the same order in every cluster, so that two of them do not wait for each other. A transaction that begins by
-    # writing waits for its turn on SQLite too.
+    # All clusters use the same order, so that there are no deadlocks. On SQLite, a transaction waits for its lock only
+    # if it begins with a write.
     if first:
         insert([first[task_id] for task_id in sorted(first)], using)
     for outcome in sorted(again, key=lambda outcome: outcome.id):
@@ -191,7 +196,7 @@ def write_many(kept: Sequence[Outcome], known: set[str], using: str) -> None:
 
 
 def revise(outcome: Outcome, using: str) -> None:
-    """Write another attempt into the row of its task: a late failure changes nothing but the number of attempts."""
+    """Update the row of a task with another attempt. A late failure changes only the number of attempts."""
     row = rows(using).filter(pk=outcome.id)
     attempts = Greatest(F("attempt_count"), outcome.attempt)
     failure = row.filter(success=False)
@@ -201,10 +206,10 @@ def revise(outcome: Outcome, using: str) -> None:
 
 
 def existing(ids: Sequence[str], using: str) -> set[str]:
-    """Find the ids that have a row."""
+    """Return the ids that have a row."""
     return set(rows(using).filter(pk__in=ids).values_list("pk", flat=True))
 
 
 def rows(using: str) -> QuerySet[Task]:
-    """Give all rows, in no order."""
+    """Return all rows, unordered."""
     return Task._base_manager.using(using).order_by()

@@ -1,7 +1,7 @@
-"""The members of a group in the cache: a key each, so that nobody's write undoes another's.
+"""Groups in the cache, with one key per member, so that concurrent writers do not overwrite each other.
 
-A member takes the next free *place* of its group by `cache.add`, which only one can do. Where the next free place
-roughly is, the group's *head* says; two clusters may overwrite each other's head, and lose nothing but the hint.
+A member takes the next free *place* of its group by `cache.add`, which succeeds for one writer only. The *head* of the
+group contains the approximate range of its places. It is a hint: clusters may overwrite each other's heads.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from django.core.cache.backends.base import BaseCache
 
-WINDOW: Final = 500
-"""Number of keys that are read in one round trip."""
+MAX_WINDOW_KEYS: Final = 500
+"""Maximum number of keys that are read in one round trip."""
 
-A_FEW: Final = 8
-"""How many places past the head are read with it."""
+LOOK_AHEAD_KEYS: Final = 8
+"""Number of places after the head's range that are read in addition."""
 
 MAX_REFUSALS: Final = 3
-"""How often a place may be neither taken nor empty: a cache that ignores its errors says so while it is unavailable."""
+"""Number of failed `add` calls for an empty place after which the cache, whose client hides errors, is unavailable."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -38,26 +38,26 @@ class Member(NamedTuple):
     id: str
     """The task's id."""
     success: bool
-    """Whether the task returned."""
+    """True if the task succeeded."""
 
 
 class Head(NamedTuple):
-    """Where the places of a group are, roughly."""
+    """Approximate range of the used places of a group."""
 
     first: int = 1
-    """All before it are gone for good."""
+    """First place; all places before it are expired."""
     last: int = 0
-    """All up to it were taken once; a few after it may be."""
+    """Last place; a few places after it may be used, too."""
     until: float | None = 0
-    """When the last member expires, in seconds of the epoch; None means never."""
+    """Time at which the last member expires, in seconds since the epoch; None means never."""
 
 
-class Members:
-    """The groups under one prefix.
+class CachedGroups:
+    """Groups whose keys have a common prefix.
 
     Args:
-        cache: where they are. Its `add` must be atomic: that of the file-based cache is not.
-        prefix: what the keys begin with.
+        cache: contains the groups. Its `add` must be atomic: that of the file-based cache is not.
+        prefix: of the keys.
     """
 
     def __init__(self, cache: BaseCache, prefix: str) -> None:
@@ -69,10 +69,10 @@ class Members:
 
         Args:
             groups: the new members of each.
-            timeout: seconds they are kept; None means for ever.
+            timeout: time to live in seconds; None means no limit.
 
         Raises:
-            ResultsUnavailable: the cache does not take them.
+            ResultsUnavailable: the cache does not store them.
         """
         heads = {group: self._head(value) for group, value in self._many({g: self.head_key(g) for g in groups}).items()}
         for group, members in groups.items():
@@ -82,7 +82,7 @@ class Members:
             self._keep(group, head, timeout)
 
     def read(self, group: str) -> list[Member]:
-        """Give the members of a group, the last outcome of each, in the order in which they were first added."""
+        """Return the members of a group, each with its last outcome, in the order in which they were first added."""
         head = self._head(self.cache.get(self.head_key(group)))
         found: dict[str, Member] = {}
         for _, member in self._places(group, head):
@@ -90,22 +90,22 @@ class Members:
         return list(found.values())
 
     def count_at_most(self, group: str) -> int:
-        """Give a number that the group's members do not exceed, at the cost of one or two reads."""
+        """Return an upper bound for the number of members of a group, with one or two reads."""
         head = self._head(self.cache.get(self.head_key(group)))
         return self._last(group, head) - head.first + 1
 
     def delete(self, group: str) -> None:
-        """Forget a group; its members' own keys stay."""
+        """Delete a group, but not the tasks of its members."""
         head = self._head(self.cache.get(self.head_key(group)))
         keys = [self.place_key(group, place) for place in range(head.first, self._last(group, head) + 1)]
         self.cache.delete_many([self.head_key(group), *keys])
 
     def head_key(self, group: str) -> str:
-        """The key of a group's head."""
+        """Return the key of the head of a group."""
         return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:head", self.cache)
 
     def place_key(self, group: str, place: int) -> str:
-        """The key of a place in a group."""
+        """Return the key of a place of a group."""
         return safe_key(f"{self.prefix}:{quote(group, errors='replace')}:{place}", self.cache)
 
     def _take(self, group: str, members: Sequence[Member], last: int, timeout: int | None) -> int:
@@ -114,27 +114,27 @@ class Members:
         return last
 
     def _take_one(self, group: str, member: Member, place: int, timeout: int | None) -> int:
-        """Take the next free place and return its number; `add` returns False for an unavailable cache, too."""
-        refusals, step = 0, A_FEW
+        """Take the next free place, and return its number. `add` returns False for an unavailable cache, too."""
+        refusals, step = 0, LOOK_AHEAD_KEYS
         while not self.cache.add(self.place_key(group, place), tuple(member), timeout):
             taken = self._many({each: self.place_key(group, each) for each in range(place, place + step)})
             if place not in taken:
                 refusals += 1
                 if refusals == MAX_REFUSALS:
-                    raise ResultsUnavailable("The cache takes no member of a group: check that it runs, and CACHES.")
+                    raise ResultsUnavailable("The cache stores no member of a group: check that it runs, and CACHES.")
             elif tuple(taken[place]) == member:
-                return place  # the answer to an earlier attempt was lost
+                return place  # an earlier attempt succeeded, and its answer was lost
             else:
                 place = next(each for each in range(place + 1, place + step + 1) if each not in taken)
-                refusals, step = 0, min(2 * step, WINDOW)
+                refusals, step = 0, min(2 * step, MAX_WINDOW_KEYS)
         return place
 
-    def _trimmed(self, group: str, head: Head, most: int) -> Head:
-        """Pass over places that have expired: twice as many as were taken, so that the gap never grows."""
-        places = range(head.first, min(head.first + most, head.last) + 1)
+    def _trimmed(self, group: str, head: Head, max_places: int) -> Head:
+        """Skip expired places, at most twice as many as were taken, so that the range does not grow."""
+        places = range(head.first, min(head.first + max_places, head.last) + 1)
         found = self._many({place: self.place_key(group, place) for place in {*places, head.last}})
         if head.last not in found:
-            return head  # that place was taken just now: the cache is unavailable
+            return head  # it was taken just now, so the cache is unavailable
         first = next((place for place in places if place in found), places[-1] if places else head.first)
         return head._replace(first=first)
 
@@ -148,24 +148,24 @@ class Members:
         self.cache.set(self.head_key(group), tuple(head), left)
 
     def _places(self, group: str, head: Head) -> Iterator[tuple[int, Member]]:
-        """Read window after window, and past the head as long as there is something."""
+        """Yield the used places of a group, window by window, and beyond the head while there are any."""
         start, more = head.first, True
         while more:
-            end = start + min(max(head.last - start, 0) + A_FEW, WINDOW)
+            end = start + min(max(head.last - start, 0) + LOOK_AHEAD_KEYS, MAX_WINDOW_KEYS)
             window = self._many({place: self.place_key(group, place) for place in range(start, end)})
             yield from ((place, Member(*window[place])) for place in sorted(window))
             more = end <= head.last or end - 1 in window
             start = end
 
     def _last(self, group: str, head: Head) -> int:
-        """Find the last place that is taken: the head may be a few behind."""
+        """Return the last used place, which may be later than that of the head."""
         last = head.last
         while self.cache.get(self.place_key(group, last + 1)) is not None:
             last += 1
         return last
 
     def _many(self, keys: Mapping[K, str]) -> dict[K, Any]:
-        """Read several keys, and give what was found by the names they were given under."""
+        """Read several keys; return the values that exist, by the names of their keys."""
         found = self.cache.get_many(list(keys.values())) or {}
         return {name: found[key] for name, key in keys.items() if key in found}
 

@@ -1,7 +1,7 @@
-"""Makes outcomes fit into the columns and the statements of the database.
+"""Fits outcomes into the columns and the statements of the database.
 
-MySQL and MariaDB close the connection on a statement longer than `max_allowed_packet` (16 MB by default): that looks
-as if they were away, and waiting would never help.
+MySQL and MariaDB close the connection on a statement longer than `max_allowed_packet` (16 MB by default). This looks
+like an outage, but retries cannot succeed.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ LENGTHS: Final[dict[str, int]] = {
     for field in Task._meta.concrete_fields
     if field.name in {"name", "func", "hook", "group", "cluster"} and field.max_length
 }
-"""Maximum number of characters of each label: SQLite takes more, but a task must not depend on the database."""
+"""Maximum number of characters of each label. SQLite allows more, but tasks must not depend on the database."""
 
 SHORT_STATEMENT: Final = 500_000
-"""Length that every server takes: it is only asked for its limit for longer outcomes."""
+"""Size in bytes that each server allows. Its limit is read for larger outcomes only."""
 
 
 STATEMENT_OVERHEAD: Final = 10_000
-"""Length of a statement without the values that may be long."""
+"""Maximum size of a statement in bytes, without the values that may be long."""
 
 
 def fit(outcome: Outcome) -> Outcome:
-    """Return an outcome whose labels and dates every database can hold; its success and its result stay."""
+    """Return an outcome with labels and dates that each database can store; success and result do not change."""
     started, stopped = in_project_time(outcome.started), in_project_time(outcome.stopped)
     if started is not outcome.started or stopped is not outcome.stopped:
         outcome = outcome._replace(started=started, stopped=stopped)
@@ -45,15 +45,19 @@ def fit(outcome: Outcome) -> Outcome:
 
 
 def is_plain(label: str | None, length: int) -> bool:
-    """Return True if every database can store a label as it is."""
+    """Return True if each database can store a label unchanged."""
     return label is None or (len(label) <= length and label.isascii() and "\0" not in label)
 
 
 def refused(outcome: Outcome, why: str) -> Outcome:
-    """Return the failure that is saved in place of an outcome that the database does not take.
+    """Return the failure that replaces an outcome which the database rejects.
 
-    A task that returned is not executed again. The failure holds nothing that may have been at fault: no arguments, no
-    result, and labels of ASCII characters only.
+    A task that returned is not executed again. The failure has none of the values that may be the cause: no arguments,
+    no result, and labels of ASCII characters only.
+
+    Args:
+        outcome: the rejected outcome.
+        why: the reason, as a part of a sentence.
     """
     what = "returned" if outcome.success else "failed"
     sentence = ascii_only(f"The task {what}, but could not be saved as it is: {why}.")
@@ -62,7 +66,7 @@ def refused(outcome: Outcome, why: str) -> Outcome:
 
 
 def in_ascii(outcome: Outcome) -> Outcome:
-    """Return an outcome whose labels have ASCII characters only: the database may have a smaller character set."""
+    """Return an outcome whose labels have ASCII characters only, for databases with a smaller character set."""
     labels = {
         name: ascii_only(truncated(label, length))[:length]
         for name, length in LENGTHS.items()
@@ -72,7 +76,7 @@ def in_ascii(outcome: Outcome) -> Outcome:
 
 
 def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
-    """Give an outcome that one statement can carry: this one, or a failure that says that it cannot."""
+    """Return an outcome that fits into one statement: this one, or a failure with the reason."""
     size = sum(len(text) for text in (outcome.args, outcome.kwargs, outcome.result) if text)
     if (limit := exceeded_limit(size, connection)) is None:
         return outcome
@@ -102,7 +106,7 @@ def exceeded_limit(size: int, connection: BaseDatabaseWrapper) -> int | None:
 
 
 def longest_statement(connection: BaseDatabaseWrapper) -> int | None:
-    """Ask the server how many bytes one statement may have; None means more than anybody sends."""
+    """Return the maximum size of a statement in bytes, as the server has it; None means no limit in practice."""
     if connection.vendor != "mysql":
         return None
     with connection.cursor() as cursor:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 MAX_ROWS: Final = 20_000
-"""Maximum number of rows that one step deletes. A large surplus goes in several steps, between which others write."""
+"""Maximum number of rows that one step deletes. A large surplus needs several steps, between which others write."""
 
 MAX_SECONDS: Final = 0.5
 """Duration after which a step that deletes row by row, or a few rows at a time, leaves the rest to the next one."""
@@ -37,14 +37,15 @@ SLOW_ROWS: Final = 250
 CHUNK_ROWS: Final = 500
 """Maximum number of ids in one statement."""
 
-LATE: Final = timedelta(minutes=1)
-"""Maximum time between the end of a task and its saving, for `save_limit_per`; whole looks find what is later."""
+MAX_SAVE_DELAY: Final = timedelta(minutes=1)
+"""Maximum time from the end of a task to its saving, for `save_limit_per`. Full scans find tasks saved later."""
 
 
 SUCCESSES: Final = Condition("{success} IN (%s)", [True])
 """Selects all successes. IN, because SQLite uses no index for a bare boolean."""
 
 OLDEST_FIRST: Final = "{stopped}, {id}"
+"""Order in which successes are deleted."""
 
 
 class Pruner:
@@ -58,7 +59,7 @@ class Pruner:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
-        self._whole = Throttle()
+        self._full_scan = Throttle()
         self._since: datetime | None = None
         """Labels without a success since this moment have no surplus; None: any label may have one."""
 
@@ -66,7 +67,7 @@ class Pruner:
         """Delete the surplus, or the oldest part of it if it is large.
 
         Args:
-            labels: with `save_limit_per`, the groups, names or functions to look at; None finds them.
+            labels: with `save_limit_per`, the groups, names or functions to check; None finds them.
 
         Returns:
             True if there may be more to delete.
@@ -94,9 +95,9 @@ class Pruner:
     ) -> tuple[list[str], bool]:
         if labels is not None:
             return beyond_in_each(limit, per, using, among(per, labels))
-        since, self._since = self._since, clock.now() - LATE
-        if since is None or self._whole.due:
-            with self._whole.timed():
+        since, self._since = self._since, clock.now() - MAX_SAVE_DELAY
+        if since is None or self._full_scan.due:
+            with self._full_scan.timed():
                 found, more = beyond_in_each(limit, per, using)
         else:
             recent = successes_in(using).filter(stopped__gte=since).values(per)
@@ -115,8 +116,8 @@ def oldest_beyond(limit: int, using: str) -> tuple[Condition | None, bool]:
     """Find at most `MAX_ROWS` successes that are older than the newest *limit*.
 
     Returns:
-        What selects the oldest of them, None if there are none, and True if there are more. On SQLite it selects all:
-        `delete_slowly` stops in time.
+        A condition that selects the oldest of them, or None if there are none; and True if there are more. On SQLite
+        the condition selects all, because `delete_slowly` limits its own time.
     """
     newest_first = "{stopped} DESC, {id} DESC"
     border = select(Task, using, "{stopped}, {id}", SUCCESSES, newest_first, slice(limit, limit + 1))
@@ -142,7 +143,7 @@ def beyond_in_each(limit: int, per: str, using: str, some: Q | None = None) -> t
         limit: number of successes of each label that stay.
         per: name of the label's column.
         using: the database.
-        some: selects the labels to look at; None means all.
+        some: selects the labels to check; None means all.
 
     Returns:
         Their ids, and True if there may be more.
@@ -166,7 +167,7 @@ def chunks(ids: list[str]) -> Iterator[list[str]]:
 
 
 def delete(surplus: Condition, using: str, until: float) -> bool:
-    """Delete successes: in one statement, or one by one if receivers or foreign keys are concerned.
+    """Delete successes: with one statement, or one by one if there are receivers or foreign keys.
 
     Args:
         surplus: selects the successes.
@@ -183,7 +184,7 @@ def delete(surplus: Condition, using: str, until: float) -> bool:
             with transaction.atomic(using=using, savepoint=connections[using].in_atomic_block):
                 statements.delete(Task, using, surplus)
         except IntegrityError:
-            pass  # a foreign key that Django does not know, or that it is told to ignore
+            pass  # a foreign key that Django does not know, or has to ignore
         else:
             return False
     return delete_each(surplus, using, until)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def has_receivers() -> bool:
-    """Return True if the project has receivers that expect `Task` to be saved with the model.
+    """Return True if the project has receivers that require the model to save each `Task`.
 
     As in the public editions, the sender is `Task`: receivers of its proxies `Success` and `Failure` are not called.
     """
@@ -26,19 +26,19 @@ def has_receivers() -> bool:
 
 
 def write_with_receivers(outcomes: Sequence[Outcome], known: set[str], using: str) -> None:
-    """Do what `write` does, with the model.
+    """Save outcomes like `write_many`, but with the model.
 
     Args:
-        outcomes: what to write.
-        known: ignored: the row is looked for.
-        using: the database.
+        outcomes: to save.
+        known: ignored; each row is read.
+        using: alias of the database.
     """
     for outcome in outcomes:
         save(outcome, using)
 
 
 def save(outcome: Outcome, using: str) -> None:
-    """Save one outcome, in a transaction; receivers are not called if only attempts are counted."""
+    """Save one outcome within a transaction. If only the number of attempts changes, receivers are not called."""
     rows = Task._base_manager.using(using).filter(pk=outcome.id)
     if connections[using].features.has_select_for_update:
         rows = rows.select_for_update()
@@ -58,7 +58,7 @@ def save(outcome: Outcome, using: str) -> None:
 
 
 def fill(task: Task, outcome: Outcome) -> None:
-    """Set the columns of a task; what the worker has pickled is unpickled only if a receiver reads it."""
+    """Set the columns of a task. Pickled values are unpickled only if a receiver reads them."""
     for name in (*PLAIN, *MOMENTS):
         value = getattr(outcome, name)
         setattr(task, name, Encoded(value) if name in ENCODED and value is not None else value)

@@ -1,4 +1,4 @@
-"""Outcome → row, without a model instance: thousands of them pass each second."""
+"""Converts outcomes to rows without model instances, which would be too slow for thousands per second."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ if TYPE_CHECKING:
     from django_q.wire.outcome import Outcome
 
 PLAIN: Final = ("id", "name", "func", "hook", "args", "kwargs", "result", "group", "cluster", "success")
-"""The columns that take what an outcome says as it is."""
+"""Columns whose values are fields of the outcome."""
 
 ENCODED: Final = ("args", "kwargs", "result")
-"""Of these, the columns that hold anything, encoded by the worker."""
+"""The columns among these with any Python objects, encoded by the worker."""
 
 MOMENTS: Final = ("started", "stopped")
-"""The columns of which each database has its own idea."""
+"""Columns with dates, which each database adapts."""
 
 NAMES: Final = (*PLAIN, *MOMENTS, "attempt_count")
+"""All columns, in the order of `FIELDS`."""
+
 FIELDS: Final = sorted(Task._meta.concrete_fields, key=lambda field: NAMES.index(field.name))
 
 plain = attrgetter(*PLAIN)
 
 
 def insert(outcomes: Sequence[Outcome], using: str) -> None:
-    """Write new rows, all of them or none."""
+    """Insert rows, all of them or none."""
     connection = connections[using]
     moment = connection.ops.adapt_datetimefield_value
     rows = [
@@ -43,8 +45,8 @@ def insert(outcomes: Sequence[Outcome], using: str) -> None:
     into = f"INSERT INTO {connection.ops.quote_name(Task._meta.db_table)} ({names})"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # One statement, as Django's bulk_create does: its drivers' executemany is slow (psycopg2) or needs a
-            # server that understands pipelines (psycopg, behind PgBouncer).
+            # One statement, as in Django's bulk_create: the drivers' executemany is slow (psycopg2), or needs a server
+            # with pipelines, which PgBouncer may lack (psycopg).
             columns = [list(column) for column in zip(*rows, strict=True)]
             cursor.execute(f"{into} SELECT * FROM UNNEST({arrays(connection)})", columns)
         else:
@@ -52,17 +54,17 @@ def insert(outcomes: Sequence[Outcome], using: str) -> None:
 
 
 def arrays(connection: BaseDatabaseWrapper) -> str:
-    """Give the placeholders of PostgreSQL's columns, without their lengths: casting would cut a value silently."""
+    """Return placeholders with PostgreSQL's types, without lengths: a cast with a length truncates values silently."""
     types = [(field.db_type(connection) or "text").partition("(")[0] for field in FIELDS]
     return ", ".join(f"(%s)::{kind}[]" for kind in types)
 
 
 def changes(outcome: Outcome) -> dict[str, Any]:
-    """Give what a later outcome writes over an earlier one of the same task."""
+    """Return the columns that a later outcome of the same task overwrites."""
     columns = {name: getattr(outcome, name) for name in (*PLAIN[1:], *MOMENTS)}
     return columns | {name: encoded(columns[name]) for name in ENCODED}
 
 
 def encoded(text: str | None) -> PickledObject | None:
-    """Mark text as encoded, so that its field does not encode it once more."""
+    """Mark text as encoded, so that its field does not encode it again."""
     return None if text is None else PickledObject(text)

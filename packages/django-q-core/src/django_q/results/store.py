@@ -1,4 +1,4 @@
-"""Each outcome to the place where it is asked for."""
+"""Stores outcomes in the database or the cache, as the options of their tasks say."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class MemberStore(Protocol):
     """Saves the members of iters."""
 
     def save_many(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool], /) -> list[Outcome]:
-        """Save members, and return them as they were saved; `is_final` is False for one that will be tried again."""
+        """Save members, and return them as they were saved; `is_final` returns False if another attempt follows."""
 
 
 class ResultStore:
-    """Saves outcomes as their tasks' options and the settings say.
+    """Stores outcomes as the options of their tasks and the settings say.
 
     Args:
         settings: of the cluster.
-        list_key: the queue's key, which begins the keys in the cache.
-        members: saves the members of iters; None where there are none.
+        list_key: key of the queue, the prefix of keys in the cache; None means that of the settings.
+        members: saves the members of iters; None if there are none.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class ResultStore:
     def save_many(
         self, outcomes: Sequence[Outcome], is_final: Callable[[Outcome], bool] = lambda _: True
     ) -> list[Outcome]:
-        """Save a batch; `is_unavailable` classifies the errors of all places.
+        """Save a batch. `is_unavailable` classifies the errors of all places.
 
         Args:
             outcomes: to save.
-            is_final: False for a member of an iter that will be tried again.
+            is_final: returns False for a member of an iter if another attempt follows.
 
         Returns:
-            The outcomes as they are saved, in order: one that could not be stored is a failure now.
+            The outcomes as they are saved, in order. One that cannot be stored is replaced by a failure.
         """
         places = [place_of(outcome) for outcome in outcomes]
         by_place: dict[Place, list[Outcome]] = {place: [] for place in Place}
@@ -63,7 +63,7 @@ class ResultStore:
         return [next(saved[place]) for place in places]
 
     def save_cached(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Save a batch in the cache; save in the database what the cache takes in no form."""
+        """Save a batch in the cache, and in the database each outcome that the cache rejects in any form."""
         saved = self.cache.save_many(outcomes)
         if rejected := [outcome for outcome in saved if not outcome.cached]:
             self.database.save_many(rejected)
@@ -79,7 +79,7 @@ class Place(Enum):
 
 
 def place_of(outcome: Outcome) -> Place:
-    """Return where an outcome is saved: as a row, with the members of its iter, or in the cache."""
+    """Return the place of an outcome: the database, the batch of its iter, or the cache."""
     if outcome.iter_count and is_member(outcome.iter_count, outcome.group):
         return Place.BATCH
     return Place.CACHE if outcome.cached else Place.DATABASE

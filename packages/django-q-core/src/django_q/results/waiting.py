@@ -1,4 +1,4 @@
-"""Waits for what other processes do: the only polling loop."""
+"""Polls for results with increasing pauses, for `wait=`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FOR_EVER: Final = -1
-"""The `wait` that never ends."""
+MIN_PAUSE_SECONDS: Final = 0.001
+"""Pause between the first two reads: many results exist at once, and most others take long."""
 
-SHORTEST: Final = 0.001
-"""Seconds between the first two reads: most results are there at once or after a while."""
-
-LONGEST: Final = 0.05
-"""Maximum of seconds between two reads."""
+MAX_PAUSE_SECONDS: Final = 0.05
+"""Maximum pause between two reads."""
 
 
 class Missing(enum.Enum):
-    """What a read returns that found nothing: `None`, zero and empty text are results like any other."""
+    """Type of `MISSING`, which a read returns if it finds nothing. `None` cannot be used: it is a valid result."""
 
     MISSING = "missing"
 
@@ -37,23 +34,24 @@ class Missing(enum.Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""There is nothing (yet)."""
+"""No result exists (yet)."""
 
 
 def wait_for(read: Callable[[], T | Missing], wait: float = 0) -> T | Missing:
-    """Read until there is something, or the time is over; also if a test has frozen the time.
+    """Read until there is a value, or until the time is over, even if a test has frozen the time.
 
-    A transaction that keeps its snapshot (MySQL's default inside `atomic`) never sees what others commit: wait outside.
+    Do not wait inside a transaction that keeps its snapshot (MySQL's default inside `atomic`): it never sees commits of
+    others.
 
     Args:
-        read: reads once; returns `MISSING` when there is nothing yet.
-        wait: milliseconds; 0 reads once, -1 waits without end.
+        read: reads once; returns `MISSING` if there is no value yet.
+        wait: milliseconds; 0 reads once, -1 waits without limit.
 
     Returns:
-        What was read, or `MISSING`.
+        The value, or `MISSING`.
 
     Raises:
-        OptionError: `wait` is no number.
+        OptionError: `wait` is not a number.
     """
     wait = milliseconds("wait", wait)
     value = read()
@@ -65,7 +63,7 @@ def wait_for(read: Callable[[], T | Missing], wait: float = 0) -> T | Missing:
 
 
 async def await_for(read: Callable[[], Awaitable[T | Missing]], wait: float = 0) -> T | Missing:
-    """Do as `wait_for` does, without blocking the event loop."""
+    """Read like `wait_for`, without blocking the event loop."""
     wait = milliseconds("wait", wait)
     value = await read()
     for seconds in pauses(wait) if value is MISSING else ():
@@ -76,12 +74,12 @@ async def await_for(read: Callable[[], Awaitable[T | Missing]], wait: float = 0)
 
 
 def pauses(wait: float) -> Iterator[float]:
-    """Return the seconds to pause before each further read, longer and longer, until *wait* milliseconds are over."""
+    """Yield the pause in seconds before each further read, longer each time, until *wait* milliseconds are over."""
     over = math.inf if wait < 0 else real_clock() + wait / 1000
-    pause = SHORTEST
+    pause = MIN_PAUSE_SECONDS
     while (left := over - real_clock()) > 0:
         yield min(pause, left)
-        pause = min(pause * 1.5, LONGEST)
+        pause = min(pause * 1.5, MAX_PAUSE_SECONDS)
 
 
 async def _sleep(seconds: float) -> None:

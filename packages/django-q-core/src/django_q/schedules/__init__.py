@@ -1,1 +1,1 @@
-"""Schedules: what is due becomes tasks, and what the code declares becomes schedules."""
+"""Schedules: sends the tasks of due schedules, and synchronises schedules that code declares."""

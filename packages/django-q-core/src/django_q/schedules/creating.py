@@ -1,4 +1,4 @@
-"""Creates schedules: the call `schedule`."""
+"""Creates schedules, with the function `schedule`."""
 
 from __future__ import annotations
 
@@ -40,29 +40,32 @@ def schedule(
     """Create a schedule.
 
     Args:
-        func: the function to schedule: its dotted path, or the function itself if it has one.
-        *args: its positional arguments. All arguments are literals: they are kept as text.
-        name: no other schedule has it; tasks have it as their group.
-        hook: the dotted path of a function that is called with each finished task.
+        func: the function: its dotted path, or the function itself if it has one.
+        *args: its positional arguments. All arguments must be literals, because they are saved as text.
+        name: unique name of the schedule, and the group of its tasks.
+        hook: dotted path of a function that is called with each finished task.
         schedule_type: one of `Schedule.TYPE`.
-        minutes: the number of minutes of the Minutes type.
-        repeats: number of runs; -1: no limit, still counting down; 0: paused. A Once schedule is deleted after
-            its run if this is negative, and kept if it is positive.
-        next_run: when it is due first: by default at once, and for the Cron type when its expression says.
-        cron: the expression of the Cron type.
-        cluster: the name of the only cluster that may run it.
-        intended_date_kwarg: a keyword argument that is given the slot, in ISO format.
-        catch_up: whether slots that passed while no cluster ran are made up for; None: as the setting says.
-        overlap: whether it is sent while its previous task still waits or runs.
-        **kwargs: keyword arguments of the function, and `q_options`: a dict of options of its tasks, as `async_task`
-            takes them, and `broker_name`: the queue to send them to.
+        minutes: interval of the Minutes type, in minutes.
+        repeats: number of times that it is sent. -1 means no limit, and still counts down; 0 is a pause. A Once
+            schedule is deleted after its run if this is negative, and kept if it is positive.
+        next_run: time of the first slot. The default is now, or for the Cron type the next time of its expression.
+        cron: expression of the Cron type.
+        cluster: name of the only cluster that executes its tasks.
+        intended_date_kwarg: name of a keyword argument that receives the slot, in ISO format.
+        catch_up: True to send the slots that passed while no cluster ran; None means as the setting `catch_up` says.
+        overlap: False to skip a slot while the previous task waits or runs.
+        **kwargs: keyword arguments of the function, and `q_options`: a dict of options of its tasks, those of
+            `async_task`, and `broker_name`: the queue to which they are sent.
+
+    Returns:
+        The saved schedule.
 
     Raises:
-        IntegrityError: there is a schedule of this name.
+        IntegrityError: a schedule with this name exists.
         UnreadableArguments: an argument is not a literal.
         OptionError: an option does not exist or is invalid, or a field has a wrong type.
         ScheduleError: the function has no dotted path that a cluster can import.
-        django.core.exceptions.ValidationError: something else is wrong with it, such as its cron expression.
+        django.core.exceptions.ValidationError: another field is invalid, such as the cron expression.
 
     Source: the manual, 1.8.
     """
@@ -95,20 +98,21 @@ def schedule(
 
 
 def create(new: Schedule) -> None:
-    """Save a schedule whose name is free.
+    """Save a schedule with a new name.
 
     Raises:
-        IntegrityError: another schedule has the name.
+        IntegrityError: a schedule with this name exists.
+        django.core.exceptions.ValidationError: a field is invalid.
     """
     db = router.db_for_write(Schedule)
     named = Schedule.objects.using(db).filter(name=new.name)
-    taken = f"There is a schedule called {new.name!r}: choose another name, or change that one."
+    taken = f"A schedule named {new.name!r} exists: choose another name, or change that one."
     if new.name and named.exists():
         raise IntegrityError(taken)
     try:
         new.full_clean()
     except ValidationError as error:
-        if new.name and named.exists():  # it was taken meanwhile
+        if new.name and named.exists():  # another process created it meanwhile
             raise IntegrityError(taken) from error
         raise
     try:
@@ -117,17 +121,17 @@ def create(new: Schedule) -> None:
     except IntegrityError as error:
         if not new.name or named.exists():
             raise IntegrityError(taken) from error
-        # The name is still held by a schedule that was renamed behind our back, by `QuerySet.update`.
+        # A schedule that was renamed by `QuerySet.update`, without `save()`, still has the key of this name.
         with transaction.atomic(using=db):
             Schedule.objects.using(db).filter(name_key=new.name).update(name_key=None)
             new.save(using=db)
 
 
 def path_of(func: str | Callable[..., Any]) -> str:
-    """The dotted path of a function.
+    """Return the dotted path of a function.
 
     Raises:
-        ScheduleError: it has none, such as a lambda, or belongs to `__main__`.
+        ScheduleError: it has no path, such as a lambda, or belongs to `__main__`.
     """
     path = describe(func)
     if not all(part.isidentifier() for part in path.split(".")):

@@ -1,4 +1,4 @@
-"""Schedules that code declares, with the decorator `scheduled`."""
+"""Declares schedules in code, with the decorator `scheduled`."""
 
 from __future__ import annotations
 
@@ -30,47 +30,48 @@ FIELDS: Final = (
     "catch_up",
     "overlap",
 )
-"""What a declaration may say besides its name, its function and what that is given."""
+"""Options of a declaration, in addition to its name, its function and the arguments of the function."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """A schedule as the code declares it."""
+    """Schedule that code or the setting `schedules` declares."""
 
     name: str
     func: str
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """Of `FIELDS`, those that were given."""
+    """Those of `FIELDS` that are given."""
 
     @classmethod
-    def of(cls, func: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], said: Mapping[str, Any]) -> Self:
-        """Sort what was said; the type follows from `cron` or `minutes`.
+    def of(cls, func: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> Self:
+        """Create a declaration. Its type follows from `cron` or `minutes`, if it is not given.
 
         Raises:
             OptionError: a value has a wrong type.
-            ScheduleError: nothing says when, or a word is not known.
+            ScheduleError: the type is missing, or an option is unknown.
         """
-        said = checked_fields(said)
-        fields = {key: value for key, value in said.items() if key != "name" and value is not None}
+        options = checked_fields(options)
+        fields = {key: value for key, value in options.items() if key != "name" and value is not None}
         if unknown := fields.keys() - set(FIELDS):
-            raise ScheduleError(f"A schedule has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS)}.")
+            names = ", ".join(sorted(unknown))
+            raise ScheduleError(f"Unknown options of a schedule: {names}. Choose from {', '.join(FIELDS)}.")
         if "schedule_type" not in fields:
             fields["schedule_type"] = type_of(fields)
-        return cls(name=said.get("name") or func, func=func, args=tuple(args), kwargs=kwargs, fields=fields)
+        return cls(name=options.get("name") or func, func=func, args=tuple(args), kwargs=kwargs, fields=fields)
 
     @classmethod
     def from_mapping(cls, entry: Mapping[str, Any]) -> Self:
-        """Read one entry of the `schedules` setting.
+        """Read an entry of the setting `schedules`.
 
         Raises:
-            ScheduleError: it is not a declaration; the message says what is expected.
+            ScheduleError: the entry is not a declaration; the message contains the expected form.
         """
         if not isinstance(entry, Mapping):
             raise ScheduleError(f"{in_short(entry)} is not a schedule: write a dictionary with 'func'.")
-        said = dict(entry)
-        func, args, kwargs = said.pop("func", ""), said.pop("args", None), said.pop("kwargs", None)
+        options = dict(entry)
+        func, args, kwargs = options.pop("func", ""), options.pop("args", None), options.pop("kwargs", None)
         if not func:
             raise ScheduleError(f"An entry of Q_CLUSTER['schedules'] has no 'func': {in_short(entry)}.")
         args = () if args is None else args
@@ -80,26 +81,26 @@ class Declaration:
         if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
             raise ScheduleError(f"kwargs is {in_short(kwargs)}: write a dictionary with text keys.")
         kwargs = dict(kwargs)
-        if "q_options" in said:
-            kwargs["q_options"] = said.pop("q_options")
+        if "q_options" in options:
+            kwargs["q_options"] = options.pop("q_options")
         if not isinstance(kwargs.get("q_options") or {}, Mapping):
             raise ScheduleError(f"q_options is {in_short(kwargs['q_options'])}: write a dictionary.")
-        if not isinstance(said.get("name") or "", (str, Promise)):
-            raise ScheduleError(f"name is {in_short(said['name'])}: write a text.")
-        return cls.of(path_of(func), tuple(args), kwargs, {str(key): value for key, value in said.items()})
+        if not isinstance(options.get("name") or "", (str, Promise)):
+            raise ScheduleError(f"name is {in_short(options['name'])}: write a text.")
+        return cls.of(path_of(func), tuple(args), kwargs, {str(key): value for key, value in options.items()})
 
     @property
     def cluster(self) -> str | None:
-        """The cluster it is for; None: the default one."""
+        """Name of the only cluster that executes its tasks; None means the default one."""
         return self.fields.get("cluster")
 
     @property
     def repeats(self) -> dict[str, Any]:
-        """Declared `repeats`, which holds when the schedule is created and counts down then."""
+        """The field `repeats`, if it is given. It is used when the schedule is created, and counts down afterwards."""
         return {key: value for key, value in self.fields.items() if key == "repeats"}
 
     def columns(self) -> dict[str, Any]:
-        """What it says of a schedule's columns, but for `repeats`, which counts down."""
+        """Return the columns of the schedule, except `repeats`, which counts down."""
         given: dict[str, Any] = dict.fromkeys(FIELDS) | {"overlap": True} | dict(self.fields)
         given.pop("repeats")
         return given | {
@@ -110,7 +111,7 @@ class Declaration:
 
 
 DECLARED: Final[dict[str, Declaration]] = {}
-"""What `scheduled` has declared in this process, by name."""
+"""Declarations by `scheduled` in this process, by name."""
 
 
 def scheduled(
@@ -127,13 +128,21 @@ def scheduled(
     overlap: bool | None = None,
     **kwargs: Any,
 ) -> Callable[[F], F]:
-    """Declare a schedule of the function below; a cluster creates or updates it when it starts.
+    """Declare a schedule for the decorated function. A cluster creates or updates it when it starts.
 
-    Takes what `schedule` takes. The name is by default the dotted path of the function; `cron` or `minutes` say the
-    type. The function must be in a module that is imported then: a `tasks` or `schedules` of an installed app.
+    The arguments are those of `schedule`. The default name is the dotted path of the function, and `cron` or `minutes`
+    determine the type. The function must be in a module that clusters import: `tasks` or `schedules` of an installed
+    app.
+
+    Returns:
+        A decorator that returns the function unchanged.
+
+    Raises:
+        OptionError: a value has a wrong type.
+        ScheduleError: the type is missing, an option is unknown, or another function declares this name.
     """
     hook = checked_field("hook", hook)
-    said = {
+    options = {
         "name": name,
         "hook": path_of(hook) if hook else None,
         "schedule_type": schedule_type,
@@ -147,7 +156,7 @@ def scheduled(
     }
 
     def declare(func: F) -> F:
-        new = Declaration.of(path_of(func), args, normalise_keywords(kwargs), said)
+        new = Declaration.of(path_of(func), args, normalise_keywords(kwargs), options)
         known = DECLARED.get(new.name)
         if known is not None and known.func != new.func:
             raise ScheduleError(f"{new.func} and {known.func} both declare a schedule {new.name!r}: rename one.")
@@ -158,16 +167,20 @@ def scheduled(
 
 
 def type_of(fields: Mapping[str, Any]) -> str:
-    """The type that the other fields mean."""
+    """Return the type that follows from the other fields.
+
+    Raises:
+        ScheduleError: `cron` and `minutes` are missing.
+    """
     if fields.get("cron"):
         return Schedule.CRON
     if fields.get("minutes"):
         return Schedule.MINUTES
-    raise ScheduleError("Say when: cron='0 22 * * *', minutes=5, or schedule_type=Schedule.DAILY.")
+    raise ScheduleError("The time is missing: set cron='0 22 * * *', minutes=5, or schedule_type=Schedule.DAILY.")
 
 
 def in_short(value: object) -> str:
-    """Return the representation of any object as a short line."""
+    """Return the `repr` of any object as a short line."""
     try:
         return one_line(repr(value), 80)
     except Exception:  # noqa: BLE001 - the object's own code may raise anything

@@ -1,4 +1,4 @@
-"""Due schedules → tasks: each slot once, whoever else looks."""
+"""Sends the tasks of due schedules: each slot once, with any number of schedulers."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from django_q.functions import resolve
 from django_q.models import Schedule
 from django_q.schedules.overlap import Overlap
 from django_q.schedules.ownership import of_cluster
-from django_q.schedules.packing import Errand, pack
+from django_q.schedules.packing import ScheduledTask, pack
 from django_q.schedules.polling import is_soon_due
-from django_q.schedules.reasons import Undone, reason_of
-from django_q.schedules.turn import (
+from django_q.schedules.reasons import RollBack, reason_of
+from django_q.schedules.scheduler_pass import (
     COLUMNS,
-    RETRY,
+    RETRY_DELAY,
+    Pass,
+    PendingTask,
     Signed,
-    Turn,
-    Waiting,
-    blame,
     count_down,
-    leave_sent,
+    mark,
     move_on,
+    record_sent,
+    restore,
     state_of,
-    take_back,
     was_sent_in,
 )
 from django_q.settings.rules import DEAD_LETTER_ENDS
@@ -52,55 +52,55 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
     from django_q.wire.package import TaskPackage
 
-MOST_SCHEDULES: Final = 200
-"""How many schedules one transaction takes."""
+MAX_SCHEDULES: Final = 200
+"""Maximum number of schedules per transaction."""
 
-MOST_SLOTS: Final = 100
-"""How many slots of one schedule one transaction makes up for, so that the others have their turn."""
+MAX_SLOTS: Final = 100
+"""Maximum number of slots of one schedule per transaction, so that others are not delayed."""
 
-MOST_SECONDS: Final = 0.5
-"""How long a transaction lasts before it is committed, be there more to send: others may want the rows, or on SQLite
-the database."""
+MAX_SECONDS: Final = 0.5
+"""Maximum duration of a transaction. It commits even if more is due, to release row locks, or the lock of SQLite."""
 
-AHEAD: Final = timedelta(seconds=1)
-"""How far one look sees; the next look is no later than that."""
+LOOK_AHEAD: Final = timedelta(seconds=1)
+"""Period after a pass whose slots the pass sees. The next pass begins within it."""
 
 MAX_SHORT_SCHEDULES: Final = 50
-"""How many schedules one transaction takes on SQLite, where all other writers wait for its end."""
+"""Maximum number of schedules per transaction on SQLite, where all other writers wait for its end."""
 
 
-RETRY_FATAL: Final = timedelta(hours=1)
-"""Time after which a schedule is tried again whose function ended the scheduler process twice."""
+FATAL_RETRY_DELAY: Final = timedelta(hours=1)
+"""Delay before the next try of a schedule whose function has ended the scheduler process twice."""
 
-FATAL: Final = "The scheduler process ended or hung while the module of the function was imported: see its log."
-"""The reason that such a schedule is marked with."""
+FATAL_REASON: Final = "The scheduler process ended or hung while the module of the function was imported: see its log."
+"""The `last_error` of such a schedule."""
 
 MAX_TRIES: Final = 5
-"""Number of times that a transaction is tried which conflicts with others."""
+"""Maximum number of tries of a transaction that conflicts with others."""
 
-PART: Final = 10
-"""How many tasks go to a broker elsewhere at once: what every product takes in one request, whole or not at all."""
-
-
-class Unclaimed(Exception):
-    """The previous task ended after the slots were claimed: the next turn claims this one."""
+PART_TASKS: Final = 10
+"""Number of tasks per request to a broker outside of the database. Each product takes so many in one atomic request."""
 
 
-class OwnQueueDown(Exception):
-    """The cluster's own queue cannot be reached: the schedule stays due, and is no worse than the others."""
+class SlotNotClaimed(Exception):
+    """The previous task ended after the slots were claimed, so the next pass claims this slot."""
+
+
+class OwnQueueUnavailable(Exception):
+    """The cluster's own queue is unavailable. The schedule stays due and is not marked."""
 
 
 class DueSchedules:
-    """The schedules of one cluster that are due.
+    """Sends the due schedules of one cluster.
 
-    A slot is claimed by the lock on its row, in a transaction that sends its task before it moves the row on: whoever
-    dies in between leaves the slot due, and its task is sent again under the same id. Where the queue is in the same
-    database, the transaction holds both or neither.
+    A transaction locks the row of a schedule, sends the task of its slot, and then advances the row. If the scheduler
+    dies in between, the slot stays due, and its task is sent again with the same id. If the queue is in the same
+    database, the transaction contains both or none.
 
     Args:
         settings: of the cluster.
         broker: of the cluster.
-        importing: what surrounds the import of a schedule's function, given the schedule's id; None for nothing.
+        importing: returns a context manager for the import of a function, given the id of its schedule; None means no
+            context.
     """
 
     def __init__(
@@ -117,25 +117,31 @@ class DueSchedules:
         self.overlap = Overlap(settings, broker, self.db)
         self.probe = WriteProbe(Schedule, self.db)
 
-    def turn(self, now: datetime | None = None) -> Turn:
-        """Look once, and send what is due, or a part of it when it is much.
+    def run_pass(self, now: datetime | None = None) -> Pass:
+        """Send the due tasks, or a part of them if there are many.
+
+        Args:
+            now: the present time; None means that of the clock.
+
+        Returns:
+            The events of this pass.
 
         Raises:
-            django.db.DatabaseError: the database cannot be reached; nothing is lost.
+            django.db.DatabaseError: the database is unavailable; all slots stay due.
         """
         now = now or clock_now()
-        turn = Turn()
+        this_pass = Pass()
         due: list[int] = []
         alone: list[int] = []
         unknown: dict[str, UnknownFunction] = {}
-        for pk, next_run, func, cluster, kwargs, overlap in self._look(now):
+        for pk, next_run, func, cluster, kwargs, overlap in self._soon(now):
             if in_project_time(next_run) > now:
-                turn.due_at(in_project_time(next_run))
+                this_pass.due_at(in_project_time(next_run))
                 continue
             due.append(pk)
             if not overlap:
                 alone.append(pk)
-            # Imported before the transaction: that may take long.
+            # Imports may take long, so they precede the transaction.
             if func not in unknown and not names_a_queue(cluster, kwargs):
                 with self.importing(pk):
                     error = unknown_function(func)
@@ -143,44 +149,51 @@ class DueSchedules:
                     unknown[func] = error
         claims = self.overlap.claim(self.ours(now).filter(pk__in=alone, next_run__lte=now)) if alone else []
         if due:
-            self._send(due, now, unknown, turn)
-        self.overlap.release(claims, {package["id"] for _, package in turn.sent})
-        turn.more |= len(due) == MOST_SCHEDULES
-        return turn
+            self._send(due, now, unknown, this_pass)
+        self.overlap.release(claims, {package["id"] for _, package in this_pass.sent})
+        this_pass.more |= len(due) == MAX_SCHEDULES
+        return this_pass
 
     def run_now(self, schedule: Schedule) -> str:
-        """Send a schedule's task at once, whenever it is due; its dates and repeats stay. Returns the task's id.
+        """Send the task of a schedule now. Its dates and repeats do not change.
+
+        Returns:
+            The id of the task.
 
         Raises:
-            DjangoQError: it cannot be sent.
+            DjangoQError: the task was not sent.
         """
-        errand = pack(schedule, None, self.settings)
-        package = announced(errand.package)
-        send_many([package], broker=self._broker_of(errand.queue), settings=self.settings)
+        scheduled = pack(schedule, None, self.settings)
+        package = announced(scheduled.package)
+        send_many([package], broker=self._broker_of(scheduled.queue), settings=self.settings)
         schedule.task = package["id"]
         schedule.save(update_fields={"task"})
         return package["id"]
 
     def mark_fatal(self, pk: int, now: datetime) -> None:
-        """Mark a schedule whose function ended the scheduler process, or let it hang, while it was imported.
+        """Mark a schedule whose function ended the scheduler process, or made it hang, during the import.
 
-        The first time it may have been another's fault, such as a kill. The second time it has to wait for longer.
+        The first time, the cause may be another, such as a kill. The second time, the delay is longer.
+
+        Args:
+            pk: primary key of the schedule.
+            now: the present time.
         """
         row = Schedule.objects.using(self.db).filter(pk=pk)
-        again = row.filter(last_error=FATAL).exists()
-        row.update(last_error=FATAL, retry_at=now + (RETRY_FATAL if again else RETRY))
+        again = row.filter(last_error=FATAL_REASON).exists()
+        row.update(last_error=FATAL_REASON, retry_at=now + (FATAL_RETRY_DELAY if again else RETRY_DELAY))
 
-    def _look(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None, bool]]:
-        if not is_soon_due(self.settings, self.db, now, now + AHEAD):
-            self.probe.step()  # a server that has become a replica may not know what is due
+    def _soon(self, now: datetime) -> list[tuple[int, datetime, str, str | None, str | None, bool]]:
+        if not is_soon_due(self.settings, self.db, now, now + LOOK_AHEAD):
+            self.probe.step()  # due schedules may be missing on a server that became a replica
             return []
-        soon = self.ours(now).filter(next_run__lte=now + AHEAD).order_by("next_run")
-        return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs", "overlap")[:MOST_SCHEDULES])
+        soon = self.ours(now).filter(next_run__lte=now + LOOK_AHEAD).order_by("next_run")
+        return list(soon.values_list("pk", "next_run", "func", "cluster", "kwargs", "overlap")[:MAX_SCHEDULES])
 
     def ours(self, now: datetime) -> QuerySet[Schedule]:
         """Return the schedules that this cluster may send.
 
-        Those without a cluster belong to the default one, and those whose cluster cannot exist: it marks the latter.
+        The default cluster also has those without a cluster, and those whose cluster cannot exist, to mark the latter.
         """
         cluster = of_cluster(self.settings)
         if self.settings.is_default_cluster:
@@ -191,159 +204,159 @@ class DueSchedules:
 
     # one transaction
 
-    def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], turn: Turn) -> None:
+    def _send(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction], this_pass: Pass) -> None:
         try:
-            turn.add(self._repeated_batch(ids, now, unknown))
+            this_pass.add(self._repeated_batch(ids, now, unknown))
         except Exception as error:
             if (down := database_error_in(error)) is not None:
                 raise down from down.__cause__
             if not is_fault_of_a_value(error):
                 raise
             if len(ids) == 1:
-                self._mark(ids[0], now, error, turn)
+                self._mark(ids[0], now, error, this_pass)
                 return
-            for pk in ids:  # find out whose fault it is
-                self._send([pk], now, unknown, turn)
+            for pk in ids:  # to find the schedule with the error
+                self._send([pk], now, unknown, this_pass)
 
-    def _repeated_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
-        """Repeat the transaction while it fails because of others'."""
+    def _repeated_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
+        """Run the transaction, and repeat it while it conflicts with others."""
         for _ in range(MAX_TRIES - 1):
             try:
                 return self._batch(ids, now, unknown)
-            except (Error, Undone) as error:
+            except (Error, RollBack) as error:
                 if not is_serialization_failure(database_error_in(error) or error):
                     raise
         return self._batch(ids, now, unknown)
 
-    def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
+    def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
         if takes_turns(connections[self.db]):
             return self._short_batch(ids, now, unknown)
-        turn = Turn()
+        this_pass = Pass()
         with transaction.atomic(using=self.db):
-            played = self._play_all(self._locked(ids, now), now, unknown, turn)
-            self._send_beside(turn, self._signed(turn))
-            self._leave(played, now, turn)
-        return turn
+            processed = self._process_all(self._locked(ids, now), now, unknown, this_pass)
+            self._send_in_transaction(this_pass, self._signed(this_pass))
+            self._save(processed, now, this_pass)
+        return this_pass
 
-    def _short_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Turn:
-        """Do the same where all other writers wait for the end of a transaction: it only writes what is prepared.
+    def _short_batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
+        """Send a batch on SQLite, where all other writers wait for the end of a transaction.
 
-        A lock beside the database keeps other schedulers off.
+        Everything is prepared before the transaction, and a lock outside of the database excludes other schedulers.
         """
-        turn = Turn(more=len(ids) > MAX_SHORT_SCHEDULES)
+        this_pass = Pass(more=len(ids) > MAX_SHORT_SCHEDULES)
         with exclusive(connections[self.db], "schedules") as is_ours:
             if not is_ours:
-                turn.more = True
-                return turn
+                this_pass.more = True
+                return this_pass
             rows = self.ours(now).filter(pk__in=ids[:MAX_SHORT_SCHEDULES], next_run__lte=now)
-            played = self._play_all(in_order(rows), now, unknown, turn, MAX_WRITTEN_ROWS)
-            signed = self._signed(turn)
+            processed = self._process_all(in_order(rows), now, unknown, this_pass, MAX_WRITTEN_ROWS)
+            signed = self._signed(this_pass)
             with transaction.atomic(using=self.db):
-                if not self._are_unchanged(played):
-                    return Turn(more=True)
-                self._send_beside(turn, signed)
-                self._leave(played, now, turn)
-        return turn
+                if not self._are_unchanged(processed):
+                    return Pass(more=True)
+                self._send_in_transaction(this_pass, signed)
+                self._save(processed, now, this_pass)
+        return this_pass
 
-    def _are_unchanged(self, played: Sequence[tuple[Schedule, dict[str, Any]]]) -> bool:
-        """Lock these schedules, and return True if they are as they were read: not edited, not deleted."""
-        rows = Schedule.objects.using(self.db).filter(pk__in=[schedule.pk for schedule, _ in played])
+    def _are_unchanged(self, processed: Sequence[tuple[Schedule, dict[str, Any]]]) -> bool:
+        """Lock these schedules; return True if none was edited or deleted since it was read."""
+        rows = Schedule.objects.using(self.db).filter(pk__in=[schedule.pk for schedule, _ in processed])
         rows.update(runs=F("runs"))
         found = {schedule.pk: state_of(schedule) for schedule in rows.only(*COLUMNS)}
-        return all(found.get(schedule.pk) == before for schedule, before in played)
+        return all(found.get(schedule.pk) == before for schedule, before in processed)
 
-    def _play_all(
+    def _process_all(
         self,
         schedules: Iterable[Schedule],
         now: datetime,
         unknown: dict[str, UnknownFunction],
-        turn: Turn,
+        this_pass: Pass,
         max_tasks: float = math.inf,
     ) -> list[tuple[Schedule, dict[str, Any]]]:
-        """Play schedules as long as there is time, and send what goes elsewhere; return each with its state before."""
-        until = time.monotonic() + MOST_SECONDS
-        played: list[tuple[Schedule, dict[str, Any]]] = []
+        """Process schedules until the time is over; return each with its previous state."""
+        until = time.monotonic() + MAX_SECONDS
+        processed: list[tuple[Schedule, dict[str, Any]]] = []
         for schedule in schedules:
-            if time.monotonic() > until or len(turn.waiting) + len(turn.beside) >= max_tasks:
-                turn.more = True
+            if time.monotonic() > until or len(this_pass.pending) + len(this_pass.in_transaction) >= max_tasks:
+                this_pass.more = True
                 break
-            played.append((schedule, state_of(schedule)))
-            self._play(schedule, now, unknown.get(schedule.func), turn, until)
-            if not self._is_beside(self.broker):
-                self._send_parts(turn, now, at_least=PART)
-        if not self._is_beside(self.broker):
-            self._send_parts(turn, now)
-        return played
+            processed.append((schedule, state_of(schedule)))
+            self._process(schedule, now, unknown.get(schedule.func), this_pass, until)
+            if not self._is_in_same_database(self.broker):
+                self._send_parts(this_pass, now, at_least=PART_TASKS)
+        if not self._is_in_same_database(self.broker):
+            self._send_parts(this_pass, now)
+        return processed
 
-    def _leave(self, played: Sequence[tuple[Schedule, dict[str, Any]]], now: datetime, turn: Turn) -> None:
-        """Write down what has become of the schedules."""
-        self._write([(schedule, before["runs"]) for schedule, before in played if state_of(schedule) != before])
+    def _save(self, processed: Sequence[tuple[Schedule, dict[str, Any]]], now: datetime, this_pass: Pass) -> None:
+        """Save the new state of the schedules."""
+        self._write([(schedule, before["runs"]) for schedule, before in processed if state_of(schedule) != before])
         done: list[int] = []
-        for schedule, before in played:
+        for schedule, before in processed:
             if schedule.schedule_type == Schedule.ONCE and schedule.repeats < 0 and schedule.runs > before["runs"]:
                 done.append(schedule.pk)
             elif schedule.repeats and schedule.next_run and schedule.next_run > now:
-                turn.due_at(schedule.next_run)
+                this_pass.due_at(schedule.next_run)
         if done:
             Schedule.objects.using(self.db).filter(pk__in=done).delete()
 
     def _locked(self, ids: Sequence[int], now: datetime) -> list[Schedule]:
-        """Return those that nobody else is sending, and keep others off until the end of the transaction."""
+        """Lock the schedules that no other scheduler has locked, until the end of the transaction, and return them."""
         rows = self.ours(now).filter(pk__in=ids, next_run__lte=now)
         features = connections[self.db].features
         if features.has_select_for_update:
             rows = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
         else:
-            # A write takes SQLite's lock, and waits for it: what has only read may not write any more.
+            # On SQLite, a transaction waits for the write lock only if it begins with a write.
             Schedule.objects.using(self.db).filter(pk__in=ids).update(runs=F("runs"))
         return in_order(rows)
 
-    def _signed(self, turn: Turn) -> list[Signed]:
-        """Sign what goes to queues of this very database."""
+    def _signed(self, this_pass: Pass) -> list[Signed]:
+        """Sign the packages for queues in the database of the schedules."""
         codec = PackageCodec.of(self.settings)
-        queues = [(broker, [package]) for broker, package in turn.beside]
-        if own := [each.package for each in turn.waiting]:
+        queues = [(broker, [package]) for broker, package in this_pass.in_transaction]
+        if own := [each.package for each in this_pass.pending]:
             queues.append((self.broker, own))
         return [Signed(broker, packages, [codec.dumps(each) for each in packages]) for broker, packages in queues]
 
-    def _send_beside(self, turn: Turn, signed: Sequence[Signed]) -> None:
-        """Put packages on queues of this very database: the transaction holds all of them or none."""
+    def _send_in_transaction(self, this_pass: Pass, signed: Sequence[Signed]) -> None:
+        """Send packages to queues in the database of the schedules: the transaction contains all of them or none."""
         try:
             for broker, packages, texts in signed:
                 send_many(packages, broker=broker, settings=self.settings, signed=texts)
         except BrokerError as error:
-            raise Undone from error
-        turn.sent += [(each.schedule, each.package) for each in turn.waiting]
-        turn.waiting.clear()
+            raise RollBack from error
+        this_pass.sent += [(each.schedule, each.package) for each in this_pass.pending]
+        this_pass.pending.clear()
 
-    def _send_parts(self, turn: Turn, now: datetime, *, at_least: int = 1) -> None:
-        """Send what waits for a queue elsewhere, in parts, as long as there are *at_least* so many tasks."""
-        size = PART
-        while turn.waiting and len(turn.waiting) >= at_least:
-            part = turn.waiting[:size]
+    def _send_parts(self, this_pass: Pass, now: datetime, *, at_least: int = 1) -> None:
+        """Send pending tasks to a queue outside of the database, in parts, while there are *at_least* so many."""
+        size = PART_TASKS
+        while this_pass.pending and len(this_pass.pending) >= at_least:
+            part = this_pass.pending[:size]
             try:
                 send_many([each.package for each in part], broker=self.broker, settings=self.settings)
             except BrokerUnavailable as error:
-                leave_sent(turn, part, error)
-                self._down(turn, error)
+                record_sent(this_pass, part, error)
+                self._own_queue_failed(this_pass, error)
             except BrokerError as error:
-                leave_sent(turn, part, error)
-                if len(part) > 1:  # find out whose fault it is
+                record_sent(this_pass, part, error)
+                if len(part) > 1:  # to find the schedule with the error
                     size = 1
                     continue
-                take_back(turn, [each for each in turn.waiting if each.schedule is part[0].schedule])
-                blame(part[0].schedule, error, now, turn)
+                restore(this_pass, [each for each in this_pass.pending if each.schedule is part[0].schedule])
+                mark(part[0].schedule, error, now, this_pass)
             else:
-                turn.sent += [(each.schedule, each.package) for each in part]
-                del turn.waiting[: len(part)]
+                this_pass.sent += [(each.schedule, each.package) for each in part]
+                del this_pass.pending[: len(part)]
 
-    def _down(self, turn: Turn, error: BrokerUnavailable) -> None:
-        """Leave everything due that was not sent; the first schedule says why."""
-        turn.down[None] = error
-        if not turn.waiting:  # the broker failed after it had queued all
+    def _own_queue_failed(self, this_pass: Pass, error: BrokerUnavailable) -> None:
+        """Let all slots that were not sent stay due, and record the error at the first schedule."""
+        this_pass.own_queue_error = error
+        if not this_pass.pending:  # the broker failed after it had queued all tasks
             return
-        first = turn.waiting[0].schedule
-        take_back(turn, turn.waiting)
+        first = this_pass.pending[0].schedule
+        restore(this_pass, this_pass.pending)
         first.last_error = reason_of(error)
 
     def _write(self, written: Sequence[tuple[Schedule, int]]) -> None:
@@ -376,31 +389,31 @@ class DueSchedules:
             (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for schedule, runs in written
         ]
         with connection.cursor() as cursor:
-            # After `executemany`, SQL Server's driver does not tell how many rows were changed.
+            # SQL Server's driver does not return the number of rows after `executemany`.
             for some in [[row] for row in rows] if connection.vendor == "microsoft" else [rows]:
                 cursor.executemany(sql, some)
                 if cursor.rowcount != len(some):
-                    raise Undone("A schedule was changed while it was sent.")
+                    raise RollBack("A schedule was changed while it was sent.")
 
-    def _mark(self, pk: int, now: datetime, error: Exception, turn: Turn) -> None:
+    def _mark(self, pk: int, now: datetime, error: Exception, this_pass: Pass) -> None:
         row, reason = Schedule.objects.using(self.db).filter(pk=pk), reason_of(error)
         try:
             with transaction.atomic(using=self.db):
-                row.update(last_error=reason, retry_at=now + RETRY)
+                row.update(last_error=reason, retry_at=now + RETRY_DELAY)
         except Exception as refusal:
             if not is_unsuitable(refusal):
                 raise
-            row.update(last_error=ascii_only(reason), retry_at=now + RETRY)
+            row.update(last_error=ascii_only(reason), retry_at=now + RETRY_DELAY)
         for schedule in row:
-            turn.broken.append((schedule, error))
+            this_pass.broken.append((schedule, error))
 
     # one schedule
 
-    def _play(
-        self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, turn: Turn, until: float
+    def _process(
+        self, schedule: Schedule, now: datetime, unknown: UnknownFunction | None, this_pass: Pass, until: float
     ) -> None:
-        """Send the slots of one schedule that are due, in order."""
-        for number in range(MOST_SLOTS):
+        """Process the due slots of one schedule, in order."""
+        for number in range(MAX_SLOTS):
             if time.monotonic() > until and number:
                 break
             try:
@@ -409,72 +422,74 @@ class DueSchedules:
                     return
                 if unknown is not None:
                     raise unknown
-                self._play_slot(schedule, slot, now, turn)
-            except OwnQueueDown:
+                self._process_slot(schedule, slot, now, this_pass)
+            except OwnQueueUnavailable:
                 return
-            except Unclaimed:
+            except SlotNotClaimed:
                 break
-            except (Undone, DatabaseError, InterfaceError):
+            except (RollBack, DatabaseError, InterfaceError):
                 raise
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever one schedule does, the others go on
-                blame(schedule, error, now, turn)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - errors of one schedule must not affect others
+                mark(schedule, error, now, this_pass)
                 return
             if schedule.schedule_type == Schedule.ONCE:
                 return
-        turn.more = True
+        this_pass.more = True
 
-    def _play_slot(self, schedule: Schedule, slot: Slot, now: datetime, turn: Turn) -> None:
+    def _process_slot(self, schedule: Schedule, slot: Slot, now: datetime, this_pass: Pass) -> None:
         """Send one slot, or skip it."""
         recurrence = schedule.recurrence(self.settings)
         claimed = self.overlap.is_claimed(schedule, slot)
-        if not claimed and (was_sent_in(turn, schedule) or self.overlap.is_waiting(schedule)):
+        if not claimed and (was_sent_in(this_pass, schedule) or self.overlap.is_waiting(schedule)):
             move_on(schedule, recurrence.skip(slot, now))
-            turn.skipped.append(schedule)
+            this_pass.skipped.append(schedule)
             return
         catches_up = self.settings.catch_up if schedule.catch_up is None else schedule.catch_up
         following = recurrence.next(slot) if catches_up else recurrence.skip(slot, now)
-        errand = pack(schedule, slot.moment, self.settings)
+        scheduled = pack(schedule, slot.moment, self.settings)
         if not claimed:
-            raise Unclaimed
-        errand = errand._replace(package=announced(errand.package))
-        self._hand_over(schedule, errand, turn)
-        schedule.task = errand.package["id"]
+            raise SlotNotClaimed
+        scheduled = scheduled._replace(package=announced(scheduled.package))
+        self._hand_over(schedule, scheduled, this_pass)
+        schedule.task = scheduled.package["id"]
         count_down(schedule)
         move_on(schedule, following)
 
-    def _hand_over(self, schedule: Schedule, errand: Errand, turn: Turn) -> None:
-        if errand.queue is not None:
+    def _hand_over(self, schedule: Schedule, scheduled: ScheduledTask, this_pass: Pass) -> None:
+        """Send a task to another queue, or add it to those for the own queue."""
+        if scheduled.queue is not None:
             try:
-                self._hand_to(errand.queue, errand.package, turn)
+                self._hand_to(scheduled.queue, scheduled.package, this_pass)
             except BrokerUnavailable:
-                if not errand.may_stay:
+                if not scheduled.may_use_own_queue:
                     raise
-                errand.package.pop("cluster", None)
+                scheduled.package.pop("cluster", None)
             else:
-                turn.sent.append((schedule, errand.package))
+                this_pass.sent.append((schedule, scheduled.package))
                 return
-        if None in turn.down:
-            raise OwnQueueDown
-        turn.waiting.append(Waiting(schedule, errand.package, state_of(schedule)))
+        if this_pass.own_queue_error is not None:
+            raise OwnQueueUnavailable
+        this_pass.pending.append(PendingTask(schedule, scheduled.package, state_of(schedule)))
 
-    def _hand_to(self, queue: str, package: TaskPackage, turn: Turn) -> None:
-        if queue in turn.down:
-            raise turn.down[queue]
+    def _hand_to(self, queue: str, package: TaskPackage, this_pass: Pass) -> None:
+        """Send a package to another queue, or add it to those that the transaction sends."""
+        if queue in this_pass.unavailable:
+            raise this_pass.unavailable[queue]
         broker = broker_of(queue)
-        if self._is_beside(broker) and takes_turns(connections[self.db]):
-            turn.beside.append((broker, package))
+        if self._is_in_same_database(broker) and takes_turns(connections[self.db]):
+            this_pass.in_transaction.append((broker, package))
             return
         try:
             send_many([package], broker=broker, settings=self.settings)
         except BrokerError as error:
-            if self._is_beside(broker):  # the failure is one of this transaction
-                raise Undone from error
+            if self._is_in_same_database(broker):  # it is an error of this transaction
+                raise RollBack from error
             if isinstance(error, BrokerUnavailable):
-                turn.down[queue] = error
+                this_pass.unavailable[queue] = error
             raise
 
-    def _is_beside(self, broker: Broker) -> bool:
-        """Return whether the queue is in the database of the schedules."""
+    def _is_in_same_database(self, broker: Broker) -> bool:
+        """Return True if the queue is in the database of the schedules."""
         return broker.alias == self.db
 
     def _broker_of(self, queue: str | None) -> Broker:
@@ -487,12 +502,12 @@ def in_order(schedules: QuerySet[Schedule]) -> list[Schedule]:
 
 
 def unknown_function(path: str) -> UnknownFunction | None:
-    """Return what is wrong with the function of that name; None if it can be called."""
+    """Return the error of a function that cannot be imported or called; None if it can."""
     try:
         resolve(path)
     except UnknownFunction as error:
         return error
-    except BaseException as error:  # noqa: BLE001 - its module does what it likes when it is imported
+    except BaseException as error:  # noqa: BLE001 - an import runs code of the project
         unknown = UnknownFunction(f"Function {one_line(path)} cannot be imported.")
         unknown.__cause__ = error
         return unknown
@@ -500,20 +515,20 @@ def unknown_function(path: str) -> UnknownFunction | None:
 
 
 def is_fault_of_a_value(error: Exception) -> bool:
-    """Return True if a transaction failed because of what it was to write, False if the database is unavailable."""
+    """Return True if a transaction failed because of its values, False if the database is unavailable."""
     if isinstance(error, (DatabaseError, InterfaceError)):
         return is_unsuitable(error) or (isinstance(error, InternalError) and not is_session_failure(error))
     return True
 
 
 def database_error_in(error: BaseException) -> Error | None:
-    """Return the error of the schedules' own database that made their queue unavailable; None for other errors."""
-    if isinstance(error, Undone) and isinstance(error.__cause__, BrokerUnavailable):
+    """Return the error of the schedules' database, if it made the queue unavailable; None for other errors."""
+    if isinstance(error, RollBack) and isinstance(error.__cause__, BrokerUnavailable):
         cause = error.__cause__.__cause__
         return cause if isinstance(cause, Error) else None
     return None
 
 
 def names_a_queue(cluster: str | None, kwargs: str | None) -> bool:
-    """Might the task go to another cluster, whose code we do not have?"""
+    """Return True if the task may go to another cluster, whose code may be missing here."""
     return not cluster and kwargs is not None and ("cluster" in kwargs or "broker_name" in kwargs)

@@ -1,4 +1,4 @@
-"""Fields of a schedule: validates the type of each; whether they fit together is the model's concern."""
+"""Validates the type of each field of a schedule. The model validates their combinations."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 
 def text(name: str, value: object) -> str:
-    """Return the plain text of a text, or of a lazy translation."""
+    """Return a text or a lazy translation as a plain `str`."""
     if isinstance(value, (str, Promise)):
         return storable(str.__str__(str(value) if isinstance(value, Promise) else value))
     raise invalid(name, value, "a text")
 
 
 def schedule_name(name: str, value: object) -> str:
-    """Return the text form of a name; the model refuses one that is too long, because a part of it is not unique."""
+    """Return the text form of a name. The model rejects a long one, because a truncated name is not unique."""
     return storable(text_form(name, value, LABEL))
 
 
 def whole_number(name: str, value: object) -> Any:
-    """Return a number of minutes or repeats; a text is left to the model."""
+    """Return a number of minutes or repeats; the model validates texts."""
     return value if isinstance(value, str) or value == -1 else count(name, value)
 
 
 def truth(name: str, value: object) -> Any:
-    """Return a truth value; a text is left to the model."""
+    """Return a truth value; the model validates texts."""
     return value if isinstance(value, str) else flag(name, value)
 
 
 def moment(name: str, value: object) -> Any:
-    """Return a datetime, such as one of arrow; a text or a date is left to the model."""
+    """Return a datetime, such as one of arrow; the model validates texts and dates."""
     if isinstance(value, (str, date)) or callable(getattr(value, "astimezone", None)):
         return value
     raise invalid(name, value, "a datetime")
@@ -76,7 +76,7 @@ def checked_field(name: str, value: object) -> Any:
     """Return the normal value of one field.
 
     Raises:
-        OptionError: it has a wrong type.
+        OptionError: the value has a wrong type.
     """
     try:
         return RULES[name](name, value)

@@ -1,4 +1,4 @@
-"""Schedules without overlap: a slot is claimed before its task is sent, so that the task can end at any time."""
+"""Claims slots of schedules without overlap before their tasks are sent, so that a task can end at any time."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 class Claim(NamedTuple):
-    """A slot whose task is about to be sent."""
+    """Claim of a slot whose task will be sent."""
 
     pk: int
-    """The schedule."""
+    """Primary key of the schedule."""
     runs: int
     """Its `runs` when the slot was claimed."""
     task_id: str
-    """The id of the slot's task, which is the schedule's `waiting_for`."""
+    """Id of the task of the slot, which is the `waiting_for` of the schedule."""
 
 
 class Overlap:
-    """Claims slots: `waiting_for` is the id of the slot's task, committed before that task is sent.
+    """Claims slots: `waiting_for` is the id of the slot's task, and is committed before that task is sent.
 
-    The task clears it when it ends for good, however early that is. A scheduler that dies in between leaves the slot
-    due, with its own id in `waiting_for`: any scheduler sends it then.
+    The final outcome of the task clears it, even if it is earlier than the scheduler's commit. If the scheduler dies in
+    between, the slot stays due, with the id of its task in `waiting_for`. Any scheduler then sends it.
 
     Args:
         settings: of the cluster.
         broker: of the cluster.
-        db: the database of the schedules.
+        db: alias of the database of the schedules.
     """
 
     def __init__(self, settings: ClusterSettings, broker: Broker, db: str) -> None:
@@ -47,10 +47,10 @@ class Overlap:
         """Claim the due slots of schedules whose previous task has ended.
 
         Args:
-            schedules: those without overlap that are due.
+            schedules: due schedules without overlap.
 
         Returns:
-            The claims, also those that another scheduler made.
+            The claims, including those of another scheduler.
         """
         claims = [self._claim(schedule) for schedule in schedules]
         return [claim for claim in claims if claim is not None]
@@ -67,17 +67,17 @@ class Overlap:
                 return None
         except (DatabaseError, InterfaceError):
             raise
-        except Exception:  # noqa: BLE001 - the schedule is marked when its slot is to be sent
+        except Exception:  # noqa: BLE001 - `_process` marks the schedule with the error
             return None
         row = Schedule.objects.using(self.db).filter(pk=schedule.pk, runs=schedule.runs, next_run=schedule.next_run)
         claimed = row.filter(waiting_for=schedule.waiting_for).update(waiting_for=claim.task_id)
         return claim if claimed else None
 
     def release(self, claims: Iterable[Claim], sent: Collection[str]) -> None:
-        """Give up the claims of slots that are still due.
+        """Release the claims of slots that are still due.
 
         Args:
-            claims: what was claimed.
+            claims: as `claim` returned them.
             sent: ids of the tasks that were sent.
         """
         for pk, runs, claimed in claims:
@@ -86,7 +86,7 @@ class Overlap:
                 row.update(waiting_for=None)
 
     def id_of(self, schedule: Schedule, slot: Slot) -> str:
-        """Return the id of a slot's task."""
+        """Return the id of the task of a slot."""
         return task_id(schedule, slot.moment, self.settings.salt)
 
     def is_claimed(self, schedule: Schedule, slot: Slot) -> bool:
@@ -94,7 +94,7 @@ class Overlap:
         return may_overlap(schedule) or schedule.waiting_for == self.id_of(schedule, slot)
 
     def is_waiting(self, schedule: Schedule) -> bool:
-        """Return True if the previous task has not ended; if nothing cleared it, ask the database and the broker."""
+        """Return True if the previous task has not ended. This checks the database and the broker, too."""
         if may_overlap(schedule) or not schedule.waiting_for:
             return False
         tasks = Task._base_manager.using(router.db_for_write(Task))
@@ -105,5 +105,5 @@ class Overlap:
 
 
 def is_empty(broker: Broker) -> bool:
-    """Return True if nothing waits or runs, as far as the broker can tell."""
+    """Return True if the broker can tell that no task waits or runs."""
     return bool(broker.supports_lock_size) and not broker.queue_size() and not broker.lock_size()

@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 def of_cluster(settings: ClusterSettings) -> Q:
-    """Return the condition that a schedule belongs to a cluster; those without a cluster belong to the default one."""
+    """Return a condition that selects the schedules of a cluster. The default one has those without cluster, too."""
     named = is_named("cluster", settings.list_key)
     return named | Q(cluster=None) | Q(cluster="") if settings.is_default_cluster else named

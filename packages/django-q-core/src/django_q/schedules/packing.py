@@ -1,4 +1,4 @@
-"""One slot of a schedule → a task package."""
+"""Creates the task package of a slot of a schedule."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 NAMESPACE: Final = UUID("c8b3f1de-5f3c-5c8e-9d3a-0b1f6c2f7a55")
-"""Of the ids of scheduled tasks."""
+"""Namespace of the ids of scheduled tasks."""
 
 
-class Errand(NamedTuple):
-    """A task and the queue it is for."""
+class ScheduledTask(NamedTuple):
+    """Package of a scheduled task, and its target queue."""
 
     package: TaskPackage
     queue: str | None
-    """The cluster it was sent to by name; None: the one that sends it."""
-    may_stay: bool
-    """May the cluster that sends it keep it, when that other queue cannot be reached?"""
+    """Name of the target cluster; None means the sending one."""
+    may_use_own_queue: bool
+    """True if the task may go to the sending cluster's queue while the target queue is unavailable."""
 
 
-def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings) -> Errand:
-    """Write down the task of one slot.
+def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings) -> ScheduledTask:
+    """Create the task of one slot.
 
     Args:
-        schedule: whose task it is.
-        moment: the slot; None for a run that nobody scheduled.
-        settings: of the cluster that sends it.
+        schedule: the schedule.
+        moment: time of the slot; None for a run at once, outside of the slots.
+        settings: of the sending cluster.
 
     Raises:
-        UnreadableArguments: its arguments are not literals.
-        OptionError: its cluster cannot exist, or an option in its `q_options` does not exist or is invalid.
+        UnreadableArguments: the arguments are not literals.
+        OptionError: the cluster cannot exist, or an option in `q_options` does not exist or is invalid.
     """
     if is_dead_letter_queue(schedule.cluster):
         raise invalid("cluster", schedule.cluster, CLUSTER_NAME)
@@ -53,8 +53,8 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     options = take(kwargs, known=SCHEDULE_OPTIONS)
     named, broker_name = options.pop("cluster", None), options.pop("broker_name", None)
     queue = None if schedule.cluster else named or broker_name
-    for meaningless in ("broker", "sync"):  # a broker cannot be written down; the scheduler is no place to run a task
-        options.pop(meaningless, None)
+    for ignored in ("broker", "sync"):  # a broker cannot be pickled; the scheduler must not execute tasks
+        options.pop(ignored, None)
     options["group"] = options.get("group") or schedule.name or str(schedule.pk)
     if schedule.hook:
         options["hook"] = schedule.hook
@@ -65,14 +65,14 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     package["schedule"] = str(schedule.pk)
     if not may_overlap(schedule):
         package["waited_for"] = True
-    return Errand(package, None if queue == settings.list_key else queue, not named)
+    return ScheduledTask(package, None if queue == settings.list_key else queue, not named)
 
 
 def task_id(schedule: Schedule, moment: datetime, salt: str) -> str:
-    """Name the task of a slot: the same whoever sends it, and another one when the slot is run again on purpose."""
+    """Return the id of the task of a slot: equal in all schedulers, and new if the slot is run again on purpose."""
     return uuid5(NAMESPACE, f"{salt}/{schedule.pk}/{schedule.runs}/{moment.isoformat()}").hex
 
 
 def may_overlap(schedule: Schedule) -> bool:
-    """Return whether a slot is sent while the task of the one before waits or runs."""
+    """Return True if a slot is sent while the previous task waits or runs."""
     return schedule.overlap or schedule.schedule_type == schedule.ONCE

@@ -1,4 +1,4 @@
-"""Polls for due schedules with one statement."""
+"""Polls for due schedules with one statement, without Django's query compiler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def is_soon_due(settings: ClusterSettings, using: str, now: datetime, until: datetime) -> bool:
-    """Return True if a schedule of this cluster that may be sent *now* is due *until* then."""
+    """Return True if a schedule of this cluster is due before *until*, and may be sent *now*."""
     moment = connections[using].ops.adapt_datetimefield_value
     due = Condition(
         "{next_run} <= %s AND {repeats} <> 0 AND ({retry_at} IS NULL OR {retry_at} <= %s)",
@@ -27,19 +27,19 @@ def is_soon_due(settings: ClusterSettings, using: str, now: datetime, until: dat
 
 
 def is_in_code(settings: ClusterSettings, using: str) -> bool:
-    """Return True if a schedule of this cluster was declared by code, at any time."""
+    """Return True if code has declared a schedule of this cluster, at any time."""
     return is_any(Schedule, using, Condition("{in_code} IN (%s)", [True]) & _ours(settings))
 
 
 def is_in_other_zone(using: str, zone: str) -> bool:
-    """Return True if a schedule of any cluster was saved with dates of another zone, or of an unknown one."""
+    """Return True if any schedule was saved with dates of another zone, or of an unknown one."""
     return is_any(Schedule, using, Condition("{zone} IS NULL OR {zone} <> %s", [zone]))
 
 
 def _ours(settings: ClusterSettings) -> Condition:
     """Select the schedules of this cluster.
 
-    Those without a cluster belong to the default one, and those whose cluster cannot exist: it marks the latter.
+    The default cluster also has those without a cluster, and those whose cluster cannot exist, to mark the latter.
     """
     ours = "{cluster} = %s"
     if not settings.is_default_cluster:

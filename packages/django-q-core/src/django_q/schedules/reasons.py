@@ -1,4 +1,4 @@
-"""Why a schedule could not be sent, as one line that every database can store."""
+"""Formats the reason why a schedule was not sent, as one line that each database can store."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ MAX_CAUSES: Final = 3
 """Maximum number of causes in one reason."""
 
 
-class Undone(Exception):
-    """The transaction holds something that failed, and must be rolled back."""
+class RollBack(Exception):
+    """A part of the transaction failed, so it must be rolled back."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error as one line, with the causes that our own errors hide.
+    """Return an error as one line, with the causes of Django Q's own errors.
 
     Args:
-        error: any exception; its text is treated as hostile.
+        error: any exception; its text is not trusted.
     """
     first, *causes = [error_line(each) for each in chain_of(error)]
     return ", caused by ".join([first, *(line for line in causes if (line.partition(": ")[2] or line) not in first)])
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:
-    """Return an error and its causes, as far as our own errors wrap them."""
-    while isinstance(error, Undone) and error.__cause__ is not None:
+    """Yield an error, and its causes as long as the error is one of Django Q."""
+    while isinstance(error, RollBack) and error.__cause__ is not None:
         error = error.__cause__
     yield error
     for _ in range(MAX_CAUSES):

@@ -1,4 +1,4 @@
-"""Schedules that the code declares → schedules in the database."""
+"""Synchronises the schedules in the database with those that code declares."""
 
 from __future__ import annotations
 
@@ -29,38 +29,41 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 MODULES: Final = ("tasks", "schedules")
-"""Modules of apps in which `scheduled` is looked for."""
+"""Names of modules of apps that are imported, because they may use `scheduled`."""
 
 
-MAX_NAME: Final = 200
-"""Maximum length of the name of an invalid entry, in the log."""
+MAX_NAME_CHARACTERS: Final = 200
+"""Maximum length of the name of an invalid entry in the log."""
 
 
 @dataclass
 class Changes:
-    """Schedules that were changed, by name, and those that could not be."""
+    """Names of changed schedules, and errors."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     broken: list[tuple[str, BaseException]] = field(default_factory=list)
-    """Declarations that are invalid, and modules that cannot be imported."""
+    """Names and errors of invalid declarations, and of modules that cannot be imported."""
     modules: list[str] = field(default_factory=list)
-    """Those of them that are modules."""
+    """Names in `broken` that are modules."""
 
 
 def synchronise(settings: ClusterSettings) -> Changes:
-    """Create, update and remove the schedules that the code declares for this cluster.
+    """Create, update and delete the schedules that code declares for this cluster.
 
-    What operators do with them stays: one that is paused (`repeats` 0) is not woken, and its next run only changes
-    with its dates. A schedule that somebody made by hand under a declared name is the code's from now on.
+    Changes by operators stay: a paused schedule (`repeats` is 0) is not resumed, and `next_run` changes only with the
+    cron expression. A schedule that was created by hand, under a declared name, becomes a declared one.
+
+    Raises:
+        django.db.DatabaseError: `is_unavailable`: try again later.
     """
     changes = Changes()
     discover(changes)
     declared = {each.name: each for each in declarations(settings, changes)}
     for declaration in declared.values():
         try:
-            put_right(declaration, changes)
+            apply(declaration, changes)
         except (Exception, SystemExit) as error:
             if is_unavailable(error):
                 raise
@@ -74,7 +77,7 @@ def synchronise(settings: ClusterSettings) -> Changes:
 
 
 def remove(schedule: Schedule, changes: Changes) -> None:
-    """Delete a schedule that is not declared any more."""
+    """Delete a schedule that is no longer declared."""
     name = schedule.name or str(schedule.pk)
     try:
         schedule.delete()
@@ -87,13 +90,13 @@ def remove(schedule: Schedule, changes: Changes) -> None:
 
 
 def invalid(settings: ClusterSettings) -> list[tuple[str, BaseException]]:
-    """Find the declarations that cannot become schedules, without asking the database."""
+    """Return the names and errors of invalid declarations, without use of the database."""
     changes = Changes()
     for declaration in declarations(settings, changes):
         try:
             draft = Schedule(name=declaration.name, **declaration.columns(), **declaration.repeats)
             draft.clean_fields()
-            draft.name = None  # or `clean` would look for others of that name
+            draft.name = None  # otherwise `clean` would look for other schedules of that name
             draft.clean()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - arguments are objects of the project
             changes.broken.append((declaration.name, error))
@@ -101,20 +104,20 @@ def invalid(settings: ClusterSettings) -> list[tuple[str, BaseException]]:
 
 
 def discover(changes: Changes) -> None:
-    """Import the modules in which `scheduled` may be."""
+    """Import the modules that may use `scheduled`."""
     for module in modules():
         try:
             import_module(module)
-        except BaseException as error:  # noqa: BLE001 - a module may do anything when it is imported
+        except BaseException as error:  # noqa: BLE001 - an import runs code of the project
             changes.modules.append(module)
             changes.broken.append((module, error))
 
 
 def is_known_to_be_gone(schedule: Schedule, changes: Changes) -> bool:
-    """Return True if no module that cannot be imported may declare a schedule.
+    """Return True if it is certain that no code declares a schedule.
 
-    While there are such modules, only schedules of functions of other apps are known to be gone, because it is not
-    recorded which module declared a schedule.
+    A module that cannot be imported may declare it. While there are such modules, only schedules for functions of other
+    apps are certain, because the module of a declaration is not recorded.
     """
     if not changes.modules:
         return True
@@ -124,13 +127,13 @@ def is_known_to_be_gone(schedule: Schedule, changes: Changes) -> bool:
 
 
 def app_of(func: str) -> str | None:
-    """Return the name of the app in which a function is; None if it is in none."""
+    """Return the name of the app of a function; None if it belongs to none."""
     names = [config.name for config in apps.get_app_configs() if func.startswith(f"{config.name}.")]
     return max(names, key=len, default=None)
 
 
 def modules() -> tuple[str, ...]:
-    """The modules of that name that the apps have: looked for once, so that forks know."""
+    """Return the modules of the apps that may use `scheduled`. They are cached, so that forks inherit them."""
     return _modules_of(tuple(apps.get_app_configs()))
 
 
@@ -141,12 +144,12 @@ def _modules_of(configs: tuple[AppConfig, ...]) -> tuple[str, ...]:
 
 
 def declarations(settings: ClusterSettings, changes: Changes) -> Iterable[Declaration]:
-    """What the code and the settings declare for this cluster; the settings win."""
+    """Return the declarations of code and settings for this cluster. Settings take precedence."""
     found = dict(DECLARED)
     for entry in settings.schedules or ():
         try:
             declaration = Declaration.from_mapping(entry)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - entries are whatever the settings hold
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - entries are any objects
             changes.broken.append((name_of(entry), error))
         else:
             found[declaration.name] = declaration
@@ -157,14 +160,14 @@ def declarations(settings: ClusterSettings, changes: Changes) -> Iterable[Declar
 def name_of(entry: object) -> str:
     """Return a name for an invalid entry of the setting `schedules`."""
     try:
-        said = entry.get("name") or entry.get("func") if isinstance(entry, Mapping) else entry
-    except (Exception, SystemExit):  # noqa: BLE001 - the values are whatever the settings hold
+        name = entry.get("name") or entry.get("func") if isinstance(entry, Mapping) else entry
+    except (Exception, SystemExit):  # noqa: BLE001 - entries are any objects
         return "unreadable"
-    return text_of(said, MAX_NAME)
+    return text_of(name, MAX_NAME_CHARACTERS)
 
 
-def put_right(declaration: Declaration, changes: Changes) -> None:
-    """Let the schedule of that name be what the code says."""
+def apply(declaration: Declaration, changes: Changes) -> None:
+    """Create or update the schedule of a declaration."""
     columns = declaration.columns()
     if find(declaration.name) is None:
         try:
@@ -182,20 +185,20 @@ def put_right(declaration: Declaration, changes: Changes) -> None:
 
 
 def find(name: str) -> Schedule | None:
-    """The schedule of that name: the oldest, if there are several."""
+    """Return the schedule with a name, or the oldest of several."""
     return Schedule.objects.using(router.db_for_write(Schedule)).filter(name=name).order_by("pk").first()
 
 
 def differences(schedule: Schedule, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that are not what they should be."""
+    """Return the columns that differ from those of a schedule."""
     return {name: value for name, value in columns.items() if getattr(schedule, name) != value}
 
 
 def update(schedule: Schedule, different: Mapping[str, Any]) -> None:
-    """Change a schedule; its next run only if it has another cron expression."""
+    """Update a schedule. `next_run` is changed only with the cron expression."""
     for name, value in different.items():
         setattr(schedule, name, value)
-    schedule.full_clean(validate_unique=False)  # which would ask a replica; `clean` asks for the name
+    schedule.full_clean(validate_unique=False)  # it would read from a replica; `clean` checks the name
     fields = {*different, "last_error", "retry_at"}
     if schedule.schedule_type == Schedule.CRON and different.keys() & {"cron", "schedule_type"}:
         if first := schedule.recurrence().first(now()):
@@ -206,5 +209,5 @@ def update(schedule: Schedule, different: Mapping[str, Any]) -> None:
 
 
 def owned(settings: ClusterSettings) -> Iterable[Schedule]:
-    """Schedules of this cluster that are the code's."""
+    """Return the schedules of this cluster that code declares."""
     return Schedule.objects.using(router.db_for_write(Schedule)).filter(of_cluster(settings), in_code=True)

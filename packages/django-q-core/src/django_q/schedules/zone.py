@@ -1,4 +1,4 @@
-"""Keeps the moments of schedules when the site changes `USE_TZ` or `TIME_ZONE`."""
+"""Converts the dates of schedules after a change of `USE_TZ` or `TIME_ZONE`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from django_q.schedules.polling import is_in_other_zone
 
 
 def restore_moments(using: str) -> int:
-    """Convert schedules that were saved when the database kept its dates in another zone.
+    """Convert schedules that were saved when the database stored dates in another zone.
 
-    Databases with time zones of their own, such as PostgreSQL, need none of this. All others keep dates without a zone:
-    in UTC with `USE_TZ`, in Django's `TIME_ZONE` without.
+    Databases that store time zones, such as PostgreSQL, do not need this. All others store dates without a zone: in UTC
+    with `USE_TZ`, otherwise in Django's `TIME_ZONE`.
 
     Args:
         using: alias of the database.
@@ -26,7 +26,7 @@ def restore_moments(using: str) -> int:
         return 0
     others, count = Schedule._base_manager.using(using).exclude(zone=zone), 0
     for schedule in others:
-        row = others.filter(pk=schedule.pk)  # unless another cluster was faster
+        row = others.filter(pk=schedule.pk)  # without effect if another cluster was faster
         if schedule.zone is None:  # saved by a public edition, or with `bulk_create`
             row.update(zone=zone)
         else:

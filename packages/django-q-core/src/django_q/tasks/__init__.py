@@ -1,4 +1,4 @@
-"""What sites call: send tasks, and ask for their results."""
+"""Public API: send tasks, create schedules, read results."""
 
 from django_q.models import Schedule, Task
 from django_q.schedules.creating import schedule

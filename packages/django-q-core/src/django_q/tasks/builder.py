@@ -1,4 +1,4 @@
-"""Calls whose options are given apart from the function's keywords: `async_task.options(delay=5)(func, …)`."""
+"""Adds the method `options` to calls, to separate options from keyword arguments: `async_task.options(delay=5)`."""
 
 from __future__ import annotations
 
@@ -18,24 +18,28 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class WithOptions(Protocol[P, R_co]):
-    """A call that sends tasks, and can be given its options first."""
+    """Call that sends tasks, with a method for its options."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Send tasks."""
         ...
 
     def options(self, **options: Unpack[SendOptions]) -> Callable[P, R_co]:
-        """Return the same call with these options: all keywords that it is given are the function's own."""
+        """Return the same call with these options. All keywords of that call are arguments of the function.
+
+        Raises:
+            OptionError: an option does not exist or is invalid.
+        """
         ...
 
 
 def with_options(
     send: Callable[Concatenate[dict[str, Any], P], R_co], known: Sequence[str] = ALL_OPTIONS
 ) -> Callable[[Callable[P, R_co]], WithOptions[P, R_co]]:
-    """Give a call its method `options`.
+    """Return a decorator that adds the method `options` to a call.
 
     Args:
-        send: does as the call does; its first argument is the dict of valid options.
+        send: works like the call; its first argument is the dict of valid options.
         known: names of the options that the call accepts.
     """
 

@@ -1,4 +1,4 @@
-"""Tasks one after another."""
+"""Sends chains: tasks of which each is sent when the previous one has succeeded."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from django_q.models import Task
     from django_q.wire.options import ChainOptions
 
-WHOLE = ("group", "cached", "chain", "cluster")
-"""Options that the chain decides for its links."""
+CHAIN_OPTIONS = ("group", "cached", "chain", "cluster")
+"""Options that the chain sets for all its links."""
 
 
 def async_chain(
@@ -38,26 +38,28 @@ def async_chain(
     cluster: str | None = None,
     **options: Unpack[ChainOptions],
 ) -> str:
-    """Queue tasks of which each is sent when the one before it has succeeded.
+    """Queue tasks of which each is sent when the previous one has succeeded.
 
-    A link that fails is tried again as a task of its own would be; when its attempts are used up, the chain stops
-    there. The results, the last one that failure, are those of the group.
+    A link that fails has the same attempts as any other task. After its last attempt, the chain stops. The results of
+    all links are those of the group, and the last one may be that failure.
 
     Args:
-        chain: the links: each (function, (arguments,), {keywords}) or less; the keywords may hold options of a task.
-        group: the label that all links have.
-        cached: keep the results in the cache; None means as the setting `cached` says.
-        sync: run them here and now; None means as the setting `sync` says.
-        broker: to send the first link through.
-        cluster: the name of the cluster to run the links.
-        **options: of all links, those of `async_task`; and `delay`, `eta` and `on_commit`, which concern the first.
+        chain: the links. Each is (function, (arguments,), {keywords}), of which the arguments and the keywords may be
+            omitted. The keywords may contain options of `async_task`.
+        group: label of all links; None creates one.
+        cached: save the results in the cache; None means as the setting `cached` says.
+        sync: execute the links in this process; None means as the setting `sync` says.
+        broker: sends the first link; None means that of the cluster.
+        cluster: name of the cluster that executes the links; None means that of the settings.
+        **options: options of `async_task` for all links, and `delay`, `eta` and `on_commit` for the first link.
 
     Returns:
-        The id of the group.
+        The label of the group.
 
     Raises:
-        UnsendableTask: a function or an argument of any link cannot be pickled; nothing was sent.
+        UnsendableTask: a function or an argument of a link cannot be pickled; nothing was sent.
         OptionError: an option does not exist or is invalid; nothing was sent.
+        BrokerUnavailable: the first link was not queued.
 
     Source: the manual, 1.7.
     """
@@ -68,7 +70,7 @@ def async_chain(
     refuse_unknown(given, ALL_OPTIONS)
     route = Route.take(common, settings)
     label = common.get("group") or new_id()
-    links = [checked_link(each, common, WHOLE) for each in chain]
+    links = [checked_link(each, common, CHAIN_OPTIONS) for each in chain]
     if links:
         (func, args, kwargs), *rest = links
         own = kwargs.pop("q_options", {}) | {"group": label, "cluster": common.get("cluster"), "chain": rest or None}
@@ -78,15 +80,15 @@ def async_chain(
 
 
 class Chain:
-    """Tasks that run one after another.
+    """Chain of tasks, with methods that send it and read its results.
 
     Args:
-        chain: the links: each (function, (arguments,), {keywords}) or less.
-        group: the label that all links have.
-        cached: keep the results in the cache; None means as the setting `cached` says.
-        sync: run them here and now; None means as the setting `sync` says.
-        broker: to send the first link through.
-        cluster: the name of the cluster to run the links.
+        chain: the links, as for `async_chain`.
+        group: label of all links; None creates one.
+        cached: save the results in the cache; None means as the setting `cached` says.
+        sync: execute the links in this process; None means as the setting `sync` says.
+        broker: sends the first link; None means that of the cluster.
+        cluster: name of the cluster that executes the links; None means that of the settings.
 
     Source: the manual, 1.7.
     """
@@ -109,13 +111,13 @@ class Chain:
         self.started = False
 
     def append(self, func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> int:
-        """Add a link, and return how many there are; if the chain has run, its results are no longer its own."""
+        """Add a link, and return the number of links. If the chain was run, its results are deleted."""
         self._forget()
         self.chain.append((func, args, kwargs))
         return self.length()
 
     def run(self) -> str:
-        """Send the first link, and return the id of the group."""
+        """Send the first link, and return the label of the group."""
         self._forget()
         self.group = async_chain(
             self.chain, self.group or new_id(), self.cached, self.sync, self.broker, cluster=self.cluster
@@ -124,22 +126,28 @@ class Chain:
         return self.group
 
     def result(self, wait: float = 0) -> list[Any] | None:
-        """Return the results when the chain has ended; if it has stopped, the last one is the text of the failure.
+        """Return the results when the chain has ended. If it stopped, the last one is the text of the failure.
 
         Args:
-            wait: milliseconds to wait for the end; -1 or no value waits without limit. When the time is over, what is
-                there is returned.
+            wait: milliseconds to wait for the end; -1 or 0 means no limit. When the time is over, the results so far
+                are returned.
+
+        Returns:
+            The results; None if there are none, or if the chain was not run.
         """
         tasks = self.fetch(wait=wait)
         return None if tasks is None else [task.result for task in tasks]
 
     def fetch(self, failures: bool = True, wait: float = 0) -> list[Task] | None:
-        """Return the finished links when the chain has ended; if it has stopped, the last one failed.
+        """Return the finished links when the chain has ended. If it stopped, the last one failed.
 
         Args:
-            failures: that last one too.
-            wait: milliseconds to wait for the end; -1 or no value waits without limit. When the time is over, what is
-                there is returned.
+            failures: include that failed link.
+            wait: milliseconds to wait for the end; -1 or 0 means no limit. When the time is over, the links finished so
+                far are returned.
+
+        Returns:
+            The finished links; None if there are none, or if the chain was not run.
         """
         if not self.started:
             return None
@@ -148,7 +156,7 @@ class Chain:
         return [task for task in tasks if failures or task.success] or (None if self.chain else [])
 
     def current(self) -> int | None:
-        """Return how many links have finished: the index of the one that runs; None if the chain has not been run."""
+        """Return the number of finished links, which is the index of the current one; None if the chain was not run."""
         if not self.started:
             return None
         if self._is_cached():
@@ -156,7 +164,7 @@ class Chain:
         return reading.count_group(self.group, cached=False)
 
     def length(self) -> int:
-        """Return how many links there are."""
+        """Return the number of links."""
         return len(self.chain)
 
     def _forget(self) -> None:
@@ -179,7 +187,7 @@ class Chain:
         return bool(failed) and self._is_final(*failed[0])
 
     def _is_final(self, index: int, task: Task) -> bool:
-        """Return True if a failed link is not tried again, by the same rule as in the cluster."""
+        """Return True if no attempt of a failed link follows, by the rules of the cluster."""
         if self.sync or (self.sync is None and current_settings().sync):
             return True
         broker = self._broker() or shared_broker(current_settings())

@@ -1,4 +1,4 @@
-"""One function, many arguments, one result."""
+"""Sends iters: one function with many arguments, whose results are collated."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 ITER_OPTIONS = (*ALL_OPTIONS, "callback")
-"""Options that an iter accepts; `callback` in `q_options` and `options()` only."""
+"""Options that an iter accepts. `callback` is accepted only in `q_options` and `options()`."""
 
-MEANINGLESS = ("hook", "chain", "iter_count", "iter_cached")
+IGNORED_OPTIONS = ("hook", "chain", "iter_count", "iter_cached")
 """Options that an iter ignores, or sets itself."""
 
 
 def _send_iter(
     options: dict[str, Any], func: str | Callable[..., Any], /, args_iter: Iterable[Any], **kwargs: Any
 ) -> str:
-    """Queue an iter with these options; all keywords are its function's."""
+    """Queue an iter with these options. All keywords are arguments of its function."""
     settings, options = current_settings(), dict(options)
     route = Route.take(options, settings)
-    for name in MEANINGLESS:
+    for name in IGNORED_OPTIONS:
         options.pop(name, None)
     iter_id, cached = new_id(), options.pop("cached", None)
     cached = settings.cached if cached is None else cached
@@ -83,40 +83,45 @@ def _send_iter(
 def async_iter(func: str | Callable[..., Any], /, args_iter: Iterable[Any], **kwargs: Any) -> str:
     """Queue a function once for each of many arguments, and collate the results into one list.
 
-    The results wait in the database until all are there. They are then a list in the order of the arguments: the result
-    of one task, in the database or, if *cached*, in the cache. A member that has failed is in it with the text of its
-    failure, and makes the whole a failure, like one that was lost.
+    The results of the members are kept in the database until all are final. Then they become the result of one task, a
+    list in the order of the arguments. It is saved in the database or, if *cached*, in the cache. If a member fails or
+    is lost, the list contains the text of the failure in its place, and the collated task is a failure.
 
     Args:
-        func: the function to run: its dotted path, or the function itself if it can be imported by name.
-        args_iter: an iterable, which may be a generator or empty: tuples of arguments, or single arguments.
-        **kwargs: keyword arguments of the function, the same each time, and the options of `async_task` but `hook`.
+        func: the function: its dotted path, or the function itself if it can be imported by name.
+        args_iter: tuples of arguments, or single arguments. The iterable may be a generator, or empty.
+        **kwargs: keyword arguments of each call, and the options of `async_task` except `hook`.
 
-    `async_iter.options(delay=5, …)` takes the same options, as `async_task.options` does, and `callback`: a dotted path
-    or a function that is called with the finished `Task` of the whole, like a hook. `q_options` takes it, too.
+    `async_iter.options(delay=5, …)` accepts the same options, like `async_task.options`, and `callback`: a dotted path
+    or a function that is called with the collated `Task`, like a hook. `q_options` accepts it, too.
 
     Returns:
-        The id of the task that has the list as its result.
+        The id of the collated task.
+
+    Raises:
+        UnsendableTask: the function or an argument cannot be pickled; nothing was sent.
+        OptionError: an option does not exist or is invalid, or there are too many arguments; nothing was sent.
+        BrokerUnavailable: some members may be queued and others not.
 
     Source: the manual, 1.6.
     """
     return _send_iter(take(kwargs, known=ITER_OPTIONS), func, args_iter, **kwargs)
 
 
-PATIENCE: Final = 5_000
-"""Milliseconds that `Iter.result()` waits when it is not told how long, as the manual's example needs."""
+DEFAULT_WAIT_MILLISECONDS: Final = 5_000
+"""Default of `wait` in `Iter.result()`, which the manual's example needs."""
 
 
 class Iter:
-    """A function and the many arguments it is run with.
+    """Iter, with methods that send it and read its result.
 
     Args:
-        func: the function to run.
-        args: an iterable of arguments.
-        kwargs: its keyword arguments, and the options of `async_task`.
-        cached: keep the result in the cache; None means as the setting `cached` says.
-        sync: run it here and now; None means as the setting `sync` says.
-        broker: to send it through.
+        func: the function.
+        args: tuples of arguments, or single arguments.
+        kwargs: keyword arguments of each call, and the options of `async_task`.
+        cached: save the result in the cache; None means as the setting `cached` says.
+        sync: execute the members in this process; None means as the setting `sync` says.
+        broker: sends the members; None means that of the cluster.
 
     Source: the manual, 1.6.
     """
@@ -140,48 +145,48 @@ class Iter:
         self.started = False
 
     def append(self, *args: Any) -> int:
-        """Add the arguments of one more run, and return how many there are."""
+        """Add the arguments of one call, and return the number of calls."""
         self.args.append(args)
         self.started = False
         return self.length()
 
     def run(self) -> str:
-        """Send it, and return the id of its result."""
+        """Send the members, and return the id of the collated task."""
         own = {"cached": self.cached, "sync": self.sync, "broker": self.broker}
-        said = {name: value for name, value in own.items() if value is not None}
+        options = {name: value for name, value in own.items() if value is not None}
         kwargs = dict(self.kwargs)
         if isinstance(given := kwargs.get("q_options"), Mapping):
-            kwargs["q_options"] = {**given, **said}
+            kwargs["q_options"] = {**given, **options}
         else:
-            kwargs |= said
+            kwargs |= options
         self.id = async_iter(self.func or "", self.args, **kwargs)
         self.started = True
         return self.id
 
     def result(self, wait: float | None = None) -> list[Any] | None:
-        """Return the results in the order of the arguments.
+        """Return the results in the order of the arguments; None if the iter is not finished.
 
         Args:
-            wait: milliseconds to wait for them; -1 waits without limit, 0 not at all. Default: up to five seconds.
+            wait: milliseconds to wait; -1 means no limit, 0 reads once. The default is 5,000.
         """
         if not self.started:
             return None
-        wait, (cached, broker) = PATIENCE if wait is None else wait, self._place()
+        wait, (cached, broker) = DEFAULT_WAIT_MILLISECONDS if wait is None else wait, self._place()
         return reading.result_cached(self.id, wait, broker) if cached else reading.result(self.id, wait, cached=False)
 
     def fetch(self, wait: float | None = None) -> Task | None:
-        """Return the finished task that has the results; waits as `result` does."""
+        """Return the collated task; None if the iter is not finished. *wait* is that of `result`."""
         if not self.started:
             return None
-        wait, (cached, broker) = PATIENCE if wait is None else wait, self._place()
+        wait, (cached, broker) = DEFAULT_WAIT_MILLISECONDS if wait is None else wait, self._place()
         return reading.fetch_cached(self.id, wait, broker) if cached else reading.fetch(self.id, wait, cached=False)
 
     def length(self) -> int:
-        """Return how many arguments there are."""
+        """Return the number of calls."""
         return len(self.args)
 
     def _place(self) -> tuple[bool, Broker | None]:
-        """Return True if the result is in the cache, and the broker whose queue's key begins its key there."""
+        """Return True if the result is saved in the cache, and the broker that determines its key."""
         options = take_options(dict(self.kwargs))
         cached = options.get("cached") if self.cached is None else self.cached
         cached = current_settings().cached if cached is None else cached

@@ -1,4 +1,4 @@
-"""Calls that ask what became of a task."""
+"""Reads results and finished tasks, from the database or the cache."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ T = TypeVar("T")
 
 
 def result(task_id: object, wait: float = 0, cached: bool | float | None = None) -> Any:
-    """Return what a task returned.
+    """Return the result of a task.
 
     Args:
-        task_id: the task's id or its name, in the form in which it was given: a name of 7 is found by 7.
-        wait: milliseconds to wait for it; -1 waits for ever.
-        cached: look in the cache; None means as the setting `cached` says.
+        task_id: id or name of the task, in the form in which it was passed: a name of 7 is found by 7.
+        wait: milliseconds to wait; -1 means no limit, 0 reads once.
+        cached: read from the cache; None means as the setting `cached` says.
 
     Returns:
-        The result; the text of the failure if the task failed; None as long as there is neither.
+        The result, or the text of the failure; None if the task is not finished.
 
     Raises:
-        OptionError: `task_id` is None or a container, or `wait` is no number.
+        OptionError: `task_id` is None or a container, or `wait` is not a number.
+        ResultsUnavailable: the cache is unavailable.
 
     Source: the manual, 1.4.6.
     """
@@ -45,12 +46,12 @@ def result(task_id: object, wait: float = 0, cached: bool | float | None = None)
 
 
 def result_cached(task_id: object, wait: float = 0, broker: Broker | None = None) -> Any:
-    """Return what a task returned, from the cache; see `result`."""
+    """Return the result of a task from the cache. See `result`."""
     return or_none(wait_for(_cached_result_reader(task_id, broker), wait))
 
 
 async def aresult(task_id: object, wait: float = 0, cached: bool | float | None = None) -> Any:
-    """Do as `result` does, without blocking the event loop."""
+    """Return the result of a task like `result`, without blocking the event loop."""
     return or_none(await await_for(sync_to_async(_result_reader(task_id, cached)), wait))
 
 
@@ -58,13 +59,17 @@ def fetch(task_id: object, wait: float = 0, cached: bool | float | None = None) 
     """Return a finished task.
 
     Args:
-        task_id: the task's id or its name.
-        wait: milliseconds to wait for it; -1 waits for ever.
-        cached: look in the cache; None means as the setting `cached` says. What is found there is in no database
-            until its `save()` is called.
+        task_id: id or name of the task.
+        wait: milliseconds to wait; -1 means no limit, 0 reads once.
+        cached: read from the cache; None means as the setting `cached` says. A task from the cache is not in the
+            database until its `save()` is called.
+
+    Returns:
+        The task; None if it is not finished.
 
     Raises:
-        OptionError: `task_id` is None or a container, or `wait` is no number.
+        OptionError: `task_id` is None or a container, or `wait` is not a number.
+        ResultsUnavailable: the cache is unavailable.
 
     Source: the manual, 1.4.6.
     """
@@ -72,17 +77,17 @@ def fetch(task_id: object, wait: float = 0, cached: bool | float | None = None) 
 
 
 def fetch_cached(task_id: object, wait: float = 0, broker: Broker | None = None) -> Task | None:
-    """Return a finished task from the cache; see `fetch`."""
+    """Return a finished task from the cache. See `fetch`."""
     return or_none(wait_for(_cached_task_reader(task_id, broker), wait))
 
 
 async def afetch(task_id: object, wait: float = 0, cached: bool | float | None = None) -> Task | None:
-    """Do as `fetch` does, without blocking the event loop."""
+    """Return a finished task like `fetch`, without blocking the event loop."""
     return or_none(await await_for(sync_to_async(_task_reader(task_id, cached)), wait))
 
 
 def delete_cached(task_id: object, broker: Broker | None = None) -> bool:
-    """Forget a task in the cache, by its id, and tell whether it was there."""
+    """Delete a task from the cache, by its id; return True if it existed."""
     return _cache(broker).delete(_cached_id(task_id))
 
 
@@ -99,12 +104,12 @@ def result_group(
     """Return the results of a group, in the order in which its tasks were sent.
 
     Args:
-        group_id: the group's label, in the form in which it was given: a group of 42 is found by 42.
-        failures: the texts of failures too.
-        wait: milliseconds to wait for a first result, or for *count* of them; -1 waits for ever.
-        count: wait until this many tasks have finished, failed ones too. Without `wait` that is for as long as it
-            takes; when the time is over, what is there is returned.
-        cached: look in the cache; None means as the setting `cached` says.
+        group_id: label of the group, in the form in which it was passed: a group of 42 is found by 42.
+        failures: include the texts of failures.
+        wait: milliseconds to wait for a first result, or for *count* of them; -1 means no limit.
+        count: number of finished tasks to wait for, including failed ones; without `wait`, the wait has no limit. When
+            the time is over, the results so far are returned.
+        cached: read from the cache; None means as the setting `cached` says.
 
     Returns:
         The results, or None if there are none.
@@ -129,7 +134,7 @@ def result_group_cached(
     count: int | None = None,
     broker: Broker | None = None,
 ) -> list[Any] | None:
-    """Return the results of a group from the cache; see `result_group`."""
+    """Return the results of a group from the cache. See `result_group`."""
     cache, group = _cache(broker), required_label("group_id", group_id)
     return _of_group(
         lambda: [package.get("result") for package in cache.fetch_group(group, failures=failures)],
@@ -149,15 +154,15 @@ def fetch_group(
     """Return the finished tasks of a group, in the order in which they were sent.
 
     Args:
-        group_id: the group's label, in the form in which it was given: a group of 42 is found by 42.
-        failures: failed tasks too.
-        wait: milliseconds to wait for a first task, or for *count* of them; -1 waits for ever.
-        count: wait until this many tasks have finished, failed ones too. Without `wait` that is for as long as it
-            takes; when the time is over, what is there is returned.
-        cached: look in the cache; None means as the setting `cached` says.
+        group_id: label of the group, in the form in which it was passed: a group of 42 is found by 42.
+        failures: include failed tasks.
+        wait: milliseconds to wait for a first task, or for *count* of them; -1 means no limit.
+        count: number of finished tasks to wait for, including failed ones; without `wait`, the wait has no limit. When
+            the time is over, the tasks finished so far are returned.
+        cached: read from the cache; None means as the setting `cached` says.
 
     Returns:
-        A queryset, or a list if they come from the cache; None if there are none.
+        A queryset, or a list if they are from the cache; None if there are none.
 
     Source: the manual, 1.5.1.
     """
@@ -179,7 +184,7 @@ def fetch_group_cached(
     count: int | None = None,
     broker: Broker | None = None,
 ) -> list[Task] | None:
-    """Return the finished tasks of a group from the cache; see `fetch_group`."""
+    """Return the finished tasks of a group from the cache. See `fetch_group`."""
     cache, group = _cache(broker), required_label("group_id", group_id)
     return _of_group(
         lambda: [Task.from_package(package) for package in cache.fetch_group(group, failures=failures)],
@@ -190,7 +195,7 @@ def fetch_group_cached(
 
 
 def count_group(group_id: object, failures: bool = False, cached: bool | float | None = None) -> int:
-    """Count the finished tasks of a group; only the failed ones if *failures*.
+    """Count the finished tasks of a group, or only the failed ones if *failures* is True.
 
     Source: the manual, 1.5.1.
     """
@@ -198,21 +203,21 @@ def count_group(group_id: object, failures: bool = False, cached: bool | float |
 
 
 def count_group_cached(group_id: object, failures: bool = False, broker: Broker | None = None) -> int:
-    """Count the finished tasks of a group in the cache; see `count_group`."""
+    """Count the finished tasks of a group in the cache. See `count_group`."""
     members = _cache(broker).read_members(required_label("group_id", group_id))
     return sum(not member.success for member in members) if failures else len(members)
 
 
 def delete_group(group_id: object, tasks: bool = False, cached: bool | float | None = None) -> int:
-    """Take the label off the tasks of a group.
+    """Remove the label from the tasks of a group.
 
     Args:
-        group_id: the group's label, in the form in which it was given: a group of 42 is found by 42.
-        tasks: delete the tasks too; in the cache that is always so.
-        cached: look in the cache; None means as the setting `cached` says.
+        group_id: label of the group, in the form in which it was passed: a group of 42 is found by 42.
+        tasks: delete the tasks, too; in the cache, they are always deleted.
+        cached: use the cache; None means as the setting `cached` says.
 
     Returns:
-        How many tasks it were.
+        The number of tasks.
 
     Source: the manual, 1.5.1.
     """
@@ -223,7 +228,7 @@ def delete_group(group_id: object, tasks: bool = False, cached: bool | float | N
 
 
 def delete_group_cached(group_id: object, broker: Broker | None = None) -> int:
-    """Forget a group and its tasks in the cache, and return how many they were."""
+    """Delete a group and its tasks from the cache; return the number of tasks."""
     return _cache(broker).delete_group(required_label("group_id", group_id))
 
 
@@ -231,18 +236,18 @@ def delete_group_cached(group_id: object, broker: Broker | None = None) -> int:
 
 
 def queue_size(broker: Broker | None = None) -> int:
-    """Return how many tasks wait; those that a cluster has taken are not among them.
+    """Return the number of waiting tasks, without those in flight.
 
     Source: the manual, 1.4.6.
     """
     return (broker or shared_broker(current_settings())).queue_size()
 
 
-# how
+# implementation
 
 
 def or_none(value: T | Missing) -> T | None:
-    """Give None for what is missing."""
+    """Return a value, and None for `MISSING`."""
     return None if value is MISSING else value
 
 
@@ -268,7 +273,7 @@ def _result_reader(task_id: object, cached: bool | float | None) -> Callable[[],
 
 
 def _first(tasks: QuerySet[Task, T], keys: Sequence[tuple[str, str]]) -> T | Missing:
-    """Return the first task with one of these columns; the one that finished last if several share the name."""
+    """Return the first task with one of these columns; of several with the same name, the one that finished last."""
     for column, value in keys:
         for found in tasks.filter(**{column: value})[:1]:
             return found
@@ -276,7 +281,7 @@ def _first(tasks: QuerySet[Task, T], keys: Sequence[tuple[str, str]]) -> T | Mis
 
 
 def _cached_id(task_id: object) -> str:
-    """Return the id by which a task is found in the cache."""
+    """Return the id of a task in the cache."""
     return lookups(task_id)[0][1]
 
 
@@ -312,6 +317,6 @@ def _of_group(read: Callable[[], T], *, enough: Callable[[int], bool], wait: flo
     if count is None:
         return or_none(wait_for(lambda: read() or MISSING, wait))
     number = required_count("count", count)
-    # `wait` is 0 where a caller leaves it out, and the manual's examples do when they give a count.
+    # The default of `wait` is 0, and the manual's examples pass only a count.
     wait_for(lambda: enough(number) or MISSING, wait or -1)
     return read() or None

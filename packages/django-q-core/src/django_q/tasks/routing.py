@@ -1,4 +1,4 @@
-"""Where, when and how packages are sent."""
+"""Determines the broker, the time and the mode in which packages are sent."""
 
 from __future__ import annotations
 
@@ -31,31 +31,34 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 EMPTY_ENGINE = "django.db.backends.dummy"
-"""The engine that Django gives to a database without one."""
+"""Engine that Django sets for a database without one."""
 
-DELIVER = "django_q.tasks.sending.deliver"
-"""The task of a schedule that keeps a package for longer than the broker can."""
+DELIVER_FUNC = "django_q.tasks.sending.deliver"
+"""Function of a Once schedule that stores a package whose delay exceeds the maximum of the broker."""
 
 
 class Route(NamedTuple):
-    """What the options of one call say about sending."""
+    """Broker, time and mode of one call that sends packages."""
 
     settings: ClusterSettings
+    """Settings of the calling process."""
     cluster: str | None = None
+    """Name of the target cluster; None means that of the settings."""
     chosen: Broker | None = None
-    """The caller's own broker."""
+    """Broker that the caller passed; None means that of the target cluster."""
     sync: bool = False
+    """True to execute the tasks in this process."""
     due: datetime | None = None
-    """When the tasks may run; None means now."""
+    """Earliest time of the execution; None means now."""
     on_commit: str | None = None
-    """The database whose transaction is waited for."""
+    """Alias of the database whose transaction must commit first; None means no wait."""
 
     @classmethod
     def take(cls, options: dict[str, Any], settings: ClusterSettings) -> Route:
-        """Take the options that concern the sending out of the valid options of a call.
+        """Remove the routing options from the valid options of a call, and return them as a route.
 
         Raises:
-            OptionError: they contradict each other.
+            OptionError: `delay` and `eta` are both given.
         """
         if not options and not settings.on_commit:
             return cls(settings, sync=bool(settings.sync))
@@ -77,20 +80,19 @@ class Route(NamedTuple):
         inline: Callable[[Sequence[TaskPackage]], Executor] | None = None,
         within: Callable[[Broker, float], AbstractContextManager[None]] | None = None,
     ) -> None:
-        """Send packages, now or when the transaction commits; in sync mode, run them instead.
+        """Send packages now, or when the transaction commits. In sync mode, execute them instead.
 
-        They are pickled at once: later changes of the arguments have no effect. In sync mode the tasks get the copy
-        that a worker would get.
+        They are pickled at once, so later changes of the arguments have no effect. In sync mode, the tasks receive the
+        copy that a worker would receive.
 
         Args:
             packages: the tasks.
-            inline: runs them in sync mode; by default they run one after another.
-            within: what surrounds the moment in which they are queued, given the broker and the seconds until they are
-                due.
+            inline: executes them in sync mode; None means one after another.
+            within: returns a context manager for the sending, given the broker and the delay in seconds.
 
         Raises:
-            UnsendableTask: one cannot be pickled, or belongs to `__main__`; none was sent.
-            BrokerUnavailable: the broker cannot be reached.
+            UnsendableTask: a task cannot be pickled, or belongs to `__main__`; none was sent.
+            BrokerUnavailable: some tasks may be queued and others not.
         """
         packages = [announced(package) for package in packages]
         pickles = [pickled(package) for package in packages]
@@ -106,7 +108,7 @@ class Route(NamedTuple):
         pickles: Sequence[bytes],
         inline: Callable[[Sequence[TaskPackage]], Executor] | None,
     ) -> Callable[[], None]:
-        """Return the work of sync mode."""
+        """Return a function that executes the packages in this process."""
         copies = [copy_of(package, data) for package, data in zip(packages, pickles, strict=True)]
         return partial(self._run, copies, inline)
 
@@ -116,7 +118,7 @@ class Route(NamedTuple):
         pickles: Sequence[bytes],
         within: Callable[[Broker, float], AbstractContextManager[None]] | None,
     ) -> Callable[[], None]:
-        """Return the work of sending."""
+        """Return a function that enqueues the packages."""
         codec = PackageCodec.of(self.settings)
         for package, data in zip(packages, pickles, strict=True):
             refuse_main(package, data)
@@ -133,11 +135,11 @@ class Route(NamedTuple):
 
     @property
     def broker(self) -> Broker:
-        """The broker of the queue."""
+        """Broker of the target queue."""
         return self.chosen or shared_broker(self._target(), self.cluster)
 
     def _target(self) -> ClusterSettings:
-        """The settings of the cluster that is to run the tasks."""
+        """Return the settings of the target cluster."""
         if self.cluster and self.cluster != self.settings.list_key:
             return ClusterSettings.from_django(self.cluster)
         return self.settings
@@ -157,11 +159,11 @@ class Route(NamedTuple):
                 send_many(packages, broker=broker, settings=self.settings, delay=seconds, signed=signed)
 
     def _schedule(self, broker: Broker, packages: Sequence[TaskPackage], signed: Sequence[str]) -> None:
-        """Let a schedule keep what the broker cannot keep for so long."""
+        """Store packages in Once schedules, because the delay exceeds the maximum of the broker."""
         target = self._target()
         if broker.list_key != shared_broker(target, self.cluster).list_key:
             raise OptionError(
-                f"{broker!r} cannot hold a task back for so long, and a schedule sends to clusters only: say "
+                f"{broker!r} does not support such a long delay, and a schedule sends to clusters only: pass "
                 "cluster='its name' instead of broker=."
             )
         moment = self.due and in_project_time(self.due)
@@ -169,7 +171,7 @@ class Route(NamedTuple):
         for package, text in zip(packages, signed, strict=True):
             options = {"save": False, "task_name": truncated(f"deliver {package['name']}", 100)}
             Schedule.objects.create(
-                func=DELIVER,
+                func=DELIVER_FUNC,
                 args=write_args((text,)),
                 kwargs=write_kwargs({"q_options": options}),
                 schedule_type=Schedule.ONCE,
@@ -180,10 +182,10 @@ class Route(NamedTuple):
 
 
 def default_database() -> str | None:
-    """Return the database whose transaction `on_commit=True` waits for.
+    """Return the database for whose transaction `on_commit=True` waits.
 
     Returns:
-        The default database. If the project leaves it empty, that of the tasks; None if that is empty, too.
+        The alias of the default database. If that has no engine, that of the tasks; None if that has none, too.
     """
     if connections.settings[DEFAULT_DB_ALIAS]["ENGINE"] != EMPTY_ENGINE:
         return DEFAULT_DB_ALIAS
@@ -192,18 +194,22 @@ def default_database() -> str | None:
 
 
 def due(delay: float | None, eta: datetime | None) -> datetime | None:
-    """Return when a task may run; None means now.
+    """Return the earliest time of the execution; None means now.
+
+    Args:
+        delay: seconds from now.
+        eta: the time.
 
     Raises:
-        OptionError: both options are given.
+        OptionError: both are given.
     """
     if delay is not None and eta is not None:
-        raise OptionError("delay and eta both say when: give one of them.")
+        raise OptionError("delay and eta exclude each other: pass one of them.")
     return eta if eta is not None else datetime.now(UTC) + timedelta(seconds=delay) if delay else None
 
 
 def chosen_broker(broker: Broker | None, cluster: object) -> Broker | None:
-    """Return the broker whose queue's key begins the keys in the cache; None for that of the settings."""
+    """Return the broker whose queue is the prefix of keys in the cache; None means that of the settings."""
     cluster = queue_name("cluster", cluster)
     if broker is not None or not cluster or cluster == current_settings().list_key:
         return broker

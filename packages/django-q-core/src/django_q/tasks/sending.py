@@ -1,4 +1,4 @@
-"""Calls that put tasks on a queue."""
+"""Sends tasks: `async_task`, `async_bulk`, `AsyncTask`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
-    """Queue a task with these options; all keywords are its function's."""
+    """Queue a task with these options. All keywords are arguments of its function."""
     settings, options = current_settings(), dict(options)
     route = Route.take(options, settings)
     package = write_down(func, args, kwargs, options, settings)
@@ -42,32 +42,32 @@ def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
     """Queue a task for a cluster.
 
     Args:
-        func: the function to run: its dotted path, or the function itself if it can be imported by name.
+        func: the function: its dotted path, or the function itself if it can be imported by name.
         *args: its positional arguments.
-        **kwargs: its keyword arguments, and these options, which the function does not see:
-            `hook` (dotted path or function called with the finished `Task`), `group` (a label), `save` (True if a
-            success is saved, whatever the settings say), `timeout` (seconds, may be a fraction; None for none),
-            `ack_failure` (True if a failure is acknowledged), `sync` (True to run it here and now), `cached` (True to
-            keep the result in the cache, or a number of seconds), `broker` (a broker to send it through), `cluster`
-            (the name of the cluster to run it), `task_name`, and `q_options`: a dict of options, which wins over the
-            keywords; a keyword that is also in it goes to the function.
+        **kwargs: its keyword arguments, and these options, which the function does not receive:
+            `hook` (dotted path or function that is called with the finished `Task`), `group` (a label), `save` (True to
+            save a success independently of the settings), `timeout` (seconds, may be a fraction; None means no limit),
+            `ack_failure` (True to acknowledge a failure), `sync` (True to execute it in this process), `cached` (True
+            to save the result in the cache, or the time to live in seconds), `broker` (sends the task), `cluster` (name
+            of the cluster that executes it), `task_name`, and `q_options`: a dict of options, which take precedence
+            over the keywords. A keyword that is also in `q_options` is an argument of the function.
 
-            `q_options` also takes `delay` (seconds, or a timedelta, before the task may run), `eta` (the moment from
-            which it may run) and `on_commit` (True to send it when the current transaction commits, and not at all
-            when it rolls back; or the alias of a database). True means the default database; if that is empty, the one
-            that holds the tasks. As keywords these are the function's own.
+            `q_options` also accepts `delay` (seconds or a timedelta until its earliest execution), `eta` (the time of
+            its earliest execution) and `on_commit` (True to send it when the current transaction commits, and not to
+            send it after a rollback; or the alias of a database). True means the default database, or if that has no
+            engine, the one with the tasks. As keywords, these are arguments of the function.
 
-    `async_task.options(delay=5, …)` takes the same options and returns the same call, in which all keywords are the
-    function's own: `async_task.options(delay=5)(func, *args, **kwargs)`.
+    `async_task.options(delay=5, …)` accepts the same options, and returns the same call. All keywords of that call are
+    arguments of the function: `async_task.options(delay=5)(func, *args, **kwargs)`.
 
     Returns:
-        The id of the task, known even if it is sent later.
+        The id of the task, even if the task is sent later.
 
     Raises:
         UnsendableTask: the function or an argument cannot be pickled, or belongs to `__main__`.
         OptionError: an option does not exist, is invalid or contradicts another.
         BrokerUnavailable: the task was not queued.
-        PackageTooLarge: the broker does not take a package of this size.
+        PackageTooLarge: the package is larger than the broker accepts.
 
     Source: the manual, 1.4.1 and 1.4.6.
     """
@@ -81,7 +81,7 @@ async def _asend_task(options: dict[str, Any], func: str | Callable[..., Any], /
 
 @with_options(_asend_task)
 async def aasync_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
-    """Do as `async_task` does, without blocking the event loop."""
+    """Queue a task like `async_task`, without blocking the event loop."""
     return await _asend_task(take(kwargs), func, *args, **kwargs)
 
 
@@ -89,9 +89,9 @@ def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str
     """Queue many tasks in as few round trips as the broker allows.
 
     Args:
-        tasks: each a function, or (function, (arguments,)), or (function, (arguments,), {keywords}); the keywords may
-            hold options of that one task, as with `async_task`.
-        **options: of all tasks: those of `async_task`, and `delay`, `eta` and `on_commit`.
+        tasks: each is a function, (function, (arguments,)) or (function, (arguments,), {keywords}). The keywords may
+            contain options of this task, those of `async_task`.
+        **options: options of `async_task` for all tasks, and `delay`, `eta` and `on_commit`.
 
     Returns:
         The ids, in the order of the tasks.
@@ -115,13 +115,13 @@ def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str
 
 
 def deliver(signed: str) -> None:
-    """Queue a package that a schedule has kept; what runs when a broker cannot wait for so long."""
+    """Queue a package that a Once schedule has stored, because its delay exceeded the maximum of the broker."""
     settings = current_settings()
     send_many((), broker=shared_broker(settings), settings=settings, signed=[signed])
 
 
 class _Option:
-    """An option of an `AsyncTask`, kept where its caller keeps options."""
+    """Attribute of an `AsyncTask` that reads and writes an option in its `q_options` or keywords."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -135,12 +135,12 @@ class _Option:
 
 
 class AsyncTask:
-    """A task, with the calls that send it and ask for its result.
+    """Task, with methods that send it and read its result.
 
-    To change anything after it was run takes its result away, until it is run again.
+    After a change, it has no result until it is run again.
 
     Args:
-        func: the function to run: its dotted path, or the function itself if it can be imported by name.
+        func: the function: its dotted path, or the function itself if it can be imported by name.
         *args: its positional arguments.
         **kwargs: its keyword arguments, and the options of `async_task`.
 
@@ -177,13 +177,13 @@ class AsyncTask:
         return options if isinstance(options, dict) else self.kwargs
 
     def run(self) -> str:
-        """Send it, and return its id."""
+        """Send the task, and return its id."""
         self.id = async_task(self.func, *self.args, **self.kwargs)
         self.started = True
         return self.id
 
     def result(self, wait: float = 0) -> Any:
-        """Return its result, or None as long as it has none; see `result`."""
+        """Return the result of the task; None if there is none yet. See `result`."""
         if not self.started:
             return None
         if self._is_cached():
@@ -191,7 +191,7 @@ class AsyncTask:
         return reading.result(self.id, wait, cached=False)
 
     def fetch(self, wait: float = 0) -> Task | None:
-        """Return the finished task; see `fetch`."""
+        """Return the finished task; None if it is not finished. See `fetch`."""
         if not self.started:
             return None
         if self._is_cached():
@@ -199,7 +199,7 @@ class AsyncTask:
         return reading.fetch(self.id, wait, cached=False)
 
     def result_group(self, failures: bool = False, wait: float = 0, count: int | None = None) -> list[Any] | None:
-        """Return the results of its group; see `result_group`."""
+        """Return the results of its group. See `result_group`."""
         if not self.started or not label("group", self.group):
             return None
         if self._is_cached():
@@ -207,7 +207,7 @@ class AsyncTask:
         return reading.result_group(self.group, failures, wait, count, cached=False)
 
     def fetch_group(self, failures: bool = True, wait: float = 0, count: int | None = None) -> Any:
-        """Return the finished tasks of its group; see `fetch_group`."""
+        """Return the finished tasks of its group. See `fetch_group`."""
         if not self.started or not label("group", self.group):
             return None
         if self._is_cached():

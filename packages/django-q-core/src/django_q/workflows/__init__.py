@@ -1,1 +1,1 @@
-"""Workflows of several tasks: the batches of iters, and the links of chains."""
+"""Workflows of several tasks: batches of iters and links of chains."""

@@ -1,4 +1,4 @@
-"""Takes the results of completed batches to the cache and to their callbacks, until both have them."""
+"""Delivers the results of completed batches to the cache and to their callbacks, and retries until it succeeds."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from django_q.wire.outcome import Outcome
 
 CACHE_RETRY_SECONDS: Final = 10.0
-"""How long nothing is delivered to a cache that was unavailable."""
+"""Pause after which an unavailable cache is tried again."""
 
 CALLBACK: Final = f"{__name__}.call_back"
 """Dotted path of the task that runs a callback."""
 
 
 class BatchDelivery:
-    """Delivers collated outcomes; delivering one again changes nothing.
+    """Delivers collated outcomes. Delivery is idempotent.
 
     Args:
         settings: of the cluster.
@@ -53,10 +53,10 @@ class BatchDelivery:
         self.broker = broker
         self.codec = PackageCodec.of(settings)
         self.cache_retry_at = 0.0
-        """When the cache is tried again (`clock.monotonic`, seconds): one that does not answer delays nothing else."""
+        """Time of the next try of the cache (`clock.monotonic`, seconds), so that an outage delays nothing else."""
 
     def deliver(self, completed: Iterable[Outcome]) -> None:
-        """Deliver what was completed just now; the maintenance step repeats what cannot be done at the moment."""
+        """Deliver outcomes of batches completed just now. The maintenance step retries those that fail."""
         for outcome in completed:
             if outcome.cached or outcome.hook:
                 self._tolerantly(outcome, self.broker.list_key)
@@ -65,7 +65,7 @@ class BatchDelivery:
         """Deliver a batch that was completed earlier.
 
         Returns:
-            True if it is delivered, or on its way to its callback.
+            True if it is delivered, or if the task of its callback is queued.
         """
         using = router.db_for_write(Batch)
         outcome = collated(batch, self.codec, using)
@@ -77,11 +77,11 @@ class BatchDelivery:
         try:
             is_elsewhere = bool(cluster) and list_key != self.broker.list_key
             self._deliver(outcome, list_key, broker_of(str(cluster)) if is_elsewhere else self.broker)
-        except Exception as error:  # noqa: BLE001 - the members are saved, whatever is wrong; others are delivered
+        except Exception as error:  # noqa: BLE001 - the members are saved, and no error may stop other deliveries
             if isinstance(error, ResultsUnavailable):
                 self.cache_retry_at = clock.monotonic() + CACHE_RETRY_SECONDS
             name = one_line(outcome.name)
-            logger.warning("Iter '%s' (%s): not delivered (%s), tried again later", name, outcome.id, error_line(error))
+            logger.warning("Iter '%s' (%s): not delivered (%s), retrying later", name, outcome.id, error_line(error))
             return False
         return True
 
@@ -94,18 +94,18 @@ class BatchDelivery:
         name = f"callback of {outcome.name}"[:100]
         package = new_package(CALLBACK, (outcome.id,), name=name, save=False)
         send_many([package], broker=broker, settings=self.settings)
-        # From here on the broker cares for it; only one that lost the package gets it again.
+        # The broker has the package now. The maintenance step sends it again only if it was lost.
         due = timezone.now() + timedelta(seconds=self.settings.batch_timeout)
         rows(Batch, router.db_for_write(Batch)).filter(pk=outcome.id, delivered=None).update(due=due)
 
 
 def collated(batch: Batch, codec: PackageCodec, using: str) -> Outcome:
-    """Return the collated outcome of a batch whose members are still there."""
+    """Return the collated outcome of a batch whose members are not deleted."""
     return collate(batch, members_of(batch, using), codec, batch.completed or timezone.now())
 
 
 def mark_delivered(batch_id: str) -> None:
-    """Note that a result is where it belongs, and forget the members."""
+    """Record the delivery of a batch, and delete what its members no longer need."""
     using, now = router.db_for_write(Batch), timezone.now()
     due = now + timedelta(seconds=KEPT_SECONDS)
     rows(Batch, using).filter(pk=batch_id, delivered=None).update(delivered=now, due=due)
@@ -114,7 +114,7 @@ def mark_delivered(batch_id: str) -> None:
 
 
 def call_back(batch_id: str) -> None:
-    """Call the callback of a completed batch with its collated task, like a hook: a task that a worker runs."""
+    """Call the callback of a completed batch with its collated task, like a hook. A worker executes this as a task."""
     using, settings = router.db_for_write(Batch), current_settings()
     batch = rows(Batch, using).filter(pk=batch_id, delivered=None).exclude(completed=None).first()
     if batch is None:

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 INTERVAL_SECONDS: Final = 10.0
-"""Interval of the look for batches that are due."""
+"""Interval of the check for due batches."""
 
 MAX_BATCHES: Final = 100
-"""Number of batches per step; if there are more, the next step follows without a pause."""
+"""Maximum number of batches per step. If there are more, the next step follows without a pause."""
 
 GRACE_SECONDS: Final = 3600
-"""How long a cluster runs, unless `batch_timeout` is shorter, before it takes members for lost.
+"""Uptime of a cluster before it considers members lost; `batch_timeout` is used if it is shorter.
 
-While no cluster ran, no member could make progress."""
+While no cluster runs, no member can make progress."""
 
 POSTPONED_SECONDS: Final = 600
-"""After how long the queue is asked again whether members may still wait in it."""
+"""Interval after which the queue is checked again for waiting members."""
 
-ABANDONED: Final = timedelta(days=14)
-"""How long members may wait in a queue; thereafter any cluster completes the batch."""
+MAX_WAIT: Final = timedelta(days=14)
+"""Maximum time that members wait in a queue. After it, any cluster completes the batch."""
 
 
 class BatchMaintenance:
-    """Looks after the batches of a queue in the scheduler process; one indexed query tells that there is nothing to do.
+    """Maintains the batches of a queue in the scheduler process. An idle step needs one indexed query.
 
     Args:
         settings: of the cluster.
@@ -58,14 +58,14 @@ class BatchMaintenance:
         self.results = BatchResults(settings, broker.list_key)
         self.delivery = BatchDelivery(settings, broker)
         self.next_at = 0.0
-        self.patient_until = timezone.now() + timedelta(seconds=min(settings.batch_timeout, GRACE_SECONDS))
-        """When this cluster begins to take members for lost."""
+        self.grace_ends_at = timezone.now() + timedelta(seconds=min(settings.batch_timeout, GRACE_SECONDS))
+        """Time from which this cluster considers members lost."""
 
     def step(self) -> None:
-        """Do what is due, at most once in `INTERVAL_SECONDS`.
+        """Process the due batches, at most once in `INTERVAL_SECONDS`.
 
         Raises:
-            DatabaseError: try again later.
+            django.db.DatabaseError: try again later.
         """
         if time.monotonic() >= self.next_at:
             self.next_at = time.monotonic() + INTERVAL_SECONDS
@@ -73,7 +73,10 @@ class BatchMaintenance:
                 self.next_at = 0.0
 
     def maintain(self, now: datetime) -> int:
-        """Do what is due at a moment.
+        """Complete, deliver and delete the batches that are due.
+
+        Args:
+            now: the present time.
 
         Returns:
             The number of batches that were due.
@@ -90,20 +93,20 @@ class BatchMaintenance:
         using = router.db_for_write(Batch)
         if not self._is_any_due(now, using):
             return []
-        ours = Q(queue=self.broker.list_key) | Q(due__lte=now - ABANDONED)
+        ours = Q(queue=self.broker.list_key) | Q(due__lte=now - MAX_WAIT)
         due = rows(Batch, using).filter(ours, due__lte=now).defer("kwargs").order_by("due")
-        if now < self.patient_until:
+        if now < self.grace_ends_at:
             due = due.exclude(completed=None, total__gt=F("done") + F("failed"))
         return list(due[:MAX_BATCHES])
 
     def _is_any_due(self, now: datetime, using: str) -> bool:
         moment = connections[using].ops.adapt_datetimefield_value
-        ours = Condition("{queue} = %s OR {due} <= %s", [self.broker.list_key, moment(now - ABANDONED)])
+        ours = Condition("{queue} = %s OR {due} <= %s", [self.broker.list_key, moment(now - MAX_WAIT)])
         return is_any(Batch, using, Condition("{due} <= %s", [moment(now)]) & ours)
 
     def _close(self, overdue: Sequence[Batch], now: datetime) -> None:
-        """Complete batches that made no progress, except those whose members may all be waiting in the queue."""
-        unbegun = [batch.pk for batch in overdue if not batch.done + batch.failed and batch.updated > now - ABANDONED]
+        """Complete overdue batches, except those whose members may all wait in the queue."""
+        unbegun = [batch.pk for batch in overdue if not batch.done + batch.failed and batch.updated > now - MAX_WAIT]
         if unbegun and self._has_waiting():
             due = now + timedelta(seconds=min(self.settings.batch_timeout, POSTPONED_SECONDS))
             rows(Batch, router.db_for_write(Batch)).filter(pk__in=unbegun, completed=None).update(due=due)
@@ -117,7 +120,7 @@ class BatchMaintenance:
                 logger.error("Iter '%s' (%s): completed without its lost members (batch_timeout)", name, outcome.id)
 
     def _has_waiting(self) -> bool:
-        """Return True if packages wait in the queue, or if it cannot be asked now."""
+        """Return True if packages wait in the queue, or if the broker is unavailable."""
         try:
             return self.broker.queue_size() > 0
         except BrokerError:
@@ -133,7 +136,7 @@ class BatchMaintenance:
 
 
 def delete(ids: Sequence[str]) -> None:
-    """Delete batches that need not be remembered any more."""
+    """Delete batches and their members."""
     if ids:
         using = router.db_for_write(Batch)
         for members in parts(rows(BatchMember, using).filter(batch_id__in=ids), using):

@@ -1,4 +1,4 @@
-"""Inserts the batch of an iter when its members are sent, so that it completes even if all of them are lost."""
+"""Inserts the batch of an iter when its members are sent, so that it is completed even if all members are lost."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(batch: Batch, broker: Broker, delay: float) -> Iterator[None]:
-    """Insert a batch before its members are sent within this block, and delete it if that fails.
+    """Insert a batch before the block sends its members, and delete it if the block fails.
 
-    A batch that cannot be inserted is created by the first member that arrives.
+    If the batch cannot be inserted, the first member that is saved creates it.
 
     Args:
         batch: not saved.
-        broker: through which the members are sent.
-        delay: seconds before they may run.
+        broker: sends the members.
+        delay: seconds before the members are delivered.
     """
     batch.cluster, batch.queue = broker.settings.list_key, broker.list_key
     batch.due = timezone.now() + timedelta(seconds=delay + broker.settings.batch_timeout)
@@ -61,10 +61,10 @@ def completed_at_once(batch: Batch, broker: Broker, _delay: float) -> Iterator[N
 
 
 def _insert(batch: Batch, using: str, broker: Broker) -> None:
-    """Insert now, or when the caller's transaction has committed.
+    """Insert a batch now, or when the caller's transaction has committed.
 
-    The row of an open transaction would block the cluster, which saves members before that commits; unless the members
-    wait in the same transaction.
+    A row of an open transaction would block a cluster that saves members before the commit. This cannot happen if the
+    transaction also enqueues the members.
     """
     connection = connections[using]
     if broker.alias == using or (connection.get_autocommit() and not connection.in_atomic_block):
@@ -83,5 +83,5 @@ def _tolerantly(work: Callable[[], None], batch: Batch) -> None:
         work()
     except SynchronousOnlyOperation:  # called from a coroutine
         logger.debug("Iter %s: its first member creates the batch", batch.pk)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the database, the iter is sent
-        logger.warning("Iter %s: no batch inserted (%s), its first member creates it", batch.pk, error_line(error))
+    except Exception as error:  # noqa: BLE001 - the iter is sent in spite of any error of the database
+        logger.warning("Iter %s: batch not inserted (%s), its first member creates it", batch.pk, error_line(error))

@@ -1,4 +1,4 @@
-"""Statements on the rows of batches and of their members."""
+"""Reads and writes the rows of batches and of their members."""
 
 from __future__ import annotations
 
@@ -24,21 +24,24 @@ if TYPE_CHECKING:
     from django_q.wire.outcome import Outcome
 
 MAX_STATEMENT_ROWS: Final = 200
+"""Maximum number of rows of one INSERT."""
+
 MAX_STATEMENT_CHARACTERS: Final = 1_000_000
-"""Limits of one INSERT: MySQL and MariaDB close the connection on a statement larger than `max_allowed_packet`."""
+"""Maximum size of one INSERT: MySQL and MariaDB close the connection on more than `max_allowed_packet`."""
 
 LABELS: Final = {"name": LABEL_LENGTH, "group": LABEL_LENGTH, "func": PATH_LENGTH, "callback": PATH_LENGTH}
+"""Maximum number of characters of each label of a batch."""
 
 
 class Change(NamedTuple):
-    """Numbers that members add to the counters of their batch."""
+    """Changes of the counters of a batch."""
 
     done: int
     failed: int
 
 
 def rows(model: type[Model], using: str) -> QuerySet[Any]:
-    """Return all rows of a model, in no order."""
+    """Return all rows of a model, unordered."""
     return model._base_manager.using(using).order_by()
 
 
@@ -60,12 +63,12 @@ def new_batch(
         batch_id: the iter's id.
         total: number of members.
         func: dotted path of their function.
-        cached: where the collated task goes, as the option of a task.
-        options: of the whole: `task_name`, `group`, `save`, `callback`.
+        cached: the option of the collated task.
+        options: other options of the collated task: `task_name`, `group`, `save`, `callback`.
         started: when the first member was sent.
         cluster: name of the cluster.
         queue: key of the queue.
-        due: when the batch is completed if no member is heard of.
+        due: when the batch is completed if no member makes progress.
     """
     labels = {"name": options.get("task_name"), "group": options.get("group"), "callback": options.get("callback")}
     labels["func"] = func
@@ -84,7 +87,7 @@ def new_batch(
 
 
 def insert_batches(batches: Sequence[Batch], using: str) -> None:
-    """Insert batches that are not there; a label outside of the database's character set is escaped."""
+    """Insert the batches that do not exist. Labels outside of the database's character set are escaped."""
     if not batches:
         return
     try:
@@ -114,25 +117,25 @@ def _insert_new(batches: Sequence[Batch], using: str) -> None:
 
 
 def lock(ids: Iterable[str], using: str) -> dict[str, Batch]:
-    """Read batches that no other transaction changes until this one ends, always in the same order."""
+    """Lock batches until the end of the transaction, always in the same order, and return them."""
     found = rows(Batch, using).filter(pk__in=sorted(ids)).defer("kwargs")
     if connections[using].features.has_select_for_update:
         found = found.select_for_update()
-    else:  # SQLite has one writer: a transaction that begins by writing waits for its turn
+    else:  # SQLite has one writer: a transaction waits for its lock only if it begins with a write
         found.update(updated=timezone.now())
     return {batch.pk: batch for batch in found.order_by("pk")}
 
 
 def load_arguments(batch: Batch, using: str) -> None:
-    """Read the column that `lock` leaves out; Django would read it from a replica."""
+    """Read the column that `lock` defers. Django itself would read it from a replica."""
     if "kwargs" in batch.get_deferred_fields():
         batch.refresh_from_db(using=using, fields=["kwargs"])
 
 
 def count_members(final: Mapping[str, Mapping[str, Outcome]], using: str) -> dict[str, Change]:
-    """Save the final members of locked batches, and return what that changes.
+    """Save the final members of locked batches, and return the changes of their counters.
 
-    A member that is there already counts once; its failure is replaced by a success.
+    A member that was saved before is not counted again. A success replaces its failure.
 
     Args:
         final: outcomes by task id, by batch id.
@@ -160,7 +163,7 @@ def count_members(final: Mapping[str, Mapping[str, Outcome]], using: str) -> dic
 
 
 def new_member(batch_id: str, outcome: Outcome) -> BatchMember:
-    """Return the row of a member, which is not saved."""
+    """Return a row for a member; it is not saved."""
     return BatchMember(
         batch_id=batch_id,
         task_id=outcome.id,
@@ -172,13 +175,13 @@ def new_member(batch_id: str, outcome: Outcome) -> BatchMember:
 
 
 def replace_failure(batch_id: str, success: Outcome, using: str) -> None:
-    """Write a success over the failure of the same member."""
+    """Replace the failure of a member by its success."""
     failure = rows(BatchMember, using).filter(batch_id=batch_id, task_id=success.id)
     failure.update(success=True, args=success.args, result=success.result)
 
 
 def statements(members: Sequence[BatchMember]) -> Iterator[list[BatchMember]]:
-    """Divide rows into as many INSERT statements as their size needs."""
+    """Split rows into lists, each of which fits into one INSERT."""
     some: list[BatchMember] = []
     characters = 0
     for member in members:
@@ -193,7 +196,7 @@ def statements(members: Sequence[BatchMember]) -> Iterator[list[BatchMember]]:
 
 
 def forget_members(batch: Batch, using: str) -> None:
-    """Delete the members of a batch that is delivered; if some failed, keep which of them succeeded."""
+    """Delete the members of a delivered batch. If some failed, keep all rows without arguments and results."""
     members = rows(BatchMember, using).filter(batch_id=batch.pk)
     for part in parts(members, using):
         if batch.failed:
@@ -203,7 +206,7 @@ def forget_members(batch: Batch, using: str) -> None:
 
 
 def parts(members: QuerySet[Any], using: str) -> Iterator[QuerySet[Any]]:
-    """Divide members to change, so that no statement is long where others wait for it."""
+    """Split members to change. On SQLite, other writers wait for each statement, so each is short."""
     connection = connections[using]
     if not takes_turns(connection):
         yield members
@@ -213,7 +216,7 @@ def parts(members: QuerySet[Any], using: str) -> Iterator[QuerySet[Any]]:
 
 
 def has_succeeded(batch_id: str, task_id: str, using: str) -> bool:
-    """Return True if the success of a member is saved."""
+    """Return True if a success of this member is saved."""
     batch = rows(Batch, using).filter(pk=batch_id)
     if batch.exclude(completed=None).filter(failed=0).exists():
         return True

@@ -48,24 +48,24 @@ MAX_MEMBERS: Final = 30
 """Maximum number of members that one transaction saves on SQLite, where all other writers wait for its end."""
 
 MAX_TRIES: Final = 10
-"""Number of times that a transaction is tried which conflicts with another cluster's."""
+"""Maximum number of tries of a transaction that conflicts with one of another cluster."""
 
 MAX_PAUSE_SECONDS: Final = 0.05
-"""Maximum pause between two of these tries: transactions that are repeated at the same moment conflict again."""
+"""Maximum of the random pause between these tries: transactions that are repeated at once conflict again."""
 
 KEPT_SECONDS: Final = 7 * 86_400
-"""How long a completed batch is remembered: a member that is redelivered within that time does not open it again."""
+"""Time to live of a completed batch. A member that is redelivered within it does not create the batch again."""
 
 DELIVERY_SECONDS: Final = 30
-"""How long a completed batch may wait for its delivery before the maintenance step delivers it."""
+"""Time after which the maintenance step delivers a completed batch."""
 
 
 class BatchResults:
-    """Saves outcomes of members: each of them once, and a success in place of a failure.
+    """Saves outcomes of members. Each member is counted once, and a success replaces a failure.
 
     Args:
         settings: of the cluster.
-        list_key: the queue's key, with which keys in the cache begin.
+        list_key: key of the queue, the prefix of keys in the cache.
     """
 
     def __init__(self, settings: ClusterSettings, list_key: str) -> None:
@@ -81,19 +81,19 @@ class BatchResults:
         return completed
 
     def save_many(self, members: Sequence[Outcome], is_final: Callable[[Outcome], bool]) -> list[Outcome]:
-        """Save members, and complete the batches of which they are the last; saving them again changes nothing.
+        """Save members, and complete the batches whose last members they are. Saving is idempotent.
 
-        A member that the database cannot hold becomes a failure, and the others are saved.
+        A member that the database rejects is replaced by a failure, and the others are saved.
 
         Args:
             members: outcomes for which `is_member` is true.
-            is_final: False for a failure that will be tried again; it counts as progress only.
+            is_final: returns False for a failure with another attempt; it counts as progress only.
 
         Returns:
             The outcomes as they were saved.
 
         Raises:
-            DatabaseError: `is_unavailable`: try again later; some may be saved.
+            django.db.DatabaseError: `is_unavailable`: try again later. Some members may be saved.
         """
         using = router.db_for_write(Batch)
         fitting = [fit_statement(fit(member), connections[using]) for member in members]
@@ -103,10 +103,10 @@ class BatchResults:
         return saved
 
     def close(self, ids: Sequence[str], now: datetime) -> None:
-        """Complete those of these batches that are due: their missing members are lost.
+        """Complete the due batches among these. Their missing members are lost.
 
         Raises:
-            DatabaseError: `is_unavailable`: try again later; some may be completed.
+            django.db.DatabaseError: `is_unavailable`: try again later. Some batches may be completed.
         """
         using = router.db_for_write(Batch)
         overdue = rows(Batch, using).filter(pk__in=ids, completed=None, due__lte=now).defer("kwargs").order_by("pk")
@@ -156,19 +156,19 @@ class BatchResults:
     def _complete(
         self, batch: Batch, failed: int, unchanged: Mapping[str, Any], now: datetime, using: str
     ) -> list[Outcome]:
-        """Complete a batch, unless its counters change meanwhile: the process that changed them completes it.
+        """Complete a batch, unless another process changes its counters meanwhile: that process completes it.
 
-        Its members are read and collated before the transaction begins, which may take long.
+        Members are read and collated before the transaction begins, because this may take long.
 
         Args:
-            batch: as it was read.
+            batch: the row as it was read.
             failed: number of members that failed or are lost.
-            unchanged: what else must be as it was read.
-            now: the present.
-            using: the database.
+            unchanged: other columns that must not have changed.
+            now: the present time.
+            using: alias of the database.
 
         Returns:
-            The collated outcome, if the batch was completed.
+            A list of the collated outcome; empty if the batch was not completed.
         """
         row = rows(Batch, using).filter(pk=batch.pk, completed=None, done=batch.done, failed=batch.failed, **unchanged)
         batch.failed = failed
@@ -205,9 +205,9 @@ class BatchResults:
         return [batch for batch in batches.values() if is_full(batch)]
 
     def _create(self, members: Sequence[Outcome], now: datetime, using: str) -> None:
-        """Create the batches that their senders did not: public editions, and those that could not reach the database.
+        """Create batches that the sender did not insert: it is a public edition, or had no database.
 
-        A batch whose result is there was completed so long ago that it is not remembered any more.
+        A batch whose result exists is not created: it was completed and deleted long ago.
         """
         finished = existing([member.group or "" for member in members], router.db_for_write(Task))
         batches = [self._batch_of(member, now) for member in members if member.group not in finished]
@@ -230,12 +230,12 @@ class BatchResults:
         return now + timedelta(seconds=self.settings.batch_timeout)
 
     def _describe(self, batch: Batch, member: Outcome, using: str) -> None:
-        """Write what only a member that has been executed can tell."""
+        """Write the columns that are known only after the execution of a member."""
         batch.kwargs, batch.cluster, batch.queue = member.kwargs, member.cluster, self.list_key
         rows(Batch, using).filter(pk=batch.pk).update(kwargs=batch.kwargs, cluster=batch.cluster, queue=batch.queue)
 
     def _add_up(self, changes: Mapping[str, Change], batches: Mapping[str, Batch], now: datetime, using: str) -> None:
-        """Update the counters, in one statement for all batches that change by the same numbers."""
+        """Update the counters, with one statement for all batches that have the same changes."""
         alike: defaultdict[tuple[Change, bool], list[str]] = defaultdict(list)
         for batch_id, change in changes.items():
             batch = batches[batch_id]
@@ -250,9 +250,10 @@ class BatchResults:
     def _write(
         self, row: QuerySet[Batch], outcome: Outcome, failed: int, is_delivered: bool, now: datetime
     ) -> Outcome | None:
-        """Complete a batch and save its collated task, unless that is cached; one that is refused becomes a failure.
+        """Complete a batch, and save its collated task unless that is cached.
 
-        The update is conditional, so that each batch is completed once.
+        The update is conditional, so that each batch is completed once. If the database rejects the task, a failure is
+        saved in its place.
         """
         due = now + timedelta(seconds=KEPT_SECONDS if is_delivered else DELIVERY_SECONDS)
         if not row.update(completed=now, failed=failed, delivered=now if is_delivered else None, due=due):
@@ -264,7 +265,7 @@ class BatchResults:
 
 
 def in_transaction(work: Callable[[], T], using: str) -> T:
-    """Do work in a transaction, and again after a short random pause if that conflicts with another cluster's."""
+    """Run a function in a transaction. After a conflict with another one, retry it after a short random pause."""
     for tries in range(1, MAX_TRIES + 1):
         try:
             with transaction.atomic(using=using):
@@ -291,9 +292,9 @@ def last_outcomes(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
 
 
 def as_failure(outcome: Outcome, error: Exception) -> Outcome:
-    """Return the failure that is saved in place of an outcome which the database refuses."""
+    """Return the failure that replaces an outcome which the database rejects."""
     reason = ascii_only(error_line(error))
-    logger.error("Task '%s' (%s): not saved (%s), saved as a failure", outcome.name, outcome.id, reason)
+    logger.error("Task '%s' (%s): not saved (%s), saving a failure instead", outcome.name, outcome.id, reason)
     failure = refused(outcome, reason)._replace(args=None, kwargs=None)
     labels = {name: getattr(failure, name) for name in LENGTHS}
     return failure._replace(**{name: value and ascii_only(value)[: LENGTHS[name]] for name, value in labels.items()})

@@ -1,4 +1,4 @@
-"""The members of a batch → one outcome, without unpickling anything."""
+"""Collates the members of a batch into one outcome, without unpickling them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from django_q.wire.codec import PackageCodec
 
 MAX_ARGUMENT_CHARACTERS: Final = 1_000_000
-"""Maximum size of all members' encoded arguments and results; beyond it the arguments are not kept with the result."""
+"""Maximum size of the encoded arguments and results of all members; above it, the arguments are not saved."""
 
 
 def collate(batch: Batch, members: Sequence[BatchMember], codec: PackageCodec, stopped: datetime) -> Outcome:
-    """Make one outcome of a batch: the list of its members' results, in the order of the arguments.
+    """Return the outcome of a batch. Its result is the list of the members' results, in the order of the arguments.
 
     Args:
-        batch: with the counters as they are at the end.
-        members: those that are final; all others are lost.
+        batch: with its last counters.
+        members: the final ones; all others are lost.
         codec: signs the finished task, if it goes to the cache or has a callback.
-        stopped: when the last member was final.
+        stopped: time at which the last member became final.
     """
     ordered = in_order(batch, members)
     size = sum(len(text) for member in members for text in (member.args, member.result) if text)
@@ -63,7 +63,7 @@ def collate(batch: Batch, members: Sequence[BatchMember], codec: PackageCodec, s
 
 
 def in_order(batch: Batch, members: Sequence[BatchMember]) -> list[BatchMember | None]:
-    """Put members in the order of the arguments, None in the place of one that is missing.
+    """Return members in the order of the arguments, with None for each missing one.
 
     The public editions gave members random ids, and sent them one after another.
     """
@@ -76,16 +76,16 @@ def in_order(batch: Batch, members: Sequence[BatchMember]) -> list[BatchMember |
 
 
 def lost(index: int) -> str:
-    """Return the text that takes the place of a result that will never come."""
+    """Return the text that replaces the result of a lost member."""
     return f"Lost: the task with the arguments {index} was not finished within batch_timeout."
 
 
 def seconds(cached: object) -> int | None:
-    """Return the option `cached` as a batch keeps it: 0 without end, None if the result is not cached."""
+    """Return the column for the option `cached`: seconds, 0 without limit, None if the result is not cached."""
     if cached is True or not isinstance(cached, (int, float)) or not isfinite(cached):
         return 0 if cached else None
     return min(ceil(cached), MAX_SECONDS) or None
 
 
 MAX_SECONDS: Final = 2**31 - 1
-"""Maximum of the column that holds the seconds."""
+"""Maximum value of the column `cached`."""

@@ -1,4 +1,4 @@
-"""Which links of chains have been sent, so that none is sent twice when the one before it comes again."""
+"""Remembers sent links of chains, so that a redelivered link does not send its successor twice."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ if TYPE_CHECKING:
     from django_q.results.cache import CacheResults
     from django_q.wire.outcome import Outcome
 
-REMEMBERED: Final = 24 * 3600
-"""Seconds for which it is known of a link that it was sent."""
+SENT_SECONDS: Final = 24 * 3600
+"""Time to live of the mark that a link was sent."""
 
 
-class Chains:
-    """Remembers in the cache what was sent; without a cache, finished links are still known by their rows.
+class SentLinks:
+    """Registry of sent links, in the cache. Without a cache, the rows of finished links identify them.
 
-    A link is sent before it is remembered: a monitor that is killed in between sends it again, rather than never.
+    A link is sent before it is marked. If the monitor is killed in between, the link is sent twice, and not lost.
 
     Args:
-        cache: where it is remembered, as well as it can be.
+        cache: contains the marks. Its errors are ignored.
     """
 
     def __init__(self, cache: CacheResults) -> None:
         self.cache = cache
         self._partly: set[str] = set()
-        """Ids of links that were sent by a call that failed for others; it will be repeated by this process."""
+        """Ids of links that a partly failed call has sent. This process repeats the call."""
 
     def unsent(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Leave out the outcomes whose next link has been sent before."""
+        """Return the outcomes whose next link has not been sent."""
         known = self._partly | self._known([next_id(outcome.id) for outcome in outcomes])
         return [outcome for outcome in outcomes if next_id(outcome.id) not in known]
 
     def sent(self, outcomes: Sequence[Outcome]) -> None:
-        """Remember that their next links were sent."""
+        """Mark the next links of outcomes as sent."""
         marks = {self._key(next_id(outcome.id)): 1 for outcome in outcomes}
         try:
-            CALLS.make(lambda: self.cache.cache.set_many(marks, REMEMBERED))
-        except Exception as error:  # noqa: BLE001 - each product has its own; it is a hint only
-            logger.debug("Links of chains cannot be remembered: %s", error)
+            CALLS.make(lambda: self.cache.cache.set_many(marks, SENT_SECONDS))
+        except Exception as error:  # noqa: BLE001 - each product has its own errors; a mark is only a hint
+            logger.debug("Chains: cache unavailable (%s), sent links are not marked", error)
 
     def sent_partly(self, outcomes: Sequence[Outcome]) -> None:
-        """Remember, without a cache too, that the next links of these were sent and those of others were not."""
+        """Mark the next links of outcomes as sent, also in this process, because the call failed for others."""
         if outcomes:
             self._partly |= {next_id(outcome.id) for outcome in outcomes}
             self.sent(outcomes)
 
     def followed(self, outcomes: Sequence[Outcome]) -> None:
-        """Forget what was kept until all of these have been followed."""
+        """Delete the marks in this process: the next links of all these outcomes are sent."""
         self._partly -= {next_id(outcome.id) for outcome in outcomes}
 
     def _known(self, ids: Sequence[str]) -> set[str]:
@@ -65,7 +65,7 @@ class Chains:
         try:
             found = CALLS.make(lambda: self.cache.cache.get_many(list(keys))) or {}
         except Exception as error:  # noqa: BLE001 - as above
-            logger.debug("Links of chains cannot be remembered: %s", error)
+            logger.debug("Chains: cache unavailable (%s), marks of sent links are not read", error)
             return known
         return known | {keys[key] for key in found}
 
