@@ -63,11 +63,6 @@ class Registry(Generic[T]):
         package = self.find(name).module.partition(".")[0]
         return package if is_app(package) and not is_installed(package) else None
 
-    def refresh(self) -> None:
-        """Forget what was found, for a process in which something was installed."""
-        vars(self).pop("_found", None)
-        self._loaded.clear()
-
     def find(self, name: str) -> EntryPoint:
         """Where the plugin of that name is, not imported yet."""
         points = self._found.get(name, [])
