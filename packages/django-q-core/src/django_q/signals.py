@@ -43,7 +43,7 @@ def emit(signal: Signal, **arguments: Any) -> None:
             logger.error("Receiver %s raised %r; the task goes on.", describe(receiver), response, exc_info=response)
 
 
-def is_heard(signal: Signal) -> bool:
+def has_receivers(signal: Signal) -> bool:
     """Does any receiver listen?"""
     return bool(signal.receivers) and signal.has_listeners(SENDER)
 

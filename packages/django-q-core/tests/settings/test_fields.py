@@ -11,7 +11,7 @@ import pytest
 from django.test import override_settings
 from django_q.exceptions import ConfigurationError
 from django_q.settings import ClusterSettings
-from django_q.settings.fields import FIELDS, UNLIMITED
+from django_q.settings.fields import FIELDS, MAX_TASKS_IN_MEMORY
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 SOURCE = re.compile(r"(Manual 1\.2\.\d+|From django-q2?|Undocumented in the public editions|Ours)[^.]*\.$")
@@ -101,7 +101,12 @@ def test_workers_are_found_where_the_processors_cannot_be_counted(monkeypatch: p
 
 @pytest.mark.parametrize(
     ("given", "limit"),
-    [({}, 9), ({"queue_limit": 5}, 5), ({"queue_limit": 0}, UNLIMITED), ({"queue_limit": None}, UNLIMITED)],
+    [
+        ({}, 9),
+        ({"queue_limit": 5}, 5),
+        ({"queue_limit": 0}, MAX_TASKS_IN_MEMORY),
+        ({"queue_limit": None}, MAX_TASKS_IN_MEMORY),
+    ],
     ids=["left out", "given", "zero", "none"],
 )
 def test_queue_limit_is_a_number_above_zero(given: dict[str, Any], limit: int) -> None:

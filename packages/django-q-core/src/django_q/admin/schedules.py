@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         last_success: bool | None
 
 
-SAID_BY_CODE = (
+CODE_FIELDS = (
     *("name", "func", "hook", "args", "kwargs", "schedule_type", "minutes", "cron", "cluster"),
     *("intended_date_kwarg", "catch_up", "overlap"),
 )
@@ -94,7 +94,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
         """Show what went wrong, and leave to the code what is the code's."""
         if obj is None:
             return ()
-        return ("in_code", "last_error", *(SAID_BY_CODE if obj.in_code else ()))
+        return ("in_code", "last_error", *(CODE_FIELDS if obj.in_code else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
         """Keep what the code would bring back."""

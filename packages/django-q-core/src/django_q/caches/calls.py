@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS: Final = 5.0
+CALL_TIMEOUT_SECONDS: Final = 5.0
 """How long to wait for a cache."""
 
 PROBE_SECONDS: Final = 0.5
@@ -35,14 +35,14 @@ class CacheCalls:
     """
 
     def __init__(self, probe: float = PROBE_SECONDS) -> None:
-        self.probe, self.patience = probe, PATIENCE_SECONDS
+        self.probe, self.patience = probe, CALL_TIMEOUT_SECONDS
         self.limited = False
         self.stuck: list[Caller] = []
         self.caller: Caller | None = None
         self.resume_at = 0.0
         """When the next thread tries (`time.monotonic`, seconds) while others are stuck."""
 
-    def limit(self, patience: float = PATIENCE_SECONDS) -> None:
+    def limit(self, patience: float = CALL_TIMEOUT_SECONDS) -> None:
         """Limit all later calls in this process, which must not share an open transaction with the cache.
 
         Args:

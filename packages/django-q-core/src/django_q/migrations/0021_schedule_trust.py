@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from django.apps.registry import Apps
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-MOST = 500
+MAX_STATEMENT_ROWS = 500
 """How many rows one statement names."""
 
 
@@ -23,8 +23,8 @@ def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     named = schedules.exclude(name=None).exclude(name="").order_by().values("name")
     single = named.annotate(count=models.Count("pk"), only=models.Min("pk")).filter(count=1)
     ids = list(single.values_list("only", flat=True))
-    for start in range(0, len(ids), MOST):
-        schedules.filter(pk__in=ids[start : start + MOST]).update(name_key=models.F("name"))
+    for start in range(0, len(ids), MAX_STATEMENT_ROWS):
+        schedules.filter(pk__in=ids[start : start + MAX_STATEMENT_ROWS]).update(name_key=models.F("name"))
 
 
 class Migration(migrations.Migration):

@@ -169,7 +169,7 @@ class Schedule(models.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "next_run" in kwargs:
             kwargs["next_run"] = as_stored(kwargs["next_run"])
-        self._told_when = bool(args) or "next_run" in kwargs
+        self._has_next_run = bool(args) or "next_run" in kwargs
         super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
@@ -181,7 +181,7 @@ class Schedule(models.Model):
         Raises:
             IntegrityError: there is a schedule of this name.
         """
-        if self._state.adding and self.schedule_type == self.CRON and not self._told_when:
+        if self._state.adding and self.schedule_type == self.CRON and not self._has_next_run:
             first = self.recurrence().first(timezone.now())
             self.next_run = first.moment if first else None
         only = kwargs.get("update_fields")

@@ -23,7 +23,7 @@ from django_q.settings.source import Known, chosen_by_environment, django_values
 
 T = TypeVar("T")
 
-UNLIMITED: Final = 10_000
+MAX_TASKS_IN_MEMORY: Final = 10_000
 """How many tasks a cluster holds in memory when `queue_limit` is 0: memory is not unlimited."""
 
 
@@ -350,7 +350,7 @@ class ClusterSettings:
             raise ConfigurationError(describe(mistakes))
         values = {name: default_of(FIELDS[name]) if value is None else value for name, value in given.items()}
         chosen = {name for name, value in values.items() if value != default_of(FIELDS[name])}
-        vars(self).update(work_out(values), others=own_copy(self.others), explicit=self.explicit | chosen)
+        vars(self).update(with_derived_defaults(values), others=own_copy(self.others), explicit=self.explicit | chosen)
 
     def __hash__(self) -> int:
         """Settings are keys of dictionaries, such as one of connections."""
@@ -362,7 +362,7 @@ class ClusterSettings:
 
         A `cluster` that is not among the `ALT_CLUSTERS` is another queue with the same settings.
         """
-        ours, others = sort_keys(lay_over(mapping, cluster))
+        ours, others = sort_keys(with_alternative(mapping, cluster))
         explicit = frozenset(name for name, value in ours.items() if value is not None)
         if "queue_limit" in ours and ours["queue_limit"] is None:
             ours["queue_limit"] = 0
@@ -382,7 +382,7 @@ class ClusterSettings:
         if known is not None and known.still_holds(raw, zone):
             return cast("Self", known.settings)
         made = cls.from_mapping(django_mapping(cluster))
-        if len(_known) > MANY:
+        if len(_known) > MAX_KNOWN_SETTINGS:
             _known.clear()
         _known[cls, cluster] = Known.of(raw, zone, made)
         return made
@@ -418,7 +418,7 @@ FIELDS: Final = {field.name: field for field in dataclasses.fields(ClusterSettin
 KEYS: Final = {"ALT_CLUSTERS" if name == "alt_clusters" else name: name for name in FIELDS}
 """The field of each key of `Q_CLUSTER`."""
 
-MANY: Final = 64
+MAX_KNOWN_SETTINGS: Final = 64
 """How many clusters' settings are remembered."""
 
 
@@ -429,7 +429,7 @@ def key_of(name: str) -> str:
 
 def mistakes_in(mapping: Mapping[str, Any], cluster: str | None = None) -> list[Mistake]:
     """What is wrong with a `Q_CLUSTER` dictionary, as one of its clusters sees it; keys that are not ours are right."""
-    return find_mistakes(sort_keys(lay_over(mapping, cluster))[0])
+    return find_mistakes(sort_keys(with_alternative(mapping, cluster))[0])
 
 
 def find_mistakes(values: Mapping[str, Any]) -> list[Mistake]:
@@ -467,7 +467,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, Any]:
+def with_alternative(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, Any]:
     """A `Q_CLUSTER` dictionary as one of its clusters sees it."""
     if not isinstance(mapping, Mapping):
         raise ConfigurationError(
@@ -484,7 +484,7 @@ def lay_over(mapping: Mapping[str, Any], cluster: str | None) -> Mapping[str, An
 def django_mapping(cluster: str | None = None) -> Mapping[str, Any]:
     """The `Q_CLUSTER` of the Django settings as one of its clusters sees it, in Django's time zone or its own."""
     raw, zone = django_values()
-    mapping = lay_over({} if raw is None else raw, cluster or chosen_by_environment())
+    mapping = with_alternative({} if raw is None else raw, cluster or chosen_by_environment())
     return {**mapping, "time_zone": (mapping.get("time_zone") or zone) if django_settings.USE_TZ else None}
 
 
@@ -494,13 +494,13 @@ def sort_keys(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     return ours, {key: value for key, value in mapping.items() if key not in KEYS}
 
 
-def work_out(values: dict[str, Any]) -> dict[str, Any]:
+def with_derived_defaults(values: dict[str, Any]) -> dict[str, Any]:
     """The values, with the defaults that depend on others or on the machine."""
     workers = values["workers"] or os.cpu_count() or 4
     limit = values["queue_limit"]
     return {name: bool(value) if FIELDS[name].type == "bool" else value for name, value in values.items()} | {
         "workers": workers,
-        "queue_limit": workers**2 if limit is None else limit or UNLIMITED,
+        "queue_limit": workers**2 if limit is None else limit or MAX_TASKS_IN_MEMORY,
         "cluster_name": values["cluster_name"] or values["name"],
         "start_method": values["start_method"] or ("fork" if sys.platform == "linux" else "spawn"),
     }

@@ -17,7 +17,7 @@ DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
 """Options that take the value of a setting when a call does not give them, and only if the setting was given."""
 
 
-def write_down(
+def build_package(
     func: str | Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],

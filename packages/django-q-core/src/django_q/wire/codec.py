@@ -15,7 +15,7 @@ from django.utils.encoding import force_bytes
 
 from django_q.exceptions import UnreadablePackage
 from django_q.wire import fast_base64, pickling
-from django_q.wire.fast_base64 import PIECE
+from django_q.wire.fast_base64 import PIECE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,7 @@ class PackageCodec:
         mark = ""
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
             data, mark = smaller, "."
-        if len(data) <= PIECE:
+        if len(data) <= PIECE_BYTES:
             text = f"{mark}{fast_base64.encode_url(data).decode()}:{_timestamp(int(time.time()))}"
             return f"{text}:{_signature((text.encode(),), django_settings.SECRET_KEY, self.salt).decode()}"
         text = fast_base64.encode_url_text(data)
@@ -78,7 +78,7 @@ class PackageCodec:
         end = signed.rfind(b":")
         if end < 0:
             raise BadSignature('no ":" found in it')
-        text = signed if end <= PIECE else memoryview(signed)
+        text = signed if end <= PIECE_BYTES else memoryview(signed)
         signature = signed[end + 1 :]
         for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
             if hmac.compare_digest(signature, _signature((text[:end],), secret, self.salt)):

@@ -17,29 +17,31 @@ if TYPE_CHECKING:
 
 pybase64: Any = import_module("pybase64") if find_spec("pybase64") else None
 
-PIECE = 48_000
+PIECE_BYTES = 48_000
 """Bytes that are encoded at a time where it is done in pieces: whole threes of them."""
 
-URLS, STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
+TO_URL_ALPHABET, TO_STANDARD_ALPHABET = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 
 def encode(data: bytes) -> str:
     """The text of data, in the standard alphabet."""
-    if pybase64 is not None and len(data) > PIECE:
+    if pybase64 is not None and len(data) > PIECE_BYTES:
         return pybase64.b64encode_as_string(data)
     return b2a_base64(data, newline=False).decode()
 
 
 def encode_url(data: bytes | memoryview) -> bytes:
     """The text of data in the alphabet of URLs, without padding."""
-    return b2a_base64(data, newline=False).translate(URLS).rstrip(b"=")
+    return b2a_base64(data, newline=False).translate(TO_URL_ALPHABET).rstrip(b"=")
 
 
 def encode_url_text(data: bytes) -> str:
     """The same of megabytes: into the text at once, since for the system to find memory takes longest."""
     view = memoryview(data)
     if pybase64 is None:
-        return "".join(encode_url(view[start : start + PIECE]).decode() for start in range(0, len(data), PIECE))
+        return "".join(
+            encode_url(view[start : start + PIECE_BYTES]).decode() for start in range(0, len(data), PIECE_BYTES)
+        )
     threes = len(data) // 3 * 3  # what is behind them is padded, and a text is copied to strip it
     text: str = pybase64.b64encode_as_string(view[:threes], altchars=b"-_")
     text += encode_url(view[threes:]).decode()
@@ -48,7 +50,7 @@ def encode_url_text(data: bytes) -> str:
 
 def pieces(text: str) -> Iterator[bytes]:
     """A long text of ASCII as bytes, a little at a time."""
-    return (text[start : start + PIECE].encode() for start in range(0, len(text), PIECE))
+    return (text[start : start + PIECE_BYTES].encode() for start in range(0, len(text), PIECE_BYTES))
 
 
 def decode_url(text: bytes | memoryview) -> bytes:
@@ -58,7 +60,7 @@ def decode_url(text: bytes | memoryview) -> bytes:
         ValueError: it is no such text.
     """
     padded = b"".join((text, b"=" * (-len(text) % 4)))
-    if pybase64 is not None and len(text) > PIECE:
+    if pybase64 is not None and len(text) > PIECE_BYTES:
         with suppress(ValueError):  # it is hardly ever anything else than what every edition writes
             return pybase64.b64decode(padded, altchars=b"-_", validate=True)
-    return a2b_base64(padded.translate(STANDARD))
+    return a2b_base64(padded.translate(TO_STANDARD_ALPHABET))

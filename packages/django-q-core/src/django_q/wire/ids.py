@@ -9,14 +9,14 @@ from uuid import UUID, uuid5
 
 from django_q.humanhash import name_of
 
-_RANDOM = 0x0FFF3FFFFFFFFFFFFFFF
+_RANDOM_BITS = 0x0FFF3FFFFFFFFFFFFFFF
 
 
-_VERSION_4 = 0x40008000000000000000
+_VERSION_4_BITS = 0x40008000000000000000
 """What is random in an id, and what makes a UUID of it; the milliseconds since 1970 stand before both."""
 
 
-_TIME = 12
+_TIME_DIGITS = 12
 """Hexadecimal digits of an id that say when it was made."""
 
 
@@ -27,7 +27,7 @@ def new_id() -> str:
     pages are read and written. That is the layout of version 7 (RFC 9562, 5.7); the version says 4, which every edition
     of Django Q has promised.
     """
-    number = time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)) & _RANDOM | _VERSION_4
+    number = time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)) & _RANDOM_BITS | _VERSION_4_BITS
     return f"{number:032x}"
 
 
@@ -48,7 +48,7 @@ def member_id(iter_id: str, index: int) -> str:
 
 def _derived(task_id: str, name: str) -> str:
     """Make an id that stands beside the one it comes from."""
-    return task_id[:_TIME] + uuid5(UUID(task_id), name).hex[_TIME:]
+    return task_id[:_TIME_DIGITS] + uuid5(UUID(task_id), name).hex[_TIME_DIGITS:]
 
 
 def new_name(task_id: str) -> str:
