@@ -90,7 +90,7 @@ def test_all_nodes_away_is_unavailable(make, pair):
 @pytest.mark.usefixtures("in_this_order")
 def test_package_is_not_sent_to_another_node_when_it_may_have_arrived(make, pair, monkeypatch):
     first, second = pair
-    monkeypatch.setattr(nodes, "SOCKET_TIMEOUT", 0.3)
+    monkeypatch.setattr(nodes, "SOCKET_TIMEOUT_SECONDS", 0.3)
     broker = make(first, second)
     broker.ping()
     first.pause()

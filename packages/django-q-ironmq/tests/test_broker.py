@@ -22,7 +22,7 @@ from tests.services import IronMQ
 @pytest.fixture
 def make(ironmq_server, monkeypatch):
     ironmq_server.start()
-    monkeypatch.setattr(IronMQBroker, "shortest_lease", 1)
+    monkeypatch.setattr(IronMQBroker, "min_lease_seconds", 1)
 
     def make(name="", **q_cluster):
         settings = ClusterSettings.from_mapping({"iron_mq": ironmq_server.options, "retry": 60, **q_cluster})
@@ -215,7 +215,7 @@ def test_longer_delay_than_the_service_knows_is_refused(make):
 
 
 def test_hung_server_is_away(make, ironmq_server, monkeypatch):
-    monkeypatch.setattr(client, "TIMEOUT", (0.3, 0.3))
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", (0.3, 0.3))
     broker = make()
     ironmq_server.pause()
     try:

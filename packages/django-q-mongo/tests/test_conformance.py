@@ -48,7 +48,7 @@ class TestMongo(BrokerConformance):
 
     @pytest.fixture
     def make_broker(self, mongo_server: Server, monkeypatch):
-        monkeypatch.setattr(broker, "MOST", 100)  # so that a batch has several parts
+        monkeypatch.setattr(broker, "MAX_FETCHED_PACKAGES", 100)  # so that a batch has several parts
         mongo_server.start()
         settings = ClusterSettings.from_mapping({"mongo": mongo_server.options})
         return lambda list_key: Mongo(list_key, settings=settings)

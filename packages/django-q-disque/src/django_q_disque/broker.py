@@ -14,7 +14,7 @@ from django_q.settings import current_settings
 from redis.exceptions import ResponseError
 
 from django_q_disque.errors import TOO_LATE, UNKNOWN, reaching
-from django_q_disque.nodes import LONGEST_WAIT, Nodes, nodes_for
+from django_q_disque.nodes import MAX_WAIT_SECONDS, Nodes, nodes_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 REPLICATE_MILLISECONDS = 500
 """How long a job may take to reach the nodes that keep a copy of it."""
 
-TTL = 365 * 86_400
+TTL_SECONDS = 365 * 86_400
 """Seconds after which Disque forgets a job, done or not; its own default is a day."""
 
-MOST = 1000
+MAX_JOBS = 1000
 """How many jobs one command carries."""
 
 
@@ -84,7 +84,7 @@ class Job(NamedTuple):
 class Disque(BulkBroker):
     """Packages are jobs of a Disque queue; a lease is the time until Disque offers an unacknowledged job again."""
 
-    supports_delay = TTL / 2
+    supports_delay = TTL_SECONDS / 2
     leases_vary = True
     blocks = True
 
@@ -114,7 +114,7 @@ class Disque(BulkBroker):
         return self._add(as_text(package), *options)
 
     def _add(self, package: str | bytes, *options: Any) -> str:
-        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL]
+        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL_SECONDS]
         with reaching():
             return text(self.connection.run("ADDJOB", *words, *options, repeatable=False))
 
@@ -125,10 +125,10 @@ class Disque(BulkBroker):
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* packages."""
-        count = min(self.wanted(limit), MOST)
+        count = min(self.wanted(limit), MAX_JOBS)
         deadline = time.monotonic() + wait
         while count > 0:
-            pause = min(deadline - time.monotonic(), LONGEST_WAIT)
+            pause = min(deadline - time.monotonic(), MAX_WAIT_SECONDS)
             hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
             with reaching():
                 jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
@@ -208,8 +208,8 @@ class Disque(BulkBroker):
         """
         unknown: list[str] = []
         with reaching():
-            for start in range(0, len(jobs), MOST):
-                part = jobs[start : start + MOST]
+            for start in range(0, len(jobs), MAX_JOBS):
+                part = jobs[start : start + MAX_JOBS]
                 answers = self.connection.run_all([[command, job] for job in part])
                 unknown += [job for job, answer in zip(part, answers, strict=True) if not took(answer)]
             if len(self.connection) > 1:

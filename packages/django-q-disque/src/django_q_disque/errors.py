@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, OutOfMemoryE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
+CONNECTION_ERRORS: Final = (redis.ConnectionError, redis.TimeoutError)
 """Raised by the client if a node does not answer, or does not accept the connection."""
 
 UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
@@ -31,10 +31,10 @@ UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Code of a node that does not work at the moment, or not for this password → the remedy."""
 
-ELSEWHERE: Final = {"BUSY", "LEAVING", "LOADING", "MISCONF", "NOREPL", "OOM"}
+NODE_CODES: Final = {"BUSY", "LEAVING", "LOADING", "MISCONF", "NOREPL", "OOM"}
 """Codes that say something about this node only: another one may take the command."""
 
-STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
+CODES_BY_CLASS: Final[Mapping[type[RedisError], str]] = MappingProxyType(
     {AuthenticationError: "NOAUTH", BusyLoadingError: "LOADING", OutOfMemoryError: "OOM"}
 )
 """Classes of the client that take the code from the front of the reply."""
@@ -75,7 +75,7 @@ def broker_error(error: Exception) -> BrokerError:
         return BrokerUnavailable(f"Disque is unavailable ({code}: {error}): {UNAVAILABLE[code]}")
     if TOO_MANY_CLIENTS.search(str(error)):
         return BrokerUnavailable(f"Disque is unavailable ({error}): raise 'maxclients' of the node")
-    if isinstance(error, (*AWAY, NotTaken)):
+    if isinstance(error, (*CONNECTION_ERRORS, NotTaken)):
         return BrokerUnavailable(f"Disque cannot be reached: {error}")
     if TOO_LARGE in str(error):
         return PackageTooLarge(f"Disque takes no package of this size ({error}): send a reference instead of the data")
@@ -84,7 +84,7 @@ def broker_error(error: Exception) -> BrokerError:
 
 def code_of(error: Exception) -> str | None:
     """Return the code of `UNAVAILABLE` that a node answered with, None if it was none of them."""
-    for kind, code in STRIPPED.items():
+    for kind, code in CODES_BY_CLASS.items():
         if isinstance(error, kind):
             return code
     word = str(error).partition(" ")[0]

@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.retry import Retry
 
-from django_q_disque.errors import AWAY, ELSEWHERE, NotTaken, code_of
+from django_q_disque.errors import CONNECTION_ERRORS, NODE_CODES, NotTaken, code_of
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
@@ -25,10 +25,10 @@ Command: TypeAlias = Sequence[Any]
 PORT = 7711
 """Where a Disque server listens unless its address says otherwise."""
 
-SOCKET_TIMEOUT = 5.0
+SOCKET_TIMEOUT_SECONDS = 5.0
 """Seconds after which a silent server counts as gone."""
 
-LONGEST_WAIT = SOCKET_TIMEOUT / 2
+MAX_WAIT_SECONDS = SOCKET_TIMEOUT_SECONDS / 2
 """Seconds that a command may block before the client takes the server for gone."""
 
 
@@ -51,7 +51,7 @@ class Node:
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_keepalive=True,
-            socket_timeout=SOCKET_TIMEOUT,
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
         )
         self._pool = self._client.connection_pool
 
@@ -68,12 +68,12 @@ class Node:
         """
         try:
             connection = self._pool.get_connection()
-        except AWAY as error:
+        except CONNECTION_ERRORS as error:
             raise NotTaken(error) from error
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             return [answer_of(connection) for _command in commands]
-        except AWAY as error:
+        except CONNECTION_ERRORS as error:
             connection.disconnect()
             if repeatable:
                 raise NotTaken(error) from error
@@ -173,7 +173,7 @@ def answer_of(connection: Any) -> Any:
     try:
         return connection.read_response()
     except (ResponseError, BusyLoadingError) as error:
-        if code_of(error) in ELSEWHERE:
+        if code_of(error) in NODE_CODES:
             connection.disconnect()
             raise NotTaken(f"{code_of(error)} {error}") from error
         return error

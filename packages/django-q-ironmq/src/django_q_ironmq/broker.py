@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Delivery
 
-MOST = 100
+MAX_MESSAGES = 100
 """How many messages one request carries."""
 
-LONGEST_WAIT = 30
+MAX_WAIT_SECONDS = 30
 """Seconds that a long poll lasts at most."""
 
-LONGEST_LEASE = 86_400
+MAX_LEASE_SECONDS = 86_400
 """Seconds that a reservation lasts at most."""
 
-LONGEST_DELAY = 604_800
+MAX_DELAY_SECONDS = 604_800
 """Seconds that a message can be hidden at most."""
 
-LOST = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+LOST_LEASE_STATUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """What IronMQ answers when the message is gone, or reserved by somebody else."""
 
-PATIENCE = 1.0
+NEWEST_ID_TIMEOUT_SECONDS = 1.0
 """Seconds in which a lease that is just being prolonged must have its new reservation id."""
 
-TIDY = 3600.0
+TIDY_INTERVAL_SECONDS = 3600.0
 """Seconds after which forgotten reservations are looked for again."""
 
 
@@ -58,10 +58,10 @@ class Lease(counted.Lease):
 class IronMQBroker(counted.CountedBroker):
     """Packages are messages of an IronMQ queue; a lease is their reservation."""
 
-    supports_delay = LONGEST_DELAY
+    supports_delay = MAX_DELAY_SECONDS
     blocks = True
 
-    shortest_lease: int = 30
+    min_lease_seconds: int = 30
     """Seconds that a reservation lasts at least, however short `retry` is."""
     _tidy_at = 0.0
     """When to forget reservations that nobody settled, by the monotonic clock."""
@@ -80,8 +80,8 @@ class IronMQBroker(counted.CountedBroker):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
-        if delay > LONGEST_DELAY:
-            raise BrokerError(f"IronMQ hides a package for {LONGEST_DELAY} s at most: {delay:g}")
+        if delay > MAX_DELAY_SECONDS:
+            raise BrokerError(f"IronMQ hides a package for {MAX_DELAY_SECONDS} s at most: {delay:g}")
         return self._post([as_text(package)], delay)[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
@@ -105,7 +105,7 @@ class IronMQBroker(counted.CountedBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* and a hundred packages; IronMQ waits whole seconds, what is left is slept."""
         deadline = time.monotonic() + wait
-        found = self._reserve(min(self.wanted(limit), MOST), min(int(wait), LONGEST_WAIT))
+        found = self._reserve(min(self.wanted(limit), MAX_MESSAGES), min(int(wait), MAX_WAIT_SECONDS))
         if not found:
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
@@ -118,7 +118,7 @@ class IronMQBroker(counted.CountedBroker):
         return self.hand_out([received(each) for each in answer["messages"]])
 
     def _lease_seconds(self) -> int:
-        return min(max(math.ceil(self.settings.retry), self.shortest_lease), LONGEST_LEASE)
+        return min(max(math.ceil(self.settings.retry), self.min_lease_seconds), MAX_LEASE_SECONDS)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class IronMQBroker(counted.CountedBroker):
             if not kept.usable():
                 return []
         if self._tidy_at <= time.monotonic():
-            self._tidy_at = time.monotonic() + TIDY
+            self._tidy_at = time.monotonic() + TIDY_INTERVAL_SECONDS
             kept.tidy()
         return [ack_id for ack_id in ack_ids if not self._touch(kept, Lease.of(ack_id))]
 
@@ -178,13 +178,13 @@ class IronMQBroker(counted.CountedBroker):
         return [ack_id for ack_id in ack_ids[::-1] if not self._release(ack_id, delay)][::-1]
 
     def _release(self, ack_id: str, delay: float) -> bool:
-        seconds = min(math.ceil(delay), LONGEST_DELAY)
+        seconds = min(math.ceil(delay), MAX_DELAY_SECONDS)
         return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))
 
     def _settle(self, ack_id: str, settle: Callable[[Lease, str], Any]) -> bool:
         """Do something to a reserved message; when it is refused, see whether its lease is just being prolonged."""
         lease, kept = Lease.of(ack_id), self._reservations()
-        newest, deadline = kept.newest(*lease.key), time.monotonic() + PATIENCE
+        newest, deadline = kept.newest(*lease.key), time.monotonic() + NEWEST_ID_TIMEOUT_SECONDS
         with reaching():
             while not done(partial(settle, lease, newest)):
                 refused = newest
@@ -258,7 +258,7 @@ def found(call: Callable[[], Any]) -> Any:
 
 def done(call: Callable[[], Any]) -> Any:
     """What *call* gives; None when the message is not ours any more."""
-    return answer_unless(LOST, call)
+    return answer_unless(LOST_LEASE_STATUSES, call)
 
 
 def answer_unless(statuses: Sequence[int], call: Callable[[], Any]) -> Any:
@@ -273,5 +273,5 @@ def answer_unless(statuses: Sequence[int], call: Callable[[], Any]) -> Any:
 
 def hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:
     """The items, as many at a time as one request carries."""
-    for start in range(0, len(items), MOST):
-        yield items[start : start + MOST]
+    for start in range(0, len(items), MAX_MESSAGES):
+        yield items[start : start + MAX_MESSAGES]

@@ -16,7 +16,7 @@ from django_q_ironmq.errors import ForeignAnswer
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
-TIMEOUT = (5.0, 40.0)
+TIMEOUT_SECONDS = (5.0, 40.0)
 """Seconds after which a silent server counts as gone: while connecting, and while it answers (a poll may take 30)."""
 
 _clients: ProcessLocal[dict[str, TimelyMQ]] = ProcessLocal(dict)
@@ -54,7 +54,8 @@ class TimelyClient(IronClient):  # type: ignore[misc]
         if session is None:
             session = self._local.session = requests.Session()
         authorization = {"Authorization": f"OAuth {self.token_provider.getToken()}"}
-        return session.request(method, url, data=body, headers={**(headers or {}), **authorization}, timeout=TIMEOUT)
+        headers = {**(headers or {}), **authorization}
+        return session.request(method, url, data=body, headers=headers, timeout=TIMEOUT_SECONDS)
 
 
 class TimelyMQ(IronMQ):  # type: ignore[misc]

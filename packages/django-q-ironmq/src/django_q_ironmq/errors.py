@@ -25,7 +25,11 @@ UNAVAILABLE: Final[Mapping[int, str]] = MappingProxyType(
 )
 """Status of a service that does not work at the moment, or not for this token → the remedy; so are all from 500 on."""
 
-SETTINGS: Final = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
+ADDRESS_ERRORS: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+)
 """Raised if the address in the settings is none."""
 
 
@@ -64,7 +68,7 @@ def broker_error(error: requests.RequestException) -> BrokerError:
         `BrokerUnavailable` if the same request may succeed later; `PackageTooLarge` or another `BrokerError` if the
         service rejects the request itself.
     """
-    if isinstance(error, SETTINGS):
+    if isinstance(error, ADDRESS_ERRORS):
         return BrokerError(f"IronMQ has no such address ({error}): check Q_CLUSTER['iron_mq']")
     if not isinstance(error, requests.HTTPError):
         return BrokerUnavailable(f"IronMQ cannot be reached: {error}")

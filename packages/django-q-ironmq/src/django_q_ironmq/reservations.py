@@ -16,11 +16,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-FORGOTTEN = 2 * 86_400
+MAX_AGE_SECONDS = 2 * 86_400
 """Seconds after which a file is of no use: a lease lasts a day at most."""
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk, or a user's part of it, that is full."""
 
 MIN_FILE_BYTES = 512
@@ -53,7 +53,7 @@ class Reservations:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             found = self.folder.lstat()
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in DISK_FULL_ERRORS:
                 raise
             return False
         ours = found.st_uid == self.user and found.st_mode & 0o022 == 0
@@ -91,7 +91,7 @@ class Reservations:
 
     def tidy(self) -> None:
         """Forget messages that nobody settled."""
-        oldest = time.time() - FORGOTTEN
+        oldest = time.time() - MAX_AGE_SECONDS
         with suppress(OSError):
             for file in self.folder.iterdir():
                 with suppress(OSError):

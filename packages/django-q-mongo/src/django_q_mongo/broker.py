@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
     from pymongo.collection import Collection
 
-MOST = 1000
+MAX_FETCHED_PACKAGES = 1000
 """How many packages one fetch takes at most."""
 
-FEW = 3
+MAX_SINGLE_LEASES = 3
 """How many packages are leased one by one: a batch takes as many commands, and may collide with other consumers."""
 
-COLLISIONS = 5
+MAX_CANDIDATE_SEARCHES = 5
 """How often a fetch looks again when other consumers were faster with all it had found."""
 
 
@@ -100,7 +100,7 @@ class Mongo(BulkBroker):
         """Take up to *limit* packages; an empty queue is looked at every `poll` seconds."""
         deadline = time.monotonic() + wait
         while True:
-            found = self._take(min(self.wanted(limit), MOST))
+            found = self._take(min(self.wanted(limit), MAX_FETCHED_PACKAGES))
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
@@ -111,7 +111,7 @@ class Mongo(BulkBroker):
             return []
         token = secrets.token_hex(8)
         with reaching():
-            found = self._take_few(limit, token) if limit <= FEW else self._take_many(limit, token)
+            found = self._take_few(limit, token) if limit <= MAX_SINGLE_LEASES else self._take_many(limit, token)
         return [Delivery(f"{each['_id']}:{token}", each["payload"], each["leases"]) for each in found]
 
     def _take_few(self, limit: int, token: str) -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ class Mongo(BulkBroker):
     def _take_many(self, limit: int, token: str) -> list[dict[str, Any]]:
         """Look for candidates, lease those that are still offered, read what became ours."""
         queue, retry = self._queue(), self.settings.retry
-        for _again in range(COLLISIONS):
+        for _again in range(MAX_CANDIDATE_SEARCHES):
             moment = self._now()
             offered = documents.offered(moment, retry)
             oldest = queue.find(offered, {"_id": True}).sort(documents.INDEX).limit(limit)

@@ -22,7 +22,7 @@ Client: TypeAlias = "pymongo.MongoClient[dict[str, Any]]"
 DEFAULTS = {"connectTimeoutMS": 5000, "serverSelectionTimeoutMS": 5000, "socketTimeoutMS": 20_000}
 """After how many milliseconds a silent server counts as gone, unless the settings say otherwise."""
 
-DATABASE = "django-q"
+DEFAULT_DATABASE = "django-q"
 """The database, where neither `mongo_db` nor the address names one."""
 
 
@@ -93,4 +93,4 @@ def database_of(client: Client, settings: ClusterSettings) -> Database[dict[str,
     """The database that holds the queues."""
     if settings.mongo_db:
         return client[settings.mongo_db]
-    return client.get_default_database(default=DATABASE)
+    return client.get_default_database(default=DEFAULT_DATABASE)

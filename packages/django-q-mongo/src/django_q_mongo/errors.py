@@ -22,7 +22,7 @@ from pymongo.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-GONE: Final = (
+CONNECTION_ERRORS: Final = (
     ConnectionFailure,
     CursorNotFound,
     ExecutionTimeout,
@@ -68,7 +68,7 @@ def meaning_of(error: PyMongoError | InvalidDocument) -> BrokerError:
 def kind_of(error: PyMongoError | InvalidDocument) -> BrokerError:
     """Return the error of brokers that an error of pymongo means."""
     codes = codes_of(error)
-    if isinstance(error, GONE) or has_retryable_label(error) or is_unconfirmed(error):
+    if isinstance(error, CONNECTION_ERRORS) or has_retryable_label(error) or is_unconfirmed(error):
         return BrokerUnavailable(f"MongoDB cannot be reached: {error}")
     if codes and codes <= UNAVAILABLE_CODES:
         return BrokerUnavailable(f"MongoDB cannot be reached: {error}")

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST = 10
+MAX_BATCH_ENTRIES = 10
 """How many messages one request carries."""
 
 
 def tens(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """The items, ten at a time."""
-    for start in range(0, len(items), MOST):
-        yield items[start : start + MOST]
+    for start in range(0, len(items), MAX_BATCH_ENTRIES):
+        yield items[start : start + MAX_BATCH_ENTRIES]
 
 
 def fitting(bodies: Sequence[str], limit: int) -> Iterator[list[str]]:
@@ -25,7 +25,7 @@ def fitting(bodies: Sequence[str], limit: int) -> Iterator[list[str]]:
     room = limit
     for body in bodies:
         size = size_of(body)
-        if part and (len(part) == MOST or size > room):
+        if part and (len(part) == MAX_BATCH_ENTRIES or size > room):
             yield part
             part, room = [], limit
         part.append(body)

@@ -13,7 +13,7 @@ from django_q.brokers.counted import CountedBroker, Lease, Received
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge, mark_sent
 from django_q.settings import current_settings
 
-from django_q_sqs.batches import MOST, fitting, size_of, tens
+from django_q_sqs.batches import MAX_BATCH_ENTRIES, fitting, size_of, tens
 from django_q_sqs.client import WAIT_KEY, client_for
 from django_q_sqs.errors import has_stumbled, is_no_answer, is_too_long, reaching, server_time, value_of
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
     from django_q.brokers import AckId, Delivery
 
-LONGEST_WAIT = 20
+MAX_WAIT_SECONDS = 20
 """Seconds that a long poll lasts at most."""
 
-LONGEST_LEASE = 43_200
+MAX_LEASE_SECONDS = 43_200
 """Seconds that a message can be invisible at most: twelve hours from when it was received."""
 
-LONGEST_DELAY = 900
+MAX_DELAY_SECONDS = 900
 """Seconds that a new message can be hidden at most."""
 
-RETENTION = 1_209_600
+RETENTION_SECONDS = 1_209_600
 """Seconds that SQS keeps a message of a queue we create: 14 days, the most there is; its own default is 4."""
 
-LONGEST_NAME = 80
+MAX_NAME_CHARACTERS = 80
 """Characters of the name of a queue."""
 
-LARGEST = 1_048_576
+DEFAULT_MAX_BYTES = 1_048_576
 """Bytes of the largest message, where the queue does not tell."""
 
 MAX_TRIES = 3
@@ -53,13 +53,13 @@ SENT_AT = "SentTimestamp"
 class Sqs(CountedBroker):
     """Packages are messages of an SQS queue; a lease is their visibility timeout."""
 
-    supports_delay: float = LONGEST_DELAY
+    supports_delay: float = MAX_DELAY_SECONDS
     supports_lock_size = True
     blocks = True
 
     _url: str | None = None
     """The queue's address, when this process knows it."""
-    _largest: int | None = None
+    _max_bytes: int | None = None
     """Bytes of the largest message the queue takes, when this process knows it."""
 
     @property
@@ -69,14 +69,14 @@ class Sqs(CountedBroker):
 
     @list_key.setter
     def list_key(self, name: str) -> None:
-        self._list_key, self._url, self._largest = name, None, None
+        self._list_key, self._url, self._max_bytes = name, None, None
         # A FIFO queue delays all messages alike, or none.
-        self.supports_delay = 0 if self.is_fifo else LONGEST_DELAY
+        self.supports_delay = 0 if self.is_fifo else MAX_DELAY_SECONDS
 
     @classmethod
     def name_problem(cls, name: str) -> str | None:
         """Return why SQS cannot have the queue; its dead letters need five characters more."""
-        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= LONGEST_NAME - len("-dead"):
+        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= MAX_NAME_CHARACTERS - len("-dead"):
             return None
         return "SQS takes letters, digits, hyphens and underscores, at most 75 of them, and '.fifo' at the end"
 
@@ -163,9 +163,9 @@ class Sqs(CountedBroker):
         return body
 
     def _limit(self) -> int:
-        if self._largest is None:
-            self._largest = self._attribute("MaximumMessageSize", LARGEST)
-        return self._largest
+        if self._max_bytes is None:
+            self._max_bytes = self._attribute("MaximumMessageSize", DEFAULT_MAX_BYTES)
+        return self._max_bytes
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -175,7 +175,8 @@ class Sqs(CountedBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Take up to *limit* and ten packages; SQS waits whole seconds, what is left is slept."""
         deadline = time.monotonic() + wait
-        found = self._receive(min(self.wanted(limit), MOST), int(min(wait, self._long_poll(LONGEST_WAIT))))
+        poll = int(min(wait, self._long_poll(MAX_WAIT_SECONDS)))
+        found = self._receive(min(self.wanted(limit), MAX_BATCH_ENTRIES), poll)
         if not found:
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
@@ -199,7 +200,7 @@ class Sqs(CountedBroker):
     def _long_poll(self, default: float) -> float:
         """Seconds that a fetch waits at most: as the settings say, within what SQS takes."""
         given = (self.settings.sqs or {}).get(WAIT_KEY)
-        return min(max(float(default if given is None else given), 0), LONGEST_WAIT)
+        return min(max(float(default if given is None else given), 0), MAX_WAIT_SECONDS)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -215,7 +216,7 @@ class Sqs(CountedBroker):
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
         """Hide messages for so long, and at most until twelve hours after they were received: SQS refuses more."""
         now = time.time()
-        left = {ack_id: LONGEST_LEASE - max(now - Receipt.of(ack_id).received_at, 0) for ack_id in ack_ids}
+        left = {ack_id: MAX_LEASE_SECONDS - max(now - Receipt.of(ack_id).received_at, 0) for ack_id in ack_ids}
         options = {
             ack_id: {"VisibilityTimeout": min(lease_seconds(seconds), int(left[ack_id]))}
             for ack_id in ack_ids
@@ -285,7 +286,7 @@ class Sqs(CountedBroker):
         """Fetch and delete what was sent until then, in seconds since 1970; producers may go on sending."""
         while True:
             asked_at = time.time()
-            messages = self._messages(MOST, 1)
+            messages = self._messages(MAX_BATCH_ENTRIES, 1)
             ids = {received(each, asked_at).lease.ack_id: sent_at(each) <= moment for each in messages}
             older = [ack_id for ack_id, is_older in ids.items() if is_older]
             self.acknowledge_many(older)
@@ -353,7 +354,7 @@ class Sqs(CountedBroker):
 
     def _new_queue(self) -> dict[str, str]:
         fifo = {"FifoQueue": "true"} if self.is_fifo else {}
-        return {"MessageRetentionPeriod": str(RETENTION), **fifo}
+        return {"MessageRetentionPeriod": str(RETENTION_SECONDS), **fifo}
 
     def _attribute(self, name: str, default: int) -> int:
         """An attribute of the queue as it is now."""
@@ -391,4 +392,4 @@ def sent_at(message: dict[str, Any]) -> float:
 
 def lease_seconds(seconds: float) -> int:
     """Whole seconds of invisibility, within what SQS takes."""
-    return min(math.ceil(seconds), LONGEST_LEASE)
+    return min(math.ceil(seconds), MAX_LEASE_SECONDS)
