@@ -1,1 +1,1 @@
-"""The envelope: a task as it is queued."""
+"""The package of a task: how it is built, validated, signed and read."""
