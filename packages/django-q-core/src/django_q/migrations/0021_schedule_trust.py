@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 MAX_STATEMENT_ROWS = 500
-"""How many rows one statement names."""
+"""Maximum number of rows that one statement names."""
 
 
 def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Let each name that is there once be held; those that are there more often stay as they are."""
+    """Reserve each name that occurs once. Names that occur more often are not reserved."""
     alias, model = schema_editor.connection.alias, apps.get_model("django_q", "Schedule")
     if not router.allow_migrate_model(alias, model):
         return
@@ -28,7 +28,7 @@ def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    """Schedules know their names, their errors, and what the public editions never wrote down."""
+    """Adds unique names, errors and further columns to schedules."""
 
     dependencies = [("django_q", "0020_indexes")]
     operations = [
