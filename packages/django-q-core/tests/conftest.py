@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = datetime(2025, 6, 2, 12, 0, tzinfo=UTC)
-"""A Monday."""
+"""Monday at noon."""
 
 
 class Clockwork:
-    """The scheduler of a cluster, at times that the test sets."""
+    """Runs the scheduler of a cluster at times that the test sets."""
 
     def __init__(self, **changes) -> None:
         self.settings = replace(current_settings(), **changes)
@@ -33,17 +33,17 @@ class Clockwork:
         self.schedules = DueSchedules(self.settings, self.broker)
 
     def turn(self, now: datetime = NOW):
-        """One look."""
+        """Make one pass."""
         return self.schedules.turn(now)
 
     def play(self, now: datetime = NOW) -> list[dict]:
-        """Look until nothing more is due; the packages that were queued."""
+        """Make passes until nothing more is due; return the queued packages."""
         while self.turn(now).more:
             pass
         return self.queued()
 
     def queued(self, queue: str | None = None) -> list[dict]:
-        """Take all packages of a queue."""
+        """Fetch all packages of a queue."""
         broker = get_broker(queue, settings=self.settings) if queue else self.broker
         codec = PackageCodec.of(self.settings)
         found = []
@@ -55,7 +55,7 @@ class Clockwork:
 
 @pytest.fixture
 def clockwork():
-    """Makes a clockwork, and empties its queues."""
+    """Return a function that creates a `Clockwork`, and empty its queues."""
     made = []
 
     def make(**changes) -> Clockwork:
@@ -70,7 +70,7 @@ def clockwork():
 
 @pytest.fixture
 def due(db):
-    """Makes a schedule that is due."""
+    """Return a function that creates a due schedule."""
 
     def make(**columns) -> Schedule:
         columns = {"func": "math.floor", "args": "1.5", "schedule_type": "H", "next_run": NOW} | columns
@@ -84,7 +84,7 @@ noon = timezone.now()
 
 
 def outcome(result: object = None, **fields: Any) -> Outcome:
-    """Make the outcome of a task: each stopped a second after the one before."""
+    """Return the outcome of a task that stopped a second after the previous one."""
     number = next(numbers)
     return Outcome(
         **{
@@ -106,7 +106,7 @@ def outcome(result: object = None, **fields: Any) -> Outcome:
 
 
 def member(iter_id: str, index: int, total: int, result: object = None, **fields: Any) -> Outcome:
-    """Make the outcome of an iter's member: a failure if its result is an exception."""
+    """Return the outcome of an iter's member, which is a failure if its result is an exception."""
     if isinstance(result, Exception):
         result, fields = str(result), {"success": False} | fields
     fields = {"args": encode((index,)), "func": "math.floor", "cached": True} | fields
@@ -115,17 +115,17 @@ def member(iter_id: str, index: int, total: int, result: object = None, **fields
 
 @pytest.fixture(name="member")
 def member_maker() -> Callable[..., Outcome]:
-    """Make outcomes of members."""
+    """Return the function `member`."""
     return member
 
 
 @pytest.fixture(name="outcome")
 def outcome_maker() -> Callable[..., Outcome]:
-    """Make outcomes."""
+    """Return the function `outcome`."""
     return outcome
 
 
 @pytest.fixture
 def settings_of() -> Callable[..., ClusterSettings]:
-    """Make settings of a cluster."""
+    """Return a function that creates settings of a cluster."""
     return lambda **keys: ClusterSettings.from_mapping(keys)

@@ -50,6 +50,6 @@ def test_text_in_the_standard_alphabet_is_read(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b"A", b"A" * (2 * PIECE_BYTES + 1)], ids=["short", "long"])
-def test_half_a_text_is_refused(text: bytes) -> None:
+def test_truncated_text_is_rejected(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_url(text)
