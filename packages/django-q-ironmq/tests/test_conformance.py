@@ -19,7 +19,7 @@ CLEAR = "IronMQ clears a queue of all messages, reserved ones too"
 
 
 def answer(status: int) -> requests.HTTPError:
-    """Return what the client raises for an answer of that status."""
+    """Return the error of the client for a response with a status."""
     response = requests.Response()
     response.status_code = status
     return requests.HTTPError(f"{status} for url", response=response)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 class TestMongo(BrokerConformance):
     knows_ended_leases = False
-    large_batch = 120  # the server that stands in for MongoDB takes half a minute to search among a thousand packages
+    large_batch = 120  # the stand-in for MongoDB takes half a minute to search a thousand packages
     client_errors = (
         *((kind("no"), BrokerUnavailable) for kind in (AutoReconnect, NetworkTimeout, NotPrimaryError)),
         *((kind("no"), BrokerUnavailable) for kind in (ServerSelectionTimeoutError, WaitQueueTimeoutError)),

@@ -72,7 +72,7 @@ def test_refusal_is_temporary_and_nothing_is_lost(broker: Redis, open_redis_serv
         assert client.keys() == []
 
 
-def test_password_that_was_changed_is_unavailable_until_it_is_right_again(open_redis_server: OpenRedis):
+def test_wrong_password_is_unavailable_until_it_is_corrected(open_redis_server: OpenRedis):
     with admin(open_redis_server) as client:
         client.acl_setuser("site", enabled=True, passwords=["+old"], keys="*", commands=["+@all"])
         broker = broker_for(open_redis_server.url.replace("//", "//site:old@"))

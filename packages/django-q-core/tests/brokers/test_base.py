@@ -173,7 +173,7 @@ class Cut(OldBroker):
         return super().enqueue(task)
 
 
-def test_failed_sending_of_many_tells_which_were_sent():
+def test_failed_batch_reports_the_packages_that_were_sent():
     broker = Cut("cut")
     with pytest.raises(OSError, match="cut") as caught:
         broker.enqueue_many(["one", "two", "three", "four"])

@@ -68,7 +68,7 @@ def test_attempt_is_at_least_1():
     assert attempts(broker, one=2) == {"one": 1}
 
 
-def test_first_deliveries_ask_no_cache(monkeypatch):
+def test_first_deliveries_do_not_use_the_cache(monkeypatch):
     monkeypatch.setattr(Counting, "cache", None)
     broker = Counting()
     monkeypatch.setattr(broker._releases, "_cache", lambda: pytest.fail("asked"))
