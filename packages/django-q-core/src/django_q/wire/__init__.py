@@ -1,1 +1,1 @@
-"""The package of a task: how it is built, validated, signed and read."""
+"""Builds, validates, signs and reads the packages of tasks."""
