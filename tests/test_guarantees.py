@@ -80,7 +80,7 @@ def settings(request, product, monkeypatch):
         case "disque":
             return {"disque_nodes": [server.address]}
         case "ironmq":
-            monkeypatch.setattr(IronMQBroker, "shortest_lease", 1)
+            monkeypatch.setattr(IronMQBroker, "min_lease_seconds", 1)
             return {"iron_mq": server.options}
     return {product: server.options}
 

@@ -12,10 +12,10 @@ def test_label_follows_the_settings() -> None:
         assert str(config.verbose_name) == "Django Q"
 
 
-def test_wrong_settings_leave_their_message_to_the_checks() -> None:
+def test_label_does_not_raise_for_invalid_settings() -> None:
     with override_settings(Q_CLUSTER={"workers": "4"}):
         assert str(apps.get_app_config("django_q").verbose_name) == "Django Q"
 
 
-def test_columns_of_ids_stay_as_they_were() -> None:
+def test_columns_of_ids_keep_their_type() -> None:
     assert apps.get_app_config("django_q").default_auto_field == "django.db.models.AutoField"

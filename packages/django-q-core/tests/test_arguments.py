@@ -68,13 +68,13 @@ def test_nothing_is_evaluated_in_keyword_arguments(text: str) -> None:
         read_kwargs(text)
 
 
-def test_what_is_written_can_be_read() -> None:
+def test_written_arguments_can_be_read() -> None:
     assert read_args(write_args((1, "a", [None]))) == (1, "a", [None])
     assert read_args(write_args(((1, 2),))) == ((1, 2),)
     assert read_kwargs(write_kwargs({"x": {"y": 1.5}})) == {"x": {"y": 1.5}}
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), print])
-def test_objects_are_not_written(value: object) -> None:
+def test_objects_are_rejected(value: object) -> None:
     with pytest.raises(UnreadableArguments, match="pass an id instead"):
         write_args((value,))

@@ -27,7 +27,7 @@ class Forgetful(Broker):
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Redis broker and an app that is one are installed; neither Sentry nor SQS is."""
+    """Install a Redis broker and a broker that is an app, but neither Sentry nor SQS."""
     points = {"redis": MEMORY.replace(".MemoryBroker", ":MemoryBroker"), "orm": "wsgi:Broker"}
     found = {name: [EntryPoint(name, value, BROKERS.group)] for name, value in points.items()}
     monkeypatch.setattr(BROKERS, "_found", found)
@@ -44,12 +44,12 @@ def found(**cluster: Any) -> dict[str, CheckMessage]:
 
 
 @pytest.mark.parametrize("cluster", [None, {}, {"name": "shop", "workers": 2, "timeout": 60, "redis": {"port": 1}}])
-def test_usual_configuration_raises_nothing(cluster: Any) -> None:
+def test_usual_configuration_has_no_messages(cluster: Any) -> None:
     with override_settings(Q_CLUSTER=cluster):
         assert [*checks.check_settings(None), *checks.check_installation(None)] == []
 
 
-def test_project_called_like_a_dead_letter_queue_may_name_its_cluster() -> None:
+def test_name_of_dead_letter_queue_is_valid_with_cluster_name() -> None:
     assert found(name="walking-dead", cluster_name="walking", redis={"port": 1}) == {}
 
 
@@ -81,7 +81,7 @@ def test_mistake_has_an_id_and_a_hint(cluster: dict[str, Any], number: str, text
 
 
 class Router:
-    """Puts the tasks and the cached values in databases of their own."""
+    """Router that puts tasks and cached values in their own databases."""
 
     def db_for_write(self, model: Any, **hints: Any) -> str | None:
         return {"task": "tasks", "cacheentry": "cached"}.get(model._meta.model_name)
@@ -94,7 +94,7 @@ DATABASE_CACHE = {"BACKEND": checks.DATABASE_CACHE, "LOCATION": "cache"}
 
 @pytest.mark.parametrize("manual", ["tasks", "default", "queue", "cached", "elsewhere"])
 @pytest.mark.parametrize("sync", [True, False])
-def test_database_without_autocommit_is_an_error_if_a_cluster_writes_to_it(
+def test_written_database_without_autocommit_is_an_error(
     settings: Any, monkeypatch: pytest.MonkeyPatch, manual: str, sync: bool
 ) -> None:
     aliases = ("tasks", "default", "queue", "cached", "elsewhere")
@@ -107,7 +107,7 @@ def test_database_without_autocommit_is_an_error_if_a_cluster_writes_to_it(
     assert numbers == ([] if sync or manual == "elsewhere" else ["django_q.E009"])
 
 
-def test_cluster_that_is_no_dictionary_is_one_error() -> None:
+def test_q_cluster_that_is_no_dictionary_is_one_error() -> None:
     with override_settings(Q_CLUSTER=["workers"]):
         assert [message.id for message in checks.check_settings(None)] == ["django_q.E001"]
         assert checks.check_installation(None) == []
@@ -116,7 +116,7 @@ def test_cluster_that_is_no_dictionary_is_one_error() -> None:
 @pytest.mark.parametrize(
     ("key", "meant"), [("recyle", "recycle"), ("ack_failure", "ack_failures"), ("alt_clusters", "ALT_CLUSTERS")]
 )
-def test_misspelt_key_is_guessed(key: str, meant: str) -> None:
+def test_misspelt_key_has_a_suggestion(key: str, meant: str) -> None:
     assert found(**{key: None})["W001"].hint == f"Did you mean {meant!r}?"
 
 
@@ -125,16 +125,16 @@ def test_key_of_an_installed_plugin_is_known() -> None:
         assert found(rabbit={"host": "h"}) == {}
 
 
-def test_app_of_the_broker_is_named() -> None:
+def test_hint_names_the_app_of_the_broker() -> None:
     assert found(orm="default")["E004"].hint == "Add 'wsgi' to INSTALLED_APPS."
 
 
-def test_installed_app_is_silent() -> None:
+def test_installed_app_causes_no_message() -> None:
     with patch.object(apps, "get_app_configs", return_value=[SimpleNamespace(name="wsgi")]):
         assert found(orm="default") == {}
 
 
-def test_lease_longer_than_the_timeout_is_silent() -> None:
+def test_lease_longer_than_the_timeout_causes_no_warning() -> None:
     assert found(broker_class=Forgetful, timeout=60, retry=61) == {}
 
 
@@ -146,7 +146,7 @@ def test_sync_needs_no_broker() -> None:
     assert found(sync=True, sqs={}, cached=True) == {}
 
 
-def test_mistakes_of_alternative_clusters_say_where() -> None:
+def test_messages_name_the_alternative_cluster() -> None:
     messages = found(workers="4", ALT_CLUSTERS={"slow": {"bulk": 0, "pol": 1}})
     assert messages["E001"].msg.startswith("workers")
     assert messages["E002"].msg.startswith("ALT_CLUSTERS['slow']: bulk")
@@ -175,6 +175,6 @@ def test_declared_schedules_that_are_valid_need_no_database(settings) -> None:
 
 
 @pytest.mark.parametrize("q_cluster", [5, {"schedules": 5}, {"schedules": [5]}])
-def test_settings_that_are_not_usable_say_nothing_of_schedules(settings, q_cluster) -> None:
+def test_schedules_are_not_checked_with_invalid_settings(settings, q_cluster) -> None:
     settings.Q_CLUSTER = q_cluster
     assert checks.check_schedules(None) == []

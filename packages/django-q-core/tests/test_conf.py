@@ -15,7 +15,7 @@ def nothing_put() -> None:
 
 
 @override_settings(Q_CLUSTER={"name": "shop", "compress": True, "cluster_name": "slow"})
-def test_old_names_are_the_settings_of_now() -> None:
+def test_old_names_are_the_current_settings() -> None:
     assert (Conf.PREFIX, Conf.COMPRESSED, Conf.CLUSTER_NAME, Conf.RECYCLE) == ("shop", True, "slow", 500)
     assert Conf.Q_STAT == "django_q:shop:cluster"
 
@@ -76,7 +76,7 @@ def test_old_names_are_the_settings_of_now() -> None:
         "conf",
     ],
 )
-def test_every_old_name_is_there(name: str) -> None:
+def test_all_old_names_exist(name: str) -> None:
     getattr(Conf, name)
     assert name in dir(Conf)
 
@@ -85,14 +85,14 @@ def test_unknown_name_is_an_attribute_error() -> None:
     assert not hasattr(Conf, "NONSENSE")
 
 
-def test_what_is_put_on_conf_is_seen_by_all() -> None:
+def test_value_assigned_to_conf_overrides_the_settings() -> None:
     with patch.object(Conf, "SYNC", True), patch.object(Conf, "PREFIX", "other"):
         assert Conf.SYNC
         assert (current_settings().sync, current_settings().list_key) == (True, "other")
     assert not current_settings().sync
 
 
-def test_name_is_live_again_after_monkeypatch() -> None:
+def test_override_ends_with_monkeypatch() -> None:
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(Conf, "SYNC", True)
         patching.setattr(Conf, "SYNC", False)
@@ -101,7 +101,7 @@ def test_name_is_live_again_after_monkeypatch() -> None:
         assert Conf.SYNC
 
 
-def test_name_is_live_again_when_the_settings_went_first() -> None:
+def test_override_ends_after_a_change_of_settings() -> None:
     patching = pytest.MonkeyPatch()
     with override_settings(Q_CLUSTER={"sync": True}):
         patching.setattr(Conf, "SYNC", False)

@@ -1,4 +1,4 @@
-"""The code of a task can ask which task it is."""
+"""The code of a task can read the current task."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ def test_there_is_no_task_outside_of_tasks() -> None:
     assert current_task() is None
 
 
-def test_running_task_is_known() -> None:
+def test_current_task_is_the_running_one() -> None:
     with running(PACKAGE):
         assert current_task() == CurrentTask(id="0" * 32, name="a-b-c-d", func="math.floor", group="g")
     assert current_task() is None
 
 
-def test_task_inside_a_task_is_known() -> None:
+def test_current_task_is_the_inner_one() -> None:
     with running(PACKAGE):
         with running(new_package("math.ceil", name="inner")):
             assert current_task().name == "inner"
         assert current_task().name == "a-b-c-d"
 
 
-def test_task_that_raised_is_over() -> None:
+def test_task_that_raised_is_not_current() -> None:
     with pytest.raises(SystemExit), running(PACKAGE):
         raise SystemExit
     assert current_task() is None
 
 
-def test_coroutines_of_a_task_know_it() -> None:
+def test_coroutines_of_a_task_have_a_current_task() -> None:
     async def inner() -> str:
         await asyncio.sleep(0)
         return current_task().id
@@ -48,7 +48,7 @@ def record() -> logging.LogRecord:
     return logging.getLogRecordFactory()("n", logging.INFO, "f", 1, "hello", (), None)
 
 
-def test_log_records_of_a_task_carry_its_id() -> None:
+def test_log_records_of_a_task_have_its_id() -> None:
     with running(PACKAGE):
         inside = record()
         assert TaskFilter().filter(inside)
@@ -58,7 +58,7 @@ def test_log_records_of_a_task_carry_its_id() -> None:
     assert (outside.task_id, outside.task_name) == ("", "")
 
 
-def test_records_of_all_handlers_are_stamped_once() -> None:
+def test_each_handler_gets_one_filter() -> None:
     logger, handler = logging.getLogger("stamped"), logging.NullHandler()
     logger.addHandler(handler)
     try:

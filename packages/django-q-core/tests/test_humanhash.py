@@ -28,17 +28,17 @@ def test_remainder_goes_to_the_last_word() -> None:
     assert DEFAULT_HASHER.compress([96, 173, 141, 13, 135, 27, 96, 149, 128, 130, 151], 4) == [205, 128, 156, 96]
 
 
-def test_more_words_than_bytes_are_refused() -> None:
+def test_more_words_than_bytes_are_rejected() -> None:
     with pytest.raises(ValueError, match="fewer words"):
         humanize("ff", words=2)
 
 
-def test_word_list_of_another_size_is_refused() -> None:
+def test_word_list_of_another_size_is_rejected() -> None:
     with pytest.raises(ValueError, match="256"):
         HumanHasher(["one"])
 
 
-def test_id_comes_with_its_words() -> None:
+def test_new_id_has_its_words() -> None:
     words, digest = uuid(words=3)
     assert words == humanize(digest, words=3)
     assert len(digest) == 32

@@ -11,7 +11,7 @@ NAMES = [(module, name, path) for module, names in OLD_NAMES.items() for name, p
 
 
 @pytest.mark.parametrize(("module", "name", "path"), NAMES, ids=lambda value: value)
-def test_old_name_is_what_has_moved(module, name, path):
+def test_old_name_resolves_to_the_new_one(module, name, path):
     parent, _, leaf = path.rpartition(".")
     found, moved = getattr(import_module(module), name), getattr(import_module(parent), leaf)
     assert found is moved or type(found) is type(moved)  # a reporter is made anew for each caller

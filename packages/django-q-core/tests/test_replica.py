@@ -1,4 +1,4 @@
-"""With a router that sends reads to a replica, what a cluster decides does not depend on the replica."""
+"""With a router that sends reads to a replica, no decision of a cluster depends on the replica."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Router:
-    """Sends reads to a database that is empty: it has not even tables."""
+    """Router that sends reads to an empty database, without tables."""
 
     def db_for_read(self, model, **hints) -> str:
         return "replica"

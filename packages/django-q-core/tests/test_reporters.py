@@ -1,4 +1,4 @@
-"""Error reporters are told of every failure, and never break a task."""
+"""Error reporters report each failure, and never break a task."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from django_q.wire.package import new_package
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-told: list[tuple[str, BaseException | None, str | None]] = []
+reports: list[tuple[str, BaseException | None, str | None]] = []
 
 
 class Listening:
-    """Keeps what it is told."""
+    """Reporter that keeps its reports."""
 
     def __init__(self, name: str = "it") -> None:
         self.name = name
 
     def report(self) -> None:
         task = current_task()
-        told.append((self.name, sys.exc_info()[1], task and task.id))
+        reports.append((self.name, sys.exc_info()[1], task and task.id))
 
 
 class Broken:
-    """Cannot report."""
+    """Reporter that cannot report."""
 
     def report(self) -> None:
         raise ConnectionError("no such host")
 
 
 class Unusable:
-    """Cannot be made."""
+    """Reporter that cannot be created."""
 
     def __init__(self) -> None:
         raise ValueError("no key")
@@ -47,7 +47,7 @@ class Unusable:
 
 @contextmanager
 def reporting() -> Iterator[None]:
-    """Report what the block raises."""
+    """Report the exception of a block."""
     try:
         yield
     except KeyError:
@@ -57,7 +57,7 @@ def reporting() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch) -> None:
-    told.clear()
+    reports.clear()
     kinds = {"listening": Listening, "broken": Broken, "unusable": Unusable}
     monkeypatch.setattr(reporters.REPORTERS, "load", kinds.__getitem__)
     reporters._reporters.cache_clear()
@@ -68,46 +68,46 @@ def settings(settings) -> None:
     settings.Q_CLUSTER = {"error_reporter": {"listening": {"name": "theirs"}}}
 
 
-def test_reporter_is_made_with_its_settings_and_sees_what_is_handled(settings) -> None:
+def test_reporter_has_its_options_and_the_handled_exception(settings) -> None:
     with pytest.raises(KeyError) as caught, reporting():
         {}["oh"]
-    assert told == [("theirs", caught.value, None)]
+    assert reports == [("theirs", caught.value, None)]
 
 
-def test_reporter_sees_an_error_that_nobody_raised(settings) -> None:
+def test_error_that_was_not_raised_is_reported(settings) -> None:
     error = WorkerDied("killed by SIGKILL")
     reporters.report(error)
-    assert told == [("theirs", error, None)]
+    assert reports == [("theirs", error, None)]
     assert sys.exc_info() == (None, None, None)
 
 
-def test_reporter_can_ask_which_task_failed(settings) -> None:
+def test_reporter_can_read_the_failed_task(settings) -> None:
     with running(new_package("math.floor", task_id="0" * 32)):
         reporters.report(ValueError("oh"))
-    assert told[0][2] == "0" * 32
+    assert reports[0][2] == "0" * 32
 
 
-def test_reporter_that_raises_is_logged_and_the_others_are_told(caplog) -> None:
+def test_reporter_that_raises_is_logged_and_others_report(caplog) -> None:
     ErrorReporter([Broken(), Listening()]).report(ValueError("oh"))
-    assert len(told) == 1
+    assert len(reports) == 1
     assert "Error reporter Broken failed" in caplog.text
 
 
 @pytest.fixture
 def settings_of():
-    """Make settings of a cluster."""
+    """Return a function that creates settings of a cluster."""
     return lambda **keys: ClusterSettings.from_mapping(keys)
 
 
-def test_reporter_that_cannot_be_made_is_logged_and_the_others_are_told(settings_of, caplog) -> None:
+def test_invalid_reporter_is_logged_and_others_report(settings_of, caplog) -> None:
     settings = settings_of(error_reporter={"unusable": {}, "unknown": {}, "listening": {}})
     reporters.report(ValueError("oh"), settings)
-    assert len(told) == 1
+    assert len(reports) == 1
     assert "'unusable' could not be started" in caplog.text
     assert "'unknown' could not be started" in caplog.text
 
 
-def test_reporters_are_made_once_a_process(settings_of) -> None:
+def test_reporters_are_created_once_in_a_process(settings_of) -> None:
     settings = settings_of(error_reporter={"unusable": {}})
     reporters.report(ValueError("oh"), settings)
     assert reporters._reporters.cache_info().misses == 1
@@ -115,11 +115,11 @@ def test_reporters_are_made_once_a_process(settings_of) -> None:
     assert reporters._reporters.cache_info().misses == 1
 
 
-def test_nothing_to_report_to_costs_nothing(settings_of) -> None:
+def test_no_reporter_is_created_without_settings(settings_of) -> None:
     reporters.report(ValueError("oh"), settings_of())
     assert reporters._reporters.cache_info().misses == 0
 
 
-def test_old_name_in_conf_is_the_reporters(settings) -> None:
+def test_old_name_in_conf_is_the_reporter(settings) -> None:
     conf.error_reporter.report()
-    assert told == [("theirs", None, None)]
+    assert reports == [("theirs", None, None)]

@@ -1,4 +1,4 @@
-"""Signals tell, and never break a task."""
+"""Signals reach their receivers, and never break a task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django_q import hooks, signals
 
 
 @pytest.fixture
-def told():
-    """Receive `pre_execute`."""
+def received():
+    """Calls of a receiver of `pre_execute`."""
     received = []
 
     def listen(sender, **arguments) -> None:
@@ -21,12 +21,12 @@ def told():
     signals.pre_execute.disconnect(listen)
 
 
-def test_receiver_is_told_by_django_q(told) -> None:
+def test_receiver_gets_the_sender_and_arguments(received) -> None:
     signals.emit(signals.pre_execute, func=len, task={"id": "1"})
-    assert told == [("django_q", {"func": len, "task": {"id": "1"}})]
+    assert received == [("django_q", {"func": len, "task": {"id": "1"}})]
 
 
-def test_receiver_that_raises_is_logged_and_the_others_are_told(told, caplog) -> None:
+def test_receiver_that_raises_is_logged_and_others_are_called(received, caplog) -> None:
     def broken(sender, **arguments) -> None:
         raise RuntimeError("receiver broke")
 
@@ -35,13 +35,13 @@ def test_receiver_that_raises_is_logged_and_the_others_are_told(told, caplog) ->
         signals.emit(signals.pre_execute, func=len, task={})
     finally:
         signals.pre_execute.disconnect(broken)
-    assert told
+    assert received
     record = next(record for record in caplog.records if record.name == "django-q")
     assert "broken" in record.getMessage()
     assert "receiver broke" in record.getMessage()
 
 
-def test_receiver_without_a_name_harms_nothing_either(caplog) -> None:
+def test_receiver_without_a_name_that_raises_is_logged(caplog) -> None:
     def broken(text, sender, **arguments) -> None:
         raise RuntimeError(text)
 
@@ -54,7 +54,7 @@ def test_receiver_without_a_name_harms_nothing_either(caplog) -> None:
     assert "receiver broke" in caplog.text
 
 
-def test_nobody_listens_and_nothing_happens() -> None:
+def test_signal_without_receivers_does_nothing() -> None:
     signals.emit(signals.post_spawn, proc_name="Process-1")
 
 

@@ -1,4 +1,4 @@
-"""With a router that puts tasks and schedules in different databases, all works as with one."""
+"""A router that puts tasks and schedules in different databases changes no behaviour."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DATABASES = ("tasks", "schedules", "batches", "others")
 
 
 class Router:
-    """Knows the tables by their models' names; proxies are where their table is."""
+    """Router that chooses the database by the name of the model; proxies follow their table."""
 
     def db_for_read(self, model, **hints) -> str:
         return PLACES.get(model._meta.concrete_model._meta.model_name, "others")
@@ -125,7 +125,7 @@ def test_pages_of_tasks(broker, client, model) -> None:
     assert not Task.objects.exists()
 
 
-def test_members_and_their_whole(broker) -> None:
+def test_members_and_collated_result(broker) -> None:
     iter_id = new_id()
     options = {"iter_count": 2, "group": iter_id, "iter_options": {}, "iter_cached": False, "cached": True}
     for n in range(2):

@@ -1,4 +1,4 @@
-"""A site that changes `USE_TZ` keeps its tasks, groups, batches and schedules, and their moments."""
+"""A site that changes `USE_TZ` keeps its tasks, groups, batches and schedules, and their times."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from django_q.wire.package import new_package
 pytestmark = pytest.mark.django_db
 
 ZONES = ["America/Chicago", "Europe/Amsterdam", "Asia/Kolkata"]
-"""Behind UTC, which is Django's default, ahead of it, and by no whole hours."""
+"""Zones behind UTC, ahead of it, and with an offset of no whole hours. The first is Django's default."""
 
 
 @pytest.fixture(params=[True, False], ids=["to naive", "to aware"])
 def before(request):
-    """The value of `USE_TZ` before the change."""
+    """Value of `USE_TZ` before the change."""
     return request.param
 
 
 @pytest.fixture(params=ZONES)
 def change(request, settings, before):
-    """Give the site another `USE_TZ` than it had."""
+    """Return a function that changes `USE_TZ`, after setting the earlier value."""
     settings.TIME_ZONE, settings.USE_TZ = request.param, before
 
     def turn() -> None:
@@ -55,7 +55,7 @@ def change(request, settings, before):
 
 
 def instant(moment: datetime) -> datetime:
-    """Return a moment of the site as everybody's."""
+    """Return a time of the site in UTC."""
     zone = timezone.get_default_timezone()
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
@@ -63,7 +63,7 @@ def instant(moment: datetime) -> datetime:
 # dates
 
 
-def test_date_of_the_other_kind_is_the_same_moment(change):
+def test_date_of_the_other_kind_is_the_same_time(change):
     now = timezone.now()
     change()
     here = clock.in_project_time(now)
@@ -71,7 +71,7 @@ def test_date_of_the_other_kind_is_the_same_moment(change):
     assert instant(here) == instant(now)
 
 
-def test_zone_that_a_task_has_activated_does_not_matter(change):
+def test_zone_activated_by_a_task_has_no_effect(change):
     now = timezone.now()
     change()
     with timezone.override("Pacific/Auckland"):
@@ -86,7 +86,7 @@ def test_package_with_an_impossible_date_is_read(change, started):
     assert timezone.is_aware(package["started"]) is timezone.is_aware(timezone.now())
 
 
-def test_package_that_was_sent_before_has_a_date_of_its_receiver(change):
+def test_earlier_package_gets_a_date_of_its_receiver(change):
     package = new_package("math.copysign", (2, -2))
     sent = package["started"]
     change()
@@ -174,7 +174,7 @@ def test_uptime_of_a_cluster_is_that_of_its_reader(change):
 # schedules
 
 
-def test_schedule_keeps_its_moment(change):
+def test_schedule_keeps_its_time(change):
     soon = timezone.now().replace(microsecond=0) + timedelta(minutes=90)
     made = schedule("math.copysign", 2, -2, schedule_type=Schedule.DAILY, next_run=soon)
     change()
@@ -185,7 +185,7 @@ def test_schedule_keeps_its_moment(change):
     assert made.task is None
 
 
-def test_schedule_that_is_due_is_sent_once_and_keeps_its_time_of_day(change):
+def test_due_schedule_is_sent_once_and_keeps_its_local_time(change):
     zone = timezone.get_default_timezone()
     due = timezone.now().replace(microsecond=0) - timedelta(minutes=1)
     made = schedule("math.copysign", 2, -2, schedule_type=Schedule.DAILY, next_run=due, repeats=5)
@@ -197,7 +197,7 @@ def test_schedule_that_is_due_is_sent_once_and_keeps_its_time_of_day(change):
     assert (after.date() - before.date(), after.time()) == (timedelta(days=1), before.time())
 
 
-def test_schedule_that_was_saved_after_the_change_keeps_its_moment(change):
+def test_schedule_saved_after_the_change_keeps_its_time(change):
     soon = timezone.now() + timedelta(hours=1)
     old = schedule("math.copysign", 2, -2, next_run=soon)
     change()
@@ -207,7 +207,7 @@ def test_schedule_that_was_saved_after_the_change_keeps_its_moment(change):
     assert {instant(each.next_run) for each in Schedule.objects.filter(pk__in=[old.pk, new.pk])} == {instant(soon)}
 
 
-def test_schedule_without_a_known_zone_is_read_as_it_is(change):
+def test_schedule_without_known_zone_is_not_converted(change):
     change()
     soon = timezone.now() + timedelta(hours=1)
     Schedule.objects.bulk_create([Schedule(func="math.floor", next_run=soon)])

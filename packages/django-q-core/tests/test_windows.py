@@ -1,4 +1,4 @@
-"""On Windows, tasks are sent and run in sync mode; a cluster says where it can run."""
+"""On Windows, tasks are sent and executed in sync mode; a cluster names the systems on which it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import os, select, signal, socket, sys, time
 import django.core.files.locks, django.core.management, django.db.backends.sqlite3.base, django.test
 
 def pair(*arguments, unix=socket.AF_UNIX, make=socket.socketpair):
-    """Windows makes a pair of TCP sockets."""
+    """Return a pair of TCP sockets, as on Windows."""
     return make(unix, socket.SOCK_STREAM)
 
 socket.socketpair = pair

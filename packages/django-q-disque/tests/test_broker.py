@@ -40,7 +40,7 @@ def make(disque_server):
 
 @pytest.fixture
 def in_this_order(monkeypatch):
-    """Choose the first node, and know the nodes no longer than a test."""
+    """Choose the first node, and forget the nodes after a test."""
     monkeypatch.setattr(nodes.random, "sample", lambda population, _count: population)
     nodes._nodes.forget()
     yield
@@ -57,7 +57,7 @@ def test_node_is_chosen_at_random(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
-def test_another_node_is_asked_when_one_goes_away(make, pair):
+def test_another_node_is_used_if_one_is_unavailable(make, pair):
     first, second = pair
     broker = make(first, second)
     broker.ping()
@@ -69,7 +69,7 @@ def test_another_node_is_asked_when_one_goes_away(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
-def test_node_that_is_away_at_first_does_no_harm(make, pair):
+def test_node_that_is_unavailable_at_first_is_skipped(make, pair):
     first, second = pair
     first.stop()
     broker = make(first, second)
@@ -78,7 +78,7 @@ def test_node_that_is_away_at_first_does_no_harm(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
-def test_all_nodes_away_is_unavailable(make, pair):
+def test_broker_without_reachable_nodes_is_unavailable(make, pair):
     for server in pair:
         server.stop()
     broker = make(*pair)
@@ -88,9 +88,9 @@ def test_all_nodes_away_is_unavailable(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
-def test_package_is_not_sent_to_another_node_when_it_may_have_arrived(make, pair, monkeypatch):
+def test_package_that_may_have_arrived_is_not_sent_again(make, pair, monkeypatch):
     first, second = pair
-    monkeypatch.setattr(nodes, "SOCKET_TIMEOUT", 0.3)
+    monkeypatch.setattr(nodes, "SOCKET_TIMEOUT_SECONDS", 0.3)
     broker = make(first, second)
     broker.ping()
     first.pause()
@@ -119,7 +119,7 @@ def test_job_of_another_node_is_settled_there(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
-def test_lease_that_its_node_cannot_renew_any_more_is_not_lost(make, pair, monkeypatch):
+def test_lease_that_its_node_cannot_renew_is_not_lost(make, pair, monkeypatch):
     first, second = pair
     pusher = make(first)
     monitor = make(second, first, name=pusher.list_key)
@@ -145,7 +145,7 @@ def test_size_is_that_of_all_nodes(make, pair):
 
 
 @pytest.mark.usefixtures("in_this_order")
-def test_jobs_of_a_node_that_was_away_come_from_it_when_it_is_back(make, pair):
+def test_jobs_of_a_node_are_delivered_after_its_outage(make, pair):
     first, second = pair
     broker = make(first, second)
     broker.enqueue("before")
@@ -169,7 +169,7 @@ def test_all_pages_of_a_scan_are_deleted(make):
     assert (jobs, broker.queue_size()) == ([], 0)
 
 
-def test_purge_leaves_leases(make):
+def test_purge_keeps_leases(make):
     broker = make()
     broker.enqueue_many([f"package {number}" for number in range(30)])
     mine = broker.dequeue_many(1, 1)[0]
@@ -185,7 +185,7 @@ def test_without_a_cache_a_failed_task_starts_again_at_attempt_1(make):
     assert [found.attempt for found in broker.dequeue_many(1, 5)] == [1]
 
 
-def test_password_is_asked_for():
+def test_password_is_required():
     with Server(password="secret") as server:
         q_cluster = {"disque_nodes": [server.address], "disque_auth": "secret"}
         assert Disque("queue", settings=ClusterSettings.from_mapping(q_cluster)).enqueue("package")
@@ -193,7 +193,7 @@ def test_password_is_asked_for():
         assert wrong.ping() is False
 
 
-def test_fast_acknowledgement_is_one_too(make):
+def test_fast_acknowledgement_deletes_the_job(make):
     broker = make(disque_fastack=True)
     broker.enqueue("package")
     assert broker.acknowledge(broker.dequeue_many(1, 1)[0].ack_id)
@@ -232,13 +232,13 @@ def test_lease_is_that_of_the_sender_if_it_is_shorter(make, sender, cluster, lea
     assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == lease
 
 
-def test_lease_of_a_job_that_is_never_offered_again_is_ours(make):
+def test_lease_of_a_job_without_redelivery_is_that_of_the_settings(make):
     broker = make(retry=7)
     broker.connection.run("ADDJOB", broker.list_key, "package", 500, "REPLICATE", 1, "RETRY", 0)
     assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == 7
 
 
-def test_longer_delay_than_disque_keeps_jobs_is_refused(make):
+def test_delay_over_the_limit_of_disque_is_rejected(make):
     with pytest.raises(BrokerError, match="most"):
         make().enqueue("package", delay=365 * 86_400)
 
@@ -249,7 +249,7 @@ def test_spaces_and_line_ends_arrive(make):
     assert broker.dequeue_many(1, 1)[0].package == b"a package\r\nwith spaces"
 
 
-def test_name_of_a_queue_is_any_text(make):
+def test_queue_may_have_any_name(make):
     name = f"Größe-任务 {{a}} b:c/d \r\n {uuid.uuid4()}"
     broker, other = make(name=name), make(name=name.lower())
     broker.enqueue("package")
@@ -257,17 +257,17 @@ def test_name_of_a_queue_is_any_text(make):
     assert broker.dequeue_many(1, 1)[0].package == b"package"
 
 
-def test_info_tells_the_version(make):
+def test_info_contains_the_version(make):
     assert make().info().startswith("Disque 1")
 
 
-def test_address_without_a_port_means_the_usual_one():
+def test_address_without_a_port_has_the_default_port():
     assert nodes.split("disque.example") == ("disque.example", 7711)
     assert nodes.split("[::1]:7712") == ("::1", 7712)
 
 
 @pytest.mark.parametrize("slip", [["host:port"], []])
-def test_slip_in_the_settings_is_a_configuration_error(slip):
+def test_mistake_in_the_settings_is_a_configuration_error(slip):
     broker = Disque("queue", settings=ClusterSettings.from_mapping({"disque_nodes": slip}))
     with pytest.raises(ConfigurationError, match="disque_nodes"):
         _ = broker.connection

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TestDisque(BrokerConformance):
-    large_lease_batch = 210  # the server that stands in for Disque takes seconds for a thousand
+    large_lease_batch = 210  # the stand-in for Disque takes seconds for a thousand
     lease_of_sender = True
     client_errors = (
         (redis.ConnectionError("refused"), BrokerUnavailable),
@@ -99,7 +99,7 @@ FENCING = "several nodes do not count alike: each consumer that had a job can se
 
 @pytest.mark.variant
 class TestDisqueOnTwoNodes(BrokerConformance):
-    """On nodes that get jobs from each other; one client of a test uses the first one, another the second."""
+    """Suite on nodes that fetch jobs from each other. One client of a test uses the first node, another the second."""
 
     in_order = False
     large_batch = 210

@@ -1,4 +1,4 @@
-"""The meaning of the replies of nodes."""
+"""Classification of the replies of nodes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEMPORARY = [
 
 
 @pytest.mark.parametrize("reply", TEMPORARY, ids=lambda reply: reply.partition(" ")[0])
-def test_node_that_does_not_work_at_the_moment_is_unavailable(reply: str):
+def test_node_that_does_not_work_now_is_unavailable(reply: str):
     assert isinstance(broker_error(BaseParser.parse_error(reply)), BrokerUnavailable)
 
 
@@ -50,7 +50,7 @@ def test_command_that_is_wrong_is_rejected(reply: str):
     assert not isinstance(broker_error(BaseParser.parse_error(reply)), BrokerUnavailable)
 
 
-def test_package_that_is_too_large_is_rejected_as_such():
+def test_too_large_package_is_package_too_large():
     assert isinstance(broker_error(BaseParser.parse_error("ERR Protocol error: invalid bulk length")), PackageTooLarge)
 
 
@@ -90,7 +90,7 @@ UNDO = {"OOM": "0", "LEAVING": "no"}
 
 
 @pytest.mark.parametrize("code", STATES)
-def test_other_node_takes_what_one_cannot_take(broker: Disque, servers, code: str):
+def test_another_node_accepts_commands_of_one_that_cannot(broker: Disque, servers, code: str):
     first, second = servers
     assert broker.ping()
     assert broker.connection.current == first.address
@@ -101,14 +101,14 @@ def test_other_node_takes_what_one_cannot_take(broker: Disque, servers, code: st
 
 
 @pytest.mark.parametrize("code", STATES)
-def test_only_node_that_cannot_take_anything_is_unavailable(servers, code: str):
+def test_single_node_that_accepts_nothing_is_unavailable(servers, code: str):
     broker = broker_of(servers[0])
     with state(servers[0], *STATES[code], undo=UNDO[code]), pytest.raises(BrokerUnavailable, match=code):
         broker.enqueue("package")
     assert broker.enqueue("package")
 
 
-def test_queue_that_is_paused_is_unavailable_until_it_is_not(servers):
+def test_paused_queue_is_unavailable(servers):
     broker = broker_of(servers[0])
     with (
         state(servers[0], "PAUSE", broker.list_key, "in", undo="none"),
@@ -133,7 +133,7 @@ def test_wrong_password_is_unavailable_until_it_is_corrected():
         assert [each.package for each in broker.dequeue_many(1, 1)] == [b"package"]
 
 
-def test_lease_that_is_too_old_to_be_renewed_is_not_lost(servers, monkeypatch: pytest.MonkeyPatch):
+def test_lease_too_old_for_renewal_is_not_lost(servers, monkeypatch: pytest.MonkeyPatch):
     broker = broker_of(servers[0])
     broker.enqueue("package")
     [held] = broker.dequeue_many(1, 1)

@@ -22,7 +22,7 @@ from tests.services import IronMQ
 @pytest.fixture
 def make(ironmq_server, monkeypatch):
     ironmq_server.start()
-    monkeypatch.setattr(IronMQBroker, "shortest_lease", 1)
+    monkeypatch.setattr(IronMQBroker, "min_lease_seconds", 1)
 
     def make(name="", **q_cluster):
         settings = ClusterSettings.from_mapping({"iron_mq": ironmq_server.options, "retry": 60, **q_cluster})
@@ -33,7 +33,7 @@ def make(ironmq_server, monkeypatch):
 
 @pytest.fixture
 def requests(monkeypatch):
-    """The requests made, as method and path."""
+    """Requests that were sent, as method and path."""
     made, real = [], client.TimelyClient._doRequest
 
     def note(self, url, method, *more, **options):
@@ -54,7 +54,7 @@ def in_a_child(call):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_other_process_acknowledges_what_this_one_renewed(make):
+def test_another_process_acknowledges_a_renewed_message(make):
     pusher = make()
     monitor = make(pusher.list_key)
     pusher.enqueue_many(["one", "two", "three"])
@@ -65,7 +65,7 @@ def test_other_process_acknowledges_what_this_one_renewed(make):
     assert pusher.renew([one, two, three]) == [one, two, three]
 
 
-def test_other_process_releases_what_this_one_renewed(make):
+def test_another_process_releases_a_renewed_message(make):
     pusher = make()
     monitor = make(pusher.list_key)
     pusher.enqueue("package")
@@ -75,7 +75,7 @@ def test_other_process_releases_what_this_one_renewed(make):
     assert [delivery.package for delivery in monitor.dequeue_many(1, 1)] == ["package"]
 
 
-def test_other_process_renews_what_a_first_one_renewed(make):
+def test_another_process_renews_a_renewed_message(make):
     pusher = make()
     successor = make(pusher.list_key)
     pusher.enqueue("package")
@@ -96,7 +96,7 @@ def test_settled_messages_leave_no_files(make):
     assert kept.newest(*lease.key) == lease.receipt
 
 
-def test_nothing_is_touched_where_ids_cannot_be_kept(make, monkeypatch, requests):
+def test_nothing_is_renewed_if_ids_cannot_be_kept(make, monkeypatch, requests):
     broker = make()
     broker.enqueue("package")
     mine = broker.dequeue_many(1, 1)[0].ack_id
@@ -108,7 +108,7 @@ def test_nothing_is_touched_where_ids_cannot_be_kept(make, monkeypatch, requests
 
 @contextmanager
 def full_disk():
-    """Let no file grow, and none be made."""
+    """Fail when a file grows or is created."""
     real = os.open
 
     def refuse(*arguments, **options):
@@ -123,7 +123,7 @@ def full_disk():
         yield
 
 
-def test_full_disk_is_unavailable_and_loses_no_lease(make, requests):
+def test_full_disk_is_unavailable_and_keeps_the_lease(make, requests):
     broker = make()
     broker.enqueue("package")
     mine = broker.dequeue_many(1, 1)[0].ack_id
@@ -136,13 +136,13 @@ def test_full_disk_is_unavailable_and_loses_no_lease(make, requests):
     assert broker.acknowledge(mine)
 
 
-def test_folder_that_a_full_disk_has_no_room_for_is_unavailable(make, monkeypatch, tmp_path):
+def test_missing_folder_on_a_full_disk_is_unavailable(make, monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with full_disk(), pytest.raises(BrokerUnavailable, match="No space left"):
         make().renew(["1:1"])
 
 
-def test_id_that_comes_when_the_disk_is_full_has_its_room(tmp_path):
+def test_new_id_can_be_written_to_a_full_disk(tmp_path):
     kept = Reservations("queue", tmp_path)
     kept.begin("message", "r1")
     with full_disk():
@@ -167,20 +167,20 @@ def test_file_that_cannot_grow_is_unavailable(make):
     assert broker.acknowledge(mine)
 
 
-def test_processes_agree_about_a_folder_that_is_full(monkeypatch, tmp_path):
+def test_all_processes_choose_the_same_full_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "gettempdir", lambda: "/elsewhere")
     assert Reservations("queue").folder.parent == tmp_path
 
 
-def test_folder_of_somebody_else_is_not_used(tmp_path):
+def test_folder_of_another_user_is_not_used(tmp_path):
     tmp_path.chmod(0o777)
     assert not Reservations("queue", tmp_path).usable()
     assert not Reservations("queue", tmp_path / "missing" / "too").usable()
     assert Reservations("queue", tmp_path / "ours").usable()
 
 
-def test_forgotten_reservations_are_tidied(tmp_path):
+def test_old_reservations_are_deleted(tmp_path):
     kept = Reservations("queue", tmp_path)
     kept.keep("old", "r1", "r2")
     os.utime(next(tmp_path.iterdir()), (0, 0))
@@ -198,7 +198,7 @@ def test_batches_are_one_request_each(make, requests):
     assert requests == ["POST messages", "POST reservations", "DELETE messages"]
 
 
-def test_lease_is_within_what_the_service_takes(make, monkeypatch):
+def test_lease_is_within_the_limits_of_the_service(make, monkeypatch):
     monkeypatch.undo()
     with IronMQ() as strict:
         for retry in (0.5, 100_000):
@@ -209,13 +209,13 @@ def test_lease_is_within_what_the_service_takes(make, monkeypatch):
             assert broker.acknowledge(mine)
 
 
-def test_longer_delay_than_the_service_knows_is_refused(make):
+def test_delay_over_the_limit_of_the_service_is_rejected(make):
     with pytest.raises(BrokerError, match="604800"):
         make().enqueue("package", delay=604_801)
 
 
-def test_hung_server_is_away(make, ironmq_server, monkeypatch):
-    monkeypatch.setattr(client, "TIMEOUT", (0.3, 0.3))
+def test_hung_server_is_unavailable(make, ironmq_server, monkeypatch):
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", (0.3, 0.3))
     broker = make()
     ironmq_server.pause()
     try:
@@ -227,7 +227,7 @@ def test_hung_server_is_away(make, ironmq_server, monkeypatch):
     eventually(broker.ping)
 
 
-def test_wrong_token_is_refused(make, ironmq_server):
+def test_wrong_token_is_rejected(make, ironmq_server):
     broker = make(iron_mq=ironmq_server.options | {"token": "wrong"})
     with pytest.raises(BrokerError, match="401"):
         broker.enqueue("package")
@@ -235,7 +235,7 @@ def test_wrong_token_is_refused(make, ironmq_server):
 
 
 @pytest.mark.parametrize("slip", [{}, {"project_id": "p"}, {"project_id": "p", "token": "t", "prot": 1}])
-def test_slip_in_the_settings_is_a_configuration_error(slip, monkeypatch, tmp_path):
+def test_mistake_in_the_settings_is_a_configuration_error(slip, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = ClusterSettings.from_mapping({"iron_mq": slip})
     with pytest.raises(ConfigurationError, match="iron_mq"):

@@ -19,7 +19,7 @@ CLEAR = "IronMQ clears a queue of all messages, reserved ones too"
 
 
 def answer(status: int) -> requests.HTTPError:
-    """Return what the client raises for an answer of that status."""
+    """Return the error of the client for a response with a status."""
     response = requests.Response()
     response.status_code = status
     return requests.HTTPError(f"{status} for url", response=response)
@@ -43,7 +43,7 @@ class TestIronMQBroker(BrokerConformance):
     @pytest.fixture
     def make_broker(self, ironmq_server: Server, monkeypatch: pytest.MonkeyPatch):
         # The service's 30 seconds are too long for tests that wait for the end of a lease.
-        monkeypatch.setattr(IronMQBroker, "shortest_lease", 1)
+        monkeypatch.setattr(IronMQBroker, "min_lease_seconds", 1)
         ironmq_server.start()
         settings = ClusterSettings.from_mapping({"iron_mq": ironmq_server.options})
         return lambda list_key: IronMQBroker(list_key, settings=settings)

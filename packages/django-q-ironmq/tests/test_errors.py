@@ -1,4 +1,4 @@
-"""The meaning of the answers of the service."""
+"""Classification of the responses of the service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def broker(ironmq_server) -> IronMQBroker:
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch):
-    """Have the service answer all requests in one way; returns the list of requests."""
+    """Return a function that lets the service answer all requests in one way, and returns the list of requests."""
 
     def answer(status: int, body: str = "{}", kind: str | None = "application/json") -> list[str]:
         made: list[str] = []
@@ -48,7 +48,7 @@ def answer(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("status", TEMPORARY)
-def test_service_that_does_not_work_at_the_moment_is_unavailable(broker, answer, status: int):
+def test_service_that_does_not_work_now_is_unavailable(broker, answer, status: int):
     broker.enqueue("package")
     [held] = broker.dequeue_many(1, 1)
     made = answer(status)
@@ -77,7 +77,7 @@ def test_request_that_is_wrong_is_rejected(broker, answer, status: int):
     ("body", "kind"),
     [("<html>", "text/html"), ("{", "application/json"), ("[]", "application/json"), ("{}", None)],
 )
-def test_answer_of_something_else_is_unavailable(broker, answer, body: str, kind: str | None):
+def test_answer_of_a_proxy_is_unavailable(broker, answer, body: str, kind: str | None):
     answer(200, body, kind)
     with pytest.raises(BrokerUnavailable):
         broker.enqueue("package")
@@ -100,11 +100,11 @@ def test_service_that_is_not_reached_is_unavailable(raised: requests.RequestExce
     assert isinstance(broker_error(raised), BrokerUnavailable)
 
 
-def test_address_that_is_none_is_rejected():
+def test_invalid_address_is_rejected():
     assert not isinstance(broker_error(requests.exceptions.InvalidURL("http://:0")), BrokerUnavailable)
 
 
-def test_token_that_was_rotated_is_unavailable_until_it_is_right_again(broker, ironmq_server):
+def test_rotated_token_is_unavailable_until_it_is_corrected(broker, ironmq_server):
     broker.enqueue("package")
     token = broker.connection.client.token_provider
     rotated = IronMQBroker(

@@ -51,14 +51,14 @@ def packages(found):
     return [delivery.package for delivery in found]
 
 
-def test_index_is_made_at_first_use(make):
+def test_index_is_created_at_the_first_use(make):
     broker = make()
     broker.enqueue("package")
     assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
 
 
 @pytest.mark.parametrize("use", [lambda broker: broker.enqueue("package"), lambda broker: broker.dequeue_many(1, 0)])
-def test_index_is_made_again_when_somebody_drops_the_collection(make, monkeypatch, use):
+def test_index_is_created_again_after_a_drop_of_the_collection(make, monkeypatch, use):
     broker, now = make(), broker_module.clock.monotonic
     broker.enqueue("package")
     broker.collection.drop()
@@ -87,14 +87,14 @@ def test_purge_keeps_the_index_and_the_leases(make):
     assert broker.acknowledge(mine[0].ack_id)
 
 
-def test_changed_retry_retimes_nothing(make):
+def test_changed_retry_does_not_affect_existing_leases(make):
     broker = make(retry=60)
     broker.enqueue("package")
     broker.dequeue_many(1, 0)
     assert make(broker.list_key, retry=0.001).dequeue_many(1, 0.2) == []
 
 
-def test_batch_takes_three_commands_at_most(make):
+def test_batch_takes_at_most_three_commands(make):
     listener = Commands()
     broker = make(mongo={"event_listeners": [listener]})
     broker.enqueue_many([f"package {number}" for number in range(50)])
@@ -111,7 +111,7 @@ def test_brokers_of_a_process_share_a_client(make):
     assert make().connection is make().connection
 
 
-def test_package_of_an_older_sender_is_taken(make):
+def test_package_of_an_older_sender_is_fetched(make):
     broker = make(retry=60)
     broker.collection.insert_one({"payload": "of old", "lock": ago(60)})
     found = broker.dequeue_many(5, 0)
@@ -129,13 +129,13 @@ def test_times_of_an_older_edition_are_local_without_time_zones(make, monkeypatc
     assert packages(broker.dequeue_many(5, 0)) == ["sent"]
 
 
-def test_package_of_an_older_sender_further_east_is_taken_at_once(make):
+def test_package_of_an_older_sender_further_east_is_fetched(make):
     broker = make(retry=60)
     broker.collection.insert_one({"payload": "of old", "lock": ago(60 - 9 * 3600)})
     assert packages(broker.dequeue_many(5, 0)) == ["of old"]
 
 
-def test_package_that_an_older_cluster_holds_is_left_to_it(make):
+def test_package_held_by_an_older_cluster_is_not_fetched(make):
     broker = make(retry=60)
     broker.collection.insert_one({"payload": "of old", "lock": ago(5)})
     broker.enqueue("ours")
@@ -145,7 +145,7 @@ def test_package_that_an_older_cluster_holds_is_left_to_it(make):
     assert sorted(packages(broker.dequeue_many(5, 0))) == ["of old", "ours"]
 
 
-def test_older_cluster_sees_what_waits_and_nothing_else(make):
+def test_older_cluster_sees_waiting_packages_only(make):
     broker = make(retry=60)
     broker.enqueue_many(["leased", "released", "waiting"])
     broker.enqueue("hidden", delay=60)
@@ -163,7 +163,7 @@ def test_dead_letters_are_hidden_from_older_clusters(make):
     assert broker.lock_size() == broker.queue_size() == 0
 
 
-def test_released_packages_go_first(make):
+def test_released_packages_are_delivered_first(make):
     broker = make()
     broker.enqueue_many(["one", "two", "three"])
     found = broker.dequeue_many(2, 0)
@@ -171,42 +171,42 @@ def test_released_packages_go_first(make):
     assert packages(broker.dequeue_many(3, 0)) == ["one", "two", "three"]
 
 
-def test_bulk_that_was_given_is_heeded(make):
+def test_explicit_bulk_is_used(make):
     broker = make(bulk=2)
     broker.enqueue_many(["package"] * 5)
     assert len(broker.dequeue_many(5, 0)) == 2
 
 
-def test_too_large_package_is_refused(make):
+def test_too_large_package_is_rejected(make):
     with pytest.raises(PackageTooLarge):
         make().enqueue("x" * (17 * 1024 * 1024))
 
 
-def test_database_is_the_one_that_is_named(make, mongo_server):
+def test_database_is_that_of_the_settings(make, mongo_server):
     uri = f"mongodb://{mongo_server.address}"
     for mongo, mongo_db, name in [(uri, None, "django-q"), (f"{uri}/mine", None, "mine"), (uri, "other", "other")]:
         settings = ClusterSettings.from_mapping({"mongo": {"host": mongo}, "mongo_db": mongo_db})
         assert database_of(client_for(settings), settings).name == name
 
 
-def test_times_in_the_address_are_kept(mongo_server):
+def test_timeouts_in_the_address_are_kept(mongo_server):
     address = f"mongodb://{mongo_server.address}/?serverSelectionTimeoutMS=123"
     client = client_for(ClusterSettings.from_mapping({"mongo": {"host": address}}))
     assert client.options.server_selection_timeout == pytest.approx(0.123)
 
 
-def test_slip_in_the_settings_is_a_configuration_error():
+def test_mistake_in_the_settings_is_a_configuration_error():
     settings = ClusterSettings.from_mapping({"mongo": {"hots": "x"}})
     with pytest.raises(ConfigurationError, match="mongo"):
         _ = Mongo("queue", settings=settings).connection
 
 
-def test_ping_of_nobody_is_false():
+def test_ping_without_a_server_is_false():
     options = {"host": "127.0.0.1", "port": 1, "serverSelectionTimeoutMS": 200}
     assert Mongo("queue", settings=ClusterSettings.from_mapping({"mongo": options})).ping() is False
 
 
-def test_size_is_that_of_this_moment(make):
+def test_size_is_current(make):
     broker = make()
     broker.enqueue_many(["one", "two"])
     eventually(lambda: broker.queue_size() == 2)

@@ -1,4 +1,4 @@
-"""The client that the brokers of a process share."""
+"""The brokers of a process share a client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_q_mongo import client as module
 
 @pytest.fixture
 def settings(mongo_server, monkeypatch) -> ClusterSettings:
-    monkeypatch.setattr(module, "_clients", module.ProcessLocal(dict))  # tests of others have given theirs away
+    monkeypatch.setattr(module, "_clients", module.ProcessLocal(dict))  # other tests may have used get_connection
     mongo_server.start()
     return ClusterSettings.from_mapping({"mongo": mongo_server.options})
 
@@ -28,7 +28,7 @@ def is_closed(client) -> bool:
     return client._closed
 
 
-def test_broker_that_is_disconnected_leaves_the_client_to_others(settings, name):
+def test_disconnect_of_one_broker_keeps_the_client_of_others(settings, name):
     one, other = Mongo(name, settings=settings), Mongo(name, settings=settings)
     one.enqueue("package")
     other.queue_size()
@@ -42,7 +42,7 @@ def test_broker_that_is_disconnected_leaves_the_client_to_others(settings, name)
     assert one.queue_size() == 0
 
 
-def test_fetch_in_another_thread_goes_on_while_a_broker_is_disconnected(settings, name):
+def test_disconnect_does_not_interrupt_a_fetch_of_a_thread(settings, name):
     waiting, other = Mongo(name, settings=settings), Mongo(name, settings=settings)
     waiting.queue_size()
     found: list[str] = []
@@ -57,7 +57,7 @@ def test_fetch_in_another_thread_goes_on_while_a_broker_is_disconnected(settings
     waiting.delete_queue()
 
 
-def test_client_that_was_given_away_is_not_closed(settings, name, monkeypatch):
+def test_client_of_get_connection_is_not_closed(settings, name, monkeypatch):
     monkeypatch.setattr("django_q_mongo.broker.current_settings", lambda: settings)
     broker = Mongo(name, settings=settings)
     broker.queue_size()
@@ -66,7 +66,7 @@ def test_client_that_was_given_away_is_not_closed(settings, name, monkeypatch):
     assert client.admin.command("ping")["ok"] == 1
 
 
-def test_broker_that_is_gone_does_not_keep_the_client_open(settings, name):
+def test_deleted_broker_does_not_keep_the_client_open(settings, name):
     Mongo(name, settings=settings).queue_size()
     gc.collect()
     broker = Mongo(name, settings=settings)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 class TestMongo(BrokerConformance):
     knows_ended_leases = False
-    large_batch = 120  # the server that stands in for MongoDB takes half a minute to search among a thousand packages
+    large_batch = 120  # the stand-in for MongoDB takes half a minute to search a thousand packages
     client_errors = (
         *((kind("no"), BrokerUnavailable) for kind in (AutoReconnect, NetworkTimeout, NotPrimaryError)),
         *((kind("no"), BrokerUnavailable) for kind in (ServerSelectionTimeoutError, WaitQueueTimeoutError)),
@@ -48,7 +48,7 @@ class TestMongo(BrokerConformance):
 
     @pytest.fixture
     def make_broker(self, mongo_server: Server, monkeypatch):
-        monkeypatch.setattr(broker, "MOST", 100)  # so that a batch has several parts
+        monkeypatch.setattr(broker, "MAX_FETCHED_PACKAGES", 100)  # so that a batch has several parts
         mongo_server.start()
         settings = ClusterSettings.from_mapping({"mongo": mongo_server.options})
         return lambda list_key: Mongo(list_key, settings=settings)

@@ -1,4 +1,4 @@
-"""The table of the README: which answers make MongoDB unavailable, and which reject a package."""
+"""The table of the README: responses for which MongoDB is unavailable, and those that reject a package."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HELLO |= {"maxBsonObjectSize": 16_777_216, "maxMessageSizeBytes": 48_000_000, "m
 
 
 class Connection(socketserver.StreamRequestHandler):
-    """Answers in the wire protocol: greetings as a server does, commands as the test says."""
+    """Answers in the wire protocol: greetings like a server, commands with the response of the test."""
 
     def handle(self) -> None:
         while head := self.rfile.read(16):
@@ -130,7 +130,7 @@ def test_part_of_a_batch_that_was_inserted_is_reported(server, broker, code, kin
     assert (type(caught.value), caught.value.sent) == (kind, {0, 1})
 
 
-def test_package_beyond_the_largest_document(broker) -> None:
+def test_package_over_the_limit_of_a_document(broker) -> None:
     assert kind_of(lambda: broker.enqueue("x" * 17_000_000)) is PackageTooLarge
 
 

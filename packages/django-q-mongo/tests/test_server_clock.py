@@ -1,4 +1,4 @@
-"""Leases and delays end by the server's clock, whatever those of the clients say."""
+"""Leases and delays end by the server's clock, also if the clocks of clients are wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_q_mongo import Mongo, documents, server_clock
 from django_q_mongo.server_clock import MEASURE_SECONDS, RESOLUTION, ServerClock
 
 SHIFTS = [-3600, -61, 61, 3600]
-"""Seconds by which the clock of a client is wrong."""
+"""Errors of a client's clock, in seconds."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def make(mongo_server):
 
 @contextmanager
 def clock_ahead(seconds: float):
-    """Have the clock of this machine go wrong, in a process that has asked no server yet."""
+    """Shift the clock of this machine, in a process that has asked no server yet."""
     with pytest.MonkeyPatch.context() as patch:
         shift = timedelta(seconds=seconds)
 
@@ -44,18 +44,18 @@ def clock_ahead(seconds: float):
 
 
 def seconds_until_due(broker: Mongo) -> list[float]:
-    """Return for how long packages are hidden, by the server's clock."""
+    """Return the remaining delays and leases of packages, by the server's clock."""
     present = server_clock.told_by(broker.connection).replace(tzinfo=None)
     return [(each["due"] - present).total_seconds() for each in broker.collection.find().sort("_id")]
 
 
 def about(seconds: float) -> object:
-    """Return what equals a time that was measured on a busy machine; no clock here is wrong by so little."""
+    """Return an approximation of a time that is measured on a busy machine; the errors of the clocks are larger."""
     return pytest.approx(seconds, abs=20)
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_package_of_a_sender_whose_clock_is_wrong_is_taken_at_once(make, shift):
+def test_package_of_a_sender_with_wrong_clock_is_fetched(make, shift):
     with clock_ahead(shift):
         make().enqueue("one")
         make().enqueue_many(["two", "three"])
@@ -65,14 +65,14 @@ def test_package_of_a_sender_whose_clock_is_wrong_is_taken_at_once(make, shift):
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_delay_that_a_sender_whose_clock_is_wrong_chose_is_kept(make, shift):
+def test_delay_of_a_sender_with_wrong_clock_is_kept(make, shift):
     with clock_ahead(shift):
         make().enqueue("package", delay=1000)
     assert seconds_until_due(make()) == [about(1000)]
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_consumer_whose_clock_is_wrong_takes_no_held_package(make, shift):
+def test_consumer_with_wrong_clock_fetches_no_leased_package(make, shift):
     make().enqueue("package")
     (held,) = make().dequeue_many(1, 10)
     with clock_ahead(shift):
@@ -84,7 +84,7 @@ def test_consumer_whose_clock_is_wrong_takes_no_held_package(make, shift):
 
 @pytest.mark.parametrize("shift", SHIFTS)
 @pytest.mark.parametrize("limit", [1, 5])
-def test_lease_of_a_consumer_whose_clock_is_wrong_lasts_as_long_as_others(make, shift, limit):
+def test_lease_of_a_consumer_with_wrong_clock_has_full_length(make, shift, limit):
     make().enqueue("package")
     with clock_ahead(shift):
         (held,) = make(retry=1000).dequeue_many(limit, 10)
@@ -94,7 +94,7 @@ def test_lease_of_a_consumer_whose_clock_is_wrong_lasts_as_long_as_others(make, 
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_package_that_a_consumer_whose_clock_is_wrong_gives_back_waits_as_long_as_others(make, shift):
+def test_release_of_a_consumer_with_wrong_clock_has_full_delay(make, shift):
     make().enqueue_many(["one", "two"])
     with clock_ahead(shift):
         broker = make(retry=1000)
@@ -107,7 +107,7 @@ def test_package_that_a_consumer_whose_clock_is_wrong_gives_back_waits_as_long_a
 
 @pytest.mark.parametrize("shift", SHIFTS)
 @pytest.mark.parametrize("zone", [None, "Asia/Tokyo", "Asia/Kolkata", "America/New_York"])
-def test_consumer_whose_clock_is_wrong_leaves_old_clusters_what_they_hold(make, monkeypatch, shift, zone):
+def test_consumer_with_wrong_clock_respects_older_clusters(make, monkeypatch, shift, zone):
     present = datetime.now(UTC)
     if zone is not None:  # USE_TZ is False
         present = present.astimezone(ZoneInfo(zone)).replace(tzinfo=UTC)
@@ -122,7 +122,7 @@ def test_consumer_whose_clock_is_wrong_leaves_old_clusters_what_they_hold(make, 
 
 
 class Server:
-    """A client of a server that tells a time."""
+    """Client of a server with a clock."""
 
     def __init__(self, **hello: Any) -> None:
         self.hello = hello
@@ -140,7 +140,7 @@ class Server:
 
 @pytest.fixture
 def seconds(monkeypatch) -> list[float]:
-    """The monotonic clock: its last element is the time."""
+    """Times of the monotonic clock; the last element is the present."""
     seconds = [1000.0]
     monkeypatch.setattr(server_clock.clock, "monotonic", lambda: seconds[-1])
     return seconds
@@ -149,7 +149,7 @@ def seconds(monkeypatch) -> list[float]:
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def test_server_is_asked_now_and_then(seconds):
+def test_server_is_asked_at_intervals(seconds):
     server, clock = Server(localTime=NOON.replace(tzinfo=None)), ServerClock()
     for later in (0.0, 1.0, MEASURE_SECONDS - 1):
         seconds.append(1000 + later)
@@ -169,5 +169,5 @@ def test_reading_that_agrees_with_the_server_is_kept(seconds):
     assert clock.now(server) - before == timedelta(seconds=MEASURE_SECONDS)
 
 
-def test_server_that_does_not_tell_its_time_is_given_that_of_this_machine(seconds):
+def test_time_of_this_machine_replaces_a_missing_one(seconds):
     assert abs(ServerClock().now(Server()) - datetime.now(UTC)) < timedelta(seconds=5)

@@ -75,7 +75,7 @@ def test_ten_packages_are_one_request_each_way(make, requests):
 
 
 @pytest.mark.parametrize(("retry", "seconds"), [(0.2, 1), (1.5, 2), (60, 60), (100_000, 43_200)])
-def test_lease_is_in_whole_seconds_and_no_longer_than_sqs_takes(make, retry, seconds):
+def test_lease_is_in_whole_seconds_within_the_limit_of_sqs(make, retry, seconds):
     broker, asked = make(retry=retry), []
     events = broker.connection.meta.events
     listener = lambda params, **_more: asked.append(params["VisibilityTimeout"])  # noqa: E731
@@ -94,7 +94,7 @@ def test_batches_stay_below_the_limit(make, requests):
     eventually(lambda: broker.queue_size() == 6)
 
 
-def test_package_over_the_limit_is_refused_with_both_sizes(make):
+def test_package_over_the_limit_is_rejected_with_both_sizes(make):
     broker = make()
     with pytest.raises(PackageTooLarge, match=r"1048577 bytes.*1048576"):
         broker.enqueue("x" * 1_048_577)
@@ -111,25 +111,25 @@ def test_limit_is_that_of_the_queue(make):
         broker.enqueue("x" * 2049)
 
 
-def test_longer_delay_than_sqs_knows_is_refused(make):
+def test_delay_over_the_limit_of_sqs_is_rejected(make):
     with pytest.raises(BrokerError, match="900"):
         make().enqueue("package", delay=901)
 
 
-def test_bulk_that_was_given_is_heeded(make):
+def test_explicit_bulk_is_used(make):
     broker = make(bulk=3)
     broker.enqueue_many(["package"] * 10)
     assert len(broker.dequeue_many(10, 1)) <= 3
 
 
-def test_old_method_polls_as_long_as_the_settings_say(make, options):
+def test_old_method_polls_for_the_time_in_the_settings(make, options):
     broker = make(sqs=options | {"receive_message_wait_time_seconds": 2})
     started = time.monotonic()
     assert broker.dequeue() is None
     assert time.monotonic() - started >= 1.9
 
 
-def test_fetch_polls_no_longer_than_the_settings_say(make, options):
+def test_fetch_polls_at_most_for_the_time_in_the_settings(make, options):
     broker = make(sqs=options | {"receive_message_wait_time_seconds": 0})
     broker.queue_size()
     started = time.monotonic()
@@ -168,7 +168,7 @@ def test_purge_ends_beside_an_active_producer(make):
 @pytest.mark.parametrize(
     ("retry", "hours", "seconds"), [(43_200, 4, 28_800), (43_200, 0, 43_200), (3600, 11.5, 1800), (3600, 4, 3600)]
 )
-def test_renewal_asks_for_what_is_left_of_twelve_hours(make, monkeypatch, retry, hours, seconds):
+def test_renewal_is_limited_to_the_rest_of_twelve_hours(make, monkeypatch, retry, hours, seconds):
     broker, asked = make(retry=retry), []
     mine = leased(broker)
     call = broker._call
@@ -198,7 +198,7 @@ def leased(broker):
     return eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id
 
 
-def test_lease_that_cannot_be_prolonged_is_not_lost(make, monkeypatch):
+def test_lease_that_cannot_be_extended_is_not_lost(make, monkeypatch):
     """AWS: 'If you try to extend the visibility timeout beyond this limit, your request is rejected.'."""
     broker = make()
     mine = leased(broker)
@@ -281,7 +281,7 @@ def test_lost_lease_cannot_dead_letter(make, monkeypatch):
     assert broker.lock_size() == 1
 
 
-def test_queue_that_somebody_deleted_is_made_again(make):
+def test_deleted_queue_is_created_again(make):
     broker = make()
     broker.enqueue("before")
     make(broker.list_key).delete_queue()
@@ -302,7 +302,7 @@ def test_fifo_queue_keeps_the_order(make):
     assert [body(broker) for _ in range(4)] == ["one", "two", "three", "one"]
 
 
-def test_fifo_queue_keeps_the_order_of_retries_if_one_is_fetched_at_a_time(make):
+def test_fifo_queue_keeps_the_order_of_retries(make):
     broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
     broker.enqueue_many(["one", "two", "three"])
     broker.release(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id)
@@ -342,7 +342,7 @@ def test_without_a_cache_a_release_before_the_start_is_an_attempt(make):
 
 
 @pytest.mark.django_db
-def test_row_says_how_often_a_task_was_run_though_no_cache_remembers(make):
+def test_row_has_the_attempts_without_a_cache(make):
     broker = make(retry=1, cache="nowhere")
     package = new_package("math.floor", ("no number",))
     send_many([package], broker=broker, settings=broker.settings)
@@ -379,19 +379,19 @@ def test_fifo_queue_cannot_delay(make):
         broker.enqueue("package", delay=1)
 
 
-def test_nobody_there_is_no_ping(options):
+def test_ping_without_a_server_is_false(options):
     settings = ClusterSettings.from_mapping({"sqs": options | {"endpoint_url": "http://127.0.0.1:1"}})
     assert Sqs("queue", settings=settings).ping() is False
 
 
 @pytest.mark.parametrize("slip", [{"aws_regoin": "x"}, {"endpoint_url": "not a url"}, {"profile_name": "nobody"}])
-def test_slip_in_the_settings_is_a_configuration_error(slip):
+def test_mistake_in_the_settings_is_a_configuration_error(slip):
     settings = ClusterSettings.from_mapping({"sqs": {"aws_region": "us-east-1", **slip}})
     with pytest.raises(ConfigurationError, match="sqs"):
         _ = Sqs("queue", settings=settings).connection
 
 
-def test_settings_are_left_as_they_are(options):
+def test_settings_are_not_changed(options):
     given = options | {"receive_message_wait_time_seconds": 5}
     settings = ClusterSettings.from_mapping({"sqs": given})
     for _ in range(2):
@@ -406,11 +406,11 @@ def test_empty_settings_leave_everything_to_boto3(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["my site", "app.queue", "n" * 76, "ü", "n.fifo.fifo", ""])
-def test_name_that_sqs_does_not_take_is_rejected(name):
+def test_name_that_sqs_does_not_allow_is_rejected(name):
     assert "75" in (Sqs.name_problem(name) or "")
 
 
-def test_only_the_end_of_a_name_says_that_the_queue_has_dead_letters(make):
+def test_only_the_end_of_a_name_marks_a_dead_letter_queue(make):
     broker = make(f"a-dead-{'n' * 68}")
     broker.enqueue("unreadable")
     broker.move_to_dead_letters(broker.dequeue_many(1, 5)[0])
@@ -420,11 +420,11 @@ def test_only_the_end_of_a_name_says_that_the_queue_has_dead_letters(make):
 
 
 @pytest.mark.parametrize("name", ["My_site-1", "n" * 75, f"{'n' * 70}.fifo"])
-def test_name_that_sqs_takes(name):
+def test_name_that_sqs_allows(name):
     assert Sqs.name_problem(name) is None
 
 
-def test_check_rejects_a_name_that_sqs_does_not_take(settings):
+def test_check_rejects_a_name_that_sqs_does_not_allow(settings):
     settings.Q_CLUSTER = {"name": "my site", "sqs": {"aws_region": "eu-west-3"}, "timeout": 5}
     assert [each.id for each in check_installation(None) if each.id == "django_q.E010"] == ["django_q.E010"]
     with pytest.raises(ConfigurationError, match="my site"):

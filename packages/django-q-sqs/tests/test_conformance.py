@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def answer(status: int, code: str) -> ClientError:
-    """Return what the client raises for an answer of that code."""
+    """Return the error of the client for a response with a code."""
     response = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(response, "Operation")
 
@@ -129,7 +129,7 @@ class TestMoto(SqsConformance):
 
 @pytest.mark.variant
 class TestMinistackFifo(TestMinistack):
-    """On a FIFO queue, which offers nothing while packages of the only message group are under a lease."""
+    """Suite on a FIFO queue, which delivers nothing while packages of the only message group are leased."""
 
     beside_leases = False
     in_order = True

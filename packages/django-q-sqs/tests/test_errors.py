@@ -1,4 +1,4 @@
-"""The table of the README: which answers make SQS unavailable, and which reject a package."""
+"""The table of the README: responses for which SQS is unavailable, and those that reject a package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 class Body:
-    """The body of an answer that never was sent."""
+    """Body of a response."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -41,12 +41,12 @@ class Body:
 
 @pytest.fixture
 def answering():
-    """A broker whose client gets an answer instead of asking anybody."""
+    """Return a function that creates a broker whose client gets a response without a request."""
     brokers = []
 
     def answering(status: int, content: dict | bytes) -> Sqs:
         broker = Sqs("answered", settings=ClusterSettings.from_mapping({"sqs": OPTIONS}))
-        broker._url, broker._largest = "http://127.0.0.1:1/1/answered", 1000
+        broker._url, broker._max_bytes = "http://127.0.0.1:1/1/answered", 1000
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         headers = {"Content-Type": "application/x-amz-json-1.0"}
 
@@ -92,7 +92,7 @@ def test_code_of_an_answer(answering, status, code, kind) -> None:
     assert kind_of(broker, lambda broker: broker.enqueue("package")) is kind
 
 
-def test_message_longer_than_the_queue_takes_by_now(answering) -> None:
+def test_message_over_a_lowered_limit_of_the_queue(answering) -> None:
     message = "One or more parameters are invalid. Reason: Message must be shorter than 10 bytes."
     broker = answering(400, {"__type": "com.amazonaws.sqs#InvalidParameterValue", "message": message})
     assert kind_of(broker, lambda broker: broker.enqueue("package")) is PackageTooLarge

@@ -1,4 +1,4 @@
-"""Django Q as an app of a Django project."""
+"""Configuration of the Django app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django_q.settings import current_settings
 
 
 class Label:
-    """The heading of the app in the admin, as the settings have it at the moment."""
+    """Heading of the app in the admin, from the current settings."""
 
     def __str__(self) -> str:
         try:
@@ -22,14 +22,14 @@ class Label:
 
 
 class DjangoQConfig(AppConfig):
-    """The app: it registers its checks, and nothing else happens."""
+    """Django app, which only registers its system checks."""
 
     name = "django_q"
     verbose_name = lazystr(Label())
     default_auto_field = "django.db.models.AutoField"
 
     def ready(self) -> None:
-        """Have Django run the checks of the settings."""
+        """Register the system checks."""
         register(checks.check_settings, checks.TAG)
         register(checks.check_installation, checks.TAG)
         register(checks.check_schedules, checks.TAG)

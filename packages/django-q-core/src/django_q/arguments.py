@@ -1,4 +1,4 @@
-"""A schedule's arguments as text: only literals, and never evaluated."""
+"""Reads and writes the arguments of schedules as text. They are literals and never evaluated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 UNREADABLE: Final = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
-"""What the parser says about a text that is no literal."""
+"""Errors of the parser for a text that is no literal."""
 
 
 def read_args(text: str | None) -> tuple[Any, ...]:
-    """The positional arguments in a text such as `1, 2, 'John'` or `(1, 2)`; a single value is one argument."""
+    """Return the positional arguments in a text such as `1, 2, 'John'` or `(1, 2)`; a single value is one argument.
+
+    Raises:
+        UnreadableArguments: the text contains other values than literals.
+    """
     if not text or not text.strip():
         return ()
     try:
@@ -29,7 +33,11 @@ def read_args(text: str | None) -> tuple[Any, ...]:
 
 
 def read_kwargs(text: str | None) -> dict[str, Any]:
-    """The keyword arguments in a text such as `x=1, y='John'` or `{'x': 1, 'y': 'John'}`."""
+    """Return the keyword arguments in a text such as `x=1, y='John'` or `{'x': 1, 'y': 'John'}`.
+
+    Raises:
+        UnreadableArguments: the text contains other values than literals.
+    """
     if not text or not text.strip():
         return {}
     try:
@@ -41,17 +49,25 @@ def read_kwargs(text: str | None) -> dict[str, Any]:
 
 
 def write_args(args: tuple[Any, ...]) -> str:
-    """The text that `read_args` reads these arguments from."""
+    """Return the text from which `read_args` reads the same arguments.
+
+    Raises:
+        UnreadableArguments: an argument is no literal.
+    """
     return _checked(_repr(args), read_args)
 
 
 def write_kwargs(kwargs: Mapping[str, Any]) -> str:
-    """The text that `read_kwargs` reads these keyword arguments from."""
+    """Return the text from which `read_kwargs` reads the same arguments.
+
+    Raises:
+        UnreadableArguments: an argument is no literal.
+    """
     return _checked(_repr(dict(kwargs)), read_kwargs)
 
 
 def shorten(text: str) -> str:
-    """The text in quotes, cut when it is long."""
+    """Return a text in quotes, truncated to 80 characters."""
     return repr(text if len(text) <= 80 else f"{text[:77]}…")
 
 
@@ -64,7 +80,7 @@ def _read_dict(text: str) -> dict[str, Any]:
 
 def _read_call(text: str) -> dict[str, Any]:
     call = ast.parse(f"call({text.strip()}\n)", mode="eval").body
-    # Text that closes the parenthesis itself makes something else than one plain call.
+    # A text that closes the parenthesis itself is not parsed as one plain call.
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise ValueError("not a list of keyword arguments")
     names = [keyword.arg for keyword in call.keywords if keyword.arg is not None]
@@ -87,7 +103,7 @@ def _checked(text: str, read: Callable[[str], object]) -> str:
         read(text)
     except UnreadableArguments as error:
         raise UnreadableArguments(
-            f"{shorten(text)} cannot be kept as text: schedules hold numbers, texts, None, True, False, "
+            f"{shorten(text)} cannot be stored as text: arguments of schedules are numbers, texts, None, True, False, "
             "and lists, tuples, dictionaries and sets of them; pass an id instead of an object."
         ) from error
     return text

@@ -1,4 +1,4 @@
-"""What Django's system checks say about the settings; docs/reference/checks.md lists it."""
+"""System checks of the settings, which docs/reference/checks.md lists."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 TAG: Final = "django_q"
 
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
-"""What looks for problems of one of the `ALT_CLUSTERS`, or (None) of the project's own cluster."""
+"""Function that finds the problems of one of the `ALT_CLUSTERS`, or with None of the project's own cluster."""
 
 PRIVATE_CACHES: Final = (
     "django.core.cache.backends.dummy.DummyCache",
     "django.core.cache.backends.locmem.LocMemCache",
 )
-"""Caches whose content other processes cannot see."""
+"""Caches that other processes cannot read."""
 
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
-"""The cache that Django keeps in a database."""
+"""Django's cache in a database."""
 
 
 PLAIN_NAME: Final = re.compile(r"[a-z0-9_-]{1,75}")
-"""Names that each product takes: for others the broker is asked, which means to import it."""
+"""Queue names that all products accept. For other names, the broker is imported and asked."""
 
 REASONS: Final = {
     "transaction_mode": "a request that reads and then writes in one transaction fails with 'database is locked' "
     "if the cluster writes in between",
     "init_command": "without WAL, reading and writing wait for each other, and a commit waits longer for the disk",
 }
-"""Option of an SQLite database → what happens without it."""
+"""Consequence of each option of SQLite that is missing."""
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Has each key of Q_CLUSTER a usable value, and is it a key of ours?"""
+    """Check that each key of Q_CLUSTER is known and has a valid value."""
     raw = q_cluster()
     if not isinstance(raw, Mapping):
         hint = "Write Q_CLUSTER = {'name': 'myproject', ...}, or leave it out."
@@ -62,7 +62,10 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Is there what the settings ask for, and do they suit it? Silent while their values are not usable."""
+    """Check that brokers, databases, caches and reporters of the settings exist and suit each other.
+
+    Without valid settings, this check returns no messages, and so do the following ones.
+    """
     raw = q_cluster()
     if not isinstance(raw, Mapping):
         return []
@@ -79,7 +82,7 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
 
 
 def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Can the declared schedules be created? Silent while the settings are not usable."""
+    """Check that the declared schedules can be created."""
     raw = q_cluster()
     if not isinstance(raw, Mapping):
         return []
@@ -89,11 +92,11 @@ def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
 def check_sqlite(
     app_configs: Sequence[AppConfig] | None, databases: Iterable[str] | None = None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
-    """Can a site and a cluster share an SQLite file? Silent while the settings are not usable.
+    """Check that a site and a cluster can share an SQLite file.
 
     Args:
         app_configs: not used.
-        databases: aliases of those to look at; None means all.
+        databases: aliases of the databases to check; None for all.
         **kwargs: not used.
     """
     raw = q_cluster()
@@ -108,7 +111,7 @@ def check_sqlite(
 
 
 def shared_sqlite(cluster: str | None, asked: set[str] | None) -> Iterator[checks.CheckMessage]:
-    """W006: a cluster makes requests of the site fail, or slow."""
+    """W006: writes of a cluster slow down requests of the site, or let them fail."""
     settings = ClusterSettings.from_mapping(django_mapping(cluster))
     aliases = [] if settings.sync else databases_of(settings)
     for alias in (alias for alias in aliases if asked is None or alias in asked):
@@ -122,8 +125,8 @@ def shared_sqlite(cluster: str | None, asked: set[str] | None) -> Iterator[check
 
 
 def databases_of(settings: ClusterSettings) -> list[str]:
-    """Return the databases that a cluster writes to: of its broker, results and schedules."""
-    from django_q.models import Batch, Schedule, Task  # not loaded when the checks are registered
+    """Return the aliases of the databases that a cluster writes to: of its broker, results and schedules."""
+    from django_q.models import Batch, Schedule, Task  # models are not loaded when the checks are registered
 
     own = [settings.orm] if settings.orm else []
     aliases = dict.fromkeys([*own, *map(router.db_for_write, (Task, Batch, Schedule))])
@@ -133,7 +136,7 @@ def databases_of(settings: ClusterSettings) -> list[str]:
 def invalid_schedules(cluster: str | None) -> Iterator[checks.CheckMessage]:
     """E008: a declared schedule is invalid."""
     from django_q.schedules.reasons import reason_of
-    from django_q.schedules.synchronising import invalid  # models, which are not loaded when the checks are registered
+    from django_q.schedules.synchronising import invalid  # models are not loaded when the checks are registered
 
     for name, error in invalid(ClusterSettings.from_mapping(django_mapping(cluster))):
         text = f"The declared schedule {one_line(name)!r} is invalid ({reason_of(error)})."
@@ -142,7 +145,7 @@ def invalid_schedules(cluster: str | None) -> Iterator[checks.CheckMessage]:
 
 
 def wrong_values(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks.CheckMessage]:
-    """E001: a wrong type; E002: the right type, and a value out of range."""
+    """E001: a value has the wrong type; E002: a value of the right type is out of range."""
     for mistake in mistakes_in(raw, cluster):
         number = "E002" if mistake.right_kind else "E001"
         text = f"{mistake.key} is {mistake.found}, expected {mistake.expected}."
@@ -150,12 +153,12 @@ def wrong_values(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks
 
 
 def unknown_keys(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks.CheckMessage]:
-    """W001: a key that nothing heeds."""
+    """W001: a key is unknown."""
     known = {*KEYS, *BROKERS.names()}
     for key in sorted({str(key) for key in own_part(raw, cluster)} - known):
         similar = get_close_matches(key.lower(), lower := {name.lower(): name for name in known}, 1)
-        hint = f"Did you mean {lower[similar[0]]!r}?" if similar else "Remove it, or install the plugin that heeds it."
-        yield checks.Warning(f"Nothing heeds the key {key!r}.", hint=hint, id="django_q.W001")
+        hint = f"Did you mean {lower[similar[0]]!r}?" if similar else "Remove it, or install the plugin that uses it."
+        yield checks.Warning(f"Unknown key {key!r} in Q_CLUSTER; it is ignored.", hint=hint, id="django_q.W001")
 
 
 def rival_brokers(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
@@ -170,13 +173,16 @@ def rival_brokers(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 
 def asks_for_broker(settings: ClusterSettings, key: str) -> bool:
-    """Does this key ask for a broker? An empty dictionary does so for SQS only."""
+    """Return True if a key configures a broker. An empty dictionary configures SQS, but no other broker."""
     value = getattr(settings, key)
     return value is not None if key == "sqs" else bool(value)
 
 
 def broker_problems(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
-    """E003: the broker is not installed; E004: its app is not; E007: it cannot be imported; W003: it redelivers."""
+    """E003: the broker is not installed; E004: its app is not in INSTALLED_APPS; E007: it cannot be imported.
+
+    The messages of `redelivery` and `impossible_name` are included.
+    """
     key = broker_key(settings)
     try:
         if not settings.broker_class and (app := BROKERS.missing_app(key)):
@@ -194,7 +200,7 @@ def broker_problems(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 
 def redelivery(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckMessage]:
-    """E007: what is configured is not a broker; W003: a task may run twice at once."""
+    """E007: the configured class is no broker; W003: a task may be executed twice at the same time."""
     if not callable(getattr(broker, "enqueue", None)) or not callable(getattr(broker, "dequeue", None)):
         hint = "Let it inherit from django_q.brokers.Broker."
         yield checks.Error(
@@ -209,7 +215,7 @@ def redelivery(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckM
 
 
 def impossible_name(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckMessage]:
-    """E010: the broker's product cannot have a queue of that name."""
+    """E010: the broker's product cannot have a queue with this name."""
     find = getattr(broker, "name_problem", None)
     if find is not None and (problem := find(settings.list_key)) is not None:
         text = f"The queue {settings.list_key!r} cannot exist: {problem}."
@@ -217,12 +223,12 @@ def impossible_name(settings: ClusterSettings, broker: Any) -> Iterator[checks.C
 
 
 def may_redeliver(settings: ClusterSettings) -> bool:
-    """May a task still run when its lease ends, unless that is renewed?"""
+    """Return True if a task may run longer than a lease that is not renewed."""
     return settings.timeout is not None and settings.retry <= settings.timeout
 
 
 def unknown_aliases(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
-    """E005: no such database; E006: no such cache."""
+    """E005: a database does not exist; E006: a cache does not exist."""
     if settings.orm and settings.orm not in django_settings.DATABASES:
         yield no_alias("orm", settings.orm, "DATABASES", django_settings.DATABASES, "django_q.E005")
     for key, alias in (("cache", settings.cache), ("django_redis", settings.django_redis)):
@@ -231,7 +237,7 @@ def unknown_aliases(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 
 def no_autocommit(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
-    """E009: a database that a cluster writes to does not commit by itself."""
+    """E009: a database that a cluster writes to does not commit automatically."""
     for alias in sorted(written_databases(settings)):
         if not django_settings.DATABASES.get(alias, {}).get("AUTOCOMMIT", True):
             text = f"DATABASES[{alias!r}]['AUTOCOMMIT'] is False: what a cluster writes there is not committed."
@@ -241,7 +247,7 @@ def no_autocommit(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 def written_databases(settings: ClusterSettings) -> set[str]:
     """Return the aliases of the databases of tasks, schedules, the queue, and results in a cache."""
-    from django_q.models import Schedule, Task  # models, which are not loaded when the checks are registered
+    from django_q.models import Schedule, Task  # models are not loaded when the checks are registered
 
     found = {router.db_for_write(Task), router.db_for_write(Schedule)}
     if settings.orm:
@@ -252,22 +258,30 @@ def written_databases(settings: ClusterSettings) -> set[str]:
 
 
 def no_alias(key: str, alias: str, where: str, aliases: Iterable[str], number: str) -> checks.CheckMessage:
-    """An alias that Django does not know."""
+    """Return the error for an unknown alias.
+
+    Args:
+        key: the setting.
+        alias: its value.
+        where: the Django setting that lacks the alias.
+        aliases: the aliases in it.
+        number: id of the check.
+    """
     hint = f"Use one of {', '.join(map(repr, aliases)) or '(none)'}, or add it to {where}."
     return checks.Error(f"{key} is {alias!r}, which is not in {where}.", hint=hint, id=number)
 
 
 def private_cache(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
-    """W004: results are kept where only their worker sees them."""
+    """W004: results are kept in a cache that only their worker can read."""
     backend = django_settings.CACHES.get(settings.cache, {}).get("BACKEND")
     if settings.cached and not settings.sync and backend in PRIVATE_CACHES:
-        text = f"cached is set, and the cache {settings.cache!r} cannot be seen by other processes."
+        text = f"cached is set, and other processes cannot read the cache {settings.cache!r}."
         hint = "Let Q_CLUSTER['cache'] name a cache that processes share, such as Redis or the database cache."
         yield checks.Warning(text, hint=hint, id="django_q.W004")
 
 
 def missing_reporters(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
-    """W005: an error reporter is not installed, so that it is told nothing."""
+    """W005: an error reporter is not installed, so that it reports nothing."""
     for name in settings.error_reporter:
         try:
             REPORTERS.find(name)
@@ -276,13 +290,13 @@ def missing_reporters(settings: ClusterSettings) -> Iterator[checks.CheckMessage
 
 
 def q_cluster() -> Any:
-    """What the Django settings have as Q_CLUSTER, whatever it is."""
+    """Return Q_CLUSTER of the Django settings, which may have any type; an empty dictionary without it."""
     raw = getattr(django_settings, "Q_CLUSTER", None)
     return dict[str, Any]() if raw is None else raw
 
 
 def for_each_cluster(raw: Mapping[str, Any], find: Finder) -> list[checks.CheckMessage]:
-    """What is found for the project's cluster, and what is found besides for each of its `ALT_CLUSTERS`."""
+    """Return the messages for the project's cluster, and further ones for each of its `ALT_CLUSTERS`."""
     messages: list[checks.CheckMessage] = [*find(None)]
     alternatives = raw.get("ALT_CLUSTERS")
     for cluster in alternatives if isinstance(alternatives, Mapping) else ():
@@ -294,6 +308,6 @@ def for_each_cluster(raw: Mapping[str, Any], find: Finder) -> list[checks.CheckM
 
 
 def own_part(raw: Mapping[str, Any], cluster: str | None) -> Mapping[str, Any]:
-    """What is written for one cluster alone."""
+    """Return the keys of one cluster alone; empty if they are no dictionary."""
     own = raw if cluster is None else raw["ALT_CLUSTERS"][cluster]
     return own if isinstance(own, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What time it is, and how long there is left."""
+"""Clocks, and the conversion of times to the form of the project."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 monotonic = time.monotonic
-"""Seconds on a clock that never goes back and that all processes of a machine share."""
+"""Return seconds on a monotonic clock that all processes of a machine share."""
 
 
 def real_clock() -> float:
-    """Return seconds on a monotonic clock that goes on while a test has frozen the time.
+    """Return seconds on a monotonic clock that also runs while a test has frozen the time.
 
-    Libraries that freeze the time replace the functions of `time`, but not this one of the system.
+    Libraries that freeze the time replace the functions of `time`, but not this system call.
     """
     return time.clock_gettime(time.CLOCK_MONOTONIC) if sys.platform != "win32" else monotonic()
 
 
 def now() -> datetime:
-    """The present as Django stores it: aware and in UTC with `USE_TZ`, naive and local without."""
+    """Return the present in the form of Django: aware and in UTC with `USE_TZ`, naive and local without."""
     return timezone.now()
 
 
 def in_project_time(moment: datetime) -> datetime:
-    """Return a date as this project keeps dates: the process that made it may have had another `USE_TZ`.
+    """Return a date in the form of this project, because the process that created it may have another `USE_TZ`.
 
-    Naive dates are in Django's `TIME_ZONE`, whatever zone a task has activated.
+    Naive dates are in Django's `TIME_ZONE`, even if a task has activated another zone.
 
     Raises:
-        OverflowError: it is within hours of the first or last moment of the calendar.
-        ValueError: its time zone has no offset.
+        OverflowError: the date is within hours of the first or last date of the calendar.
+        ValueError: the time zone of the date has no offset.
     """
     if (moment.tzinfo is not None) == django_settings.USE_TZ:
         return moment
@@ -43,10 +43,10 @@ def in_project_time(moment: datetime) -> datetime:
 
 
 def rezoned(moment: datetime, written: str, read: str) -> datetime:
-    """Return what a naive column means, if it was written in another zone than the one in which it was read.
+    """Return the time in a naive column that was written in another time zone than the one in which it was read.
 
     Args:
-        moment: as it was read.
+        moment: the time as it was read.
         written: IANA name of the zone in which it was written.
         read: IANA name of the zone in which it was read.
     """
@@ -55,7 +55,7 @@ def rezoned(moment: datetime, written: str, read: str) -> datetime:
 
 
 def sent_at(value: object) -> datetime:
-    """Return when a package says that it was sent; the present if it does not say it."""
+    """Return the time at which a package was sent, from its `started`; the present if that is no valid time."""
     try:
         return in_project_time(value) if isinstance(value, datetime) else now()
     except (OverflowError, ValueError):
@@ -63,5 +63,5 @@ def sent_at(value: object) -> datetime:
 
 
 def zone_of(name: str) -> tzinfo:
-    """The zone of that name."""
+    """Return the time zone with an IANA name."""
     return ZoneInfo(name)

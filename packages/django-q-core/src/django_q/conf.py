@@ -1,4 +1,4 @@
-"""The settings under their old names, as they are now."""
+"""The current settings, under the names of the public editions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Conf", "current_settings", "get_ppid", "logger"]
 
 
 RENAMED: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
-"""Fields whose old name is not simply in upper case."""
+"""Old names of fields that are not the field's name in upper case."""
 
 NAMES: Final = {RENAMED.get(field, field.upper()): field for field in FIELDS}
-"""The field of each old name."""
+"""Field of each old name."""
 
 
 def secret_key() -> str | bytes | None:
-    """Django's secret key, or None where there is none, so that commands that need none still work."""
+    """Return Django's secret key, or None if it is not set, because some commands need none."""
     try:
         return django_settings.SECRET_KEY or None
     except ImproperlyConfigured:
@@ -40,7 +40,7 @@ def secret_key() -> str | bytes | None:
 
 
 def q_cluster() -> dict[str, Any]:
-    """The `Q_CLUSTER` dictionary of the Django settings."""
+    """Return the `Q_CLUSTER` dictionary of the Django settings."""
     return getattr(django_settings, "Q_CLUSTER", None) or {}
 
 
@@ -57,14 +57,14 @@ DERIVED: Final[dict[str, Callable[[], Any]]] = {
     "STOPPING": lambda: STOPPING,
     "conf": q_cluster,
 }
-"""Old names that are no setting."""
+"""Functions that return the values of old names without a field."""
 
 
 class LiveConf:
-    """Each old name is the setting as it is now, unless something was put in its place.
+    """The current settings by their old names, which can be overridden.
 
-    `Conf.SYNC = True` holds for this process until `del Conf.SYNC`. To put back the value that was there before, as
-    `monkeypatch` does at the end of a test, is the same as to delete it: the name is live again.
+    `Conf.SYNC = True` overrides a setting in this process until `del Conf.SYNC`. To assign the earlier value, as
+    `monkeypatch` does at the end of a test, has the same effect as `del`.
     """
 
     __slots__ = ("__dict__", "_before")
@@ -100,18 +100,19 @@ class LiveConf:
 
 
 def is_same(value: object, other: object) -> bool:
-    """Are these equal and of one type, unlike True and 1?"""
+    """Return True if two values are equal and of one type, unlike True and 1."""
     return type(value) is type(other) and value == other
 
 
 Conf: Final = LiveConf()
+"""The settings of this process."""
 
 
 _old_name = resolver(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    """Names that old code imports from here: a face of the reporters, or an optional library, None without it."""
+    """Return a name that old code imports from here: a reporter, or an optional library (None if it is missing)."""
     if name in ("croniter", "psutil", "resource", "setproctitle"):
         return import_module(name) if find_spec(name) else None
     return _old_name(name)

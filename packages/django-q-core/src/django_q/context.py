@@ -1,4 +1,4 @@
-"""The task that is running, for the code that it runs."""
+"""Provides the current task to its code and to log records."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["CurrentTask", "TaskFilter", "current_task", "running", "stamp_record
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentTask:
-    """A task while it runs."""
+    """The task that is being executed."""
 
     id: str
-    """Its id: 32 hexadecimal characters."""
+    """Id of the task: 32 hexadecimal characters."""
     name: str
-    """Its name, for people."""
+    """Name of the task."""
     func: str
-    """The dotted path of its function, or what a callable without one calls itself."""
+    """Dotted path of its function, or the representation of a callable without one."""
     group: str | None = None
-    """The label it shares with others."""
+    """Label that it shares with other tasks."""
     schedule: str | None = None
-    """The schedule that sent it, by its id."""
+    """Id of the schedule that sent it."""
     attempt: int = 1
-    """The attempt number, 1 for the first: the broker delivers it with the package."""
+    """Attempt number, from 1. The broker delivers it with the package."""
 
     @classmethod
     def of(cls, package: Mapping[str, Any], attempt: int = 1) -> CurrentTask:
-        """Make it from a package."""
+        """Create it from a package and an attempt number."""
         return cls(
             id=package["id"],
             name=package.get("name") or package["id"],
@@ -45,13 +45,14 @@ class CurrentTask:
         )
 
 
-class running:  # noqa: N801 - reads as the block that it is
-    """Make a package the current task, for as long as the block lasts.
+class running:  # noqa: N801 - used as a context manager only
+    """Make a package the current task within a block.
 
-    A class, and the task is made when somebody asks: most tasks do not, and to make it takes as long as to verify them.
+    This is a class, not a generator, so that the task can be created when it is first read. Most tasks do not read it,
+    and to create it takes as long as to verify a package.
 
     Args:
-        package: the task's.
+        package: the package of the task.
         attempt: the attempt number.
     """
 
@@ -69,7 +70,7 @@ class running:  # noqa: N801 - reads as the block that it is
 
     @property
     def task(self) -> CurrentTask:
-        """The task, the same each time."""
+        """The task, created when it is first read."""
         if self._task is None:
             self._task = CurrentTask.of(self.package, self.attempt)
         return self._task
@@ -79,25 +80,25 @@ _current: Final[ContextVar[running | None]] = ContextVar("django_q_task", defaul
 
 
 def current_task() -> CurrentTask | None:
-    """The task this code runs in, or None outside of tasks."""
+    """Return the task that is being executed, or None outside of tasks."""
     block = _current.get()
     return block.task if block else None
 
 
 class TaskFilter(logging.Filter):
-    """Gives each log record `task_id` and `task_name`: of the task it was made in, or empty text.
+    """Adds `task_id` and `task_name` of the current task to each log record; empty texts outside of tasks.
 
-    For handlers of `LOGGING` whose format names them, as a filter of `{"()": "django_q.context.TaskFilter"}`.
+    `LOGGING` adds it to a handler whose format has these fields, as a filter `{"()": "django_q.context.TaskFilter"}`.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Stamp the record and let it pass."""
+        """Add the fields to a record, and return True."""
         stamp(record)
         return True
 
 
 def stamp(record: logging.LogRecord) -> None:
-    """Write the current task into a log record; what the caller's `extra` says is kept."""
+    """Add the current task to a log record. Fields of the caller's `extra` are not replaced."""
     task = current_task()
     for name, value in (("task_id", task.id if task else ""), ("task_name", task.name if task else "")):
         if not hasattr(record, name):
@@ -105,9 +106,9 @@ def stamp(record: logging.LogRecord) -> None:
 
 
 def stamp_records() -> None:
-    """Have every handler that is configured now stamp its records; a second call changes nothing.
+    """Add a `TaskFilter` to each configured handler that has none.
 
-    Not in the record factory: there, a project's own `extra={"task_id": …}` raises KeyError
+    With a record factory instead, a project's own `extra={"task_id": …}` would raise KeyError
     (https://docs.python.org/3/library/logging.html#logging.Logger.debug).
     """
     known = [logging.getLogger(name) for name in [None, *logging.getLogger().manager.loggerDict]]

@@ -1,4 +1,4 @@
-"""The old face of `django.core.signing`."""
+"""Names of `django.core.signing` under their old path."""
 
 from django.core.signing import Signer, TimestampSigner, dumps, loads
 

@@ -25,7 +25,7 @@ def announced(package: TaskPackage) -> TaskPackage:
     Raises:
         OptionError: a receiver set an option to an invalid value.
     """
-    if not signals.is_heard(signals.pre_enqueue):
+    if not signals.has_receivers(signals.pre_enqueue):
         return package
     signals.emit(signals.pre_enqueue, task=package)
     return normalise_package(package)

@@ -1,4 +1,4 @@
-"""What can go wrong, and what to do about it."""
+"""Exceptions of Django Q. Their docstrings are their default messages."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class DjangoQError(Exception):
-    """Something went wrong in Django Q."""
+    """Django Q failed."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(args or (first_line(type(self)),)))
 
 
 class ConfigurationError(DjangoQError, ImproperlyConfigured):
-    """Q_CLUSTER cannot be used as it is: correct the settings."""
+    """Q_CLUSTER is invalid: correct the settings."""
 
 
 class MissingPlugin(ConfigurationError):
@@ -28,24 +28,24 @@ class MissingPlugin(ConfigurationError):
 
 
 class BrokerError(DjangoQError):
-    """The broker could not do what it was asked."""
+    """The broker could not execute a request."""
 
     sent: frozenset[int] = frozenset()
-    """Positions of the packages of an `enqueue_many` that were put on the queue before it failed.
+    """Positions of the packages that `enqueue_many` queued before it failed.
 
-    The others were not, or the broker does not know it."""
+    The others were not queued, or the broker does not know whether they were."""
 
 
 class BrokerUnavailable(BrokerError):
-    """The broker's server cannot be reached, or refuses all requests for now: check that it runs, and its address."""
+    """The broker's server is unavailable: check that it runs, and its address."""
 
 
 class PackageTooLarge(BrokerError):
-    """The broker's product refuses packages of this size: send a reference instead of the data."""
+    """The broker's product rejects packages of this size: send a reference instead of the data."""
 
 
 class PackageError(DjangoQError):
-    """A task package cannot be run."""
+    """A package cannot be executed."""
 
 
 class UnreadablePackage(PackageError):
@@ -57,14 +57,14 @@ class UnknownFunction(PackageError):
 
 
 class UnsendableTask(PackageError, TypeError):
-    """The task cannot be written down: name a function that can be imported, and give it arguments that pickle."""
+    """The task cannot be sent: use a function that can be imported, and arguments that can be pickled."""
 
 
 class OptionError(DjangoQError, TypeError):
     """An option of a task does not exist, is invalid or contradicts another: correct the call."""
 
     package: TaskPackage | None = None
-    """A received package without its invalid options, to record its failure; None for errors of a call."""
+    """Received package without its invalid options, with which its failure is saved; None for errors of a call."""
 
 
 class UnreadableArguments(DjangoQError, ValueError):
@@ -72,7 +72,7 @@ class UnreadableArguments(DjangoQError, ValueError):
 
 
 class ScheduleError(DjangoQError, ValueError):
-    """The schedule cannot be sent or reckoned: correct it."""
+    """The task of the schedule cannot be sent, or its slots cannot be calculated: correct the schedule."""
 
 
 class TaskError(DjangoQError):
@@ -80,19 +80,19 @@ class TaskError(DjangoQError):
 
 
 class WorkerDied(TaskError):
-    """The worker process died while it ran the task."""
+    """The worker process died during the task."""
 
 
 class NoAttemptsLeft(TaskError):
-    """All attempts at the task ended without an outcome: it is not executed again."""
+    """All attempts at the task ended without an outcome: there is no further attempt."""
 
 
 class ResultNotPicklable(TaskError):
-    """The task returned something that cannot be pickled: return plain values."""
+    """The return value of the task cannot be pickled: return plain values."""
 
 
 class ClusterDied(DjangoQError):
-    """The cluster ended without having been told to: its log says why."""
+    """The cluster ended unexpectedly: see its log for the reason."""
 
 
 class ResultsUnavailable(DjangoQError):
@@ -108,20 +108,20 @@ class TimeoutException(SystemExit):
 
 
 def mark_sent(error: BaseException, positions: Iterable[int]) -> None:
-    """Note in an error which packages of a failed `enqueue_many` are on the queue.
+    """Set the positions of the queued packages on the error of a failed `enqueue_many`.
 
     Args:
-        error: that is raised; it need not be a BrokerError.
-        positions: of the packages, from 0.
+        error: error that is raised, not necessarily a BrokerError.
+        positions: positions of the packages, from 0.
     """
     vars(error)["sent"] = frozenset(positions)
 
 
 def sent_before(error: BaseException) -> frozenset[int]:
-    """Return the positions of the packages that are on the queue although `enqueue_many` failed."""
+    """Return the positions of the packages that were queued before `enqueue_many` failed."""
     return getattr(error, "sent", frozenset())
 
 
 def first_line(kind: type[DjangoQError]) -> str:
-    """The sentence that describes a kind of error."""
+    """Return the first line of the docstring of an exception class."""
     return (kind.__doc__ or kind.__name__).strip().splitlines()[0]

@@ -1,7 +1,4 @@
-"""Names that people can say, for things that have hexadecimal ids.
-
-The words, and the way to them, are those of the public-domain project humanhash.
-"""
+"""Derives readable names from hexadecimal ids, with the words and algorithm of the public-domain project humanhash."""
 
 from __future__ import annotations
 
@@ -34,11 +31,15 @@ DEFAULT_WORDLIST: Final = tuple(
     winter wisconsin wolfram wyoming xray yankee yellow zebra zulu
     """.split()  # noqa: SIM905
 )
-"""A word for each value of a byte."""
+"""One word for each value of a byte."""
 
 
 class HumanHasher:
-    """Turns digests into words."""
+    """Converts hexadecimal digests into words.
+
+    Args:
+        wordlist: 256 words, one for each value of a byte.
+    """
 
     def __init__(self, wordlist: Sequence[str] = DEFAULT_WORDLIST) -> None:
         if len(wordlist) != 256:
@@ -46,12 +47,26 @@ class HumanHasher:
         self.wordlist = wordlist
 
     def humanize(self, hexdigest: str, words: int = 4, separator: str = "-") -> str:
-        """The words of a digest; the same digest always has the same."""
+        """Return the words of a digest, always the same ones.
+
+        Args:
+            hexdigest: hexadecimal digits.
+            words: number of words.
+            separator: text between the words.
+        """
         return separator.join(self.wordlist[byte] for byte in self.compress(bytes.fromhex(hexdigest), words))
 
     @staticmethod
     def compress(data: Sequence[int], target: int) -> list[int]:
-        """As many bytes as asked for, each the exclusive or of one segment; the last segment takes the remainder."""
+        """Return the exclusive or of each segment of data. The last segment contains the remainder.
+
+        Args:
+            data: bytes.
+            target: number of segments.
+
+        Raises:
+            ValueError: there are fewer bytes than segments.
+        """
         size = len(data) // target
         if not size:
             raise ValueError(f"{len(data)} bytes are not enough for {target} words: ask for fewer words.")
@@ -59,16 +74,16 @@ class HumanHasher:
         return [reduce(xor, segment, 0) for segment in (*segments, data[(target - 1) * size :])]
 
     def uuid(self, **params: Any) -> tuple[str, str]:
-        """The words and the hexadecimal digits of a new random id."""
+        """Return the words and the hexadecimal digits of a new random id; parameters as of `humanize`."""
         digest = uuids.uuid4().hex
         return self.humanize(digest, **params), digest
 
 
 def name_of(digest: str) -> str:
-    """What `humanize` says of 32 hexadecimal digits, in a fifth of the time: every task gets a name."""
+    """Return the result of `humanize` for 32 hexadecimal digits, in a fifth of its time, for the names of all tasks."""
     folded = int(digest, 16)
     folded ^= folded >> 16
-    folded ^= folded >> 8  # the last byte of each four is the exclusive or of them now
+    folded ^= folded >> 8  # now, the last of each four bytes is the exclusive or of the four
     words = DEFAULT_WORDLIST
     return f"{words[folded >> 96 & 255]}-{words[folded >> 64 & 255]}-{words[folded >> 32 & 255]}-{words[folded & 255]}"
 

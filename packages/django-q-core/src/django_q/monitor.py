@@ -1,4 +1,4 @@
-"""The old address of the statistics: `from django_q.monitor import Stat`, as the manual has it."""
+"""The statistics under the path that the manual documents, `from django_q.monitor import Stat`."""
 
 from django_q.status import Stat, Status
 

@@ -16,18 +16,18 @@ OLD_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     "django_q.results": {"batch_delivery": "django_q.workflows.batch_delivery"},
     "django_q.signals": {"call_hook": "django_q.hooks.call_hook"},
 }
-"""Dotted path of each name that has moved, by the module in which it was, by its old name."""
+"""Old module → {old name: new dotted path}."""
 
 
 def resolver(module: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a module: it imports an old name when it is first used.
+    """Return the `__getattr__` of a module, which imports an old name when it is first used.
 
     Args:
         module: dotted path of the module.
     """
     names = OLD_NAMES[module]
 
-    def __getattr__(name: str) -> Any:  # noqa: N807 - it becomes one
+    def __getattr__(name: str) -> Any:  # noqa: N807 - it becomes the module's function
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         return load(names[name])
@@ -36,7 +36,10 @@ def resolver(module: str) -> Callable[[str], Any]:
 
 
 def load(path: str) -> Any:
-    """Import a module, or what is in one.
+    """Import a module, or an attribute of one.
+
+    Args:
+        path: its dotted path.
 
     Raises:
         ImportError: the module cannot be imported.
@@ -51,6 +54,6 @@ def load(path: str) -> Any:
 
 
 def table() -> str:
-    """Return the old names as a Markdown table, which docs/reference/old-names.md contains."""
+    """Return the old names as a Markdown table, for docs/reference/old-names.md."""
     rows = [f"| `{module}.{name}` | `{path}` |" for module, names in OLD_NAMES.items() for name, path in names.items()]
     return "\n".join(["| old name | new name |", "| --- | --- |", *sorted(rows)])

@@ -105,7 +105,7 @@ class OutcomeBuilder:
         returned = finished["success"]
         finished["attempt_count"] = attempt
         options = NO_OPTIONS if OPTIONAL_KEYS.isdisjoint(finished) else self._options(finished)
-        follow_up = bool(options["hook"]) or signals.is_heard(signals.post_execute)
+        follow_up = bool(options["hook"]) or signals.has_receivers(signals.post_execute)
         text = self._signed(finished, sent) if follow_up or options.get("cached") else None
         args, kwargs, result = self._columns(finished, sent, keep=self._is_kept(options))
         success = finished["success"]

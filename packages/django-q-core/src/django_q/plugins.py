@@ -1,4 +1,4 @@
-"""Plugins: what other distributions offer, found by name."""
+"""Finds the plugins of installed distributions by their entry points."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ DISTRIBUTIONS: Final = {
     "sentry": "django-q-sentry",
     "sqs": "django-q-sqs",
 }
-"""Which distribution of ours offers a name, for the hint when it is not installed."""
+"""Distribution of Django Q for each plugin name, for the hint if it is not installed."""
 
 
 class Registry(Generic[T]):
-    """The plugins of one entry point group, each by its name; looked up once a process."""
+    """Registry of the entry points of one group, by name. A process looks them up once.
+
+    Args:
+        group: the entry point group.
+        what: noun for its plugins, for messages.
+    """
 
     def __init__(self, group: str, what: str) -> None:
         self.group = group
@@ -47,11 +52,16 @@ class Registry(Generic[T]):
         return found
 
     def names(self) -> frozenset[str]:
-        """What is installed."""
+        """Return the names of the installed plugins."""
         return frozenset(self._found)
 
     def load(self, name: str) -> T:
-        """The plugin of that name, imported."""
+        """Import and return a plugin.
+
+        Raises:
+            MissingPlugin: no installed distribution offers it, or it cannot be imported.
+            ConfigurationError: several distributions offer it, or INSTALLED_APPS lacks its app.
+        """
         if name not in self._loaded:
             if app := self.missing_app(name):
                 raise ConfigurationError(f"The {self.what} {name!r} is an app: add {app!r} to INSTALLED_APPS.")
@@ -59,17 +69,17 @@ class Registry(Generic[T]):
         return self._loaded[name]
 
     def missing_app(self, name: str) -> str | None:
-        """The app that the plugin is, when INSTALLED_APPS lacks it; a plugin with a module `apps` is one."""
+        """Return the app of a plugin if INSTALLED_APPS lacks it, or None. A plugin with a module `apps` is an app."""
         package = self.find(name).module.partition(".")[0]
         return package if is_app(package) and not is_installed(package) else None
 
-    def refresh(self) -> None:
-        """Forget what was found, for a process in which something was installed."""
-        vars(self).pop("_found", None)
-        self._loaded.clear()
-
     def find(self, name: str) -> EntryPoint:
-        """Where the plugin of that name is, not imported yet."""
+        """Return the entry point of a plugin, without importing it.
+
+        Raises:
+            MissingPlugin: no installed distribution offers it.
+            ConfigurationError: several distributions offer it.
+        """
         points = self._found.get(name, [])
         if not points:
             raise MissingPlugin(self._missing(name))
@@ -106,26 +116,26 @@ class Registry(Generic[T]):
 
 
 def is_app(package: str) -> bool:
-    """Is this package a Django app?"""
+    """Return True if a package is a Django app."""
     try:
         spec = find_spec(f"{package}.apps")
     except ModuleNotFoundError:
         return False
-    # A package `apps` holds a project's apps, and is no app itself.
+    # A package `apps` contains the apps of a project, and is no app itself.
     return spec is not None and spec.submodule_search_locations is None
 
 
 def is_installed(package: str) -> bool:
-    """Is this package, or a part of it, among the INSTALLED_APPS?"""
+    """Return True if INSTALLED_APPS contains a package or a part of it."""
     return any(f"{config.name}.".startswith(f"{package}.") for config in apps.get_app_configs())
 
 
 def distribution_of(point: EntryPoint) -> str:
-    """The distribution that offers an entry point."""
+    """Return the name of the distribution that offers an entry point."""
     distribution: Any = point.dist
     return distribution.name if distribution is not None else "an unknown distribution"
 
 
 def distribution_for(name: str) -> str:
-    """The distribution to install for a plugin of ours, or else what to look for."""
+    """Return the name of the distribution that offers a plugin, or a description if it is not known."""
     return DISTRIBUTIONS.get(name, f"the distribution that offers {name!r}")

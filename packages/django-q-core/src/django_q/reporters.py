@@ -1,4 +1,4 @@
-"""Error reporters: services that are told of every failure of a task."""
+"""Error reporters, which report failures of tasks to services such as Sentry."""
 
 from __future__ import annotations
 
@@ -18,82 +18,87 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """What a distribution offers under the entry point group `djangoq.errorreporters`.
+    """Class that a distribution offers in the entry point group `djangoq.errorreporters`.
 
-    The entry point's name is the key of `Q_CLUSTER["error_reporter"]`; the class is made with that key's dictionary as
-    keyword arguments, once in each process that has something to report.
+    The name of the entry point is the key in `Q_CLUSTER["error_reporter"]`. Each process that reports a failure creates
+    one instance, with the dictionary of that key as keyword arguments.
     """
 
     def report(self) -> None:
-        """Tell the service of the exception that is being handled: `sys.exc_info()` has it.
+        """Report the exception that is being handled, `sys.exc_info()`.
 
-        Which task it was, `django_q.context.current_task()` says.
+        `django_q.context.current_task()` returns its task.
         """
 
 
 REPORTERS: Final[Registry[Any]] = Registry("djangoq.errorreporters", "error reporter")
-"""The error reporters that are installed."""
+"""Registry of the installed error reporters."""
 
 
 class ErrorReporter:
-    """All the reporters of a cluster as one; what they raise themselves is logged and harms no task."""
+    """Reports to all reporters of a cluster. Their own errors are logged, and do not affect tasks."""
 
     def __init__(self, reporters: list[Reporter]) -> None:
         self.targets = reporters
 
     @classmethod
     def of(cls, settings: ClusterSettings) -> ErrorReporter:
-        """Make the reporters that the settings ask for, without those that cannot be made."""
+        """Create the reporters of the settings. One that cannot be created is logged and omitted."""
         made = (make_reporter(name, options) for name, options in settings.error_reporter.items())
         return cls([reporter for reporter in made if reporter is not None])
 
     def report(self, error: BaseException | None = None) -> None:
-        """Tell every reporter.
+        """Report an error to all reporters.
 
         Args:
-            error: what went wrong; None means the exception that is being handled.
+            error: the error; None for the exception that is being handled.
         """
         if not self.targets:
             return
         if error is None:
-            self._tell()
+            self._report()
         else:
-            handle(error, self._tell)
+            handle(error, self._report)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         for reporter in self.targets:
             try:
                 reporter.report()
-            except (Exception, SystemExit):  # noqa: BLE001 - whatever the client of a service raises
+            except (Exception, SystemExit):  # noqa: BLE001 - the client of a service may raise anything
                 logger.exception("Error reporter %s failed; the task's outcome stands.", type(reporter).__name__)
 
 
-def handle(error: BaseException, tell: Callable[[], None]) -> None:
-    """Make an error the one that is being handled, though nobody raised it, and tell of it."""
+def handle(error: BaseException, call: Callable[[], None]) -> None:
+    """Call a function while an error that was not raised is being handled, so that `sys.exc_info()` returns it."""
     context = error.__context__
     try:
         raise error
     except type(error):
         error.__context__ = context
-        tell()
+        call()
 
 
 def make_reporter(name: str, options: Any) -> Reporter | None:
-    """Make one reporter; one that cannot be made is logged, and the others report all the same."""
+    """Create a reporter; log an error and return None if that fails.
+
+    Args:
+        name: name of its entry point.
+        options: its keyword arguments.
+    """
     try:
         reporter: Reporter = REPORTERS.load(name)(**options)
-    except Exception:  # noqa: BLE001 - whatever the client of a service raises
+    except Exception:  # noqa: BLE001 - the client of a service may raise anything
         logger.exception("Error reporter %r could not be started: correct Q_CLUSTER['error_reporter'].", name)
         return None
     return reporter
 
 
 def report(error: BaseException | None = None, settings: ClusterSettings | None = None) -> None:
-    """Report a failure to the services that the settings name; never raises.
+    """Report a failure to the reporters of the settings, without raising an error.
 
     Args:
-        error: what went wrong; None means the exception that is being handled.
-        settings: of the cluster; None means the settings of this moment.
+        error: the error; None for the exception that is being handled.
+        settings: settings of the cluster; None for the current ones.
     """
     settings = settings or current_settings()
     if not settings.error_reporter:
@@ -106,12 +111,12 @@ def report(error: BaseException | None = None, settings: ClusterSettings | None 
 
 @lru_cache(maxsize=8)
 def _reporters(settings: ClusterSettings, pid: int) -> ErrorReporter:
-    """Make them once a process: a client's threads and sockets do not survive a fork."""
+    """Create the reporters once in each process, because threads and sockets of a client do not survive a fork."""
     return ErrorReporter.of(settings)
 
 
 def __getattr__(name: str) -> Any:
-    """Give `error_reporter`, the reporters of the settings as they are now."""
+    """Return `error_reporter`, the reporters of the current settings."""
     if name == "error_reporter":
         return ErrorReporter.of(current_settings())
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

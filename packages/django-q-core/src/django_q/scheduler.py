@@ -1,4 +1,4 @@
-"""The old name of what sends due schedules."""
+"""The function that sends the tasks of due schedules, under its old name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def scheduler(broker: Broker | None = None) -> None:
-    """Send every schedule that is due now, through a broker: by default the one of the settings."""
+    """Send the tasks of all due schedules.
+
+    Args:
+        broker: broker of the tasks; None for that of the settings.
+    """
     restore_moments(router.db_for_write(Schedule))
     schedules = DueSchedules(current_settings(), broker or get_broker())
     while schedules.run_pass().more:

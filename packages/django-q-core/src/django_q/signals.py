@@ -1,4 +1,4 @@
-"""What Django Q says about its tasks while it works."""
+"""Signals that Django Q sends about its tasks."""
 
 from __future__ import annotations
 
@@ -11,31 +11,40 @@ from django_q.log import logger
 from django_q.old_names import resolver
 
 SENDER: Final = "django_q"
-"""Who sends all of these signals."""
+"""Sender of all signals."""
 
 pre_enqueue: Final = Signal()
-"""A task is about to be queued. `task`: its package, a dict that may be changed. In the process of the sender."""
+"""Sent before a task is queued, in the process that sends it. `task`: its package, a dict that may be changed."""
 
 post_spawn: Final = Signal()
-"""A worker process has started. `proc_name`: its name. In that process."""
+"""Sent after a worker process has started, in that process. `proc_name`: its name."""
 
 pre_execute: Final = Signal()
-"""A task is about to run. `func`: the callable; `task`: its package. In the worker."""
+"""Sent before a task is executed, in the worker. `func`: the callable; `task`: its package."""
 
 post_execute_in_worker: Final = Signal()
-"""A task has run. `func`: as it was given; `task`: its package, with `result` and `success`. In the worker."""
+"""Sent after a task is executed, in its worker.
+
+`func`: the function as it was sent; `task`: its package, with `result` and `success`."""
 
 post_execute: Final = Signal()
-"""A task is saved, and acknowledged afterwards. `task`: its package, with `result` and `success`. In a worker."""
+"""Sent after a task is saved and before it is acknowledged, in a worker.
+
+`task`: its package, with `result` and `success`."""
 
 
 def emit(signal: Signal, **arguments: Any) -> None:
-    """Tell every receiver; what one of them raises is logged, and harms neither the task nor the other receivers."""
+    """Send a signal to all receivers. An exception of one is logged, and affects neither the task nor other receivers.
+
+    Args:
+        signal: the signal.
+        **arguments: its arguments.
+    """
     if not signal.receivers:
         return
     try:
         responses = signal.send_robust(sender=SENDER, **arguments)
-    except Exception as error:  # noqa: BLE001 - Django fails to log receivers without a __qualname__, as partials are
+    except Exception as error:  # noqa: BLE001 - Django cannot log receivers without a __qualname__, such as partials
         logger.exception("A receiver raised %r; the task goes on.", error.__context__ or error)
         return
     for receiver, response in responses:
@@ -43,8 +52,8 @@ def emit(signal: Signal, **arguments: Any) -> None:
             logger.error("Receiver %s raised %r; the task goes on.", describe(receiver), response, exc_info=response)
 
 
-def is_heard(signal: Signal) -> bool:
-    """Does any receiver listen?"""
+def has_receivers(signal: Signal) -> bool:
+    """Return True if a signal has receivers."""
     return bool(signal.receivers) and signal.has_listeners(SENDER)
 
 

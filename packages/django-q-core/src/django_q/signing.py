@@ -1,4 +1,4 @@
-"""The old name of the codec of packages."""
+"""The codec of packages under its old name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ __all__ = ["BadSignature", "PackageCodec", "PickleSerializer", "SignedPackage"]
 
 
 class SignedPackage:
-    """Signs and reads packages as the current settings say."""
+    """Signs and reads packages with the current settings."""
 
     @staticmethod
     def dumps(obj: object, compressed: bool | None = None) -> str:
-        """Sign `obj` as the current settings say."""
+        """Pickle and sign an object.
+
+        Args:
+            obj: the object.
+            compressed: True to compress it; None for the setting `compress`.
+        """
         codec = SignedPackage._codec()
         if compressed is not None:
             codec.compress = compressed
@@ -25,7 +30,12 @@ class SignedPackage:
 
     @staticmethod
     def loads(obj: str | bytes) -> Any:
-        """Read `obj`, raising `BadSignature` or whatever unpickling raises."""
+        """Verify and unpickle a package.
+
+        Raises:
+            BadSignature: the signature is missing or foreign.
+            Exception: raised by pickle, or by code of the object.
+        """
         return PickleSerializer.loads(SignedPackage._codec().unsign(obj))
 
     @staticmethod

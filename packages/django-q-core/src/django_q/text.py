@@ -1,4 +1,4 @@
-"""Makes any text, object or exception safe to store, log and display."""
+"""Converts any text, object or exception into text that is safe to store, log and display."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-"""Takes the place of characters that no database can store: NUL and lone surrogates."""
+"""Replacement of characters that no database can store: NUL and lone surrogates."""
 
 TRUNCATION_MARK: Final = "…"
-"""The last character of a label that was truncated."""
+"""Last character of a truncated label."""
 
 MAX_TEXT_CHARACTERS: Final = 100_000
 """Maximum length of a stored text, such as the message and traceback of a failure."""
 
 MAX_LINE_CHARACTERS: Final = 1_000
-"""Maximum length of a text within a log line."""
+"""Maximum length of a text in a log line."""
 
 
 def text_of(value: object, limit: int = MAX_TEXT_CHARACTERS) -> str:
-    """Return the text form of any object; a `__str__` that raises is replaced by a description of the object.
+    """Return the text form of any object, or a description of it if its `__str__` raises.
 
     Args:
-        value: anything, such as an exception.
-        limit: maximum number of characters; the middle of a longer text is left out.
+        value: any object, for example an exception.
+        limit: maximum number of characters; the middle of a longer text is omitted.
 
     Returns:
-        Text that every UTF-8 database can store.
+        Text that all UTF-8 databases can store.
     """
     try:
         text = str.__str__(str(value))
@@ -51,7 +51,7 @@ def qualified_type_name(value: object) -> str:
 
 
 def storable(text: str) -> str:
-    """Replace what no database can store: NUL and lone surrogates. Pairs of surrogates become their character."""
+    """Replace characters that no database can store: NUL and lone surrogates. Surrogate pairs become characters."""
     if "\0" not in text:
         if text.isascii():
             return text
@@ -65,7 +65,7 @@ def storable(text: str) -> str:
 
 
 def bounded(text: str, limit: int) -> str:
-    """Leave out the middle of a text that has more than *limit* characters, and say how much is missing."""
+    """Replace the middle of a text with more than *limit* characters by the number of omitted characters."""
     if len(text) <= limit:
         return text
     kept = max(limit - 60, 0)
@@ -76,7 +76,7 @@ def bounded(text: str, limit: int) -> str:
 
 
 def truncated(label: str, length: int) -> str:
-    """Return a label of at most *length* storable characters; one that was cut ends with `TRUNCATION_MARK`."""
+    """Return a label of at most *length* storable characters. A truncated one ends with `TRUNCATION_MARK`."""
     if len(label) > length:
         label = label[: length - 1] + TRUNCATION_MARK
     return storable(label)
@@ -91,12 +91,12 @@ def one_line(value: object, limit: int = MAX_LINE_CHARACTERS) -> str:
 
 
 def ascii_only(text: str) -> str:
-    """Escape all characters outside ASCII, for databases with a smaller character set."""
+    """Return a text with escapes in place of non-ASCII characters, for databases with a smaller character set."""
     return text if text.isascii() else text.encode("ascii", "backslashreplace").decode()
 
 
 def sentence_of(error: BaseException) -> str:
-    """Return the message of an exception, or its class if it has none."""
+    """Return the message of an exception, or the name of its class if it has none."""
     return text_of(error) or type_name(error)
 
 
@@ -111,10 +111,10 @@ def traceback_of(error: BaseException, place: TracebackType | None = None) -> st
 
     Args:
         error: the exception.
-        place: where the traceback begins; None for all of it.
+        place: beginning of the traceback; None for all of it.
 
     Returns:
-        Storable text of at most `MAX_TEXT_CHARACTERS`; if the exception cannot be formatted, its class.
+        Storable text of at most `MAX_TEXT_CHARACTERS`. If the exception cannot be formatted, the name of its class.
     """
     try:
         text = "".join(traceback.format_exception(type(error), error, place or error.__traceback__))

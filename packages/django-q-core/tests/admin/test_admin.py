@@ -21,7 +21,7 @@ def save(letter: str, **columns: object) -> Task:
 
 @pytest.fixture
 def queued():
-    """Take all packages of the queue."""
+    """Fetch all packages of the queue."""
     broker, codec = get_broker(), PackageCodec.of(current_settings())
     broker.delete_queue()
 
@@ -125,7 +125,7 @@ def test_queue_admin_resolves_with_its_broker() -> None:
 
 
 class Unprintable:
-    """A result whose text exits."""
+    """Result whose text form exits the process."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error or SystemExit(1)
@@ -137,7 +137,7 @@ class Unprintable:
 
 
 class Exits:
-    """A result that exits when it is unpickled."""
+    """Result that exits the process when it is unpickled."""
 
     def __reduce__(self):
         return exit, (1,)

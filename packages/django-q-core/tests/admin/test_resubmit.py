@@ -37,7 +37,7 @@ def save(letter: str, **columns: object) -> Task:
 
 @pytest.fixture(autouse=True)
 def broker():
-    """The queue, which is empty."""
+    """Broker with an empty queue."""
     broker = get_broker()
     broker.delete_queue()
     yield broker
@@ -45,14 +45,14 @@ def broker():
 
 
 def queued(broker) -> list[dict]:
-    """Take all packages of the queue."""
+    """Fetch all packages of the queue."""
     deliveries = broker.dequeue_many(100, 0)
     broker.acknowledge_many([delivery.ack_id for delivery in deliveries])
     return [PackageCodec.of(current_settings()).loads(delivery.package) for delivery in deliveries]
 
 
 def choose(client, model: str, *tasks: Task) -> str:
-    """Choose the action for tasks; what the page says then."""
+    """Run the action for tasks; return the messages of the page."""
     url = reverse(f"admin:django_q_{model}_changelist")
     data = {"action": "resubmit_task", "_selected_action": [task.pk for task in tasks]}
     response = client.post(url, data, follow=True)
@@ -63,7 +63,7 @@ def choose(client, model: str, *tasks: Task) -> str:
 # the call
 
 
-def test_call_is_repeated_with_what_the_row_knows(broker) -> None:
+def test_call_is_repeated_with_the_options_in_the_row(broker) -> None:
     new_id = resubmit(save("a", args=(1.5, "é"), kwargs={"x": 2}, hook="m.h", group="g", cluster="test"))
     [package] = queued(broker)
     assert (package["id"], package["func"], package["args"]) == (new_id, "math.floor", (1.5, "é"))
@@ -71,7 +71,7 @@ def test_call_is_repeated_with_what_the_row_knows(broker) -> None:
 
 
 @pytest.mark.parametrize("name", OPTION_NAMES)
-def test_keyword_with_the_name_of_an_option_is_the_functions(broker, name) -> None:
+def test_keyword_with_name_of_an_option_belongs_to_function(broker, name) -> None:
     resubmit(save("a", kwargs={name: "mine", "other": 1}))
     [package] = queued(broker)
     assert package["kwargs"] == {name: "mine", "other": 1}
@@ -79,7 +79,7 @@ def test_keyword_with_the_name_of_an_option_is_the_functions(broker, name) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in OPTION_NAMES if name != "args_iter"])
-def test_keyword_of_an_iter_is_the_functions(broker, name) -> None:
+def test_keyword_of_an_iter_belongs_to_the_function(broker, name) -> None:
     resubmit(save("a", args=[(1,), (2,)], kwargs={name: "mine"}, result=[1, 2]))
     assert [package["kwargs"] for package in queued(broker)] == [{name: "mine"}] * 2
 
@@ -105,7 +105,7 @@ def test_iter_is_resubmitted_with_its_callback(broker) -> None:
 
 
 @pytest.mark.parametrize("args", [[(1,)], [(1,), "This value cannot be read: …"]])
-def test_iter_whose_arguments_are_not_all_known_is_not_resubmitted(broker, args) -> None:
+def test_iter_with_missing_arguments_is_not_resubmitted(broker, args) -> None:
     row = Task.objects.get(pk=async_iter("math.floor", [1.5, 2.5], sync=True))
     row.args = args
     with pytest.raises(NotRepeatable, match="not all arguments"):
@@ -119,30 +119,30 @@ def test_task_with_a_list_as_its_only_argument_is_no_iter(broker) -> None:
     assert [package["args"] for package in queued(broker)] == [([1, 2],)]
 
 
-# who may
+# permissions
 
 
 def user_with(client, *codenames: str):
-    """Log in a user with these permissions."""
+    """Log in a user with some permissions."""
     user = User.objects.create_user("staff", is_staff=True)
     user.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
     client.force_login(user)
     return client
 
 
-def test_who_may_only_look_cannot_resubmit(client, broker) -> None:
+def test_user_with_view_permission_cannot_resubmit(client, broker) -> None:
     task = save("a", success=False)
     page = choose(user_with(client, "view_failure", "delete_failure"), "failure", task)
     assert "resubmit_task" not in page
     assert (broker.queue_size(), Failure.objects.count(), LogEntry.objects.count()) == (0, 1, 0)
 
 
-def test_who_may_change_resubmits_and_the_row_stays(client, broker) -> None:
+def test_user_with_change_permission_resubmits_and_row_stays(client, broker) -> None:
     choose(user_with(client, "view_failure", "change_failure"), "failure", save("a", success=False))
     assert (broker.queue_size(), Failure.objects.count()) == (1, 1)
 
 
-def test_who_may_delete_too_removes_the_row_of_a_failure(client, broker) -> None:
+def test_user_with_delete_permission_removes_the_failure(client, broker) -> None:
     task = save("a", success=False)
     page = choose(user_with(client, "view_failure", "change_failure", "delete_failure"), "failure", task)
     assert (broker.queue_size(), Failure.objects.count()) == (1, 0)
@@ -164,10 +164,10 @@ def test_log_entry_is_written(admin_client, admin_user, broker, success, model) 
     assert ("deleted" in entry.change_message) is not success
 
 
-# what fails
+# failures
 
 
-def test_broker_that_is_unavailable_changes_nothing(admin_client, monkeypatch) -> None:
+def test_unavailable_broker_changes_nothing(admin_client, monkeypatch) -> None:
     def away(self, package, *, delay=0):
         raise BrokerUnavailable("connection refused \udce9")
 
@@ -179,7 +179,7 @@ def test_broker_that_is_unavailable_changes_nothing(admin_client, monkeypatch) -
     assert "resubmitted." not in page
 
 
-def test_broker_that_becomes_unavailable_keeps_what_was_not_queued(admin_client, broker, monkeypatch) -> None:
+def test_rows_that_were_not_queued_stay_in_an_outage(admin_client, broker, monkeypatch) -> None:
     enqueue = MemoryBroker.enqueue
 
     def away_soon(self, package, *, delay=0):
@@ -206,7 +206,7 @@ def test_broker_that_becomes_unavailable_keeps_what_was_not_queued(admin_client,
         {"name": "50% of %s %(x)d \N{SNOWMAN}", "func": "no_such_module.f"},
     ],
 )
-def test_row_that_cannot_be_repeated_stays_and_the_others_are_resubmitted(
+def test_row_without_arguments_stays_and_others_are_resubmitted(
     admin_client, broker, monkeypatch, tmp_path, columns
 ) -> None:
     (tmp_path / "resubmitted_module.py").write_text("raise SystemExit('caf\\udce9')")
@@ -220,7 +220,7 @@ def test_row_that_cannot_be_repeated_stays_and_the_others_are_resubmitted(
     assert "1 task was resubmitted." in page
 
 
-def test_package_that_the_broker_refuses_is_not_resubmitted(admin_client, monkeypatch) -> None:
+def test_rejected_package_is_not_resubmitted(admin_client, monkeypatch) -> None:
     def refuse(self, package, *, delay=0):
         raise PackageTooLarge("x" * 1_000_000)
 
@@ -231,7 +231,7 @@ def test_package_that_the_broker_refuses_is_not_resubmitted(admin_client, monkey
     assert len(page) < 100_000
 
 
-def test_row_that_is_protected_stays_and_is_logged(admin_client, broker) -> None:
+def test_protected_row_stays_and_is_logged(admin_client, broker) -> None:
     def protect(**more) -> None:
         raise ValueError("a report needs it")
 

@@ -27,7 +27,7 @@ def form(**fields) -> dict[str, str]:
 
 
 def save(admin_client, schedule: Schedule, **fields):
-    """Send the form of a schedule as it was shown, with some fields changed."""
+    """Send the form of a schedule with some fields changed."""
     page = reverse("admin:django_q_schedule_change", args=[schedule.pk])
     shown = admin_client.get(page).context["adminform"].form
     sent = {}
@@ -47,17 +47,17 @@ def problems(response) -> dict[str, list[str]]:
     return response.context["adminform"].form.errors
 
 
-def test_an_empty_next_run_is_now(admin_client):
+def test_empty_next_run_is_now(admin_client):
     admin_client.post(reverse(ADD), form())
     assert abs((Schedule.objects.get().next_run - timezone.now()).total_seconds()) < 10
 
 
-def test_an_empty_next_run_of_cron_is_when_it_says(admin_client):
+def test_empty_next_run_of_cron_is_the_first_slot(admin_client):
     admin_client.post(reverse(ADD), form(schedule_type="C", cron="0 0 1 1 *"))
     assert Schedule.objects.get().next_run.month == 1
 
 
-def test_the_form_points_to_the_last_day_of_the_month(admin_client):
+def test_form_mentions_the_last_day_of_the_month(admin_client):
     assert "the day L is the last of the month" in admin_client.get(reverse(ADD)).content.decode()
 
 
@@ -73,12 +73,12 @@ def test_the_form_points_to_the_last_day_of_the_month(admin_client):
         ({"name": "taken"}, "name"),
     ],
 )
-def test_mistakes_are_said_beside_their_field(admin_client, due, fields, field):
+def test_errors_are_shown_beside_their_field(admin_client, due, fields, field):
     due(name="taken")
     assert list(problems(admin_client.post(reverse(ADD), form(**fields)))) == [field]
 
 
-def test_what_was_not_changed_is_not_written_over(admin_client, due, clockwork):
+def test_unchanged_columns_are_not_overwritten(admin_client, due, clockwork):
     """The scheduler sets the next slot while an operator edits the schedule."""
     schedule = due(next_run=NOW)
     page = reverse("admin:django_q_schedule_change", args=[schedule.pk])
@@ -92,7 +92,7 @@ def test_what_was_not_changed_is_not_written_over(admin_client, due, clockwork):
     assert (schedule.func, schedule.next_run, schedule.repeats) == ("math.ceil", NOW + timedelta(hours=1), -2)
 
 
-def test_the_last_error_is_shown_and_forgotten_when_it_is_corrected(admin_client, due, clockwork):
+def test_last_error_is_shown_and_deleted_by_a_correction(admin_client, due, clockwork):
     schedule = due(args="nonsense")
     clockwork().play(NOW)
     listed = admin_client.get(reverse("admin:django_q_schedule_changelist")).content.decode()
@@ -102,7 +102,7 @@ def test_the_last_error_is_shown_and_forgotten_when_it_is_corrected(admin_client
     assert (schedule.last_error, schedule.retry_at) == (None, None)
 
 
-def test_schedules_of_the_code_can_be_paused_and_nothing_else(admin_client, due):
+def test_declared_schedule_can_only_be_paused(admin_client, due):
     schedule = due(in_code=True, name="code")
     page = admin_client.get(reverse("admin:django_q_schedule_change", args=[schedule.pk]))
     assert set(page.context["adminform"].form.fields) == {"repeats", "next_run"}

@@ -122,7 +122,7 @@ def test_evicted_count_starts_again(cache):
 
 def test_cache_without_reply_is_not_used_for_a_while(cache, caplog, monkeypatch):
     answer, calls = threading.Event(), CacheCalls()
-    calls.limit(patience=0.05)
+    calls.limit(timeout=0.05)
     monkeypatch.setattr(cache_counts, "CALLS", calls)
     monkeypatch.setattr(cache, "get_many", lambda _: answer.wait())
     counts = counts_in(cache)

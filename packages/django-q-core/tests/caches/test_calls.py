@@ -1,4 +1,4 @@
-"""A cache that does not answer holds up its caller for a moment only."""
+"""A cache that does not answer blocks its caller for a limited time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django_q.testing import eventually
 @pytest.fixture
 def calls():
     calls = CacheCalls(probe=0.01)
-    calls.limit(patience=0.2)
+    calls.limit(timeout=0.2)
     yield calls
     for caller in [calls.caller, *calls.stuck]:
         if caller is not None:
@@ -22,7 +22,7 @@ def calls():
 
 @pytest.fixture
 def answer():
-    """A server that answers when this is set."""
+    """Event that lets the server answer when it is set."""
     answer = threading.Event()
     yield answer
     answer.set()
@@ -53,7 +53,7 @@ def test_call_without_an_answer_is_given_up(calls, answer):
         calls.make(answer.wait)
 
 
-def test_calls_after_it_do_not_wait(calls, answer):
+def test_later_calls_fail_without_waiting(calls, answer):
     with pytest.raises(TimeoutError):
         calls.make(answer.wait)
     began = time.monotonic()
@@ -63,7 +63,7 @@ def test_calls_after_it_do_not_wait(calls, answer):
     assert time.monotonic() - began < 0.1
 
 
-def test_another_thread_tries_again_later_and_later(calls, answer):
+def test_another_thread_retries_after_growing_pauses(calls, answer):
     pauses = []
     for _ in range(5):
         calls.resume_at = 0.0

@@ -1,4 +1,4 @@
-"""Keys in the cache are valid on every product, and safe keys are those of the public editions."""
+"""Keys in the cache are valid on all products, and safe keys are those of the public editions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_unsafe_key_is_hashed(key):
 
 @settings(max_examples=200, deadline=None)
 @given(any_text, any_text)
-def test_memcached_accepts_the_keys_of_any_group_of_any_queue(prefix, group):
+def test_memcached_accepts_keys_of_any_group_and_queue(prefix, group):
     members = CachedGroups(memcached, prefix)
     for key in (safe_key(f"{prefix}:{group}"), members.head_key(group), members.place_key(group, 10**9)):
         memcached.validate_key(memcached.make_key(key))

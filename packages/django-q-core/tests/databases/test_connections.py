@@ -1,4 +1,4 @@
-"""Sessions of databases: one for each task, kept by the processes of a cluster, none shared with a fork."""
+"""Each task has its own database session, processes of a cluster keep theirs, and no fork shares one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ VENDORS = ("sqlite", "postgres", "mariadb")
 
 @pytest.fixture(autouse=True)
 def _unblock(django_db_blocker):
-    """Let the tests use databases of their own, without a transaction around them."""
+    """Let the tests use their own databases, outside of a transaction."""
     with django_db_blocker.unblock():
         yield
 
 
 @pytest.fixture(scope="module")
 def servers(request: pytest.FixtureRequest) -> Callable[[str], Mapping[str, Any]]:
-    """Return the entry of a database on a server of that kind."""
+    """Return the settings of a database on a server of a kind."""
     made: dict[str, Mapping[str, Any]] = {}
 
     def server(kind: str) -> Mapping[str, Any]:
@@ -53,7 +53,7 @@ def servers(request: pytest.FixtureRequest) -> Callable[[str], Mapping[str, Any]
 
 @pytest.fixture
 def database(servers, tmp_path) -> Iterator[Callable[..., Any]]:
-    """Make the connection of an empty database: of a kind, with more settings."""
+    """Return a function that creates the connection of an empty database, of a kind and with more settings."""
     with ExitStack() as stack:
 
         def make(kind: str, **settings: Any) -> Any:
@@ -68,7 +68,7 @@ def database(servers, tmp_path) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def pooled(database) -> Iterator[Any]:
-    """The connection of a PostgreSQL database with a pool of one session."""
+    """Connection of a PostgreSQL database with a pool of one session."""
     try:
         import psycopg_pool  # noqa: F401
     except ImportError as error:
@@ -81,7 +81,7 @@ def pooled(database) -> Iterator[Any]:
 
 @pytest.fixture
 def oracle() -> Iterator[Any]:
-    """An Oracle database with a pool that has no session yet: there is no server."""
+    """Oracle database with a pool that has no session yet, because there is no server."""
     try:
         import oracledb  # noqa: F401
     except ImportError as error:
@@ -119,7 +119,7 @@ def in_a_fork(holds: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("kind", VENDORS)
-def test_task_gets_a_session_without_the_temporary_tables_of_the_one_before(database, kind):
+def test_task_gets_a_session_without_earlier_temporary_tables(database, kind):
     connection = database(kind)
     for _ in range(2):
         ask(connection, "CREATE TEMPORARY TABLE scratch (n int)")
@@ -176,7 +176,7 @@ def lose_session(connection: Any) -> None:
 @pytest.mark.parametrize(
     "leave", [leave_atomic, leave_savepoint, leave_autocommit_off, close_in_atomic, break_atomic, lose_session]
 )
-def test_next_task_works_whatever_a_task_has_left(database, kind, max_age, leave):
+def test_task_works_after_any_state_left_by_another(database, kind, max_age, leave):
     connection = database(kind, CONN_MAX_AGE=max_age)
     ask(connection, "CREATE TABLE notes (n int)")
     end_sessions()
@@ -203,7 +203,7 @@ def test_connection_is_checked_before_the_next_task_uses_it(database):
     connection = database("postgres", CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
     ask(connection, "SELECT 1")
     end_sessions()
-    connection.connection.close()  # as a server does that restarts
+    connection.connection.close()  # like a server that restarts
     assert ask(connection, "SELECT 1") == 1
 
 
@@ -246,7 +246,7 @@ LEFT = {
 
 
 @pytest.mark.parametrize(("statement", "question", "answer"), LEFT.values(), ids=LEFT)
-def test_pool_gets_its_session_back_as_it_was(pooled, statement, question, answer):
+def test_session_returns_to_its_pool_unchanged(pooled, statement, question, answer):
     assert ask(pooled, question) == answer
     number = ask(pooled, "SELECT pg_backend_pid()")
     ask(pooled, statement)
@@ -262,7 +262,7 @@ def read_only(session: Any) -> None:
 
 
 @pytest.mark.parametrize("spoil", [read_only, lambda session: session.close()], ids=["read-only", "closed"])
-def test_pool_gets_a_session_back_that_works(pooled, spoil):
+def test_working_session_returns_to_its_pool(pooled, spoil):
     pooled.ensure_connection()
     spoil(pooled.connection)
     end_sessions()
@@ -321,7 +321,7 @@ def test_closing_all_closes_the_pool(pooled):
 
 @pytest.mark.parametrize("kind", VENDORS)
 @pytest.mark.parametrize("forget", [forget_inherited, lambda: forget_database(ALIAS)], ids=["all", "one"])
-def test_fork_has_a_session_of_its_own_and_leaves_that_of_its_parent(database, kind, forget):
+def test_fork_has_its_own_session_and_keeps_that_of_its_parent(database, kind, forget):
     connection = database(kind)
     ask(connection, "CREATE TEMPORARY TABLE scratch (n int)")
     transaction.atomic(using=ALIAS).__enter__()

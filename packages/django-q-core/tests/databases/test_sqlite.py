@@ -1,4 +1,4 @@
-"""The options of an SQLite file that a site and its clusters share."""
+"""Options of an SQLite file that a site and its clusters share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMMEDIATE = {"transaction_mode": "IMMEDIATE"}
 
 @pytest.fixture
 def messages(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[CheckMessage]]:
-    """Run the check for a database with options."""
+    """Return a function that runs the check for a database with options."""
 
     def check(
         options: dict[str, Any], name: str = "db.sqlite3", databases: list[str] | None = None, **cluster: Any
@@ -50,7 +50,7 @@ def test_default_options_are_worth_a_warning_with_the_reason(messages):
     assert "PRAGMA journal_mode=WAL" in message.hint
 
 
-def test_what_is_there_is_not_recommended(messages):
+def test_present_option_is_not_recommended(messages):
     assert "transaction_mode" not in messages(IMMEDIATE)[0].hint
     assert "init_command" not in messages(WAL)[0].hint
 
@@ -63,7 +63,7 @@ def test_what_is_there_is_not_recommended(messages):
         {"transaction_mode": "EXCLUSIVE", "init_command": "PRAGMA journal_mode(WAL)"},
     ],
 )
-def test_recommended_options_are_silent(messages, options: dict[str, Any]):
+def test_recommended_options_cause_no_warning(messages, options: dict[str, Any]):
     assert messages(options) == []
 
 
@@ -84,7 +84,7 @@ def test_database_in_memory_is_shared_with_no_cluster(messages, name: str):
     assert messages({}, name=name) == []
 
 
-def test_nothing_is_said_without_a_cluster_or_of_settings_that_are_not_usable(messages):
+def test_no_warning_without_cluster_or_with_invalid_settings(messages):
     assert messages({}, sync=True) == []
     assert messages({}, workers="4") == []
 
@@ -93,13 +93,13 @@ def test_results_alone_are_enough(messages):
     assert messages({}, orm=None)
 
 
-def test_database_of_an_alternative_cluster_is_looked_at(messages):
+def test_database_of_an_alternative_cluster_is_checked(messages):
     [message] = messages({}, orm=None, sync=True, ALT_CLUSTERS={"slow": {"sync": False}})
     assert message.msg.startswith("ALT_CLUSTERS['slow']: ")
 
 
 @pytest.mark.parametrize(("databases", "number"), [(None, 1), (["shop", "default"], 1), (["default"], 0), ([], 0)])
-def test_databases_that_are_asked_for_are_looked_at(messages, databases: list[str] | None, number: int):
+def test_only_requested_databases_are_checked(messages, databases: list[str] | None, number: int):
     assert len(messages({}, databases=databases)) == number
 
 

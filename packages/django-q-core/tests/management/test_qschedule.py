@@ -21,7 +21,7 @@ def output(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_the_next_five_runs_are_shown_in_local_time(settings, due):
+def test_next_five_runs_are_shown_in_local_time(settings, due):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"time_zone": "Europe/Amsterdam"}
     due(name="evening", schedule_type="D", next_run=NOW)
     assert [line.strip() for line in output().splitlines()[1:]] == [
@@ -33,7 +33,7 @@ def test_the_next_five_runs_are_shown_in_local_time(settings, due):
     ]
 
 
-def test_a_line_says_what_it_is(due):
+def test_first_line_describes_the_schedule(due):
     schedule = due(name="all", schedule_type="C", cron="0 22 * * *", repeats=2, cluster="other", in_code=True)
     first, *runs = output().splitlines()
     assert first == f"[{schedule.pk}]  all  math.floor  Cron 0 22 * * *  cluster other  in code  2 times"
@@ -49,7 +49,7 @@ def test_a_line_says_what_it_is(due):
         ({"last_error": None, "schedule_type": "I", "minutes": None}, "number of minutes"),
     ],
 )
-def test_what_does_not_run_says_why(due, columns, shown):
+def test_schedule_without_next_run_shows_the_reason(due, columns, shown):
     due(**columns)
     assert shown in output().splitlines()[1]
 
@@ -60,12 +60,12 @@ def test_errors_are_shown(due):
     assert "error: UnknownFunction: gone" in output()
 
 
-def test_an_empty_list_says_so():
+def test_empty_list_is_reported():
     assert output() == "There are no schedules.\n"
 
 
 @pytest.mark.parametrize("by", ["name", "pk"])
-def test_one_is_run_now_and_its_dates_stay(clockwork, due, by):
+def test_schedule_is_run_now_and_its_dates_stay(clockwork, due, by):
     schedule = due(name="floor", next_run=NOW, repeats=3)
     clock = clockwork()
     assert "Sent math.floor as task" in output("--run", str(getattr(schedule, by)))
@@ -75,12 +75,12 @@ def test_one_is_run_now_and_its_dates_stay(clockwork, due, by):
     assert (schedule.task, schedule.next_run, schedule.repeats) == (package["id"], NOW, 3)
 
 
-def test_a_name_that_is_not_there_is_said():
+def test_unknown_name_is_an_error():
     with pytest.raises(CommandError, match="0 schedules are called 'floor'"):
         output("--run", "floor")
 
 
-def test_what_cannot_be_sent_is_said(due):
+def test_task_that_cannot_be_sent_is_an_error(due):
     due(name="floor", args="nonsense")
     with pytest.raises(CommandError, match="cannot be read"):
         output("--run", "floor")

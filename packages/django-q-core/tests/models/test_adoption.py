@@ -26,7 +26,7 @@ OPERATION = AdoptModel(
 
 @pytest.fixture
 def connection(tmp_path, django_db_blocker) -> Iterator:
-    """A connection to an empty database."""
+    """Connection to an empty database."""
     with django_db_blocker.unblock(), reachable("adoption", sqlite(tmp_path / "adoption.sqlite3")) as alias:
         yield connections[alias]
 
@@ -50,7 +50,7 @@ def test_missing_table_is_created(connection) -> None:
     assert rows(connection) == []
 
 
-def test_table_that_is_there_keeps_its_rows_and_gets_the_columns_it_lacks(connection) -> None:
+def test_existing_table_keeps_rows_and_gets_missing_columns(connection) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE old_box (id integer PRIMARY KEY, label varchar(10))")
         cursor.execute("INSERT INTO old_box VALUES (3, 'a')")
@@ -58,13 +58,13 @@ def test_table_that_is_there_keeps_its_rows_and_gets_the_columns_it_lacks(connec
     assert rows(connection) == [(3, "a", 7, None)]
 
 
-def test_table_that_is_whole_stays_as_it_is(connection) -> None:
+def test_complete_table_is_not_changed(connection) -> None:
     apply(connection, OPERATION)
     apply(connection, OPERATION)
     assert rows(connection) == []
 
 
-def test_nothing_happens_where_the_router_forbids_it(connection, settings) -> None:
+def test_router_can_forbid_the_migration(connection, settings) -> None:
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE old_box (id integer PRIMARY KEY, label varchar(10))")
     settings.DATABASE_ROUTERS = [type("Nowhere", (), {"allow_migrate": lambda *_args, **_hints: False})()]
@@ -74,5 +74,5 @@ def test_nothing_happens_where_the_router_forbids_it(connection, settings) -> No
     assert [column.name for column in columns] == ["id", "label"]
 
 
-def test_plan_says_what_will_happen() -> None:
+def test_plan_describes_the_operation() -> None:
     assert OPERATION.describe() == "Create or adopt model Box"

@@ -13,7 +13,7 @@ LABELS = ["é", "x" * 101, "\ud800", "日本" * 60]
 
 @pytest.fixture
 def ascii_database(db):
-    """A database that takes ASCII characters only."""
+    """Database that accepts ASCII characters only."""
 
     def refuse(execute, sql, params, many, context):
         if not repr(params).isascii():
@@ -25,7 +25,7 @@ def ascii_database(db):
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_task_is_found_by_a_label_that_the_database_holds_with_escapes(ascii_database, label):
+def test_task_is_found_by_a_label_with_escapes(ascii_database, label):
     async_task("math.sqrt", 4, group=label, task_name=label, sync=True)
     assert Task.objects.get().group.isascii()
     assert (result(label), fetch(label).result) == (2, 2)
@@ -34,7 +34,7 @@ def test_task_is_found_by_a_label_that_the_database_holds_with_escapes(ascii_dat
     assert (count_group(label), delete_group(label)) == (1, 1)
 
 
-def test_database_that_is_unavailable_is_not_taken_for_one_with_a_small_character_set(db):
+def test_unavailable_database_is_no_small_character_set(db):
     def refuse(execute, sql, params, many, context):
         raise OperationalError(2006, "server has gone away")
 

@@ -37,7 +37,7 @@ PUBLIC = (
     "0018_task_success_index",
     "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more",
 )
-"""The migrations that other people's may depend on."""
+"""Migrations on which those of other apps may depend."""
 
 DEPENDENT = """
 from django.db import migrations
@@ -50,14 +50,14 @@ class Migration(migrations.Migration):
 
 @pytest.fixture
 def fresh(tmp_path, django_db_blocker) -> Iterator[str]:
-    """An alias of an empty database."""
+    """Alias of an empty database."""
     with django_db_blocker.unblock(), reachable("fresh", sqlite(tmp_path / "fresh.sqlite3")) as alias:
         yield alias
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
 def server(request, django_db_blocker) -> Iterator[str]:
-    """An alias of an empty database on a server."""
+    """Alias of an empty database on a server."""
     database = request.getfixturevalue(f"{request.param}_server").fresh_database()
     with django_db_blocker.unblock(), reachable("server", database) as alias:
         yield alias
@@ -65,7 +65,7 @@ def server(request, django_db_blocker) -> Iterator[str]:
 
 @pytest.fixture
 def dependent(tmp_path, monkeypatch):
-    """Makes an app whose migration depends on one of ours."""
+    """Return a function that creates an app whose migration depends on one of Django Q."""
 
     def make(name: str) -> str:
         folder = tmp_path / "dependent" / "migrations"
@@ -98,17 +98,17 @@ def test_models_and_migrations_agree() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("field", ["django.db.models.AutoField", "django.db.models.BigAutoField"])
-def test_a_project_with_other_keys_changes_nothing(field: str) -> None:
+def test_default_auto_field_of_the_project_has_no_effect(field: str) -> None:
     with override_settings(DEFAULT_AUTO_FIELD=field):
         call_command("makemigrations", "django_q", check_changes=True, dry_run=True, verbosity=0)
 
 
-def test_new_database_counts_as_migrated_by_the_public_editions(fresh: str) -> None:
+def test_new_database_has_applied_migrations_of_public_editions(fresh: str) -> None:
     call_command("migrate", database=fresh, verbosity=0)
     assert set(PUBLIC) <= recorded(fresh)
 
 
-def test_new_database_has_no_queue_of_nobody(fresh: str) -> None:
+def test_new_database_has_no_queue_table_without_plugin(fresh: str) -> None:
     call_command("migrate", "django_q", database=fresh, verbosity=0)
     tables = connections[fresh].introspection.table_names()
     assert "django_q_task" in tables
@@ -124,7 +124,7 @@ def test_migrations_go_back_to_zero(fresh: str) -> None:
     assert set(PUBLIC) <= recorded(fresh)
 
 
-def test_servers_get_the_same_tables_without_a_warning(server: str) -> None:
+def test_servers_get_the_same_tables_without_warning(server: str) -> None:
     with override_settings(SILENCED_SYSTEM_CHECKS=[]):
         call_command("check", databases=[server], fail_level="WARNING")
     call_command("migrate", database=server, verbosity=0)
@@ -137,7 +137,7 @@ def test_servers_get_the_same_tables_without_a_warning(server: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLIC)
 @pytest.mark.parametrize("applied", [False, True], ids=["new database", "adopted database"])
-def test_dependencies_of_others_resolve(fresh: str, dependent, name: str, applied: bool, settings) -> None:
+def test_dependencies_of_other_apps_resolve(fresh: str, dependent, name: str, applied: bool, settings) -> None:
     if applied:
         recorder = MigrationRecorder(connections[fresh])
         recorder.ensure_schema()
@@ -151,7 +151,7 @@ def test_dependencies_of_others_resolve(fresh: str, dependent, name: str, applie
     assert plan[-1] == ("dependent", "0001_initial")
 
 
-def test_database_of_a_public_edition_counts_as_squashed(fresh: str) -> None:
+def test_database_of_a_public_edition_has_applied_the_squash(fresh: str) -> None:
     recorder = MigrationRecorder(connections[fresh])
     recorder.ensure_schema()
     for name in PUBLIC:
@@ -163,7 +163,7 @@ def test_database_of_a_public_edition_counts_as_squashed(fresh: str) -> None:
     assert waiting == [("django_q", "0020_indexes")]
 
 
-def test_names_that_are_there_once_are_held_and_others_stay(fresh: str) -> None:
+def test_single_names_are_reserved_and_shared_names_stay(fresh: str) -> None:
     call_command("migrate", "django_q", "0020", database=fresh, verbosity=0)
     with connections[fresh].cursor() as cursor:
         cursor.executemany(
@@ -178,7 +178,7 @@ def test_names_that_are_there_once_are_held_and_others_stay(fresh: str) -> None:
     assert {row[2:] for row in rows} == {(True, False, 0)}
 
 
-def test_older_editions_still_add_schedules(fresh: str) -> None:
+def test_older_editions_can_still_add_schedules(fresh: str) -> None:
     call_command("migrate", "django_q", database=fresh, verbosity=0)
     with connections[fresh].cursor() as cursor:
         cursor.execute("INSERT INTO django_q_schedule (func, schedule_type, repeats) VALUES ('math.floor', 'H', -1)")

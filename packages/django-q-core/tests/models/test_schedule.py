@@ -10,18 +10,18 @@ def test_types_have_the_codes_of_the_manual() -> None:
     assert [code for code, _ in Schedule.TYPE] == ["O", "I", "H", "D", "W", "BW", "M", "BM", "Q", "Y", "C"]
 
 
-def test_schedule_is_called_by_its_function() -> None:
+def test_text_of_a_schedule_is_its_function() -> None:
     assert str(Schedule(func="math.floor")) == "math.floor"
 
 
-def test_defaults_are_once_now_and_for_ever() -> None:
+def test_defaults_are_once_now_and_unlimited() -> None:
     schedule = Schedule(func="math.floor")
     assert (schedule.schedule_type, schedule.repeats) == (Schedule.ONCE, -1)
     assert abs((schedule.next_run - timezone.now()).total_seconds()) < 5
 
 
 @pytest.mark.parametrize("value", ["x y", "1x", "class", "", "x-y"])
-def test_what_is_no_keyword_is_refused(value: str) -> None:
+def test_invalid_keyword_is_rejected(value: str) -> None:
     with pytest.raises(ValidationError):
         validate_kwarg(value)
 
@@ -39,16 +39,16 @@ def test_cron_is_validated() -> None:
 @pytest.mark.django_db
 class TestFullClean:
     @pytest.mark.parametrize(("kind", "field"), [(Schedule.CRON, "cron"), (Schedule.MINUTES, "minutes")])
-    def test_type_without_its_field_is_refused(self, kind: str, field: str) -> None:
+    def test_type_without_its_field_is_rejected(self, kind: str, field: str) -> None:
         with pytest.raises(ValidationError) as caught:
             Schedule(func="math.floor", schedule_type=kind).full_clean()
         assert list(caught.value.message_dict) == [field]
 
-    def test_cluster_that_cannot_exist_is_refused(self) -> None:
+    def test_impossible_cluster_name_is_rejected(self) -> None:
         with pytest.raises(ValidationError, match="dead-letter queues"):
             Schedule(func="math.floor", cluster="mail-dead").full_clean()
 
-    def test_whole_schedule_is_accepted(self) -> None:
+    def test_complete_schedule_is_accepted(self) -> None:
         Schedule(func="math.floor", schedule_type=Schedule.CRON, cron="0 22 * * 1-5").full_clean()
         Schedule(func="math.floor", schedule_type=Schedule.MINUTES, minutes=5).full_clean()
 
@@ -74,6 +74,6 @@ class TestLastTask:
         assert self.schedule(success=True).last_run() == "[&lt;b&gt;]"
 
     @pytest.mark.parametrize("task", [None, "e" * 32], ids=["never run", "task deleted"])
-    def test_nothing_is_known_without_a_task(self, task: str | None) -> None:
+    def test_schedule_without_task_has_no_last_run(self, task: str | None) -> None:
         schedule = Schedule(func="f", task=task)
         assert (schedule.success(), schedule.last_run()) == (None, None)

@@ -31,7 +31,7 @@ def test_name_of_32_characters_is_a_name() -> None:
     assert Task.get_task("x" * 32) == task
 
 
-def test_of_tasks_with_one_name_the_last_is_found() -> None:
+def test_last_task_of_a_name_is_found() -> None:
     save(after=1)
     last = save(after=2)
     save(after=0)
@@ -45,7 +45,7 @@ def test_unknown_task_is_none() -> None:
 
 
 @pytest.mark.parametrize("result", [0, "", None, [1, {"a": "ü"}], b"\xff", NOON, floor], ids=repr)
-def test_result_is_what_was_returned(result: object) -> None:
+def test_result_is_the_returned_value(result: object) -> None:
     assert Task.get_result(save(result=result).id) == result
 
 
@@ -75,7 +75,7 @@ def test_unreadable_column_is_shown_as_text() -> None:
     assert Task.get_result(task.id) == "no pickle"
 
 
-def test_group_has_results_of_successes_and_on_request_of_failures() -> None:
+def test_group_results_include_failures_on_request() -> None:
     save(group="g", result=1, after=1)
     save(group="g", result="error", success=False, after=2)
     save(group="other", result=3)
@@ -83,7 +83,7 @@ def test_group_has_results_of_successes_and_on_request_of_failures() -> None:
     assert set(Task.get_result_group("g", failures=True)) == {1, "error"}
 
 
-def test_group_has_all_tasks_and_on_request_successes_only() -> None:
+def test_group_tasks_exclude_failures_on_request() -> None:
     good, bad = save(group="g"), save(group="g", success=False)
     assert set(Task.get_task_group("g")) == {good, bad}
     assert list(Task.get_task_group("g", failures=False)) == [good]
@@ -97,7 +97,7 @@ def test_group_is_counted() -> None:
     assert Task.get_group_count("nobody") == 0
 
 
-def test_group_label_is_taken_off() -> None:
+def test_group_label_is_removed() -> None:
     save(group="g")
     save(group="g")
     assert Task.delete_group("g") == 2
@@ -111,7 +111,7 @@ def test_group_is_deleted_with_its_tasks() -> None:
     assert Task.objects.count() == 1
 
 
-def test_task_speaks_for_its_group() -> None:
+def test_task_has_methods_for_its_group() -> None:
     task = save(group="g", result=1)
     assert list(task.group_result()) == [1]
     assert task.group_count() == 1
@@ -132,12 +132,12 @@ def test_short_result_has_a_hundred_characters() -> None:
     assert len(save(result="x" * 200).short_result) == 100
 
 
-def test_task_is_called_by_its_name_or_its_id() -> None:
+def test_text_of_a_task_is_its_name_or_id() -> None:
     assert str(Task(id="f" * 32, name="n")) == "n"
     assert str(Task(id="f" * 32)) == "f" * 32
 
 
-def test_proxies_show_their_half() -> None:
+def test_proxies_contain_successes_or_failures() -> None:
     good, bad = save(), save(success=False)
     assert [task.pk for task in Success.objects.all()] == [good.pk]
     assert [task.pk for task in Failure.objects.all()] == [bad.pk]
@@ -148,7 +148,7 @@ def test_newest_comes_first() -> None:
     assert list(Task.objects.all()) == [new, old]
 
 
-def test_long_name_is_never_cut_silently() -> None:
+def test_long_name_is_truncated_with_a_mark() -> None:
     try:
         task = save("x" * 101)
     except DataError:

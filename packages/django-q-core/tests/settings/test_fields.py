@@ -11,7 +11,7 @@ import pytest
 from django.test import override_settings
 from django_q.exceptions import ConfigurationError
 from django_q.settings import ClusterSettings
-from django_q.settings.fields import FIELDS, UNLIMITED
+from django_q.settings.fields import FIELDS, MAX_TASKS_IN_MEMORY
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 SOURCE = re.compile(r"(Manual 1\.2\.\d+|From django-q2?|Undocumented in the public editions|Ours)[^.]*\.$")
@@ -94,14 +94,19 @@ def test_one_worker_a_processor_by_default(monkeypatch: pytest.MonkeyPatch) -> N
     assert ClusterSettings().workers == ClusterSettings(workers=0).workers == 6
 
 
-def test_workers_are_found_where_the_processors_cannot_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_workers_without_a_number_of_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert ClusterSettings().workers == 4
 
 
 @pytest.mark.parametrize(
     ("given", "limit"),
-    [({}, 9), ({"queue_limit": 5}, 5), ({"queue_limit": 0}, UNLIMITED), ({"queue_limit": None}, UNLIMITED)],
+    [
+        ({}, 9),
+        ({"queue_limit": 5}, 5),
+        ({"queue_limit": 0}, MAX_TASKS_IN_MEMORY),
+        ({"queue_limit": None}, MAX_TASKS_IN_MEMORY),
+    ],
     ids=["left out", "given", "zero", "none"],
 )
 def test_queue_limit_is_a_number_above_zero(given: dict[str, Any], limit: int) -> None:
@@ -153,7 +158,7 @@ def test_queue_limit_is_a_number_above_zero(given: dict[str, Any], limit: int) -
         ("ALT_CLUSTERS", {"slow": 5}),
     ],
 )
-def test_wrong_value_is_refused_by_its_key(key: str, value: object) -> None:
+def test_invalid_value_is_rejected_with_its_key(key: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=key):
         ClusterSettings.from_mapping({key: value})
 
@@ -183,7 +188,7 @@ def test_values_in_use_are_accepted(key: str, value: object) -> None:
     assert getattr(ClusterSettings.from_mapping({key: value}), key) == value
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_error_contains_all_mistakes() -> None:
     with pytest.raises(ConfigurationError) as caught:
         ClusterSettings.from_mapping({"workers": "4", "guard_cycle": 90})
     assert str(caught.value).splitlines() == [
@@ -193,12 +198,12 @@ def test_all_mistakes_are_told_at_once() -> None:
     ]
 
 
-def test_settings_made_by_hand_are_checked_too() -> None:
+def test_settings_without_q_cluster_are_validated() -> None:
     with pytest.raises(ConfigurationError, match="bulk"):
         ClusterSettings(bulk=0)
 
 
-def test_cluster_that_is_no_dictionary_is_refused() -> None:
+def test_q_cluster_that_is_no_dictionary_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="dictionary"):
         ClusterSettings.from_mapping(["workers"])  # type: ignore[arg-type]
 
@@ -211,14 +216,14 @@ def test_no_secret_is_shown() -> None:
     assert "hush" not in f"{settings!r} {settings.masked()} {caught.value}"
 
 
-# -- keys that are not ours -------------------------------------------------------------------------------------------
+# -- unknown keys ------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_keys_are_kept_for_plugins() -> None:
     assert ClusterSettings.from_mapping({"rabbit": {"host": "h"}}).others == {"rabbit": {"host": "h"}}
 
 
-def test_given_keys_are_told_from_defaults() -> None:
+def test_explicit_keys_are_distinguished_from_defaults() -> None:
     settings = ClusterSettings.from_mapping({"ack_failures": False, "retry": None})
     assert settings.explicit == {"ack_failures"}
     assert ClusterSettings(bulk=5).explicit == {"bulk"}
@@ -227,7 +232,7 @@ def test_given_keys_are_told_from_defaults() -> None:
 # -- clusters of one project ------------------------------------------------------------------------------------------
 
 
-def test_queue_is_called_like_the_project() -> None:
+def test_default_queue_has_the_name_of_the_project() -> None:
     settings = ClusterSettings(name="shop")
     assert (settings.list_key, settings.salt, settings.is_default_cluster) == ("shop", "shop", True)
 
@@ -238,7 +243,7 @@ def test_cluster_name_changes_the_queue_and_not_the_signature() -> None:
     assert settings.q_stat == "django_q:shop:cluster"
 
 
-def test_alternative_cluster_lies_over_the_root() -> None:
+def test_alternative_cluster_overrides_the_settings() -> None:
     settings = ClusterSettings.from_mapping(ALTERNATIVES, cluster="slow")
     assert (settings.name, settings.cluster_name, settings.workers, settings.timeout) == ("shop", "slow", 4, 600)
 
@@ -249,7 +254,7 @@ def test_cluster_without_settings_of_its_own_is_another_queue() -> None:
 
 
 @pytest.mark.parametrize("cluster", ["shop", "main", "", None])
-def test_own_name_chooses_the_root(cluster: str | None) -> None:
+def test_own_name_chooses_the_main_cluster(cluster: str | None) -> None:
     mapping = ALTERNATIVES | {"cluster_name": "main"}
     assert ClusterSettings.from_mapping(mapping, cluster=cluster).cluster_name == "main"
 
@@ -262,10 +267,10 @@ def test_environment_chooses_the_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
     assert ClusterSettings.from_django("mail").cluster_name == "mail"
 
 
-# -- live -------------------------------------------------------------------------------------------------------------
+# -- current -----------------------------------------------------------------------------------------------------------
 
 
-def test_environment_may_be_put_in_place_of_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {CLUSTER_NAME_VARIABLE: "slow"})
     assert ClusterSettings.from_django().cluster_name == "slow"
     monkeypatch.setattr("os.environ", {})
@@ -280,7 +285,7 @@ def test_settings_follow_django() -> None:
         assert ClusterSettings.from_django().name == "one"
 
 
-def test_changes_inside_the_dictionary_are_seen() -> None:
+def test_changes_inside_the_dictionary_are_detected() -> None:
     cluster: dict[str, Any] = {"cached": True, "redis": {"port": 1}}
     with override_settings(Q_CLUSTER=cluster):
         assert ClusterSettings.from_django().cached is True
@@ -292,7 +297,7 @@ def test_changes_inside_the_dictionary_are_seen() -> None:
         assert ClusterSettings.from_django().sync
 
 
-def test_nothing_is_made_anew_while_nothing_changes() -> None:
+def test_unchanged_settings_are_created_once() -> None:
     with override_settings(Q_CLUSTER={"name": "one"}):
         assert ClusterSettings.from_django() is ClusterSettings.from_django()
 
@@ -322,7 +327,7 @@ def test_dictionaries_are_not_shared() -> None:
     assert (settings.redis, settings.others) == ({"hosts": ["a"]}, {"rabbit": {"host": "h"}})
 
 
-def test_settings_travel_to_other_processes() -> None:
+def test_settings_can_be_pickled() -> None:
     settings = ClusterSettings.from_mapping(ALTERNATIVES, cluster="slow")
     assert pickle.loads(pickle.dumps(settings)) == settings
 

@@ -28,7 +28,7 @@ def codec() -> PackageCodec:
     [PACKAGE, LONG, None, b"\xff", "Grüße 🚀", *VERY_LONG, *(b"x" * size for size in range(95_960, 96_005))],
     ids=lambda package: str(len(repr(package))),
 )
-def test_text_is_that_of_django(package: object, compress: bool) -> None:
+def test_signed_text_equals_that_of_django(package: object, compress: bool) -> None:
     codec = PackageCodec("a name", compress=compress)
     with patch("time.time", return_value=1_700_000_000.9):
         ours = codec.dumps(package)
@@ -38,14 +38,14 @@ def test_text_is_that_of_django(package: object, compress: bool) -> None:
 
 @pytest.mark.parametrize("package", [LONG, *VERY_LONG], ids=lambda package: str(len(package["args"][0])))
 @pytest.mark.parametrize("compress", [False, True])
-def test_django_reads_ours(compress: bool, package: dict[str, object]) -> None:
+def test_django_reads_text_of_the_codec(compress: bool, package: dict[str, object]) -> None:
     text = PackageCodec("a name", compress=compress).dumps(package)
     assert signing.loads(text, salt="a name", serializer=PickleSerializer) == package
 
 
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("package", [LONG, *VERY_LONG], ids=lambda package: str(len(package["args"][0])))
-def test_we_read_djangos(codec: PackageCodec, compress: bool, package: dict[str, object]) -> None:
+def test_codec_reads_text_of_django(codec: PackageCodec, compress: bool, package: dict[str, object]) -> None:
     text = signing.dumps(package, salt="default", serializer=PickleSerializer, compress=compress)
     assert codec.loads(text) == package
 
@@ -60,7 +60,7 @@ def test_compressed_is_kept_only_if_smaller() -> None:
     assert codec.dumps(LONG).startswith(".")
 
 
-def test_a_package_never_gets_too_old(codec: PackageCodec) -> None:
+def test_package_has_no_maximum_age(codec: PackageCodec) -> None:
     with patch("time.time", return_value=0):
         text = codec.dumps(PACKAGE)
     assert codec.loads(text) == PACKAGE
@@ -82,7 +82,7 @@ def test_fallback_keys_are_honoured(codec: PackageCodec, settings) -> None:
     assert signing.loads(codec.dumps(1), key="new", salt="default", serializer=PickleSerializer, fallback_keys=[]) == 1
 
 
-def test_foreign_name_is_unreadable_and_says_what_to_do(codec: PackageCodec) -> None:
+def test_foreign_salt_is_unreadable_with_a_remedy(codec: PackageCodec) -> None:
     with pytest.raises(UnreadablePackage, match=r"another name than 'default'.*SECRET_KEY_FALLBACKS") as caught:
         codec.loads(PackageCodec("other").dumps(PACKAGE))
     assert isinstance(caught.value.__cause__, BadSignature)
@@ -110,7 +110,7 @@ def test_changed_text_is_unreadable(codec: PackageCodec) -> None:
     ],
     ids=["module", "attribute", "constructor", "empty", "not a pickle"],
 )
-def test_what_cannot_be_unpickled_is_unreadable(codec: PackageCodec, data: bytes, sentence: str, cause: type) -> None:
+def test_invalid_pickle_is_unreadable(codec: PackageCodec, data: bytes, sentence: str, cause: type) -> None:
     with pytest.raises(UnreadablePackage, match=sentence) as caught:
         codec.loads(codec.sign(data))
     assert isinstance(caught.value.__cause__, cause)
@@ -121,7 +121,7 @@ def test_signed_but_not_base64_is_unreadable(codec: PackageCodec) -> None:
         codec.loads(signing.TimestampSigner(salt="default").sign(".AAAA"))
 
 
-def test_what_cannot_be_pickled_says_what_can(codec: PackageCodec) -> None:
+def test_pickling_error_has_a_note(codec: PackageCodec) -> None:
     with pytest.raises((AttributeError, pickle.PicklingError)) as caught:
         codec.dumps(lambda: None)
     assert "imported by name" in caught.value.__notes__[0]

@@ -1,4 +1,4 @@
-"""The metadata of a package are read without importing or running anything."""
+"""The metadata of a package are read without importing or running code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODEC = PackageCodec("metadata")
 
 
 class Kills:
-    """Ends the process that unpickles it."""
+    """Object that ends the process which unpickles it."""
 
     def __reduce__(self):
         return os._exit, (3,)
@@ -81,7 +81,7 @@ def test_argument_that_ends_the_process_is_not_unpickled(hostile):
         Method, print,
     ],
 )  # fmt: skip
-def test_argument_of_any_class_is_passed_over_and_kept(argument):
+def test_argument_of_any_class_is_kept_unread(argument):
     found = peeked(args=(argument,), kwargs={"key": argument})
     args, kwargs = pickling.loads(pickling.dumps((found["args"], found["kwargs"])))
     assert repr(args) == repr((argument,)) or isinstance(argument, (Slots, ValueError))

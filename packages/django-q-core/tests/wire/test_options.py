@@ -40,7 +40,7 @@ class Level(enum.IntEnum):
 
 
 class Raises:
-    """Has no text form, whatever is tried."""
+    """Object without a text form, whose methods raise."""
 
     def __init__(self, error: type[BaseException] = ValueError) -> None:
         self.error = error
@@ -52,7 +52,7 @@ class Raises:
 
 
 class Pretends:
-    """Raises when its type is asked for."""
+    """Object that raises when its class is read."""
 
     @property
     def __class__(self):
@@ -60,7 +60,7 @@ class Pretends:
 
 
 def tried(call, *args):
-    """Return what a call returns, and the text of its error."""
+    """Return the result of a call, and the text of its error."""
     try:
         return call(*args), ""
     except (OptionError, UnsendableTask) as error:
@@ -212,7 +212,7 @@ def test_cluster_is_never_truncated_or_changed(value):
     ],
     ids=kind_of,
 )
-def test_what_is_no_number_in_range_is_refused(name, value):
+def test_number_out_of_range_is_rejected(name, value):
     with pytest.raises(OptionError, match=f"{name} is "):
         validated({name: value})
 
@@ -261,7 +261,7 @@ def test_delay_may_be_a_timedelta():
 
 @few
 @given(st.sampled_from(NUMBER_OPTIONS), anything)
-def test_number_is_plain_finite_and_not_negative_or_refused(name, value):
+def test_number_is_normal_or_rejected(name, value):
     found, error = tried(validated, {name: value})
     assert error.startswith(f"{name} is " if error else "")
     normal = found and found[name]
@@ -373,7 +373,7 @@ def test_error_names_option_value_and_type_in_a_short_line():
     assert len(str(caught.value)) < 300
 
 
-def test_unknown_option_is_refused_with_the_most_similar_one():
+def test_unknown_option_is_rejected_with_a_suggestion():
     with pytest.raises(OptionError, match="'timout' is not an option of a task: did you mean 'timeout'"):
         validated({"timout": 3})
     with pytest.raises(OptionError, match="3 is not an option of a task: there are hook, group"):
@@ -382,7 +382,7 @@ def test_unknown_option_is_refused_with_the_most_similar_one():
 
 @few
 @given(st.dictionaries(st.sampled_from(options.ALL_OPTIONS), anything, max_size=4))
-def test_options_are_normal_or_refused_and_nothing_else(given_options):
+def test_options_are_normal_or_rejected(given_options):
     normal, error = tried(validated, given_options)
     assert error.isprintable()
     assert len(error) < 1500
@@ -397,7 +397,7 @@ def test_options_are_normal_or_refused_and_nothing_else(given_options):
 # packages of older producers
 
 
-def test_usual_package_is_returned_as_it_is():
+def test_usual_package_is_returned_unchanged():
     package = new_package("math.floor", (1.5,), group="g", save=True, timeout=3)
     assert normalise_package(package) is package
 
@@ -432,7 +432,7 @@ def test_package_of_an_older_producer_is_normalised():
         ("iter_options", {"group": []}),
     ],
 )
-def test_impossible_value_is_an_error_with_the_package_without_it(name, value):
+def test_invalid_value_is_an_error_with_the_other_options(name, value):
     package = new_package("math.floor", (1.5,), group=42) | {name: value}
     with pytest.raises(OptionError) as caught:
         normalise_package(package)
@@ -458,7 +458,7 @@ def test_package_without_a_date_was_sent_now(sent):
 
 @few
 @given(st.dictionaries(st.sampled_from([*options.PACKAGE_RULES, "extra"]), anything, max_size=4))
-def test_any_package_is_normal_unreadable_or_refused(extra):
+def test_any_package_is_normal_unreadable_or_rejected(extra):
     package = new_package("math.floor") | extra
     try:
         normal = normalise_package(package)

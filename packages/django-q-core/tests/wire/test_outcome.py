@@ -25,22 +25,22 @@ def test_encoded_value_is_what_the_field_writes(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_field_lets_encoded_text_pass_unchanged(value: object) -> None:
+def test_field_saves_encoded_text_unchanged(value: object) -> None:
     text = encode(value)
     assert PickledObjectField(protocol=-1).get_db_prep_value(text) is text
 
 
 @pytest.mark.parametrize("value", [None, *VALUES], ids=repr)
-def test_value_comes_back(value: object) -> None:
+def test_encoded_value_can_be_decoded(value: object) -> None:
     assert decode(encode(value)) == value
 
 
-def test_models_come_back() -> None:
+def test_encoded_models_can_be_decoded() -> None:
     user = User(pk=3, username="frida")
     assert decode(encode(user)) == user
 
 
-def test_encoded_value_is_still_recognised_after_travelling() -> None:
+def test_encoded_value_keeps_its_class_when_pickled() -> None:
     text = pickle.loads(pickle.dumps(encode("x")))
     assert PickledObjectField(protocol=-1).get_db_prep_value(text) == text
 
@@ -49,12 +49,12 @@ def test_none_is_null() -> None:
     assert encode(None) is None
 
 
-def test_what_cannot_be_pickled_raises() -> None:
+def test_encoding_raises_pickling_errors() -> None:
     with pytest.raises((AttributeError, pickle.PicklingError)):
         encode(lambda: None)
 
 
-def test_outcome_travels() -> None:
+def test_outcome_can_be_pickled() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     outcome = Outcome("f" * 32, "n", "math.floor", None, encode((1,)), None, encode(1), None, "default", now, now, True)
     assert pickle.loads(pickle.dumps(outcome)) == outcome

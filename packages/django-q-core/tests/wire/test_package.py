@@ -28,7 +28,7 @@ def test_id_is_a_uuid_that_begins_with_the_time() -> None:
     assert [len(seen) > 8 for seen in digits] == [place not in (12, 16) for place in range(12, 32)]
 
 
-def test_ids_that_come_from_another_are_always_the_same_and_stand_beside_it() -> None:
+def test_derived_ids_are_constant_neighbours() -> None:
     first, second = new_id(), new_id()
     derived = [next_id(first), *(member_id(first, index) for index in range(3))]
     assert derived == [next_id(first), *(member_id(first, index) for index in range(3))]
@@ -42,7 +42,7 @@ def test_name_is_the_id_in_words() -> None:
     assert package["name"] == humanize(package["id"])
 
 
-def test_package_has_the_six_keys_of_the_wire() -> None:
+def test_package_has_six_keys() -> None:
     package = new_package(
         "math.copysign", [2, -2], started=datetime(2026, 1, 1, tzinfo=UTC), task_id="f" * 32, name="n"
     )
@@ -63,20 +63,20 @@ def test_keyword_arguments_are_copied() -> None:
 
 
 @pytest.mark.parametrize("option", PACKED_OPTIONS)
-def test_options_travel(option: str) -> None:
+def test_package_contains_options(option: str) -> None:
     assert new_package("f", **{option: 0})[option] == 0
 
 
-def test_option_that_is_none_is_left_out() -> None:
+def test_option_that_is_none_is_omitted() -> None:
     assert "timeout" not in new_package("f", timeout=None)
 
 
-def test_a_broker_does_not_travel() -> None:
+def test_package_does_not_contain_the_broker() -> None:
     assert "broker" in OPTIONS
     with pytest.raises(TypeError, match="not an option of a task: broker"):
         new_package("f", broker=object())
 
 
-def test_package_is_read_in_the_order_in_which_it_was_written():
+def test_unpickled_package_keeps_its_order():
     package = new_package("math.floor", (1.5,), group="g", save=True, hook="h")
     assert list(pickling.loads(pickling.dumps(package))) == list(package)

@@ -1,4 +1,4 @@
-"""Disque as the broker."""
+"""Broker that keeps packages in Disque."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django_q.settings import current_settings
 from redis.exceptions import ResponseError
 
 from django_q_disque.errors import TOO_LATE, UNKNOWN, reaching
-from django_q_disque.nodes import LONGEST_WAIT, Nodes, nodes_for
+from django_q_disque.nodes import MAX_WAIT_SECONDS, Nodes, nodes_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,51 +22,52 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 REPLICATE_MILLISECONDS = 500
-"""How long a job may take to reach the nodes that keep a copy of it."""
+"""Maximum time in which a job reaches the nodes that keep a copy of it."""
 
-TTL = 365 * 86_400
-"""Seconds after which Disque forgets a job, done or not; its own default is a day."""
+TTL_SECONDS = 365 * 86_400
+"""Time after which Disque deletes a job, acknowledged or not. The default of Disque is a day."""
 
-MOST = 1000
-"""How many jobs one command carries."""
+MAX_JOBS = 1000
+"""Maximum number of jobs of one fetch or round trip."""
 
 
 class Lease(NamedTuple):
-    """The parts of an ack id."""
+    """Parts of an ack id."""
 
     job: str
+    """Id of the job."""
     offers: int
-    """Number of earlier offers of the job."""
+    """Number of earlier deliveries of the job."""
     attempt: int
-    """The attempt number of the delivery."""
+    """Attempt number of the delivery."""
     retry: int
-    """Seconds after which the job is offered again; 0: never."""
+    """Seconds after which the job is redelivered; 0: never."""
 
     @classmethod
     def of(cls, ack_id: str) -> Lease:
-        """Read an ack id."""
+        """Parse an ack id."""
         job, offers, attempt, retry = ack_id.rsplit(":", 3)
         return cls(job, int(offers), int(attempt), int(retry))
 
     @property
     def ack_id(self) -> str:
-        """The lease as an ack id."""
+        """Ack id of the lease."""
         return f"{self.job}:{self.offers}:{self.attempt}:{self.retry}"
 
 
 class Job(NamedTuple):
-    """A job as GETJOB delivers it."""
+    """Job that GETJOB returned."""
 
     id: str
     package: str | bytes
     offers: int
-    """Number of earlier offers."""
+    """Number of earlier deliveries."""
     expired: int
-    """Number of expired leases; the other offers followed a release before the start."""
+    """Number of expired leases. The other redeliveries followed a release before the start."""
 
     @classmethod
     def of(cls, delivery: Sequence[Any]) -> Job:
-        """Read queue, id, body, and the names and values of counters."""
+        """Parse queue, id, body, and the names and values of counters."""
         counters = fields(delivery[3:])
         return cls(text(delivery[1]), delivery[2], offers_in(counters), int(counters["additional-deliveries"]))
 
@@ -74,23 +75,23 @@ class Job(NamedTuple):
         """Return the delivery of a job.
 
         Args:
-            earlier: attempts of the job that it replaced.
-            retry: seconds after which it is offered again; 0: never.
+            earlier: number of attempts of the job that it replaced.
+            retry: seconds after which it is redelivered; 0: never.
         """
         attempt = 1 + earlier + self.expired
         return Delivery(Lease(self.id, self.offers, attempt, retry).ack_id, self.package, attempt)
 
 
 class Disque(BulkBroker):
-    """Packages are jobs of a Disque queue; a lease is the time until Disque offers an unacknowledged job again."""
+    """Broker for Disque. A package is a job, and its lease is the time until Disque redelivers it."""
 
-    supports_delay = TTL / 2
+    supports_delay = TTL_SECONDS / 2
     leases_vary = True
     blocks = True
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         super()._begin(settings)
-        # A job that is released for later is replaced by another one, whose counters begin at 0.
+        # A job that is released with a delay is replaced by another one, whose counters begin at 0.
         self._earlier = CacheCounts(lambda: self.cache, lambda: self.list_key, "attempts")
 
     def connect(self) -> Nodes:
@@ -107,14 +108,16 @@ class Disque(BulkBroker):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
-        """Add a job. It is not sent again when a node falls silent before it answers: it may have been added."""
+        """Add a job. If a node does not answer, the command is not repeated, because the job may have been added."""
         if delay > self.supports_delay:
-            raise BrokerError(f"Disque hides a package for {self.supports_delay:g} s at most: {delay:g}")
+            raise BrokerError(
+                f"Disque delays a package by at most {self.supports_delay:g} s, not {delay:g} s: use a schedule."
+            )
         options = ["DELAY", math.ceil(delay)] if delay > 0 else []
         return self._add(as_text(package), *options)
 
     def _add(self, package: str | bytes, *options: Any) -> str:
-        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL]
+        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL_SECONDS]
         with reaching():
             return text(self.connection.run("ADDJOB", *words, *options, repeatable=False))
 
@@ -124,11 +127,11 @@ class Disque(BulkBroker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Take up to *limit* packages."""
-        count = min(self.wanted(limit), MOST)
+        """Fetch up to *limit* packages."""
+        count = min(self.wanted(limit), MAX_JOBS)
         deadline = time.monotonic() + wait
         while count > 0:
-            pause = min(deadline - time.monotonic(), LONGEST_WAIT)
+            pause = min(deadline - time.monotonic(), MAX_WAIT_SECONDS)
             hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
             with reaching():
                 jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
@@ -142,7 +145,7 @@ class Disque(BulkBroker):
         return [job.delivered(earlier.get(job.id, 0), retries[job.id]) for job in jobs]
 
     def _retries(self, jobs: Sequence[str]) -> dict[str, int]:
-        """Return the RETRY of jobs, in seconds: their senders chose it; ours for jobs that are gone."""
+        """Return the RETRY of jobs in seconds, which their senders chose; that of the settings for deleted jobs."""
         ours = self._lease_seconds()
         shown = self.connection.run_all([["SHOW", job] for job in jobs]) if jobs else []
         known = zip(jobs, shown, strict=True)
@@ -157,41 +160,45 @@ class Disque(BulkBroker):
         return lost
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        """Begin the time until a job is offered again anew; Disque does so in the first half of the job's life."""
+        """Renew leases. Disque accepts it in the first half of the job's life; later, the lease stays as it is."""
         return self._settle("WORKING", ack_ids)
 
     def lease_seconds(self, ack_id: str) -> float:
-        """Return how long a lease lasts, in seconds: the RETRY of the job, `retry` if that is shorter."""
+        """Return the duration of a lease in seconds: the RETRY of the job, or `retry` if that is shorter."""
         return min(Lease.of(ack_id).retry or math.inf, self.settings.retry)
 
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
-        """Offer jobs again; those that are hidden first are replaced by other jobs."""
+        """Release jobs. With a delay, each is replaced by another job."""
         if delay <= 0:
             return self._settle("NACK", ack_ids)
         lost, delay = self._lost(ack_ids), min(delay, self.supports_delay)
         return [ack_id for ack_id in ack_ids if ack_id in lost or not self._replace(Lease.of(ack_id), delay)]
 
     def _replace(self, lease: Lease, delay: float) -> bool:
-        """Add a job with the same package, hidden for *delay* seconds, after *lease* as a counted attempt."""
+        """Replace a job by one with the same package and a delay, and count the attempt of *lease*.
+
+        Returns:
+            False if the job does not exist any more.
+        """
         with reaching():
             known = [shown for shown in answered(self.connection.everywhere("SHOW", lease.job)) if shown]
         if not known:
             return False
         job = self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
         self._earlier.add([job], lease.attempt)
-        return not self._tell("ACKJOB", [lease.job])
+        return not self._command("ACKJOB", [lease.job])
 
     def _settle(self, command: str, ack_ids: Sequence[str]) -> list[str]:
-        """Do something to the jobs whose lease is ours still, and give the ids of the others."""
+        """Apply a command to the jobs whose leases are held, and return the ack ids of lost leases."""
         lost = self._lost(ack_ids)
         jobs = {ack_id: Lease.of(ack_id).job for ack_id in ack_ids if ack_id not in lost}
-        unknown = set(self._tell(command, list(dict.fromkeys(jobs.values()))))
+        unknown = set(self._command(command, list(dict.fromkeys(jobs.values()))))
         return [ack_id for ack_id in ack_ids if ack_id in lost or jobs[ack_id] in unknown]
 
     def _lost(self, ack_ids: Sequence[str]) -> set[str]:
-        """Whose job has been offered again since.
+        """Return the ack ids whose jobs were delivered again since.
 
-        Several nodes do not count alike, so that only the answer of a single node is an answer.
+        Several nodes have different counters, so that the result is only known for a single node.
         """
         if len(self.connection) > 1:
             return set()
@@ -201,15 +208,15 @@ class Disque(BulkBroker):
         known = [(lease, fields(job)) for lease, job in zip(leases, shown, strict=True) if isinstance(job, list)]
         return {lease.ack_id for lease, job in known if offers_in(job) > lease.offers}
 
-    def _tell(self, command: str, jobs: Sequence[str]) -> list[str]:
-        """Give a command about each job, and give those jobs that no node knows.
+    def _command(self, command: str, jobs: Sequence[str]) -> list[str]:
+        """Apply a command to each job, and return the jobs that no node knows.
 
-        The node in use is asked first. It need not have a copy of a job that another process took from another node.
+        The node in use gets it first. It may have no copy of a job that another process fetched from another node.
         """
         unknown: list[str] = []
         with reaching():
-            for start in range(0, len(jobs), MOST):
-                part = jobs[start : start + MOST]
+            for start in range(0, len(jobs), MAX_JOBS):
+                part = jobs[start : start + MAX_JOBS]
                 answers = self.connection.run_all([[command, job] for job in part])
                 unknown += [job for job, answer in zip(part, answers, strict=True) if not took(answer)]
             if len(self.connection) > 1:
@@ -219,20 +226,20 @@ class Disque(BulkBroker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        """How many jobs wait on the nodes that can be reached, without those under a lease and those hidden."""
+        """Return the number of waiting jobs on all reachable nodes, without leased and delayed ones."""
         with reaching():
             return sum(map(int, answered(self.connection.everywhere("QLEN", self.list_key))))
 
     def purge_queue(self) -> None:
-        """Forget what waits and what is hidden; jobs under a lease stay."""
+        """Delete waiting and delayed jobs; leased ones stay."""
         with reaching():
             hidden = self._hidden()
-            # Those that have come out of hiding since then wait now.
+            # This order finds jobs whose delay ends in between.
             waiting = self._ids(self.list_key, "STATE", "queued")
-        self._tell("ACKJOB", sorted(hidden | waiting))
+        self._command("ACKJOB", sorted(hidden | waiting))
 
     def _hidden(self) -> set[str]:
-        """Return the ids of jobs whose delay has not ended: Disque calls these and leased ones active."""
+        """Return the ids of delayed jobs. Disque calls them active, and leased ones, too."""
         found = self.connection.pages("JSCAN", "QUEUE", self.list_key, "STATE", "active", "REPLY", "all")
         active = [fields(job) for job in found]
         seconds, microseconds = map(int, self.connection.run("TIME"))
@@ -240,10 +247,10 @@ class Disque(BulkBroker):
         return {text(job["id"]) for job in active if int(job["ctime"]) / 1e9 + int(job["delay"]) > now}
 
     def delete_queue(self) -> None:
-        """Forget the jobs of the queue and those of its dead letters."""
+        """Delete the jobs of the queue and of its dead-letter queue."""
         with reaching():
             jobs = self._ids(self.list_key) | self._ids(self.dead_key)
-        self._tell("ACKJOB", sorted(jobs))
+        self._command("ACKJOB", sorted(jobs))
 
     def _ids(self, queue: str, *which: str) -> set[str]:
         return {text(job) for job in self.connection.pages("JSCAN", "QUEUE", queue, *which, "REPLY", "id")}
@@ -264,17 +271,21 @@ class Disque(BulkBroker):
 
 
 def took(answer: Any) -> bool:
-    """Did the node know the job, and did it do what it was told?"""
+    """Return True if a node knows the job and has executed the command.
+
+    Raises:
+        ResponseError: the node rejects the command for another reason.
+    """
     if isinstance(answer, ResponseError) and not str(answer).startswith((*UNKNOWN, TOO_LATE)):
         raise answer
     return str(answer).startswith(TOO_LATE) or (isinstance(answer, int) and answer > 0)
 
 
 def answered(answers: Sequence[Any]) -> list[Any]:
-    """Return the answers without the refusals.
+    """Return the answers of nodes that executed a command.
 
     Raises:
-        ResponseError: each node refuses.
+        ResponseError: all nodes reject it.
     """
     found = [answer for answer in answers if not isinstance(answer, ResponseError)]
     if not found:
@@ -283,15 +294,15 @@ def answered(answers: Sequence[Any]) -> list[Any]:
 
 
 def offers_in(counters: dict[str, Any]) -> int:
-    """How often a job was given back, or came back by itself."""
+    """Return the number of redeliveries of a job, after a release or an expired lease."""
     return int(counters["nacks"]) + int(counters["additional-deliveries"])
 
 
 def fields(shown: Sequence[Any]) -> dict[str, Any]:
-    """A flat list of names and values as a dictionary."""
+    """Convert a flat list of names and values into a dictionary."""
     return dict(zip(map(text, shown[::2]), shown[1::2], strict=True))
 
 
 def text(value: Any) -> str:
-    """What Disque said, as text."""
+    """Convert a value of Disque into text."""
     return value.decode() if isinstance(value, bytes) else str(value)

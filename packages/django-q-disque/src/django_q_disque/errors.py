@@ -1,4 +1,4 @@
-"""The errors of the client → the errors of brokers: unavailable or rejected is decided here, and only here."""
+"""Classifies the errors of the client: Disque is unavailable, or it rejects a command."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from redis.exceptions import AuthenticationError, BusyLoadingError, OutOfMemoryE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-AWAY: Final = (redis.ConnectionError, redis.TimeoutError)
-"""Raised by the client if a node does not answer, or does not accept the connection."""
+CONNECTION_ERRORS: Final = (redis.ConnectionError, redis.TimeoutError)
+"""Errors of the client if a node does not answer, or does not accept the connection."""
 
 UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "BUSY": "wait for what the node does",
+        "BUSY": "wait until the node has finished its work",
         "LEAVING": "name other nodes in Q_CLUSTER['disque_nodes']: this one leaves the cluster",
         "LOADING": "wait until the node has loaded its jobs",
         "MISCONF": "let the node write to its disk: its log has the reason",
@@ -29,30 +29,31 @@ UNAVAILABLE: Final[Mapping[str, str]] = MappingProxyType(
         "PAUSED": "end the pause of the queue: PAUSE <queue> none",
     }
 )
-"""Code of a node that does not work at the moment, or not for this password → the remedy."""
+"""Remedy for each code of a node that is unavailable, in general or for this password."""
 
-ELSEWHERE: Final = {"BUSY", "LEAVING", "LOADING", "MISCONF", "NOREPL", "OOM"}
-"""Codes that say something about this node only: another one may take the command."""
+NODE_CODES: Final = {"BUSY", "LEAVING", "LOADING", "MISCONF", "NOREPL", "OOM"}
+"""Codes about one node only: another one may accept the command."""
 
-STRIPPED: Final[Mapping[type[RedisError], str]] = MappingProxyType(
+CODES_BY_CLASS: Final[Mapping[type[RedisError], str]] = MappingProxyType(
     {AuthenticationError: "NOAUTH", BusyLoadingError: "LOADING", OutOfMemoryError: "OOM"}
 )
-"""Classes of the client that take the code from the front of the reply."""
+"""Code of the errors of the client whose message lacks it."""
 
 TOO_MANY_CLIENTS: Final = re.compile(r"max(imum)? number of clients")
+"""Pattern of a node's reply if it has too many clients."""
 
 TOO_LARGE: Final = "invalid bulk length"
 """Part of a node's reply to an argument that is too long."""
 
 UNKNOWN: Final = ("BADID", "NOJOB")
-"""Beginnings of refusals that are about a job the node does not know."""
+"""Beginnings of a node's reply about a job that it does not know."""
 
 TOO_LATE: Final = "TOOLATE"
-"""Refusal to renew a lease in the second half of the life of its job; the lease stays as it is."""
+"""Beginning of a node's reply to a renewal in the second half of a job's life. The lease stays as it is."""
 
 
 class NotTaken(Exception):
-    """The node did not take the command: another one may be asked."""
+    """The node did not accept the command, and another one may."""
 
 
 @contextmanager
@@ -75,16 +76,16 @@ def broker_error(error: Exception) -> BrokerError:
         return BrokerUnavailable(f"Disque is unavailable ({code}: {error}): {UNAVAILABLE[code]}")
     if TOO_MANY_CLIENTS.search(str(error)):
         return BrokerUnavailable(f"Disque is unavailable ({error}): raise 'maxclients' of the node")
-    if isinstance(error, (*AWAY, NotTaken)):
+    if isinstance(error, (*CONNECTION_ERRORS, NotTaken)):
         return BrokerUnavailable(f"Disque cannot be reached: {error}")
     if TOO_LARGE in str(error):
-        return PackageTooLarge(f"Disque takes no package of this size ({error}): send a reference instead of the data")
+        return PackageTooLarge(f"Disque rejects packages of this size ({error}): send a reference instead of the data")
     return BrokerError(f"Disque rejects a command: {error}")
 
 
 def code_of(error: Exception) -> str | None:
-    """Return the code of `UNAVAILABLE` that a node answered with, None if it was none of them."""
-    for kind, code in STRIPPED.items():
+    """Return the code of `UNAVAILABLE` in a node's reply, or None."""
+    for kind, code in CODES_BY_CLASS.items():
         if isinstance(error, kind):
             return code
     word = str(error).partition(" ")[0]

@@ -1,4 +1,4 @@
-"""Several Disque servers as one: a node that answers, and another when it goes away."""
+"""Clients of the nodes of a Disque cluster. A process uses one node, and another one if that is unavailable."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.retry import Retry
 
-from django_q_disque.errors import AWAY, ELSEWHERE, NotTaken, code_of
+from django_q_disque.errors import CONNECTION_ERRORS, NODE_CODES, NotTaken, code_of
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 Command: TypeAlias = Sequence[Any]
-"""A command, each word by itself: Disque's client does not split a text."""
+"""Words of a command."""
 
 PORT = 7711
-"""Where a Disque server listens unless its address says otherwise."""
+"""Default port of a Disque server."""
 
-SOCKET_TIMEOUT = 5.0
-"""Seconds after which a silent server counts as gone."""
+SOCKET_TIMEOUT_SECONDS = 5.0
+"""Time without a response after which a server is unavailable."""
 
-LONGEST_WAIT = SOCKET_TIMEOUT / 2
-"""Seconds that a command may block before the client takes the server for gone."""
+MAX_WAIT_SECONDS = SOCKET_TIMEOUT_SECONDS / 2
+"""Maximum time for which a command blocks, so that the client does not take the server for unavailable."""
 
 
 class Node:
-    """One Disque server.
+    """Client of one Disque server.
 
     Args:
         address: `host:port`.
-        password: when it wants one.
+        password: its password; None if it has none.
     """
 
     def __init__(self, address: str, password: str | None) -> None:
         self.address = address
         host, port = split(address)
-        # Disque speaks the old protocol only, and its HELLO is another command than Redis's.
+        # Disque has the old protocol only, and its HELLO is another command than that of Redis.
         self._client = redis.Redis(
             host=host,
             port=port,
@@ -51,7 +51,7 @@ class Node:
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_keepalive=True,
-            socket_timeout=SOCKET_TIMEOUT,
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
         )
         self._pool = self._client.connection_pool
 
@@ -60,20 +60,24 @@ class Node:
         self._pool.disconnect()
 
     def run(self, commands: Sequence[Command], *, repeatable: bool) -> list[Any]:
-        """The answers to several commands, sent in one go; a refusal is an answer too.
+        """Send several commands in one round trip, and return the answers, of which some may be errors.
 
         Args:
-            commands: what to do.
-            repeatable: may another node be asked when this one falls silent before it has answered?
+            commands: the commands.
+            repeatable: True if another node may get the commands after this one got them and did not answer.
+
+        Raises:
+            NotTaken: another node may get the commands.
+            redis.RedisError: the node did not answer.
         """
         try:
             connection = self._pool.get_connection()
-        except AWAY as error:
+        except CONNECTION_ERRORS as error:
             raise NotTaken(error) from error
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             return [answer_of(connection) for _command in commands]
-        except AWAY as error:
+        except CONNECTION_ERRORS as error:
             connection.disconnect()
             if repeatable:
                 raise NotTaken(error) from error
@@ -83,11 +87,11 @@ class Node:
 
 
 class Nodes:
-    """The nodes of a cluster; one is chosen at random and used until it goes away.
+    """Nodes of a Disque cluster. One is chosen at random and used until it is unavailable.
 
     Args:
-        addresses: `host:port` of each.
-        password: of all of them.
+        addresses: `host:port` of each node.
+        password: password of all nodes; None if they have none.
     """
 
     def __init__(self, addresses: Sequence[str], password: str | None = None) -> None:
@@ -95,13 +99,19 @@ class Nodes:
 
     @property
     def current(self) -> str:
-        """The address of the node in use."""
+        """Address of the node in use."""
         return self._nodes[0].address
 
     def run(self, *command: Any, repeatable: bool = True) -> Any:
-        """Give a command to the node in use, or to the next one that takes it.
+        """Send a command to the node in use, or to the next one that accepts it, and return the answer.
 
-        One that may not be repeated is given to another node only when it did not reach this one.
+        Args:
+            *command: its words.
+            repeatable: False to send it to another node only if it did not reach the one in use.
+
+        Raises:
+            ResponseError: the node rejects the command.
+            BrokerUnavailable: no node can be reached.
         """
         [answer] = self.run_all([command], repeatable=repeatable)
         if isinstance(answer, ResponseError):
@@ -109,7 +119,7 @@ class Nodes:
         return answer
 
     def run_all(self, commands: Sequence[Command], *, repeatable: bool = True) -> list[Any]:
-        """Give several commands to one node, and give all answers, refusals among them."""
+        """Send several commands to one node like `run`, and return the answers, of which some may be errors."""
         errors = []
         for node in tuple(self._nodes):
             try:
@@ -122,11 +132,15 @@ class Nodes:
         raise BrokerUnavailable(f"No Disque node can be reached: {'; '.join(errors)}")
 
     def everywhere(self, *command: Any) -> list[Any]:
-        """Return the answers of all nodes that can be reached, at least one; a refusal is an answer too."""
+        """Send a command to all reachable nodes, and return the answers, at least one; some may be errors."""
         return [answer for node in self.reachable() for answer in node.run([command], repeatable=False)]
 
     def pages(self, *command: Any) -> Iterator[Any]:
-        """All pages of a scan, on all nodes that can be reached; the command comes without its cursor."""
+        """Yield all elements of a scan on all reachable nodes.
+
+        Args:
+            *command: words of the command, without the cursor.
+        """
         name, *words = command
         for node in self.reachable():
             cursor = b"0"
@@ -140,7 +154,11 @@ class Nodes:
                     break
 
     def reachable(self) -> list[Node]:
-        """The nodes that answer, the one in use first."""
+        """Return the nodes that answer, the one in use first.
+
+        Raises:
+            BrokerUnavailable: no node answers.
+        """
         found = []
         for node in self._nodes:
             with suppress(NotTaken):
@@ -159,28 +177,32 @@ class Nodes:
         return len(self._nodes)
 
     def _prefer(self, node: Node) -> None:
-        """Ask this node first from now on."""
+        """Make a node the one in use."""
         if node is not self._nodes[0]:
             self._nodes = [node, *(other for other in self._nodes if other is not node)]
 
 
 def answer_of(connection: Any) -> Any:
-    """Return the next answer on a connection.
+    """Return the next answer on a connection, which may be an error.
 
     Raises:
-        NotTaken: the node cannot do it at the moment, and another one may.
+        NotTaken: the node cannot execute the command now, and another one may.
     """
     try:
         return connection.read_response()
     except (ResponseError, BusyLoadingError) as error:
-        if code_of(error) in ELSEWHERE:
+        if code_of(error) in NODE_CODES:
             connection.disconnect()
             raise NotTaken(f"{code_of(error)} {error}") from error
         return error
 
 
 def split(address: str) -> tuple[str, int]:
-    """Host and port of a node."""
+    """Return host and port of an address.
+
+    Raises:
+        ConfigurationError: it has another form than `host:port`.
+    """
     host, colon, port = address.strip().rpartition(":")
     if not colon:
         return port, PORT
@@ -193,7 +215,11 @@ _nodes: ProcessLocal[dict[tuple[tuple[str, ...], str | None], Nodes]] = ProcessL
 
 
 def nodes_for(settings: ClusterSettings) -> Nodes:
-    """This process's nodes for *settings*: one set of connections, however many brokers and threads use it."""
+    """Return this process's nodes for *settings*, which all brokers and threads share.
+
+    Raises:
+        ConfigurationError: the settings have no nodes.
+    """
     known = _nodes.get()
     key = (tuple(settings.disque_nodes or ()), settings.disque_auth)
     if not key[0]:

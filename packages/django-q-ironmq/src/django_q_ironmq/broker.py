@@ -1,4 +1,4 @@
-"""IronMQ as the broker."""
+"""Broker that keeps packages in IronMQ."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Delivery
 
-MOST = 100
-"""How many messages one request carries."""
+MAX_MESSAGES = 100
+"""Maximum number of messages of one request."""
 
-LONGEST_WAIT = 30
-"""Seconds that a long poll lasts at most."""
+MAX_WAIT_SECONDS = 30
+"""Maximum duration of a long poll."""
 
-LONGEST_LEASE = 86_400
-"""Seconds that a reservation lasts at most."""
+MAX_LEASE_SECONDS = 86_400
+"""Maximum duration of a reservation."""
 
-LONGEST_DELAY = 604_800
-"""Seconds that a message can be hidden at most."""
+MAX_DELAY_SECONDS = 604_800
+"""Maximum delay of a message."""
 
-LOST = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
-"""What IronMQ answers when the message is gone, or reserved by somebody else."""
+LOST_LEASE_STATUSES = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+"""Statuses of IronMQ's responses if the message was deleted, or is reserved by another consumer."""
 
-PATIENCE = 1.0
-"""Seconds in which a lease that is just being prolonged must have its new reservation id."""
+NEWEST_ID_TIMEOUT_SECONDS = 1.0
+"""Time limit for the new reservation id of a lease that another process is renewing."""
 
-TIDY = 3600.0
-"""Seconds after which forgotten reservations are looked for again."""
+TIDY_INTERVAL_SECONDS = 3600.0
+"""Interval at which files of old reservations are deleted."""
 
 
 class Lease(counted.Lease):
-    """The parts of an ack id; the receipt is the reservation id of the delivery."""
+    """Parts of an ack id. The receipt is the reservation id of the delivery."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """What its newest reservation id is kept under."""
+        """Key of its newest reservation id."""
         return self.message, self.receipt
 
 
 class IronMQBroker(counted.CountedBroker):
-    """Packages are messages of an IronMQ queue; a lease is their reservation."""
+    """Broker for IronMQ. A package is a message, and its lease is the reservation."""
 
-    supports_delay = LONGEST_DELAY
+    supports_delay = MAX_DELAY_SECONDS
     blocks = True
 
-    shortest_lease: int = 30
-    """Seconds that a reservation lasts at least, however short `retry` is."""
+    min_lease_seconds: int = 30
+    """Minimum duration of a reservation, even if `retry` is shorter."""
     _tidy_at = 0.0
-    """When to forget reservations that nobody settled, by the monotonic clock."""
+    """Time of the next deletion of old reservations (`time.monotonic`, seconds)."""
 
     def connect(self) -> TimelyMQ:
         return client_for(self.settings)
@@ -80,13 +80,15 @@ class IronMQBroker(counted.CountedBroker):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
-        if delay > LONGEST_DELAY:
-            raise BrokerError(f"IronMQ hides a package for {LONGEST_DELAY} s at most: {delay:g}")
+        if delay > MAX_DELAY_SECONDS:
+            raise BrokerError(
+                f"IronMQ delays a package by at most {MAX_DELAY_SECONDS} s, not {delay:g} s: use a schedule."
+            )
         return self._post([as_text(package)], delay)[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
         ids: list[str] = []
-        for part in hundreds(packages):
+        for part in message_batches(packages):
             try:
                 ids += self._post([as_text(package) for package in part], 0)
             except BrokerError as error:
@@ -103,9 +105,9 @@ class IronMQBroker(counted.CountedBroker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Take up to *limit* and a hundred packages; IronMQ waits whole seconds, what is left is slept."""
+        """Fetch up to *limit*, at most 100 packages. IronMQ waits for whole seconds; the rest of *wait* is slept."""
         deadline = time.monotonic() + wait
-        found = self._reserve(min(self.wanted(limit), MOST), min(int(wait), LONGEST_WAIT))
+        found = self._reserve(min(self.wanted(limit), MAX_MESSAGES), min(int(wait), MAX_WAIT_SECONDS))
         if not found:
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
@@ -114,11 +116,11 @@ class IronMQBroker(counted.CountedBroker):
         if limit < 1:
             return []
         with reaching():
-            answer = self._made(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
+            answer = self._created(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
         return self.hand_out([received(each) for each in answer["messages"]])
 
     def _lease_seconds(self) -> int:
-        return min(max(math.ceil(self.settings.retry), self.shortest_lease), LONGEST_LEASE)
+        return min(max(math.ceil(self.settings.retry), self.min_lease_seconds), MAX_LEASE_SECONDS)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -126,10 +128,10 @@ class IronMQBroker(counted.CountedBroker):
         return self._settle(ack_id, lambda lease, newest: self._queue().delete(lease.message, newest))
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
-        return [ack_id for part in hundreds(ack_ids) for ack_id in self._delete(part)]
+        return [ack_id for part in message_batches(ack_ids) for ack_id in self._delete(part)]
 
     def _delete(self, ack_ids: Sequence[str]) -> list[str]:
-        """Delete in one request; one by one when IronMQ refuses, to learn whose lease was lost."""
+        """Delete messages in one request. If IronMQ rejects it, delete one by one, to find the lost leases."""
         if len(ack_ids) < 2:
             return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
         kept = self._reservations()
@@ -143,10 +145,10 @@ class IronMQBroker(counted.CountedBroker):
         return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
 
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
-        """Prolong reservations, one request each.
+        """Renew reservations, one request each. If the new ids can never be stored for other processes, do nothing.
 
         Returns:
-            The ids whose lease was lost. Where the new ids can never be kept for the other processes, nothing is done.
+            The ack ids of lost leases.
 
         Raises:
             BrokerUnavailable: the service cannot be reached, or the disk is full.
@@ -156,7 +158,7 @@ class IronMQBroker(counted.CountedBroker):
             if not kept.usable():
                 return []
         if self._tidy_at <= time.monotonic():
-            self._tidy_at = time.monotonic() + TIDY
+            self._tidy_at = time.monotonic() + TIDY_INTERVAL_SECONDS
             kept.tidy()
         return [ack_id for ack_id in ack_ids if not self._touch(kept, Lease.of(ack_id))]
 
@@ -174,17 +176,27 @@ class IronMQBroker(counted.CountedBroker):
         return bool(answer)
 
     def release_messages(self, ack_ids: Sequence[str], delay: float) -> list[str]:
-        """Release messages, the last one first: each goes to the front."""
+        """Release messages, the last one first, because each one becomes the first of the queue."""
         return [ack_id for ack_id in ack_ids[::-1] if not self._release(ack_id, delay)][::-1]
 
     def _release(self, ack_id: str, delay: float) -> bool:
-        seconds = min(math.ceil(delay), LONGEST_DELAY)
+        seconds = min(math.ceil(delay), MAX_DELAY_SECONDS)
         return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))
 
     def _settle(self, ack_id: str, settle: Callable[[Lease, str], Any]) -> bool:
-        """Do something to a reserved message; when it is refused, see whether its lease is just being prolonged."""
+        """Apply an operation to a reserved message.
+
+        If IronMQ rejects it while another process renews the lease, it is repeated with the new reservation id.
+
+        Args:
+            ack_id: ack id of the message.
+            settle: function that gets the lease and its newest reservation id.
+
+        Returns:
+            False if the lease was lost.
+        """
         lease, kept = Lease.of(ack_id), self._reservations()
-        newest, deadline = kept.newest(*lease.key), time.monotonic() + PATIENCE
+        newest, deadline = kept.newest(*lease.key), time.monotonic() + NEWEST_ID_TIMEOUT_SECONDS
         with reaching():
             while not done(partial(settle, lease, newest)):
                 refused = newest
@@ -213,7 +225,7 @@ class IronMQBroker(counted.CountedBroker):
             found(lambda: self._queue().clear())
 
     def delete_queue(self) -> None:
-        """Delete the queue and the queue of its dead letters."""
+        """Delete the queue and its dead-letter queue."""
         with reaching():
             for name in (self.list_key, self.dead_key):
                 found(self.connection.queue(in_url(name)).delete_queue)
@@ -231,8 +243,8 @@ class IronMQBroker(counted.CountedBroker):
     def _queue(self) -> Any:
         return self.connection.queue(in_url(self.list_key))
 
-    def _made(self, call: Callable[[], Any]) -> Any:
-        """What *call* gives; the queue is made when it is missing."""
+    def _created(self, call: Callable[[], Any]) -> Any:
+        """Return the result of a call, before which a missing queue is created."""
         answer = found(call)
         if answer is None:
             self.connection.create_queue(in_url(self.list_key))
@@ -241,28 +253,28 @@ class IronMQBroker(counted.CountedBroker):
 
 
 def in_url(name: str) -> str:
-    """Return the name of a queue as part of a URL; the client puts it there as it is."""
+    """Return the name of a queue as part of a URL, because the client does not quote it."""
     return quote(name, safe="")
 
 
 def received(message: dict[str, Any]) -> counted.Received:
-    """Read a message as IronMQ delivers it."""
+    """Convert a message of IronMQ."""
     lease = Lease(message["id"], message["reservation_id"])
     return counted.Received(lease, message["body"], message.get("reserved_count", 1))
 
 
 def found(call: Callable[[], Any]) -> Any:
-    """What *call* gives; None when there is no such queue."""
+    """Return the result of a call, or None if the queue does not exist."""
     return answer_unless((HTTPStatus.NOT_FOUND,), call)
 
 
 def done(call: Callable[[], Any]) -> Any:
-    """What *call* gives; None when the message is not ours any more."""
-    return answer_unless(LOST, call)
+    """Return the result of a call, or None if the lease of its message was lost."""
+    return answer_unless(LOST_LEASE_STATUSES, call)
 
 
 def answer_unless(statuses: Sequence[int], call: Callable[[], Any]) -> Any:
-    """What *call* gives; None when it is answered with one of *statuses*."""
+    """Return the result of a call, or None if the status of the response is one of *statuses*."""
     try:
         return call()
     except requests.HTTPError as error:
@@ -271,7 +283,7 @@ def answer_unless(statuses: Sequence[int], call: Callable[[], Any]) -> Any:
         raise
 
 
-def hundreds(items: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The items, as many at a time as one request carries."""
-    for start in range(0, len(items), MOST):
-        yield items[start : start + MOST]
+def message_batches(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield batches of at most `MAX_MESSAGES` items."""
+    for start in range(0, len(items), MAX_MESSAGES):
+        yield items[start : start + MAX_MESSAGES]

@@ -1,4 +1,4 @@
-"""The settings → an IronMQ client."""
+"""Creates the IronMQ client of a process from the settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from django_q_ironmq.errors import ForeignAnswer
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
-TIMEOUT = (5.0, 40.0)
-"""Seconds after which a silent server counts as gone: while connecting, and while it answers (a poll may take 30)."""
+TIMEOUT_SECONDS = (5.0, 40.0)
+"""Timeouts of connecting and of a response, in seconds. A long poll may take 30."""
 
 _clients: ProcessLocal[dict[str, TimelyMQ]] = ProcessLocal(dict)
 
 
 class TimelyClient(IronClient):  # type: ignore[misc]
-    """The product's client with time-outs, on connections that are kept; as it comes, a hung server hangs us."""
+    """Client of the product with timeouts, without which it would hang with its server, and persistent connections."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -36,17 +36,17 @@ class TimelyClient(IronClient):  # type: ignore[misc]
             session.close()
 
     def request(self, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """Send a request once; the product's client repeats some for 15 seconds, and may store a message twice.
+        """Send a request once. The product's client repeats some for 15 seconds, and may store a message twice.
 
         Raises:
-            requests.RequestException: it was not answered, or not by IronMQ.
+            requests.RequestException: there was no response, or none of IronMQ.
         """
         try:
             result: dict[str, Any] = super().request(*arguments, **{**options, "retry": False})
         except KeyError as error:
-            raise ForeignAnswer(f"an answer without {error}") from error
+            raise ForeignAnswer(f"a response without {error}") from error
         if not isinstance(result["body"], dict):
-            raise ForeignAnswer(f"an answer of the type {result['content-type']}")
+            raise ForeignAnswer(f"a response of the type {result['content-type']}")
         return result
 
     def _doRequest(self, url: str, method: str, body: str = "", headers: dict[str, str] | None = None) -> Any:  # noqa: N802
@@ -54,11 +54,12 @@ class TimelyClient(IronClient):  # type: ignore[misc]
         if session is None:
             session = self._local.session = requests.Session()
         authorization = {"Authorization": f"OAuth {self.token_provider.getToken()}"}
-        return session.request(method, url, data=body, headers={**(headers or {}), **authorization}, timeout=TIMEOUT)
+        headers = {**(headers or {}), **authorization}
+        return session.request(method, url, data=body, headers=headers, timeout=TIMEOUT_SECONDS)
 
 
 class TimelyMQ(IronMQ):  # type: ignore[misc]
-    """The product's API on a `TimelyClient`."""
+    """API of the product with a `TimelyClient`."""
 
     def __init__(self, **options: Any) -> None:
         options = {"api_version": self.API_VERSION, **options}
@@ -66,7 +67,7 @@ class TimelyMQ(IronMQ):  # type: ignore[misc]
 
 
 def client_for(settings: ClusterSettings) -> TimelyMQ:
-    """This process's client for *settings*: one, however many brokers and threads use it."""
+    """Return this process's client for *settings*, which all brokers and threads share."""
     clients = _clients.get()
     key = repr(sorted((settings.iron_mq or {}).items()))
     if key not in clients:
@@ -75,8 +76,12 @@ def client_for(settings: ClusterSettings) -> TimelyMQ:
 
 
 def make_client(settings: ClusterSettings) -> TimelyMQ:
-    """A client, made of whatever IronMQ's own takes."""
+    """Create a client with the keywords in the settings.
+
+    Raises:
+        ConfigurationError: the client of the product rejects them.
+    """
     try:
         return TimelyMQ(**(settings.iron_mq or {}))
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"Q_CLUSTER['iron_mq'] is not understood by the IronMQ client: {error}") from error
+        raise ConfigurationError(f"The IronMQ client rejects Q_CLUSTER['iron_mq']: {error}") from error

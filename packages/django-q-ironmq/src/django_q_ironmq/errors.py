@@ -1,4 +1,4 @@
-"""The errors of the client → the errors of brokers: unavailable or rejected is decided here, and only here."""
+"""Classifies the errors of the client: IronMQ is unavailable, or it rejects a request."""
 
 from __future__ import annotations
 
@@ -23,14 +23,18 @@ UNAVAILABLE: Final[Mapping[int, str]] = MappingProxyType(
         HTTPStatus.TOO_MANY_REQUESTS: "send fewer requests, or raise the limit of the project",
     }
 )
-"""Status of a service that does not work at the moment, or not for this token → the remedy; so are all from 500 on."""
+"""Remedy for each status of a service that is unavailable, in general or for this token; as is each from 500 on."""
 
-SETTINGS: Final = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema)
-"""Raised if the address in the settings is none."""
+ADDRESS_ERRORS: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.InvalidSchema,
+)
+"""Errors of the client if the address in the settings is invalid."""
 
 
 class ForeignAnswer(requests.RequestException):
-    """The answer is not one of IronMQ: something between may have given it."""
+    """The response is not from IronMQ, but maybe from a proxy."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def keeping() -> Iterator[None]:
         yield
     except OSError as error:
         raise BrokerUnavailable(
-            f"The reservation ids of IronMQ cannot be kept ({error}): free space in the folder for temporary files"
+            f"The reservation ids of IronMQ cannot be stored ({error}): free space in the folder for temporary files"
         ) from error
 
 
@@ -64,7 +68,7 @@ def broker_error(error: requests.RequestException) -> BrokerError:
         `BrokerUnavailable` if the same request may succeed later; `PackageTooLarge` or another `BrokerError` if the
         service rejects the request itself.
     """
-    if isinstance(error, SETTINGS):
+    if isinstance(error, ADDRESS_ERRORS):
         return BrokerError(f"IronMQ has no such address ({error}): check Q_CLUSTER['iron_mq']")
     if not isinstance(error, requests.HTTPError):
         return BrokerUnavailable(f"IronMQ cannot be reached: {error}")
@@ -74,10 +78,10 @@ def broker_error(error: requests.RequestException) -> BrokerError:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return BrokerUnavailable(f"IronMQ is unavailable ({error}): wait for the service")
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return PackageTooLarge(f"IronMQ takes no package of this size ({error}): send a reference instead of the data")
+        return PackageTooLarge(f"IronMQ rejects packages of this size ({error}): send a reference instead of the data")
     return BrokerError(f"IronMQ rejects a request: {error}")
 
 
 def status_of(error: requests.HTTPError) -> int:
-    """Return the HTTP status that IronMQ answered with."""
+    """Return the HTTP status of IronMQ's response; 0 without one."""
     return 0 if error.response is None else error.response.status_code

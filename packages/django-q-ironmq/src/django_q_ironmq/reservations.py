@@ -1,8 +1,7 @@
-"""Message → its newest reservation id, for all processes of a cluster.
+"""Stores the newest reservation id of each message in a file, for all processes of a cluster.
 
-IronMQ gives a message another reservation id each time its lease is prolonged, and takes no other from then on. The
-process that prolongs is not the one that acknowledges, and what they share is the machine: so the newest id of a
-message whose lease was prolonged is kept in a file, until the message is settled.
+IronMQ creates another reservation id at each renewal, and accepts no earlier one. One process renews and another one
+acknowledges, both on one machine. The file is deleted when the message is settled.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-FORGOTTEN = 2 * 86_400
-"""Seconds after which a file is of no use: a lease lasts a day at most."""
+MAX_AGE_SECONDS = 2 * 86_400
+"""Age after which a file is deleted. A lease lasts at most a day."""
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a disk, or a user's part of it, that is full."""
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk, or of a user's exhausted quota."""
 
 MIN_FILE_BYTES = 512
-"""Minimum size of a file: the next id takes the room of the one before."""
+"""Minimum size of a file. The next id is written into the space of the one before."""
 
 CHANGING = "changing"
-"""What a file says while the next id is not known yet."""
+"""State in a file while the next id is not known yet."""
 
 
 class Reservations:
-    """The newest reservation ids of one queue.
+    """Newest reservation ids of one queue.
 
     Args:
-        queue: what tells the queue from all others: server, project and name.
-        folder: of this user; in the folder for temporary files unless given.
+        queue: server, project and name, which identify the queue.
+        folder: folder of this user; None for one in the folder for temporary files.
     """
 
     def __init__(self, queue: str, folder: Path | None = None) -> None:
@@ -44,7 +43,7 @@ class Reservations:
         self.queue = queue
 
     def usable(self) -> bool:
-        """Return True if ids can be kept here: only in a folder that is ours alone.
+        """Return True if ids can be stored: the folder exists, and only this user can write to it.
 
         Raises:
             OSError: the folder is missing, and the disk is full.
@@ -53,45 +52,45 @@ class Reservations:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             found = self.folder.lstat()
         except OSError as error:
-            if error.errno in FULL:
+            if error.errno in DISK_FULL_ERRORS:
                 raise
             return False
         ours = found.st_uid == self.user and found.st_mode & 0o022 == 0
         return ours and os.access(self.folder, os.W_OK | os.X_OK)
 
     def newest(self, message: str, reservation: str) -> str:
-        """The reservation id that followed *reservation*, or that itself."""
+        """Return the newest reservation id of a message that was delivered with *reservation*."""
         return self._read(message, reservation)[0] or reservation
 
     def is_changing(self, message: str, reservation: str) -> bool:
-        """Is the lease being prolonged at this moment?"""
+        """Return True if a process is renewing the lease."""
         return self._read(message, reservation)[1] == CHANGING
 
     def begin(self, message: str, reservation: str) -> None:
-        """Note that the lease is about to be prolonged: a process that is refused now waits for the next id.
+        """Store that the lease is being renewed, so that a process whose id is rejected waits for the next one.
 
-        The room for that id is taken beforehand: without it, no process could settle the message any more.
+        The disk space for the next id is allocated first: without that id, no process could settle the message.
 
         Raises:
-            OSError: it cannot be noted.
+            OSError: the file cannot be written.
         """
         self._write(message, reservation, self.newest(message, reservation), CHANGING)
         overwrite(self._half(self._file(message, reservation)), "")
 
     def keep(self, message: str, reservation: str, newest: str) -> None:
-        """Remember what followed *reservation*."""
+        """Store the newest reservation id of a message that was delivered with *reservation*."""
         self._write(message, reservation, newest, "")
 
     def forget(self, message: str, reservation: str) -> None:
-        """The message is settled."""
+        """Delete the files of a settled message."""
         file = self._file(message, reservation)
         for each in (file, self._half(file)):
             with suppress(OSError):
                 each.unlink()
 
     def tidy(self) -> None:
-        """Forget messages that nobody settled."""
-        oldest = time.time() - FORGOTTEN
+        """Delete the files of messages that were not settled."""
+        oldest = time.time() - MAX_AGE_SECONDS
         with suppress(OSError):
             for file in self.folder.iterdir():
                 with suppress(OSError):
@@ -106,7 +105,7 @@ class Reservations:
         return newest, state
 
     def _write(self, message: str, reservation: str, newest: str, state: str) -> None:
-        """Readers find what was or what is, never half of it."""
+        """Replace a file, so that readers find its old or its new content, never a part."""
         file = self._file(message, reservation)
         half = self._half(file)
         overwrite(half, f"{newest}\n{state}\n")
@@ -121,13 +120,13 @@ class Reservations:
 
 
 def overwrite(file: Path, text: str) -> None:
-    """Write a text over what a file contains, without giving up its room."""
+    """Overwrite a file without releasing its disk space."""
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as opened:
         opened.write(text.ljust(MIN_FILE_BYTES))
 
 
 def temporary_folder() -> str:
-    """Return the folder for temporary files, be it full: `tempfile` would choose another one in some processes."""
+    """Return the folder for temporary files, even if it is full: `tempfile` may choose another one then."""
     given = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     folders = [*given, "/tmp"]
     return next((folder for folder in folders if folder and Path(folder).is_dir()), None) or tempfile.gettempdir()

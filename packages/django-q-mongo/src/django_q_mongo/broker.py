@@ -1,4 +1,4 @@
-"""MongoDB as the broker."""
+"""Broker that keeps packages in MongoDB."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
     from pymongo.collection import Collection
 
-MOST = 1000
-"""How many packages one fetch takes at most."""
+MAX_FETCHED_PACKAGES = 1000
+"""Maximum number of packages of one fetch."""
 
-FEW = 3
-"""How many packages are leased one by one: a batch takes as many commands, and may collide with other consumers."""
+MAX_SINGLE_LEASES = 3
+"""Maximum number of packages that are leased one by one. A batch needs three commands, and may collide with others."""
 
-COLLISIONS = 5
-"""How often a fetch looks again when other consumers were faster with all it had found."""
+MAX_CANDIDATE_SEARCHES = 5
+"""Maximum number of searches of one fetch, if other consumers lease all packages that it found."""
 
 
 INDEX_CHECK_SECONDS = 1.0
-"""How long a broker relies on the index: a request more, if there is one."""
+"""Interval at which a broker ensures that the index exists, which takes one request."""
 
 
 class Mongo(BulkBroker):
-    """Packages are documents of a collection; a lease is a token and the time at which it ends."""
+    """Broker for MongoDB. A package is a document, and its lease consists of a token and an end."""
 
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
@@ -53,7 +53,7 @@ class Mongo(BulkBroker):
     supports_prefetch = True
 
     _indexed_at = -math.inf
-    """When this broker last made sure of the index (`clock.monotonic`, seconds)."""
+    """Time at which this broker last ensured the index (`clock.monotonic`, seconds)."""
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         super()._begin(settings)
@@ -67,13 +67,13 @@ class Mongo(BulkBroker):
         return client_for(current_settings())
 
     def disconnect(self) -> None:
-        """Close the client of this process, and its threads, unless others use it."""
+        """Close the client of this process, and its threads, unless other brokers use it."""
         leave_client(self.settings, self)
         self._connection.forget()
 
     @property
     def collection(self) -> Collection[dict[str, Any]]:
-        """The queue."""
+        """Collection of the queue."""
         return database_of(self.connection, self.settings)[self.list_key]
 
     # -- sending --------------------------------------------------------------------------------------------------
@@ -97,10 +97,10 @@ class Mongo(BulkBroker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Take up to *limit* packages; an empty queue is looked at every `poll` seconds."""
+        """Fetch up to *limit* packages. An empty queue is polled every `poll` seconds."""
         deadline = time.monotonic() + wait
         while True:
-            found = self._take(min(self.wanted(limit), MOST))
+            found = self._take(min(self.wanted(limit), MAX_FETCHED_PACKAGES))
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
@@ -111,11 +111,11 @@ class Mongo(BulkBroker):
             return []
         token = secrets.token_hex(8)
         with reaching():
-            found = self._take_few(limit, token) if limit <= FEW else self._take_many(limit, token)
+            found = self._take_few(limit, token) if limit <= MAX_SINGLE_LEASES else self._take_many(limit, token)
         return [Delivery(f"{each['_id']}:{token}", each["payload"], each["leases"]) for each in found]
 
     def _take_few(self, limit: int, token: str) -> list[dict[str, Any]]:
-        """Lease the oldest, one after the other: no other consumer gets in between."""
+        """Lease the oldest packages one by one, so that no other consumer interferes."""
         found: list[dict[str, Any]] = []
         while len(found) < limit and (document := self._take_one(token)) is not None:
             found.append(document)
@@ -132,9 +132,9 @@ class Mongo(BulkBroker):
         )
 
     def _take_many(self, limit: int, token: str) -> list[dict[str, Any]]:
-        """Look for candidates, lease those that are still offered, read what became ours."""
+        """Find candidates, lease those that are still available, and read the leased ones."""
         queue, retry = self._queue(), self.settings.retry
-        for _again in range(COLLISIONS):
+        for _again in range(MAX_CANDIDATE_SEARCHES):
             moment = self._now()
             offered = documents.offered(moment, retry)
             oldest = queue.find(offered, {"_id": True}).sort(documents.INDEX).limit(limit)
@@ -173,20 +173,20 @@ class Mongo(BulkBroker):
         return not self._settle([ack_id], documents.offered_at(documents.EARLIEST))
 
     def fail(self, ack_id: str) -> bool:
-        """Make a package a dead letter, unless its lease has expired, even if no other consumer has it yet."""
+        """Make a package a dead letter, unless its lease has expired, even if it was not delivered again."""
         with reaching():
             leased = held([ack_id]) | {"due": {"$gt": self._now()}}
             return self.collection.update_one(leased, documents.new_at(documents.NEVER)).modified_count == 1
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
-        """Change leased documents and give those whose lease was lost."""
+        """Change leased documents, and return the ack ids of lost leases."""
         with reaching():
             kept = self._kept(ack_ids)
             self.collection.update_many(held(kept), change)
         return lost(ack_ids, kept)
 
     def _kept(self, ack_ids: Sequence[str]) -> list[str]:
-        """Those whose lease is still theirs."""
+        """Return the ack ids whose leases are held."""
         found = self.collection.find(held(ack_ids), {"lease": True})
         leases = {f"{document['_id']}:{document['lease']}" for document in found}
         return [ack_id for ack_id in ack_ids if ack_id in leases]
@@ -217,7 +217,7 @@ class Mongo(BulkBroker):
             return self.collection.count_documents(which)
 
     def purge_queue(self) -> None:
-        """Forget what waits and what is hidden; leases, dead letters and the index stay."""
+        """Delete waiting and delayed packages; leased ones, dead letters and the index stay."""
         hidden = {"due": {"$lt": documents.NEVER}, "lease": None}
         with reaching():
             self.collection.delete_many({"$or": [*self._offered()["$or"], hidden]})
@@ -245,7 +245,7 @@ class Mongo(BulkBroker):
         return self._clock.get().now(self.connection)
 
     def _queue(self) -> Collection[dict[str, Any]]:
-        """Return the queue, with the index that it needs, which is dropped together with the collection."""
+        """Return the collection, and ensure its index, which is dropped together with the collection."""
         now = clock.monotonic()
         if now >= self._indexed_at + INDEX_CHECK_SECONDS:
             self.collection.create_index(documents.INDEX)
@@ -254,7 +254,10 @@ class Mongo(BulkBroker):
 
 
 def held(ack_ids: Iterable[str]) -> dict[str, Any]:
-    """The documents under these leases, and perhaps some that another fetch of these took again."""
+    """Return the condition of leased documents.
+
+    If another one of these leases holds a document again, it meets the condition, too.
+    """
     parts = [ack_id.split(":") for ack_id in ack_ids]
     ids, tokens = [ObjectId(part[0]) for part in parts], sorted({part[1] for part in parts})
     return {"_id": {"$in": ids}, "lease": {"$in": tokens}}

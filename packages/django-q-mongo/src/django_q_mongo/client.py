@@ -1,4 +1,4 @@
-"""The settings → a MongoDB client."""
+"""Creates the MongoDB client that the brokers of a process share."""
 
 from __future__ import annotations
 
@@ -20,34 +20,37 @@ if TYPE_CHECKING:
 Client: TypeAlias = "pymongo.MongoClient[dict[str, Any]]"
 
 DEFAULTS = {"connectTimeoutMS": 5000, "serverSelectionTimeoutMS": 5000, "socketTimeoutMS": 20_000}
-"""After how many milliseconds a silent server counts as gone, unless the settings say otherwise."""
+"""Timeouts of the client in milliseconds, which the settings override."""
 
-DATABASE = "django-q"
-"""The database, where neither `mongo_db` nor the address names one."""
+DEFAULT_DATABASE = "django-q"
+"""Name of the database, if neither `mongo_db` nor the address contains one."""
 
 
 @dataclass(kw_only=True)
 class SharedClient:
-    """A client and who uses it."""
+    """Client, and the brokers that use it."""
 
     client: Client
     users: WeakSet[object] = field(default_factory=WeakSet)
-    """Brokers that have it at the moment."""
+    """Brokers that use it now."""
     is_lent: bool = False
-    """True if `Mongo.get_connection` gave it away: it is never closed."""
+    """True if `Mongo.get_connection` returned it, so that it is never closed."""
 
 
 _clients: ProcessLocal[dict[str, SharedClient]] = ProcessLocal(dict)
 _lock: ProcessLocal[threading.Lock] = ProcessLocal(threading.Lock)
-"""Held while clients are looked up, made or closed."""
+"""Held while clients are looked up, created or closed."""
 
 
 def client_for(settings: ClusterSettings, user: object = None) -> Client:
-    """Return this process's client for *settings*: one, however many brokers and threads use it.
+    """Return this process's client for *settings*, which all brokers and threads share.
 
     Args:
-        settings: of the cluster.
-        user: the broker that uses the client until it calls `leave_client`; None: the client is never closed.
+        settings: settings of the cluster.
+        user: broker that uses the client until it calls `leave_client`; None if the client is never to be closed.
+
+    Raises:
+        ConfigurationError: pymongo rejects the settings.
     """
     clients, key = _clients.get(), key_of(settings)
     with _lock.get():
@@ -62,7 +65,12 @@ def client_for(settings: ClusterSettings, user: object = None) -> Client:
 
 
 def leave_client(settings: ClusterSettings, user: object) -> None:
-    """Close this process's client for *settings* if no other broker uses it; `client_for` makes another one."""
+    """Close this process's client for *settings* if no other broker uses it. `client_for` then creates another one.
+
+    Args:
+        settings: settings of the cluster.
+        user: broker that does not use the client any more.
+    """
     clients, key = _clients.get(), key_of(settings)
     with _lock.get():
         if (shared := clients.get(key)) is None:
@@ -74,23 +82,27 @@ def leave_client(settings: ClusterSettings, user: object) -> None:
 
 
 def key_of(settings: ClusterSettings) -> str:
-    """Return what of the settings distinguishes clients."""
+    """Return a text of the settings that distinguishes clients."""
     return repr(sorted((settings.mongo or {}).items()))
 
 
 def make_client(settings: ClusterSettings) -> Client:
-    """A client, made of whatever MongoClient takes."""
+    """Create a client with the keywords in the settings.
+
+    Raises:
+        ConfigurationError: pymongo rejects them.
+    """
     given = dict(settings.mongo or {})
     address = str(given.get("host") or "").lower()
     options: dict[str, Any] = {key: value for key, value in DEFAULTS.items() if f"{key.lower()}=" not in address}
     try:
         return pymongo.MongoClient(**options | given)
     except (Misconfigured, InvalidURI, TypeError, ValueError) as error:
-        raise ConfigurationError(f"Q_CLUSTER['mongo'] is not understood by pymongo: {error}") from error
+        raise ConfigurationError(f"pymongo rejects Q_CLUSTER['mongo']: {error}") from error
 
 
 def database_of(client: Client, settings: ClusterSettings) -> Database[dict[str, Any]]:
-    """The database that holds the queues."""
+    """Return the database of the queues."""
     if settings.mongo_db:
         return client[settings.mongo_db]
-    return client.get_default_database(default=DATABASE)
+    return client.get_default_database(default=DEFAULT_DATABASE)

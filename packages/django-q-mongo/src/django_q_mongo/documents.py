@@ -1,13 +1,13 @@
-"""What a package is in MongoDB: one document of the queue's collection.
+"""Builds documents of MongoDB, of which each contains one package, and their changes.
 
     payload   the signed package
-    due       when it is offered: its lease or its delay ends then; `NEVER` for a dead letter
-    lease     the token of the delivery that holds it, or held it last
-    leases    how many of its leases count as attempts: all but those released before the start; absent means 0
-    lock      for clusters of the public editions, which offer what was locked `retry` seconds ago
+    due       end of its lease or delay, from which it can be fetched; `NEVER` for a dead letter
+    lease     token of the delivery that holds it, or held it last
+    leases    number of leases that count as attempts: all but those released before the start; missing for 0
+    lock      for clusters of the public editions, which fetch a package that was locked `retry` seconds ago
 
-Senders of the public editions write `payload` and `lock` only. A cluster of theirs that takes one of our documents
-sets `lock` later than `due`: it is left to that cluster for `retry` seconds.
+Senders of the public editions write `payload` and `lock` only. If a cluster of theirs fetches a document of this
+broker, it sets `lock` later than `due`. For `retry` seconds, this broker does not fetch the document.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from typing import Any
 from django.utils import timezone
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-"""Due before everything else."""
+"""Value of `due` with which a package is delivered before all others."""
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""Never due."""
+"""Value of `due` of a dead letter."""
 
 MAX_SKEW_SECONDS = 300
-"""A lock of a public edition that lies further ahead was written in another time zone, and is none."""
+"""Maximum time by which a lock of a public edition may lie in the future. A later one was written in another time zone,
+and is ignored."""
 
 ZONE_STEP = timedelta(minutes=15)
-"""Offsets of time zones are multiples of it."""
+"""Common divisor of the offsets of time zones."""
 
 INDEX = [("due", 1), ("_id", 1)]
-"""What finds the oldest package that is due."""
+"""Index that finds the oldest package that is due."""
 
 
 def now() -> datetime:
-    """Return this moment by the clock of this machine."""
+    """Return the present by the clock of this machine."""
     return datetime.now(UTC)
 
 
 def later(moment: datetime, seconds: float) -> datetime:
-    """Return the moment so many seconds after another, and not later than MongoDB can tell."""
+    """Return the time a number of seconds after another one, at most the last one of MongoDB."""
     try:
         return min(moment + timedelta(seconds=seconds), NEVER - timedelta(days=1))
     except OverflowError:
@@ -47,7 +48,13 @@ def later(moment: datetime, seconds: float) -> datetime:
 
 
 def new(package: str, moment: datetime, delay: float) -> dict[str, Any]:
-    """Return the document of a package that is sent at a moment and offered *delay* seconds after it."""
+    """Return the document of a new package.
+
+    Args:
+        package: the signed package.
+        moment: the present.
+        delay: seconds after which it can be fetched.
+    """
     if delay <= 0:
         return {"payload": package, "due": moment, "lock": EARLIEST}
     due = later(moment, delay)
@@ -55,7 +62,7 @@ def new(package: str, moment: datetime, delay: float) -> dict[str, Any]:
 
 
 def as_of_old(moment: datetime) -> datetime:
-    """Return a moment as public editions write it: local time, taken for UTC, where `USE_TZ` is False."""
+    """Return a time in the form of the public editions: local time marked as UTC if `USE_TZ` is False."""
     local = timezone.now()
     if timezone.is_aware(local):
         return moment
@@ -63,11 +70,11 @@ def as_of_old(moment: datetime) -> datetime:
 
 
 def offered(moment: datetime, retry: float) -> dict[str, Any]:
-    """Return the condition of documents that may be taken at a moment.
+    """Return the condition of documents that can be fetched.
 
     Args:
         moment: the present.
-        retry: what a sender or cluster of old meant by its lock, in seconds.
+        retry: duration in seconds of a lock of the public editions.
     """
     local = as_of_old(moment)
     age = timedelta(seconds=min(retry, 10**9))
@@ -79,25 +86,30 @@ def offered(moment: datetime, retry: float) -> dict[str, Any]:
 
 
 def taken(token: str, due: datetime) -> dict[str, Any]:
-    """Return the change that leases a document until a moment."""
+    """Return the change that leases a document.
+
+    Args:
+        token: token of the delivery.
+        due: end of the lease.
+    """
     return {"$set": {"due": due, "lock": due, "lease": token}, "$inc": {"leases": 1}}
 
 
 def renewed(due: datetime) -> dict[str, Any]:
-    """Return the change that prolongs a lease until a moment."""
+    """Return the change that extends a lease until a time."""
     return {"$set": {"due": due, "lock": due}}
 
 
 def not_started() -> dict[str, Any]:
-    """The change that ends a lease, does not count it, and offers the document before all others."""
+    """Return the change that releases a document before all others, without counting the lease as an attempt."""
     return offered_at(EARLIEST) | {"$inc": {"leases": -1}}
 
 
 def offered_at(due: datetime) -> dict[str, Any]:
-    """The change that ends a lease, counts it as an attempt, and offers the document at that time."""
+    """Return the change that releases a document at a time, and counts the lease as an attempt."""
     return {"$set": {"due": due, "lock": due}, "$unset": {"lease": ""}}
 
 
 def new_at(due: datetime) -> dict[str, Any]:
-    """The change that ends a lease, deletes the number of attempts, and offers the document at that time."""
+    """Return the change that releases a document at a time, and deletes its number of attempts."""
     return {"$set": {"due": due, "lock": due}, "$unset": {"lease": "", "leases": ""}}

@@ -1,4 +1,4 @@
-"""Tells the time of the server, by which leases and delays end: clocks of clients may differ."""
+"""Reads the clock of the server, which leases and delays follow, because clocks of clients may differ."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from django_q_mongo.client import Client
 
 MEASURE_SECONDS: Final = 10.0
-"""Seconds after which the server is asked again: its clock, or the primary, may have changed."""
+"""Interval at which the server is asked again, because its clock or the primary may have changed."""
 
 RESOLUTION: Final = timedelta(milliseconds=1)
-"""Steps in which the server tells its time."""
+"""Resolution of the server's time."""
 
 
 class ServerClock:
-    """The server's clock, asked now and then; the seconds in between are counted by the monotonic clock."""
+    """Clock of a server. It is asked at intervals; in between, the monotonic clock is added."""
 
     def __init__(self) -> None:
         self._due_at = -math.inf
         self._start = datetime.min.replace(tzinfo=UTC)
-        """Time of the server's clock when the monotonic one showed 0."""
+        """Time of the server's clock at 0 of the monotonic clock."""
 
     def now(self, client: Client) -> datetime:
-        """Return this moment by the clock of the server of *client*.
+        """Return the present by the clock of the server of *client*.
 
         Raises:
             BrokerUnavailable: the server cannot be asked.
@@ -46,14 +46,14 @@ class ServerClock:
         told = told_by(client)
         answered = clock.monotonic()
         latest = told + timedelta(seconds=answered - asked) + RESOLUTION
-        # A reading that agrees with the answer is kept: packages of one process keep their order.
+        # A reading that agrees with the answer is kept, so that packages of one process keep their order.
         if not told <= self._start + timedelta(seconds=answered) <= latest:
             self._start = told + (latest - told) / 2 - timedelta(seconds=answered)
         self._due_at = answered + MEASURE_SECONDS
 
 
 def told_by(client: Client) -> datetime:
-    """Return the time that a server tells, or that of this machine if it does not tell it."""
+    """Return the time of a server, or that of this machine if the server does not report it."""
     told: datetime = client.admin.command("hello").get("localTime") or documents.now()
     return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""Recognises a package that is larger than MongoDB accepts."""
+"""Rejects packages that are larger than the limit of MongoDB."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from django_q_mongo.client import Client
 
 SMALL_CHARACTERS: Final = 1_000_000
-"""A package of this length fits into a document of every server."""
+"""Length of a package that fits into a document of each server."""
 
 
 def check_sizes(documents: Sequence[dict[str, Any]], client: Client) -> None:
-    """Check that documents are not too large, before any of a batch is sent.
+    """Check the sizes of documents, before any of a batch is sent.
 
     Args:
-        documents: of packages.
-        client: of the server, which tells its limit.
+        documents: documents of packages.
+        client: client of the server, which reports its limit.
 
     Raises:
-        PackageTooLarge: one is larger than the server accepts.
+        PackageTooLarge: one is larger than the limit of the server.
     """
     large = [document for document in documents if len(document["payload"]) > SMALL_CHARACTERS]
     if not large:
@@ -33,5 +33,6 @@ def check_sizes(documents: Sequence[dict[str, Any]], client: Client) -> None:
     limit = client.admin.command("hello")["maxBsonObjectSize"]
     if size > limit:
         raise PackageTooLarge(
-            f"The package makes a document of {size} bytes, MongoDB takes {limit}: send a reference instead of data."
+            f"The document of the package has {size} bytes, and MongoDB accepts at most {limit}: "
+            "send a reference instead of the data."
         )

@@ -1,4 +1,4 @@
-"""Requests of ten: what SQS takes at once."""
+"""Divides entries and message bodies into batches that SQS accepts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MOST = 10
-"""How many messages one request carries."""
+MAX_BATCH_ENTRIES = 10
+"""Maximum number of messages of one request."""
 
 
-def tens(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items, ten at a time."""
-    for start in range(0, len(items), MOST):
-        yield items[start : start + MOST]
+def entry_batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield batches of at most ten items."""
+    for start in range(0, len(items), MAX_BATCH_ENTRIES):
+        yield items[start : start + MAX_BATCH_ENTRIES]
 
 
-def fitting(bodies: Sequence[str], limit: int) -> Iterator[list[str]]:
-    """The bodies in order, at most ten and at most *limit* bytes at a time."""
+def body_batches(bodies: Sequence[str], limit: int) -> Iterator[list[str]]:
+    """Yield batches of at most ten message bodies, in order.
+
+    Args:
+        bodies: the bodies.
+        limit: maximum size of a batch, in bytes.
+    """
     part: list[str] = []
     room = limit
     for body in bodies:
         size = size_of(body)
-        if part and (len(part) == MOST or size > room):
+        if part and (len(part) == MAX_BATCH_ENTRIES or size > room):
             yield part
             part, room = [], limit
         part.append(body)
@@ -35,5 +40,5 @@ def fitting(bodies: Sequence[str], limit: int) -> Iterator[list[str]]:
 
 
 def size_of(body: str) -> int:
-    """Bytes of a message, as SQS counts them."""
+    """Return the size of a message in bytes, as SQS counts them."""
     return len(body.encode("utf-8", "surrogatepass"))

@@ -1,4 +1,4 @@
-"""Amazon SQS as the broker."""
+"""Broker that keeps packages in Amazon SQS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django_q.brokers.counted import CountedBroker, Lease, Received
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge, mark_sent
 from django_q.settings import current_settings
 
-from django_q_sqs.batches import MOST, fitting, size_of, tens
+from django_q_sqs.batches import MAX_BATCH_ENTRIES, body_batches, entry_batches, size_of
 from django_q_sqs.client import WAIT_KEY, client_for
 from django_q_sqs.errors import has_stumbled, is_no_answer, is_too_long, reaching, server_time, value_of
 
@@ -22,67 +22,67 @@ if TYPE_CHECKING:
 
     from django_q.brokers import AckId, Delivery
 
-LONGEST_WAIT = 20
-"""Seconds that a long poll lasts at most."""
+MAX_WAIT_SECONDS = 20
+"""Maximum duration of a long poll."""
 
-LONGEST_LEASE = 43_200
-"""Seconds that a message can be invisible at most: twelve hours from when it was received."""
+MAX_LEASE_SECONDS = 43_200
+"""Maximum visibility timeout of a message: twelve hours after it was received."""
 
-LONGEST_DELAY = 900
-"""Seconds that a new message can be hidden at most."""
+MAX_DELAY_SECONDS = 900
+"""Maximum delay of a new message."""
 
-RETENTION = 1_209_600
-"""Seconds that SQS keeps a message of a queue we create: 14 days, the most there is; its own default is 4."""
+RETENTION_SECONDS = 1_209_600
+"""Time for which a queue of this broker keeps a message: 14 days, the maximum. The default of SQS is 4 days."""
 
-LONGEST_NAME = 80
-"""Characters of the name of a queue."""
+MAX_NAME_CHARACTERS = 80
+"""Maximum length of a queue's name."""
 
-LARGEST = 1_048_576
-"""Bytes of the largest message, where the queue does not tell."""
+DEFAULT_MAX_BYTES = 1_048_576
+"""Maximum size of a message, if the queue does not report its own."""
 
 MAX_TRIES = 3
-"""Maximum number of requests for an entry of a batch that fails because of SQS itself."""
+"""Maximum number of requests for an entry of a batch that fails because of a fault of SQS."""
 
 RECEIVED = "ApproximateReceiveCount"
-"""The attribute that says how often a message was received, this time included."""
+"""Attribute with the receive count of a message, including the current delivery."""
 
 SENT_AT = "SentTimestamp"
-"""The attribute that says when a message was sent, in milliseconds since 1970."""
+"""Attribute with the time at which a message was sent, in milliseconds since 1970."""
 
 
 class Sqs(CountedBroker):
-    """Packages are messages of an SQS queue; a lease is their visibility timeout."""
+    """Broker for Amazon SQS. A package is a message, and its lease is the visibility timeout."""
 
-    supports_delay: float = LONGEST_DELAY
+    supports_delay: float = MAX_DELAY_SECONDS
     supports_lock_size = True
     blocks = True
 
     _url: str | None = None
-    """The queue's address, when this process knows it."""
-    _largest: int | None = None
-    """Bytes of the largest message the queue takes, when this process knows it."""
+    """URL of the queue; None if this process does not know it yet."""
+    _max_bytes: int | None = None
+    """Maximum size of a message of the queue; None if this process does not know it yet."""
 
     @property
     def list_key(self) -> str:  # pyrefly: ignore[bad-override]
-        """The name of the queue."""
+        """Name of the queue."""
         return self._list_key
 
     @list_key.setter
     def list_key(self, name: str) -> None:
-        self._list_key, self._url, self._largest = name, None, None
-        # A FIFO queue delays all messages alike, or none.
-        self.supports_delay = 0 if self.is_fifo else LONGEST_DELAY
+        self._list_key, self._url, self._max_bytes = name, None, None
+        # A FIFO queue has one delay for all messages.
+        self.supports_delay = 0 if self.is_fifo else MAX_DELAY_SECONDS
 
     @classmethod
     def name_problem(cls, name: str) -> str | None:
-        """Return why SQS cannot have the queue; its dead letters need five characters more."""
-        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= LONGEST_NAME - len("-dead"):
+        """Return the reason why SQS cannot have the queue, or None. Its dead-letter queue needs 5 more characters."""
+        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= MAX_NAME_CHARACTERS - len("-dead"):
             return None
-        return "SQS takes letters, digits, hyphens and underscores, at most 75 of them, and '.fifo' at the end"
+        return "SQS allows at most 75 ASCII letters, digits, hyphens and underscores, and '.fifo' at the end"
 
     @property
     def is_fifo(self) -> bool:
-        """Does the queue keep the order? Its name tells."""
+        """True if the name is that of a FIFO queue."""
         return self.list_key.endswith(".fifo")
 
     @property
@@ -104,18 +104,21 @@ class Sqs(CountedBroker):
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
         if delay > self.supports_delay:
-            raise BrokerError(f"SQS hides packages of {self.list_key} for {self.supports_delay:g} s at most: {delay:g}")
+            raise BrokerError(
+                f"SQS delays packages of {self.list_key} by at most {self.supports_delay:g} s, not {delay:g} s: "
+                "use a schedule."
+            )
         body = self._checked(package)
         options = {"DelaySeconds": math.ceil(delay)} if delay > 0 else {}
         return value_of(self._call("send_message", MessageBody=body, **options, **self._order()), "MessageId")
 
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
-        """Send packages, ten a request. A package that SQS refuses does not keep it from sending the others."""
+        """Send packages, at most ten in a request. If SQS rejects some of them, the others are sent."""
         bodies = [self._checked(package) for package in packages]
         ids: dict[int, str] = {}
         refused: BrokerError | None = None
         start = 0
-        for part in fitting(bodies, self._limit() if bodies else 0):
+        for part in body_batches(bodies, self._limit() if bodies else 0):
             positions = range(start, start := start + len(part))
             try:
                 self._send(dict(zip(positions, part, strict=True)), ids)
@@ -129,7 +132,12 @@ class Sqs(CountedBroker):
         return [ids[position] for position in range(len(bodies))]
 
     def _send(self, bodies: dict[int, str], ids: dict[int, str]) -> None:
-        """Send one batch, and again what SQS itself stumbled over; add the message ids by position."""
+        """Send one batch, and repeat entries that failed because of a fault of SQS.
+
+        Args:
+            bodies: message bodies by position.
+            ids: message ids by position, to which those of the sent messages are added.
+        """
         entries = {n: {"Id": str(n), "MessageBody": body, **self._order()} for n, body in bodies.items()}
         refused: dict[int, Any] = {}
         for _attempt in range(MAX_TRIES):
@@ -141,13 +149,13 @@ class Sqs(CountedBroker):
             if all(not has_stumbled(each) for each in failed):
                 break
         else:
-            raise BrokerUnavailable(f"SQS could not take {len(bodies) - len(ids)} of {len(bodies)} packages.")
+            raise BrokerUnavailable(f"SQS could not accept {len(bodies) - len(ids)} of {len(bodies)} packages.")
         if refused:
             reason = next(iter(refused.values()))
-            raise BrokerError(f"SQS refuses {len(refused)} of {len(bodies)} packages: {reason}")
+            raise BrokerError(f"SQS rejects {len(refused)} of {len(bodies)} packages: {reason}")
 
     def _order(self) -> dict[str, str]:
-        """One group, so that the order is kept, and an id, so that a request that is repeated counts once."""
+        """Return a group, which keeps the order, and an id, with which a repeated request has no effect."""
         if not self.is_fifo:
             return {}
         return {"MessageGroupId": "django-q", "MessageDeduplicationId": uuid.uuid4().hex}
@@ -157,15 +165,15 @@ class Sqs(CountedBroker):
         size, limit = size_of(body), self._limit()
         if size > limit:
             raise PackageTooLarge(
-                f"The package has {size} bytes, the SQS queue {self.list_key} takes {limit} at most: "
+                f"The package has {size} bytes, and the SQS queue {self.list_key} accepts at most {limit}: "
                 "send a reference instead of the data."
             )
         return body
 
     def _limit(self) -> int:
-        if self._largest is None:
-            self._largest = self._attribute("MaximumMessageSize", LARGEST)
-        return self._largest
+        if self._max_bytes is None:
+            self._max_bytes = self._attribute("MaximumMessageSize", DEFAULT_MAX_BYTES)
+        return self._max_bytes
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -173,9 +181,10 @@ class Sqs(CountedBroker):
         return [found[:2] for found in self.dequeue_many(self.settings.bulk, self._long_poll(1))] or None
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Take up to *limit* and ten packages; SQS waits whole seconds, what is left is slept."""
+        """Fetch up to *limit*, at most ten packages. SQS waits for whole seconds; the rest of *wait* is slept."""
         deadline = time.monotonic() + wait
-        found = self._receive(min(self.wanted(limit), MOST), int(min(wait, self._long_poll(LONGEST_WAIT))))
+        poll = int(min(wait, self._long_poll(MAX_WAIT_SECONDS)))
+        found = self._receive(min(self.wanted(limit), MAX_BATCH_ENTRIES), poll)
         if not found:
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
@@ -197,9 +206,9 @@ class Sqs(CountedBroker):
         return list(answer.get("Messages", ()))
 
     def _long_poll(self, default: float) -> float:
-        """Seconds that a fetch waits at most: as the settings say, within what SQS takes."""
+        """Return the maximum wait of a fetch in seconds: the setting, or *default*, within the limits of SQS."""
         given = (self.settings.sqs or {}).get(WAIT_KEY)
-        return min(max(float(default if given is None else given), 0), LONGEST_WAIT)
+        return min(max(float(default if given is None else given), 0), MAX_WAIT_SECONDS)
 
     # -- settling -------------------------------------------------------------------------------------------------
 
@@ -213,9 +222,9 @@ class Sqs(CountedBroker):
         return self._hide(ack_ids, delay)
 
     def _hide(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
-        """Hide messages for so long, and at most until twelve hours after they were received: SQS refuses more."""
+        """Set the visibility timeout of messages, at most until the twelve hours after their receipt have passed."""
         now = time.time()
-        left = {ack_id: LONGEST_LEASE - max(now - Receipt.of(ack_id).received_at, 0) for ack_id in ack_ids}
+        left = {ack_id: MAX_LEASE_SECONDS - max(now - Receipt.of(ack_id).received_at, 0) for ack_id in ack_ids}
         options = {
             ack_id: {"VisibilityTimeout": min(lease_seconds(seconds), int(left[ack_id]))}
             for ack_id in ack_ids
@@ -225,17 +234,17 @@ class Sqs(CountedBroker):
         return [ack_id for ack_id in ack_ids if ack_id in lost]
 
     def _settle(self, operation: str, options: dict[str, dict[str, int]]) -> list[str]:
-        """Do something to leased messages and give those whose lease was lost.
+        """Apply an operation to leased messages, and return the ack ids of lost leases.
 
-        A request that fails does not keep the others from being made, unless SQS cannot be reached at all.
+        If a request fails, the others are still sent, unless SQS cannot be reached.
 
         Args:
             operation: name of the boto3 method.
-            options: of each message, by ack id.
+            options: options of each message, by ack id.
         """
         lost: list[str] = []
         failure: BrokerUnavailable | None = None
-        for part in tens(list(options)):
+        for part in entry_batches(list(options)):
             try:
                 lost += self._settle_part(operation, {ack_id: options[ack_id] for ack_id in part})
             except BrokerUnavailable as error:
@@ -248,7 +257,7 @@ class Sqs(CountedBroker):
         return lost
 
     def _settle_part(self, operation: str, options: dict[str, dict[str, int]]) -> list[str]:
-        """Settle ten messages, and try again those that SQS itself stumbled over."""
+        """Settle at most ten messages, and repeat entries that failed because of a fault of SQS."""
         ack_ids, lost = list(options), list[str]()
         entries = [
             {"Id": str(n), "ReceiptHandle": Receipt.of(ack_id).handle, **options[ack_id]}
@@ -266,15 +275,15 @@ class Sqs(CountedBroker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        """How many messages wait, approximately: SQS does not know better."""
+        """Return the approximate number of waiting messages; SQS knows no exact one."""
         return self._attribute("ApproximateNumberOfMessages", 0)
 
     def lock_size(self) -> int:
-        """How many messages are under a lease, approximately."""
+        """Return the approximate number of leased messages."""
         return self._attribute("ApproximateNumberOfMessagesNotVisible", 0)
 
     def purge_queue(self) -> None:
-        """Forget all messages, those under a lease too; SQS does it once a minute, otherwise they are fetched."""
+        """Delete all messages, also leased ones. SQS purges once a minute; otherwise, messages are fetched."""
         with reaching():
             try:
                 self._ask("purge_queue")
@@ -282,10 +291,14 @@ class Sqs(CountedBroker):
                 self._delete_older(server_time(error.response))
 
     def _delete_older(self, moment: float) -> None:
-        """Fetch and delete what was sent until then, in seconds since 1970; producers may go on sending."""
+        """Fetch and delete older messages, while producers may send new ones.
+
+        Args:
+            moment: maximum time at which they were sent, in seconds since 1970.
+        """
         while True:
             asked_at = time.time()
-            messages = self._messages(MOST, 1)
+            messages = self._messages(MAX_BATCH_ENTRIES, 1)
             ids = {received(each, asked_at).lease.ack_id: sent_at(each) <= moment for each in messages}
             older = [ack_id for ack_id, is_older in ids.items() if is_older]
             self.acknowledge_many(older)
@@ -294,7 +307,7 @@ class Sqs(CountedBroker):
                 return
 
     def delete_queue(self) -> None:
-        """Delete the queue and the queue of its dead letters."""
+        """Delete the queue and its dead-letter queue."""
         with reaching():
             for name in (self.list_key, self.dead_key):
                 if url := self._ask_for_url(name):
@@ -315,12 +328,12 @@ class Sqs(CountedBroker):
     # -- requests -------------------------------------------------------------------------------------------------
 
     def _call(self, operation: str, **arguments: Any) -> Any:
-        """Make a request about the queue, with our errors."""
+        """Send a request about the queue, and raise the errors of brokers."""
         with reaching():
             return self._ask(operation, **arguments)
 
     def _ask(self, operation: str, **arguments: Any) -> Any:
-        """Make a request about the queue, which is made when it is missing."""
+        """Send a request about the queue, which is created if it is missing."""
         client = self.connection
         try:
             return getattr(client, operation)(QueueUrl=self._queue_url(), **arguments)
@@ -336,7 +349,7 @@ class Sqs(CountedBroker):
         return self._url
 
     def _live_key(self) -> str:
-        """Return the name of the queue whose dead letters these are, or the queue's own name."""
+        """Return the name without the suffix of a dead-letter queue."""
         name = self.list_key.removesuffix(".fifo")
         return name.removesuffix("-dead") + self.list_key[len(name) :]
 
@@ -353,19 +366,19 @@ class Sqs(CountedBroker):
 
     def _new_queue(self) -> dict[str, str]:
         fifo = {"FifoQueue": "true"} if self.is_fifo else {}
-        return {"MessageRetentionPeriod": str(RETENTION), **fifo}
+        return {"MessageRetentionPeriod": str(RETENTION_SECONDS), **fifo}
 
     def _attribute(self, name: str, default: int) -> int:
-        """An attribute of the queue as it is now."""
+        """Return the current value of a number attribute of the queue."""
         answer = self._call("get_queue_attributes", AttributeNames=[name])
         return int(answer.get("Attributes", {}).get(name, default))
 
 
 class Receipt(NamedTuple):
-    """The handle that settles a delivery, and the time of its receipt, which limits the lease."""
+    """Handle that settles a delivery, and the time of its receipt, which limits the lease."""
 
     received_at: float
-    """Seconds since 1970, on the clock of this host."""
+    """Time of the receipt in seconds since 1970, by the clock of this host."""
     handle: str
 
     @classmethod
@@ -379,16 +392,21 @@ class Receipt(NamedTuple):
 
 
 def received(message: dict[str, Any], asked_at: float) -> Received:
-    """Read a message as SQS delivers it, in answer to a request that was made at *asked_at* (seconds since 1970)."""
+    """Convert a message of SQS.
+
+    Args:
+        message: the message, as boto3 returns it.
+        asked_at: time of the request, in seconds since 1970.
+    """
     lease = Lease(message["MessageId"], str(Receipt(asked_at, message["ReceiptHandle"])))
     return Received(lease, message["Body"], int(message.get("Attributes", {}).get(RECEIVED, 1)))
 
 
 def sent_at(message: dict[str, Any]) -> float:
-    """Return when a message was sent, in seconds since 1970, by the clock of SQS."""
+    """Return the time at which a message was sent, in seconds since 1970, by the clock of SQS."""
     return int(message.get("Attributes", {}).get(SENT_AT, 0)) / 1000
 
 
 def lease_seconds(seconds: float) -> int:
-    """Whole seconds of invisibility, within what SQS takes."""
-    return min(math.ceil(seconds), LONGEST_LEASE)
+    """Return a visibility timeout in whole seconds, within the limit of SQS."""
+    return min(math.ceil(seconds), MAX_LEASE_SECONDS)

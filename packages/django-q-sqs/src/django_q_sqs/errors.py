@@ -31,13 +31,13 @@ NO_ANSWER: Final = (
     HTTPClientError,
     IncompleteReadError,
     MetadataRetrievalError,
-    ResponseParserError,  # such as the HTML page of a proxy
+    ResponseParserError,  # for example for the HTML page of a proxy
     TokenRetrievalError,
 )
-"""Raised by boto3 if SQS, or the service that gives the credentials, cannot be reached."""
+"""Errors of boto3 if SQS, or the service that provides the credentials, cannot be reached."""
 
 UNAVAILABLE_STATUSES: Final = {401, 403, 408, 429}
-"""HTTP statuses of refused keys and rights, time-outs and throttling; those from 500 on are the service's faults."""
+"""HTTP statuses of rejected keys and permissions, timeouts and throttling. Those from 500 on are faults of SQS."""
 
 UNAVAILABLE_CODES: Final = {
     *("AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "ExpiredTokenException"),
@@ -49,14 +49,20 @@ UNAVAILABLE_CODES: Final = {
     *("InternalError", "InternalFailure", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable"),
     *("NonExistentQueue", "QueueDeletedRecently", "QueueDoesNotExist"),
 }
-"""Codes of states that end: keys and rights, limits, the service, the queue."""
+"""Codes of temporary states: keys and permissions, limits, the service, the queue."""
 
 TOO_LARGE_CODES: Final = {"BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"}
 
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Turn what boto3 raises into the errors of brokers: the only place where it is decided what is unavailable."""
+    """Raise the errors of boto3 within a block as errors of brokers.
+
+    Raises:
+        ConfigurationError: there are no credentials.
+        BrokerUnavailable: the same request may succeed later.
+        BrokerError: SQS or boto3 rejects the request.
+    """
     try:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
@@ -66,45 +72,48 @@ def reaching() -> Iterator[None]:
     except NO_ANSWER as error:
         raise BrokerUnavailable(f"SQS cannot be reached: {error}") from error
     except BotoCoreError as error:
-        raise BrokerError(f"SQS cannot be asked: {error}") from error
+        raise BrokerError(f"boto3 rejects the request: {error}") from error
     except ClientError as error:
         raise meaning_of(error) from error
 
 
 def meaning_of(error: ClientError) -> BrokerError:
-    """Classify an answer of SQS."""
+    """Return the error of brokers for an error response of SQS."""
     code = short(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status >= 500 or status in UNAVAILABLE_STATUSES or is_temporary(code):
-        return BrokerUnavailable(f"SQS is not able to answer: {error}")
+        return BrokerUnavailable(f"SQS is unavailable: {error}")
     if code in TOO_LARGE_CODES or status == 413 or "must be shorter than" in str(error):
-        return PackageTooLarge(f"SQS refuses the package: {error}")
-    return BrokerError(f"SQS refuses: {error}")
+        return PackageTooLarge(f"SQS rejects the package: {error}")
+    return BrokerError(f"SQS rejects a request: {error}")
 
 
 def has_stumbled(entry: Mapping[str, Any]) -> bool:
-    """Return True if an entry of a batch failed although nothing is wrong with it."""
+    """Return True if an entry of a batch failed because of a temporary fault of SQS."""
     return not entry["SenderFault"] or is_temporary(short(str(entry.get("Code", ""))))
 
 
 def is_too_long(entry: Mapping[str, Any]) -> bool:
-    """Return True if a lease was not prolonged because it would last beyond the twelve hours, and lasts as before."""
+    """Return True if a lease was not extended because it would exceed the twelve hours. It lasts as before."""
     return "beyond the limit" in str(entry.get("Message", ""))
 
 
 def is_no_answer(error: BrokerError) -> bool:
-    """Return True if SQS could not be reached, so that the next request would not reach it either."""
+    """Return True if SQS could not be reached, so that another request would fail, too."""
     return isinstance(error.__cause__, NO_ANSWER)
 
 
 def server_time(answer: Mapping[str, Any]) -> float:
-    """Return the end of the second in which SQS answered, in seconds since 1970; by our clock if it does not tell."""
+    """Return the end of the second in which SQS answered, in seconds since 1970.
+
+    Without a date in the response, the clock of this host is used.
+    """
     date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     return (parsedate_to_datetime(date).timestamp() if date else time.time()) + 1
 
 
 def is_temporary(code: str) -> bool:
-    """Return True if a code is that of a state which ends."""
+    """Return True if a code is that of a temporary state."""
     return code in UNAVAILABLE_CODES or code.startswith(("Kms", "KMS", "Throttl"))
 
 
@@ -114,11 +123,11 @@ def short(code: str) -> str:
 
 
 def value_of(answer: Mapping[str, Any], name: str) -> str:
-    """Return a value of an answer.
+    """Return a value of a response.
 
     Raises:
-        BrokerUnavailable: it is not there: the answer is not one of SQS.
+        BrokerUnavailable: it is missing, because the response is not from SQS.
     """
     if name not in answer:
-        raise BrokerUnavailable(f"SQS cannot be reached: an answer without {name}")
+        raise BrokerUnavailable(f"SQS cannot be reached: a response without {name}")
     return str(answer[name])

@@ -1,4 +1,4 @@
-"""The pages of Django's admin: finished tasks, and schedules of tasks to come."""
+"""Pages of Django's admin for finished tasks and schedules."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["FailAdmin", "QueueAdmin", "ScheduleAdmin", "TaskAdmin", "resubmit_ta
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch `QueueAdmin`, which lives with the database broker, only for those who ask for it."""
+    """Import `QueueAdmin`, which belongs to the database broker, when it is first used."""
     if name != "QueueAdmin":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    models.OrmQ  # noqa: B018 - says what to install where it is missing
+    models.OrmQ  # noqa: B018 - if the plugin is missing, its error names the plugin
     return import_module("django_q_orm.admin").QueueAdmin

@@ -1,4 +1,4 @@
-"""Repeats the calls of finished tasks."""
+"""Admin action that sends finished tasks again."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from django_q.models import Task
 
 MAX_SENTENCE_CHARACTERS = 500
-"""Maximum length of an error within a message."""
+"""Maximum length of an error in a message."""
 
 
 class NotRepeatable(TaskError):
-    """The row does not hold what is needed to repeat the call."""
+    """The row does not contain all arguments of the call."""
 
 
 @admin.action(description=_("Resubmit selected tasks to queue"), permissions=["change"])
 def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset: QuerySet[Task]) -> None:
-    """Queue tasks again, as new ones. A failure that is queued again is removed by those who may delete it."""
+    """Send tasks again, as new ones. If the user may delete a failure, its row is deleted."""
     count = 0
     for task in queryset:
         try:
@@ -41,7 +41,7 @@ def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset:
         except BrokerUnavailable as error:
             tell(model_admin, request, _("The broker is unavailable, nothing more was resubmitted: %s"), error)
             break
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - arguments and modules are the project's
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - runs code of the project
             tell(model_admin, request, _("%(task)s was not resubmitted: %%s") % quoted(task), error)
             continue
         count += 1
@@ -52,14 +52,14 @@ def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset:
 
 
 retry_failed = resubmit_task
-"""The action's name in django-q."""
+"""Name of the action in django-q."""
 
 
 def resubmit(task: Task) -> str:
-    """Repeat the call of a task with everything that the database knows of it.
+    """Repeat the call of a task with the arguments and options in its row.
 
     Args:
-        task: a row; the row of an iter has a list of tuples as its arguments, of all other tasks a tuple.
+        task: the row. The arguments of an iter are a list of tuples, those of all other tasks a tuple.
 
     Returns:
         The id of the new task.
@@ -69,7 +69,7 @@ def resubmit(task: Task) -> str:
         BrokerUnavailable: nothing was queued.
     """
     args, kwargs = arguments_of(task)
-    # All keywords are the function's own, also those with the name of an option.
+    # All keywords belong to the function, also those with the name of an option.
     if isinstance(args, list):
         options: Any = {"group": task.group, "cluster": task.cluster, "callback": task.hook}
         return async_iter.options(**options)(task.func, args, **kwargs)
@@ -78,14 +78,14 @@ def resubmit(task: Task) -> str:
 
 
 def is_complete(args: list[Any], results: object) -> bool:
-    """Return True if the arguments of each member of an iter are there."""
+    """Return True if the arguments of all members of an iter are known."""
     if not isinstance(results, list) or len(results) != len(args):
         return False
     return not any(isinstance(each, str) and each.startswith(UNREADABLE) for each in args)
 
 
 def arguments_of(task: Task) -> tuple[tuple[Any, ...] | list[Any], dict[str, Any]]:
-    """Return the arguments of a task as they were given.
+    """Return the original arguments of a task.
 
     Raises:
         NotRepeatable: they cannot be read, or were not kept.
@@ -102,13 +102,13 @@ def arguments_of(task: Task) -> tuple[tuple[Any, ...] | list[Any], dict[str, Any
 
 
 def record(model_admin: ModelAdmin[Task], request: HttpRequest, task: Task, new_id: str) -> None:
-    """Write a `LogEntry`, and remove the row of a failure if the user may delete it."""
+    """Write a `LogEntry`, and delete the row of a failure if the user may do that."""
     if not task.success and model_admin.has_delete_permission(request, task):
         try:
             with transaction.atomic(using=task._state.db):
                 model_admin.log_change(request, task, gettext("Resubmitted as %s and deleted.") % new_id)
                 task.delete()
-        except Exception as error:  # noqa: BLE001 - such as a foreign key that protects it; the task is queued
+        except Exception as error:  # noqa: BLE001 - for example a protecting foreign key; the task is queued
             tell(model_admin, request, _("%(task)s was resubmitted and cannot be deleted: %%s") % quoted(task), error)
         else:
             return
@@ -116,11 +116,18 @@ def record(model_admin: ModelAdmin[Task], request: HttpRequest, task: Task, new_
 
 
 def tell(model_admin: ModelAdmin[Task], request: HttpRequest, sentence: Any, error: BaseException) -> None:
-    """Show an error."""
+    """Show an error to the user.
+
+    Args:
+        model_admin: the page.
+        request: the request of the user.
+        sentence: message with one `%s` for the error.
+        error: the error.
+    """
     reason = one_line(sentence_of(error), MAX_SENTENCE_CHARACTERS)
     model_admin.message_user(request, sentence % reason, messages.ERROR)
 
 
 def quoted(task: Task) -> dict[str, str]:
-    """Return a task's name for a sentence into which an error is put afterwards."""
+    """Return a task's name for a sentence in which `%s` is replaced afterwards."""
     return {"task": one_line(task).replace("%", "%%")}

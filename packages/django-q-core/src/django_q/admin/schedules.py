@@ -1,4 +1,4 @@
-"""The pages of scheduled tasks."""
+"""Admin pages of schedules."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     class Listed(Schedule):
-        """A schedule with what its list fetches of the last task."""
+        """Schedule with the columns of its last task that the list reads."""
 
         last_name: str
         last_success: bool | None
 
 
-SAID_BY_CODE = (
+CODE_FIELDS = (
     *("name", "func", "hook", "args", "kwargs", "schedule_type", "minutes", "cron", "cluster"),
     *("intended_date_kwarg", "catch_up", "overlap"),
 )
-"""What cannot be changed here when the code says it."""
+"""Fields of a declared schedule that the code determines. They are read-only in the admin."""
 
 
 class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
-    """A schedule; left empty, its next run is the first that it can be."""
+    """Form of a schedule. An empty next run is replaced by the first slot."""
 
     class Meta:
         model = Schedule
-        fields = "__all__"  # noqa: DJ007 - what the scheduler writes is not editable
+        fields = "__all__"  # noqa: DJ007 - columns of the scheduler are not editable
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in ("next_run", "repeats"):  # or what the scheduler wrote meanwhile would look like a change
+        for name in ("next_run", "repeats"):  # otherwise a write of the scheduler meanwhile would look like a change
             if name in self.fields:
                 self.fields[name].show_hidden_initial = True
         if "next_run" not in self.fields:
@@ -56,11 +56,11 @@ class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argume
             self.initial.pop("next_run", None)
 
     def clean(self) -> dict[str, Any] | None:
-        """Find the first run when nobody says."""
+        """Set an empty next run to the first slot."""
         cleaned = super().clean() or self.cleaned_data
         if "next_run" in self.fields and cleaned.get("next_run") is None and not self.errors:
             draft = Schedule(**{name: cleaned.get(name) for name in ("schedule_type", "minutes", "cron")})
-            with suppress(ScheduleError):  # which the model says, too
+            with suppress(ScheduleError):  # the model reports it, too
                 first = draft.recurrence().first(timezone.now())
                 cleaned["next_run"] = first.moment if first else None
         return cleaned
@@ -68,7 +68,7 @@ class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argume
 
 @admin.register(Schedule)
 class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
-    """Schedules: to be made, changed and deleted; those of the code only to be paused and moved."""
+    """Page of schedules. Those that code declares can only be paused and moved."""
 
     form = ScheduleForm
     list_display = (
@@ -80,7 +80,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     search_fields = ("name", "func")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        """Fetch each schedule together with its last task, if both are in the same database."""
+        """Return the schedules, joined with their last tasks if both are in the same database."""
         schedules = super().get_queryset(request)
         if router.db_for_read(Task) != schedules.db:
             return schedules
@@ -91,17 +91,17 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
-        """Show what went wrong, and leave to the code what is the code's."""
+        """Return the error, and the fields that code determines."""
         if obj is None:
             return ()
-        return ("in_code", "last_error", *(SAID_BY_CODE if obj.in_code else ()))
+        return ("in_code", "last_error", *(CODE_FIELDS if obj.in_code else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
-        """Keep what the code would bring back."""
+        """Return False for a declared schedule, which the next start of a cluster would create again."""
         return super().has_delete_permission(request, obj) and not (obj and obj.in_code)
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
-        """Write only what was changed: the scheduler may be moving the schedule on at this moment."""
+        """Save only the changed columns, because the scheduler may write the others at the same time."""
         if not change:
             super().save_model(request, obj, form, change)
             return
@@ -110,7 +110,7 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
 
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Listed) -> str | None:
-        """Link to the last task."""
+        """Return a link to the last task."""
         if not hasattr(schedule, "last_success"):
             return schedule.last_run()
         if schedule.task is None or schedule.last_success is None:
@@ -119,10 +119,10 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
 
     @admin.display(description=_("success"), boolean=True)
     def success(self, schedule: Listed) -> bool | None:
-        """Show how the last task ended."""
+        """Return True if the last task succeeded."""
         return schedule.last_success if hasattr(schedule, "last_success") else schedule.success()
 
     @admin.display(description=_("last error"))
     def error(self, schedule: Schedule) -> str:
-        """Show why the last slot could not be sent."""
+        """Return the reason why the last slot could not be sent."""
         return Truncator(schedule.last_error or "").chars(60)

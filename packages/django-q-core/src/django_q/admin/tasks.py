@@ -1,4 +1,4 @@
-"""The pages of successful and of failed tasks."""
+"""Admin pages of successful and failed tasks."""
 
 from __future__ import annotations
 
@@ -18,69 +18,69 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 SHOWN: Final = {"args": "shown_args", "kwargs": "shown_kwargs", "result": "shown_result"}
-"""The columns that hold anything, and the methods that show them as text that every page can contain."""
+"""Columns with values of any class, and the methods that return them as storable text."""
 
 
 @admin.register(Success)
 class TaskAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
-    """Tasks that are done: to be read, resubmitted and deleted, never changed."""
+    """Page of successful tasks. They can be read, resubmitted and deleted, but not changed."""
 
     list_display = ("name", "func", "started", "stopped", "time_taken", "group")
     search_fields = ("name", "func", "group")
     list_filter = ("group",)
     actions = (resubmit_task,)
     unlisted: Sequence[str] = ("args", "kwargs", "result")
-    """Columns that may be large, and are only read for a task's own page."""
+    """Columns that may be large. They are only read for the page of a single task."""
 
     def has_add_permission(self, request: HttpRequest, obj: Task | None = None) -> bool:
-        """Tasks are made by running."""
+        """Return False: only clusters create tasks."""
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
-        """Leave large columns in the database until somebody looks at them."""
+        """Return the tasks, with large columns deferred."""
         return super().get_queryset(request).defer(*self.unlisted)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> list[str]:
-        """Show all fields, and let none be changed."""
+        """Return all fields."""
         names = [field.name for field in self.opts.get_fields() if field.concrete]
         return [*self.readonly_fields, *(SHOWN.get(name, name) for name in names)]
 
     @admin.display(description=_("time taken"))
     def time_taken(self, task: Task) -> float:
-        """Show the seconds between sending and finishing."""
+        """Return the seconds from sending to the end."""
         return task.time_taken()
 
     @admin.display(description=_("arguments"))
     def shown_args(self, task: Task) -> str:
-        """Show the arguments."""
+        """Return the arguments as text."""
         return shown(task, "args")
 
     @admin.display(description=_("keyword arguments"))
     def shown_kwargs(self, task: Task) -> str:
-        """Show the keyword arguments."""
+        """Return the keyword arguments as text."""
         return shown(task, "kwargs")
 
     @admin.display(description=_("result"))
     def shown_result(self, task: Task) -> str:
-        """Show the result, or the reason and traceback of a failure."""
+        """Return the result as text, or the reason and traceback of a failure."""
         return shown(task, "result")
 
 
 @admin.register(Failure)
 class FailAdmin(TaskAdmin):
-    """Tasks that failed, with the first words of what went wrong."""
+    """Page of failed tasks, with the beginnings of their results."""
 
     list_display = ("name", "func", "started", "stopped", "short_result")
     unlisted: Sequence[str] = ("args", "kwargs")
 
     @admin.display(description=_("result"))
     def short_result(self, task: Task) -> str:
-        """Show the beginning of the result."""
+        """Return the beginning of the result."""
         return task.short_result
 
 
 def shown(task: Task, name: str) -> str:
-    """Return a column as storable text, whatever the code of its value does."""
+    """Return a column as storable text. An error of the value's own code becomes the text."""
     try:
         value: Any = getattr(task, name)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the project's code

@@ -1,1 +1,1 @@
-"""Caches: keys that every product accepts, and calls that end."""
+"""Caches: keys that all products accept, and calls with a timeout."""

@@ -1,4 +1,4 @@
-"""Calls to a cache that may not answer, made so that the calling process goes on."""
+"""Calls a cache with a timeout, so that a cache that does not answer blocks no process."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS: Final = 5.0
-"""How long to wait for a cache."""
+CALL_TIMEOUT_SECONDS: Final = 5.0
+"""Time limit of a call to the cache."""
 
 PROBE_SECONDS: Final = 0.5
-"""How long to wait for a cache that has not answered an earlier call yet."""
+"""Time limit of a call while an earlier call has not returned."""
 
 MAX_PAUSE_SECONDS: Final = 600.0
-"""Maximum time between two threads that try a cache which does not answer."""
+"""Maximum pause between two threads that try a cache which does not answer."""
 
 
 class CacheCalls:
-    """Makes calls to the cache, in a thread of their own once `limit` was called.
+    """Makes calls to the cache: in the calling thread, or in another one with a timeout after `limit` was called.
 
-    Most clients of caches have no timeout by default, and a connection that is cut silently never answers. A thread
-    that gets no answer is left behind: another one, with a connection of its own, tries again, later and later.
+    Most clients of caches have no timeout by default, and a connection that is cut without notice never answers. A
+    thread without an answer is abandoned. Another one with its own connection tries again, after growing pauses.
 
     Args:
-        probe: seconds to wait while an earlier call has not returned.
+        probe: time limit in seconds while an earlier call has not returned.
     """
 
     def __init__(self, probe: float = PROBE_SECONDS) -> None:
-        self.probe, self.patience = probe, PATIENCE_SECONDS
+        self.probe, self.timeout = probe, CALL_TIMEOUT_SECONDS
         self.limited = False
         self.stuck: list[Caller] = []
         self.caller: Caller | None = None
         self.resume_at = 0.0
-        """When the next thread tries (`time.monotonic`, seconds) while others are stuck."""
+        """Time at which the next thread tries while others are stuck (`time.monotonic`, seconds)."""
 
-    def limit(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Limit all later calls in this process, which must not share an open transaction with the cache.
+    def limit(self, timeout: float = CALL_TIMEOUT_SECONDS) -> None:
+        """Limit the time of all later calls in this process, which must not share an open transaction with the cache.
 
         Args:
-            patience: seconds to wait for a call.
+            timeout: time limit of a call, in seconds.
         """
-        self.limited, self.patience = True, patience
+        self.limited, self.timeout = True, timeout
 
     def make(self, call: Callable[[], T]) -> T:
-        """Make a call and return what it returns.
+        """Make a call and return its result.
 
         Raises:
-            TimeoutError: the cache does not answer; the call may still be carried out.
+            TimeoutError: the cache does not answer; the call may still take effect.
         """
         if not self.limited or isinstance(threading.current_thread(), Caller):
             return call()
@@ -65,14 +65,14 @@ class CacheCalls:
             self.caller = Caller()
             self.caller.start()
         pending = Pending(call)
-        seconds = min(self.probe, self.patience) if self.stuck else self.patience
+        seconds = min(self.probe, self.timeout) if self.stuck else self.timeout
         self.caller.pending.put(pending)
         if not pending.done.wait(seconds):
-            self._leave(self.caller)
+            self._abandon(self.caller)
             raise TimeoutError(f"no answer within {seconds:g} s")
         return pending.result()
 
-    def _leave(self, caller: Caller) -> None:
+    def _abandon(self, caller: Caller) -> None:
         caller.pending.put(None)
         self.stuck.append(caller)
         self.caller = None
@@ -80,7 +80,7 @@ class CacheCalls:
 
 
 class Pending:
-    """A call, and its result as soon as there is one."""
+    """A call, and its result or error after its end."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
@@ -89,30 +89,30 @@ class Pending:
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Make the call."""
+        """Make the call, and keep its result or error."""
         try:
-            close_old_connections()  # the database may be the cache
+            close_old_connections()  # the cache may be in a database
             self.value = self.call()
         except BaseException as error:  # noqa: BLE001 - `result` raises it in the calling thread
             self.error = error
         self.done.set()
 
     def result(self) -> Any:
-        """Return what the call returned, or raise what it raised."""
+        """Return the result of the call, or raise its error."""
         if self.error is not None:
             raise self.error
         return self.value
 
 
 class Caller(threading.Thread):
-    """Makes one call after another, until it gets None."""
+    """Thread that makes one call after another, until it gets None."""
 
     def __init__(self) -> None:
         super().__init__(name="cache", daemon=True)
         self.pending: SimpleQueue[Pending | None] = SimpleQueue()
 
     def run(self) -> None:
-        """Make calls."""
+        """Make the calls of `pending`."""
         while (pending := self.pending.get()) is not None:
             pending.run()
 

@@ -14,7 +14,7 @@ from django.conf import settings as django_settings
 from django.db import reset_queries
 
 from django_q import reporters
-from django_q.caches.calls import CALLS, PATIENCE_SECONDS
+from django_q.caches.calls import CALL_TIMEOUT_SECONDS, CALLS
 from django_q.cluster.system.memory import keep_free_memory
 from django_q.cluster.system.title import set_title
 
@@ -169,5 +169,5 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
     sessions.watch_forks()
     process = class_of(path)
     if process.limits_cache_calls:
-        CALLS.limit(min(PATIENCE_SECONDS, wiring.settings.guard_timeout / 4))
+        CALLS.limit(min(CALL_TIMEOUT_SECONDS, wiring.settings.guard_timeout / 4))
     process(wiring, *args).run()

@@ -1,1 +1,1 @@
-"""Databases: their sessions, their errors, and statements for particular products."""
+"""Sessions and errors of databases, and statements for particular products."""

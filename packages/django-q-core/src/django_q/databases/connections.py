@@ -1,4 +1,4 @@
-"""Sessions of databases and caches: each task has its own, and no process shares one with a fork."""
+"""Ends, closes and drops connections to databases and caches: between tasks, and before and after a fork."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _inherited: Final[list[object]] = []
-"""Keeps what a fork inherited: to finalise it would end the parent's session on the shared socket."""
+"""Inherited connections after a fork. To finalise one would end the parent's session on the shared socket."""
 
 _dropped_caches: Final[WeakSet[BaseCache]] = WeakSet()
-"""Caches that Django has forgotten, and that modules may still use."""
+"""Caches that Django has dropped, and that modules may still use."""
 
 CAUSE, CONTEXT = BaseException.__dict__["__cause__"], BaseException.__dict__["__context__"]
-"""Read what caused an exception without running its own code."""
+"""Descriptors that read the cause of an exception without running its own code."""
 
 MAX_CAUSES = 10
-"""Maximum number of causes that are looked at."""
+"""Maximum number of causes of an exception that are examined."""
 
 
 # between tasks
@@ -35,9 +35,9 @@ MAX_CAUSES = 10
 def end_sessions() -> bool:
     """End the database sessions of a task, as Django does after a request.
 
-    `CONN_MAX_AGE` says which connections are kept. A kept connection has no open transaction, and is checked before its
-    next use if `CONN_HEALTH_CHECKS` says so. A PostgreSQL pool gets its connection back without temporary tables,
-    settings and locks.
+    `CONN_MAX_AGE` determines which connections are kept. A kept connection has no open transaction, and is checked
+    before its next use if `CONN_HEALTH_CHECKS` is set. A connection returns to a PostgreSQL pool without temporary
+    tables, settings and locks.
 
     Returns:
         True if a connection was kept.
@@ -57,14 +57,14 @@ def end_sessions() -> bool:
 
 
 def _end_session(connection: BaseDatabaseWrapper) -> None:
-    connection.in_atomic_block = connection.closed_in_transaction = False  # or `close` keeps the connection
+    connection.in_atomic_block = connection.closed_in_transaction = False  # otherwise `close` keeps the connection
     if connection.vendor == "postgresql" and _is_pooled(connection):
         _discard_session(connection)
     _close(connection)
 
 
 def _discard_session(connection: Any) -> None:
-    """Reset a connection of a PostgreSQL pool; one that cannot be reset is closed, and the pool drops it."""
+    """Reset a connection of a PostgreSQL pool. If that fails, the connection is closed and the pool drops it."""
     session = connection.connection
     try:
         session.rollback()
@@ -76,7 +76,7 @@ def _discard_session(connection: Any) -> None:
 
 
 def _roll_back(connection: BaseDatabaseWrapper) -> None:
-    """Roll back on a kept connection; without a transaction, most drivers know that without asking the server."""
+    """Roll back on a kept connection. Without a transaction, most drivers send no request for that."""
     if connection.connection is None:
         return
     try:
@@ -89,10 +89,10 @@ def _roll_back(connection: BaseDatabaseWrapper) -> None:
 
 
 def keep_connections() -> None:
-    """Keep the connections of a process for its next step, but those that do not work any more.
+    """Keep the connections of a process for its next step, and close those that no longer work.
 
-    A `CONN_MAX_AGE` of 0 ends a connection with its request, and does not concern a process without requests. A longer
-    one is followed. Each connection is checked before its next use.
+    A `CONN_MAX_AGE` of 0 is ignored, because it ends a connection with its request and there are no requests. A longer
+    one is obeyed. Each connection is checked before its next use.
     """
     for connection in _open_connections():
         if not connection.settings_dict["CONN_MAX_AGE"]:
@@ -105,9 +105,9 @@ def keep_connections() -> None:
 
 
 def close_connections() -> None:
-    """Close the connections of this thread, so that the next statement connects anew, also if they are of a pool.
+    """Close the connections of this thread, also those of a pool, so that the next statement opens a new one.
 
-    Those with an open transaction stay.
+    Connections with an open transaction stay open.
     """
     for connection in _open_connections():
         if not connection.in_atomic_block:
@@ -117,7 +117,10 @@ def close_connections() -> None:
 def close_after(error: BaseException) -> None:
     """Close the connections of this thread if a task failed because of a database.
 
-    A session that has become read-only still looks usable to Django, and would let all following tasks fail.
+    Django treats a session that has become read-only as usable, so that all following tasks would fail.
+
+    Args:
+        error: exception of the task.
     """
     cause: BaseException | None = error
     for _ in range(MAX_CAUSES):
@@ -130,7 +133,7 @@ def close_after(error: BaseException) -> None:
 
 
 def _drop(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection, also one of a pool, which would keep a session that has become read-only."""
+    """Close a connection, also in its pool, which would keep a session that has become read-only."""
     if connection.vendor == "postgresql" and _is_pooled(connection):
         connection.connection.close()
     connection.in_atomic_block = connection.closed_in_transaction = False
@@ -155,20 +158,20 @@ def close_all() -> None:
 def drop_all() -> None:
     """Close and drop the connections, pools and caches of a process that is about to fork.
 
-    Connections with an open transaction are closed, too. What fails to close is left open and dropped.
+    Connections with an open transaction are closed, too. If closing fails, all are dropped without being closed.
     """
     for connection in _open_connections():
         connection.in_atomic_block = connection.closed_in_transaction = False
     try:
         close_all()
-    except Exception:  # noqa: BLE001 - clients of caches have errors of their own
+    except Exception:  # noqa: BLE001 - the client of a cache may raise errors of its own
         forget_inherited()
     else:
         _drop_caches()
 
 
 def forget_inherited() -> None:
-    """Drop the connections, pools and caches that a fork inherited, without closing them: the parent uses them."""
+    """Drop the connections, pools and caches that a fork inherited, without closing them for the parent."""
     for connection in connections.all(initialized_only=True):
         _forget_connection(connection)
     for pools in _connection_pools():
@@ -181,7 +184,7 @@ def forget_inherited() -> None:
 def _drop_caches() -> None:
     _dropped_caches.update(caches.all(initialized_only=True))
     for alias in caches:
-        with suppress(AttributeError):  # it was not in use
+        with suppress(AttributeError):  # this cache was not used
             del caches[alias]
 
 
@@ -189,7 +192,7 @@ def forget_database(alias: str) -> None:
     """Drop the connection and the pool of one database that a fork inherited, without closing them.
 
     Args:
-        alias: of the database.
+        alias: alias of the database.
     """
     for connection in connections.all(initialized_only=True):
         if connection.alias == alias:
@@ -207,7 +210,7 @@ def _forget_connection(connection: BaseDatabaseWrapper) -> None:
     connection.savepoint_ids, connection.run_on_commit = [], []
 
 
-# what Django does not offer
+# helpers for which Django has no public function
 
 
 def _open_connections() -> Iterator[BaseDatabaseWrapper]:
@@ -231,7 +234,7 @@ def _is_pooled(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _connection_pools() -> Iterator[dict[Any, Any]]:
-    """Return the pools of each database back end that is loaded; Django has no public way to drop them."""
+    """Yield the pools of each loaded database back end; Django has no public function to drop them."""
     for module in {f"{database['ENGINE']}.base" for database in connections.settings.values()}:
         back_end = getattr(sys.modules.get(module), "DatabaseWrapper", None)
         pools: dict[Any, Any] | None = getattr(back_end, "_connection_pools", None)
@@ -240,5 +243,5 @@ def _connection_pools() -> Iterator[dict[Any, Any]]:
 
 
 def _alias_of(key: str | tuple[str, str]) -> str:
-    """Return the alias of a pool's database: its key, or the first part of it where pools are per user."""
+    """Return the alias of a pool's database: the pool's key, or its first part if pools are per user."""
     return key if isinstance(key, str) else key[0]

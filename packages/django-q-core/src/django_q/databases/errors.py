@@ -1,4 +1,4 @@
-"""What a database's errors mean for what was to be saved."""
+"""Classifies errors of databases: unavailable (retry later), unsuitable value (do not retry), conflict (retry now)."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from django.db import (
 from django_q.exceptions import BrokerUnavailable, ResultsUnavailable, UnsuitableOutcome
 
 NOT_IN_CHARSET: Final = {1267, 1366, 3988}
-"""Codes that MySQL and MariaDB report as operational, though characters of a label cause them."""
+"""Numbers of operational errors of MySQL and MariaDB that characters of a label cause."""
 
 FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
-"""What MySQL and MariaDB call operational although a value is to blame: it is larger than `max_allowed_packet`, or has
-characters that the table's character set lacks."""
+"""Numbers of operational errors of MySQL and MariaDB that a value causes: it is larger than `max_allowed_packet`, or
+has characters that the table's character set lacks."""
 
 LIMIT_EXCEEDED: Final = "54"
-"""PostgreSQL: class of the states of values that are larger than a limit of the server."""
+"""Class of PostgreSQL's SQLSTATEs for values that are larger than a limit of the server."""
 
 SERIALIZATION_FAILURES: Final = {"40001", "40P01", 1020, 1213}
-"""SQLSTATEs of PostgreSQL and error numbers of MySQL and MariaDB: the transaction was rolled back because of others,
-and succeeds when it is repeated."""
+"""SQLSTATEs of PostgreSQL and error numbers of MySQL and MariaDB: the transaction was rolled back because of others.
+Repeated, it succeeds."""
 
 LOCK_TIMEOUT: Final = 1205
-"""MySQL and MariaDB: waited too long for a lock."""
+"""Error number of MySQL and MariaDB: the wait for a lock was too long."""
 
 SESSION_FAILURES: Final = {
     *("25006", "57P01", "57P02", "57P03", "57P05"),  # PostgreSQL: read-only, or terminated
     *(1053, 1290, 1792, 1836, 1927, 2006, 2013, 4031),  # MySQL and MariaDB: shutting down, read-only, or disconnected
 }
-"""Another session, perhaps on another server, can do what this one cannot."""
+"""SQLSTATEs and error numbers of a session that cannot continue. Another session, maybe on another server, can."""
 
 
 class ReadOnlySession(OperationalError):
-    """The database accepts no writes: its server has become a replica, or is set to read-only."""
+    """The database accepts no writes: its server has become a replica, or is read-only."""
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Return whether a server is unavailable, so that trying again later may help: the value is not to blame.
+    """Return True if a server is unavailable, so that the same operation may succeed later.
 
-    Down, restarting, read-only, out of space, locked or not migrated yet.
+    It is down, restarting, read-only, out of space, locked or not migrated yet.
     """
     if isinstance(error, (BrokerUnavailable, InterfaceError, ResultsUnavailable)):
         return True
@@ -54,7 +54,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 
 def is_unsuitable(error: BaseException) -> bool:
-    """Tell whether the database refuses a value, today and tomorrow."""
+    """Return True if the database rejects a value, so that a retry fails, too."""
     if isinstance(error, OperationalError):
         code = code_of(error)
         return code in FAULTS_OF_THE_VALUE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED))
@@ -64,22 +64,22 @@ def is_unsuitable(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether another cluster saved the same task, or wanted the same rows, at this moment."""
+    """Return True if another cluster saved the same task, or locked the same rows, at the same time."""
     return isinstance(error, IntegrityError) or is_serialization_failure(error) or code_of(error) == LOCK_TIMEOUT
 
 
 def is_serialization_failure(error: BaseException) -> bool:
-    """Return True if a transaction was rolled back because of others, so that it is to be repeated at once."""
+    """Return True if a transaction was rolled back because of others, and should be repeated at once."""
     return code_of(error) in SERIALIZATION_FAILURES
 
 
 def is_session_failure(error: BaseException) -> bool:
-    """Return True if the session is to blame: it is read-only, was terminated, or its server shuts down."""
+    """Return True if the session is the cause: it is read-only, was terminated, or its server shuts down."""
     return isinstance(error, ReadOnlySession) or code_of(error) in SESSION_FAILURES
 
 
 def code_of(error: BaseException) -> str | int | None:
-    """Return the SQLSTATE of an error of PostgreSQL, or the number of one of MySQL and MariaDB; None without one."""
+    """Return the SQLSTATE of PostgreSQL, or the error number of MySQL and MariaDB; None if there is none."""
     first = error.args[0] if isinstance(error, DatabaseError) and error.args else None
     if isinstance(first, int):
         return first

@@ -1,4 +1,4 @@
-"""Exact comparisons of names in databases.
+"""Compares names in databases exactly.
 
 MySQL and MariaDB compare text without regard to case, and some of their collations ignore spaces at the end.
 """
@@ -19,7 +19,7 @@ class ExactName(Exact):
     """Comparison of a text column with a name, byte by byte."""
 
     def as_mysql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> tuple[str, tuple[Any, ...]]:
-        """Compare as the column does, which uses its index, and then the bytes."""
+        """Compare with the collation of the column, which uses its index, and then the bytes."""
         sql, params = self.as_sql(compiler, connection)
         column, column_params = self.process_lhs(compiler, connection)
         name, name_params = self.process_rhs(compiler, connection)
@@ -32,11 +32,11 @@ def is_named(column: str, name: str) -> Q:
 
     Args:
         column: name of a text field.
-        name: that it is to have.
+        name: value of the column.
     """
     return Q(ExactName(F(column), Value(name)))
 
 
 def _bytes(text: str) -> str:
-    """Return SQL for the bytes of a text in UTF-8, whatever the character set of the column is."""
+    """Return SQL for the UTF-8 bytes of a text, for columns of any character set."""
     return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"

@@ -1,4 +1,4 @@
-"""Successes that cannot be deleted: protected by a foreign key, or by a receiver that raises."""
+"""Remembers successes that cannot be deleted, because a foreign key or a receiver that raises protects them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from django_q.models import Task
 
 RETRY_SECONDS: Final = 3600.0
-"""Time after which a success that could not be deleted is tried again: it may be protected no longer."""
+"""Time after which the deletion of a protected success is tried again, because it may not be protected any more."""
 
 MAX_REFUSALS: Final = 100_000
-"""Maximum number of remembered successes; beyond it, all of them are forgotten and tried again."""
+"""Maximum number of remembered successes. With more, all of them are forgotten and tried again."""
 
 
 class Refusals:
@@ -29,7 +29,7 @@ class Refusals:
         self._retry_at: dict[str, float] = {}
 
     def has(self, pk: str) -> bool:
-        """Return True if a success is not to be tried now."""
+        """Return True if the deletion of a success is not to be tried now."""
         return self._retry_at.get(pk, 0.0) > clock.monotonic()
 
     def add(self, pk: str) -> bool:
@@ -47,12 +47,21 @@ class Refusals:
 
 @cache
 def refusals_of(using: str) -> Refusals:
-    """Return what this process remembers of a database."""
+    """Return this process's memory for a database.
+
+    Args:
+        using: alias of the database.
+    """
     return Refusals()
 
 
 def delete_one(task: Task, using: str, refusals: Refusals) -> None:
-    """Delete a success with all that Django does then; if that fails, log it once and go on.
+    """Delete a success with Django's collector and signals. If the deletion is refused, log that once.
+
+    Args:
+        task: the success.
+        using: alias of its database.
+        refusals: memory for that database.
 
     Raises:
         django.db.DatabaseError: the database is unavailable.
@@ -65,7 +74,7 @@ def delete_one(task: Task, using: str, refusals: Refusals) -> None:
         if isinstance(error, (OperationalError, InterfaceError)) or is_session_failure(error):
             if is_session_failure(error) or not connections[using].is_usable():
                 raise
-            return  # such as a lock: the next step tries again
+            return  # for example a lock; the next step tries again
         if refusals.add(pk):
             logger.warning(
                 "Success '%s' (%s) is beyond save_limit and cannot be deleted (%s), it is skipped",

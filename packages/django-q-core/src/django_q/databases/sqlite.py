@@ -1,4 +1,4 @@
-"""Helps a site and its clusters to share an SQLite file."""
+"""Lets a site and its clusters share an SQLite file: recommended options, locks and short transactions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_WRITTEN_ROWS: Final = 100
-"""Maximum number of rows that a transaction of ours writes, so that it takes no more than a few milliseconds."""
+"""Maximum number of rows that a transaction of Django Q writes, so that it takes a few milliseconds."""
 
 WRITES_FIRST: Final = ("IMMEDIATE", "EXCLUSIVE")
-"""Values of `transaction_mode` with which a transaction waits for its turn when it begins."""
+"""Values of `transaction_mode` with which a transaction waits for the write lock at its beginning."""
 
 SETS_WAL: Final = re.compile(r"journal_mode\s*[=(]\s*['\"]?wal\b", re.IGNORECASE)
+"""Pattern of an `init_command` that sets WAL mode."""
 
 WAL: Final = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
+"""Recommended `init_command`."""
 
 
 def missing_options(connection: BaseDatabaseWrapper) -> dict[str, str]:
-    """Return the `OPTIONS` that a database lacks; none if it is not an SQLite file."""
+    """Return the recommended `OPTIONS` that a database lacks, with their values; {} if it is not an SQLite file."""
     if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
         return {}
     options: Mapping[str, Any] = connection.settings_dict["OPTIONS"]
@@ -41,7 +43,11 @@ def missing_options(connection: BaseDatabaseWrapper) -> dict[str, str]:
 
 
 def has_wal(name: str | Path) -> bool:
-    """Return True if a file is in WAL mode, which it keeps once it is set."""
+    """Return True if a file is in WAL mode, which is stored in the file.
+
+    Args:
+        name: path or URI of the file.
+    """
     uri = str(name)
     if not uri.startswith("file:"):
         uri = Path(name).absolute().as_uri()
@@ -54,7 +60,7 @@ def has_wal(name: str | Path) -> bool:
 
 
 def folder_beside(connection: BaseDatabaseWrapper) -> Path | None:
-    """Return the folder for what clusters keep beside a database; None if it is not an SQLite file."""
+    """Return the folder for files of clusters beside a database; None if it is not an SQLite file."""
     if connection.vendor != "sqlite":
         return None
     with connection.cursor() as cursor:
@@ -64,7 +70,7 @@ def folder_beside(connection: BaseDatabaseWrapper) -> Path | None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create such a folder with the permissions of the database's folder; version control ignores it."""
+    """Create the folder of `folder_beside` with the permissions of its parent; version control ignores it."""
     if not folder.exists():
         folder.mkdir(exist_ok=True)
         folder.chmod(folder.parent.stat().st_mode & 0o777)
@@ -73,18 +79,21 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def exclusive(connection: BaseDatabaseWrapper, name: str) -> Iterator[bool]:
-    """Hold a lock of the system beside an SQLite file, which ends with its process; give False if another has it.
+    """Hold a file lock beside an SQLite file, which the system releases when the process ends.
 
-    Unlike the lock of the database, it makes no writer of the site wait.
+    Unlike a lock of the database, it blocks no writer of the site.
 
     Args:
-        connection: to the database.
-        name: of the lock.
+        connection: connection to the database.
+        name: name of the lock.
+
+    Yields:
+        False if another process holds the lock.
     """
     import fcntl  # not on Windows, where no cluster runs
 
     folder = folder_beside(connection)
-    if folder is None:  # in memory: no other process has it
+    if folder is None:  # a database in memory, which no other process uses
         yield True
         return
     make_folder(folder)
@@ -101,22 +110,22 @@ def exclusive(connection: BaseDatabaseWrapper, name: str) -> Iterator[bool]:
 
 
 def takes_turns(connection: BaseDatabaseWrapper) -> bool:
-    """Return True if all other writers wait for the end of each of our transactions: SQLite has one writer at a time.
+    """Return True if other writers wait for each transaction of Django Q: SQLite has one writer at a time.
 
-    Within a transaction of the caller, only its owner decides how long it is.
+    Within a transaction of the caller, the result is False, because its length does not depend on Django Q.
     """
     return connection.vendor == "sqlite" and not connection.in_atomic_block
 
 
 def short(items: Sequence[T], connection: BaseDatabaseWrapper, rows: int = MAX_WRITTEN_ROWS) -> Iterator[Sequence[T]]:
-    """Return parts that take a few milliseconds to write, where others wait for that; elsewhere all at once.
+    """Yield parts of items, so that a transaction for each part takes a few milliseconds.
 
-    Each part is written by a transaction of its own.
+    If no other writer waits for the transaction, all items are one part.
 
     Args:
-        items: a row of each is written.
-        connection: to their database.
-        rows: the length of a part.
+        items: the items, of which each becomes a row.
+        connection: connection to their database.
+        rows: maximum number of items of a part.
     """
     if not takes_turns(connection):
         yield items
@@ -128,9 +137,9 @@ def short(items: Sequence[T], connection: BaseDatabaseWrapper, rows: int = MAX_W
 def short_and_slow(
     items: Sequence[T], connection: BaseDatabaseWrapper, rows: int = MAX_WRITTEN_ROWS
 ) -> Iterator[Sequence[T]]:
-    """Return such parts of what is not urgent, and pause after each for as long as it took.
+    """Yield parts like `short`, and pause after each part for as long as it took.
 
-    A waiting connection tries to get SQLite's lock less and less often, so it must be free for half of the time.
+    A waiting connection asks for SQLite's lock at growing intervals, so the lock must be free for half of the time.
     """
     for part in short(items, connection, rows):
         began = time.monotonic()
@@ -140,7 +149,7 @@ def short_and_slow(
 
 
 def release_pages(connection: BaseDatabaseWrapper) -> None:
-    """Release the memory of pages that SQLite has read, 2 MB by default: our processes hardly read a page twice."""
+    """Release the memory of SQLite's page cache, 2 MB by default: a process of a cluster rarely reads a page twice."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA shrink_memory")

@@ -1,7 +1,6 @@
-"""Statements written by hand, for what the processes of a cluster do each second.
+"""Executes statements in raw SQL, for the regular steps of a cluster's processes.
 
-They leave Django's query machinery alone. A forked process gets its own copy of each page of memory that it uses, and a
-query uses megabytes.
+Django's query compiler uses megabytes of memory, which become copy-on-write copies in a forked process.
 """
 
 from __future__ import annotations
@@ -17,19 +16,26 @@ if TYPE_CHECKING:
 
 
 class Condition(NamedTuple):
-    """The part of a statement that follows WHERE."""
+    """Condition of a statement: the part that follows WHERE."""
 
     text: str
     """SQL with the names of fields in braces and a `%s` for each value."""
     values: Sequence[Any]
+    """Values of the placeholders, in order."""
 
     def __and__(self, other: Condition) -> Condition:
-        """Return the condition that is true if both are."""
+        """Return the conjunction of two conditions."""
         return Condition(f"({self.text}) AND ({other.text})", [*self.values, *other.values])
 
 
 def is_any(model: type[Model], using: str, condition: Condition) -> bool:
-    """Return True if a model has such a row. The rows are counted, because not every database knows `LIMIT`."""
+    """Return True if a model has a row that meets a condition. Rows are counted: not all databases have `LIMIT`.
+
+    Args:
+        model: the model.
+        using: alias of the database.
+        condition: the condition.
+    """
     ((number,),) = select(model, using, "COUNT(*)", condition)
     return bool(number)
 
@@ -47,10 +53,10 @@ def select(
     Args:
         model: the model.
         using: alias of the database.
-        columns: SQL with the names of fields in braces, as `order`.
-        condition: selects the rows.
-        order: their order.
-        part: which of them to read, by their numbers; it needs an order.
+        columns: SQL of the columns, with the names of fields in braces.
+        condition: condition of the rows.
+        order: SQL of their order, in the same form as `columns`; empty for any order.
+        part: positions of the rows to read, which needs an order; None for all.
 
     Returns:
         The rows, with the values that the driver returns.
@@ -66,13 +72,19 @@ def select(
 
 
 def delete(model: type[Model], using: str, condition: Condition) -> None:
-    """Delete rows of a model in one statement; signals and foreign keys are the caller's business."""
+    """Delete rows of a model in one statement, without signals and without regard to foreign keys.
+
+    Args:
+        model: the model.
+        using: alias of the database.
+        condition: condition of the rows.
+    """
     with connections[using].cursor() as cursor:
         cursor.execute(_named(f"DELETE FROM {{table}} WHERE {condition.text}", model, using), condition.values)
 
 
 def one_of(field: str, values: Sequence[Any]) -> Condition:
-    """Select the rows in which a field has one of some values."""
+    """Return the condition that a field has one of several values."""
     return Condition(f"{{{field}}} IN ({', '.join(['%s'] * len(values))})", values)
 
 

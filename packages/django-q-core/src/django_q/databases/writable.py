@@ -1,4 +1,4 @@
-"""Notices that the server of an open session accepts no writes any more, before something is to be written."""
+"""Detects an open session that accepts no writes any more, before a process needs to write."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 PROBE_SECONDS: Final = 4.0
-"""Interval of the probes of an idle process."""
+"""Interval of probes in an idle process."""
 
 NO_ROW: Final = "-1"
-"""A primary key that no row has, be it text or a number."""
+"""Primary key that no row has, for text and number columns."""
 
 
 def require_writable(model: type[Model], using: str) -> None:
-    """Check that the session can write; close it if it cannot, so that the next one may reach the new primary.
+    """Check that the session can write. If it cannot, close it, so that the next one may reach the new primary.
 
-    A server that has become a replica still answers queries, but what it answers is out of date. Nothing is written.
+    A server that has become a replica still answers queries, with outdated rows. This check writes no row.
 
     Args:
-        model: whose table the session writes.
-        using: the database.
+        model: model whose table the session writes.
+        using: alias of the database.
 
     Raises:
-        django.db.DatabaseError: `is_unavailable`: the session cannot write, or the database is unavailable.
+        django.db.DatabaseError: the session cannot write, or the database is unavailable (`is_unavailable`).
     """
     connection = connections[using]
     if connection.vendor == "postgresql":
@@ -41,29 +41,30 @@ def require_writable(model: type[Model], using: str) -> None:
             close_connections()
             raise ReadOnlySession(f"The database '{using}' accepts no writes")
     elif connection.vendor == "mysql":
-        # Its variables do not tell: privileged users can write although they are set.
+        # The read-only variables are no evidence: privileged users can write although they are set.
         table, pk = (connection.ops.quote_name(name) for name in (model._meta.db_table, str(model._meta.pk.column)))
         with connection.cursor() as cursor:
             cursor.execute(f"UPDATE {table} SET {pk} = {pk} WHERE {pk} = %s", [NO_ROW])
 
 
 class WriteProbe:
-    """Checks every few seconds that a session which only reads could write.
+    """Checks at intervals that a session which only reads could write.
 
     Args:
-        model: as for `require_writable`.
-        using: the database.
+        model: model whose table the session writes.
+        using: alias of the database.
     """
 
     def __init__(self, model: type[Model], using: str) -> None:
         self.model, self.using = model, using
         self.due_at = 0.0
+        """Time of the next probe (`clock.monotonic`, seconds)."""
 
     def step(self) -> None:
-        """Check if it is time.
+        """Check the session if a probe is due.
 
         Raises:
-            django.db.DatabaseError: as of `require_writable`.
+            django.db.DatabaseError: see `require_writable`.
         """
         if clock.monotonic() >= self.due_at:
             require_writable(self.model, self.using)

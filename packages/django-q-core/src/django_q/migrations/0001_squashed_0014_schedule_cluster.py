@@ -1,4 +1,4 @@
-"""What the public editions do in 0001 to 0014: done on their databases, one step on a new one."""
+"""Replaces 0001 to 0014 of the public editions, which their databases have applied, by one step for new databases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPLACED = (
 
 
 class Migration(migrations.Migration):
-    """The beginning."""
+    """Creates or adopts the tables."""
 
     initial = True
     replaces = [("django_q", name) for name in REPLACED]

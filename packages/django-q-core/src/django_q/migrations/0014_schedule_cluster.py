@@ -1,6 +1,6 @@
-"""The rest of 0001 to 0014, for a database that an old django-q brought only part of the way.
+"""Completes 0001 to 0014 for a database on which an old django-q applied only some of them.
 
-Everywhere else the squashed migration stands for this one.
+For all other databases, the squashed migration replaces this one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from django_q.migrations._tables import tables
 
 
 class Migration(migrations.Migration):
-    """Brings any older tables to the state of 0014."""
+    """Brings older tables to the state of 0014."""
 
     dependencies = []
     operations = tables()

@@ -1,4 +1,4 @@
-"""Two letters, for the biweekly and bimonthly types."""
+"""Allows two characters as schedule type, for the biweekly and bimonthly types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Alters the column `schedule_type`."""
 
     dependencies = [("django_q", "0014_schedule_cluster")]
     operations = [

@@ -1,4 +1,4 @@
-"""A task may be told for which moment it was scheduled."""
+"""Adds the name of the keyword argument with the scheduled time of a task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import django_q.models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Adds the column `intended_date_kwarg`."""
 
     dependencies = [("django_q", "0015_alter_schedule_schedule_type")]
     operations = [

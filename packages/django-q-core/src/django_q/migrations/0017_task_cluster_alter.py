@@ -1,4 +1,4 @@
-"""A task knows which cluster ran it."""
+"""Adds the name of the cluster that executed a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Adds the column `cluster`."""
 
     dependencies = [("django_q", "0016_schedule_intended_date_kwarg")]
     operations = [

@@ -1,4 +1,4 @@
-"""The one index of django-q2, gone again in 0020."""
+"""Adds the index of django-q2, which 0020 removes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Adds the index."""
 
     dependencies = [("django_q", "0017_task_cluster_alter")]
     operations = [

@@ -1,4 +1,4 @@
-"""One index for each way tasks and schedules are looked for."""
+"""Adds one index for each kind of query for tasks and schedules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Replaces the index of django-q2."""
 
     dependencies = [("django_q", "0019_alter_task_options_alter_ormq_key_alter_ormq_lock_and_more")]
     operations = [

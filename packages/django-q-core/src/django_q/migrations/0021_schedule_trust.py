@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from django.apps.registry import Apps
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-MOST = 500
-"""How many rows one statement names."""
+MAX_STATEMENT_ROWS = 500
+"""Maximum number of rows that one statement names."""
 
 
 def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Let each name that is there once be held; those that are there more often stay as they are."""
+    """Reserve each name that occurs once. Names that occur more often are not reserved."""
     alias, model = schema_editor.connection.alias, apps.get_model("django_q", "Schedule")
     if not router.allow_migrate_model(alias, model):
         return
@@ -23,12 +23,12 @@ def hold_names(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     named = schedules.exclude(name=None).exclude(name="").order_by().values("name")
     single = named.annotate(count=models.Count("pk"), only=models.Min("pk")).filter(count=1)
     ids = list(single.values_list("only", flat=True))
-    for start in range(0, len(ids), MOST):
-        schedules.filter(pk__in=ids[start : start + MOST]).update(name_key=models.F("name"))
+    for start in range(0, len(ids), MAX_STATEMENT_ROWS):
+        schedules.filter(pk__in=ids[start : start + MAX_STATEMENT_ROWS]).update(name_key=models.F("name"))
 
 
 class Migration(migrations.Migration):
-    """Schedules know their names, their errors, and what the public editions never wrote down."""
+    """Adds unique names, errors and further columns to schedules."""
 
     dependencies = [("django_q", "0020_indexes")]
     operations = [

@@ -1,4 +1,4 @@
-"""Batches: the members of an iter are counted in the database."""
+"""Adds the tables of batches, which count the members of iters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Creates the tables of batches."""
 
     dependencies = [("django_q", "0021_schedule_trust")]
     operations = [

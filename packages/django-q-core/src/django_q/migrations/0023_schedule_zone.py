@@ -1,4 +1,4 @@
-"""Schedules know the time zone of their dates."""
+"""Adds the time zone of a schedule's dates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    """The step."""
+    """Adds the column `zone`."""
 
     dependencies = [("django_q", "0022_batch")]
     operations = [

@@ -1,1 +1,1 @@
-"""The tables of Django Q, those of the public editions included."""
+"""Migrations of Django Q's tables, which continue those of the public editions."""

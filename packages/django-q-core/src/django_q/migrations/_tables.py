@@ -1,4 +1,4 @@
-"""The tables as both public editions had them after 0014."""
+"""Tables of both public editions after 0014."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def tables() -> list[Operation]:
-    """Create or adopt them; the queue's table is left to django_q_orm."""
+    """Return the operations that create or adopt the tables. django_q_orm has the queue's table."""
     return [
         AdoptModel(
             name="Task",
@@ -161,5 +161,5 @@ def tables() -> list[Operation]:
 
 
 def pickled(verbose_name: str) -> PickledObjectField:
-    """Return a column of anything."""
+    """Return a field for pickled values of any class."""
     return PickledObjectField(editable=False, null=True, protocol=-1, verbose_name=verbose_name)

@@ -1,4 +1,4 @@
-"""Tables: finished tasks, open batches, and schedules of tasks to come."""
+"""Models: finished tasks, batches and schedules."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Fetch `OrmQ`, which lives with the database broker, only for those who ask for it."""
+    """Import `OrmQ`, which belongs to the database broker, when it is first used."""
     if name != "OrmQ":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         return import_module("django_q_orm.models").OrmQ
-    except (ImportError, RuntimeError) as error:  # Django's word for "not in INSTALLED_APPS" is RuntimeError
+    except (ImportError, RuntimeError) as error:  # Django raises RuntimeError for a model outside of INSTALLED_APPS
         raise ImportError(
             "OrmQ belongs to the database broker: pip install django-q-orm, and add 'django_q_orm' to INSTALLED_APPS.",
             name=__name__,

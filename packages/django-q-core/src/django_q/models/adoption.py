@@ -1,4 +1,4 @@
-"""A table that another edition of Django Q left behind → ours."""
+"""Migration operation that creates a table, or adopts one of another edition of Django Q."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class AdoptModel(CreateModel):
-    """Creates a model's table, or takes over the one that is there with all its rows.
+    """Creates a model's table, or adopts an existing one with all its rows.
 
-    A table that is taken over gets the columns it lacks; those it has stay as they are.
+    An adopted table gets the columns that it lacks. Its existing columns are not changed.
     """
 
     def database_forwards(
@@ -24,7 +24,7 @@ class AdoptModel(CreateModel):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        """Create or adopt."""
+        """Create or adopt the table."""
         model = to_state.apps.get_model(app_label, self.name)
         existing = columns_of(schema_editor, model._meta.db_table)
         if not existing:
@@ -35,7 +35,7 @@ class AdoptModel(CreateModel):
     def _add(
         self, names: list[str], app_label: str, schema_editor: BaseDatabaseSchemaEditor, state: ProjectState
     ) -> None:
-        """Add columns one by one: SQLite rebuilds the table from the model, which must say what is there."""
+        """Add columns one by one: SQLite rebuilds the table from the model, which must have exactly its columns."""
         state = state.clone()
         there = [(name, field) for name, field in self.fields if name not in names]
         CreateModel(self.name, there, self.options, self.bases, self.managers).state_forwards(app_label, state)
@@ -46,12 +46,12 @@ class AdoptModel(CreateModel):
                 operation.database_forwards(app_label, schema_editor, before, state)
 
     def describe(self) -> str:
-        """Say what migrate is about to do."""
+        """Return the description that `migrate` shows."""
         return f"Create or adopt model {self.name}"
 
 
 def columns_of(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
-    """Return the names of a table's columns: none if there is no such table."""
+    """Return the names of a table's columns; an empty set if the table does not exist."""
     introspection = schema_editor.connection.introspection
     with schema_editor.connection.cursor() as cursor:
         if table not in introspection.table_names(cursor):

@@ -1,4 +1,4 @@
-"""An iter's tasks, counted until the last one is final."""
+"""Models of batches, which count the final members of iters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PATH_LENGTH = 256
 
 
 class Batch(models.Model):
-    """The members of one iter, and what their collated result is like.
+    """Counters of the members of one iter, and the options of its collated result.
 
-    The transaction that saves members updates the counters. Rows are written by `django_q.workflows.batches` only.
+    The transaction that saves members updates the counters. Only `django_q.workflows.batches` writes rows.
     """
 
     id = models.CharField(max_length=ID_LENGTH, primary_key=True, editable=False)
-    """The id of the iter, which is that of its result."""
+    """Id of the iter and of its result."""
     total = models.IntegerField()
     """Number of members."""
     done = models.IntegerField(default=0)
@@ -42,22 +42,22 @@ class Batch(models.Model):
     keep = models.BooleanField(null=True)
     """Value of the option `save`; None if it was not given."""
     cached = models.IntegerField(null=True)
-    """Seconds that the collated task stays in the cache, 0 without end; None if it is saved in the database."""
+    """Seconds for which the collated task is cached, 0 for no limit; None if it is saved in the database."""
     cluster = models.CharField(max_length=LABEL_LENGTH, null=True)
-    """Name of the cluster that runs the members."""
+    """Name of the cluster that executes the members."""
     queue = models.CharField(max_length=PATH_LENGTH, null=True)
-    """Key of the queue, with which keys in the cache begin."""
+    """Key of the queue, which is the prefix of keys in the cache."""
     started = models.DateTimeField()
-    """When the first member was sent."""
+    """Time at which the first member was sent."""
     created = models.DateTimeField(default=timezone.now)
     updated = models.DateTimeField(default=timezone.now)
-    """When a member was last heard of."""
+    """Time of the last outcome or other sign of progress of a member."""
     completed = models.DateTimeField(null=True)
-    """When the last member was final."""
+    """Time at which the last member was final."""
     delivered = models.DateTimeField(null=True)
-    """When the collated task was in its place and its callback had returned."""
+    """Time at which the collated task was saved and its callback had returned."""
     due = models.DateTimeField()
-    """When the maintenance step completes, delivers or deletes this batch."""
+    """Time at which the maintenance step completes, delivers or deletes this batch."""
 
     class Meta:
         app_label = "django_q"
@@ -70,18 +70,18 @@ class Batch(models.Model):
 
 
 class BatchMember(models.Model):
-    """The final outcome of one member; deleted once the collated result is delivered."""
+    """Final outcome of one member. It is deleted after the collated result is delivered."""
 
     id = models.BigAutoField(primary_key=True)
     batch = models.ForeignKey(Batch, models.CASCADE, related_name="members", db_index=False)
     task_id = models.CharField(max_length=ID_LENGTH)
     success = models.BooleanField()
     started = models.DateTimeField()
-    """When the member was sent."""
+    """Time at which the member was sent."""
     args = models.TextField(null=True)
-    """Its positional arguments, encoded as `django_q.wire.outcome.encode` does."""
+    """Positional arguments, encoded by `django_q.wire.outcome.encode`."""
     result = models.TextField(null=True)
-    """Its result or the text of its failure, encoded."""
+    """Result, or text of the failure, encoded."""
 
     class Meta:
         app_label = "django_q"

@@ -1,4 +1,4 @@
-"""A column of anything."""
+"""Database field for pickled values of any class."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Encoded(PickledObject):
-    """A pickled and encoded value of a column, which the attribute decodes when it is read."""
+    """Pickled and encoded value of a column. The attribute decodes it when it is read."""
 
 
 class DecodedAttribute(DeferredAttribute):
-    """Decodes an `Encoded` value at the first reading: who only saves it runs no code of its classes."""
+    """Decodes an `Encoded` value when it is first read, so that a process that only saves it does not unpickle it."""
 
     def __get__(self, instance: Model | None, cls: type[Model] | None = None) -> Any:
         value = super().__get__(instance, cls)
@@ -29,13 +29,13 @@ class DecodedAttribute(DeferredAttribute):
         return value
 
     def __set__(self, instance: Model, value: Any) -> None:
-        instance.__dict__[self.field.attname] = value  # without a setter, Python would not call `__get__`
+        instance.__dict__[self.field.attname] = value  # without `__set__`, Python would not call `__get__`
 
 
 class PickledField(PickledObjectField):
-    """The column of django-picklefield, for what every edition of Django Q wrote into it.
+    """Field of django-picklefield that reads values of all editions of Django Q.
 
-    Migrations know it as its parent: in the database they are the same.
+    Migrations contain its parent class, whose column is the same.
     """
 
     descriptor_class = DecodedAttribute
@@ -44,20 +44,20 @@ class PickledField(PickledObjectField):
         super().__init__(*args, **{"null": True, "protocol": -1, "copy": False} | kwargs)
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
-        """Hide behind the parent."""
+        """Return the parent class for migrations."""
         name, _path, args, kwargs = super().deconstruct()
         return name, "picklefield.fields.PickledObjectField", args, kwargs
 
     def pre_save(self, model_instance: Model, add: bool) -> Any:
-        """Save an `Encoded` value as it is."""
+        """Save an `Encoded` value unchanged."""
         value = model_instance.__dict__.get(self.attname)
         return value if type(value) is Encoded else super().pre_save(model_instance, add)
 
     def to_python(self, value: Any) -> Any:
-        """Unpickle; text that cannot be unpickled is returned as it is, unless it is certain to be a pickle."""
+        """Unpickle a value. A text that cannot be unpickled, and need not be a pickle, is returned unchanged."""
         try:
             return decode(value)
-        except (Exception, SystemExit):  # unpickling runs the constructors of whatever is inside
+        except (Exception, SystemExit):  # unpickling runs constructors of the project
             if isinstance(value, PickledObject):
                 raise
             return value

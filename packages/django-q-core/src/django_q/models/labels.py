@@ -1,4 +1,4 @@
-"""Finds out in which form the database holds a label."""
+"""Determines the form in which the database stores a label."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 NARROW_CHARSETS: Final = {"utf8", "utf8mb3"}
-"""Character sets of a connection to MySQL and MariaDB in which a query with another character finds nothing."""
+"""Character sets of connections to MySQL and MariaDB: a query with a character outside of the set finds no row."""
 
 LAST_NARROW_CHARACTER: Final = "\uffff"
+"""Last character of `NARROW_CHARSETS`."""
 
 
 def stored_label(model: type[Model], label: str) -> str:
-    """Return a label as the database holds it: in ASCII with escapes if its character set lacks some characters.
+    """Return a label as the database stores it: ASCII with escapes if the character set lacks some of its characters.
 
     Args:
-        model: whose table has a column `name` for labels.
-        label: of at most `LABEL_CHARACTERS` characters.
+        model: model whose table has a column `name` for labels.
+        label: label of at most `LABEL_CHARACTERS` characters.
     """
     if label.isascii():
         return label
@@ -33,7 +34,7 @@ def stored_label(model: type[Model], label: str) -> str:
     if is_cut_short(label, using):
         return ascii_only(label)[:LABEL_CHARACTERS]
     try:
-        # A transaction of the caller survives a refusal; one of our own would lock an SQLite file for nothing.
+        # A savepoint lets a transaction of the caller survive an error; a new transaction would lock an SQLite file.
         with transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext():
             model._base_manager.using(using).filter(name=label).exists()
     except (DataError, OperationalError) as error:
@@ -44,7 +45,7 @@ def stored_label(model: type[Model], label: str) -> str:
 
 
 def is_cut_short(label: str, using: str) -> bool:
-    """Return True if the connection itself lacks characters of a label: then a query does not fail."""
+    """Return True if the connection's character set lacks characters of a label. A query with it does not fail."""
     connection = connections[using]
     narrow = connection.vendor == "mysql" and connection.settings_dict["OPTIONS"].get("charset") in NARROW_CHARSETS
     return narrow and max(label) > LAST_NARROW_CHARACTER

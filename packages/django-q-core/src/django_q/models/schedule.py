@@ -1,4 +1,4 @@
-"""A task to come, once or again and again."""
+"""Model of schedules, which send a task once or repeatedly."""
 
 from __future__ import annotations
 
@@ -35,32 +35,44 @@ MAX_PK_DIGITS = 19
 
 
 def validate_cron(value: str) -> None:
-    """Refuse what is no cron expression."""
+    """Check a cron expression.
+
+    Raises:
+        ValidationError: it is invalid.
+    """
     if error := recurrence.cron_error(value):
         raise ValidationError(error)
 
 
 def validate_kwarg(value: str) -> None:
-    """Refuse what cannot be the name of a keyword argument."""
+    """Check the name of a keyword argument.
+
+    Raises:
+        ValidationError: no argument can have this name.
+    """
     if not value.isidentifier() or iskeyword(value):
         raise ValidationError(_("%(value)s is not the name of a keyword argument."), params={"value": value})
 
 
 def validate_func(value: str) -> None:
-    """Refuse what cannot be the dotted path of a function; whether there is one is found out when it is sent."""
+    """Check the form of a function's dotted path. The function itself is looked up when the task is sent.
+
+    Raises:
+        ValidationError: the text is no dotted path.
+    """
     if not all(part.isidentifier() for part in value.split(".")):
         text = _("%(value)s is not a dotted path, such as module.tasks.function.")
         raise ValidationError(text, params={"value": value})
 
 
 DATES: Final = frozenset({"next_run", "retry_at"})
-"""Columns that hold dates."""
+"""Columns with dates."""
 
 
 class Schedule(models.Model):
-    """When to send which task; the tasks it sends have its name, or else its id, as their group.
+    """Task that is sent at certain times. Its tasks have the name of the schedule as their group, or its id.
 
-    A name is held by one schedule at a time. Several that had the same name before this was so keep it.
+    Names are unique. Schedules that shared a name before this rule existed keep it.
     """
 
     ONCE = "O"
@@ -143,21 +155,21 @@ class Schedule(models.Model):
         help_text=_("Whether it is sent while its previous task still waits or runs"),
     )
     in_code = models.BooleanField(_("in code"), default=False, db_default=False, editable=False)
-    """Does the project's code say what it is? Then it is put right whenever a cluster starts."""
+    """True if code of the project declares this schedule. It is updated from the code when a cluster starts."""
     last_error = models.TextField(_("last error"), null=True, default=None, editable=False)
-    """Why its last slot could not be sent; None when it could."""
+    """Reason why the last slot could not be sent; None if it was sent."""
     retry_at = models.DateTimeField(_("retried at"), null=True, default=None, editable=False)
-    """When that slot is tried again."""
+    """Time at which that slot is tried again."""
     wall = models.CharField(_("local time"), max_length=32, null=True, default=None, editable=False)
-    """The local time that `next_run` stands for, when the clocks skip it."""
+    """Nominal local time of `next_run` inside a DST gap; None outside of one."""
     runs = models.IntegerField(_("runs"), default=0, db_default=0, editable=False)
-    """How many slots are behind it; tells apart two runs of the same slot."""
+    """Number of past slots, which distinguishes two runs of the same slot."""
     waiting_for = models.CharField(_("waiting for"), max_length=ID_LENGTH, null=True, default=None, editable=False)
-    """The task that must end before the next is sent; only without `overlap`."""
+    """Id of the task that must end before the next one is sent; only without `overlap`."""
     zone = models.CharField(max_length=64, null=True, default=None, editable=False)
-    """The time zone of its dates in the database, if the database keeps none with them."""
+    """Time zone of the dates in the database, if the database stores none with them."""
     name_key = models.CharField(max_length=100, null=True, default=None, unique=True, editable=False)
-    """The name, if it is held; several schedules of one name were allowed once."""
+    """Name of the schedule, if it is unique; None for names that schedules of an earlier version share."""
 
     class Meta:
         app_label = "django_q"
@@ -169,19 +181,19 @@ class Schedule(models.Model):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "next_run" in kwargs:
             kwargs["next_run"] = as_stored(kwargs["next_run"])
-        self._told_when = bool(args) or "next_run" in kwargs
+        self._has_next_run = bool(args) or "next_run" in kwargs
         super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
         return self.func
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save it; a new one of the Cron type without `next_run` begins with the first slot of its expression.
+        """Save the schedule. A new one of the Cron type without `next_run` begins with the first slot of `cron`.
 
         Raises:
-            IntegrityError: there is a schedule of this name.
+            IntegrityError: a schedule with this name exists.
         """
-        if self._state.adding and self.schedule_type == self.CRON and not self._told_when:
+        if self._state.adding and self.schedule_type == self.CRON and not self._has_next_run:
             first = self.recurrence().first(timezone.now())
             self.next_run = first.moment if first else None
         only = kwargs.get("update_fields")
@@ -198,7 +210,7 @@ class Schedule(models.Model):
 
     @classmethod
     def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **more: Any) -> Self:
-        """Make it from a row, with the moments that were meant when the row was saved."""
+        """Create a schedule from a row. Its dates are those that were saved, also if `TIME_ZONE` has changed."""
         schedule = super().from_db(db, field_names, values, **more)
         written, read = vars(schedule).get("zone"), zone_of_columns(connections[db or DEFAULT_DB_ALIAS])
         if written and read and written != read:
@@ -209,7 +221,11 @@ class Schedule(models.Model):
         return schedule
 
     def clean(self) -> None:
-        """Refuse a type without its own field, unreadable arguments, a cluster that cannot exist and a taken name."""
+        """Validate the field of the type, the arguments, the cluster and the name.
+
+        Raises:
+            ValidationError: one of them is invalid, or the name is taken.
+        """
         if is_dead_letter_queue(self.cluster):
             raise ValidationError({"cluster": _("Names that end in -dead are those of dead-letter queues.")})
         if self.schedule_type == self.CRON and not self.cron:
@@ -234,76 +250,84 @@ class Schedule(models.Model):
         return None if self.others_named(name).exists() else name
 
     def others_named(self, name: str) -> models.QuerySet[Schedule]:
-        """Find other schedules of a name."""
+        """Return the other schedules with a name."""
         db = self._state.db or router.db_for_write(type(self), instance=self)
         return type(self)._base_manager.using(db).filter(name=name).exclude(pk=self.pk)
 
-    # when
+    # dates
 
     def recurrence(self, settings: ClusterSettings | None = None) -> Recurrence:
-        """Return the rule of its dates, in the time zone of some settings: by default of those of this moment."""
+        """Return the rule of the schedule's slots.
+
+        Args:
+            settings: settings with the time zone; None for the current ones.
+        """
         zone = (settings or current_settings()).time_zone
         return Recurrence(
             kind=self.schedule_type, zone=zone_of(zone) if zone else None, minutes=self.minutes, cron=self.cron
         )
 
     def slot(self) -> Slot | None:
-        """Return the slot that `next_run` is."""
+        """Return the slot of `next_run`; None if there is none."""
         if self.next_run is None:
             return None
         return Slot(in_project_time(self.next_run), datetime.fromisoformat(self.wall) if self.wall else None)
 
     def move_to(self, slot: Slot) -> None:
-        """Let the next run be this slot."""
+        """Set the next run to a slot."""
         self.next_run, self.wall = slot.moment, slot.wall_time.isoformat() if slot.wall_time else None
 
     def calculate_next_run(self, next_run: datetime | None = None) -> datetime | None:
-        """Return when it is due after `next_run`, by default its own."""
+        """Return the slot after a given time; None if there is none.
+
+        Args:
+            next_run: the time; None for the schedule's own `next_run`.
+        """
         slot = Slot(in_project_time(next_run)) if next_run else self.slot()
         following = self.recurrence().next(slot) if slot else None
         return following.moment if following else None
 
-    # what came of it
+    # the last task
 
     def last_task(self) -> Task | None:
-        """Return the last task this schedule sent, if it is finished and still kept."""
+        """Return the last task of this schedule, if it is finished and not pruned."""
         return Task.objects.filter(pk=self.task).only("name", "success").first() if self.task else None
 
     @classmethod
     def task_ended(cls, pk: str, task_id: str) -> None:
-        """Let a schedule without overlap go on, if it waits for this task.
+        """Let a schedule without overlap send its next task, if it waits for this one.
 
         Args:
-            pk: of the schedule, as its task's package says it.
-            task_id: of a task that is not tried again.
+            pk: primary key of the schedule, from the package of its task.
+            task_id: id of a task whose outcome is final.
         """
         if pk.isascii() and pk.isdecimal() and len(pk) < MAX_PK_DIGITS:
             cls.objects.filter(pk=int(pk), waiting_for=task_id).update(waiting_for=None)
 
     def success(self) -> bool | None:
-        """Return whether the last task succeeded, or None when there is none."""
+        """Return True if the last task succeeded, or None if there is none."""
         task = self.last_task()
         return task.success if task else None
 
     def last_run(self) -> str | None:
-        """Return a link to the last task's page in the admin, or None when there is none."""
+        """Return a link to the last task's page in the admin, or None if there is none."""
         task = self.last_task()
         return link_to(task.pk, task.name, success=task.success) if task else None
 
 
 def zone_of_columns(connection: BaseDatabaseWrapper) -> str | None:
-    """Return the time zone in which a database keeps dates; None if it keeps the zone with each of them."""
+    """Return the time zone in which a database stores dates; None if it stores a zone with each date."""
     return None if connection.features.supports_timezones else connection.timezone_name
 
 
 def as_stored(value: Any) -> Any:
-    """Return a date, of arrow too, as the project keeps dates: naive and local without `USE_TZ`."""
+    """Return a date, also one of arrow, in the form of the project: naive and local without `USE_TZ`."""
     value = recurrence.as_datetime(value)
     return in_project_time(value) if isinstance(value, datetime) else value
 
 
 def link_to(task_id: str, name: str, *, success: bool) -> str:
-    """Return a link to a task's page in the admin: just its name on a site without one."""
+    """Return a link to a task's page in the admin, or its name if the site has no admin."""
     try:
         url = reverse(f"admin:django_q_{'success' if success else 'failure'}_change", args=(task_id,))
     except NoReverseMatch:

@@ -1,4 +1,4 @@
-"""A finished task, as the database keeps it."""
+"""Models of finished tasks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 ID_LENGTH = ID_CHARACTERS
-"""The length of a task's id: a uuid in hexadecimal."""
+"""Length of a task's id in characters: a UUID in hexadecimal."""
 
 
 class Task(models.Model):
-    """A task that was run, what it was given and what came of it."""
+    """Finished task, with its arguments and its result."""
 
     id = models.CharField(_("task id"), max_length=ID_LENGTH, primary_key=True, editable=False)
     name = models.CharField(_("name"), max_length=100, editable=False)
@@ -58,11 +58,11 @@ class Task(models.Model):
 
     @classmethod
     def from_package(cls, package: Mapping[str, Any], *, saved: bool = False) -> Task:
-        """Make a task of a finished package, as hooks and the cache give it; `save()` keeps it.
+        """Create a task from a finished package, for hooks and for results in the cache. It is not saved.
 
         Args:
-            package: with `result`, `success` and `stopped`.
-            saved: whether the database has this task already.
+            package: package with `result`, `success` and `stopped`.
+            saved: True if the database contains this task.
         """
         func, hook = package["func"], package.get("hook")
         task = cls(
@@ -87,18 +87,18 @@ class Task(models.Model):
 
     @staticmethod
     def stored_lookups(task_id: object) -> list[tuple[str, str]]:
-        """Return pairs of a column and the value by which the database finds a task."""
+        """Return the lookups of a task in the database: pairs of a column and its value."""
         return [(column, stored_label(Task, value)) for column, value in lookups(task_id)]
 
     @staticmethod
     def get_task(task_id: object) -> Task | None:
-        """Return a task by its id or its name; the one that finished last if several share the name."""
+        """Return a task by its id or name; of several with the name, the one that finished last."""
         found = (Task.objects.filter(**{column: value}).first() for column, value in Task.stored_lookups(task_id))
         return next((task for task in found if task is not None), None)
 
     @staticmethod
     def get_result(task_id: object) -> Any:
-        """Return the result of a task by its id or its name, or None."""
+        """Return the result of a task by its id or name, or None."""
         task = Task.get_task(task_id)
         return task.result if task else None
 
@@ -106,48 +106,56 @@ class Task(models.Model):
 
     @staticmethod
     def group_label(group_id: object) -> str:
-        """Return the label of a group as the database holds it."""
+        """Return the label of a group as the database stores it."""
         return stored_label(Task, required_label("group_id", group_id))
 
     @staticmethod
     def get_task_group(group_id: object, failures: bool = True) -> QuerySet[Task]:
-        """Return the tasks of a group, without the failed ones unless `failures`."""
+        """Return the tasks of a group; only the successful ones if *failures* is False."""
         tasks = Task.objects.filter(group=Task.group_label(group_id))
         return tasks if failures else tasks.filter(success=True)
 
     @staticmethod
     def get_result_group(group_id: object, failures: bool = False) -> QuerySet[Task, Any]:
-        """Return the results of a group, those of failed tasks too if `failures`."""
+        """Return the results of a group; those of failures, too, if *failures* is True."""
         return Task.get_task_group(group_id, failures).values_list("result", flat=True)
 
     @staticmethod
     def get_group_count(group_id: object, failures: bool = False) -> int:
-        """Count the finished tasks of a group; only the failed ones if `failures`."""
+        """Count the finished tasks of a group; only the failed ones if *failures* is True."""
         tasks = Task.objects.filter(group=Task.group_label(group_id))
         return (tasks.filter(success=False) if failures else tasks).count()
 
     @staticmethod
     def delete_group(group_id: object, objects: bool = False) -> int | tuple[int, dict[str, int]]:
-        """Take the label off a group's tasks and return their number; delete the tasks themselves if `objects`."""
+        """Remove the label from a group's tasks, or delete the tasks if *objects* is True.
+
+        Returns:
+            The number of tasks; for deleted ones, the return value of `QuerySet.delete`.
+        """
         tasks = Task.objects.filter(group=Task.group_label(group_id))
         return tasks.delete() if objects else tasks.update(group=None)
 
-    # this task's
+    # the group of this task
 
     def group_result(self, failures: bool = False) -> QuerySet[Task, Any] | None:
-        """Return the results of the group this task belongs to, if any."""
+        """Return the results of this task's group, as `get_result_group`; None without a group."""
         return self.get_result_group(self.group, failures) if self.group else None
 
     def group_count(self, failures: bool = False) -> int | None:
-        """Count the finished tasks of the group this task belongs to, if any."""
+        """Count the finished tasks of this task's group, as `get_group_count`; None without a group."""
         return self.get_group_count(self.group, failures) if self.group else None
 
     def group_delete(self, tasks: bool = False) -> int | tuple[int, dict[str, int]] | None:
-        """Dissolve the group this task belongs to, if any; delete its tasks too if `tasks`."""
+        """Delete this task's group, as `delete_group`; None without a group.
+
+        Args:
+            tasks: True to delete the tasks of the group, too.
+        """
         return self.delete_group(self.group, tasks) if self.group else None
 
     def time_taken(self) -> float:
-        """Return the seconds between sending and finishing: waiting is included."""
+        """Return the seconds from sending to the end, including the time in the queue."""
         return (in_project_time(self.stopped) - in_project_time(self.started)).total_seconds()
 
     @property
@@ -160,12 +168,12 @@ class SuccessManager(models.Manager["Success"]):
     """Finds successful tasks only."""
 
     def get_queryset(self) -> QuerySet[Success]:
-        """Leave failures out."""
+        """Return the successful tasks."""
         return super().get_queryset().filter(success=True)
 
 
 class Success(Task):
-    """A task that returned."""
+    """Task that returned."""
 
     objects = SuccessManager()
 
@@ -181,12 +189,12 @@ class FailureManager(models.Manager["Failure"]):
     """Finds failed tasks only."""
 
     def get_queryset(self) -> QuerySet[Failure]:
-        """Leave successes out."""
+        """Return the failed tasks."""
         return super().get_queryset().filter(success=False)
 
 
 class Failure(Task):
-    """A task that raised, ran too long or lost its worker."""
+    """Task that raised an exception, exceeded its timeout or lost its worker."""
 
     objects = FailureManager()
 

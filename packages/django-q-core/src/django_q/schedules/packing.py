@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 
 from django_q.arguments import read_args, read_kwargs
 from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
-from django_q.wire.building import write_down
+from django_q.wire.building import build_package
 from django_q.wire.ids import new_id
 from django_q.wire.option_values import invalid
 from django_q.wire.options import SCHEDULE_OPTIONS, take
@@ -61,7 +61,7 @@ def pack(schedule: Schedule, moment: datetime | None, settings: ClusterSettings)
     if queue:
         options["cluster"] = queue
     options["task_id"] = task_id(schedule, moment, settings.salt) if moment else new_id()
-    package = write_down(schedule.func, args, kwargs, options, settings)
+    package = build_package(schedule.func, args, kwargs, options, settings)
     package["schedule"] = str(schedule.pk)
     if not may_overlap(schedule):
         package["waited_for"] = True

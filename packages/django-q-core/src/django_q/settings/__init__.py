@@ -1,4 +1,4 @@
-"""Settings: the typed fields of `Q_CLUSTER`, their rules, and where their values come from."""
+"""Settings: the typed fields of `Q_CLUSTER`, their rules, and the sources of their values."""
 
 from django_q.settings.current import current_settings
 from django_q.settings.fields import ClusterSettings

@@ -1,4 +1,4 @@
-"""The settings of this moment."""
+"""Reads the current settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from django_q.settings.source import OVERRIDES
 
 
 def current_settings() -> ClusterSettings:
-    """Return the settings as Django has them now, with what was put on `Conf` laid over them."""
+    """Return the current settings of Django, overridden by values that were assigned to `Conf`.
+
+    Raises:
+        ConfigurationError: a value is invalid.
+    """
     if not OVERRIDES:
         return ClusterSettings.from_django()
     return ClusterSettings.from_mapping(

@@ -1,4 +1,4 @@
-"""What a setting may be, said so that a person can correct it."""
+"""Validation rules for settings, with messages that tell how to correct a value."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ CLUSTER_NAME: Final = "a name that does not end in -dead, as those of dead-lette
 
 
 class Rule(NamedTuple):
-    """The values a setting accepts; a truth value counts as a number only where it is asked for."""
+    """Rule for the values of a setting. A bool is a number only if `kinds` contains bool."""
 
     expected: str
+    """Description of a valid value."""
     kinds: tuple[type, ...]
+    """Valid types."""
     fits: Callable[[Any], bool] = lambda value: True
+    """Function that returns True for a valid value of a valid type."""
     advice: str = ""
+    """Correction of an invalid value."""
 
     def has_kind(self, value: object) -> bool:
-        """Is the type right?"""
+        """Return True if the type of a value is valid."""
         return isinstance(value, self.kinds) and (bool in self.kinds or not isinstance(value, bool))
 
     def accepts(self, value: object) -> bool:
-        """Are the type and the value right?"""
+        """Return True if a value and its type are valid."""
         return self.has_kind(value) and self.fits(value)
 
     def advise(self, value: object) -> str:
-        """What to do about a value that is not accepted."""
+        """Return the correction of an invalid value."""
         if isinstance(value, str) and bool in self.kinds:
             return "Any text counts as true in Python; from the environment: os.environ[...] == 'true'."
         if isinstance(value, str) and int in self.kinds:
@@ -43,27 +47,33 @@ class Rule(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """One setting that breaks its rule."""
+    """One setting that violates its rule."""
 
     key: str
     found: str
     expected: str
     advice: str
     right_kind: bool
-    """Is only the value wrong, and the type right?"""
+    """True if the type is valid and only the value is not."""
 
     def __str__(self) -> str:
-        """The mistake as one sentence, and what to do."""
+        """Return a sentence that describes the mistake, and the correction."""
         return f"{self.key} is {self.found}, expected {self.expected}. {self.advice}".rstrip()
 
 
 def flag() -> Rule:
-    """True or False; 1 and 0 are understood."""
+    """Return the rule of a truth value: True, False, 1 or 0."""
     return Rule("True or False", (bool, int), lambda value: value in (0, 1))
 
 
 def whole(minimum: int | None = None, *, unit: str = "", advice: str = "") -> Rule:
-    """A whole number, from `minimum` on."""
+    """Return the rule of a whole number.
+
+    Args:
+        minimum: smallest valid number; None for no limit.
+        unit: unit of the number, for messages.
+        advice: correction of an invalid value.
+    """
     what = f"a whole number of {unit}" if unit else "a whole number"
     if minimum is None:
         return Rule(what, (int,), advice=advice)
@@ -71,7 +81,13 @@ def whole(minimum: int | None = None, *, unit: str = "", advice: str = "") -> Ru
 
 
 def seconds(*, above: float | None = None, below: float = math.inf, advice: str = "") -> Rule:
-    """A number of seconds: more than `above`, else from 0 on, and less than `below`."""
+    """Return the rule of a number of seconds.
+
+    Args:
+        above: number that a valid one exceeds; None for 0 or more.
+        below: number that exceeds a valid one.
+        advice: correction of an invalid value.
+    """
     bound = "0 or more" if above is None else f"above {above}"
     upper = f" and below {below}" if below < math.inf else ""
 
@@ -82,32 +98,32 @@ def seconds(*, above: float | None = None, below: float = math.inf, advice: str 
 
 
 def flag_or_seconds() -> Rule:
-    """True, False or a number of seconds."""
+    """Return the rule of a truth value or a number of seconds."""
     return Rule("True, False or a number of seconds, 0 or more", (bool, int, float), seconds().fits)
 
 
 def text(*, advice: str = "") -> Rule:
-    """Text with something in it; a lazy translation is text."""
+    """Return the rule of a non-empty text, which may be a lazy translation."""
     return Rule("a non-empty text", (str, Promise), bool, advice)
 
 
 def is_dead_letter_queue(name: object) -> bool:
-    """Return True for a name that only a dead-letter queue may have, and no cluster, in whatever case."""
+    """Return True for a name that only a dead-letter queue may have, and no cluster; upper or lower case."""
     return isinstance(name, (str, Promise)) and str(name).lower().endswith(DEAD_LETTER_ENDS)
 
 
 def choice(*words: str) -> Rule:
-    """One of a few words."""
+    """Return the rule of one of several words."""
     return Rule("one of " + ", ".join(map(repr, words)) + " or None", (str,), lambda value: value in words)
 
 
 def mapping(*, advice: str = "") -> Rule:
-    """A dictionary with text keys."""
+    """Return the rule of a dictionary with text keys."""
     return Rule("a dictionary", (Mapping,), has_text_keys, advice)
 
 
 def mapping_of_mappings(*, advice: str = "") -> Rule:
-    """A dictionary of dictionaries."""
+    """Return the rule of a dictionary of dictionaries."""
 
     def fits(value: Mapping[Any, Any]) -> bool:
         return has_text_keys(value) and all(isinstance(inner, Mapping) for inner in value.values())
@@ -116,7 +132,7 @@ def mapping_of_mappings(*, advice: str = "") -> Rule:
 
 
 def mappings(*, advice: str = "") -> Rule:
-    """A list of dictionaries."""
+    """Return the rule of a list of dictionaries."""
 
     def fits(value: list[Any]) -> bool:
         return all(isinstance(inner, Mapping) and has_text_keys(inner) for inner in value)
@@ -125,31 +141,31 @@ def mappings(*, advice: str = "") -> Rule:
 
 
 def mapping_or_text(*, advice: str = "") -> Rule:
-    """A dictionary, or a text such as an address."""
+    """Return the rule of a dictionary, or of a text such as an address."""
     return Rule(
         "a dictionary or a URL", (Mapping, str), lambda value: isinstance(value, str) or has_text_keys(value), advice
     )
 
 
 def texts(*, advice: str = "") -> Rule:
-    """A list of texts."""
+    """Return the rule of a list of texts."""
     return Rule("a list of texts", (list, tuple), lambda value: all(isinstance(item, str) for item in value), advice)
 
 
 def class_or_path(*, advice: str = "") -> Rule:
-    """A class, or its dotted path."""
+    """Return the rule of a class or its dotted path."""
     return Rule(
         "a class or its dotted path", (type, str), lambda value: not isinstance(value, str) or "." in value, advice
     )
 
 
 def time_zone() -> Rule:
-    """The name of a time zone."""
+    """Return the rule of the name of a time zone."""
     return Rule("the IANA name of a time zone, such as 'Europe/Amsterdam'", (str,), is_time_zone)
 
 
 def log_level() -> Rule:
-    """The name or number of a log level."""
+    """Return the rule of the name or number of a log level."""
 
     def fits(value: str | int) -> bool:
         return isinstance(value, int) or value.upper() in logging.getLevelNamesMapping()
@@ -158,17 +174,17 @@ def log_level() -> Rule:
 
 
 def start_method() -> Rule:
-    """A way to start processes. Windows, where a project may be developed, does not have all of them."""
+    """Return the rule of a start method. All of them are valid on Windows, too, where a project may be developed."""
     return choice("fork", "forkserver", "spawn")
 
 
 def has_text_keys(value: Mapping[Any, Any]) -> bool:
-    """Are all keys text, so that they can be keywords?"""
+    """Return True if all keys are text, so that they can be keywords."""
     return all(isinstance(key, str) for key in value)
 
 
 def is_time_zone(value: str) -> bool:
-    """Does this system know a time zone of this name?"""
+    """Return True if this system has a time zone with this name."""
     try:
         return bool(ZoneInfo(value))
     except (OSError, ValueError, LookupError):

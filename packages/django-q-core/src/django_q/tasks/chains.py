@@ -10,7 +10,7 @@ from django_q.results.waiting import MISSING, wait_for
 from django_q.settings import current_settings
 from django_q.tasks import reading
 from django_q.tasks.routing import Route, chosen_broker
-from django_q.wire.building import write_down
+from django_q.wire.building import build_package
 from django_q.wire.ids import new_id
 from django_q.wire.option_values import label
 from django_q.wire.options import ALL_OPTIONS, checked_link, read_link, refuse_unknown, take
@@ -75,7 +75,7 @@ def async_chain(
         (func, args, kwargs), *rest = links
         own = kwargs.pop("q_options", {}) | {"group": label, "cluster": common.get("cluster"), "chain": rest or None}
         own["cached"] = settings.cached if common.get("cached") is None else common["cached"]
-        route.send([write_down(func, args, kwargs, own, settings)])
+        route.send([build_package(func, args, kwargs, own, settings)])
     return label
 
 

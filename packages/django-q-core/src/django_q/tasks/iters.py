@@ -13,7 +13,7 @@ from django_q.settings import current_settings
 from django_q.tasks import reading
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route, chosen_broker
-from django_q.wire.building import write_down
+from django_q.wire.building import build_package
 from django_q.wire.ids import member_id, new_id
 from django_q.wire.options import ALL_OPTIONS, WHOLE_OPTIONS, checked_func, take
 from django_q.wire.package import MAX_MEMBERS, take_options
@@ -53,7 +53,7 @@ def _send_iter(
     shared = options | {"cached": True, "group": iter_id, "iter_count": count, "iter_cached": cached or None}
 
     def member(index: int, args: tuple[Any, ...]) -> TaskPackage:
-        package = write_down(func, args, kwargs, shared | {"task_id": member_id(iter_id, index)}, settings)
+        package = build_package(func, args, kwargs, shared | {"task_id": member_id(iter_id, index)}, settings)
         if whole:
             package["iter_options"] = whole
         return package

@@ -14,7 +14,7 @@ from django_q.settings import current_settings
 from django_q.tasks import reading
 from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route, chosen_broker
-from django_q.wire.building import write_down
+from django_q.wire.building import build_package
 from django_q.wire.option_values import label
 from django_q.wire.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_unknown, take
 from django_q.wire.package import TASK_OPTIONS
@@ -32,7 +32,7 @@ def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args
     """Queue a task with these options. All keywords are arguments of its function."""
     settings, options = current_settings(), dict(options)
     route = Route.take(options, settings)
-    package = write_down(func, args, kwargs, options, settings)
+    package = build_package(func, args, kwargs, options, settings)
     route.send([package])
     return package["id"]
 
@@ -109,7 +109,7 @@ def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str
     for task in tasks:
         func, args, kwargs = read_link(task)
         own = take(kwargs, known=TASK_OPTIONS, misplaced=ROUTE_OPTIONS)
-        packages.append(write_down(func, args, kwargs, common | own, settings))
+        packages.append(build_package(func, args, kwargs, common | own, settings))
     route.send(packages)
     return [package["id"] for package in packages]
 

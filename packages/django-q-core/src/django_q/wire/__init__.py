@@ -1,1 +1,1 @@
-"""The envelope: a task as it is queued."""
+"""Builds, validates, signs and reads the packages of tasks."""

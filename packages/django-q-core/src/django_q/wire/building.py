@@ -14,17 +14,28 @@ if TYPE_CHECKING:
 
 
 DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
-"""Options that take the value of a setting when a call does not give them, and only if the setting was given."""
+"""Pairs of option and setting. An option that a call omits takes the value of its setting, if that is true."""
 
 
-def write_down(
+def build_package(
     func: str | Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     options: dict[str, Any],
     settings: ClusterSettings,
 ) -> TaskPackage:
-    """Return a package of valid options, with those that the settings give to all tasks."""
+    """Build the package of a task.
+
+    Args:
+        func: the function, or its dotted path.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        options: valid options of the task; the defaults of the settings are added to it.
+        settings: of the cluster.
+
+    Raises:
+        UnsendableTask: no other process can import the function.
+    """
     func = checked_func(func)
     for option, setting in DEFAULTS:
         if option not in options and getattr(settings, setting):

@@ -1,4 +1,4 @@
-"""Pickles and signs packages: only a process with the `SECRET_KEY` can make one."""
+"""Signs and verifies packages. Only processes with the `SECRET_KEY` can sign one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.utils.encoding import force_bytes
 
 from django_q.exceptions import UnreadablePackage
 from django_q.wire import fast_base64, pickling
-from django_q.wire.fast_base64 import PIECE
+from django_q.wire.fast_base64 import PIECE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 
 class PackageCodec:
-    """Signs, compresses and verifies packages: byte for byte the format of `django.core.signing`.
+    """Signs, compresses and verifies packages in exactly the format of `django.core.signing`.
 
-    The salt is the `name` of the `Q_CLUSTER`: sites that share a broker cannot run each other's
-    tasks. A package never gets too old: it is signed with a time, which is not checked.
+    A package has no maximum age: it is signed with a time, which is not checked.
+
+    Args:
+        salt: the `name` of `Q_CLUSTER`, so that sites that share a broker cannot run each other's tasks.
+        compress: True to compress packages that become smaller.
     """
 
     def __init__(self, salt: str, *, compress: bool = False) -> None:
@@ -41,11 +44,15 @@ class PackageCodec:
         return cls(settings.name, compress=settings.compress)
 
     def dumps(self, obj: object) -> str:
-        """Pickle and sign; compressed when asked for and smaller."""
+        """Pickle and sign an object; compress it if `compress` is True and it becomes smaller."""
         return self.sign(PickleSerializer.dumps(obj))
 
     def loads(self, package: str | bytes) -> Any:
-        """Verify and unpickle; everything that goes wrong is an `UnreadablePackage` with its cause."""
+        """Verify and unpickle a package.
+
+        Raises:
+            UnreadablePackage: the signature is foreign, or unpickling failed; it keeps the cause.
+        """
         try:
             return PickleSerializer.loads(self.unsign(package))
         except BadSignature as error:
@@ -54,31 +61,35 @@ class PackageCodec:
                 f"with another name than {self.salt!r}: give both sides the same, or put the old key into "
                 "SECRET_KEY_FALLBACKS."
             ) from error
-        except Exception as error:  # unpickling runs the constructors of whatever is inside
+        except Exception as error:  # unpickling runs constructors of the project
             raise UnreadablePackage(_cannot_be_unpickled(error)) from error
 
     def sign(self, data: bytes) -> str:
-        """Turn bytes into signed text."""
+        """Return bytes as signed text."""
         mark = ""
         if self.compress and len(smaller := zlib.compress(data)) < len(data) - 1:
             data, mark = smaller, "."
-        if len(data) <= PIECE:
+        if len(data) <= PIECE_BYTES:
             text = f"{mark}{fast_base64.encode_url(data).decode()}:{_timestamp(int(time.time()))}"
             return f"{text}:{_signature((text.encode(),), django_settings.SECRET_KEY, self.salt).decode()}"
         text = fast_base64.encode_url_text(data)
         if mark:
             text = mark + text
-        text += f":{_timestamp(int(time.time()))}"  # in its place
+        text += f":{_timestamp(int(time.time()))}"  # CPython extends the text in place, without a copy
         text += f":{_signature(fast_base64.pieces(text), django_settings.SECRET_KEY, self.salt).decode()}"
         return text
 
     def unsign(self, package: str | bytes) -> bytes:
-        """Turn signed text back into bytes, or raise `BadSignature`."""
+        """Return the bytes of signed text.
+
+        Raises:
+            BadSignature: the signature is missing or foreign.
+        """
         signed = force_bytes(package)
         end = signed.rfind(b":")
         if end < 0:
             raise BadSignature('no ":" found in it')
-        text = signed if end <= PIECE else memoryview(signed)
+        text = signed if end <= PIECE_BYTES else memoryview(signed)
         signature = signed[end + 1 :]
         for secret in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
             if hmac.compare_digest(signature, _signature((text[:end],), secret, self.salt)):
@@ -94,14 +105,18 @@ class PackageCodec:
 
 
 class PickleSerializer:
-    """Objects ↔ bytes, in the newest protocol of this Python."""
+    """Pickles and unpickles objects, with the newest protocol of this Python."""
 
     @staticmethod
     def dumps(obj: object) -> bytes:
-        """Pickle; what cannot be pickled raises what pickle raises, with a note on what to do."""
+        """Pickle an object.
+
+        Raises:
+            Exception: raised by pickle, or by code of the object; a note tells what to do.
+        """
         try:
             return pickling.dumps(obj)
-        except Exception as error:  # pickling runs the methods of whatever is inside
+        except Exception as error:  # pickling runs methods of the project
             error.add_note(
                 "A task is pickled to be queued. Give it functions that can be imported by name, or their dotted "
                 "path, and arguments without open files, locks, connections, generators or lambdas."
@@ -110,15 +125,16 @@ class PickleSerializer:
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """Unpickle."""
+        """Unpickle an object."""
         return pickling.loads(data)
 
 
 @lru_cache(maxsize=64)
 def _signer(secret: str | bytes, salt: str) -> tuple[_Hash, _Hash]:
-    """Derive as `django.utils.crypto.salted_hmac` does; it depends on nothing a package says, so once is enough.
+    """Return the inner and the outer hash of an HMAC (RFC 2104, 2), with the key of `django.utils.crypto.salted_hmac`.
 
-    The two halves of an HMAC (RFC 2104, 2): to copy them takes half as long as to copy what OpenSSL makes of both.
+    The key is the same for all packages, so it is cached. To copy two hashes takes half as long as to copy an HMAC
+    object of OpenSSL.
     """
     key = sha256(salt.encode() + b"signer" + force_bytes(secret)).digest().ljust(64, b"\0")
     return sha256(bytes(byte ^ 0x36 for byte in key)), sha256(bytes(byte ^ 0x5C for byte in key))
@@ -132,7 +148,7 @@ def _timestamp(second: int) -> str:
 def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: str) -> bytes:
     inner, outer = _signer(secret, salt)
     inner, outer = inner.copy(), outer.copy()
-    for part in value:  # which may be megabytes: what is not copied saves time
+    for part in value:  # the parts may have megabytes, so they are not joined
         inner.update(part)
     outer.update(inner.digest())
     return fast_base64.encode_url(outer.digest())

@@ -1,4 +1,4 @@
-"""Links of a chain, and the package that follows a finished one."""
+"""Builds the package of the chain link that follows a finished one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def next_link(finished: dict[str, Any]) -> TaskPackage:
-    """Make the package of the chain link that follows a finished one.
+    """Build the package of the chain link that follows a finished one.
 
-    Its id is derived from the id of the finished link, so that a link that is sent twice is still one task. Options
-    that its sender did not validate are normalised; impossible values stay, so that the link's own task fails.
+    Its id is derived from the id of the finished link, so that a link that is sent twice is one task. Options that its
+    sender did not validate are normalised. Invalid values stay, so that the link's own task fails.
 
     Raises:
-        TypeError: it is no link.
+        TypeError: the chain contains no valid link.
     """
     first, *rest = finished["chain"]
     func, args, kwargs = link_of(first)
@@ -33,7 +33,10 @@ def next_link(finished: dict[str, Any]) -> TaskPackage:
 
 
 def unusable_link(finished: Mapping[str, Any]) -> TaskPackage:
-    """Make a package for a link that cannot be read; its function is what the link says, and will not be found."""
+    """Build a package for a link that cannot be read.
+
+    The text of the link becomes its function, which no worker finds: the task fails.
+    """
     options = {key: finished[key] for key in INHERITED if key in finished}
     unusable = bounded(one_line(finished["chain"]), LABEL_CHARACTERS)
     return new_package(unusable, task_id=next_id(finished["id"]), **options)

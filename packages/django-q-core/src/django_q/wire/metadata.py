@@ -1,4 +1,4 @@
-"""Reads what a package says about its task, without importing or running the code that its arguments need.
+"""Reads the metadata of a package, without importing or running code of the project.
 
 Only workers unpickle arguments, which may exit, hang or kill the process. All other processes read packages here.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_ID_CHARACTERS: Final = 32
 LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
-"""Texts that a package may carry, and their maximum lengths."""
+"""Texts that a package may contain, and their maximum lengths in characters."""
 
 ENDED_PROCESS: Final = "Unpickling the arguments ended the process."
 """Takes the place of arguments that must not be unpickled again."""
@@ -40,16 +40,16 @@ NUMBERS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_cou
 
 
 class Placeholder:
-    """Takes the place of an object that is not unpickled: it accepts whatever a pickle does with it."""
+    """Replaces an object that is not unpickled. It accepts each operation of a pickle."""
 
     path = ""
-    """Dotted path of the class or function that it stands for."""
+    """Dotted path of the class or function that it replaces."""
 
     args: tuple[Any, ...]
-    """Positional arguments that it was made with."""
+    """Positional arguments of the call that created it."""
 
     def __new__(cls, *args: Any, **_kwargs: Any) -> Self:
-        """Make it from any arguments; a pickle may skip `__init__`."""
+        """Create it from any arguments, here because a pickle may skip `__init__`."""
         made = super().__new__(cls)
         made.args = args
         return made
@@ -58,29 +58,29 @@ class Placeholder:
         pass
 
     def __call__(self, *args: Any, **_kwargs: Any) -> Placeholder:
-        """Stand for what a call returns."""
+        """Return a placeholder for the result of a call."""
         return Placeholder(*args)
 
     def ignore(self, *args: Any) -> None:
-        """Take part of a state, of a list, of a set or of a mapping."""
+        """Ignore a part of a state, list, set or mapping."""
 
     __setstate__ = __setitem__ = append = extend = add = update = ignore
 
 
 def tolerant(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that makes what *make* makes, or a `Placeholder` if that raises."""
+    """Return a function that calls *make*, and returns a `Placeholder` if that raises."""
 
     def made(*args: Any) -> Any:
         try:
             return make(*args)
-        except Exception:  # noqa: BLE001 - the arguments are whatever the pickle says
+        except Exception:  # noqa: BLE001 - a pickle may contain any arguments
             return Placeholder(*args)
 
     return made
 
 
 def attribute(owner: Any, name: Any) -> Any:
-    """Stand for `getattr`: only the attribute by which time zones are pickled is looked up."""
+    """Replace `getattr` in a pickle. Only the attribute with which time zones are pickled is looked up."""
     if owner is ZoneInfo and name == "_unpickle":
         return zone_of
     return _placeholder("builtins.getattr")(owner, name)
@@ -112,30 +112,30 @@ PLAIN: Final[dict[tuple[str, str], Any]] = {
     ("zoneinfo", "ZoneInfo._unpickle"): zone_of,
     **{("pytz", name): tolerant(zone) for name, zone in ZONES.items()},
 }
-"""Harmless classes and functions that metadata may use; anything else becomes a `Placeholder`."""
+"""Harmless classes and functions that metadata may use. A `Placeholder` replaces all others."""
 
 
 class MetadataUnpickler(pickle.Unpickler):
-    """An unpickler that imports nothing."""
+    """Unpickler that imports nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what may be made, or a `Placeholder` for anything else."""
+        """Return a class or function of `PLAIN`, or a `Placeholder` for any other."""
         known = PLAIN.get((module, name))
         return _placeholder(f"{module}.{name}") if known is None else known
 
     def persistent_load(self, pid: Any) -> Any:
-        """Stand for an object outside of the pickle."""
+        """Return a `Placeholder` for an object outside of the pickle."""
         return Placeholder()
 
 
 class Unread:
-    """A part of a package that is not unpickled here; its own pickle yields that part when it is loaded.
+    """Part of a package that is not unpickled here. If the pickle of this object is loaded, the result is that part.
 
-    It names functions of the standard library only, so that every edition of Django Q can read what was saved.
+    The pickle names functions of the standard library only, so that all editions of Django Q can read a saved task.
 
     Args:
         data: the pickled package.
-        key: of the part, such as `args`.
+        key: key of the part, such as `args`.
     """
 
     def __init__(self, data: bytes, key: str) -> None:
@@ -146,7 +146,11 @@ class Unread:
 
 
 class Pickled:
-    """Pickled data; pickling it makes a pickle that yields what the data hold."""
+    """Pickled data. If the pickle of this object is loaded, the result is the object in the data.
+
+    Args:
+        data: a pickle.
+    """
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -159,15 +163,15 @@ def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
     """Verify a signed package and read its metadata.
 
     Args:
-        codec: of the cluster.
+        codec: codec of the cluster.
         package: signed text, as it was queued.
 
     Returns:
-        A package of plain values; `func` and `hook` are dotted paths, `args` and `kwargs` are `Unread`. It has neither
-        a `chain` nor anything else that the project's code is needed for.
+        A package of plain values: `func` and `hook` are dotted paths, `args` and `kwargs` are `Unread`. It has neither
+        a `chain` nor other values that need code of the project.
 
     Raises:
-        UnreadablePackage: the signature is foreign, or there is no task in it.
+        UnreadablePackage: the signature is foreign, or the package contains no task.
     """
     try:
         data = codec.unsign(package)
@@ -182,7 +186,7 @@ def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
 
 
 def without_arguments(package: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata with a text in place of the arguments, so that reading the failure does not unpickle them."""
+    """Return metadata with a text in place of the arguments, so that no reader of the failure unpickles them."""
     return {**package, "args": ENDED_PROCESS, "kwargs": {}}
 
 
@@ -214,7 +218,7 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
 
 
 def is_number(value: object) -> bool:
-    """True if *value* is a bool, or a finite number that is not negative."""
+    """Return True if *value* is a bool, or a finite number that is not negative."""
     return isinstance(value, (bool, int, float)) and isfinite(value) and value >= 0
 
 

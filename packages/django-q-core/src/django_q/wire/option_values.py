@@ -1,4 +1,4 @@
-"""Values of options: validates each, and returns it in its normal form."""
+"""Validates and normalises the values of options, one function for each type."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def label(name: str, value: object, length: int = LABEL_CHARACTERS) -> str | Non
     A text that is too long is truncated and ends with a mark. Characters that no database can store are replaced.
 
     Args:
-        name: of the option, for the error.
+        name: name of the option, for the error.
         value: anything with a text form; None stays None.
         length: maximum number of characters.
 
@@ -84,7 +84,7 @@ def label(name: str, value: object, length: int = LABEL_CHARACTERS) -> str | Non
 
 
 def required_label(name: str, value: object, length: int = LABEL_CHARACTERS) -> str:
-    """Return the text form of a label that must be given, as the reading functions need it.
+    """Return the text form of a required label, such as the argument of a function that reads results.
 
     Raises:
         OptionError: the value is None or a container, or has no text form.
@@ -96,10 +96,10 @@ def required_label(name: str, value: object, length: int = LABEL_CHARACTERS) -> 
 
 
 def lookups(task_id: object) -> list[tuple[str, str]]:
-    """Return where a task is looked for: pairs of a column and its value, in order.
+    """Return the lookups of a task: pairs of a column and its value, in order.
 
     Args:
-        task_id: its id or its name; a UUID is either.
+        task_id: id or name of the task; a UUID may be either.
 
     Raises:
         OptionError: it is None or a container, or has no text form.
@@ -141,7 +141,7 @@ def seconds(name: str, value: object) -> float | None:
 
 
 def milliseconds(name: str, value: object) -> float:
-    """Return a number of milliseconds as a plain number; a negative one means without end.
+    """Return a number of milliseconds as a plain number; a negative one means no limit.
 
     Raises:
         OptionError: the value is no number, or NaN.
@@ -182,7 +182,7 @@ def count(name: str, value: object) -> int | None:
 
 
 def required_count(name: str, value: object) -> int:
-    """Return a number of tasks that must be given.
+    """Return a required number of tasks.
 
     Raises:
         OptionError: the value is no whole number, negative or too large.
@@ -241,7 +241,7 @@ def is_path(text: str) -> bool:
 
 
 def link_list(name: str, value: object) -> list[Any] | None:
-    """Return a list of links, without looking into them; None stays None.
+    """Return a list of links without validating them; None stays None.
 
     Raises:
         OptionError: the value is no list.
@@ -277,7 +277,7 @@ def moment(name: str, value: object) -> datetime | None:
         aware = value if timezone.is_aware(value) else timezone.make_aware(value)  # type: ignore[arg-type]
         if isinstance(aware, datetime) and aware.timestamp() <= timezone.now().timestamp() + MAX_SECONDS:
             return aware
-    except Exception as error:  # OverflowError, and whatever its time zone raises
+    except Exception as error:  # OverflowError, and any error of its time zone
         raise invalid(name, value, expected) from error
     raise invalid(name, value, expected)
 
@@ -297,7 +297,16 @@ def database(name: str, value: object) -> bool | str | None:
 
 
 def text_form(name: str, value: object, expected: str) -> str:
-    """Return the text form of a single value: of a text, its characters."""
+    """Return the text form of a single value, for an instance of `str` its characters.
+
+    Args:
+        name: name of the option, for the error.
+        value: the value.
+        expected: description of a valid value, for the error.
+
+    Raises:
+        OptionError: the value is a container, or has no text form.
+    """
     try:
         if isinstance(value, str):
             return str.__str__(value)
@@ -305,7 +314,7 @@ def text_form(name: str, value: object, expected: str) -> str:
         text = str.__str__(str(value)) if has_text else ""
     except BaseException as error:  # the value's own code may raise anything
         raise invalid(name, value, expected) from error
-    # An address is no text form: it is another one in each process.
+    # A text with the object's address is no text form: it differs between processes.
     if not has_text or f"0x{id(value):x}" in text.lower():
         raise invalid(name, value, expected)
     return text
@@ -320,7 +329,7 @@ def _number(name: str, value: object, expected: str) -> float:
             return operator.index(value)
         if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
             return float(value)
-    except Exception as error:  # OverflowError, ValueError, and whatever the value's own code raises
+    except Exception as error:  # OverflowError, ValueError, and any error of the value's own code
         raise invalid(name, value, expected) from error
     raise invalid(name, value, expected)
 

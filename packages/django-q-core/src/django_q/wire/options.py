@@ -1,4 +1,4 @@
-"""Options of a task: validates and normalises them for every sender, reader and worker."""
+"""Validates and normalises the options of a task, for senders, readers and workers."""
 
 from __future__ import annotations
 
@@ -38,42 +38,42 @@ if TYPE_CHECKING:
     from django_q.brokers import Broker
 
 SENDING_OPTIONS: Final = ("delay", "eta", "on_commit")
-"""Options that say when a task is sent. `async_task` accepts them in `q_options` and `options()` only."""
+"""Options with the time at which a task is sent. `async_task` accepts them in `q_options` and `options()` only."""
 
 ALL_OPTIONS: Final = (*TASK_OPTIONS, *SENDING_OPTIONS)
 """All options of a call that sends tasks."""
 
 ROUTE_OPTIONS: Final = ("broker", "cluster", "sync", *SENDING_OPTIONS)
-"""Options that a call has once for all its tasks."""
+"""Options that a call has once, for all its tasks."""
 
 SCHEDULE_OPTIONS: Final = (*TASK_OPTIONS, "broker_name")
 """All options of a schedule's tasks."""
 
 WHOLE_OPTIONS: Final = ("callback", "group", "save", "task_name")
-"""Options of an iter's result, which its members carry."""
+"""Options of an iter's result, which the packages of its members contain."""
 
 LINK_OPTIONS: Final = tuple(name for name in TASK_OPTIONS if name != "broker")
-"""Options of a link that travel with it."""
+"""Options of a link that its package contains."""
 
 NO_TIMEOUT: Final = 100_000_000
-"""Seconds, three years: how a package says "none" in a way that clusters of the public editions survive."""
+"""Timeout in seconds, three years, that a package without time limit has: None ends clusters of the public editions."""
 
 
 class TaskOptions(TypedDict, total=False):
-    """Options of a task that the manual names: plain keywords of `async_task`, too."""
+    """Options of a task that the manual names. They are also plain keywords of `async_task`."""
 
     hook: str | Callable[..., Any] | None
     """Function that is called with the finished `Task`: dotted path, or the function itself."""
     group: object
     """Label that the task shares with others."""
     save: bool | None
-    """True if a success is saved, whatever the settings say."""
+    """True to save a success, False not to; None leaves it to the settings."""
     sync: bool | None
-    """True to run the task in this process, before the call returns."""
+    """True to execute the task in this process, before the call returns."""
     cached: float | None
-    """True to keep the result in the cache; a number of seconds to keep it for so long."""
+    """True to keep the result in the cache, or the number of seconds for which it is kept."""
     ack_failure: bool | None
-    """True if a failure is acknowledged and not tried again."""
+    """True to acknowledge a failure, so that there is no further attempt."""
     iter_count: int | None
     iter_cached: float | None
     chain: Sequence[Any] | None
@@ -94,9 +94,9 @@ class SendOptions(TaskOptions, total=False):
     delay: float | timedelta | None
     """Seconds before the task may run."""
     eta: datetime | None
-    """Moment from which the task may run."""
+    """Time from which the task may run."""
     on_commit: bool | str | None
-    """True to send the task when the transaction commits; or the alias of the transaction's database."""
+    """True to send the task when the transaction commits, or the alias of the transaction's database."""
 
 
 class ChainOptions(TypedDict, total=False):
@@ -134,7 +134,7 @@ def links(name: str, value: object) -> list[Any] | None:
 
 
 def option_dict(name: str, value: object) -> Mapping[str, Any] | None:
-    """Return a dict of options, without looking into it; None stays None.
+    """Return a dict of options without validating it; None stays None.
 
     Raises:
         OptionError: the value is no dict.
@@ -167,7 +167,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "task_name": label,
     "timeout": seconds,
 }
-"""The rule of each option."""
+"""Rule of each option, by name. A rule is called with the name and the value, and returns the normal value."""
 
 
 def normalised(name: str, value: object) -> Any:
@@ -217,7 +217,7 @@ def take(
     """Split the options off the keywords of a call, and validate them.
 
     Args:
-        kwargs: of the call; the options are removed from it, its `q_options` is left as it is.
+        kwargs: keywords of the call; the options are removed from it, its `q_options` is not changed.
         keywords: names of the options that are taken from the keywords.
         known: names of the options that are accepted, also in `q_options`.
         misplaced: names of options that belong to the whole call.
@@ -231,12 +231,12 @@ def take(
     options = take_options(kwargs, keywords)
     for name in misplaced:
         if name in options:
-            raise OptionError(f"{name!r} is said once for all tasks, not for one of them: give it to the whole call.")
+            raise OptionError(f"{name!r} is an option of all tasks together, not of one: give it to the whole call.")
     return validated(options, known)
 
 
 def normalise_keywords(kwargs: Mapping[str, Any], known: Sequence[str] = SCHEDULE_OPTIONS) -> dict[str, Any]:
-    """Return the keywords of a schedule with valid options, each where it was.
+    """Return the keywords of a schedule with normal options, each in its original place.
 
     Raises:
         OptionError: an option does not exist, or its value is invalid.
@@ -250,15 +250,15 @@ def normalise_keywords(kwargs: Mapping[str, Any], known: Sequence[str] = SCHEDUL
 
 
 def _written(value: Any) -> Any:
-    """Return a function as its dotted path, and everything else as it is."""
+    """Return the dotted path of a function, and any other value unchanged."""
     return describe(value) if callable(value) and getattr(value, "__qualname__", None) else value
 
 
 def refuse_unknown(given: Iterable[str], known: Sequence[str]) -> None:
-    """Refuse options that do not exist.
+    """Check that all options exist.
 
     Raises:
-        OptionError: names the most similar option.
+        OptionError: one does not; the message names the most similar option.
     """
     for name in given:
         if name not in known:
@@ -274,12 +274,12 @@ def checked_link(
 
     Args:
         link: (function, (arguments,), {keywords}) or less.
-        common: options of all links; those of the link win.
+        common: options of all links; the options of the link override them.
         without: names of options that have no meaning in a link.
 
     Raises:
         OptionError: an option of the link is invalid.
-        UnsendableTask: it is no link, or its function cannot be imported.
+        UnsendableTask: *link* is no link, or its function cannot be imported.
     """
     func, args, kwargs = read_link(link)
     func = checked_func(func)
@@ -292,7 +292,7 @@ def read_link(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dic
     """Return function, arguments and keywords of a link.
 
     Raises:
-        UnsendableTask: it is no link.
+        UnsendableTask: *link* is no link.
     """
     try:
         return link_of(link)
@@ -306,7 +306,7 @@ def checked_func(func: object) -> str | Callable[..., Any]:
     A dotted path is not imported: the sender of a task need not have its code.
 
     Raises:
-        UnsendableTask: it is neither a dotted path nor callable, or no other process can import it.
+        UnsendableTask: *func* is neither a dotted path nor callable, or no other process can import it.
     """
     if isinstance(func, str):
         path = str.__str__(func)
@@ -330,10 +330,10 @@ def checked_func(func: object) -> str | Callable[..., Any]:
 def link_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Split the options off the keywords of a link that another edition may have written, and normalise them.
 
-    Impossible values stay as they are: `normalise_package` refuses them when the link's own package arrives.
+    Invalid values stay: `normalise_package` rejects them when the link's own package arrives.
 
     Args:
-        kwargs: of the link; the options are removed from it.
+        kwargs: keywords of the link; the options are removed from it.
 
     Raises:
         OptionError: its `q_options` are no dict.
@@ -353,11 +353,11 @@ def _possible(name: str, value: Any) -> Any:
 
 
 def normalise_package(package: TaskPackage) -> TaskPackage:
-    """Return a package with normal options, whichever edition sent it: the same object if nothing has to change.
+    """Return a package of any edition with normal options: the same object if nothing has to change.
 
     Raises:
-        OptionError: an option has an impossible value. Its `package` is the package without the invalid options,
-            for the record of the failure.
+        OptionError: an option has an invalid value. `package` of the error is the package without the invalid options,
+            with which the failure is saved.
         UnreadablePackage: the task has no id.
     """
     changes: dict[str, Any] = {}
@@ -389,7 +389,7 @@ def task_id(name: str, value: object) -> str:
     """Return the id of a package.
 
     Raises:
-        UnreadablePackage: it cannot be the id of a task.
+        UnreadablePackage: the value cannot be the id of a task.
     """
     if type(value) is str and 0 < len(value) <= ID_CHARACTERS and value.isascii() and value.isprintable():
         return value
@@ -397,17 +397,17 @@ def task_id(name: str, value: object) -> str:
 
 
 def plain_path(name: str, value: object) -> object:
-    """Return a dotted path as plain text, and every other function as it is."""
+    """Return a dotted path as plain text, and any other function unchanged."""
     return str.__str__(value) if isinstance(value, str) else value
 
 
 def sent_at(name: str, value: object) -> datetime:
-    """Return when a task was sent; the present if the package does not say it."""
+    """Return the time at which a task was sent; the present if *value* is no time."""
     return clock.sent_at(value) if issubclass(type(value), datetime) else clock.now()
 
 
 def iter_options(name: str, value: object) -> dict[str, Any] | None:
-    """Return the options of an iter's result, as its members carry them.
+    """Return the options of an iter's result, which its members contain.
 
     Raises:
         OptionError: one of them is invalid.
@@ -429,4 +429,4 @@ PACKAGE_RULES: Final[Mapping[str, Rule]] = {name: RULES[name] for name in LINK_O
     "schedule": label,
     "started": sent_at,
 }
-"""The rule of each key of a package. Links are validated when their own packages arrive."""
+"""Rule of each key of a package. Links are validated when their own packages arrive."""

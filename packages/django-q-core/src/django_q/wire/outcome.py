@@ -1,4 +1,4 @@
-"""What became of a task, on its way from the worker to the monitor."""
+"""The outcome of an attempt, which a worker passes to the monitor."""
 
 from __future__ import annotations
 
@@ -19,73 +19,75 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """One attempt at a task, ready to be saved, acknowledged and followed.
+    """Outcome of one attempt, with everything that the monitor needs to save it and to send what follows.
 
-    The worker has pickled everything that belongs to the user, so the monitor never runs the
-    user's code: a class that misbehaves when it is unpickled cannot harm other tasks' results.
+    The worker has pickled all values of the project, and the monitor does not unpickle them: a class that fails to
+    unpickle cannot harm the results of other tasks.
     """
 
     id: str
-    """The task's id."""
+    """Id of the task."""
     name: str
-    """The task's name, for people."""
+    """Name of the task."""
     func: str
-    """The function's dotted path, or a description of a callable that has none."""
+    """Dotted path of the function, or a description of a callable without one."""
     hook: str | None
-    """The dotted path of the function that is called with the finished task."""
+    """Dotted path of the function that is called with the finished task."""
     args: str | None
-    """The positional arguments, encoded."""
+    """Positional arguments, encoded."""
     kwargs: str | None
-    """The keyword arguments, encoded."""
+    """Keyword arguments, encoded."""
     result: str | None
-    """What the function returned, or the text of its failure, encoded; None is None."""
+    """Return value of the function, or the text of its failure, encoded; None for a return value of None."""
     group: str | None
-    """The label the task shares with others."""
+    """Label that the task shares with others."""
     cluster: str | None
-    """The queue whose cluster ran the task."""
+    """Queue of the cluster that executed the task."""
     started: datetime
-    """When the task was sent, not when it began to run."""
+    """Time at which the task was sent, not the beginning of its execution."""
     stopped: datetime
-    """When the attempt ended."""
+    """End of the attempt."""
     success: bool
-    """Whether the function returned."""
+    """True if the function returned."""
     ack_id: Any = None
-    """What the broker wants to hear to forget the package; None if it wants nothing."""
+    """Receipt with which the broker acknowledges the package; None for a broker without receipts."""
     ack_failure: bool | None = None
-    """What the task's own `ack_failure` says: a failure is acknowledged like a success. None if nothing."""
+    """Value of the task's option `ack_failure`: True acknowledges a failure like a success. None without the option."""
     save: bool | None = None
-    """What the task's own `save` option says; None when it says nothing."""
+    """Value of the task's option `save`; None without the option."""
     cached: bool | int = False
-    """Whether the result goes to the cache instead of the database, and for how many seconds."""
+    """True if the result is kept in the cache instead of the database, or the number of seconds for which it is."""
     finished: str | None = None
-    """The whole finished task, signed: what the cache keeps. Only made when needed."""
+    """The finished task as a signed package, for the cache; None if it is not needed."""
     following: tuple[str, ...] = ()
-    """Signed packages to send once this outcome is saved: the rest of a chain."""
+    """Signed packages to send after this outcome is saved: the rest of a chain."""
     iter_count: int = 0
-    """How many tasks belong to the iter this one is part of; 0 outside of iters."""
+    """Number of members of the task's iter; 0 if it belongs to none."""
     iter_cached: bool | int = False
-    """Where the collected result of the iter goes, as `cached` says for a task."""
+    """Place of the iter's result, with the values of `cached`."""
     iter_options: Mapping[str, Any] | None = None
-    """Options of the whole iter, as plain values: `task_name`, `group`, `save` and `callback`."""
+    """Options of the iter's result as plain values: `task_name`, `group`, `save` and `callback`."""
     attempt: int = 1
     """Number of this attempt; the first is 1."""
     final: bool = False
-    """True if the task must not be tried again, whatever `ack_failures` says."""
+    """True if there is no further attempt, even without `ack_failures`."""
     follow_up: bool = False
     """True if a worker has to run a hook or receivers of `post_execute` before the package is acknowledged."""
     repeated: bool = False
-    """True if the success was saved before: only what follows it is to be done."""
+    """True if the success was saved before, so that only the follow-up remains."""
     error: str | None = None
     """The failure in one line, for the log."""
     schedule: str | None = None
-    """The id of the schedule without overlap that waits for this task; None if none does."""
+    """Id of the schedule without overlap that waits for this task; None if none does."""
 
 
 def encode(value: object) -> str | None:
-    """Write a value as the pickled columns of the database keep it: None stays None.
+    """Encode a value in the format of the database's pickled columns; None stays None.
 
-    The text passes through a `PickledObjectField` unchanged, so who saves it need not know what
-    it holds. What cannot be pickled raises what pickle raises.
+    A `PickledObjectField` saves the text unchanged, so that the process that saves it does not unpickle it.
+
+    Raises:
+        Exception: raised by pickle, or by code of the value.
     """
     if value is None:
         return None
@@ -93,7 +95,7 @@ def encode(value: object) -> str | None:
 
 
 def encode_pickled(data: bytes) -> str:
-    """Return pickled data as the pickled columns of the database keep them."""
+    """Encode pickled data in the format of the database's pickled columns."""
     text: str = PickledObject(fast_base64.encode(data))
     return text
 
@@ -107,15 +109,15 @@ class Unwrapped(Pickled):
 
 UNWRAP: Final = attrgetter("_obj")
 FRAME_BYTES: Final = 11
-"""Length of what a pickle of protocol 4 and later begins with: the protocol and the length of the first frame."""
+"""Length of the beginning of a pickle of protocol 4 and later: the protocol and the length of the first frame."""
 WRAPPER: Final = pickle.dumps(_ObjectWrapper(None), pickle.HIGHEST_PROTOCOL)[FRAME_BYTES:].partition(b"\x93")[0]
-"""Bytes that follow when the object is wrapped: the name of the wrapper's class."""
+"""Bytes that follow if the object is wrapped: the name of the wrapper's class."""
 
 
 def nested(text: str | None) -> object:
-    """Return an object that, pickled within another one, is unpickled to what *text* encodes.
+    """Return an object whose pickle, within that of another object, is loaded as the value that *text* encodes.
 
-    The value is not unpickled here, and its pickle names functions of the standard library only.
+    The value is not unpickled here. The pickle names functions of the standard library only.
     """
     if text is None:
         return None
@@ -128,7 +130,11 @@ def nested(text: str | None) -> object:
 
 
 def decode(text: str | None) -> Any:
-    """Read what `encode` wrote, raising what unpickling raises."""
+    """Decode a text of `encode`.
+
+    Raises:
+        Exception: raised by pickle, or by code of the value.
+    """
     if text is None:
         return None
     value = pickling.loads(b64decode(text))

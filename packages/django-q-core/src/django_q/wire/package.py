@@ -1,4 +1,4 @@
-"""A task on paper: the plain dict that is signed and waits in a broker."""
+"""The package of a task: the dict that is signed and queued."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ OPTIONS = (
     "timeout",
     "cluster",
 )
-"""The keywords that tell Django Q about a task, and are not given to its function."""
+"""Keywords of `async_task` that are options of the task, not arguments of its function."""
 
 TASK_OPTIONS = (*OPTIONS, "task_name")
-"""All that a call may say about its task."""
+"""All options of a task."""
 
 PACKED_OPTIONS = tuple(option for option in OPTIONS if option != "broker")
-"""The options that travel: a broker is where the package goes, not what it says."""
+"""Options that a package contains: all but the broker, through which it is sent."""
 
 
 class TaskPackage(TypedDict, total=False):
-    """A task as every edition of Django Q writes it; which keys are there says where the task has been.
+    """Package of a task, in the format of all editions of Django Q.
 
-    `id` to `started` are always there. Options follow if they are set, and `result`, `success`, `stopped` and
-    `attempt_count` once the task has run.
+    `id` to `started` are always present. Options are present if they are set; `result`, `success`, `stopped` and
+    `attempt_count` after the execution.
     """
 
     id: str
@@ -73,11 +73,11 @@ class TaskPackage(TypedDict, total=False):
 
 
 MAX_MEMBERS = 1_000_000
-"""Maximum number of members of an iter; a task that claims more does not belong to one."""
+"""Maximum number of members of an iter. A task with a larger `iter_count` does not belong to one."""
 
 
 def is_member(iter_count: object, group: object) -> bool:
-    """Return True if a task with these options belongs to an iter: its group is the iter's id."""
+    """Return True if a task with these options belongs to an iter. Its group is then the iter's id."""
     counts = isinstance(iter_count, int) and 0 < iter_count <= MAX_MEMBERS
     return counts and isinstance(group, str) and is_id(group)
 
@@ -92,10 +92,22 @@ def new_package(
     started: datetime | None = None,
     **options: Any,
 ) -> TaskPackage:
-    """Write a task down.
+    """Create a package.
 
-    An option that is None is left out: absent means "as the cluster that runs it does", and
-    clusters of the public editions die of an explicit `timeout` of None.
+    An option that is None is omitted, so that the settings of the executing cluster apply. An explicit `timeout` of
+    None ends clusters of the public editions.
+
+    Args:
+        func: the function, or its dotted path.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        task_id: id of the task; None for a new one.
+        name: name of the task; None for four words.
+        started: time at which the task is sent; None for the present.
+        **options: options of the task, of `PACKED_OPTIONS`.
+
+    Raises:
+        TypeError: an option does not exist.
     """
     task_id = task_id or new_id()
     package: TaskPackage = {
@@ -124,8 +136,8 @@ def take_options(kwargs: dict[str, Any], names: Iterable[str] = TASK_OPTIONS) ->
     """Split the options off the keywords of a call.
 
     Args:
-        kwargs: of the call; the options are taken out of it, its `q_options` is left as it is.
-        names: of the options; all of `q_options` are taken for options.
+        kwargs: keywords of the call; the options are removed from it, its `q_options` is not changed.
+        names: names of the options that are plain keywords; `q_options` contains options only.
     """
     if not kwargs:
         return {}
@@ -143,24 +155,27 @@ def waiting_schedule(package: Mapping[str, Any]) -> str | None:
 
 
 def own_ack_failure(package: Mapping[str, Any]) -> bool | None:
-    """What the sender of a task said about acknowledging its failure; None when it said nothing.
+    """Return the sender's own `ack_failure` of a task, or None.
 
-    The public editions write their setting into every package, so a False of theirs may be nobody's wish. They write
-    `sync` into every package too, which we do not: that tells them from us.
+    The public editions write their setting into each package, so that their False may not be a choice of the sender.
+    They also write `sync` into each package, by which they are recognised.
     """
     ack_failure = package.get("ack_failure")
     return None if ack_failure is False and "sync" in package else ack_failure
 
 
 INHERITED = ("group", "cached", "cluster")
-"""What the links of a chain have in common."""
+"""Options that a link of a chain inherits from the one before it."""
 
 
 def link_of(link: Any) -> tuple[str | Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Read a link of a chain: a function alone, or with its arguments, or with its keywords too.
+    """Return function, arguments and keywords of a link of a chain.
+
+    Args:
+        link: a function, (function, (arguments,)) or (function, (arguments,), {keywords}).
 
     Raises:
-        TypeError: it is nothing of the kind.
+        TypeError: *link* has another form.
     """
     func, args, kwargs = link if isinstance(link, (list, tuple)) and len(link) == 3 else (link, (), {})
     if isinstance(link, (list, tuple)) and len(link) in (1, 2):

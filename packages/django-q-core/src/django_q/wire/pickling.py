@@ -1,4 +1,4 @@
-"""Objects ↔ pickles of any edition."""
+"""Pickles and unpickles objects, also those of other editions."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
-"""The newest of this Python."""
+"""The newest protocol of this Python."""
 
 
 def dumps(value: object) -> bytes:
-    """Pickle."""
+    """Pickle an object."""
     return pickle.dumps(value, protocol=PROTOCOL)
 
 
 def loads(data: bytes) -> Any:
-    """Unpickle, with two exceptions for data that fails.
+    """Unpickle an object. Two kinds of data that fail are read in another way.
 
-    django-q on a Django before 4 pickled time zones of pytz, which need not be installed. A collated result consists of
-    pickles within a pickle: one that cannot be read is replaced by a text, and the others are read.
+    django-q on a Django before 4 pickled time zones of pytz, which need not be installed. A collated result contains a
+    pickle of each element: one that cannot be read is replaced by a text, and the others are read.
     """
     try:
         return pickle.loads(data)
@@ -45,14 +45,14 @@ UNREADABLE: Final = "This value cannot be read: "
 """First words of the text that takes the place of an element that cannot be unpickled."""
 
 NESTED: Final = (b"_pickle", b"loads")
-"""Parts of every pickle that calls `pickle.loads` for its elements."""
+"""Parts of each pickle that calls `pickle.loads` for its elements."""
 
 
 class ElementByElement(pickle.Unpickler):
     """Unpickles the elements of a collated result one by one."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Replace the function that unpickles an element, and the one that unwraps it."""
+        """Return replacements for the function that unpickles an element, and the one that unwraps it."""
         if (module, name) in {("_pickle", "loads"), ("pickle", "loads")}:
             return readable
         if (module, name) == ("operator", "attrgetter"):
@@ -64,12 +64,12 @@ def readable(data: bytes) -> Any:
     """Unpickle an element, or return the reason why it cannot be unpickled."""
     try:
         return loads(data)
-    except Exception as error:  # noqa: BLE001 - unpickling runs the constructors of whatever is inside
+    except Exception as error:  # noqa: BLE001 - unpickling runs constructors of the project
         return f"{UNREADABLE}{error_line(error)}"
 
 
 def unwrapper(name: str) -> Callable[[Any], Any]:
-    """Return a function like `operator.attrgetter(name)` that leaves objects without that attribute as they are."""
+    """Return a function like `operator.attrgetter(name)` that returns objects without that attribute unchanged."""
     return lambda value: getattr(value, name, value)
 
 
@@ -77,7 +77,7 @@ class WithoutPytz(pickle.Unpickler):
     """Unpickles the time zones of pytz as those of Python."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Swap the functions by which pytz pickles its zones."""
+        """Return replacements for the functions with which pytz pickles its zones."""
         return ZONES[name] if module == "pytz" and name in ZONES else super().find_class(module, name)
 
 

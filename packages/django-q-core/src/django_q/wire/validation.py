@@ -1,4 +1,4 @@
-"""Packages that no cluster can read → errors that say why, at the call."""
+"""Validates a package before it is sent: raises `UnsendableTask` if no cluster could read it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 MAIN_MODULES: Final = ("__main__", "__mp_main__")
-"""Names of the script that a process runs: in another process they are another script."""
+"""Module names of the script that a process runs. In another process, they name another script."""
 
 _TEXT_OPCODES: Final = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 _MAIN_BYTES: Final = b"main__"
@@ -29,11 +29,11 @@ def pickled(package: TaskPackage) -> bytes:
     """Pickle a package.
 
     Raises:
-        UnsendableTask: something in it cannot be pickled; says what.
+        UnsendableTask: a part of it cannot be pickled; the message names it.
     """
     try:
         return PickleSerializer.dumps(package)
-    except Exception as error:  # pickling runs the methods of whatever is inside
+    except Exception as error:  # pickling runs methods of the project
         raise UnsendableTask(complaint(package, error)) from error
 
 
@@ -41,31 +41,31 @@ def copy_of(package: TaskPackage, data: bytes) -> TaskPackage:
     """Return the copy of a package that a worker would get.
 
     Args:
-        package: the task, for the error.
+        package: the package, for the error.
         data: its pickle.
 
     Raises:
-        UnsendableTask: it cannot be unpickled.
+        UnsendableTask: the pickle cannot be loaded.
     """
     try:
         copy: TaskPackage = PickleSerializer.loads(data)
-    except Exception as error:  # unpickling runs the constructors of whatever is inside
+    except Exception as error:  # unpickling runs constructors of the project
         raise UnsendableTask(
             f"The task {describe(package['func'])} can be pickled, but not unpickled ({error_line(error)}): give plain "
-            "values, or something to find them by."
+            "values, or an id with which the function finds them."
         ) from error
     return copy
 
 
 def refuse_main(package: TaskPackage, data: bytes) -> None:
-    """Refuse what only the running script has: a cluster runs another one.
+    """Check that a package needs no function or class of the running script, which a cluster does not run.
 
     Args:
-        package: the task.
+        package: the package.
         data: its pickle.
 
     Raises:
-        UnsendableTask: names the part that belongs to `__main__`.
+        UnsendableTask: a part belongs to `__main__`; the message names it.
     """
     for name, path in paths(package):
         if path.partition(".")[0] in MAIN_MODULES:
@@ -83,7 +83,7 @@ def _belongs_to_main(package: TaskPackage, part: str, path: str) -> str:
 
 
 def paths(package: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Return the dotted paths that a package names, with what they are."""
+    """Yield the dotted paths in a package: pairs of a description and a path."""
     if isinstance(func := package["func"], str):
         yield "function", func
     if isinstance(hook := package.get("hook"), str):
@@ -96,12 +96,12 @@ def paths(package: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def main_global(data: bytes) -> str | None:
-    """Return the first function or class of `__main__` that a pickle names, without unpickling; None if there is none.
+    """Return the first function or class of `__main__` that a pickle names, or None, without unpickling.
 
     Args:
         data: a pickle of protocol 4 or 5.
     """
-    texts: list[str | None] = [None, None]  # the last two values on the stack; None is any value but a text
+    texts: list[str | None] = [None, None]  # the last two values on the stack; None for any value but a text
     memo: dict[Any, str | None] = {}
     for opcode, argument, _ in import_module("pickletools").genops(data):  # most processes never need it
         if opcode.name in _TEXT_OPCODES:
@@ -118,21 +118,26 @@ def main_global(data: bytes) -> str | None:
 
 
 def complaint(package: Mapping[str, Any], error: Exception) -> str:
-    """Name the part of a package that cannot be pickled."""
+    """Return a message that names the part of a package that cannot be pickled.
+
+    Args:
+        package: the package.
+        error: the error of pickling all of it.
+    """
     for name, part in parts(package):
         try:
             pickle.dumps(part, protocol=pickle.HIGHEST_PROTOCOL)
-        except Exception as why:  # noqa: BLE001 - pickling runs the methods of whatever is inside
+        except Exception as why:  # noqa: BLE001 - pickling runs methods of the project
             kind = qualified_type_name(part)
             return (
                 f"The {name} of {describe(package['func'])} is a {kind}, which cannot be pickled ({error_line(why)}): "
-                "give plain values, or something to find it by."
+                "give plain values, or an id with which the function finds it."
             )
     return f"The task {describe(package['func'])} cannot be pickled: {error_line(error)}"
 
 
 def parts(package: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Take a package apart, from what is most likely to be at fault."""
+    """Yield description and value of each part of a package, the likeliest causes of errors first."""
     yield "function", package["func"]
     for index, value in enumerate(package.get("args", ()), 1):
         yield f"argument {index}", value

@@ -1,4 +1,4 @@
-"""`manage.py qcluster`: starts a cluster and stays until it ends."""
+"""`manage.py qcluster`: starts a cluster and waits for its end."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Command(BaseCommand):
         parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Refuse to run on Windows, before anything that does not work there."""
+        """Reject Windows, before an import that fails there."""
         if sys.platform == "win32":
             raise CommandError(cluster.NEEDS_UNIX)
         return super().execute(*args, **options)
 
     def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
-        """Run the cluster; the process ends with its exit status."""
+        """Run the cluster, and end the process with its exit status."""
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
         try:

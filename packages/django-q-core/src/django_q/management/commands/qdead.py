@@ -1,4 +1,4 @@
-"""`manage.py qdead`: the dead letters of a queue, and the way back."""
+"""`manage.py qdead`: counts the dead letters of a queue, or requeues them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Count the dead letters, or queue them again."""
+    """Count the dead letters, or requeue them."""
 
     help = "Shows how many packages no cluster could read, and queues them again with --requeue."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--requeue", action="store_true", help="Put them back on the queue.")
-        parser.add_argument("--limit", type=int, help="How many to put back at the most.")
+        parser.add_argument("--limit", type=int, help="Maximum number to put back.")
         parser.add_argument("-n", "--name", help="Name of the cluster whose queue it is.")
 
     def handle(
         self, *args: Any, requeue: bool = False, limit: int | None = None, name: str | None = None, **options: Any
     ) -> None:
-        """Do it and say how many."""
+        """Count or requeue the dead letters, and print their number."""
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
         try:

@@ -31,10 +31,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         parser.add_argument("--run", metavar="NAME", help="Run this schedule now, by name or id; its dates stay.")
-        parser.add_argument("--count", type=int, default=5, help="How many runs to show of each (5).")
+        parser.add_argument("--count", type=int, default=5, help="Number of runs to show of each (5).")
 
     def handle(self, *args: Any, run: str | None = None, count: int = 5, **options: Any) -> None:
-        """Do it."""
+        """List the schedules, or run one."""
         settings = current_settings()
         if run:
             self._run(run, settings)
@@ -62,7 +62,13 @@ class Command(BaseCommand):
 
 
 def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
-    """One schedule for people: what it is, then when it runs."""
+    """Return the lines of one schedule: its definition, then its next runs.
+
+    Args:
+        schedule: the schedule.
+        settings: settings with the time zone.
+        count: maximum number of runs.
+    """
     kind = schedule.get_schedule_type_display()
     detail = {Schedule.CRON: f" {schedule.cron}", Schedule.MINUTES: f" {schedule.minutes}"}.get(
         schedule.schedule_type, ""
@@ -72,7 +78,7 @@ def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str
 
 
 def marks(schedule: Schedule) -> list[str]:
-    """What is out of the ordinary."""
+    """Return the properties of a schedule that differ from the defaults."""
     found = [f"cluster {schedule.cluster}"] if schedule.cluster else []
     if schedule.in_code:
         found.append("in code")
@@ -84,7 +90,7 @@ def marks(schedule: Schedule) -> list[str]:
 
 
 def runs(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
-    """The next runs in local time."""
+    """Return the next runs of a schedule in local time; arguments as of `lines`."""
     slot = schedule.slot()
     if schedule.repeats == 0:
         return ["paused"]
@@ -100,7 +106,7 @@ def runs(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]
 
 
 def show(moment: datetime, settings: ClusterSettings) -> str:
-    """A moment as the clocks show it."""
+    """Return a time in the time zone of the settings."""
     if not settings.time_zone:
         return f"{moment:%Y-%m-%d %H:%M:%S}"
     there = moment.astimezone(zone_of(settings.time_zone))
