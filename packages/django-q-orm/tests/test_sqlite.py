@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from django.utils import timezone
 from django_q.cluster.ipc.state import ClusterState
@@ -57,6 +59,25 @@ def another_writes() -> Iterator[None]:
             yield
         finally:
             other.rollback()
+            cursor.execute(f"PRAGMA busy_timeout = {before}")
+
+
+@contextmanager
+def released_after(seconds: float) -> Iterator[None]:
+    """Hold the write lock of the file in another connection for *seconds*. Other writes wait."""
+    with (
+        connection.cursor() as cursor,
+        closing(sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)) as other,
+    ):
+        (before,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+        cursor.execute("PRAGMA busy_timeout = 30000")
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(seconds, other.rollback)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.join()
             cursor.execute(f"PRAGMA busy_timeout = {before}")
 
 
@@ -154,6 +175,20 @@ def members(iter_id: str, numbers: range, total: int) -> list[Outcome]:
 
 def final(_outcome: Outcome) -> bool:
     return True
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("how", ["claim", "renewal"])
+def test_lease_lasts_from_the_end_of_a_lock(use_tz: bool, how: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(django_settings, "USE_TZ", use_tz)
+    options = ClusterSettings.from_mapping({"orm": "default", "retry": 1})
+    holder, other = ORM("test", settings=options), ORM("test", settings=options)
+    holder.enqueue_many(["first", "second"])
+    held = holder.dequeue_many(1, 0) if how == "renewal" else []
+    with released_after(1.5):
+        lost = holder.renew([held[0].ack_id]) if held else holder.dequeue_many(1, 0)[1:]
+        assert lost == []
+        assert [delivery.package for delivery in other.dequeue_many(2, 0)] == ["second"]
 
 
 def test_many_packages_pass_in_short_transactions(broker: ORM, returning: None):

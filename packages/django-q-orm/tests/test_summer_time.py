@@ -29,12 +29,14 @@ CHANGES = {
 class Clock:
     """Clock that the code of the broker reads."""
 
-    def __init__(self, change: datetime) -> None:
+    def __init__(self, change: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
         self.change = self.utc = change
+        self.monkeypatch = monkeypatch
 
     def move(self, seconds: float) -> None:
         """Set the clock to *seconds* after the change; before it, if negative."""
         self.utc = self.change + timedelta(seconds=seconds)
+        self.monkeypatch.setattr(due_times, "SQLITE_MICROSECONDS", str(due_times.microseconds(self.utc)))
 
     def shown(self, seconds: float = 0) -> datetime:
         """Return the local time plus *seconds*, as public editions write it."""
@@ -54,7 +56,7 @@ def alias(request: pytest.FixtureRequest, settings, django_db_blocker) -> Iterat
 
 @pytest.fixture(params=CHANGES)
 def clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock(CHANGES[request.param])
+    clock = Clock(CHANGES[request.param], monkeypatch)
 
     class Frozen(datetime):
         @classmethod

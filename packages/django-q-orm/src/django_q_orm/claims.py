@@ -170,7 +170,7 @@ def _in_one_statement(
 ) -> list[Claim]:
     """Claim by `UPDATE … RETURNING`, if a row is due: an UPDATE without rows locks SQLite's database, too."""
     name, limit = connection.ops.quote_name(table.model._meta.db_table), min(limit, MAX_WRITTEN_ROWS)
-    now, until = moment(connection), moment(connection, seconds)
+    now, until = moment(connection), moment_of_lease(connection, seconds)
     due = f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s"
     statement = f"WITH due AS ({due}) {_take_due(name, until, 'MIN')}"
     with connection.cursor() as cursor:

@@ -20,6 +20,9 @@ VENDORS: Final = ("mysql", "postgresql", "sqlite")
 WAITED_MICROSECONDS: Final = "TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6))"
 """Time that a statement of MySQL or MariaDB has waited for locks: NOW is its start, SYSDATE the current time."""
 
+SQLITE_MICROSECONDS: Final = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000"
+"""Current time of SQLite: microseconds since 1970. It counts milliseconds."""
+
 
 def has_clock(connection: BaseDatabaseWrapper) -> bool:
     """Return True if the database's clock is used: clusters with different clocks then agree on the end of a lease."""
@@ -39,9 +42,15 @@ def moment(connection: BaseDatabaseWrapper, seconds: float = 0) -> RawSQL:
 
 
 def moment_of_lease(connection: BaseDatabaseWrapper, seconds: float) -> RawSQL:
-    """Return the SQL of the time *seconds* after a row is written, because the statement may wait for a lock first."""
+    """Return the SQL of the time *seconds* after a row is written, because the statement may wait for a lock first.
+
+    SQLite waits for its lock before it evaluates functions. It counts milliseconds, so one is added.
+    """
     if connection.vendor == "postgresql":
         return RawSQL("clock_timestamp() + %s * interval '1 microsecond'", [round(seconds * 1e6)], DateTimeField())
+    if connection.vendor == "sqlite" and settings.USE_TZ and connection.timezone_name == "UTC":
+        then = f"{seconds + 0.001:+.3f} seconds"
+        return RawSQL("strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', %s)", [then], DateTimeField())
     then = moment(connection, seconds)
     if connection.vendor == "mysql":
         return RawSQL(f"{then.sql} + INTERVAL {WAITED_MICROSECONDS} MICROSECOND", then.params, DateTimeField())

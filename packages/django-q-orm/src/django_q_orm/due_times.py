@@ -19,7 +19,14 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django_q.clock import zone_of
 
-from django_q_orm.database_clock import WAITED_MICROSECONDS, has_clock, moment, moment_of_lease, read_clock
+from django_q_orm.database_clock import (
+    SQLITE_MICROSECONDS,
+    WAITED_MICROSECONDS,
+    has_clock,
+    moment,
+    moment_of_lease,
+    read_clock,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -168,6 +175,8 @@ class UtcDueTimes(DueTimes):
         columns = self.after(self.retry)
         if self.connection.vendor == "mysql":
             columns["due"] = RawSQL(f"%s + {WAITED_MICROSECONDS}", [columns["due"]], BigIntegerField())
+        elif self.connection.vendor == "sqlite":
+            columns["due"] = RawSQL(f"{SQLITE_MICROSECONDS} + %s", [round(self.retry * 1e6) + 1_000], BigIntegerField())
         return columns
 
     def is_due(self) -> Q:
