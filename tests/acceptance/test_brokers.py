@@ -85,7 +85,7 @@ def test_cluster_works_on_each_broker(site, product):
 
 
 @pytest.mark.parametrize("product", ["disque", "ironmq", "ministack", "mongo", "moto"], indirect=True)
-def test_row_says_how_often_a_task_ran_whose_clusters_were_killed(site, product):
+def test_row_counts_the_runs_that_killed_clusters_began(site, product):
     shortest = 30 if "iron_mq" in product[0] else RETRY
     with site.cluster() as cluster:
         site.run("from django_q.tasks import async_task\nasync_task('jobs.slow', 'x', 3)")

@@ -151,7 +151,7 @@ schedule("jobs.slow", "one", 2.5, schedule_type="C", cron="* * * * * *", overlap
 
 
 @pytest.mark.parametrize("job", ["mark", "boom"])
-def test_task_that_ends_at_once_starves_no_schedule_on_a_busy_queue(request, tmp_path, job):
+def test_task_that_ends_at_once_delays_no_schedule_of_a_queue(request, tmp_path, job):
     """Redis is quicker than the scheduler's transaction, and another task is always waiting or running."""
     name = str(tmp_path / "db.sqlite3")
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": {"timeout": 20}}
