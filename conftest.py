@@ -23,10 +23,10 @@ with suppress(ImportError):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Run two more workers than processors, because tests of brokers and clusters mostly wait for leases."""
+    """Run four more workers than processors, because tests of brokers and clusters mostly wait for leases."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return (os.cpu_count() or 1) + 2
+    return (os.cpu_count() or 1) + 4
 
 
 @pytest.fixture(scope="session")

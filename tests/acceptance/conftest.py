@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from .migrated import MigratedDatabases
 from .site import Site
 
 Q_CLUSTER = {"name": "acceptance", "workers": 2, "retry": 30}
@@ -13,19 +14,8 @@ Q_CLUSTER = {"name": "acceptance", "workers": 2, "retry": 30}
 
 @pytest.fixture(scope="session")
 def migrated(request, tmp_path_factory):
-    """Migrated databases: made once, since most of the time of a test would go into them."""
-    made = {}
-
-    def database(kind):
-        if kind not in made:
-            folder = tmp_path_factory.mktemp(kind)
-            server = None if kind == "sqlite" else request.getfixturevalue(f"{kind}_server").fresh_database()
-            site = Site(folder, Q_CLUSTER | {"orm": "default"}, server, ("django_q_orm",))
-            site.manage("migrate", "-v0")
-            made[kind] = folder / "db.sqlite3" if server is None else server
-        return made[kind]
-
-    return database
+    """Migrated databases of all sites."""
+    return MigratedDatabases(request, tmp_path_factory)
 
 
 @pytest.fixture
@@ -40,13 +30,13 @@ def make_site(request, tmp_path, migrated):
         else:
             q_cluster["orm"] = "default"
         if kind in ("redis", "sqlite"):
-            shutil.copy(migrated("sqlite"), tmp_path / "db.sqlite3")
+            shutil.copy(migrated.sqlite(), tmp_path / "db.sqlite3")
         else:
-            database = migrated(kind)
+            database = migrated.server(kind)
         site = Site(tmp_path, q_cluster | more, database, ("django_q_orm",))
         made.append(site)
         if database:
-            site.manage("flush", "--no-input", "-v0")
+            site.flush()
         return site
 
     yield make

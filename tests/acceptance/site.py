@@ -213,6 +213,15 @@ class Site:
         assert answered, f"the snippet exited before its last line:\n{done.stderr}"
         return json.loads(answer)
 
+    def flush(self) -> None:
+        """Delete all rows of the default database."""
+        self.run(
+            """
+            from django.core.management import call_command
+            call_command("flush", interactive=False, verbosity=0)
+            """
+        )
+
     def close(self) -> None:
         """End the shells; a later `run` starts a new one."""
         while self.shells:

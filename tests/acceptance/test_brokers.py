@@ -49,7 +49,7 @@ def site(product, tmp_path, migrated):
         "retry": RETRY,
         "workers": 2,
     }
-    shutil.copy(migrated("sqlite"), tmp_path / "db.sqlite3")
+    shutil.copy(migrated.sqlite(), tmp_path / "db.sqlite3")
     return Site(tmp_path, q_cluster | product[0], None, ("django_q_orm",))
 
 
@@ -85,7 +85,7 @@ def test_cluster_works_on_each_broker(site, product):
 
 
 @pytest.mark.parametrize("product", ["disque", "ironmq", "ministack", "mongo", "moto"], indirect=True)
-def test_row_says_how_often_a_task_ran_whose_clusters_were_killed(site, product):
+def test_row_counts_the_runs_that_killed_clusters_began(site, product):
     shortest = 30 if "iron_mq" in product[0] else RETRY
     with site.cluster() as cluster:
         site.run("from django_q.tasks import async_task\nasync_task('jobs.slow', 'x', 3)")
@@ -100,7 +100,7 @@ def test_row_says_how_often_a_task_ran_whose_clusters_were_killed(site, product)
 
 def test_task_of_a_sender_with_a_shorter_lease_runs_once(tmp_path, migrated, disque_server):
     disque_server.start()
-    shutil.copy(migrated("sqlite"), tmp_path / "db.sqlite3")
+    shutil.copy(migrated.sqlite(), tmp_path / "db.sqlite3")
     q_cluster = {"disque_nodes": [disque_server.address], "name": f"acceptance-{time.time_ns()}", "retry": 60}
     site = Site(tmp_path, q_cluster | {"workers": 2}, None, ("django_q_orm",))
     with site.cluster() as cluster:

@@ -60,7 +60,7 @@ answer = [results, [task.id for task in tasks], Task.objects.count()]
 @pytest.mark.parametrize("cached", [False, True], ids=["saved", "cached"])
 @pytest.mark.parametrize("moment", ["saved", "sent"])
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_chain_survives_a_kill_between_saving_a_link_and_sending_the_next(make_site, kind, moment, cached):
+def test_chain_survives_a_kill_between_saving_and_sending(make_site, kind, moment, cached):
     site = make_site(kind, retry=4)
     (site.folder / "killer.py").write_text(KILLER)
     with (site.folder / "site_settings.py").open("a") as settings:

@@ -62,7 +62,7 @@ def test_task_that_runs_longer_than_its_lease_runs_once(make_site, kind):
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_tasks_of_a_killed_cluster_come_back_when_their_leases_end(make_site, kind):
+def test_tasks_of_a_killed_cluster_return_when_their_leases_end(make_site, kind):
     site = make_site(kind, retry=3)
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.slow', 'x', 2)")
@@ -75,7 +75,7 @@ def test_tasks_of_a_killed_cluster_come_back_when_their_leases_end(make_site, ki
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_tasks_of_a_killed_cluster_are_offered_within_retry_and_two_seconds(make_site, kind):
+def test_tasks_of_a_killed_cluster_return_2_seconds_after_retry(make_site, kind):
     retry, load = 4, 2  # seconds; the second is for a machine that has other things to do
     site = make_site(kind, retry=retry, workers=1)
     with site.cluster() as cluster:
@@ -91,7 +91,7 @@ def test_tasks_of_a_killed_cluster_are_offered_within_retry_and_two_seconds(make
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_frozen_cluster_loses_its_tasks_and_cannot_run_them_a_third_time(make_site, kind):
+def test_frozen_cluster_loses_its_tasks_and_runs_none_again(make_site, kind):
     site = make_site(kind, retry=2, workers=1)
     with site.cluster() as frozen:
         first, second = site.run(
@@ -128,7 +128,7 @@ def test_killed_task_ends_in_the_failures_after_max_attempts(make_site, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_task_whose_whole_cluster_is_killed_ends_in_the_failures_after_max_attempts(make_site, kind):
+def test_task_that_kills_clusters_fails_after_max_attempts(make_site, kind):
     site = make_site(kind, retry=1, max_attempts=2, workers=1)
     task_id = sent(site, "async_task('jobs.slow', 'x', 60)")
     for attempt in (1, 2):
@@ -145,7 +145,7 @@ def test_task_whose_whole_cluster_is_killed_ends_in_the_failures_after_max_attem
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_failed_task_is_offered_again_and_a_success_replaces_the_failure(make_site, kind):
+def test_failed_task_is_redelivered_and_success_replaces_failure(make_site, kind):
     site = make_site(kind, retry=1, ack_failures=False)
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.second_time', 'x')")
@@ -209,7 +209,7 @@ answer = [each["id"] for each in packages]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_options_of_older_producers_are_normalised_or_fail_their_own_task(make_site, kind):
+def test_options_of_older_producers_work_or_fail_their_own_task(make_site, kind):
     site = make_site(kind)
     with (site.folder / "jobs.py").open("a") as jobs:
         jobs.write("\n\nclass Exits:\n    def __str__(self):\n        raise SystemExit\n")
@@ -230,7 +230,7 @@ def test_options_of_older_producers_are_normalised_or_fail_their_own_task(make_s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_unreadable_packages_go_to_the_dead_letters_and_come_back(make_site, kind):
+def test_unreadable_packages_are_dead_letters_and_come_back(make_site, kind):
     site = make_site(kind)
     site.run(
         """
@@ -265,7 +265,7 @@ def test_unreadable_packages_go_to_the_dead_letters_and_come_back(make_site, kin
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_cluster_with_a_wrong_key_leaves_every_message_recoverable(make_site, kind):
+def test_cluster_with_a_wrong_key_leaves_messages_recoverable(make_site, kind):
     site = make_site(kind)
     ids = site.run("from django_q.tasks import async_task; answer = [async_task('jobs.mark', n) for n in range(10)]")
     settings = site.folder / "site_settings.py"
@@ -280,7 +280,7 @@ def test_cluster_with_a_wrong_key_leaves_every_message_recoverable(make_site, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stop_finishes_what_runs_and_gives_back_what_has_not_begun(make_site, kind):
+def test_stop_finishes_running_tasks_and_releases_the_others(make_site, kind):
     site = make_site(kind, workers=1, queue_limit=5)
     with site.cluster() as cluster:
         ids = site.run(
@@ -296,7 +296,7 @@ def test_stop_finishes_what_runs_and_gives_back_what_has_not_begun(make_site, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_second_signal_shortens_the_stop_and_the_task_is_offered_again(make_site, kind):
+def test_second_signal_shortens_the_stop_and_task_is_redelivered(make_site, kind):
     site = make_site(kind, workers=1)
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.slow', 'x', 8)")

@@ -187,7 +187,7 @@ def test_results_behind_a_broken_network_are_not_lost(two_databases, postgres_se
             assert sorted(site.notes()) == ["after-0", "after-1", "after-2", "after-3", "after-4", "before"]
 
 
-def test_queue_behind_a_broken_network_is_found_again_and_runs_nothing_twice(two_databases, postgres_server):
+def test_queue_behind_a_broken_network_is_found_and_runs_once(two_databases, postgres_server):
     queue = postgres_server.fresh_database()
     with Proxy(postgres_server) as proxy:
         through = queue | {"HOST": proxy.host, "PORT": str(proxy.port)}
@@ -226,7 +226,7 @@ def test_one_of_two_databases_is_down(two_databases, postgres_server, mariadb_se
         assert "reincarnated" not in cluster.log
 
 
-def test_lease_that_was_not_renewed_during_an_outage_is_renewed_before_it_ends(make_site, redis_server, redis_url):
+def test_lease_that_an_outage_left_is_renewed_before_it_ends(make_site, redis_server, redis_url):
     """Redis is away while two renewals are due, and back for the last two of nine seconds."""
     retry = 9
     with Proxy(redis_server) as proxy, Redis.from_url(redis_url) as client:

@@ -47,7 +47,7 @@ def test_iter_is_collated_once_though_its_monitor_was_killed(make_site, kind):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_iter_whose_members_are_lost_is_collated_after_batch_timeout(make_site, kind):
+def test_iter_with_lost_members_is_collated_after_batch_timeout(make_site, kind):
     site = make_site(kind, batch_timeout=2)
     sent = site.run(
         """

@@ -77,7 +77,7 @@ def test_no_task_is_lost_when_a_busy_process_is_killed(site, role):
 
 
 @pytest.mark.parametrize("roles", [("worker", "monitor"), ("pusher", "scheduler"), tuple(ROLES)], ids="-".join)
-def test_no_task_is_lost_when_several_processes_are_killed_at_once(site, roles):
+def test_no_task_is_lost_when_several_processes_die_at_once(site, roles):
     with site.cluster() as cluster:
         send(site, 200)
         eventually(lambda: len(site.notes()) > 5)

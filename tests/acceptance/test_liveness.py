@@ -132,7 +132,7 @@ def test_error_of_the_sentinel_ends_the_cluster_with_a_traceback(made):
         assert "in watch" in cluster.log
 
 
-def test_project_code_that_exits_while_a_worker_starts_is_logged_and_the_cluster_goes_on(made):
+def test_code_that_exits_while_a_worker_starts_stops_no_cluster(made):
     site = made(BROKEN_APP, workers=1)
     with site.cluster() as cluster:
         eventually(lambda: site.notes(), why=lambda: cluster.log)
@@ -164,7 +164,7 @@ def test_process_that_hangs_is_replaced(made, role):
         eventually(lambda: "after" in site.notes(), within=10, why=lambda: cluster.log)
 
 
-def test_cluster_that_was_frozen_as_a_whole_goes_on_with_the_same_processes(made):
+def test_cluster_that_was_frozen_as_a_whole_keeps_its_processes(made):
     site = made(guard_timeout=4)
     with site.cluster() as cluster:
         eventually(lambda: all(cluster.pids(role) for role in ROLES.values()), why=lambda: cluster.log)
@@ -179,7 +179,7 @@ def test_cluster_that_was_frozen_as_a_whole_goes_on_with_the_same_processes(made
         assert "no progress" not in cluster.log
 
 
-def test_task_that_runs_longer_than_the_guards_timeout_is_no_hanging_process(made):
+def test_task_longer_than_the_guards_timeout_is_no_hanging_one(made):
     site = made(guard_timeout=3, workers=1)
     with site.cluster() as cluster:
         send(site, "'jobs.slow', 'long', 8")
@@ -223,7 +223,7 @@ def test_stop_is_bounded_when_a_process_hangs(made, role):
         eventually(lambda: not any(lives(process) for process in family))
 
 
-def test_sentinel_that_hangs_ends_the_cluster_when_it_is_told_to_stop(made):
+def test_hanging_sentinel_ends_the_cluster_when_told_to_stop(made):
     site = made(stop_timeout=0)
     with site.cluster() as cluster:
         family = cluster.family()
@@ -314,7 +314,7 @@ def test_broker_that_delivers_more_than_asked_loses_nothing(made, stop_timeout):
 
 
 @pytest.mark.parametrize("func", ["leaves_a_thread", "leaves_a_process"])
-def test_recycled_worker_does_not_wait_for_what_a_task_left_behind(made, func):
+def test_recycled_worker_waits_for_nothing_that_a_task_left(made, func):
     site = made(workers=1, recycle=1, daemonize_workers=False)
     with site.cluster() as cluster:
         send(site, f"'jobs.{func}', 'first'", "'jobs.mark', 'second'")
@@ -381,7 +381,7 @@ def test_program_that_a_successful_task_left_running_goes_on(made):
         kill_all(programs)
 
 
-def test_ctrl_c_in_a_terminal_stops_the_cluster_and_lets_the_task_finish(made):
+def test_ctrl_c_stops_the_cluster_and_lets_the_task_finish(made):
     site = made(workers=1)
     cluster = RunningCluster(site, (), {})
     try:

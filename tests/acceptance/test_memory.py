@@ -65,7 +65,7 @@ def test_slow_monitor_holds_the_workers_back(make_site):
         assert len(site.notes()) == 1500
 
 
-def test_worker_is_recycled_by_the_memory_it_holds_not_by_its_peak(make_site):
+def test_worker_is_recycled_by_the_memory_it_holds_not_its_peak(make_site):
     site = make_site("redis", workers=1, max_rss=400_000)
     code = """
         from django_q.tasks import async_task, result

@@ -11,7 +11,7 @@ import pytest
 from .site import eventually
 
 
-def test_replaced_worker_has_the_same_processors_as_the_one_before(make_site):
+def test_replaced_worker_has_the_processors_of_the_one_before(make_site):
     if (psutil.cpu_count() or 1) < 2:
         pytest.skip("one processor: there is nothing to choose from")
     site = make_site("sqlite", cpu_affinity=1)
@@ -26,7 +26,7 @@ def test_replaced_worker_has_the_same_processors_as_the_one_before(make_site):
 
 
 @pytest.mark.parametrize("daemonize", [True, False])
-def test_daemonize_workers_decides_whether_tasks_may_make_processes(make_site, daemonize):
+def test_daemonize_workers_decides_if_tasks_may_make_processes(make_site, daemonize):
     site = make_site("sqlite", daemonize_workers=daemonize)
     with site.cluster():
         success, result = site.run(
@@ -53,7 +53,7 @@ def test_cluster_that_sends_no_schedules_runs_tasks_and_is_seen(make_site, kind)
         assert cluster.stop() == 0
 
 
-def test_name_chooses_an_alternative_cluster_with_its_queue_and_settings(make_site):
+def test_name_chooses_an_alternative_cluster_with_its_settings(make_site):
     alternatives = {"other": {"workers": 1, "compress": True}}
     site = make_site("sqlite", ALT_CLUSTERS=alternatives)
     with site.cluster("--name", "other") as other:
@@ -72,7 +72,7 @@ def test_name_chooses_an_alternative_cluster_with_its_queue_and_settings(make_si
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
-def test_successes_are_kept_to_the_limit_exactly_with_two_clusters(make_site, kind):
+def test_successes_are_kept_to_the_exact_limit_by_two_clusters(make_site, kind):
     site = make_site(kind, save_limit=10, compress=True)
     count = "from django_q.models import Success; answer = Success.objects.count()"
     with site.cluster() as first, site.cluster() as second:
@@ -99,7 +99,7 @@ def test_successes_are_kept_to_the_limit_exactly_with_two_clusters(make_site, ki
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_far_too_many_successes_are_deleted_also_without_schedules(make_site, kind):
+def test_excess_successes_are_deleted_also_without_schedules(make_site, kind):
     site = make_site(kind, save_limit=10, scheduler=kind == "postgres")
     site.run(
         """

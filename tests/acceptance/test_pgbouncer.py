@@ -20,7 +20,7 @@ def pooled(tmp_path, postgres_server, migrated):
     except Unavailable as error:
         missing(server.product, error)
     q_cluster = {"name": "acceptance", "workers": 3, "retry": 30, "orm": "default"}
-    site = Site(tmp_path, q_cluster, server.database(migrated("postgres")), ("django_q_orm",))
+    site = Site(tmp_path, q_cluster, server.database(migrated.server("postgres")), ("django_q_orm",))
     site.manage("flush", "--no-input", "-v0")
     yield site
     site.close()

@@ -116,7 +116,7 @@ def run(site, *calls):
     """)
 
 
-def test_each_task_gets_its_own_answer_though_connections_were_open_before_the_fork(opening_site, pool):
+def test_each_task_gets_its_answer_with_connections_before_fork(opening_site, pool):
     site = opening_site("postgres", pool, save_limit=0)
     with site.cluster() as cluster:
         site.run(f"from django_q.tasks import async_bulk; async_bulk([('jobs.answers', (n,)) for n in range({TASKS})])")
@@ -147,7 +147,7 @@ LOGGING = {
 }
 
 
-def test_processes_inherit_nothing_that_a_log_handler_of_the_sentinel_opened(opening_site):
+def test_processes_inherit_nothing_that_a_log_handler_opened(opening_site):
     site = opening_site("postgres", {}, recycle=2)
     with (site.folder / "site_settings.py").open("a") as file:
         file.write(f"LOGGING = {LOGGING!r}\n")
@@ -205,7 +205,7 @@ def test_task_leaves_nothing_in_the_session_of_the_next(opening_site, kind):
         assert found == [True, CLEAN[kind]]
 
 
-def test_coroutines_and_loops_of_tasks_recover_when_the_server_cuts_their_connections(opening_site):
+def test_coroutines_recover_when_the_server_cuts_connections(opening_site):
     site = opening_site("postgres", {"CONN_MAX_AGE": None}, workers=1, ack_failures=True)
     asks = [("jobs.coroutine_asks",), ("jobs.own_loop_asks",)]
     with site.cluster():

@@ -50,7 +50,7 @@ def site(request, make_site):
     return site
 
 
-def test_signals_have_their_documented_arguments_and_come_from_their_process(site):
+def test_signals_have_documented_arguments_in_their_process(site):
     with site.cluster() as cluster:
         task_id = site.run(
             """

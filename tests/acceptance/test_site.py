@@ -92,7 +92,7 @@ def test_shell_ends_with_its_site(site, tmp_path):
     eventually(lambda: not lives(pid))
 
 
-def test_process_that_a_snippet_leaves_outlives_it_and_delays_nothing(site):
+def test_process_that_a_snippet_leaves_outlives_it(site):
     began = time.monotonic()
     pid = site.run("import subprocess; answer = subprocess.Popen(['sleep', '60']).pid")
     site.close()

@@ -31,7 +31,7 @@ def test_idle_cluster_neither_writes_nor_locks_the_file(make_site):
         assert other.execute("PRAGMA data_version").fetchone() == before[0]
 
 
-def test_clusters_are_seen_by_other_processes_and_vanish_when_killed(make_site):
+def test_clusters_are_seen_elsewhere_and_vanish_when_killed(make_site):
     site = make_site("sqlite")
     with site.cluster(), site.cluster() as other:
         eventually(lambda: len(site.run(STAT)) == 2)

@@ -20,7 +20,7 @@ def fetch(site, call: str) -> list:
 
 
 @both
-def test_exception_is_raised_inside_the_task_so_that_finally_runs(site):
+def test_exception_is_raised_inside_the_task_and_finally_runs(site):
     with site.cluster() as cluster:
         success, result, attempts = fetch(site, "async_task('jobs.tidy', 'x', 30, timeout=0.5, ack_failure=True)")
         assert not success, cluster.log

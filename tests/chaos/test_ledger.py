@@ -20,7 +20,7 @@ def test_ledger_balances_when_processes_are_killed_at_random(request, tmp_path, 
 
 
 @pytest.mark.parametrize(("kind", "servers"), [("redis", ["redis", "postgres"]), ("postgres", ["postgres"])])
-def test_ledger_balances_when_servers_are_away_or_block_meanwhile(request, tmp_path, kind, servers):
+def test_ledger_balances_when_servers_are_away_or_block(request, tmp_path, kind, servers):
     started(request, "redis")  # whose program the cache needs, too
     servers = started(request, *servers)
     balances(lambda seed: make_with_accidents(tmp_path, kind, servers, seed, count=ACCIDENTS, block=8))
@@ -63,7 +63,7 @@ def test_second_run_without_a_kill_is_unexplained():
     assert book(runs=runs, kills=[Kill(25, 0, "worker", 1)]).unexplained_doubles() == ["a"]
 
 
-def test_second_run_is_explained_by_an_outage_that_leases_do_not_survive():
+def test_second_run_is_explained_by_an_outage_that_ends_leases():
     runs = {"a": [Run(10, 1, True), Run(20, 2, True)]}
     assert not book(runs=runs, outages=[Outage("broker", 12, 18, leases=True)]).unexplained_doubles()
     assert book(runs=runs, outages=[Outage("broker", 12, 13, leases=True)]).unexplained_doubles() == ["a"]

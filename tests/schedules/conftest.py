@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
+from tests.acceptance.migrated import MigratedDatabases
 from tests.acceptance.site import Site
 
 PATIENT = {"timeout": 20}
@@ -34,39 +36,56 @@ class Project(Site):
             file.write(f"\n{settings}\n")
 
 
+@pytest.fixture(scope="session")
+def migrated(request, tmp_path_factory):
+    """Migrated databases of all projects."""
+    return MigratedDatabases(request, tmp_path_factory)
+
+
 @pytest.fixture(params=["sqlite", "postgres", "mariadb"])
-def database(request, tmp_path):
-    """An empty database for schedules."""
-    if request.param == "sqlite":
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db.sqlite3"), "OPTIONS": PATIENT}
-    return request.getfixturevalue(f"{request.param}_server").fresh_database()
+def database(request):
+    """The kind of the database of the schedules."""
+    return request.param
 
 
 @pytest.fixture(params=["same", "other", "redis"])
-def project(request, database, tmp_path):
+def project(make_project, database, request):
     """A migrated project; the param says where its tasks wait."""
-    return make(tmp_path, database, request.param, request)
+    return make_project(database, request.param)
 
 
 @pytest.fixture
-def one_database(request, database, tmp_path):
+def one_database(make_project, database):
     """A migrated project whose tasks wait beside its schedules."""
-    return make(tmp_path, database, "same", request)
+    return make_project(database, "same")
 
 
-def make(folder, database, where, request) -> Project:
-    """Make a project."""
-    q_cluster = {"name": "exactly", "workers": 2, "retry": 60}
-    q_cluster |= {"redis": request.getfixturevalue("redis_url")} if where == "redis" else {"orm": "default"}
-    if where == "other":
-        q_cluster["orm"] = "queue"
-    project = Project(folder, q_cluster, database, ("django_q_orm",))
-    project.where = where
-    if "mysql" in database["ENGINE"]:
-        project.also("import pymysql; pymysql.install_as_MySQLdb()")
-    if where == "other":
-        queue = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "queue.sqlite3"), "OPTIONS": PATIENT}
-        project.also(f"DATABASES['queue'] = {json.dumps(queue)}")
-        project.manage("migrate", "-v0", "--database", "queue")
-    project.manage("migrate", "-v0")
-    return project
+@pytest.fixture
+def make_project(request, tmp_path, migrated):
+    """Make a migrated project by the kind of its database, and where its tasks wait."""
+    made = []
+
+    def make(kind, where):
+        q_cluster = {"name": "exactly", "workers": 2, "retry": 60}
+        q_cluster |= {"redis": request.getfixturevalue("redis_url")} if where == "redis" else {"orm": "default"}
+        if where == "other":
+            q_cluster["orm"] = "queue"
+        database = sqlite(tmp_path / "db.sqlite3", migrated) if kind == "sqlite" else migrated.server(kind)
+        project = Project(tmp_path, q_cluster, database, ("django_q_orm",))
+        project.where = where
+        if where == "other":
+            project.also(f"DATABASES['queue'] = {json.dumps(sqlite(tmp_path / 'queue.sqlite3', migrated))}")
+        if kind != "sqlite":
+            project.flush()
+        made.append(project)
+        return project
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def sqlite(file, migrated):
+    """Make a migrated SQLite database."""
+    shutil.copy(migrated.sqlite(), file)
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(file), "OPTIONS": PATIENT}

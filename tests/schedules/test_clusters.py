@@ -12,8 +12,6 @@ import pytest
 
 from tests.acceptance.site import eventually
 
-from .conftest import make
-
 SECONDS = int(os.environ.get("DJANGO_Q_SCHEDULE_SECONDS", "8"))
 """Time for which the clusters send; the guarantee is for a minute."""
 
@@ -62,9 +60,9 @@ def project(one_database):
 
 
 @pytest.fixture
-def apart(request, database, tmp_path):
+def apart(make_project, database):
     """A project whose tasks wait in another database than its schedules are in."""
-    return noting(make(tmp_path, database, "other", request))
+    return noting(make_project(database, "other"))
 
 
 def every_second(project, count: int, begins: datetime, repeats: int = -1) -> None:
@@ -151,11 +149,9 @@ schedule("jobs.slow", "one", 2.5, schedule_type="C", cron="* * * * * *", overlap
 
 
 @pytest.mark.parametrize("job", ["mark", "boom"])
-def test_task_that_ends_at_once_starves_no_schedule_on_a_busy_queue(request, tmp_path, job):
+def test_task_that_ends_at_once_delays_no_schedule_of_a_queue(make_project, job):
     """Redis is quicker than the scheduler's transaction, and another task is always waiting or running."""
-    name = str(tmp_path / "db.sqlite3")
-    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": {"timeout": 20}}
-    project = make(tmp_path, database, "redis", request)
+    project = make_project("sqlite", "redis")
     with project.cluster() as cluster:
         project.run(
             f"""

@@ -35,7 +35,7 @@ MOMENTS = {
 }
 
 
-def test_a_slot_whose_scheduler_is_killed_is_sent_and_has_one_result(project):
+def test_slot_whose_scheduler_is_killed_is_sent_with_one_result(project):
     for moment, killed in MOMENTS.items():
         made = f"func='jobs.mark', args='1', name={moment!r}, schedule_type='H', next_run=NOW"
         project.run(DUE + f"Schedule.objects.create({made})")

@@ -35,7 +35,7 @@ def test_calls_of_a_coroutine_run_in_its_thread() -> None:
     assert run_coroutine(thread_of_calls()) == {threading.get_ident()}
 
 
-def test_calls_run_in_the_thread_of_the_task_inside_a_running_loop() -> None:
+def test_calls_run_in_the_tasks_thread_inside_a_running_loop() -> None:
     def task() -> bool:
         return run_coroutine(thread_of_calls()) == {threading.get_ident()}
 

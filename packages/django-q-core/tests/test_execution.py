@@ -262,7 +262,7 @@ def test_each_coroutine_knows_its_own_task(executor):
         assert decode(executor.execute(new_package(which, task_id=task_id)).result) == task_id
 
 
-def test_coroutine_that_takes_too_long_is_a_failure_and_the_next_one_runs(executor):
+def test_coroutine_that_times_out_fails_and_the_next_one_runs(executor):
     assert not run(executor, asyncio.sleep, 5, timeout=0.05).success
     assert decode(run(executor, coroutine, 7).result) == 7
 
@@ -324,7 +324,7 @@ def test_arguments_are_stored_as_they_were_sent(executor):
 
 
 @pytest.mark.parametrize("options", [{}, {"cached": True}, {"hook": "m.hook"}])
-def test_argument_that_the_task_made_unpicklable_is_stored_as_it_was_sent(executor, options):
+def test_argument_that_became_unpicklable_is_stored_as_sent(executor, options):
     outcome = run(executor, put_lock, {"a": 1}, **options)
     assert outcome.success
     if options:
@@ -390,14 +390,14 @@ def test_link_that_cannot_be_read_is_sent_as_a_task_that_fails(executor):
     assert failed.group == "g"
 
 
-def test_task_that_left_no_outcome_is_a_failure_with_its_arguments(executor):
+def test_task_without_an_outcome_is_a_failure_with_its_arguments(executor):
     signed = executor.codec.dumps(new_package(add, (1,), {"b": [2]}))
     outcome = executor.builder.failed(peek(executor.codec, signed), "killed", ack_id=7, attempt=3)
     assert (outcome.success, decode(outcome.result), outcome.ack_id, outcome.attempt) == (False, "killed", 7, 3)
     assert (decode(outcome.args), decode(outcome.kwargs)) == ((1,), {"b": [2]})
 
 
-def test_task_that_left_no_outcome_travels_to_its_hook_with_its_arguments(executor):
+def test_task_without_an_outcome_has_its_arguments_in_its_hook(executor):
     signed = executor.codec.dumps(new_package(add, ([1],), hook="m.hook"))
     outcome = executor.builder.failed(peek(executor.codec, signed), "killed")
     assert outcome.follow_up
@@ -492,7 +492,7 @@ def raises_guarded():
 
 @pytest.mark.parametrize("save", [True, False])
 @pytest.mark.parametrize("kind", HOSTILE_RESULTS)
-def test_task_that_returned_is_not_tried_again_because_of_its_result(kind, save):
+def test_task_that_returned_is_not_retried_for_its_result(kind, save):
     outcome = Executor(ClusterSettings(name="c")).execute(new_package(returns, (kind,), save=save))
     assert outcome.success or outcome.final
 

@@ -90,7 +90,7 @@ def test_one_rule_decides_what_is_acknowledged(
     assert acknowledges(outcome._replace(attempt=attempt), settings=settings, broker=broker) is expected
 
 
-def test_failure_written_by_a_public_edition_follows_the_rule_of_the_broker(broker):
+def test_failure_of_a_public_edition_follows_the_brokers_rule(broker):
     settings = settings_with()
     broker.acknowledges_failures = True
     package = dict(new_package(fail, ack_failure=False), sync=False)
@@ -98,7 +98,7 @@ def test_failure_written_by_a_public_edition_follows_the_rule_of_the_broker(brok
     assert acknowledges(outcome, settings=settings, broker=broker)
 
 
-def test_failed_task_stays_with_the_broker_and_its_attempts_are_counted(broker):
+def test_failed_task_stays_and_its_attempts_are_counted(broker):
     settings = settings_with(retry=0.01)
     broker.settings = settings
     package = new_package(fail)
@@ -147,7 +147,7 @@ def cut(request):
 
 
 @pytest.mark.parametrize("cache_works", [True, False])
-def test_links_that_were_sent_before_the_broker_failed_are_not_sent_again(cut, cache_works, monkeypatch):
+def test_links_that_were_sent_before_an_outage_are_sent_once(cut, cache_works, monkeypatch):
     if not cache_works:
         monkeypatch.setattr(SentLinks, "sent", lambda self, outcomes: None)
     settings = settings_with()

@@ -232,7 +232,7 @@ def test_lease_is_that_of_the_sender_if_it_is_shorter(make, sender, cluster, lea
     assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == lease
 
 
-def test_lease_of_a_job_without_redelivery_is_that_of_the_settings(make):
+def test_lease_of_a_job_without_redelivery_is_the_configured_one(make):
     broker = make(retry=7)
     broker.connection.run("ADDJOB", broker.list_key, "package", 500, "REPLICATE", 1, "RETRY", 0)
     assert broker.lease_seconds(broker.dequeue_many(1, 1)[0].ack_id) == 7

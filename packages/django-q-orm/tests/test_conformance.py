@@ -97,6 +97,7 @@ class TestORM(ORMConformance):
         return broker_on("default")
 
 
+@pytest.mark.variant
 class TestORMOnPostgres(ORMConformance):
     """On a PostgreSQL that is stopped and started."""
 
@@ -119,6 +120,7 @@ class TestORMOnPostgres(ORMConformance):
         return postgres_server
 
 
+@pytest.mark.variant
 class TestORMOnMariaDB(ORMConformance):
     """On a MariaDB that is stopped and started."""
 
@@ -144,6 +146,7 @@ class TestORMOnMariaDB(ORMConformance):
         return mariadb_server
 
 
+@pytest.mark.variant
 class TestORMAtRepeatableRead(
     DeliveryPromises,
     BulkPromises,

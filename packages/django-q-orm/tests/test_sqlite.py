@@ -351,7 +351,7 @@ def test_slots_are_made_up_for_in_short_transactions(
     assert max(written) <= MAX_ROWS
 
 
-def test_tasks_of_all_queues_share_the_transaction_of_their_slots(
+def test_tasks_of_all_queues_share_a_transaction_of_their_slots(
     broker: ORM, settings: ClusterSettings, schedule: Callable[[datetime], Schedule], monkeypatch: pytest.MonkeyPatch
 ):
     for _ in range(2):

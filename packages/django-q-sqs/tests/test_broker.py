@@ -334,7 +334,7 @@ def test_first_deliveries_do_not_use_the_cache(make, monkeypatch):
     assert eventually(lambda: broker.dequeue_many(1, 1))[0].attempt == 1
 
 
-def test_without_a_cache_a_release_before_the_start_is_an_attempt(make):
+def test_without_a_cache_a_release_before_a_start_is_an_attempt(make):
     broker = make(cache="nowhere")
     broker.enqueue("package")
     broker.release(eventually(lambda: broker.dequeue_many(1, 1))[0].ack_id)

@@ -28,7 +28,7 @@ def answer():
     answer.set()
 
 
-def test_call_is_made_in_the_calling_thread_unless_calls_are_limited():
+def test_unlimited_call_is_made_in_the_calling_thread():
     assert CacheCalls().make(threading.current_thread) is threading.current_thread()
 
 

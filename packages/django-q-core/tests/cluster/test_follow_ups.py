@@ -285,7 +285,7 @@ def test_worker_records_the_look_up_of_an_earlier_success(cluster, monkeypatch):
     assert not cluster.worker.slot.looking_up
 
 
-def test_task_whose_look_up_does_not_return_is_released_and_no_attempt(cluster):
+def test_endless_look_up_releases_the_task_without_an_attempt(cluster):
     cluster.send("math.floor", 1.5)
     cluster.push()
     death = Death(cluster.worker.tasks.receive(), "w", "it was killed", interrupted=False, looking_up=True)
@@ -297,7 +297,7 @@ def test_task_whose_look_up_does_not_return_is_released_and_no_attempt(cluster):
     assert delivery.attempt == 1
 
 
-def test_package_without_attempts_left_is_recorded_and_not_executed(cluster):
+def test_package_without_attempts_is_recorded_and_not_executed(cluster):
     task_id = cluster.send("m.f", Killer())
     [delivery] = cluster.broker.dequeue_many(1, 0)
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=4)
@@ -376,7 +376,7 @@ def redeliver(cluster, **options):
 
 
 @pytest.mark.parametrize("blocks", [False, True])
-def test_redelivered_cached_task_waits_for_the_cache_in_the_monitor(cluster, monkeypatch, blocks):
+def test_redelivered_cached_task_waits_for_the_cache_in_monitor(cluster, monkeypatch, blocks):
     asked = []
 
     def away(*_):

@@ -110,7 +110,7 @@ def test_each_process_has_its_full_time_after_a_pause(clock, guard, pusher):
     assert guard.is_stalled(pusher)
 
 
-def test_worker_that_ends_its_task_during_the_check_is_not_overdue(clock, guard, worker):
+def test_worker_that_ends_its_task_during_a_check_is_not_overdue(clock, guard, worker):
     """The worker removes the deadline between the two reads of the guard."""
 
     class Ending:

@@ -57,7 +57,7 @@ def in_a_fork(work) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_successor_does_not_import_the_module_that_ended_the_process(state, project) -> None:
+def test_successor_does_not_import_the_module_that_ended_it(state, project) -> None:
     assert in_a_fork(Imports(state).import_modules) == 3
     successor = Imports(state)
     assert successor.block_module() == "fatal_tasks"
@@ -84,9 +84,7 @@ def test_module_that_raises_is_not_blocked(state, project, tmp_path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_function_that_ended_the_process_is_marked_and_the_others_are_sent(
-    state, project, due, monkeypatch, caplog
-) -> None:
+def test_function_that_ended_the_process_stops_no_other_schedule(state, project, due, monkeypatch, caplog) -> None:
     monkeypatch.setattr(synchronising, "modules", tuple)
     bad = due(func="fatal_tasks.f", next_run=NOW)
     due(name="good", next_run=NOW + timedelta(seconds=1), schedule_type="O", repeats=1)

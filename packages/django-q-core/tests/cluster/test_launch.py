@@ -105,7 +105,7 @@ def test_settings_module_is_imported_again_not_copied():
     assert DjangoSetup.of_this_process({}).values is None
 
 
-def test_argument_that_cannot_be_pickled_is_an_error_of_the_configuration():
+def test_unpicklable_argument_is_an_error_of_the_configuration():
     with pytest.raises(ConfigurationError, match=r"cannot be pickled.*start_method"):
         pickle.dumps(Launch(print, lambda: 1))
 

@@ -59,7 +59,7 @@ def test_lost_lease_is_not_renewed(keeper, broker):
     eventually(lambda: not keeper.due, within=5)
 
 
-def test_failed_renewal_is_repeated_when_the_broker_is_available_again(keeper, broker):
+def test_failed_renewal_is_repeated_when_the_broker_is_back(keeper, broker):
     broker.unavailable = True
     keeper.hold("a")
     keeper.collect = lambda: setattr(broker, "unavailable", False)

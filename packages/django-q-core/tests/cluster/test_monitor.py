@@ -58,7 +58,7 @@ def test_large_outcomes_are_saved_a_few_at_a_time(resting) -> None:
     assert [outcome.id for outcome in monitor.database.outcomes] == ["0", "1"]
 
 
-def test_outcomes_of_an_unavailable_cache_wait_without_a_busy_loop(resting, clock) -> None:
+def test_outcomes_wait_for_a_cache_without_a_busy_loop(resting, clock) -> None:
     monitor, waits = resting
     outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
     monitor.cache.outcomes, monitor.cache.retry_at, clock.seconds = [outcome], 100.25, 100.0
@@ -69,7 +69,7 @@ def test_outcomes_of_an_unavailable_cache_wait_without_a_busy_loop(resting, cloc
     assert waits[1] < 0
 
 
-def test_outcomes_for_an_unavailable_cache_cause_no_back_pressure(resting, monkeypatch) -> None:
+def test_outcomes_that_wait_for_a_cache_cause_no_back_pressure(resting, monkeypatch) -> None:
     monitor, _ = resting
     outcome = Executor(monitor.settings).execute(new_package("copy.copy", (1,), cached=True))
     monitor.cache.outcomes = [outcome] * 2000

@@ -136,4 +136,4 @@ def test_thread_of_the_monitor_keeps_no_queries_with_debug(settings, django_db_b
     eventually(lambda: len(seen) >= 3)
     keeper.stop()
     keeper.join()
-    assert {*seen} == {0}
+    assert {*seen[1:]} == {0}  # MariaDB has queries when the first cursor connects

@@ -234,7 +234,7 @@ def test_pusher_publishes_the_stop(pusher, published):
     assert len(published) == 1
 
 
-def test_statistics_are_published_while_there_is_no_room_in_the_channel(pusher, published, monkeypatch):
+def test_statistics_are_published_while_the_channel_has_no_room(pusher, published, monkeypatch):
     answers = iter([False, True])
     monkeypatch.setattr(type(pusher.tasks), "send", lambda self, message, *, wait=0: next(answers))
     pusher._send(b"message")
@@ -308,7 +308,7 @@ def test_failed_renewal_during_a_push_loses_no_delivery(pusher, monkeypatch):
 
 
 @pytest.mark.parametrize("away", [True, False])
-def test_pusher_that_waits_for_room_while_leases_are_due_does_not_spin(pusher, published, monkeypatch, away):
+def test_pusher_does_not_spin_while_it_waits_and_leases_are_due(pusher, published, monkeypatch, away):
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
     pusher.publisher.due = pusher.renew_at = 0.0
@@ -371,7 +371,7 @@ def test_leases_are_renewed_first_after_an_outage(pusher, monkeypatch, caplog):
     assert caplog.text.count("broker available again") == 1
 
 
-def test_outage_that_begins_during_a_push_ends_when_the_broker_answers(pusher, monkeypatch, caplog):
+def test_outage_during_a_push_ends_when_the_broker_answers(pusher, monkeypatch, caplog):
     caplog.set_level("INFO", "django-q")
     pusher.broker.enqueue_many(["package"] * 8)
     with monkeypatch.context() as full:

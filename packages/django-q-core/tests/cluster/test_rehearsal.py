@@ -33,7 +33,7 @@ def receiver():
 
 
 @pytest.mark.usefixtures("receiver")
-def test_rehearsal_runs_no_code_of_the_project_and_opens_no_database():
+def test_rehearsal_runs_no_project_code_and_opens_no_database():
     """Without the mark `django_db`, a connection would be refused."""
     rehearsal.rehearse(SETTINGS)
 

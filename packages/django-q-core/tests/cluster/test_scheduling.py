@@ -226,7 +226,7 @@ def test_scheduler_ends_when_the_cluster_stops(running):
 # old names
 
 
-def test_scheduler_function_of_the_public_editions_sends_due_tasks(clockwork, due):
+def test_scheduler_of_the_public_editions_sends_due_tasks(clockwork, due):
     from django_q import cluster
     from django_q.cluster import scheduler
     from django_q.scheduler import scheduler as newer

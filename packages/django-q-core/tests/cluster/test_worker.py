@@ -74,7 +74,7 @@ def work(monkeypatch):
     return work
 
 
-def test_task_without_remaining_attempts_fails_without_unpickling(work):
+def test_task_without_attempts_left_fails_without_unpickling(work):
     package = new_package(run, (Poison(),), group="g", task_id="0" * 32, name="poison")
     outcome, settings = work(package, 3, max_attempts=2)
     assert CALLS == []

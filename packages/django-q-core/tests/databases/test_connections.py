@@ -386,7 +386,7 @@ def test_process_of_a_cluster_keeps_its_connection(database):
         assert ask(connection, "SELECT pg_backend_pid()") == number
 
 
-def test_process_of_a_cluster_replaces_a_connection_that_does_not_work(database):
+def test_process_of_a_cluster_replaces_a_broken_connection(database):
     connection = database("postgres")
     ask(connection, "SELECT 1")
     keep_connections()
@@ -395,7 +395,7 @@ def test_process_of_a_cluster_replaces_a_connection_that_does_not_work(database)
 
 
 @pytest.mark.parametrize("kind", VENDORS)
-def test_dropping_all_closes_a_connection_with_an_open_transaction(database, kind):
+def test_dropping_all_closes_a_connection_in_a_transaction(database, kind):
     connection = database(kind)
     transaction.atomic(using=ALIAS).__enter__()
     ask(connection, "SELECT 1")

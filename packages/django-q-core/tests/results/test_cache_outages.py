@@ -310,7 +310,7 @@ def test_probe_is_no_task(fake, results, cached):
     assert results.fetch_group("g") == []
 
 
-def test_cache_that_is_smaller_than_a_batch_loses_the_oldest_only(settings, settings_of, cached):
+def test_cache_smaller_than_a_batch_loses_the_oldest_only(settings, settings_of, cached):
     settings.CACHES = {
         "default": {
             "BACKEND": "django.core.cache.backends.locmem.LocMemCache",

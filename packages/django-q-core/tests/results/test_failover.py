@@ -176,7 +176,7 @@ def test_schedule_is_sent_by_the_next_session_and_not_marked(broken) -> None:
     assert {schedule.pk for schedule, _ in sent} == {schedule.pk for schedule in due}
 
 
-def test_idle_scheduler_notices_a_server_that_gets_no_new_schedules(broken) -> None:
+def test_idle_scheduler_notices_a_server_without_new_schedules(broken) -> None:
     schedules = DueSchedules(current_settings(), MemoryBroker("failover", settings=current_settings()))
     caught(schedules.run_pass)
     close_connections()

@@ -208,7 +208,7 @@ def test_pruned_tasks_are_not_unpickled(pruner_of, save, outcome, receiver) -> N
 @pytest.mark.parametrize(
     "error", [ValueError("no such index"), SystemExit(1), ProtectedError("a report needs it", set())]
 )
-def test_success_that_cannot_be_deleted_is_skipped_and_logged_once(
+def test_undeletable_success_is_skipped_and_logged_once(
     pruner_of, save, outcome, receiver, caplog, signal, error
 ) -> None:
     def audit(instance: Task, **more: object) -> None:

@@ -138,7 +138,7 @@ def test_once_is_deleted_when_its_repeats_are_negative(clockwork, due):
     assert not Schedule.objects.exists()
 
 
-def test_once_stays_when_its_repeats_are_positive_and_is_not_run_again(clockwork, due):
+def test_once_with_positive_repeats_stays_and_is_not_run_again(clockwork, due):
     schedule = due(schedule_type="O", repeats=3)
     clock = clockwork()
     assert len(clock.play()) == 1
@@ -167,7 +167,7 @@ def test_a_cron_that_never_comes_again_ends(clockwork, due):
 # whose it is
 
 
-def test_schedules_without_a_cluster_belong_to_the_default_cluster(clockwork, due):
+def test_schedules_without_a_cluster_belong_to_the_default_one(clockwork, due):
     due()
     assert clockwork(cluster_name="other").play() == []
     assert len(clockwork().play()) == 1
@@ -338,7 +338,7 @@ class Partial(MemoryBroker):
 
 
 @pytest.mark.parametrize("kind", [BrokerUnavailable, PackageTooLarge])
-def test_what_was_sent_before_the_broker_failed_is_not_sent_again(clockwork, due, monkeypatch, kind):
+def test_what_was_sent_before_an_outage_is_not_sent_again(clockwork, due, monkeypatch, kind):
     monkeypatch.setattr(Partial, "errors", [kind("in the middle")], raising=False)
     names = [f"number {number}" for number in range(5)]
     for name in names:

@@ -118,7 +118,7 @@ def test_row_that_is_invalid_marks_itself_alone(clockwork, due, columns):
 
 @pytest.mark.parametrize("overlap", [True, False])
 @pytest.mark.parametrize("error", [PackageTooLarge("caf\udce9"), BrokerError(Unprintable()), Unprintable()])
-def test_package_that_the_broker_refuses_marks_its_schedule_alone(clockwork, due, monkeypatch, error, overlap):
+def test_package_that_a_broker_refuses_marks_its_schedule_alone(clockwork, due, monkeypatch, error, overlap):
     bad, _ = due(args="'refused'", overlap=overlap), due(name="good")
     enqueue = MemoryBroker.enqueue_many
     clock = clockwork()
@@ -150,7 +150,7 @@ def test_receiver_that_exits_affects_no_other_schedule(clockwork, due):
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["queue in the same database", "queue elsewhere"])
-def test_error_text_that_the_database_refuses_is_written_in_ascii(clockwork, due, monkeypatch, beside):
+def test_error_text_that_a_database_refuses_is_written_in_ascii(clockwork, due, monkeypatch, beside):
     """For example one with an accent, in a database with LATIN1 or ASCII."""
     bad, good = due(args="'é' + nonsense(", overlap=False), due(name="good")
     update = module.DueSchedules._update
@@ -171,7 +171,7 @@ def test_error_text_that_the_database_refuses_is_written_in_ascii(clockwork, due
     assert good.runs == 1
 
 
-def test_value_that_the_database_refuses_marks_its_schedule_alone(clockwork, due, monkeypatch):
+def test_value_that_a_database_refuses_marks_its_schedule_alone(clockwork, due, monkeypatch):
     bad, _ = due(name="bad"), due(name="good")
     update = module.DueSchedules._update
 

@@ -102,7 +102,7 @@ def test_claim_is_committed_before_the_task_is_sent(clockwork, lone, monkeypatch
 
 
 @pytest.mark.django_db(transaction=True)
-def test_monitor_on_a_connection_of_its_own_clears_it_at_the_same_moment(clockwork, lone, monkeypatch):
+def test_monitor_on_another_connection_clears_it_meanwhile(clockwork, lone, monkeypatch):
     clock, threads = clockwork(), []
 
     def end(task_id: str) -> None:
@@ -163,7 +163,7 @@ def test_claim_of_a_moved_slot_does_not_block_the_next(clockwork, lone, monkeypa
     assert len(clock.run_pass(NOW + HOUR).sent) == 1
 
 
-def test_previous_task_that_ends_late_is_noticed_by_the_next_pass(clockwork, lone, monkeypatch):
+def test_late_end_of_the_previous_task_is_noticed_by_next_pass(clockwork, lone, monkeypatch):
     clock = clockwork()
     clock.run_pass(NOW)
     claim = clock.schedules.overlap.claim

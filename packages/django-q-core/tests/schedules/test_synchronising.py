@@ -216,7 +216,7 @@ class Unprintable:
     ],
     ids=lambda entry: "entry",
 )
-def test_declaration_that_is_invalid_affects_only_itself_and_is_checked(clockwork, entry):
+def test_invalid_declaration_affects_only_itself_and_is_checked(clockwork, entry):
     settings = clockwork(schedules=(entry, {"func": "math.exp", "minutes": 5})).settings
     changes = synchronise(settings)
     assert changes.created == ["math.exp"]
@@ -289,7 +289,7 @@ def test_module_that_cannot_be_imported_affects_only_its_app(clockwork, two_apps
     assert reason_of(changes.broken[0][1])
 
 
-def test_schedule_of_a_function_elsewhere_stays_while_a_module_is_broken(clockwork, two_apps):
+def test_schedule_of_another_module_stays_while_one_is_broken(clockwork, two_apps):
     """The broken module may declare it."""
     sync(clockwork, {"func": "math.ceil", "minutes": 5})
     DECLARED.clear()

@@ -83,7 +83,7 @@ def test_new_options_are_options_in_q_options(turns):
     assert turns.broker.queue_size() == 0
 
 
-def test_calls_without_function_keywords_take_new_options_as_keywords(turns):
+def test_calls_without_keywords_take_new_options_as_keywords(turns):
     async_bulk([show, show], delay=60)
     async_bulk([show], q_options={"delay": 60})
     async_chain([show, show], delay=60)

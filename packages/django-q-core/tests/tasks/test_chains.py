@@ -85,7 +85,7 @@ def test_failed_link_is_tried_until_its_attempts_are_used_up(make_turns, setting
 
 
 @pytest.mark.parametrize("saved", [True, False])
-def test_link_that_is_delivered_again_does_not_send_its_next_again(turns, saved):
+def test_redelivered_link_does_not_send_its_next_again(turns, saved):
     async_chain(links("a", "b", "c"), save=saved)
     first = turns.take()[0]
     turns.finisher.finish([turns.run(first)])
@@ -110,7 +110,7 @@ def test_next_link_with_a_row_is_not_sent_again_without_cache(turns):
     assert turns.all() == 0
 
 
-def test_kill_between_saving_and_sending_does_not_break_the_chain(turns):
+def test_kill_between_saving_and_sending_breaks_no_chain(turns):
     group = async_chain(links("a", "b"))
     first = turns.take()[0]
     turns.finisher.save([turns.run(first)])  # and here the monitor is killed; the lease brings the package back

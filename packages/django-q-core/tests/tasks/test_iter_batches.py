@@ -135,7 +135,7 @@ def refuse(*_args, **_kwargs):
     raise DatabaseError("no such table: django_q_batch")
 
 
-def test_batch_that_cannot_be_inserted_is_created_by_the_first_member(turns, monkeypatch, caplog):
+def test_batch_that_was_not_inserted_is_made_by_the_first_member(turns, monkeypatch, caplog):
     with monkeypatch.context() as patch:
         patch.setattr(batch_opening, "insert_batches", refuse)
         iter_id = async_iter("math.floor", [1.5, 2.5], task_name="floors", cached=60)
@@ -169,7 +169,7 @@ def test_open_transaction_of_the_sender_holds_up_no_cluster(turns):
 
 
 @pytest.mark.parametrize("rolled_back", [True, False])
-def test_batch_is_inserted_when_the_transaction_of_the_sender_commits(turns, rolled_back):
+def test_batch_is_inserted_when_the_senders_transaction_commits(turns, rolled_back):
     with transaction.atomic():
         iter_id = async_iter("math.floor", [1.5, 2.5])
         transaction.set_rollback(rolled_back)
@@ -179,7 +179,7 @@ def test_batch_is_inserted_when_the_transaction_of_the_sender_commits(turns, rol
 
 
 @pytest.mark.parametrize("rolled_back", [True, False])
-def test_batch_of_an_iter_that_is_sent_on_commit_is_inserted_with_it(turns, rolled_back):
+def test_batch_of_an_iter_sent_on_commit_is_inserted_with_it(turns, rolled_back):
     with transaction.atomic():
         async_iter("math.floor", [1.5], q_options={"on_commit": True})
         assert not Batch.objects.exists()
@@ -214,7 +214,7 @@ def test_iter_that_a_coroutine_sends_is_completed_too(turns):
     assert result(iter_id) == [1, 2]
 
 
-def test_empty_iter_of_a_coroutine_says_that_it_needs_the_database(turns):
+def test_empty_iter_of_a_coroutine_says_it_needs_the_database(turns):
     async def send():
         return async_iter("math.floor", [])
 

@@ -71,7 +71,7 @@ def test_failed_member_with_unlimited_attempts_delays_no_other(turns):
     assert result(iter_id)[0] == 6
 
 
-def test_iter_waits_for_the_last_attempt_where_attempts_are_limited(make_turns, settings):
+def test_iter_waits_for_the_last_attempt_if_these_are_limited(make_turns, settings):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"max_attempts": 2}
     turns = make_turns()
     iter_id = async_iter(halve, [13])
@@ -163,7 +163,7 @@ def test_iter_object(turns):
     assert numbers.fetch().id == numbers.id
 
 
-def test_iter_object_passes_its_options_on_and_keeps_its_dictionaries(turns):
+def test_iter_object_passes_options_on_and_keeps_dictionaries(turns):
     kwargs = {"by": 4, "q_options": {"task_name": "named"}}
     numbers = Iter(halve, iter([2, 4]), kwargs, cached=30)
     numbers.run()

@@ -294,7 +294,7 @@ def test_group_is_found_in_the_form_in_which_it_was_given(finish, group) -> None
 
 
 @pytest.mark.parametrize("name", LABELS, ids=lambda name: ascii(name)[:12])
-def test_task_is_found_by_its_name_in_the_form_in_which_it_was_given(db, name) -> None:
+def test_task_is_found_by_its_name_as_it_was_given(db, name) -> None:
     task_id = tasks.async_task("math.floor", 1.5, task_name=name, sync=True)
     assert tasks.result(name) == Task.get_result(name) == 1
     assert tasks.fetch(name).id == Task.get_task(name).id == task_id

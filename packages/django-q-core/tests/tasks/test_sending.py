@@ -457,7 +457,7 @@ def test_sync_task_runs_when_the_transaction_commits():
 # sync mode
 
 
-def test_sync_task_is_saved_success_or_failure_and_needs_no_broker(settings):
+def test_sync_task_is_saved_either_way_and_needs_no_broker(settings):
     settings.Q_CLUSTER = {"name": "sync", "redis": {"host": "nowhere.invalid"}}
     assert fetch(async_task("math.floor", 1.5, sync=True)).result == 1
     task = fetch(async_task("my.buggy.code", sync=True))
@@ -473,7 +473,7 @@ def test_sync_task_costs_little(settings, options, most):
     assert best < most
 
 
-def test_sync_raises_lets_the_exception_through_and_saves_the_failure(settings):
+def test_sync_raises_passes_the_exception_and_saves_the_failure(settings):
     settings.Q_CLUSTER = settings.Q_CLUSTER | {"sync": True, "sync_raises": True}
     with pytest.raises(ValueError, match="no"):
         async_task(fail)

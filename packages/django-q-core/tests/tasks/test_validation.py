@@ -161,7 +161,7 @@ def test_sync_task_does_not_change_the_callers_objects():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_sync_task_on_commit_gets_the_arguments_as_they_were_at_the_call():
+def test_sync_task_on_commit_gets_the_arguments_of_the_call():
     values = {"a": "as sent"}
     with transaction.atomic():
         task_id = async_task.options(on_commit=True, sync=True)(show, values)
@@ -171,6 +171,6 @@ def test_sync_task_on_commit_gets_the_arguments_as_they_were_at_the_call():
     assert result(iter_id) == [(({"a": "as sent"},), {})]
 
 
-def test_argument_that_cannot_be_unpickled_is_refused_in_sync_mode():
+def test_argument_that_does_not_unpickle_is_refused_in_sync_mode():
     with pytest.raises(UnsendableTask, match=r"can be pickled, but not unpickled \(ValueError"):
         async_task(show, Unreadable(), sync=True)

@@ -78,7 +78,7 @@ def later(**passed):
 
 
 @pytest.mark.parametrize("order", [*permutations(range(3))])
-def test_batch_is_completed_by_its_last_member_in_the_order_of_the_arguments(results, member, order):
+def test_last_member_completes_a_batch_in_the_order_of_arguments(results, member, order):
     iter_id = new_id()
     for index in order[:-1]:
         assert save(results, member(iter_id, index, 3, index * 10)) == []
@@ -92,7 +92,7 @@ def test_batch_is_completed_by_its_last_member_in_the_order_of_the_arguments(res
     assert (batch.done, batch.failed, batch.completed is None, batch.delivered is None) == (3, 0, False, False)
 
 
-def test_members_that_are_saved_together_complete_several_batches(results, member):
+def test_members_saved_together_complete_several_batches(results, member):
     ids = [new_id() for _ in range(3)]
     assert len(save(results, *[member(iter_id, index, 2, index) for index in range(2) for iter_id in ids])) == 3
     assert set(Task.objects.values_list("pk", flat=True)) == set(ids)
@@ -107,7 +107,7 @@ def test_member_that_is_saved_again_counts_once(results, member):
     assert result(iter_id) == ["first", "last"]
 
 
-def test_member_that_is_redelivered_after_the_end_opens_nothing_again(results, member):
+def test_member_redelivered_after_the_end_opens_nothing_again(results, member):
     iter_id = new_id()
     last = member(iter_id, 0, 1, 1)
     save(results, last)
@@ -119,7 +119,7 @@ def test_member_that_is_redelivered_after_the_end_opens_nothing_again(results, m
     assert not Batch.objects.exists()
 
 
-def test_failure_is_replaced_by_a_success_while_the_batch_is_open(results, member):
+def test_success_replaces_a_failure_while_the_batch_is_open(results, member):
     iter_id = new_id()
     save(results, member(iter_id, 0, 2, ValueError("first attempt")))
     assert Batch.objects.values_list("done", "failed").get() == (0, 1)
@@ -198,7 +198,7 @@ def test_nothing_is_saved_when_the_transaction_fails(results, member, monkeypatc
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_member_that_is_dead_lettered_or_cancelled_counts_as_failed(settings_of, member, first):
+def test_dead_lettered_or_cancelled_member_counts_as_failed(settings_of, member, first):
     finisher = Finisher(settings_of(name="test"), get_broker())
     iter_id = new_id()
     other = member(iter_id, 1, 2, 1, kwargs=encode({"by": 2}))
@@ -545,7 +545,7 @@ def test_callback_is_queued_when_the_broker_is_back(results, maintenance, with_c
     assert len(called) == 1
 
 
-def test_batch_of_a_cluster_that_cannot_exist_stops_no_maintenance(results, maintenance, with_callback, caplog):
+def test_batch_of_an_impossible_cluster_stops_no_maintenance(results, maintenance, with_callback, caplog):
     at_work = maintenance()
     save(results, with_callback)
     Batch.objects.update(cluster="mail-dead", queue="mail-dead")
@@ -554,7 +554,7 @@ def test_batch_of_a_cluster_that_cannot_exist_stops_no_maintenance(results, main
     assert Batch.objects.get().delivered is None
 
 
-def test_callback_that_the_broker_lost_is_queued_again_after_a_day(results, maintenance, with_callback):
+def test_lost_callback_is_queued_again_after_a_day(results, maintenance, with_callback):
     at_work = maintenance()
     at_work.delivery.deliver(save(results, with_callback))
     at_work.delivery.broker.purge_queue()
@@ -621,7 +621,7 @@ def test_completed_batches_are_forgotten_after_a_week(results, maintenance, memb
     assert Task.objects.exists()
 
 
-def test_maintenance_with_nothing_to_do_is_one_statement_in_ten_seconds(maintenance, monkeypatch):
+def test_idle_maintenance_is_one_statement_in_ten_seconds(maintenance, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(batch_maintenance.time, "monotonic", lambda: now)
     at_work = maintenance()

@@ -46,7 +46,7 @@ def test_concurrent_saves_complete_each_batch_once(clusters, member, duplicates)
     assert not BatchMember.objects.exists()
 
 
-def test_batch_that_all_complete_at_the_same_moment_is_completed_once(clusters, member):
+def test_batch_whose_members_end_at_once_is_completed_once(clusters, member):
     ids = [new_id() for _ in range(10)]
     at_once(lambda cluster: [clusters[cluster].save_many([member(each, 0, 1, 1)], lambda _: True) for each in ids])
     assert completed_by(clusters) == dict.fromkeys(ids, 1)

@@ -133,7 +133,7 @@ def test_schedules_of_several_clusters(level) -> None:
         broker.delete_queue()
 
 
-def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monkeypatch) -> None:
+def test_transaction_of_schedules_is_repeated_and_marks_none(level, monkeypatch) -> None:
     Schedule.objects.create(name="one", func="math.floor", args="1.5", schedule_type="H")
     broker = MemoryBroker("isolation", settings=current_settings())
     schedules, failures = DueSchedules(current_settings(), broker), [1, 2, 3]
@@ -153,7 +153,7 @@ def test_transaction_of_schedules_is_repeated_at_once_and_marks_none(level, monk
     broker.delete_queue()
 
 
-def test_conflict_in_the_queue_of_the_same_database_marks_no_schedule() -> None:
+def test_conflict_in_a_queue_of_the_database_marks_no_schedule() -> None:
     cause = OperationalError(1213, "deadlock")
     unavailable = due.BrokerUnavailable("conflict")
     unavailable.__cause__ = cause

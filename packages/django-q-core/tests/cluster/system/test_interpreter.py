@@ -54,7 +54,7 @@ def test_worker_whose_standard_files_are_closed_is_replaced(monkeypatch, tmp_pat
     assert not state.restore()
 
 
-def test_worker_whose_standard_error_is_closed_is_replaced_and_can_log(monkeypatch):
+def test_worker_without_standard_error_is_replaced_and_can_log(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     state = Interpreter()
     sys.stderr.close()
