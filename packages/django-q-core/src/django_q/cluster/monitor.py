@@ -42,6 +42,7 @@ from django_q.wire.outcome import Outcome
 
 from . import log
 from .lease_keeper import LeaseKeeper
+from .leases import RenewalInterval
 from .process import ClusterProcess, Wiring
 from .watchdog import Wait, Watchdog
 
@@ -136,10 +137,9 @@ class Monitor(ClusterProcess):
             self.keeper = LeaseKeeper(
                 self.name,
                 self._own_broker,
-                self.settings.retry,
+                RenewalInterval.of(self.broker, self.settings.retry),
                 self._collect_while_blocked,
                 renewed=lambda: self.state.renewed,
-                lease_seconds=self.broker.lease_seconds if self.broker.leases_vary else None,
             )
             self.keeper.start()
         self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}
