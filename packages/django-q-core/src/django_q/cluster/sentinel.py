@@ -22,7 +22,8 @@ from django_q.humanhash import humanize
 
 from . import log
 from .guard import Guard
-from .pool import Member, Pool, context_of, preload
+from .pool import Member, Pool, context_of
+from .preload import preload
 from .process import Wiring, prepare
 from .stopping import INTERRUPTED, StopProcedure
 
