@@ -15,8 +15,7 @@ from django_q.log import logger
 from django_q.models import Task
 from django_q.results.limits import fit, fit_statement, in_ascii, refused
 from django_q.results.pruning import Pruner
-from django_q.results.receivers import has_receivers, write_with_receivers
-from django_q.results.rows import changes, insert
+from django_q.results.rows import changes, has_receivers, insert, write_with_receivers
 from django_q.text import error_line, one_line, traceback_of
 
 if TYPE_CHECKING:
