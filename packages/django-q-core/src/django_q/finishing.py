@@ -11,10 +11,10 @@ from django_q.context import running
 from django_q.databases.errors import is_unavailable
 from django_q.dispatch import send_links
 from django_q.exceptions import ResultsUnavailable, UnreadablePackage, sent_before
-from django_q.hooks import run_hook
+from django_q.execution.hooks import run_hook
+from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.log import logger
 from django_q.models import Schedule, Task
-from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.cache import queue_key
 from django_q.results.limits import LENGTHS, in_ascii
 from django_q.results.store import ResultStore

@@ -30,7 +30,7 @@ OLD_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "django_q.models": {"OrmQ": "django_q_orm.models.OrmQ"},
     "django_q.results": {"batch_delivery": "django_q.workflows.batch_delivery"},
-    "django_q.signals": {"call_hook": "django_q.hooks.call_hook"},
+    "django_q.signals": {"call_hook": "django_q.execution.hooks.call_hook"},
 }
 """Old module → {old name: new dotted path}. A path without a dot is an optional library."""
 

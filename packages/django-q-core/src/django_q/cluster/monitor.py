@@ -31,9 +31,9 @@ from django_q.databases.connections import close_connections, keep_connections
 from django_q.databases.errors import is_unavailable
 from django_q.databases.sqlite import release_pages
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.outcome_builder import OutcomeBuilder
 from django_q.pacing import Backoff
 from django_q.results.store import Place, place_of
 from django_q.text import one_line
