@@ -85,17 +85,17 @@ class Sentinel:
             preload(self.settings)
         self.pool.spawn()
         while not self.pool.is_complete and not self._asked_to_stop():
-            self.turn(self.pool.members)
+            self.step(self.pool.members)
         self.state.phase = Phase.RUNNING
         log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)
         self.started.set()
         while not self._asked_to_stop():
-            self.turn(self.pool.members)
+            self.step(self.pool.members)
         self.stop()
 
     # supervision
 
-    def turn(self, wanted: Sequence[Member], longest: float | None = None) -> None:
+    def step(self, wanted: Sequence[Member], longest: float | None = None) -> None:
         """Wait for an event, then handle dead processes, deadlines and heartbeats.
 
         Args:

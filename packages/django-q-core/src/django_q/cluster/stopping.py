@@ -193,7 +193,7 @@ class StopProcedure:
             left = min(max(self.stop_by, least), self.hurried_at + HURRY_SECONDS[phase]) - time.monotonic()
             if left <= 0:
                 return False
-            self.sentinel.turn(wanted, min(left, longest))
+            self.sentinel.step(wanted, min(left, longest))
         return True
 
     def _notice_hurry(self) -> None:
