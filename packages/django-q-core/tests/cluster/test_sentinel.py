@@ -293,7 +293,7 @@ class TestCrash:
             monkeypatch.setattr(module, "Sentinel", lambda *arguments: sentinel)
             monkeypatch.setattr(module, "prepare", lambda *arguments: None)
             monkeypatch.setattr(module.reporters, "report", lambda error, settings: reported.append(error))
-            monkeypatch.setattr(module, "leave", leave)
+            monkeypatch.setattr(module, "exit_at_once", exit_at_once)
             monkeypatch.setattr(sentinel, "run", raises(error))
             lifeline = type("Line", (), {"watch": lambda self: None})()
             with pytest.raises(Left) as left:
@@ -322,7 +322,7 @@ class Left(BaseException):
         self.status = status
 
 
-def leave(status: int):
+def exit_at_once(status: int):
     raise Left(status)
 
 

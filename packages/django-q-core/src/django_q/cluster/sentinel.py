@@ -214,9 +214,9 @@ def main(
         kill_all(members, "its sentinel crashed")
         log.crashed(current_process().name, error)
         report(error, settings)
-        leave(1)
+        exit_at_once(1)
     if any(member.process is not None for member in sentinel.pool.members):
-        leave(1)
+        exit_at_once(1)
 
 
 def kill_all(members: Sequence[Member], reason: str) -> None:
@@ -233,7 +233,7 @@ def report(error: BaseException, settings: ClusterSettings) -> None:
     thread.join(REPORT_SECONDS)
 
 
-def leave(status: int) -> NoReturn:
+def exit_at_once(status: int) -> NoReturn:
     """Exit without waiting for child processes. The exit handler of `multiprocessing` would wait."""
     logging.shutdown()
     os._exit(status)
