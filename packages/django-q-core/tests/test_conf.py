@@ -122,6 +122,6 @@ def test_commands_that_need_no_secret_key_work_without() -> None:
 
 
 def test_optional_libraries_are_none_when_missing() -> None:
-    with patch("django_q.conf.find_spec", return_value=None):
+    with patch("django_q.old_names.find_spec", return_value=None):
         assert conf.psutil is None
     assert conf.croniter is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from django_q import hooks, signals
+from django_q import signals
+from django_q.execution import hooks
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from django_q_ironmq import IronMQBroker, client
 from django_q_ironmq.broker import Lease
 from django_q_ironmq.reservations import Reservations
 
+from tests.forks import in_a_fork
 from tests.services import IronMQ
 
 
@@ -44,16 +45,6 @@ def requests(monkeypatch):
     return made
 
 
-def in_a_child(call):
-    """Return the result of *call* in another process: a small number."""
-    if not (child := os.fork()):
-        try:
-            os._exit(call())
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def test_another_process_acknowledges_a_renewed_message(make):
     pusher = make()
     monitor = make(pusher.list_key)
@@ -61,7 +52,7 @@ def test_another_process_acknowledges_a_renewed_message(make):
     one, two, three = (delivery.ack_id for delivery in pusher.dequeue_many(3, 1))
     for _ in range(3):
         assert pusher.renew([one, two]) == []
-    assert in_a_child(lambda: len(monitor.acknowledge_many([one, two, three]))) == 0
+    assert in_a_fork(lambda: monitor.acknowledge_many([one, two, three]) == [])
     assert pusher.renew([one, two, three]) == [one, two, three]
 
 
@@ -71,7 +62,7 @@ def test_another_process_releases_a_renewed_message(make):
     pusher.enqueue("package")
     mine = pusher.dequeue_many(1, 1)[0].ack_id
     pusher.renew([mine])
-    assert in_a_child(lambda: int(monitor.release(mine))) == 1
+    assert in_a_fork(lambda: monitor.release(mine) is True)
     assert [delivery.package for delivery in monitor.dequeue_many(1, 1)] == ["package"]
 
 
@@ -157,13 +148,11 @@ def test_file_that_cannot_grow_is_unavailable(make):
 
     def renew_with_small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        try:
+        with pytest.raises(BrokerUnavailable):
             broker.renew([mine])
-        except BrokerUnavailable:
-            return 0
-        return 1
+        return True
 
-    assert in_a_child(renew_with_small_files) == 0
+    assert in_a_fork(renew_with_small_files)
     assert broker.acknowledge(mine)
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import traceback
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,9 @@ from django_q_redis.client import (
 )
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.forks import in_a_fork
 
+if TYPE_CHECKING:
     from tests.services import Redis as RedisServer
 
 
@@ -185,18 +184,6 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> ClusterSettings:
     settings = settings_of({"port": 3})
     prepare(settings)
     return settings
-
-
-def in_a_fork(holds: Callable[[], bool]) -> bool:
-    """Return True if *holds* returns True in a forked process."""
-    child = os.fork()
-    if not child:
-        status = 2
-        try:
-            status = 0 if holds() else 1
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_prepared_client_is_that_of_a_fork(prepared: ClusterSettings):

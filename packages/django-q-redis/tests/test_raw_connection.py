@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import pytest
@@ -11,6 +10,8 @@ from django_q_redis import raw_connection
 from django_q_redis.raw_connection import RawConnection, connection_of, packed
 from redis._parsers import Encoder
 from redis.connection import PythonRespSerializer
+
+from tests.forks import in_a_fork
 
 
 @pytest.fixture
@@ -42,14 +43,7 @@ def test_connection_that_the_server_closed_is_replaced(client: redis.Redis):
 def test_fork_uses_another_connection(client: redis.Redis):
     """Use a client in a fork as django-redis does, which shares it with its parent."""
     number = connection_of(client)("CLIENT", "ID")
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            status = int(connection_of(client)("CLIENT", "ID") == number)
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_a_fork(lambda: connection_of(client)("CLIENT", "ID") != number)
     assert connection_of(client)("CLIENT", "ID") == number
 
 

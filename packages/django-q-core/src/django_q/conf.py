@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from importlib import import_module
-from importlib.util import find_spec
 from os import getppid as get_ppid
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,12 +105,4 @@ def is_same(value: object, other: object) -> bool:
 Conf: Final = LiveConf()
 """The settings of this process."""
 
-
-_old_name = resolver(__name__)
-
-
-def __getattr__(name: str) -> Any:
-    """Return a name that old code imports from here: a reporter, or an optional library (None if it is missing)."""
-    if name in ("croniter", "psutil", "resource", "setproctitle"):
-        return import_module(name) if find_spec(name) else None
-    return _old_name(name)
+__getattr__ = resolver(__name__)

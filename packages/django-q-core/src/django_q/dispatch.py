@@ -39,7 +39,7 @@ def send_many(
     delay: float = 0,
     signed: Sequence[str] | None = None,
 ) -> None:
-    """Sign packages and enqueue them, in order. Every task is sent by this function.
+    """Sign packages and enqueue them, in order. `send_links` sends the links of chains; nothing else sends tasks.
 
     Args:
         packages: the tasks, as `announced` returned them.
@@ -66,3 +66,20 @@ def send_many(
         for package in packages:
             logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
             logger.debug("Pushed (%r, %r)", package["name"], package["id"])
+
+
+def send_links(links: Sequence[str], *, broker: Broker) -> None:
+    """Enqueue the next links of chains, which workers have signed, even if the server is full.
+
+    Call it before the packages that they follow are acknowledged: a link that is sent twice is still one task.
+
+    Args:
+        links: signed packages.
+        broker: of the queue.
+
+    Raises:
+        BrokerError: some links may be queued; `sent` contains their indexes.
+        BrokerUnavailable: as above, because the broker is unavailable.
+        PackageTooLarge: as above, because a link is larger than the broker accepts.
+    """
+    broker.enqueue_links(links)

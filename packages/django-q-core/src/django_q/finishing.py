@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from django_q import signals
 from django_q.context import running
 from django_q.databases.errors import is_unavailable
+from django_q.dispatch import send_links
 from django_q.exceptions import ResultsUnavailable, UnreadablePackage, sent_before
-from django_q.hooks import run_hook
+from django_q.execution.hooks import run_hook
+from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.log import logger
 from django_q.models import Schedule, Task
-from django_q.outcome_builder import OutcomeBuilder
 from django_q.results.cache import queue_key
 from django_q.results.limits import LENGTHS, in_ascii
 from django_q.results.store import ResultStore
@@ -218,7 +219,7 @@ class Finisher:
         if unsent and self.broker is not None:
             packages = [(outcome, package) for outcome in unsent for package in outcome.following]
             try:
-                self.broker.enqueue_links([package for _, package in packages])
+                send_links([package for _, package in packages], broker=self.broker)
             except Exception as error:
                 sent = sent_before(error)
                 missing = {outcome.id for n, (outcome, _) in enumerate(packages) if n not in sent}

@@ -4,6 +4,8 @@ import os
 
 from django_q.brokers.process_local import ProcessLocal
 
+from tests.forks import in_a_fork
+
 
 def test_value_is_created_once():
     made = ProcessLocal(object)
@@ -22,8 +24,5 @@ def test_value_can_be_set_and_removed():
 def test_child_creates_its_own_value():
     made = ProcessLocal(os.getpid)
     mine = made.get()
-    child = os.fork()
-    if not child:
-        os._exit(0 if made.get() == os.getpid() else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert in_a_fork(lambda: made.get() == os.getpid())
     assert made.get() == mine

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from django_q.cluster.lease_keeper import LeaseKeeper
+from django_q.cluster.leases import RenewalInterval
 from django_q.exceptions import BrokerUnavailable
 from django_q.testing import eventually
 
@@ -32,7 +33,7 @@ def broker():
 
 @pytest.fixture
 def keeper(broker):
-    keeper = LeaseKeeper("monitor", lambda: broker, 0.06, lambda: None)
+    keeper = LeaseKeeper("monitor", lambda: broker, RenewalInterval(0.06), lambda: None)
     keeper.start()
     yield keeper
     keeper.stop()
@@ -67,7 +68,7 @@ def test_failed_renewal_is_repeated_when_the_broker_is_back(keeper, broker):
 
 
 def test_interval_of_renewals_begins_before_the_call(broker):
-    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None)
+    keeper = LeaseKeeper("monitor", lambda: broker, RenewalInterval(60), lambda: None)
     keeper.hold("a")
     called: list[float] = []
     broker.renew = lambda ack_ids: called.append(time.monotonic()) or []
@@ -78,19 +79,20 @@ def test_interval_of_renewals_begins_before_the_call(broker):
 def test_lease_that_the_pusher_could_not_renew_is_due_at_once(broker):
     """The outcome of its task arrives during an outage; the lease has a third of its time left."""
     renewed = time.monotonic() - 40
-    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None, renewed=lambda: renewed)
+    keeper = LeaseKeeper("monitor", lambda: broker, RenewalInterval(60), lambda: None, renewed=lambda: renewed)
     keeper.hold("a")
     assert keeper._due() == ["a"]
 
 
 def test_short_lease_is_renewed_in_a_third_of_it(broker):
-    keeper = LeaseKeeper("monitor", lambda: broker, 60, lambda: None, lease_seconds={"a": 3, "b": 60}.__getitem__)
+    interval = RenewalInterval(60, {"a": 3, "b": 60}.__getitem__)
+    keeper = LeaseKeeper("monitor", lambda: broker, interval, lambda: None)
     before = time.monotonic()
     keeper.hold("a")
     keeper.hold("b")
     assert keeper.due["a"] - before < 1.5
     assert keeper.due["b"] - before > 19
-    assert keeper.interval <= 0.5
+    assert keeper.pause <= 0.5
     keeper.renew(broker, ["a"])
     assert keeper.due["a"] <= time.monotonic() + 1
 

@@ -12,6 +12,7 @@ from django_q.cluster import Cluster
 from django_q.cluster import process as module
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.lease_keeper import LeaseKeeper
+from django_q.cluster.leases import RenewalInterval
 from django_q.cluster.process import ClusterProcess
 from django_q.cluster.worker import Worker
 from django_q.exceptions import ClusterDied
@@ -131,7 +132,7 @@ def test_thread_of_the_monitor_keeps_no_queries_with_debug(settings, django_db_b
             seen.append(len(connection.queries))
             cursor.execute("SELECT 1")
 
-    keeper = LeaseKeeper("test", lambda: None, 0.06, collect)
+    keeper = LeaseKeeper("test", lambda: None, RenewalInterval(0.06), collect)
     keeper.start()
     eventually(lambda: len(seen) >= 3)
     keeper.stop()

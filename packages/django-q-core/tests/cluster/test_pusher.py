@@ -78,7 +78,7 @@ def test_leases_of_finished_tasks_are_not_renewed(pusher):
         pusher.step()
         for worker in (0, 1) * 4:
             take(pusher, worker)
-    assert len(pusher.held) <= 2 * 8
+    assert len(pusher.leases.held) <= 2 * 8
 
 
 def test_task_between_channel_and_slot_is_renewed(pusher):
@@ -89,8 +89,8 @@ def test_task_between_channel_and_slot_is_renewed(pusher):
     ).number  # worker 0 has received it, and has not recorded it yet
     for _ in range(3):
         take(pusher, 1)
-    pusher._forget_passed()
-    assert slow in pusher.held
+    pusher.leases.forget_passed()
+    assert slow in pusher.leases.held
 
 
 def test_room_of_lost_packages_is_free_again(pusher):
@@ -99,7 +99,7 @@ def test_room_of_lost_packages_is_free_again(pusher):
     lost = [task.ack_id for task in pusher._withdraw()]
     pusher._renumber([TaskMessage(number, 0.0, ack_id, b"") for number, ack_id in enumerate(lost, 1)])
     pusher.broker.release_many(lost)  # as if the cluster was suspended for longer than the leases
-    pusher.renew_at = 0.0
+    pusher.leases.renew_at = 0.0
     pusher._renew_when_due()
     assert pusher.state.waiting == 0
     assert not pusher.tasks.wait(0)
@@ -118,7 +118,7 @@ def in_hand(pusher: Pusher, seconds: float) -> bytes:
 def test_received_task_with_a_lost_lease_does_not_begin(pusher):
     message = in_hand(pusher, pusher.settings.retry + 1)
     pusher.broker.release(TaskMessage.unpack(message).ack_id)  # as if the cluster was suspended for so long
-    pusher.renew_at = 0.0
+    pusher.leases.renew_at = 0.0
     pusher._renew_when_due()
     Worker(pusher.wiring, 0)._task(message)
     assert not pusher.wiring.results.wait(0)
@@ -139,9 +139,9 @@ def test_task_whose_worker_died_before_its_record_is_redelivered(pusher):
     pusher.state.slots[0].finish(sent=True)
     assert pusher.tasks.receive(block=False)  # and the worker is killed before it records it
     for _ in range(2):
-        pusher.renew_at = 0.0
+        pusher.leases.renew_at = 0.0
         pusher._renew_when_due()
-    assert not pusher.held
+    assert not pusher.leases.held
     assert pusher.state.waiting == 0
 
 
@@ -205,7 +205,7 @@ class TestPrefetch:
         self.now += 0.051
         pusher.step()
         assert pusher.state.waiting == 8
-        assert sum(number > pusher.state.taken for number in pusher.held) == 8
+        assert sum(number > pusher.state.taken for number in pusher.leases.held) == 8
         left = pusher.broker.dequeue_many(2000, 0)
         assert [int(package) for _, package, _ in left] == list(range(first + 9, 2000))
         kept = [TaskMessage.unpack(pusher.tasks.receive(block=False)).package for _ in range(8)]
@@ -286,12 +286,12 @@ def refuse(error):
 def fill_channel(pusher, monkeypatch, room):
     """Simulate a full channel: the first attempts to send have the given results. Leases are due after a failed one."""
     send, answers = pusher.tasks.send, iter(room)
-    pusher.renew_at = float("inf")
+    pusher.leases.renew_at = float("inf")
 
     def send_if_there_is_room(message: bytes, *, wait: float = 0.0) -> bool:
         if next(answers, True):
             return send(message)
-        pusher.renew_at = 0.0
+        pusher.leases.renew_at = 0.0
         return False
 
     monkeypatch.setattr(pusher.tasks, "send", send_if_there_is_room)
@@ -311,7 +311,7 @@ def test_failed_renewal_during_a_push_loses_no_delivery(pusher, monkeypatch):
 def test_pusher_does_not_spin_while_it_waits_and_leases_are_due(pusher, published, monkeypatch, away):
     pusher.broker.enqueue_many(["package"] * 4)
     pusher.step()
-    pusher.publisher.due = pusher.renew_at = 0.0
+    pusher.publisher.due = pusher.leases.renew_at = 0.0
     renew = refuse(BrokerUnavailable) if away else lambda self, ids: []
     monkeypatch.setattr(MemoryBroker, "renew", renew)
     waits: list[float] = []
@@ -324,7 +324,7 @@ def test_pusher_does_not_spin_while_it_waits_and_leases_are_due(pusher, publishe
 def test_failed_renewal_is_repeated_after_the_outage(pusher, monkeypatch):
     pusher.broker.enqueue_many(["package"] * 8)
     pusher.step()
-    pusher.renew_at = pusher.state.renewed = 0.0
+    pusher.leases.renew_at = pusher.state.renewed = 0.0
     with monkeypatch.context() as away:
         away.setattr(MemoryBroker, "renew", refuse(BrokerUnavailable))
         assert pusher.step()
@@ -387,8 +387,8 @@ def test_outage_during_a_push_ends_when_the_broker_answers(pusher, monkeypatch, 
 
 @pytest.mark.parametrize(("retry", "longest"), [(6.0, 1.0), (0.06, 0.1), (600.0, 1.0)])
 def test_back_off_leaves_time_to_renew_leases(pusher, retry, longest):
-    pusher.renew_every = retry / 3
-    pusher.held[1] = "a lease"
+    pusher.leases.interval.seconds = retry / 3
+    pusher.leases.held[1] = "a lease"
     for _ in range(20):
         pusher._back_off(BrokerUnavailable())
     assert longest / 3 < pusher.retry_at - time.monotonic() <= longest
@@ -400,16 +400,16 @@ def test_leases_are_renewed_in_a_third_of_the_shortest_one(pusher, monkeypatch):
     short: set = set()
     pusher.use(pusher.broker)
     pusher.step()
-    assert pusher.renew_at > time.monotonic() + 10
+    assert pusher.leases.renew_at > time.monotonic() + 10
     pusher.broker.enqueue_many(["package"] * 8)
     [first, *_] = leases = pusher.broker.dequeue_many(8, 0)
     short.add(first.ack_id)
     pusher._push(leases)
-    assert pusher.renew_at <= time.monotonic() + 1
-    pusher.renew_at = 0.0
+    assert pusher.leases.renew_at <= time.monotonic() + 1
+    pusher.leases.renew_at = 0.0
     pusher._renew_when_due()
-    assert time.monotonic() < pusher.renew_at <= time.monotonic() + 1
-    pusher.retry_at = pusher.renew_at = 0.0
+    assert time.monotonic() < pusher.leases.renew_at <= time.monotonic() + 1
+    pusher.retry_at = pusher.leases.renew_at = 0.0
     for _ in range(20):
         pusher._back_off(BrokerUnavailable())
     assert pusher.retry_at <= time.monotonic() + 0.5
@@ -592,7 +592,7 @@ def test_nothing_is_fetched_while_renewals_are_overdue(pusher, slow):
     take(pusher, 0)
     slow.seconds["renew"] = [pusher.settings.retry, 0.0]
     slow.log.clear()
-    pusher.renew_at = 0.0
+    pusher.leases.renew_at = 0.0
     for _ in range(3):
         pusher.step()
     assert slow.log == ["renew", "renew", "dequeue_many", "dequeue_many"]

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections, router
 from django.db.backends.signals import connection_created
 from django_q import signals
-from django_q.cluster import pool, rehearsal
+from django_q.cluster import rehearsal
 from django_q.models import Task
 from django_q.settings import ClusterSettings
 
@@ -64,13 +64,3 @@ def test_rehearsal_leaves_no_file_open():
     before = count()
     rehearsal.rehearse(SETTINGS)
     assert count() == before
-
-
-def test_cluster_rehearses_before_it_forks(monkeypatch):
-    rehearsed = []
-    monkeypatch.setattr(rehearsal, "rehearse", rehearsed.append)
-    monkeypatch.setattr(pool.gc, "freeze", lambda: None)
-    settings = ClusterSettings.from_mapping({"broker_class": "django_q.brokers.memory.MemoryBroker"})
-    pool.preload(settings)
-    pool.preload(settings)
-    assert rehearsed == [settings]

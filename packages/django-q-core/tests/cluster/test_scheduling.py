@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
+from django_q.brokers.memory import MemoryQueue
 from django_q.cluster import maintenance, statistics
 from django_q.cluster import scheduling as module
 from django_q.cluster.ipc.state import ClusterState, Phase
@@ -194,14 +195,13 @@ def test_unavailable_database_is_retried_and_logged_once(running, clock, due, mo
 def test_unavailable_broker_is_retried_and_logged_once(running, clock, due, monkeypatch, caplog):
     due(next_run=BEGAN)
     scheduler = running()
-    enqueue = type(scheduler.broker).enqueue_many
 
-    def away(self, packages):
+    def away(self, packages, delay):
         raise BrokerUnavailable("connection refused")
 
-    monkeypatch.setattr(type(scheduler.broker), "enqueue_many", away)
-    run(scheduler, clock, 30)
-    monkeypatch.setattr(type(scheduler.broker), "enqueue_many", enqueue)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryQueue, "put", away)
+        run(scheduler, clock, 30)
     run(scheduler, clock, 45)
     assert scheduler.broker.queue_size() == 1
     assert caplog.text.count("connection refused") == 1

@@ -106,16 +106,16 @@ class TestFlags:
         state = sentinel.state
         state.paused, state.hooks, state.backlog, state.postponed, state.wake_at = 1, 3, 500, 400, 7
         sentinel.pool.monitor.process.end(-9)
-        sentinel.turn(sentinel.pool.members)
+        sentinel.step(sentinel.pool.members)
         assert (state.paused, state.hooks, state.backlog, state.postponed) == (0, 0, 0, 0)
         assert state.wake_at == 7, "it is the pusher's"
-        eventually(lambda: sentinel.turn(sentinel.pool.members) or sentinel.pool.monitor.process)
+        eventually(lambda: sentinel.step(sentinel.pool.members) or sentinel.pool.monitor.process)
         assert state.reincarnations == 1
 
     def test_mark_of_a_dead_pusher_is_cleared(self, sentinel):
         sentinel.state.wake_at, sentinel.state.paused = 7, 1
         sentinel.pool.pusher.process.end(-9)
-        sentinel.turn(sentinel.pool.members)
+        sentinel.step(sentinel.pool.members)
         assert (sentinel.state.wake_at, sentinel.state.paused) == (0, 1)
 
 
@@ -124,7 +124,7 @@ def test_process_without_progress_is_replaced_and_logged(sentinel, caplog):
     hung = monitor.process
     monitor.heartbeat._floats[monitor.heartbeat._index] = monitor.born = time.monotonic() - 61
     for _ in range(2):
-        sentinel.turn(sentinel.pool.members)
+        sentinel.step(sentinel.pool.members)
     assert not hung.runs
     assert monitor.process.runs
     assert "the monitor made no progress for 61 seconds, killed" in caplog.text
@@ -137,7 +137,7 @@ def test_worker_that_does_not_exit_is_killed_and_replaced(sentinel, caplog):
     worker.slot.state = WorkerState.RECYCLED
     worker.slot.exit_by(time.monotonic() - 1)
     for _ in range(2):
-        sentinel.turn(sentinel.pool.members)
+        sentinel.step(sentinel.pool.members)
     assert not stuck.runs
     assert worker.process.runs
     assert "did not exit in time" in caplog.text
@@ -154,8 +154,8 @@ def test_worker_whose_look_up_hangs_is_killed(sentinel, hangs):
         slot.deadline = time.monotonic() - 1.0
     else:
         member.process.end(-11)
-    sentinel.turn(sentinel.pool.members)
-    sentinel.turn(sentinel.pool.members)
+    sentinel.step(sentinel.pool.members)
+    sentinel.step(sentinel.pool.members)
     death = unpack(sentinel.wiring.results.receive(block=False))
     assert death.looking_up is hangs
 
@@ -171,15 +171,15 @@ class TestStop:
         obedient(sentinel)
         state, phases = sentinel.state, []
         state.backlog, turns = 1, itertools.count()
-        turn = sentinel.turn
+        step = sentinel.step
 
         def progress(*arguments) -> None:
             number = next(turns)
             state.backlog, state.hooks = number < 5, 5 <= number < 10
             phases.append((int(state.phase), number))
-            turn(*arguments)
+            step(*arguments)
 
-        sentinel.turn = progress
+        sentinel.step = progress
         sentinel.stop()
         first = next(number for phase, number in phases if phase == Phase.ENDING)
         assert first > 10
@@ -203,17 +203,17 @@ class TestStop:
         first = [worker.process for worker in sentinel.pool.workers]
         for process in first:
             process.end()
-        turn = sentinel.turn
+        step = sentinel.step
 
         def progress(*arguments) -> None:
-            turn(*arguments)
+            step(*arguments)
             again = [worker.process for worker in sentinel.pool.workers]
             if sentinel.state.hooks and None not in again and again[0] is not first[0]:
                 sentinel.state.hooks = 0
                 for worker in sentinel.pool.workers:
                     ends_when(worker, lambda: sentinel.state.phase == Phase.ENDING)
 
-        sentinel.turn = progress
+        sentinel.step = progress
         began = time.monotonic()
         sentinel.stop()
         assert sentinel.state.hooks == 0
@@ -293,7 +293,7 @@ class TestCrash:
             monkeypatch.setattr(module, "Sentinel", lambda *arguments: sentinel)
             monkeypatch.setattr(module, "prepare", lambda *arguments: None)
             monkeypatch.setattr(module.reporters, "report", lambda error, settings: reported.append(error))
-            monkeypatch.setattr(module, "leave", leave)
+            monkeypatch.setattr(module, "exit_at_once", exit_at_once)
             monkeypatch.setattr(sentinel, "run", raises(error))
             lifeline = type("Line", (), {"watch": lambda self: None})()
             with pytest.raises(Left) as left:
@@ -322,7 +322,7 @@ class Left(BaseException):
         self.status = status
 
 
-def leave(status: int):
+def exit_at_once(status: int):
     raise Left(status)
 
 

@@ -12,6 +12,8 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django_q.cluster import sessions
 
+from tests.forks import in_a_fork
+
 
 @pytest.fixture(autouse=True)
 def thread(monkeypatch, django_db_blocker):
@@ -63,15 +65,12 @@ def test_shared_thread_that_is_blocked_is_replaced(monkeypatch):
 
 def test_fork_has_its_own_shared_thread():
     run_in_own_loop(os.getpid)
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            sessions._leave_inherited()
-            status = int(run_in_own_loop(os.getpid) != os.getpid())
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def has_its_own() -> bool:
+        sessions._leave_inherited()
+        return run_in_own_loop(os.getpid) == os.getpid()
+
+    assert in_a_fork(has_its_own)
 
 
 class Ended:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from django_q.databases.connections import (
 from django_q.testing import eventually
 
 from tests.databases import reachable, sqlite
+from tests.forks import in_a_fork
 from tests.services.fixtures import missing
 
 if TYPE_CHECKING:
@@ -102,17 +102,6 @@ def ask(connection: Any, statement: str) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchone()[0] if cursor.description else None
-
-
-def in_a_fork(holds: Callable[[], bool]) -> bool:
-    child = os.fork()
-    if not child:
-        status = 2
-        try:
-            status = 0 if holds() else 1
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # between tasks

@@ -9,8 +9,8 @@ from itertools import islice
 
 import pytest
 from django_q.clock import real_clock
-from django_q.coroutines import run_coroutine
 from django_q.exceptions import OptionError
+from django_q.execution.coroutines import run_coroutine
 from django_q.results.waiting import MAX_PAUSE_SECONDS, MISSING, await_for, pauses, wait_for
 
 

@@ -278,6 +278,9 @@ class Refusing(MemoryBroker):
     def refusal(package: dict) -> Exception | None:
         """Return the error for a package."""
 
+    def enqueue(self, package, *, delay=0):
+        return self.enqueue_many([package])[0]
+
     def enqueue_many(self, packages):
         type(self).requests.append(len(packages))
         codec = PackageCodec.of(self.settings)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import DataError
-from django_q.brokers.memory import MemoryBroker
+from django_q.brokers.memory import MemoryQueue
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, UnknownFunction
 from django_q.models import Schedule
 from django_q.schedules import due as module
@@ -120,16 +120,16 @@ def test_row_that_is_invalid_marks_itself_alone(clockwork, due, columns):
 @pytest.mark.parametrize("error", [PackageTooLarge("caf\udce9"), BrokerError(Unprintable()), Unprintable()])
 def test_package_that_a_broker_refuses_marks_its_schedule_alone(clockwork, due, monkeypatch, error, overlap):
     bad, _ = due(args="'refused'", overlap=overlap), due(name="good")
-    enqueue = MemoryBroker.enqueue_many
+    put = MemoryQueue.put
     clock = clockwork()
     loads = PackageCodec.of(clock.settings).loads
 
-    def refuse(self, packages):
+    def refuse(self, packages, delay):
         if any("refused" in str(loads(package)["args"]) for package in packages):
             raise error
-        return enqueue(self, packages)
+        return put(self, packages, delay)
 
-    monkeypatch.setattr(MemoryBroker, "enqueue_many", refuse)
+    monkeypatch.setattr(MemoryQueue, "put", refuse)
     assert [package["group"] for package in clock.play()] == ["good"]
     assert check(bad)
     assert bad.waiting_for is None

@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from django.db import OperationalError, connection
 from django_q.brokers import get_broker
-from django_q.brokers.memory import MemoryBroker
+from django_q.brokers.memory import MemoryQueue
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
 from django_q.finishing import Finisher
@@ -47,14 +47,14 @@ def execute_all(clock) -> list[str]:
 
 def send_beside(clock, monkeypatch, meanwhile) -> None:
     """Call a function after tasks were queued, before the transaction of the scheduler ends."""
-    send = MemoryBroker.enqueue_many
+    put = MemoryQueue.put
 
-    def enqueue_many(self, packages):
-        ids = send(self, packages)
+    def put_and_call(self, packages, delay):
+        tokens = put(self, packages, delay)
         meanwhile()
-        return ids
+        return tokens
 
-    monkeypatch.setattr(type(clock.broker), "enqueue_many", enqueue_many)
+    monkeypatch.setattr(MemoryQueue, "put", put_and_call)
 
 
 @pytest.mark.parametrize("args", ["1.5", "'no number'"])
@@ -125,11 +125,11 @@ def test_monitor_on_another_connection_clears_it_meanwhile(clockwork, lone, monk
 def test_broker_that_is_away_leaves_nothing_claimed(clockwork, lone, monkeypatch):
     clock = clockwork()
 
-    def away(self, packages):
+    def away(self, packages, delay):
         raise BrokerUnavailable("connection refused")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(clock.broker), "enqueue_many", away)
+        patch.setattr(MemoryQueue, "put", away)
         assert clock.run_pass(NOW).sent == []
     assert waiting_for(lone) is None
     assert len(clock.run_pass(NOW).sent) == 1

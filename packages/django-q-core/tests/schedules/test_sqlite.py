@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 from django_q.brokers import get_broker
+from django_q.brokers.memory import MemoryQueue
 from django_q.databases.sqlite import exclusive
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule
@@ -21,7 +22,7 @@ from django_q.signals import pre_enqueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from django_q.brokers.memory import MemoryBroker
+    from django_q.brokers import Broker
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -30,7 +31,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def broker() -> Iterator[MemoryBroker]:
+def broker() -> Iterator[Broker]:
     broker = get_broker()
     broker.delete_queue()
     yield broker
@@ -38,7 +39,7 @@ def broker() -> Iterator[MemoryBroker]:
 
 
 @pytest.fixture
-def schedules(broker: MemoryBroker) -> DueSchedules:
+def schedules(broker: Broker) -> DueSchedules:
     return DueSchedules(ClusterSettings.from_mapping({"name": "test"}), broker)
 
 
@@ -70,8 +71,8 @@ def write_elsewhere(sql: str = "UPDATE django_q_schedule SET name = name") -> No
 
 def test_others_write_while_a_broker_elsewhere_is_slow(broker, schedules, monkeypatch):
     due()
-    sent = broker.enqueue_many
-    monkeypatch.setattr(broker, "enqueue_many", lambda packages: (write_elsewhere(), sent(packages)))
+    put = MemoryQueue.put
+    monkeypatch.setattr(MemoryQueue, "put", lambda *arguments: (write_elsewhere(), put(*arguments))[1])
     assert len(schedules.run_pass().sent) == broker.queue_size() == 1
 
 
@@ -85,11 +86,11 @@ def test_others_write_while_receivers_of_the_project_run(schedules, while_packin
 def test_broker_that_is_away_leaves_the_schedule_due(broker, schedules, monkeypatch):
     schedule = due()
 
-    def fail(packages):
+    def fail(self, packages, delay):
         raise BrokerUnavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(broker, "enqueue_many", fail)
+        patch.setattr(MemoryQueue, "put", fail)
         assert schedules.run_pass().own_queue_error is not None
     schedule.refresh_from_db()
     assert schedule.next_run < timezone.now()

@@ -208,7 +208,7 @@ class MemoryBroker(BulkBroker):
 
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Append a package, visible after *delay* seconds, and return its id."""
-        return self._queue().put([package], delay)[0] if delay else self.enqueue_many([package])[0]
+        return self._queue().put([package], delay)[0]
 
     def enqueue_many(self, packages: Sequence[str]) -> list[int]:
         """Append packages and return their ids."""

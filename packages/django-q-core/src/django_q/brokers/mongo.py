@@ -1,5 +1,5 @@
 """Old name of django-q-mongo's `Mongo`."""
 
-from django_q.brokers.old_names import broker_named
+from django_q.old_names import resolver
 
-__getattr__ = broker_named(__name__, "Mongo", "mongo")
+__getattr__ = resolver(__name__)

@@ -1,5 +1,5 @@
 """Old name of django-q-orm's `ORM`."""
 
-from django_q.brokers.old_names import broker_named
+from django_q.old_names import resolver
 
-__getattr__ = broker_named(__name__, "ORM", "orm")
+__getattr__ = resolver(__name__)

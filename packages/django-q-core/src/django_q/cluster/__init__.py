@@ -10,6 +10,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from django_q.old_names import resolver
+
 if TYPE_CHECKING:
     from .cluster import Cluster
     from .sentinel import Sentinel
@@ -25,12 +27,14 @@ NEEDS_UNIX = (
 _PLACES = {
     "Cluster": "django_q.cluster.cluster",
     "Sentinel": "django_q.cluster.sentinel",
-    "scheduler": "django_q.scheduler",  # a function of the public editions
 }
+"""Modules of the public names."""
+
+_old_name = resolver(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used.
+    """Import a public or old name when it is first used.
 
     Raises:
         ImportError: the system is Windows.
@@ -39,4 +43,4 @@ def __getattr__(name: str) -> Any:
         if sys.platform == "win32":
             raise ImportError(NEEDS_UNIX)
         return getattr(import_module(_PLACES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _old_name(name)

@@ -26,7 +26,8 @@ from django_q.text import one_line
 from . import log
 from .guard import SentinelGuard
 from .launch import Launch
-from .pool import context_of, exit_text, preload
+from .pool import context_of, exit_text
+from .preload import preload
 from .sentinel import main
 from .statistics import stat_of
 

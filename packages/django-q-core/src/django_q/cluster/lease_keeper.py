@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from django_q.brokers import Broker
 
-MAX_INTERVAL_SECONDS = 1.0
+    from .leases import RenewalInterval
+
+MAX_PAUSE_SECONDS = 1.0
 """Maximum pause between two checks."""
 
 
@@ -33,27 +35,25 @@ class LeaseKeeper(threading.Thread):
     Args:
         name: name of the process, for the log.
         broker: creates the broker, in this thread.
-        retry: duration of a lease in seconds.
+        interval: of renewals.
         collect: called at each check; takes outcomes from the channel if the monitor is blocked.
         renewed: returns the time of the pusher's last renewal (`time.monotonic`, seconds).
-        lease_seconds: returns the duration of the lease of an ack id in seconds; None if no lease is shorter than
-            `retry`.
     """
 
     def __init__(
         self,
         name: str,
         broker: Callable[[], Broker],
-        retry: float,
+        interval: RenewalInterval,
         collect: Callable[[], None],
         renewed: Callable[[], float] = time.monotonic,
-        lease_seconds: Callable[[Any], float] | None = None,
     ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self.process_name, self.make_broker, self.collect, self.renewed = name, broker, collect, renewed
-        self.renew_every, self.lease_seconds = retry / 3, lease_seconds
-        self.renewing = Wait(retry / 3)
-        self.interval = min(MAX_INTERVAL_SECONDS, retry / 6)
+        self.interval = interval
+        self.renewing = Wait(interval.seconds)
+        self.pause = min(MAX_PAUSE_SECONDS, interval.seconds / 2)
+        """Pause between two checks in seconds. It becomes shorter with the first short lease."""
         self.lock = threading.Lock()
         self.due: dict[Any, float] = {}
         """Time of the next renewal by ack id (`time.monotonic`, seconds)."""
@@ -81,7 +81,7 @@ class LeaseKeeper(threading.Thread):
     def run(self) -> None:
         """Check until the monitor ends."""
         broker: Broker | None = None
-        while not self.ended.wait(self.interval):
+        while not self.ended.wait(self.pause):
             try:
                 self.collect()
                 if due := self._due():
@@ -113,12 +113,11 @@ class LeaseKeeper(threading.Thread):
                     self.due[ack_id] = began + self._interval(ack_id)
 
     def _interval(self, ack_id: Any) -> float:
-        """Return the time between two renewals in seconds; shorten the check interval for short leases."""
-        if self.lease_seconds is None:
-            return self.renew_every
-        seconds = self.lease_seconds(ack_id)
-        self.interval = min(self.interval, seconds / 6)
-        return seconds / 3
+        """Return the time between two renewals in seconds; shorten the pause between checks for short leases."""
+        seconds = self.interval.shortest((ack_id,))
+        if seconds < self.interval.seconds:
+            self.pause = min(self.pause, seconds / 2)
+        return seconds
 
     def _due(self) -> list[Any]:
         now = time.monotonic()

@@ -31,9 +31,9 @@ from django_q.databases.connections import close_connections, keep_connections
 from django_q.databases.errors import is_unavailable
 from django_q.databases.sqlite import release_pages
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
-from django_q.outcome_builder import OutcomeBuilder
 from django_q.pacing import Backoff
 from django_q.results.store import Place, place_of
 from django_q.text import one_line
@@ -42,6 +42,7 @@ from django_q.wire.outcome import Outcome
 
 from . import log
 from .lease_keeper import LeaseKeeper
+from .leases import RenewalInterval
 from .process import ClusterProcess, Wiring
 from .watchdog import Wait, Watchdog
 
@@ -136,10 +137,9 @@ class Monitor(ClusterProcess):
             self.keeper = LeaseKeeper(
                 self.name,
                 self._own_broker,
-                self.settings.retry,
+                RenewalInterval.of(self.broker, self.settings.retry),
                 self._collect_while_blocked,
                 renewed=lambda: self.state.renewed,
-                lease_seconds=self.broker.lease_seconds if self.broker.leases_vary else None,
             )
             self.keeper.start()
         self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import multiprocessing
 import os
 import signal
 import time
-from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from django_q.brokers import broker_class
 from django_q.cluster.ipc.state import Slot, WorkerState
 from django_q.cluster.system.process_group import has_exited, kill_group
-from django_q.cluster.system.title import prepare_title
 from django_q.pacing import Backoff
 
 from . import log, sessions
 from .launch import Launch
-from .process import Wiring, class_of, main
+from .process import Wiring, main
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
-
-    from django_q.settings import ClusterSettings
 
 STEADY_SECONDS = 2.0
 """Lifetime after which the end of a process is no failed start, and resets the back-off."""
@@ -188,24 +181,6 @@ def exit_text(code: int) -> str:
         return f"sudden death (signal {signal.Signals(-code).name})"
     except ValueError:
         return f"sudden death (signal {-code})"
-
-
-PRELOADED_MODULES = ("django.db.models.sql.compiler", "encodings.idna")
-"""Modules that each process would import after the fork: for the first query, and for the look-up of a host."""
-
-
-@cache
-def preload(settings: ClusterSettings) -> None:
-    """Import modules and fill caches once before the fork, so that the processes share the memory and start faster."""
-    for role in (WORKER, PUSHER, MONITOR, SCHEDULER):
-        class_of(role.path).prepare()
-    for module in PRELOADED_MODULES:
-        import_module(module)
-    broker_class(settings).prepare(settings)
-    prepare_title()
-    import_module("django_q.cluster.rehearsal").rehearse(settings)  # its models require that Django is set up
-    gc.collect()
-    gc.freeze()  # otherwise the collector would write to every shared page, and so copy it
 
 
 class Pool:

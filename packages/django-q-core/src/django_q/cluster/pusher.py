@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import signal
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from django_q.brokers import get_broker
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
@@ -17,6 +16,7 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.pacing import MIN_BACKOFF_SECONDS, Backoff
 
 from . import log
+from .leases import TaskLeases
 from .process import ClusterProcess, Wiring
 from .statistics import Publisher
 
@@ -33,7 +33,6 @@ REQUEUE_SECONDS: Final = 1.0
 """Time at the end of a stop in which unstarted tasks without a receipt are sent to the broker again."""
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from types import FrameType
 
     from django_q.brokers import AckId, Broker, Delivery
@@ -43,22 +42,14 @@ class Pusher(ClusterProcess):
     """Keeps `queue_limit` packages prefetched for the workers. It does not unpickle them."""
 
     role: ClassVar[str] = "pusher"
-    renew_at: float = 0.0
-    """Time of the next renewal (`time.monotonic`, seconds)."""
     retry_at: float = 0.0
     """Time of the next attempt during an outage of the broker (`time.monotonic`, seconds)."""
-    leases_vary: bool = False
-    """True if leases may be shorter than `retry`."""
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
         self.tasks = wiring.tasks
         self.limit = self.settings.queue_limit
         self.pushed_at = 0.0
-        self.held: dict[int, Any] = {}
-        """Ack ids of the tasks whose leases this process renews, by task number."""
-        self.missing: set[int] = set()
-        self.renew_every = self.settings.retry / 3
         self.backoff = Backoff()
         self.answered = False
         """True if the last request of this step to the broker succeeded."""
@@ -74,13 +65,13 @@ class Pusher(ClusterProcess):
         signal.signal(signal.SIGTERM, self._stop)
         self.warned = self.state.pushed > 0  # the predecessor has logged them
         self._adopt()
-        self.renew_at = time.monotonic()  # the predecessor may have been blocked for long
+        self.leases.renew_at = time.monotonic()  # the predecessor may have been blocked for long
         log.pushing(self.name)
 
     def use(self, broker: Broker) -> None:
         """Use *broker* for all requests."""
         self.broker = broker
-        self.leases_vary = broker.leases_vary
+        self.leases = TaskLeases(broker, self.state, self.settings.retry)
         self.window = Prefetch(self.limit, may_exceed=broker.supports_prefetch)
         self.publisher = Publisher(self.name, self.wiring, broker, here=broker.keeps_statistics)
 
@@ -105,7 +96,7 @@ class Pusher(ClusterProcess):
             self._renew_when_due()
             self.window.measure(self.state.sent, time.monotonic())
             room = self._room()
-            if self._is_late():
+            if self.leases.is_late:
                 pass  # renew again first: a fetch would take the expired leases of running tasks
             elif room >= self.window.size - self.window.low_water_mark:
                 self._push(self._fetch(room))
@@ -125,10 +116,6 @@ class Pusher(ClusterProcess):
             log.server_warning(self.name, warning)
         self.warned = True
 
-    def _is_late(self) -> bool:
-        """Return True if the broker took so long to renew leases that they are due again."""
-        return bool(self.held) and time.monotonic() >= self.renew_at
-
     def _fetch(self, room: int) -> list[Delivery]:
         """Fetch packages; if the broker was blocked meanwhile, keep those whose leases can be renewed."""
         wait = self._seconds_to_wait()
@@ -138,7 +125,7 @@ class Pusher(ClusterProcess):
         seconds = time.monotonic() - began
         if not deliveries or not self.broker.supports_renewal:
             return deliveries
-        if seconds <= wait + self._interval(delivery.ack_id for delivery in deliveries):
+        if seconds <= wait + self.leases.interval.shortest(delivery.ack_id for delivery in deliveries):
             return deliveries
         leases = [delivery.ack_id for delivery in deliveries if delivery.ack_id is not None]
         lost = set(self.broker.renew(leases)) if leases else set()
@@ -149,11 +136,10 @@ class Pusher(ClusterProcess):
         if self.backoff.failed():
             log.broker_gone(self.name, error)
         seconds = self.backoff.seconds
-        if self.held:
-            interval = self._interval(self.held.values())
-            seconds = min(seconds, MAX_PAUSE_SECONDS, max(interval / 2, MIN_BACKOFF_SECONDS))
+        if self.leases.held:
+            seconds = min(seconds, MAX_PAUSE_SECONDS, max(self.leases.seconds / 2, MIN_BACKOFF_SECONDS))
         self.retry_at = time.monotonic() + seconds
-        self.renew_at = 0.0
+        self.leases.renew_at = 0.0
 
     def stop(self) -> None:
         """Release unstarted tasks, and publish the state of the cluster once more."""
@@ -194,8 +180,8 @@ class Pusher(ClusterProcess):
 
     def _seconds_to_wait(self) -> float:
         due = math.inf if self.backoff.failures else self.publisher.due
-        if self.held:
-            due = min(due, max(self.renew_at, self.retry_at))
+        if self.leases.held:
+            due = min(due, max(self.leases.renew_at, self.retry_at))
         return min(RECEIVE_SECONDS, max(0.0, due - time.monotonic()))
 
     # tasks
@@ -206,16 +192,15 @@ class Pusher(ClusterProcess):
             leased = now if ack_id is not None else 0.0
             body = package.encode() if isinstance(package, str) else package
             self._push_task(leased, ack_id, body, attempt)
-        if self.leases_vary and self.held:
-            self.renew_at = min(self.renew_at, now + self._interval(self.held.values()))
-        self._forget_passed()
+        self.leases.began(now)
+        self.leases.forget_passed()
         self.window.fetched(deliveries)
         self.pushed_at = time.monotonic()
 
     def _push_task(self, leased: float, ack_id: AckId | None, package: bytes, attempt: int) -> None:
         number = self.state.pushed + 1
         if ack_id is not None and self.broker.supports_renewal:
-            self.held[number] = ack_id
+            self.leases.held[number] = ack_id
         self.state.pushed = number
         task = TaskMessage(number, leased, ack_id, package, attempt)
         if not self._send(task.pack(), patient=ack_id is None):
@@ -261,55 +246,24 @@ class Pusher(ClusterProcess):
         So after a failure, the renewal is the first request of the next attempt. It shows if the outage has ended.
         """
         now = time.monotonic()
-        if now < max(self.retry_at, self.renew_at):
+        if now < max(self.retry_at, self.leases.renew_at):
             return
-        self._forget_finished()
-        lost: set[Any] = set()
-        if self.held:
-            lost = set(self.broker.renew(list(self.held.values())))
-            self.answered = True
-        self.renew_at = now + self._interval(self.held.values())
-        if lost:
-            self._drop({number for number, ack_id in self.held.items() if ack_id in lost})
+        if not self.tasks.wait(0):
+            self.state.withdrawn = self.state.pushed  # a worker may have died between receipt and record
+        self.leases.forget_finished()
+        asked = bool(self.leases.held)
+        if lost := self.leases.renew():
+            self._drop(lost)
+        self.answered = self.answered or asked
         self.state.renewed = now
-
-    def _interval(self, leases: Iterable[AckId]) -> float:
-        """Return the interval of renewals in seconds: a third of the shortest of these leases, or of `retry`."""
-        if not self.leases_vary:
-            return self.renew_every
-        return min((self.broker.lease_seconds(ack_id) / 3 for ack_id in leases), default=self.renew_every)
 
     def _drop(self, lost: set[int]) -> None:
         """Withdraw tasks whose lease was lost, before the renewal is announced to the workers."""
-        for number in lost:
-            del self.held[number]
         tasks = self._withdraw()
         dropped = [task for task in tasks if task.number in lost]
         self._renumber([task for task in tasks if task.number not in lost])
         if dropped:
             log.leases_lost(self.name, len(dropped))
-
-    def _forget_passed(self) -> None:
-        """Stop renewing tasks that are older than the current task of every worker."""
-        passed = min(slot.taken for slot in self.state.slots)
-        for number in list(itertools.takewhile(passed.__gt__, self.held)):
-            del self.held[number]
-
-    def _forget_finished(self) -> None:
-        """Stop renewing leases of finished tasks.
-
-        A task that neither waits nor is in flight has been finished: its outcome is with the monitor. A worker needs a
-        moment between the receipt of a task and its record in the slot, so a task must be missing twice.
-        """
-        if not self.tasks.wait(0):
-            self.state.withdrawn = self.state.pushed  # a worker may have died between receipt and record
-        taken = max(self.state.taken, self.state.withdrawn)
-        working = (WorkerState.BUSY, WorkerState.SENDING)
-        in_flight = {slot.taken for slot in self.state.slots if slot.state in working}
-        missing = {number for number in self.held if number <= taken and number not in in_flight}
-        for number in missing & self.missing:
-            del self.held[number]
-        self.missing = missing
 
     # start
 
@@ -321,7 +275,7 @@ class Pusher(ClusterProcess):
                 if message and kind_of(message) == Kind.TASK:
                     task = TaskMessage.unpack(message)
                     if task.ack_id is not None and self.broker.supports_renewal:
-                        self.held[task.number] = task.ack_id
+                        self.leases.held[task.number] = task.ack_id
         self._renumber(self._withdraw())
 
     # release
@@ -344,7 +298,7 @@ class Pusher(ClusterProcess):
     def _renumber(self, tasks: list[TaskMessage]) -> None:
         """Send tasks to the workers again, under new numbers."""
         for task in tasks:
-            self.held.pop(task.number, None)
+            self.leases.held.pop(task.number, None)
             self._push_task(*task[1:])
 
     def _release_surplus(self) -> None:
@@ -388,4 +342,4 @@ class Pusher(ClusterProcess):
         if tasks:
             self.broker.release_many([task.ack_id for task in tasks])
             for task in tasks:
-                self.held.pop(task.number, None)
+                self.leases.held.pop(task.number, None)

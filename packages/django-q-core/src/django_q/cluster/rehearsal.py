@@ -16,8 +16,8 @@ from django.utils import timezone
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.messages import Kind, TaskMessage, pack, unpack
 from django_q.cluster.system.interpreter import Interpreter
+from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.models import Task
-from django_q.outcome_builder import OutcomeBuilder
 from django_q.status import Stat
 from django_q.wire.codec import PackageCodec
 from django_q.wire.options import normalise_package

@@ -22,7 +22,8 @@ from django_q.humanhash import humanize
 
 from . import log
 from .guard import Guard
-from .pool import Member, Pool, context_of, preload
+from .pool import Member, Pool, context_of
+from .preload import preload
 from .process import Wiring, prepare
 from .stopping import INTERRUPTED, StopProcedure
 
@@ -84,17 +85,17 @@ class Sentinel:
             preload(self.settings)
         self.pool.spawn()
         while not self.pool.is_complete and not self._asked_to_stop():
-            self.turn(self.pool.members)
+            self.step(self.pool.members)
         self.state.phase = Phase.RUNNING
         log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)
         self.started.set()
         while not self._asked_to_stop():
-            self.turn(self.pool.members)
+            self.step(self.pool.members)
         self.stop()
 
     # supervision
 
-    def turn(self, wanted: Sequence[Member], longest: float | None = None) -> None:
+    def step(self, wanted: Sequence[Member], longest: float | None = None) -> None:
         """Wait for an event, then handle dead processes, deadlines and heartbeats.
 
         Args:
@@ -213,9 +214,9 @@ def main(
         kill_all(members, "its sentinel crashed")
         log.crashed(current_process().name, error)
         report(error, settings)
-        leave(1)
+        exit_at_once(1)
     if any(member.process is not None for member in sentinel.pool.members):
-        leave(1)
+        exit_at_once(1)
 
 
 def kill_all(members: Sequence[Member], reason: str) -> None:
@@ -232,7 +233,7 @@ def report(error: BaseException, settings: ClusterSettings) -> None:
     thread.join(REPORT_SECONDS)
 
 
-def leave(status: int) -> NoReturn:
+def exit_at_once(status: int) -> NoReturn:
     """Exit without waiting for child processes. The exit handler of `multiprocessing` would wait."""
     logging.shutdown()
     os._exit(status)

@@ -189,14 +189,14 @@ class StopProcedure:
         """
         least = time.monotonic() + extra
         while not done():
-            self._notice_hurry()
+            self._interrupt_if_urgent()
             left = min(max(self.stop_by, least), self.hurried_at + HURRY_SECONDS[phase]) - time.monotonic()
             if left <= 0:
                 return False
-            self.sentinel.turn(wanted, min(left, longest))
+            self.sentinel.step(wanted, min(left, longest))
         return True
 
-    def _notice_hurry(self) -> None:
+    def _interrupt_if_urgent(self) -> None:
         """Interrupt running tasks at once after a second signal, or when the parent has died."""
         if (self.sentinel.orphaned or self.state.stop_requests > 1) and self.hurried_at == math.inf:
             self.hurried_at = time.monotonic()

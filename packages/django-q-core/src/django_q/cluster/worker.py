@@ -41,10 +41,10 @@ from django_q.exceptions import (
     WorkerDied,
 )
 from django_q.execution import Executor
+from django_q.execution.timeout import TaskTimer
 from django_q.finishing import Finisher
 from django_q.pacing import Backoff
 from django_q.text import sentence_of
-from django_q.timeout import TaskTimer
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package

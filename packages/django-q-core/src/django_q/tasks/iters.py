@@ -11,9 +11,9 @@ from django_q.functions import describe
 from django_q.inline import run_iter_inline
 from django_q.settings import current_settings
 from django_q.tasks import reading
-from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route, chosen_broker
 from django_q.wire.building import build_package
+from django_q.wire.call_options import with_options
 from django_q.wire.ids import member_id, new_id
 from django_q.wire.options import ALL_OPTIONS, WHOLE_OPTIONS, checked_func, take
 from django_q.wire.package import MAX_MEMBERS, take_options

@@ -12,9 +12,9 @@ from django_q.brokers import shared_broker
 from django_q.dispatch import send_many
 from django_q.settings import current_settings
 from django_q.tasks import reading
-from django_q.tasks.builder import with_options
 from django_q.tasks.routing import Route, chosen_broker
 from django_q.wire.building import build_package
+from django_q.wire.call_options import with_options
 from django_q.wire.option_values import label
 from django_q.wire.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_unknown, take
 from django_q.wire.package import TASK_OPTIONS

@@ -13,7 +13,7 @@ from django_q.brokers import broker_of
 from django_q.context import running
 from django_q.dispatch import send_many
 from django_q.exceptions import ResultsUnavailable
-from django_q.hooks import run_hook
+from django_q.execution.hooks import run_hook
 from django_q.log import logger
 from django_q.models import Batch, Task
 from django_q.results.database import existing

@@ -164,7 +164,7 @@ class OutcomeBuilder:
         try:
             result = encode(finished["result"])
         except BaseException as error:  # noqa: BLE001 - pickling runs methods of the result
-            self._spoil(finished, error)
+            self._replace_unpicklable(finished, error)
             result = encode(finished["result"])
         if sent is not None:
             return encode_pickled(sent.args), encode_pickled(sent.kwargs), result
@@ -179,13 +179,13 @@ class OutcomeBuilder:
         try:
             return self.codec.dumps(finished | original)
         except BaseException as error:  # noqa: BLE001 - as above
-            self._spoil(finished, error)
+            self._replace_unpicklable(finished, error)
         try:
             return self.codec.dumps(finished | original)
         except BaseException:  # noqa: BLE001 - a receiver added another value that cannot be pickled
             return self.codec.dumps({key: picklable(value) for key, value in (finished | original).items()})
 
-    def _spoil(self, finished: dict[str, Any], cause: BaseException) -> None:
+    def _replace_unpicklable(self, finished: dict[str, Any], cause: BaseException) -> None:
         """Change a success whose result cannot be pickled into a failure with the reason."""
         error = ResultNotPicklable(
             f"The task returned a {qualified_type_name(finished['result'])}, which cannot "

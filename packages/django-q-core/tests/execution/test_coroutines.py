@@ -15,10 +15,10 @@ from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection, connections
 from django.test import TestCase
-from django_q.coroutines import run_coroutine
 from django_q.exceptions import TimeoutException
+from django_q.execution.coroutines import run_coroutine
+from django_q.execution.timeout import TaskTimer
 from django_q.tasks import aasync_task, aresult, async_task, result
-from django_q.timeout import TaskTimer
 
 if TYPE_CHECKING:
     from django_q.models import Task

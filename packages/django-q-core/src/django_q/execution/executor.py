@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from django_q import reporters, signals, text
 from django_q.context import running
-from django_q.coroutines import SOURCE_FILES, run_coroutine
 from django_q.exceptions import TimeoutException
+from django_q.execution.coroutines import SOURCE_FILES, run_coroutine
+from django_q.execution.outcome_builder import OutcomeBuilder, SentArguments
+from django_q.execution.timeout import TaskTimer, timeout_of
 from django_q.functions import is_known, resolve
-from django_q.outcome_builder import OutcomeBuilder, SentArguments
-from django_q.timeout import TaskTimer, timeout_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

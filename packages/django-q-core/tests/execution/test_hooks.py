@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from django_q import hooks
 from django_q.exceptions import TimeoutException
+from django_q.execution import hooks
 from django_q.models import Task
 
 TASK = Task(id="0" * 32, name="a-b-c-d", result=42)

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from django_q import reporters
-from django_q.coroutines import run_coroutine
+from django_q.execution.coroutines import run_coroutine
 from django_q.functions import describe, resolve
 from django_q.log import logger
 from django_q.text import one_line
