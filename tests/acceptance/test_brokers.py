@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from .saved import ROW, SavedTask, assert_failed, assert_succeeded
 from .site import Site, eventually
 
 RETRY = 2
@@ -81,7 +82,10 @@ def test_cluster_works_on_each_broker(site, product):
     notes = site.notes()
     assert sum(note.startswith("long begins") for note in notes) == 1, cluster.log
     assert [notes.count(str(number)) for number in range(8)] == [1] * 8, cluster.log
-    assert outcomes(site) == {"jobs.boom": [False, 2], "jobs.slow": [True, 1], "jobs.tidy": [False, 1]}
+    tasks = outcomes(site)
+    assert_failed(tasks["jobs.boom"], error="boom fails", attempt=2)
+    assert_failed(tasks["jobs.tidy"], error="timeout", attempt=1)
+    assert_succeeded(tasks["jobs.slow"], attempt=1)
 
 
 @pytest.mark.parametrize("product", ["disque", "ironmq", "ministack", "mongo", "moto"], indirect=True)
@@ -95,7 +99,7 @@ def test_row_counts_the_runs_that_killed_clusters_began(site, product):
         eventually(lambda: len(site.notes()) == 2, within=shortest + 20, why=lambda: cluster.log)
         assert cluster.stop() == 0, cluster.log
     assert [note.split()[1] for note in site.notes()] == ["begins", "begins", "ends"]
-    assert outcomes(site) == {"jobs.slow": [True, 2]}
+    assert_succeeded(outcomes(site)["jobs.slow"], attempt=2)
 
 
 def test_task_of_a_sender_with_a_shorter_lease_runs_once(tmp_path, migrated, disque_server):
@@ -115,7 +119,8 @@ def test_task_of_a_sender_with_a_shorter_lease_runs_once(tmp_path, migrated, dis
             """
         )
         eventually(lambda: "x ends" in site.notes(), within=20, why=lambda: cluster.log)
-        eventually(lambda: outcomes(site) == {"jobs.slow": [True, 1]}, why=lambda: cluster.log)
+        eventually(lambda: outcomes(site), why=lambda: cluster.log)
+        assert_succeeded(outcomes(site)["jobs.slow"], attempt=1)
         assert cluster.stop() == 0, cluster.log
     assert [note.split()[1] for note in site.notes()] == ["begins", "ends"]
 
@@ -160,11 +165,11 @@ def left_over(site):
 
 
 def outcomes(site):
-    """Success and attempts of each function but the quick one."""
-    return site.run(
-        """
+    """Return the saved task of each function but the quick one."""
+    found = site.run(
+        f"""
         from django_q.models import Task
-        tasks = Task.objects.exclude(func="jobs.mark")
-        answer = {task.func: [task.success, task.attempt_count] for task in tasks}
+        answer = {{task.func: {ROW} for task in Task.objects.exclude(func="jobs.mark")}}
         """
     )
+    return {func: SavedTask(**row) for func, row in found.items()}

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from .saved import assert_failed, assert_succeeded, saved
 from .site import eventually
 
 KINDS = ["sqlite", "redis"]
@@ -16,16 +17,6 @@ SERVERS = ["sqlite", "postgres", "redis"]
 
 def sent(site, call: str) -> str:
     return site.run(f"from django_q.tasks import async_task; answer = {call}")
-
-
-def task(site, task_id: str):
-    return site.run(
-        f"""
-        from django_q.tasks import fetch
-        task = fetch({task_id!r})
-        answer = task and [task.success, str(task.result), task.attempt_count]
-        """
-    )
 
 
 def done(site, ids: list[str]) -> list:
@@ -54,10 +45,10 @@ def test_task_that_runs_longer_than_its_lease_runs_once(make_site, kind):
     site = make_site(kind, retry=2)
     with site.cluster():
         task_id = sent(site, "async_task('jobs.slow', 'long', 7)")
-        eventually(lambda: task(site, task_id), within=30)
+        eventually(lambda: saved(site, task_id), within=30)
         begun = [line for line in site.notes() if "begins" in line]
         assert len(begun) == 1
-        assert task(site, task_id) == [True, "long", 1]
+        assert_succeeded(saved(site, task_id), result="long", attempt=1)
         eventually(lambda: sizes(site) == [0, 0, 0])  # the task is saved before it is acknowledged
 
 
@@ -70,8 +61,8 @@ def test_tasks_of_a_killed_cluster_return_when_their_leases_end(make_site, kind)
         cluster.kill()
     with site.cluster() as cluster:
         eventually(lambda: len(site.notes()) >= 2, within=8, why=lambda: cluster.log)
-        eventually(lambda: task(site, task_id), within=10)
-        assert task(site, task_id) == [True, "x", 2]
+        eventually(lambda: saved(site, task_id), within=10)
+        assert_succeeded(saved(site, task_id), result="x", attempt=2)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -87,7 +78,7 @@ def test_tasks_of_a_killed_cluster_return_2_seconds_after_retry(make_site, kind)
             eventually(lambda: len(site.notes()) == 2, within=retry + 2, why=lambda: other.log)
             assert time.monotonic() - killed < retry + 2 + load
             other.kill()
-    assert task(site, task_id) is None
+    assert saved(site, task_id) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,18 +94,18 @@ def test_frozen_cluster_loses_its_tasks_and_runs_none_again(make_site, kind):
         with site.cluster() as other:
             eventually(lambda: site.notes().count("first ends") == 1, within=20, why=lambda: other.log)
             eventually(lambda: site.notes().count("second") == 1, within=20, why=lambda: other.log)
-            eventually(lambda: task(site, second), within=10)
-            saved = task(site, first)
+            eventually(lambda: saved(site, second), within=10)
+            of_other = saved(site, first)
             for process in family:
                 process.resume()
             eventually(lambda: site.notes().count("first ends") == 2, within=15, why=lambda: frozen.log)
             third = sent(site, "async_task('jobs.mark', 'third')")
-            eventually(lambda: task(site, third), within=10)
+            eventually(lambda: saved(site, third), within=10)
         begun = [line for line in site.notes() if line.startswith("first begins")]
         assert len(begun) == 2
         assert site.notes().count("second") == 1
-        assert task(site, first)[0] is True
-        assert saved[0] is True
+        assert_succeeded(of_other)
+        assert_succeeded(saved(site, first))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,7 +113,8 @@ def test_killed_task_ends_in_the_failures_after_max_attempts(make_site, kind):
     site = make_site(kind, retry=1, max_attempts=3, ack_failures=False)
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.suicide', 'x', 'kill')")
-        eventually(lambda: (task(site, task_id) or [0, 0, 0])[2] == 3, within=30, why=lambda: cluster.log)
+        eventually(lambda: (task := saved(site, task_id)) and task.attempt == 3, within=30, why=lambda: cluster.log)
+        assert_failed(saved(site, task_id))
         eventually(lambda: sizes(site) == [0, 0, 0], within=10)
         assert site.notes() == ["x"] * 3
 
@@ -136,10 +128,8 @@ def test_task_that_kills_clusters_fails_after_max_attempts(make_site, kind):
             eventually(lambda number=attempt: len(site.notes()) == number, within=20, why=lambda: cluster.log)
             cluster.kill()
     with site.cluster() as cluster:
-        eventually(lambda: task(site, task_id), within=20, why=lambda: cluster.log)
-        success, result, attempts = task(site, task_id)
-        assert (success, attempts) == (False, 2)
-        assert result.startswith("no attempts left")
+        eventually(lambda: saved(site, task_id), within=20, why=lambda: cluster.log)
+        assert_failed(saved(site, task_id), error="no attempts left", attempt=2)
         eventually(lambda: sizes(site) == [0, 0, 0], within=10)
     assert len(site.notes()) == 2
 
@@ -149,18 +139,18 @@ def test_failed_task_is_redelivered_and_success_replaces_failure(make_site, kind
     site = make_site(kind, retry=1, ack_failures=False)
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.second_time', 'x')")
-        eventually(lambda: (task(site, task_id) or [0])[0] is True, within=20, why=lambda: cluster.log)
-        assert task(site, task_id) == [True, "x", 2]
+        eventually(lambda: (task := saved(site, task_id)) and task.success, within=20, why=lambda: cluster.log)
+        assert_succeeded(saved(site, task_id), result="x", attempt=2)
 
 
 def test_failed_task_on_redis_is_not_repeated_by_default(make_site):
     site = make_site("redis", retry=1)
     with site.cluster():
         task_id = sent(site, "async_task('jobs.boom', 'x')")
-        eventually(lambda: task(site, task_id), within=20)
+        eventually(lambda: saved(site, task_id), within=20)
         eventually(lambda: sizes(site) == [0, 0, 0], within=10)
         marker = sent(site, "async_task('jobs.slow', 'after', 2.5)")
-        eventually(lambda: task(site, marker), within=20)
+        eventually(lambda: saved(site, marker), within=20)
         assert site.notes().count("x") == 1
 
 
@@ -170,11 +160,9 @@ def test_unpicklable_result_is_a_failure_of_that_task_alone(make_site, kind):
     with site.cluster() as cluster:
         bad = sent(site, "async_task('jobs.unpicklable', ack_failure=True)")
         good = sent(site, "async_task('jobs.mark', 1)")
-        eventually(lambda: task(site, good) and task(site, bad), within=20, why=lambda: cluster.log)
-        success, result, _ = task(site, bad)
-        assert not success
-        assert "cannot be pickled" in result
-        assert task(site, good)[0] is True
+        eventually(lambda: saved(site, good) and saved(site, bad), within=20, why=lambda: cluster.log)
+        assert_failed(saved(site, bad), error="cannot be pickled")
+        assert_succeeded(saved(site, good))
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -183,8 +171,9 @@ def test_label_of_any_form_and_length_is_stored(make_site, kind):
     with site.cluster() as cluster:
         labels = ("42", "'g' * 150", "'nul\\0'", "'\\ud800'", "'\\U0001f600' * 101")
         ids = [sent(site, f"async_task('jobs.mark', 1, group={each}, task_name={each})") for each in labels]
-        eventually(lambda: all(task(site, each) for each in ids), within=20, why=lambda: cluster.log)
-        assert [task(site, each)[0] for each in ids] == [True] * len(ids)
+        eventually(lambda: all(saved(site, each) for each in ids), within=20, why=lambda: cluster.log)
+        for each in ids:
+            assert_succeeded(saved(site, each))
         found = "from django_q.tasks import count_group\nanswer = [count_group(each) for each in ({},)]"
         assert site.run(found.format(", ".join(labels))) == [1] * len(ids)
 
@@ -216,13 +205,15 @@ def test_options_of_older_producers_work_or_fail_their_own_task(make_site, kind)
     with site.cluster() as cluster:
         ids = site.run(OLDER_PACKAGES)
         good = sent(site, "async_task('jobs.mark', 'good')")
-        eventually(lambda: all(task(site, each) for each in [*ids, good]), within=30, why=lambda: cluster.log)
-        assert [task(site, each)[0] for each in ids] == [True] * 3 + [False] * 9 + [True]
-        assert task(site, ids[4])[1].startswith("timeout is '10' (str): give a number of seconds")
+        eventually(lambda: all(saved(site, each) for each in [*ids, good]), within=30, why=lambda: cluster.log)
+        for each in (*ids[:3], ids[-1]):
+            assert_succeeded(saved(site, each))
+        for each in ids[3:-1]:
+            assert_failed(saved(site, each))
+        assert_failed(saved(site, ids[4]), error="timeout is '10' (str): give a number of seconds")
         link = site.run(f"from django_q.wire.ids import next_id\nanswer = next_id({ids[-1]!r})")
-        eventually(lambda: task(site, link), within=10, why=lambda: cluster.log)
-        assert task(site, link)[0] is False
-        assert task(site, link)[1].startswith("timeout is '10' (str)")
+        eventually(lambda: saved(site, link), within=10, why=lambda: cluster.log)
+        assert_failed(saved(site, link), error="timeout is '10' (str)")
         eventually(lambda: sizes(site) == [0, 0, 0], within=10, why=lambda: cluster.log)
         assert sorted(site.notes()) == ["0", "1", "2", "chain", "good"]
         assert "crashed" not in cluster.log
@@ -251,16 +242,16 @@ def test_unreadable_packages_are_dead_letters_and_come_back(make_site, kind):
     gone.unlink()
     good = sent(site, "async_task('jobs.mark', 'good')")
     with site.cluster() as cluster:
-        eventually(lambda: task(site, good), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, good), within=20, why=lambda: cluster.log)
         eventually(lambda: sizes(site) == [0, 0, 4], within=10, why=lambda: (sizes(site), cluster.log))
         assert cluster.log.count("dead letters") == 4
         assert "reincarnated" not in cluster.log
-        assert "No module named 'gone'" in eventually(lambda: task(site, named), within=10)[1]
+        assert_failed(eventually(lambda: saved(site, named), within=10), error="No module named 'gone'")
     gone.write_text("def function(): pass")
     assert site.run("from django_q.brokers import get_broker; answer = get_broker().requeue_dead()") == 4
     assert sizes(site)[0] == 4
     with site.cluster() as cluster:
-        eventually(lambda: task(site, vanished), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, vanished), within=20, why=lambda: cluster.log)
         eventually(lambda: sizes(site) == [0, 0, 3], within=10, why=lambda: (sizes(site), cluster.log))
 
 
@@ -306,11 +297,11 @@ def test_second_signal_shortens_the_stop_and_task_is_redelivered(make_site, kind
         cluster.signal(signal.SIGTERM)
         assert cluster.process.wait(6) == 0
         assert sizes(site)[0] == 1
-        assert task(site, task_id) is None
+        assert saved(site, task_id) is None
     with site.cluster() as cluster:
-        found = eventually(lambda: task(site, task_id), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, task_id), within=20, why=lambda: cluster.log)
     assert [note.split()[1] for note in site.notes()] == ["begins", "begins", "ends"]
-    assert found == [True, found[1], 2]
+    assert_succeeded(saved(site, task_id), attempt=2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -333,7 +324,7 @@ def test_results_wait_until_the_database_is_back(make_site, request):
     )
     with site.cluster() as cluster:
         marker = sent(site, "async_task('jobs.mark', 'before')")
-        eventually(lambda: task(site, marker), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, marker), within=20, why=lambda: cluster.log)
         server.stop()
         ids = site.run("from django_q.tasks import async_task; answer = [async_task('jobs.mark', n) for n in range(5)]")
         eventually(lambda: "saving results failed" in cluster.log, within=20, why=lambda: cluster.log)
@@ -350,13 +341,13 @@ def test_broker_that_restarts_is_reached_again(make_site, request, kind):
     server = request.getfixturevalue(f"{kind}_server")
     with site.cluster() as cluster:
         marker = sent(site, "async_task('jobs.mark', 'before')")
-        eventually(lambda: task(site, marker), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, marker), within=20, why=lambda: cluster.log)
         server.stop()
         eventually(lambda: "broker unavailable" in cluster.log, within=20, why=lambda: cluster.log)
         server.start()
         eventually(lambda: "broker available again" in cluster.log, within=30, why=lambda: cluster.log)
         after = sent(site, "async_task('jobs.mark', 'after')")
-        eventually(lambda: task(site, after), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, after), within=20, why=lambda: cluster.log)
         assert cluster.log.count("broker unavailable") == 1
 
 
@@ -389,7 +380,7 @@ def test_cluster_runs_under_any_start_method(make_site, kind, method):
     site = make_site(kind, start_method=method)
     with site.cluster() as cluster:
         task_id = sent(site, "async_task('jobs.mark', 'x', hook='jobs.hook', task_name='t')")
-        eventually(lambda: task(site, task_id), within=20, why=lambda: cluster.log)
+        eventually(lambda: saved(site, task_id), within=20, why=lambda: cluster.log)
         eventually(lambda: "hook t True x" in site.notes(), why=lambda: cluster.log)
         os.kill(cluster.pids("ready for work")[0], signal.SIGKILL)
         eventually(lambda: len(cluster.pids("ready for work")) == 2, within=20, why=lambda: cluster.log)
@@ -403,6 +394,6 @@ def test_slow_hook_delays_nobodys_result(make_site, kind):
         sent(site, "async_task('jobs.mark', 1, hook='jobs.slow_hook', task_name='slow')")
         eventually(lambda: site.notes() == ["1"], why=lambda: cluster.log)
         task_id = sent(site, "async_task('jobs.mark', 2)")
-        eventually(lambda: task(site, task_id), within=20)
+        eventually(lambda: saved(site, task_id), within=20)
         eventually(lambda: "slow hook slow" in site.notes(), within=20)
         assert site.notes().count("slow hook slow") == 1

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from .saved import assert_failed, finished
 from .site import eventually, lives
 
 pytestmark = pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
@@ -108,30 +109,15 @@ def test_no_orphan_is_left_when_an_outer_process_is_killed(site, outer):
 )
 def test_worker_that_dies_in_a_task_is_a_failed_attempt(site, how, says):
     with site.cluster() as cluster:
-        answer = site.run(
-            f"""
-            from django_q.tasks import async_task, fetch
-            options = {{'ack_failure': True, 'hook': 'jobs.hook', 'task_name': 't'}}
-            task = fetch(async_task('jobs.suicide', 'x', {how!r}, **options), 20000)
-            answer = task and [task.success, task.result, task.attempt_count, task.args]
-            """
-        )
-        assert answer, cluster.log
-        assert answer[0] is False
-        assert says in answer[1]
-        assert answer[2] == 1
-        assert answer[3] == ["x", how]
+        options = "ack_failure=True, hook='jobs.hook', task_name='t'"
+        task = finished(site, f"async_task('jobs.suicide', 'x', {how!r}, {options})")
+        assert_failed(task, error=says, attempt=1)
+        assert task.args == ["x", how]
         eventually(lambda: "hook t False failure" in site.notes(), why=lambda: cluster.log)
 
 
 def test_system_exit_in_a_task_is_its_failure(site):
     with site.cluster():
-        answer = site.run(
-            """
-            from django_q.tasks import async_task, fetch
-            task = fetch(async_task('jobs.suicide', 'x', 'sysexit', ack_failure=True), 20000)
-            answer = [task.success, task.result]
-            """
-        )
-        assert answer[0] is False
-        assert answer[1].startswith("4 : Traceback")
+        task = finished(site, "async_task('jobs.suicide', 'x', 'sysexit', ack_failure=True)")
+        assert_failed(task)
+        assert task.result.startswith("4 : Traceback")

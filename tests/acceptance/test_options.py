@@ -8,6 +8,7 @@ import signal
 import psutil
 import pytest
 
+from .saved import assert_failed, assert_succeeded, finished
 from .site import eventually
 
 
@@ -29,15 +30,11 @@ def test_replaced_worker_has_the_processors_of_the_one_before(make_site):
 def test_daemonize_workers_decides_if_tasks_may_make_processes(make_site, daemonize):
     site = make_site("sqlite", daemonize_workers=daemonize)
     with site.cluster():
-        success, result = site.run(
-            """
-            from django_q.tasks import async_task, fetch
-            task = fetch(async_task('jobs.make_process', ack_failure=True), 20000)
-            answer = [task.success, str(task.result)]
-            """
-        )
-        assert success is not daemonize, result
-        assert ("daemonic" in result) is daemonize
+        task = finished(site, "async_task('jobs.make_process', ack_failure=True)")
+    if daemonize:
+        assert_failed(task, error="daemonic")
+    else:
+        assert_succeeded(task, result=0)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
