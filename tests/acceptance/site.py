@@ -406,12 +406,21 @@ TIME_FACTOR = 4
 """Factor for all time limits, because many processes run on two cores."""
 
 
+MAX_POLL_SECONDS = 0.25
+"""Maximum time between two polls."""
+
+
 def eventually(true: Callable[[], Any], *, within: float = 10, why: Callable[[], object] | None = None) -> Any:
-    """Wait until something is true, `within` seconds of an idle machine at most, and return it."""
+    """Wait until something is true, `within` seconds of an idle machine at most, and return it.
+
+    Polls take a fifth of the time at most: a snippet in the site costs as much as the tasks for which it waits.
+    """
     deadline = time.monotonic() + within * TIME_FACTOR
     while True:
+        began = time.monotonic()
         if found := true():
             return found
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise AssertionError(f"not true within {within} seconds{': ' + str(why()) if why else ''}")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, 4 * (now - began)), MAX_POLL_SECONDS))
