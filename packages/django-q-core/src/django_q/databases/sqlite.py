@@ -109,7 +109,7 @@ def exclusive(connection: BaseDatabaseWrapper, name: str) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def takes_turns(connection: BaseDatabaseWrapper) -> bool:
+def has_one_writer(connection: BaseDatabaseWrapper) -> bool:
     """Return True if other writers wait for each transaction of Django Q: SQLite has one writer at a time.
 
     Within a transaction of the caller, the result is False, because its length does not depend on Django Q.
@@ -127,7 +127,7 @@ def short(items: Sequence[T], connection: BaseDatabaseWrapper, rows: int = MAX_W
         connection: connection to their database.
         rows: maximum number of items of a part.
     """
-    if not takes_turns(connection):
+    if not has_one_writer(connection):
         yield items
         return
     for start in range(0, len(items), rows):

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from django_q.databases.errors import is_conflict, is_unavailable, is_unsuitable
-from django_q.databases.sqlite import short, takes_turns
+from django_q.databases.sqlite import has_one_writer, short
 from django_q.log import logger
 from django_q.models import Task
 from django_q.results.limits import fit, fit_statement, in_ascii, refused
@@ -120,7 +120,9 @@ class DatabaseResults:
                     raise
             else:
                 return
-            if len(kept) > 1 and takes_turns(connections[using]):  # one statement per outcome, so shorter transactions
+            if len(kept) > 1 and has_one_writer(
+                connections[using]
+            ):  # one statement each: short transactions
                 for outcome in kept:
                     self._save_part([outcome], using, write)
                 return

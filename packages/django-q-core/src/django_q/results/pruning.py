@@ -14,7 +14,7 @@ from django.db.models.functions import RowNumber
 from django_q import clock
 from django_q.databases import statements
 from django_q.databases.refusals import delete_one, refusals_of
-from django_q.databases.sqlite import release_pages, takes_turns
+from django_q.databases.sqlite import has_one_writer, release_pages
 from django_q.databases.statements import Condition, one_of, select
 from django_q.models import Task
 from django_q.pacing import Throttle
@@ -124,7 +124,7 @@ def oldest_beyond(limit: int, using: str) -> tuple[Condition | None, bool]:
     if not border:
         return None, False
     surplus = up_to(*border[0])
-    if takes_turns(connections[using]):
+    if has_one_writer(connections[using]):
         return surplus, False
     last = select(Task, using, "{stopped}, {id}", surplus, OLDEST_FIRST, slice(MAX_ROWS - 1, MAX_ROWS))
     return (up_to(*last[0]), True) if last else (surplus, False)
@@ -179,7 +179,7 @@ def delete(surplus: Condition, using: str, until: float) -> bool:
     """
     if Collector(using=using).can_fast_delete(cast("Any", Task)):
         try:
-            if takes_turns(connections[using]):
+            if has_one_writer(connections[using]):
                 return delete_slowly(surplus, using, until)
             with transaction.atomic(using=using, savepoint=connections[using].in_atomic_block):
                 statements.delete(Task, using, surplus)

@@ -15,7 +15,7 @@ from django_q.brokers import Broker, broker_of
 from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
 from django_q.databases.errors import is_serialization_failure, is_session_failure, is_unsuitable
-from django_q.databases.sqlite import MAX_WRITTEN_ROWS, exclusive, takes_turns
+from django_q.databases.sqlite import MAX_WRITTEN_ROWS, exclusive, has_one_writer
 from django_q.databases.writable import WriteProbe
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
@@ -229,7 +229,7 @@ class DueSchedules:
         return self._batch(ids, now, unknown)
 
     def _batch(self, ids: Sequence[int], now: datetime, unknown: dict[str, UnknownFunction]) -> Pass:
-        if takes_turns(connections[self.db]):
+        if has_one_writer(connections[self.db]):
             return self._short_batch(ids, now, unknown)
         this_pass = Pass()
         with transaction.atomic(using=self.db):
@@ -476,7 +476,7 @@ class DueSchedules:
         if queue in this_pass.unavailable:
             raise this_pass.unavailable[queue]
         broker = broker_of(queue)
-        if self._is_in_same_database(broker) and takes_turns(connections[self.db]):
+        if self._is_in_same_database(broker) and has_one_writer(connections[self.db]):
             this_pass.in_transaction.append((broker, package))
             return
         try:

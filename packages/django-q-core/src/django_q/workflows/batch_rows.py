@@ -8,7 +8,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from django_q.databases.errors import is_unsuitable
-from django_q.databases.sqlite import short, takes_turns
+from django_q.databases.sqlite import has_one_writer, short
 from django_q.models import Batch, BatchMember
 from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
 from django_q.results.limits import in_project_time
@@ -208,7 +208,7 @@ def forget_members(batch: Batch, using: str) -> None:
 def parts(members: QuerySet[Any], using: str) -> Iterator[QuerySet[Any]]:
     """Split members to change. On SQLite, other writers wait for each statement, so each is short."""
     connection = connections[using]
-    if not takes_turns(connection):
+    if not has_one_writer(connection):
         yield members
         return
     for ids in short(list(members.values_list("pk", flat=True)), connection):

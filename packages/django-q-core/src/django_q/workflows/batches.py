@@ -13,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from django_q.databases.errors import is_conflict, is_unsuitable
-from django_q.databases.sqlite import short, takes_turns
+from django_q.databases.sqlite import has_one_writer, short
 from django_q.log import logger
 from django_q.models import Batch, Task
 from django_q.results.database import DatabaseResults, existing
@@ -142,7 +142,7 @@ class BatchResults:
         maintenance step does.
         """
         now = timezone.now()
-        if takes_turns(connections[using]):
+        if has_one_writer(connections[using]):
             for batch in in_transaction(lambda: self._add(members, is_final, now, using), using):
                 self.completed += self._complete(batch, batch.failed, {}, now, using)
             return
