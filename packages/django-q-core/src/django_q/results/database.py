@@ -120,9 +120,7 @@ class DatabaseResults:
                     raise
             else:
                 return
-            if len(kept) > 1 and has_one_writer(
-                connections[using]
-            ):  # one statement each: short transactions
+            if len(kept) > 1 and has_one_writer(connections[using]):  # one statement each: short transactions
                 for outcome in kept:
                     self._save_part([outcome], using, write)
                 return
