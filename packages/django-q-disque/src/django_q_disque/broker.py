@@ -181,7 +181,7 @@ class Disque(BulkBroker):
             False if the job does not exist any more.
         """
         with reaching():
-            known = [shown for shown in answered(self.connection.everywhere("SHOW", lease.job)) if shown]
+            known = [shown for shown in answered(self.connection.run_on_all("SHOW", lease.job)) if shown]
         if not known:
             return False
         job = self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
@@ -220,7 +220,7 @@ class Disque(BulkBroker):
                 answers = self.connection.run_all([[command, job] for job in part])
                 unknown += [job for job, answer in zip(part, answers, strict=True) if not took(answer)]
             if len(self.connection) > 1:
-                unknown = [job for job in unknown if not any(map(took, self.connection.everywhere(command, job)))]
+                unknown = [job for job in unknown if not any(map(took, self.connection.run_on_all(command, job)))]
         return unknown
 
     # -- the queue ------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Disque(BulkBroker):
     def queue_size(self) -> int:
         """Return the number of waiting jobs on all reachable nodes, without leased and delayed ones."""
         with reaching():
-            return sum(map(int, answered(self.connection.everywhere("QLEN", self.list_key))))
+            return sum(map(int, answered(self.connection.run_on_all("QLEN", self.list_key))))
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed jobs; leased ones stay."""

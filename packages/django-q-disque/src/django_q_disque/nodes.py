@@ -131,7 +131,7 @@ class Nodes:
             return answers
         raise BrokerUnavailable(f"No Disque node can be reached: {'; '.join(errors)}")
 
-    def everywhere(self, *command: Any) -> list[Any]:
+    def run_on_all(self, *command: Any) -> list[Any]:
         """Send a command to all reachable nodes, and return the answers, at least one; some may be errors."""
         return [answer for node in self.reachable() for answer in node.run([command], repeatable=False)]
 
