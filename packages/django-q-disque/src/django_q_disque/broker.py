@@ -218,9 +218,11 @@ class Disque(BulkBroker):
             for start in range(0, len(jobs), MAX_JOBS):
                 part = jobs[start : start + MAX_JOBS]
                 answers = self.connection.run_all([[command, job] for job in part])
-                unknown += [job for job, answer in zip(part, answers, strict=True) if not took(answer)]
+                unknown += [job for job, answer in zip(part, answers, strict=True) if not has_executed(answer)]
             if len(self.connection) > 1:
-                unknown = [job for job in unknown if not any(map(took, self.connection.run_on_all(command, job)))]
+                unknown = [
+                    job for job in unknown if not any(map(has_executed, self.connection.run_on_all(command, job)))
+                ]
         return unknown
 
     # -- the queue ------------------------------------------------------------------------------------------------
@@ -270,7 +272,7 @@ class Disque(BulkBroker):
         return f"Disque {server.get('disque_version', '')}".rstrip()
 
 
-def took(answer: Any) -> bool:
+def has_executed(answer: Any) -> bool:
     """Return True if a node knows the job and has executed the command.
 
     Raises:
