@@ -159,7 +159,7 @@ class IronMQBroker(counted.CountedBroker):
                 return []
         if self._tidy_at <= time.monotonic():
             self._tidy_at = time.monotonic() + TIDY_INTERVAL_SECONDS
-            kept.tidy()
+            kept.delete_old()
         return [ack_id for ack_id in ack_ids if not self._touch(kept, Lease.of(ack_id))]
 
     def _touch(self, kept: Reservations, lease: Lease) -> bool:
