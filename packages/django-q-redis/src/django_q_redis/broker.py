@@ -180,7 +180,7 @@ class Redis(BulkBroker):
             if self._found_before and isinstance(raw := self._raw(), RawConnection):
                 found = self._expect(raw, pause)
                 self._found_before = bool(found)
-            elif self._something_waits(pause) or self._is_due():
+            elif self._wait_for_package(pause) or self._is_due():
                 found = self._reserve(limit)
         if found:
             # There may be more packages: sweep at the next fetch, and then wait with a lease in advance.
@@ -239,7 +239,7 @@ class Redis(BulkBroker):
             return []
         return [Delivery(f"{token}:{confirmed}" if confirmed else token, package, confirmed + 1)]
 
-    def _something_waits(self, wait: float) -> bool:
+    def _wait_for_package(self, wait: float) -> bool:
         """Wait until the list has a package, without leasing it: the command moves the head of the list to itself."""
         pause = self._pause(wait)
         with reaching():
