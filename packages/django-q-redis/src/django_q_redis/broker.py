@@ -69,7 +69,7 @@ class Redis(BulkBroker):
         self._found_before = False
         self._found_large = False
         self._is_permitted = False
-        self._knows_no_flags = False
+        self._rejects_flags = False
         self._listed: dict[str, float] = {}
         self._client_and_raw: tuple[Any, Callable[..., Any]] = None, connection_of
 
@@ -400,12 +400,12 @@ class Redis(BulkBroker):
         Raises:
             ResponseError: the server rejected a script for another reason.
         """
-        if self._knows_no_flags or not scripts.knows_no_flags(refusal):
+        if self._rejects_flags or not scripts.rejects_flags(refusal):
             raise refusal
-        self._knows_no_flags = True
+        self._rejects_flags = True
 
     def _source(self, script: Script) -> Source:
-        return script.old if self._knows_no_flags else script.current
+        return script.old if self._rejects_flags else script.current
 
 
 def evaluate(raw: Callable[..., Any], source: Source, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
