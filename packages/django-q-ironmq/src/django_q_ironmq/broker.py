@@ -117,7 +117,7 @@ class IronMQBroker(counted.CountedBroker):
             return []
         with reaching():
             answer = self._created(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
-        return self.hand_out([received(each) for each in answer["messages"]])
+        return self.deliveries_of([received(each) for each in answer["messages"]])
 
     def _lease_seconds(self) -> int:
         return min(max(math.ceil(self.settings.retry), self.min_lease_seconds), MAX_LEASE_SECONDS)

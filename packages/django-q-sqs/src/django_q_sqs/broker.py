@@ -193,7 +193,7 @@ class Sqs(CountedBroker):
         if limit < 1:
             return []
         asked_at = time.time()
-        return self.hand_out([received(each, asked_at) for each in self._messages(limit, wait)])
+        return self.deliveries_of([received(each, asked_at) for each in self._messages(limit, wait)])
 
     def _messages(self, limit: int, wait: int) -> list[dict[str, Any]]:
         answer = self._call(
