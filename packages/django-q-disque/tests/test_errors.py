@@ -11,7 +11,7 @@ import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_disque import Disque, nodes
-from django_q_disque.errors import UNAVAILABLE, NotTaken, broker_error
+from django_q_disque.errors import UNAVAILABLE, NotAccepted, broker_error
 from redis._parsers.base import BaseParser
 
 from tests.services import Disque as Server
@@ -40,7 +40,9 @@ def test_message_has_the_remedy(code: str):
     assert str(broker_error(BaseParser.parse_error(f"{code} now"))).endswith(UNAVAILABLE[code])
 
 
-@pytest.mark.parametrize("raised", [redis.ConnectionError("refused"), redis.TimeoutError("silent"), NotTaken("none")])
+@pytest.mark.parametrize(
+    "raised", [redis.ConnectionError("refused"), redis.TimeoutError("silent"), NotAccepted("none")]
+)
 def test_node_that_is_not_reached_is_unavailable(raised: Exception):
     assert isinstance(broker_error(raised), BrokerUnavailable)
 

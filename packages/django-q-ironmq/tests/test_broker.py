@@ -174,7 +174,7 @@ def test_old_reservations_are_deleted(tmp_path):
     kept.keep("old", "r1", "r2")
     os.utime(next(tmp_path.iterdir()), (0, 0))
     kept.keep("new", "r1", "r2")
-    kept.tidy()
+    kept.delete_old()
     assert (kept.newest("old", "r1"), kept.newest("new", "r1")) == ("r1", "r2")
 
 

@@ -45,7 +45,7 @@ def clock_ahead(seconds: float):
 
 def seconds_until_due(broker: Mongo) -> list[float]:
     """Return the remaining delays and leases of packages, by the server's clock."""
-    present = server_clock.told_by(broker.connection).replace(tzinfo=None)
+    present = server_clock.time_of(broker.connection).replace(tzinfo=None)
     return [(each["due"] - present).total_seconds() for each in broker.collection.find().sort("_id")]
 
 

@@ -171,7 +171,7 @@ def test_package_is_not_moved_if_its_lease_is_not_understood(old_redis_server: O
     old_redis_server.flush()
     broker = broker_for(old_redis_server.url)
     broker.enqueue("package")
-    assert not broker._knows_no_flags  # the broker has waited, and another server replaced the known one
+    assert not broker._rejects_flags  # the broker has waited, and another server replaced the known one
     assert broker._expect(broker._raw(), 1) == []
     assert [each.package for each in broker.dequeue_many(1, 1)] == [b"package"]
 

@@ -28,7 +28,7 @@ def _empty():
 
 def attempts(broker, **counts):
     """Return the attempt numbers of messages with these delivery counts."""
-    found = broker.hand_out([Received(Lease(name, "receipt"), name, count) for name, count in counts.items()])
+    found = broker.deliveries_of([Received(Lease(name, "receipt"), name, count) for name, count in counts.items()])
     return {delivery.package: delivery.attempt for delivery in found}
 
 
@@ -38,7 +38,7 @@ def test_lease_is_decoded_from_its_ack_id():
 
 
 def test_message_is_handed_out_with_its_receipt_and_attempt():
-    assert Counting().hand_out([Received(Lease("one", "r1"), "package", 2)]) == [("one:r1", "package", 2)]
+    assert Counting().deliveries_of([Received(Lease("one", "r1"), "package", 2)]) == [("one:r1", "package", 2)]
 
 
 def test_release_before_the_start_is_no_attempt():

@@ -10,7 +10,7 @@ from django.core.cache import cache as default_cache
 from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.management import call_command
-from django_q.results.groups import CachedGroups, Head, Member
+from django_q.results.groups import CachedGroups, Member, PlaceRange
 
 
 class Counting(LocMemCache):
@@ -110,11 +110,11 @@ def test_expired_members_leave_the_group(members) -> None:
 def test_head_lives_as_long_as_its_last_member(members) -> None:
     members.add({"g": some(1)}, 1000)
     members.add({"g": some(2)}, 10)
-    head = Head(*members.cache.get(members.head_key("g")))
+    head = PlaceRange(*members.cache.get(members.head_key("g")))
     assert members.cache._expire_info[members.cache.make_key(members.head_key("g"))] >= head.until
     members.add({"g": some(3)}, None)
     members.add({"g": some(4)}, 10)
-    assert Head(*members.cache.get(members.head_key("g"))).until is None
+    assert PlaceRange(*members.cache.get(members.head_key("g"))).until is None
 
 
 def test_long_lived_group_does_not_grow(members) -> None:

@@ -181,7 +181,7 @@ class Disque(BulkBroker):
             False if the job does not exist any more.
         """
         with reaching():
-            known = [shown for shown in answered(self.connection.everywhere("SHOW", lease.job)) if shown]
+            known = [shown for shown in answered(self.connection.run_on_all("SHOW", lease.job)) if shown]
         if not known:
             return False
         job = self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
@@ -218,9 +218,11 @@ class Disque(BulkBroker):
             for start in range(0, len(jobs), MAX_JOBS):
                 part = jobs[start : start + MAX_JOBS]
                 answers = self.connection.run_all([[command, job] for job in part])
-                unknown += [job for job, answer in zip(part, answers, strict=True) if not took(answer)]
+                unknown += [job for job, answer in zip(part, answers, strict=True) if not has_executed(answer)]
             if len(self.connection) > 1:
-                unknown = [job for job in unknown if not any(map(took, self.connection.everywhere(command, job)))]
+                unknown = [
+                    job for job in unknown if not any(map(has_executed, self.connection.run_on_all(command, job)))
+                ]
         return unknown
 
     # -- the queue ------------------------------------------------------------------------------------------------
@@ -228,7 +230,7 @@ class Disque(BulkBroker):
     def queue_size(self) -> int:
         """Return the number of waiting jobs on all reachable nodes, without leased and delayed ones."""
         with reaching():
-            return sum(map(int, answered(self.connection.everywhere("QLEN", self.list_key))))
+            return sum(map(int, answered(self.connection.run_on_all("QLEN", self.list_key))))
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed jobs; leased ones stay."""
@@ -270,7 +272,7 @@ class Disque(BulkBroker):
         return f"Disque {server.get('disque_version', '')}".rstrip()
 
 
-def took(answer: Any) -> bool:
+def has_executed(answer: Any) -> bool:
     """Return True if a node knows the job and has executed the command.
 
     Raises:

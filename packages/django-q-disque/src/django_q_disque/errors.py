@@ -52,7 +52,7 @@ TOO_LATE: Final = "TOOLATE"
 """Beginning of a node's reply to a renewal in the second half of a job's life. The lease stays as it is."""
 
 
-class NotTaken(Exception):
+class NotAccepted(Exception):
     """The node did not accept the command, and another one may."""
 
 
@@ -61,7 +61,7 @@ def reaching() -> Iterator[None]:
     """Raise the errors of the client within a block as errors of brokers."""
     try:
         yield
-    except (RedisError, NotTaken) as error:
+    except (RedisError, NotAccepted) as error:
         raise broker_error(error) from error
 
 
@@ -76,7 +76,7 @@ def broker_error(error: Exception) -> BrokerError:
         return BrokerUnavailable(f"Disque is unavailable ({code}: {error}): {UNAVAILABLE[code]}")
     if TOO_MANY_CLIENTS.search(str(error)):
         return BrokerUnavailable(f"Disque is unavailable ({error}): raise 'maxclients' of the node")
-    if isinstance(error, (*CONNECTION_ERRORS, NotTaken)):
+    if isinstance(error, (*CONNECTION_ERRORS, NotAccepted)):
         return BrokerUnavailable(f"Disque cannot be reached: {error}")
     if TOO_LARGE in str(error):
         return PackageTooLarge(f"Disque rejects packages of this size ({error}): send a reference instead of the data")

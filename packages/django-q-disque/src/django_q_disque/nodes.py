@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.retry import Retry
 
-from django_q_disque.errors import CONNECTION_ERRORS, NODE_CODES, NotTaken, code_of
+from django_q_disque.errors import CONNECTION_ERRORS, NODE_CODES, NotAccepted, code_of
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
@@ -67,20 +67,20 @@ class Node:
             repeatable: True if another node may get the commands after this one got them and did not answer.
 
         Raises:
-            NotTaken: another node may get the commands.
+            NotAccepted: another node may get the commands.
             redis.RedisError: the node did not answer.
         """
         try:
             connection = self._pool.get_connection()
         except CONNECTION_ERRORS as error:
-            raise NotTaken(error) from error
+            raise NotAccepted(error) from error
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             return [answer_of(connection) for _command in commands]
         except CONNECTION_ERRORS as error:
             connection.disconnect()
             if repeatable:
-                raise NotTaken(error) from error
+                raise NotAccepted(error) from error
             raise
         finally:
             self._pool.release(connection)
@@ -124,14 +124,14 @@ class Nodes:
         for node in tuple(self._nodes):
             try:
                 answers = node.run(commands, repeatable=repeatable)
-            except NotTaken as error:
+            except NotAccepted as error:
                 errors.append(f"{node.address}: {error}")
                 continue
             self._prefer(node)
             return answers
         raise BrokerUnavailable(f"No Disque node can be reached: {'; '.join(errors)}")
 
-    def everywhere(self, *command: Any) -> list[Any]:
+    def run_on_all(self, *command: Any) -> list[Any]:
         """Send a command to all reachable nodes, and return the answers, at least one; some may be errors."""
         return [answer for node in self.reachable() for answer in node.run([command], repeatable=False)]
 
@@ -161,7 +161,7 @@ class Nodes:
         """
         found = []
         for node in self._nodes:
-            with suppress(NotTaken):
+            with suppress(NotAccepted):
                 node.run([["HELLO"]], repeatable=True)
                 found.append(node)
         if not found:
@@ -186,14 +186,14 @@ def answer_of(connection: Any) -> Any:
     """Return the next answer on a connection, which may be an error.
 
     Raises:
-        NotTaken: the node cannot execute the command now, and another one may.
+        NotAccepted: the node cannot execute the command now, and another one may.
     """
     try:
         return connection.read_response()
     except (ResponseError, BusyLoadingError) as error:
         if code_of(error) in NODE_CODES:
             connection.disconnect()
-            raise NotTaken(f"{code_of(error)} {error}") from error
+            raise NotAccepted(f"{code_of(error)} {error}") from error
         return error
 
 

@@ -117,7 +117,7 @@ class IronMQBroker(counted.CountedBroker):
             return []
         with reaching():
             answer = self._created(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
-        return self.hand_out([received(each) for each in answer["messages"]])
+        return self.deliveries_of([received(each) for each in answer["messages"]])
 
     def _lease_seconds(self) -> int:
         return min(max(math.ceil(self.settings.retry), self.min_lease_seconds), MAX_LEASE_SECONDS)
@@ -159,7 +159,7 @@ class IronMQBroker(counted.CountedBroker):
                 return []
         if self._tidy_at <= time.monotonic():
             self._tidy_at = time.monotonic() + TIDY_INTERVAL_SECONDS
-            kept.tidy()
+            kept.delete_old()
         return [ack_id for ack_id in ack_ids if not self._touch(kept, Lease.of(ack_id))]
 
     def _touch(self, kept: Reservations, lease: Lease) -> bool:

@@ -75,7 +75,7 @@ class Reservations:
             OSError: the file cannot be written.
         """
         self._write(message, reservation, self.newest(message, reservation), CHANGING)
-        overwrite(self._half(self._file(message, reservation)), "")
+        overwrite(self._temporary(self._file(message, reservation)), "")
 
     def keep(self, message: str, reservation: str, newest: str) -> None:
         """Store the newest reservation id of a message that was delivered with *reservation*."""
@@ -84,11 +84,11 @@ class Reservations:
     def forget(self, message: str, reservation: str) -> None:
         """Delete the files of a settled message."""
         file = self._file(message, reservation)
-        for each in (file, self._half(file)):
+        for each in (file, self._temporary(file)):
             with suppress(OSError):
                 each.unlink()
 
-    def tidy(self) -> None:
+    def delete_old(self) -> None:
         """Delete the files of messages that were not settled."""
         oldest = time.time() - MAX_AGE_SECONDS
         with suppress(OSError):
@@ -107,11 +107,11 @@ class Reservations:
     def _write(self, message: str, reservation: str, newest: str, state: str) -> None:
         """Replace a file, so that readers find its old or its new content, never a part."""
         file = self._file(message, reservation)
-        half = self._half(file)
-        overwrite(half, f"{newest}\n{state}\n")
-        half.replace(file)
+        temporary = self._temporary(file)
+        overwrite(temporary, f"{newest}\n{state}\n")
+        temporary.replace(file)
 
-    def _half(self, file: Path) -> Path:
+    def _temporary(self, file: Path) -> Path:
         return file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
 
     def _file(self, message: str, reservation: str) -> Path:

@@ -43,19 +43,19 @@ class ServerClock:
 
     def _measure(self, client: Client) -> None:
         asked = clock.monotonic()
-        told = told_by(client)
+        reported = time_of(client)
         answered = clock.monotonic()
-        latest = told + timedelta(seconds=answered - asked) + RESOLUTION
+        latest = reported + timedelta(seconds=answered - asked) + RESOLUTION
         # A reading that agrees with the answer is kept, so that packages of one process keep their order.
-        if not told <= self._start + timedelta(seconds=answered) <= latest:
-            self._start = told + (latest - told) / 2 - timedelta(seconds=answered)
+        if not reported <= self._start + timedelta(seconds=answered) <= latest:
+            self._start = reported + (latest - reported) / 2 - timedelta(seconds=answered)
         self._due_at = answered + MEASURE_SECONDS
 
 
-def told_by(client: Client) -> datetime:
+def time_of(client: Client) -> datetime:
     """Return the time of a server, or that of this machine if the server does not report it."""
-    told: datetime = client.admin.command("hello").get("localTime") or documents.now()
-    return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    reported: datetime = client.admin.command("hello").get("localTime") or documents.now()
+    return reported.astimezone(UTC) if reported.tzinfo else reported.replace(tzinfo=UTC)
 
 
 _clocks: ProcessLocal[dict[str, ServerClock]] = ProcessLocal(dict)

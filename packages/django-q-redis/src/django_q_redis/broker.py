@@ -69,7 +69,7 @@ class Redis(BulkBroker):
         self._found_before = False
         self._found_large = False
         self._is_permitted = False
-        self._knows_no_flags = False
+        self._rejects_flags = False
         self._listed: dict[str, float] = {}
         self._client_and_raw: tuple[Any, Callable[..., Any]] = None, connection_of
 
@@ -180,7 +180,7 @@ class Redis(BulkBroker):
             if self._found_before and isinstance(raw := self._raw(), RawConnection):
                 found = self._expect(raw, pause)
                 self._found_before = bool(found)
-            elif self._something_waits(pause) or self._is_due():
+            elif self._wait_for_package(pause) or self._is_due():
                 found = self._reserve(limit)
         if found:
             # There may be more packages: sweep at the next fetch, and then wait with a lease in advance.
@@ -239,7 +239,7 @@ class Redis(BulkBroker):
             return []
         return [Delivery(f"{token}:{confirmed}" if confirmed else token, package, confirmed + 1)]
 
-    def _something_waits(self, wait: float) -> bool:
+    def _wait_for_package(self, wait: float) -> bool:
         """Wait until the list has a package, without leasing it: the command moves the head of the list to itself."""
         pause = self._pause(wait)
         with reaching():
@@ -400,12 +400,12 @@ class Redis(BulkBroker):
         Raises:
             ResponseError: the server rejected a script for another reason.
         """
-        if self._knows_no_flags or not scripts.knows_no_flags(refusal):
+        if self._rejects_flags or not scripts.rejects_flags(refusal):
             raise refusal
-        self._knows_no_flags = True
+        self._rejects_flags = True
 
     def _source(self, script: Script) -> Source:
-        return script.old if self._knows_no_flags else script.current
+        return script.old if self._rejects_flags else script.current
 
 
 def evaluate(raw: Callable[..., Any], source: Source, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:

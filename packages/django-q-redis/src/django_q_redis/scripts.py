@@ -75,7 +75,7 @@ def source(text: str) -> Source:
     return Source(text, hashlib.sha1(text.encode()).hexdigest())
 
 
-def knows_no_flags(reply: object) -> bool:
+def rejects_flags(reply: object) -> bool:
     """Return True if the reply means that the server does not understand the flags of a script."""
     return isinstance(reply, ResponseError) and any(word in str(reply) for word in ("compiling", "shebang"))
 

@@ -15,7 +15,7 @@ from django_q.settings import current_settings
 
 from django_q_sqs.batches import MAX_BATCH_ENTRIES, body_batches, entry_batches, size_of
 from django_q_sqs.client import WAIT_KEY, client_for
-from django_q_sqs.errors import has_stumbled, is_no_answer, is_too_long, reaching, server_time, value_of
+from django_q_sqs.errors import has_temporary_fault, is_no_answer, is_too_long, reaching, server_time, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,8 +145,8 @@ class Sqs(CountedBroker):
             answer = self._call("send_message_batch", Entries=left) if left else {}
             ids.update((int(sent["Id"]), sent["MessageId"]) for sent in answer.get("Successful", ()))
             failed = answer.get("Failed", ())
-            refused |= {int(each["Id"]): each for each in failed if not has_stumbled(each)}
-            if all(not has_stumbled(each) for each in failed):
+            refused |= {int(each["Id"]): each for each in failed if not has_temporary_fault(each)}
+            if all(not has_temporary_fault(each) for each in failed):
                 break
         else:
             raise BrokerUnavailable(f"SQS could not accept {len(bodies) - len(ids)} of {len(bodies)} packages.")
@@ -193,7 +193,7 @@ class Sqs(CountedBroker):
         if limit < 1:
             return []
         asked_at = time.time()
-        return self.hand_out([received(each, asked_at) for each in self._messages(limit, wait)])
+        return self.deliveries_of([received(each, asked_at) for each in self._messages(limit, wait)])
 
     def _messages(self, limit: int, wait: int) -> list[dict[str, Any]]:
         answer = self._call(
@@ -265,8 +265,10 @@ class Sqs(CountedBroker):
         ]
         for _attempt in range(MAX_TRIES):
             failed = self._call(operation, Entries=entries).get("Failed", ())
-            lost += [ack_ids[int(each["Id"])] for each in failed if not has_stumbled(each) and not is_too_long(each)]
-            again = {each["Id"] for each in failed if has_stumbled(each)}
+            lost += [
+                ack_ids[int(each["Id"])] for each in failed if not has_temporary_fault(each) and not is_too_long(each)
+            ]
+            again = {each["Id"] for each in failed if has_temporary_fault(each)}
             if not again:
                 return lost
             entries = [entry for entry in entries if entry["Id"] in again]

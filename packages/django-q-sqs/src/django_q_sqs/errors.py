@@ -88,7 +88,7 @@ def meaning_of(error: ClientError) -> BrokerError:
     return BrokerError(f"SQS rejects a request: {error}")
 
 
-def has_stumbled(entry: Mapping[str, Any]) -> bool:
+def has_temporary_fault(entry: Mapping[str, Any]) -> bool:
     """Return True if an entry of a batch failed because of a temporary fault of SQS."""
     return not entry["SenderFault"] or is_temporary(short(str(entry.get("Code", ""))))
 

@@ -47,7 +47,7 @@ class CountedBroker(BulkBroker):
 
     The Django cache counts these releases. The attempt number is the product's count without them. A release that is
     missing from the cache counts as an attempt. A subclass implements `release_messages` instead of `release_many`,
-    passes received messages to `hand_out`, and reads ack ids with `Lease.of`.
+    passes received messages to `deliveries_of`, and reads ack ids with `Lease.of`.
     """
 
     def _begin(self, settings: ClusterSettings | None) -> None:
@@ -62,7 +62,7 @@ class CountedBroker(BulkBroker):
         """Return a name of the queue that is unique in the cache."""
         return self.list_key
 
-    def hand_out(self, received: Sequence[Received]) -> list[Delivery]:
+    def deliveries_of(self, received: Sequence[Received]) -> list[Delivery]:
         """Return deliveries with attempt numbers. Only messages that were received before are read in the cache."""
         released = self._releases.read([each.lease.message for each in received if each.count > 1])
         return [

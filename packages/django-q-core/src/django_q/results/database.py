@@ -120,9 +120,7 @@ class DatabaseResults:
                     raise
             else:
                 return
-            if len(kept) > 1 and has_one_writer(
-                connections[using]
-            ):  # one statement per outcome, so shorter transactions
+            if len(kept) > 1 and has_one_writer(connections[using]):  # one statement each: short transactions
                 for outcome in kept:
                     self._save_part([outcome], using, write)
                 return
@@ -193,10 +191,10 @@ def write_many(kept: Sequence[Outcome], known: set[str], using: str) -> None:
     if first:
         insert([first[task_id] for task_id in sorted(first)], using)
     for outcome in sorted(again, key=lambda outcome: outcome.id):
-        revise(outcome, using)
+        update_row(outcome, using)
 
 
-def revise(outcome: Outcome, using: str) -> None:
+def update_row(outcome: Outcome, using: str) -> None:
     """Update the row of a task with another attempt. A late failure changes only the number of attempts."""
     row = rows(using).filter(pk=outcome.id)
     attempts = Greatest(F("attempt_count"), outcome.attempt)

@@ -41,7 +41,7 @@ class Member(NamedTuple):
     """True if the task succeeded."""
 
 
-class Head(NamedTuple):
+class PlaceRange(NamedTuple):
     """Approximate range of the used places of a group."""
 
     first: int = 1
@@ -76,7 +76,7 @@ class CachedGroups:
         """
         heads = {group: self._head(value) for group, value in self._many({g: self.head_key(g) for g in groups}).items()}
         for group, members in groups.items():
-            head = heads.get(group, Head())
+            head = heads.get(group, PlaceRange())
             last = self._take(group, members, head.last, timeout)
             head = self._trimmed(group, head._replace(last=last), 2 * len(members))
             self._keep(group, head, timeout)
@@ -129,7 +129,7 @@ class CachedGroups:
                 refusals, step = 0, min(2 * step, MAX_WINDOW_KEYS)
         return place
 
-    def _trimmed(self, group: str, head: Head, max_places: int) -> Head:
+    def _trimmed(self, group: str, head: PlaceRange, max_places: int) -> PlaceRange:
         """Skip expired places, at most twice as many as were taken, so that the range does not grow."""
         places = range(head.first, min(head.first + max_places, head.last) + 1)
         found = self._many({place: self.place_key(group, place) for place in {*places, head.last}})
@@ -138,7 +138,7 @@ class CachedGroups:
         first = next((place for place in places if place in found), places[-1] if places else head.first)
         return head._replace(first=first)
 
-    def _keep(self, group: str, head: Head, timeout: int | None) -> None:
+    def _keep(self, group: str, head: PlaceRange, timeout: int | None) -> None:
         now = time.time()
         if timeout is None or head.until is None:
             head, left = head._replace(until=None), None
@@ -147,7 +147,7 @@ class CachedGroups:
             left = ceil((head.until or now) - now)
         self.cache.set(self.head_key(group), tuple(head), left)
 
-    def _places(self, group: str, head: Head) -> Iterator[tuple[int, Member]]:
+    def _places(self, group: str, head: PlaceRange) -> Iterator[tuple[int, Member]]:
         """Yield the used places of a group, window by window, and beyond the head while there are any."""
         start, more = head.first, True
         while more:
@@ -157,7 +157,7 @@ class CachedGroups:
             more = end <= head.last or end - 1 in window
             start = end
 
-    def _last(self, group: str, head: Head) -> int:
+    def _last(self, group: str, head: PlaceRange) -> int:
         """Return the last used place, which may be later than that of the head."""
         last = head.last
         while self.cache.get(self.place_key(group, last + 1)) is not None:
@@ -170,5 +170,5 @@ class CachedGroups:
         return {name: found[key] for name, key in keys.items() if key in found}
 
     @staticmethod
-    def _head(value: object) -> Head:
-        return Head(*value) if isinstance(value, (tuple, list)) else Head()
+    def _head(value: object) -> PlaceRange:
+        return PlaceRange(*value) if isinstance(value, (tuple, list)) else PlaceRange()

@@ -94,7 +94,7 @@ class Pruner:
         self, limit: int, per: str, using: str, labels: Collection[str | None] | None
     ) -> tuple[list[str], bool]:
         if labels is not None:
-            return beyond_in_each(limit, per, using, among(per, labels))
+            return beyond_in_each(limit, per, using, with_labels(per, labels))
         since, self._since = self._since, clock.now() - MAX_SAVE_DELAY
         if since is None or self._full_scan.due:
             with self._full_scan.timed():
@@ -155,7 +155,7 @@ def beyond_in_each(limit: int, per: str, using: str, some: Q | None = None) -> t
     return found, len(found) == MAX_ROWS
 
 
-def among(per: str, labels: Collection[str | None]) -> Q:
+def with_labels(per: str, labels: Collection[str | None]) -> Q:
     """Select the successes with one of these labels; None is the label of those without one."""
     named = Q(**{f"{per}__in": [label for label in labels if label is not None]})
     return named | Q(**{f"{per}__isnull": True}) if None in labels else named

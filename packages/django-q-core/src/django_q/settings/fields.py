@@ -19,7 +19,7 @@ from django.conf import settings as django_settings
 from django_q.exceptions import ConfigurationError
 from django_q.settings import rules
 from django_q.settings.rules import Mistake, Rule
-from django_q.settings.source import Known, chosen_by_environment, django_values, own_copy
+from django_q.settings.source import CachedSettings, chosen_by_environment, django_values, own_copy
 
 T = TypeVar("T")
 
@@ -405,12 +405,12 @@ class ClusterSettings:
         raw, zone = django_values()
         cluster = cluster or chosen_by_environment()
         known = _known.get((cls, cluster))
-        if known is not None and known.still_holds(raw, zone):
+        if known is not None and known.is_current(raw, zone):
             return cast("Self", known.settings)
         made = cls.from_mapping(django_mapping(cluster))
         if len(_known) > MAX_KNOWN_SETTINGS:
             _known.clear()
-        _known[cls, cluster] = Known.of(raw, zone, made)
+        _known[cls, cluster] = CachedSettings.of(raw, zone, made)
         return made
 
     @property
@@ -540,4 +540,4 @@ def with_derived_defaults(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_known: dict[tuple[type, str | None], Known] = {}
+_known: dict[tuple[type, str | None], CachedSettings] = {}

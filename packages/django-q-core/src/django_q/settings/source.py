@@ -34,7 +34,7 @@ def own_copy(value: Any) -> Any:
     return [own_copy(inner) for inner in value] if isinstance(value, list) else value
 
 
-class Known(NamedTuple):
+class CachedSettings(NamedTuple):
     """Settings, and the values from which they were created."""
 
     raw: Mapping[str, Any] | None
@@ -51,7 +51,7 @@ class Known(NamedTuple):
         """Create it from `Q_CLUSTER`, the time zone and the settings."""
         return cls(raw, tuple((raw or {}).values()), own_copy(raw), zone, settings)
 
-    def still_holds(self, raw: Mapping[str, Any] | None, zone: str | None) -> bool:
+    def is_current(self, raw: Mapping[str, Any] | None, zone: str | None) -> bool:
         """Return True if the settings are up to date. Identity is compared, too, because True and 1 are equal."""
         if raw is not self.raw or zone != self.zone:
             return False

@@ -36,7 +36,7 @@ def loads(data: bytes) -> Any:
         if not all(name in data for name in NESTED):
             raise
         try:
-            return ElementByElement(io.BytesIO(data)).load()
+            return ElementUnpickler(io.BytesIO(data)).load()
         except Exception:  # noqa: BLE001 - the first error tells more
             raise error from None
 
@@ -48,7 +48,7 @@ NESTED: Final = (b"_pickle", b"loads")
 """Parts of each pickle that calls `pickle.loads` for its elements."""
 
 
-class ElementByElement(pickle.Unpickler):
+class ElementUnpickler(pickle.Unpickler):
     """Unpickles the elements of a collated result one by one."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -34,7 +34,7 @@ def pickled(package: TaskPackage) -> bytes:
     try:
         return PickleSerializer.dumps(package)
     except Exception as error:  # pickling runs methods of the project
-        raise UnsendableTask(complaint(package, error)) from error
+        raise UnsendableTask(pickling_message(package, error)) from error
 
 
 def copy_of(package: TaskPackage, data: bytes) -> TaskPackage:
@@ -117,7 +117,7 @@ def main_global(data: bytes) -> str | None:
     return None
 
 
-def complaint(package: Mapping[str, Any], error: Exception) -> str:
+def pickling_message(package: Mapping[str, Any], error: Exception) -> str:
     """Return a message that names the part of a package that cannot be pickled.
 
     Args:

@@ -59,7 +59,7 @@ class BatchDelivery:
         """Deliver outcomes of batches completed just now. The maintenance step retries those that fail."""
         for outcome in completed:
             if outcome.cached or outcome.hook:
-                self._tolerantly(outcome, self.broker.list_key)
+                self._try_to_deliver(outcome, self.broker.list_key)
 
     def deliver_again(self, batch: Batch) -> bool:
         """Deliver a batch that was completed earlier.
@@ -69,9 +69,9 @@ class BatchDelivery:
         """
         using = router.db_for_write(Batch)
         outcome = collated(batch, self.codec, using)
-        return self._tolerantly(outcome, batch.queue or self.broker.list_key, batch.cluster)
+        return self._try_to_deliver(outcome, batch.queue or self.broker.list_key, batch.cluster)
 
-    def _tolerantly(self, outcome: Outcome, list_key: str, cluster: str | None = None) -> bool:
+    def _try_to_deliver(self, outcome: Outcome, list_key: str, cluster: str | None = None) -> bool:
         if outcome.cached and clock.monotonic() < self.cache_retry_at:
             return False
         try:

@@ -37,11 +37,11 @@ def opened(batch: Batch, broker: Broker, delay: float) -> Iterator[None]:
     batch.cluster, batch.queue = broker.settings.list_key, broker.list_key
     batch.due = timezone.now() + timedelta(seconds=delay + broker.settings.batch_timeout)
     using = router.db_for_write(Batch)
-    _tolerantly(lambda: _insert(batch, using, broker), batch)
+    _log_error_of(lambda: _insert(batch, using, broker), batch)
     try:
         yield
     except BaseException:
-        _tolerantly(lambda: _delete(batch, using), batch)
+        _log_error_of(lambda: _delete(batch, using), batch)
         raise
 
 
@@ -70,7 +70,7 @@ def _insert(batch: Batch, using: str, broker: Broker) -> None:
     if broker.alias == using or (connection.get_autocommit() and not connection.in_atomic_block):
         insert_batches([batch], using)
     elif connection.in_atomic_block:
-        transaction.on_commit(lambda: _tolerantly(lambda: insert_batches([batch], using), batch), using=using)
+        transaction.on_commit(lambda: _log_error_of(lambda: insert_batches([batch], using), batch), using=using)
 
 
 def _delete(batch: Batch, using: str) -> None:
@@ -78,7 +78,7 @@ def _delete(batch: Batch, using: str) -> None:
         rows(Batch, using).filter(pk=batch.pk, done=0, failed=0, completed=None).delete()
 
 
-def _tolerantly(work: Callable[[], None], batch: Batch) -> None:
+def _log_error_of(work: Callable[[], None], batch: Batch) -> None:
     try:
         work()
     except SynchronousOnlyOperation:  # called from a coroutine

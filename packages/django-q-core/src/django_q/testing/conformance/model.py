@@ -29,7 +29,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Held:
+class LeasedEntry:
     """A lease."""
 
     delivery: Delivery
@@ -47,7 +47,7 @@ class Model:
         self._ranks = itertools.count(RELEASED_RANK + 1)
         self._in_order = in_order
         self.waiting: dict[str, Entry] = {}
-        self.leased: dict[AckId | None, Held] = {}
+        self.leased: dict[AckId | None, LeasedEntry] = {}
         self.stale: list[Delivery] = []
         self.dead: list[str] = []
         self.later: set[str] = set()
@@ -68,7 +68,7 @@ class Model:
             if each.ack_id is not None:
                 assert each.ack_id not in self.leased, f"{each} has the id of another delivery"
                 assert each.ack_id not in [old.ack_id for old in self.stale], f"{each} has the id of an earlier one"
-                self.leased[each.ack_id] = Held(delivery=each, entry=entry)
+                self.leased[each.ack_id] = LeasedEntry(delivery=each, entry=entry)
         if self._in_order:
             ranks = [entry.rank for entry in taken if entry.rank is not None]
             assert ranks == sorted(ranks), f"{found} came in another order than {sorted(ranks)}"
@@ -123,7 +123,7 @@ class Model:
     def _add(self, entry: Entry) -> None:
         self.waiting[entry.package] = entry
 
-    def _end(self, ack_ids: Sequence[AckId | None]) -> list[Held]:
+    def _end(self, ack_ids: Sequence[AckId | None]) -> list[LeasedEntry]:
         ended = [self.leased.pop(ack_id) for ack_id in ack_ids if ack_id in self.leased]
         self.stale += [held.delivery for held in ended]
         return ended

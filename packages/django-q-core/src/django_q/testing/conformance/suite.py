@@ -191,7 +191,7 @@ def tolerance(broker: Broker) -> float:
     return broker.precision + BUSY_SECONDS
 
 
-def at_best(measure: Callable[[], float], limit: float) -> float:
+def best_measurement(measure: Callable[[], float], limit: float) -> float:
     """Return the first of several measurements that is at most *limit*, or the smallest of them."""
     measured = []
     while not measured or (measured[-1] > limit and len(measured) < MAX_MEASUREMENTS):

@@ -24,7 +24,7 @@ from .suite import (
     DELAY_SECONDS,
     TIMEOUT_SECONDS,
     Suite,
-    at_best,
+    best_measurement,
     needs,
     nothing_comes,
     take,
@@ -55,7 +55,7 @@ class WaitingPromises(Suite):
             assert broker.dequeue_many(1, 0.3) == []
             return time.monotonic() - started - 0.3
 
-        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+        assert best_measurement(late, tolerance(broker)) <= tolerance(broker)
 
     def test_empty_queue_is_not_waited_for_without_a_wait(self, broker: Broker) -> None:
         def late() -> float:
@@ -63,7 +63,7 @@ class WaitingPromises(Suite):
             assert broker.dequeue_many(1, 0) == []
             return time.monotonic() - started
 
-        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+        assert best_measurement(late, tolerance(broker)) <= tolerance(broker)
 
     def test_dequeue_of_an_empty_queue_returns_nothing(self, broker: Broker) -> None:
         def late() -> float:
@@ -71,7 +71,7 @@ class WaitingPromises(Suite):
             assert not broker.dequeue()
             return time.monotonic() - started - 1
 
-        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+        assert best_measurement(late, tolerance(broker)) <= tolerance(broker)
 
     def test_dequeue_returns_ids_and_packages(self, broker: Broker) -> None:
         broker.enqueue("package")
@@ -100,7 +100,7 @@ class WaitingPromises(Suite):
             connections.close_all()
 
         broker.dequeue_many(1, 0.1)
-        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+        assert best_measurement(late, tolerance(broker)) <= tolerance(broker)
 
 
 class End(NamedTuple):
@@ -125,7 +125,7 @@ class TimingPromises(Suite):
             assert not early
             return max(came[name] - end.latest for name, end in ends.items())
 
-        assert at_best(late, tolerance(hasty)) <= tolerance(hasty)
+        assert best_measurement(late, tolerance(hasty)) <= tolerance(hasty)
 
     def _begin_some(self, hasty: Broker) -> dict[str, End] | None:
         """Begin leases and delays of each kind and return their ends; None if the machine stalled meanwhile."""
@@ -213,7 +213,7 @@ class TimingPromises(Suite):
             other.acknowledge(take(other).ack_id)
             return time.monotonic() - told
 
-        assert at_best(late, tolerance(broker)) <= tolerance(broker)
+        assert best_measurement(late, tolerance(broker)) <= tolerance(broker)
 
 
 def take_in_one_fetch(broker: Broker) -> Delivery:
