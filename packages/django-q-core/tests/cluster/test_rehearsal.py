@@ -55,6 +55,12 @@ def test_back_end_of_the_project_is_not_rehearsed(monkeypatch):
     rehearsal.rehearse(SETTINGS)
 
 
+def test_rehearsal_installs_no_audit_hook(monkeypatch):
+    """A hook cannot be removed again."""
+    monkeypatch.setattr(sys, "addaudithook", None)
+    rehearsal.rehearse(SETTINGS)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_rehearsal_leaves_no_file_open():
     def count() -> int:

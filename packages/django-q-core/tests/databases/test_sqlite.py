@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.checks import registry
+from django.db import connections
 from django_q import checks
+from django_q.databases.sqlite import release_pages
 
 from tests.databases import reachable, sqlite
 
@@ -105,3 +107,10 @@ def test_only_requested_databases_are_checked(messages, databases: list[str] | N
 
 def test_django_runs_the_check():
     assert checks.check_sqlite in registry.registry.get_checks()
+
+
+def test_pages_of_a_closed_connection_need_no_release(tmp_path: Path):
+    database = sqlite(tmp_path / "db.sqlite3")
+    with reachable("shop", database):
+        release_pages(connections["shop"])
+        assert connections["shop"].connection is None

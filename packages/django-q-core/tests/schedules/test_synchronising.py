@@ -154,7 +154,7 @@ def test_modules_are_those_that_the_apps_have(monkeypatch, tmp_path, settings):
         (tmp_path / app / "__init__.py").touch()
         (tmp_path / app / f"{module}.py").write_text("raise SystemExit")
     monkeypatch.syspath_prepend(tmp_path)
-    settings.INSTALLED_APPS = ["app_of_tasks", "app_of_schedules", "app_of_views"]
+    settings.INSTALLED_APPS = ["django_q", "app_of_tasks", "app_of_schedules", "app_of_views"]
     assert synchronising.modules() == ("app_of_tasks.tasks", "app_of_schedules.schedules")
 
 

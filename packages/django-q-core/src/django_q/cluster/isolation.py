@@ -52,9 +52,10 @@ class Baseline:
 
     Args:
         files: descriptors that the worker needs. The first is checked after each task.
+        has_hook: False if audit events are not noted. A hook stays for as long as its process.
     """
 
-    def __init__(self, files: Iterable[int] = ()) -> None:
+    def __init__(self, files: Iterable[int] = (), *, has_hook: bool = True) -> None:
         self.environment = dict(os.environb)
         self.folder = os.getcwd()  # noqa: PTH109 - a path object costs a new process 100 KB
         self.umask = os.umask(0o022)
@@ -71,7 +72,8 @@ class Baseline:
         """True if some state could not be restored, so that the worker should be replaced."""
         self.events: dict[str, Any] = {}
         """Audit events since the last restoration. The hook is a method of the dictionary: it runs no Python code."""
-        sys.addaudithook(self.events.__setitem__)
+        if has_hook:
+            sys.addaudithook(self.events.__setitem__)
 
     def keep_environment(self) -> None:
         """Accept changes of the environment by the import of a module, which is not imported again."""

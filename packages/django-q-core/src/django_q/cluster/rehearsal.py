@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.messages import Kind, TaskMessage, pack, unpack
-from django_q.cluster.system.interpreter import Interpreter
+from django_q.cluster.isolation import Baseline
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.models import Task
 from django_q.status import Stat
@@ -34,7 +34,7 @@ SQLITE_ENGINE: Final = "django.db.backends.sqlite3"
 
 
 def rehearse(settings: ClusterSettings) -> None:
-    """Pass a task through signing, messages and channels, sign a `Stat`, and execute statements on an empty database.
+    """Pass a task through signing, messages and channels, restore the process, sign a `Stat`, and query a database.
 
     Args:
         settings: settings of the cluster.
@@ -44,7 +44,7 @@ def rehearse(settings: ClusterSettings) -> None:
     try:
         for _ in range(ROUNDS):
             _pass_task(settings, builder, channel)
-            Interpreter().restore()
+            Baseline(channel.files(), has_hook=False).restore()
             PackageCodec(settings.salt, compress=True).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:

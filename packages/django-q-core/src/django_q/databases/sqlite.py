@@ -149,7 +149,10 @@ def short_and_slow(
 
 
 def release_pages(connection: BaseDatabaseWrapper) -> None:
-    """Release the memory of SQLite's page cache, 2 MB by default: a process of a cluster rarely reads a page twice."""
-    if connection.vendor == "sqlite":
+    """Release the memory of SQLite's page cache, 2 MB by default: a process of a cluster rarely reads a page twice.
+
+    A connection that is not open stays so.
+    """
+    if connection.vendor == "sqlite" and connection.connection is not None:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA shrink_memory")

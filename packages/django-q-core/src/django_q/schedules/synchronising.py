@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MODULES: Final = ("tasks", "schedules")
 """Names of modules of apps that are imported, because they may use `scheduled`."""
 
+OWN_APP: Final = "django_q"
+"""Name of the app that declares no schedules: to import its `tasks` would take 2.5 MB of the scheduler's memory."""
+
 
 MAX_NAME_CHARACTERS: Final = 200
 """Maximum length of the name of an invalid entry in the log."""
@@ -139,7 +142,7 @@ def modules() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def _modules_of(configs: tuple[AppConfig, ...]) -> tuple[str, ...]:
-    pairs = ((config, name) for config in configs for name in MODULES)
+    pairs = ((config, name) for config in configs if config.name != OWN_APP for name in MODULES)
     return tuple(f"{config.name}.{name}" for config, name in pairs if module_has_submodule(config.module, name))
 
 

@@ -67,10 +67,12 @@ def refuse_main(package: TaskPackage, data: bytes) -> None:
     Raises:
         UnsendableTask: a part belongs to `__main__`; the message names it.
     """
+    if _MAIN_BYTES not in data:
+        return
     for name, path in paths(package):
         if path.partition(".")[0] in MAIN_MODULES:
             raise UnsendableTask(_belongs_to_main(package, name, path))
-    if _MAIN_BYTES in data and (found := main_global(data)):
+    if found := main_global(data):
         part = next((name for name, value in parts(package) if main_global(pickle.dumps(value, protocol=5))), "package")
         raise UnsendableTask(_belongs_to_main(package, part, found))
 
