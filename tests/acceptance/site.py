@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -314,8 +315,7 @@ class RunningCluster:
 
     def pids(self, role: str) -> list[int]:
         """Process ids by what the log says they do: `ready for work`, `pushing tasks`, `monitoring`, `scheduling`."""
-        found = [int(line.rsplit(" ", 1)[1]) for line in self.log.splitlines() if f"{role} at " in line]
-        return [pid for pid in found if lives(pid)]
+        return [pid for pid in map(int, re.findall(rf"{role} at (\d+)", self.log)) if lives(pid)]
 
     def freeze(self, *pids: int) -> list[psutil.Process]:
         """SIGSTOP to some processes or all, but not in the middle of a write: on SQLite that locks everybody out."""

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 from django_q.context import CurrentTask, TaskFilter, current_task, running, stamp_records
+from django_q.log.fields import ATTRIBUTES
 from django_q.wire.package import new_package
 
 PACKAGE = new_package("math.floor", (1.5,), task_id="0" * 32, name="a-b-c-d", group="g")
@@ -56,6 +57,38 @@ def test_log_records_of_a_task_have_its_id() -> None:
     assert TaskFilter().filter(outside)
     assert (inside.task_id, inside.task_name) == ("0" * 32, "a-b-c-d")
     assert (outside.task_id, outside.task_name) == ("", "")
+
+
+def test_log_records_of_a_task_have_its_fields() -> None:
+    with running(PACKAGE, 3):
+        TaskFilter().filter(inside := record())
+    TaskFilter().filter(outside := record())
+    assert (inside.django_q_task_id, inside.django_q_task_name) == ("0" * 32, "a-b-c-d")
+    assert (inside.django_q_func, inside.django_q_attempt) == ("math.floor", 3)
+    assert [getattr(outside, attribute) for attribute in ATTRIBUTES.values()] == [None] * 8
+
+
+def test_record_about_another_task_has_no_field_of_this_one() -> None:
+    other = record()
+    other.django_q_task_id = "1" * 32
+    with running(PACKAGE, 3):
+        TaskFilter().filter(other)
+    assert (other.django_q_task_id, other.django_q_func, other.django_q_attempt) == ("1" * 32, None, None)
+    assert other.task_id == "0" * 32
+
+
+def test_own_filter_of_a_project_learns_the_cluster() -> None:
+    handler, own = logging.NullHandler(), TaskFilter()
+    handler.addFilter(own)
+    logging.getLogger("stamped").addHandler(handler)
+    try:
+        stamp_records(cluster="one-two", queue="mysite")
+        own.filter(found := record())
+    finally:
+        logging.getLogger("stamped").removeHandler(handler)
+        stamp_records()
+    assert handler.filters == [own]
+    assert (found.django_q_cluster, found.django_q_queue) == ("one-two", "mysite")
 
 
 def test_each_handler_gets_one_filter() -> None:

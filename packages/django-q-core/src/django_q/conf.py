@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-from django_q.log import logger
+from django_q.log.events import logger
 from django_q.old_names import resolver
 from django_q.settings import current_settings
 from django_q.settings.fields import FIELDS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.functions import describe
+from django_q.log.fields import ATTRIBUTES, CLUSTER, QUEUE, TASK_ID, Fields, of_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,11 +57,12 @@ class running:  # noqa: N801 - used as a context manager only
         attempt: the attempt number.
     """
 
-    __slots__ = ("_task", "_token", "attempt", "package")
+    __slots__ = ("_fields", "_task", "_token", "attempt", "package")
 
     def __init__(self, package: Mapping[str, Any], attempt: int = 1) -> None:
         self.package, self.attempt = package, attempt
         self._task: CurrentTask | None = None
+        self._fields: Fields | None = None
 
     def __enter__(self) -> None:
         self._token = _current.set(self)
@@ -75,6 +77,13 @@ class running:  # noqa: N801 - used as a context manager only
             self._task = CurrentTask.of(self.package, self.attempt)
         return self._task
 
+    @property
+    def fields(self) -> Fields:
+        """The fields of log records of the task, created when they are first read."""
+        if self._fields is None:
+            self._fields = of_package(self.package, self.attempt)
+        return self._fields
+
 
 _current: Final[ContextVar[running | None]] = ContextVar("django_q_task", default=None)
 
@@ -85,33 +94,54 @@ def current_task() -> CurrentTask | None:
     return block.task if block else None
 
 
-class TaskFilter(logging.Filter):
-    """Adds `task_id` and `task_name` of the current task to each log record; empty texts outside of tasks.
+DEFAULTS: Final[Fields] = {"task_id": "", "task_name": "", **dict.fromkeys(ATTRIBUTES.values())}
+"""Attributes of log records outside of tasks and clusters."""
 
-    `LOGGING` adds it to a handler whose format has these fields, as a filter `{"()": "django_q.context.TaskFilter"}`.
+
+class TaskFilter(logging.Filter):
+    """Adds the fields of `django_q.log.fields` to log records, and `task_id` and `task_name` of the current task.
+
+    The two names are empty texts outside of tasks. Fields are None if they are unknown. Nothing that a record has is
+    replaced. `LOGGING` adds this to a handler whose format has such names, as a filter
+    `{"()": "django_q.context.TaskFilter"}`. A cluster adds it to all other handlers.
     """
+
+    defaults: Fields = DEFAULTS
+    """Attributes of records outside of tasks. In the processes of a cluster, they name it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields to a record, and return True."""
-        stamp(record)
+        attributes = vars(record)
+        if (block := _current.get()) is not None:
+            # A task may log a record about another one. Its fields must not be mixed with those of the current task.
+            if TASK_ID not in attributes:
+                add_missing(attributes, block.fields)
+            add_missing(attributes, {"task_id": block.task.id, "task_name": block.task.name})
+        add_missing(attributes, self.defaults)
         return True
 
 
-def stamp(record: logging.LogRecord) -> None:
-    """Add the current task to a log record. Fields of the caller's `extra` are not replaced."""
-    task = current_task()
-    for name, value in (("task_id", task.id if task else ""), ("task_name", task.name if task else "")):
-        if not hasattr(record, name):
-            setattr(record, name, value)
+def add_missing(attributes: dict[str, Any], more: Fields) -> None:
+    """Add attributes to those of a log record. Those that it has are not replaced."""
+    for name, value in more.items():
+        if name not in attributes:
+            attributes[name] = value
 
 
-def stamp_records() -> None:
-    """Add a `TaskFilter` to each configured handler that has none.
+def stamp_records(*, cluster: str | None = None, queue: str | None = None) -> None:
+    """Add a `TaskFilter` to each configured handler that has none, and name the cluster in all of them.
 
     With a record factory instead, a project's own `extra={"task_id": …}` would raise KeyError
     (https://docs.python.org/3/library/logging.html#logging.Logger.debug).
+
+    Args:
+        cluster: name of the cluster of this process.
+        queue: queue of that cluster.
     """
     known = [logging.getLogger(name) for name in [None, *logging.getLogger().manager.loggerDict]]
     for handler in {handler for logger in known for handler in logger.handlers}:
         if not any(isinstance(each, TaskFilter) for each in handler.filters):
             handler.addFilter(TaskFilter())
+        for each in handler.filters:
+            if isinstance(each, TaskFilter):
+                each.defaults = {**DEFAULTS, CLUSTER: cluster, QUEUE: queue}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from django_q import signals
 from django_q.brokers.base import enqueue_each
-from django_q.log import logger
+from django_q.log import messages as log
+from django_q.log.events import logger
 from django_q.wire.codec import PackageCodec
 from django_q.wire.options import normalise_package
 
@@ -64,8 +65,8 @@ def send_many(
         broker.enqueue_many(signed)
     if logger.isEnabledFor(logging.INFO):
         for package in packages:
-            logger.info("Enqueued [%s] %s", broker.list_key, package["id"])
-            logger.debug("Pushed (%r, %r)", package["name"], package["id"])
+            log.task.enqueued(package, broker.list_key)
+            log.task.pushed(package, broker.list_key)
 
 
 def send_links(links: Sequence[str], *, broker: Broker) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,12 +12,12 @@ from django_q.dispatch import send_links
 from django_q.exceptions import ResultsUnavailable, UnreadablePackage, sent_before
 from django_q.execution.hooks import run_hook
 from django_q.execution.outcome_builder import OutcomeBuilder
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Schedule, Task
 from django_q.results.cache import queue_key
 from django_q.results.limits import LENGTHS, in_ascii
 from django_q.results.store import ResultStore
-from django_q.text import ascii_only, error_line, one_line
+from django_q.text import ascii_only, error_line
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import peek
 from django_q.wire.package import is_member
@@ -145,7 +144,7 @@ class Finisher:
         except Exception as error:
             if is_unavailable(error):
                 raise
-            logger.exception("Task %s: outcome not saved, saving a failure instead", outcome.id)
+            log.result.not_saved(outcome, error)
             instead = self._refused(outcome, error)
         try:
             return self.store.save_many([instead])[0]
@@ -239,11 +238,9 @@ class Finisher:
     def announce(self, outcome: Outcome) -> None:
         """Log an outcome."""
         if outcome.success:
-            if logger.isEnabledFor(logging.INFO):
-                logger.info("Processed '%s' (%s)", one_line(outcome.func), one_line(outcome.name))
+            log.task.processed(outcome)
         else:
-            func, name, error = one_line(outcome.func), one_line(outcome.name), one_line(outcome.error)
-            logger.error("Failed '%s' (%s), attempt %d - %s", func, name, outcome.attempt, error)
+            log.task.failed(outcome)
 
     def run_follow_up(self, finished: str) -> None:
         """Call the receivers of `post_execute` and the hook of a finished task. Their errors do not change its outcome.
@@ -253,8 +250,8 @@ class Finisher:
         """
         try:
             package = self.codec.loads(finished)
-        except BaseException:  # noqa: BLE001 - unpickling runs code of the project
-            logger.exception("Follow-up: finished task unreadable, its hook is not called")
+        except BaseException as error:  # noqa: BLE001 - unpickling runs code of the project
+            log.hook.unreadable(error)
             return
         with running(package, package.get("attempt_count", 1)):
             signals.emit(signals.post_execute, task=package)
@@ -330,6 +327,6 @@ class Finisher:
                 for outcome in outcomes:
                     self._each(work, [outcome], rescue)
                 return
-            logger.exception("Follow-up of %s failed", outcomes[0].id)
+            log.result.follow_up_failed(outcomes[0], error)
             if rescue is not None:
                 rescue(outcomes[0], error)

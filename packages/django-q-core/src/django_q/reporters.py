@@ -6,10 +6,9 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.plugins import Registry
 from django_q.settings import current_settings
-from django_q.text import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +63,8 @@ class ErrorReporter:
         for reporter in self.targets:
             try:
                 reporter.report()
-            except (Exception, SystemExit):  # noqa: BLE001 - the client of a service may raise anything
-                logger.exception("Error reporter %s failed; the task's outcome stands.", type(reporter).__name__)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the client of a service may raise anything
+                log.reporter.failed(reporter, error)
 
 
 def handle(error: BaseException, call: Callable[[], None]) -> None:
@@ -87,8 +86,8 @@ def make_reporter(name: str, options: Any) -> Reporter | None:
     """
     try:
         reporter: Reporter = REPORTERS.load(name)(**options)
-    except Exception:  # noqa: BLE001 - the client of a service may raise anything
-        logger.exception("Error reporter %r could not be started: correct Q_CLUSTER['error_reporter'].", name)
+    except Exception as error:  # noqa: BLE001 - the client of a service may raise anything
+        log.reporter.not_started(name, error)
         return None
     return reporter
 
@@ -106,7 +105,7 @@ def report(error: BaseException | None = None, settings: ClusterSettings | None 
     try:
         _reporters(settings, os.getpid()).report(error)
     except (Exception, SystemExit) as why:  # noqa: BLE001 - to raise an exception again may run its own code
-        logger.error("A failure cannot be reported: %s", error_line(why))
+        log.reporter.not_called(why)
 
 
 @lru_cache(maxsize=8)

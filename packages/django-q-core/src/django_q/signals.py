@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from django.dispatch import Signal
 
-from django_q.functions import describe
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.old_names import resolver
 
 SENDER: Final = "django_q"
@@ -45,11 +44,11 @@ def emit(signal: Signal, **arguments: Any) -> None:
     try:
         responses = signal.send_robust(sender=SENDER, **arguments)
     except Exception as error:  # noqa: BLE001 - Django cannot log receivers without a __qualname__, such as partials
-        logger.exception("A receiver raised %r; the task goes on.", error.__context__ or error)
+        log.receiver.failed(error, raised=error.__context__)
         return
     for receiver, response in responses:
         if isinstance(response, Exception):
-            logger.error("Receiver %s raised %r; the task goes on.", describe(receiver), response, exc_info=response)
+            log.receiver.failed(response, receiver)
 
 
 def has_receivers(signal: Signal) -> bool:

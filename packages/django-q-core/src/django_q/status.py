@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy
 from django_q.brokers import get_broker
 from django_q.clock import in_project_time
 from django_q.exceptions import UnreadablePackage
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.settings import current_settings
 from django_q.wire.codec import PackageCodec
 
@@ -140,6 +140,6 @@ def _read(package: str | bytes, settings: ClusterSettings) -> Stat | None:
     try:
         stat = _codec(settings).loads(package)
     except UnreadablePackage as error:
-        logger.warning("unreadable statistics ignored: %s", error)
+        log.cluster.statistics_unreadable(error)
         return None
     return stat if isinstance(stat, Stat) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from django.core.cache.backends.dummy import DummyCache
 
 from django_q.caches.calls import CALLS
-from django_q.log import logger
+from django_q.log import messages as log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,9 +97,7 @@ class CacheCounts:
 
     def _pause(self, done: str, reason: str) -> None:
         self._resume_at = time.monotonic() + PAUSE_SECONDS
-        logger.warning(
-            "Cache: counts of %s cannot be %s (%s), next attempt in %g s", self._kind, done, reason, PAUSE_SECONDS
-        )
+        log.cache.paused(self._kind, done, reason, PAUSE_SECONDS)
 
     def _are_kept(self, cache: BaseCache, counts: dict[str, int]) -> bool:
         """Read one count at most every PAUSE_SECONDS: a client that ignores its errors can be detected only so."""

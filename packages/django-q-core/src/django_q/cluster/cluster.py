@@ -18,14 +18,14 @@ from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.system.process_group import kill_group
 from django_q.databases.connections import close_all
 from django_q.exceptions import ClusterDied
-from django_q.humanhash import humanize
+from django_q.log import messages as log
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
 from django_q.text import one_line
 
-from . import log
 from .guard import SentinelGuard
 from .launch import Launch
+from .logging_setup import name_of, set_up_logging
 from .pool import context_of, exit_text
 from .preload import preload
 from .sentinel import main
@@ -116,7 +116,7 @@ class Cluster:
     @property
     def name(self) -> str:
         """Readable name of the cluster, made from its id."""
-        return humanize(self.cluster_id.replace("-", ""))
+        return name_of(self.cluster_id)
 
     # start and stop
 
@@ -133,8 +133,8 @@ class Cluster:
         return self._start()
 
     def _announce(self) -> None:
-        log.prepare(self.settings)
-        log.starting(self.name)
+        set_up_logging(self.settings, self.cluster_id)
+        log.cluster.starting(self.name)
 
     def _start(self) -> int:
         self.state.born = time.time()
@@ -158,7 +158,7 @@ class Cluster:
                 self._kill_groups()
                 raise ClusterDied(f"The cluster ended while it started: {exit_text(process.exitcode or 0)}.")
         self._started.clear()
-        log.running(self.name, self.settings.list_key)
+        log.cluster.running(self.name, self.settings.list_key)
         return self.pid
 
     def stop(self) -> bool:
@@ -169,7 +169,7 @@ class Cluster:
         """
         if self.sentinel is None or not self.sentinel.is_alive():
             return False
-        log.stopping(self.name)
+        log.cluster.stopping(self.name)
         self._ask_to_stop()
         while self.sentinel.is_alive():
             self._wait_for()
@@ -212,7 +212,7 @@ class Cluster:
         announced = False
         while self.sentinel.is_alive():
             if self.is_stopping and not announced:
-                log.stopping(self.name)
+                log.cluster.stopping(self.name)
                 announced = True
             self._wait_for(wakeup)
             wakeup.clear()
@@ -226,7 +226,7 @@ class Cluster:
         connection.wait(watched, self._guard.seconds_to_wait())
         reason = self._guard.look()
         if reason is not None and self.sentinel.is_alive():
-            log.sentinel_stalled(self.name, reason)
+            log.cluster.sentinel_stalled(self.name, reason)
             self.sentinel.kill()
             self.sentinel.join()
 
@@ -245,10 +245,10 @@ class Cluster:
         self.sentinel.join()
         code = self.sentinel.exitcode or 0
         if self.state.phase == Phase.STOPPED and code == 0:
-            log.stopped(self.name)
+            log.cluster.stopped(self.name)
             return 0
         self._kill_groups()
-        log.sentinel_died(self.name, f"met {exit_text(code)}")
+        log.cluster.sentinel_died(self.name, f"met {exit_text(code)}")
         return 1
 
     # state

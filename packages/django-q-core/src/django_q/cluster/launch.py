@@ -81,7 +81,7 @@ class Launch:
             self._setup.run()
             self.call = _Unpickler(io.BytesIO(self._pickled_call), self.lifeline).load()
         except BaseException as error:  # noqa: BLE001 - edge of the process: its parent starts another one
-            import_module("django_q.cluster.log").crashed(current_process().name, error)
+            import_module("django_q.log.messages").process.crashed(current_process().name, error)
             sys.exit(1)
 
 

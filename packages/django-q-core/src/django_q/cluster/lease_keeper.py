@@ -10,9 +10,9 @@ from django.conf import settings
 from django.db import connections, reset_queries
 
 from django_q.exceptions import BrokerError
+from django_q.log import messages as log
 from django_q.pacing import Backoff
 
-from . import log
 from .watchdog import Wait
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ class LeaseKeeper(threading.Thread):
                         self.renewing.aliases = {broker.alias} if broker.alias is not None else set()
                     self.renew(broker, due)
                     if self.backoff.succeeded():
-                        log.leases_renewed_again(self.process_name)
+                        log.lease.renewed(self.process_name)
             except BrokerError as error:
                 if self.backoff.failed():
-                    log.leases_not_renewed(self.process_name, error)
+                    log.lease.not_renewed(self.process_name, error)
             except Exception as error:  # noqa: BLE001 - edge of a thread
-                log.crashed(f"{self.process_name} (leases)", error)
+                log.process.crashed(f"{self.process_name} (leases)", error)
             if settings.DEBUG:
                 reset_queries()
         connections.close_all()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 from django.db import DatabaseError, InterfaceError
 
 from django_q.databases.connections import close_connections
+from django_q.databases.errors import is_unavailable
+from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.results.pruning import Pruner
-
-from . import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ class Maintenance:
         if errors:
             self._failed(errors)
         elif self.backoff.succeeded():
-            log.maintaining_again(self.name)
+            log.scheduler.maintenance_resumed(self.name)
         ended = time.monotonic()
         self.due = max(began + INTERVAL_SECONDS, ended + PAUSE_FACTOR * (ended - began), ended + self.backoff.seconds)
 
@@ -84,4 +84,4 @@ class Maintenance:
         if any(isinstance(error, (DatabaseError, InterfaceError)) for error in errors):
             close_connections()
         if self.backoff.failed():
-            log.cannot_maintain(self.name, errors[0])
+            log.scheduler.maintenance_failed(self.name, errors[0], with_traceback=not is_unavailable(errors[0]))

@@ -33,6 +33,7 @@ from django_q.databases.sqlite import release_pages
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.finishing import Finisher
+from django_q.log import messages as log
 from django_q.models import Batch, Schedule, Task
 from django_q.pacing import Backoff
 from django_q.results.store import Place, place_of
@@ -40,7 +41,6 @@ from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
 from django_q.wire.outcome import Outcome
 
-from . import log
 from .lease_keeper import LeaseKeeper
 from .leases import RenewalInterval
 from .process import ClusterProcess, Wiring
@@ -148,7 +148,7 @@ class Monitor(ClusterProcess):
         waits = [self.saving] if self.keeper is None else [self.saving, self.keeper.renewing]
         self.watchdog = Watchdog(self.name, *waits)
         self.watchdog.start()
-        log.monitoring(self.name)
+        log.monitor.ready(self.name)
 
     def _own_broker(self) -> Any:
         return get_broker(settings=self.settings)
@@ -169,16 +169,16 @@ class Monitor(ClusterProcess):
             self.keeper.stop()
         waiting = [outcome for outcome in self.following.values() if outcome.ack_id is not None]
         if waiting:
-            log.not_followed_up(self.name, len(waiting))
+            log.hook.not_run(self.name, len(waiting))
         if unfinished := [*(outcome.ack_id for outcome in waiting), *(ack_id for _, ack_id in self.kept)]:
             try:
                 self.broker.release_many(unfinished)
             except BrokerError as error:
-                log.not_released(self.name, len(unfinished), error)
+                log.lease.not_released(self.name, len(unfinished), error)
         self.state.hooks = 0
         if self.state.saved and not self._unfinished():
             self.finisher.store.database.prune()  # the scheduler has ended, and with it the maintenance
-        log.stopped_monitoring(self.name)
+        log.monitor.stopped(self.name)
 
     # receiving
 
@@ -293,13 +293,13 @@ class Monitor(ClusterProcess):
             if not is_unavailable(error):
                 raise
             if lane.backoff.failed():
-                log.cannot_save(self.name, error)
+                log.monitor.saving_failed(self.name, error)
             close_connections()
             lane.retry_at = time.monotonic() + lane.backoff.seconds
         else:
             lane.retry_at = 0.0
             if lane.backoff.succeeded():
-                log.saving_again(self.name)
+                log.monitor.saving_resumed(self.name)
 
     def _save(self, lane: Lane) -> None:
         with self.lock:
@@ -368,7 +368,7 @@ class Monitor(ClusterProcess):
             self.keeper.drop([ack_id for ack_id in ack_ids if ack_id is not None])
 
     def _move_to_dead_letters(self, unreadable: Unreadable) -> None:
-        log.unreadable(self.name, unreadable.reason)
+        log.task.dead_lettered(self.name, unreadable.reason)
         self.finisher.move_to_dead_letters(Delivery(unreadable.ack_id, unreadable.package), unreadable.reason)
         self._drop([unreadable.ack_id])
 
@@ -376,7 +376,7 @@ class Monitor(ClusterProcess):
         """Return True if a server has been unavailable for too long to continue the stop. The leases will expire."""
         given_up = any(lane.backoff.failures > MAX_STOP_FAILURES for lane in self.lanes)
         if given_up:
-            log.not_saved(self.name, sum(len(lane.outcomes) for lane in self.lanes) + len(self.done))
+            log.monitor.results_not_saved(self.name, sum(len(lane.outcomes) for lane in self.lanes) + len(self.done))
         return given_up
 
     # dead workers
@@ -398,13 +398,13 @@ class Monitor(ClusterProcess):
             self.unreadable.append(Unreadable(task.ack_id, task.package, one_line(error)))
             return
         if death.looking_up and task.ack_id is not None:
-            log.look_up_hung(self.name, package, death.reason)
+            log.task.look_up_hung(self.name, package, task.attempt, death.reason)
             self.returned.append(task.ack_id)
             return
         if death.unpickling:
             package = without_arguments(package)
         if death.interrupted and task.ack_id is not None:
-            self._expire(task.ack_id, package)
+            self._expire(task.ack_id, package, task.attempt)
             return
         outcome = self.builder.failed(package, death.reason, ack_id=task.ack_id, attempt=task.attempt)
         with self.lock:
@@ -414,10 +414,11 @@ class Monitor(ClusterProcess):
     def _follow_up_died(self, death: Death) -> None:
         work = unpack(death.message)
         assert isinstance(work, FollowUp)
-        log.hook_died(self.name, death.reason)
+        followed = self.following.pop(work.key, None)
+        log.hook.died(self.name, followed, death.reason)
         if work.finished is not None:
             self._report(f"A hook did not return: {death.reason}", {}, 1)
-        if (followed := self.following.pop(work.key, None)) is not None:
+        if followed is not None:
             self.done.append(followed)
 
     def _report(self, reason: str, package: dict[str, Any], attempt: int) -> None:
@@ -427,13 +428,13 @@ class Monitor(ClusterProcess):
             metadata = {key: package[key] for key in keys if key in package}
             self.follow_ups.append(FollowUp("", None, reason, metadata, attempt))
 
-    def _expire(self, ack_id: Any, package: dict[str, Any]) -> None:
-        log.interrupted(self.name, package)
+    def _expire(self, ack_id: Any, package: dict[str, Any], attempt: int) -> None:
+        log.task.interrupted(self.name, package, attempt)
         self._drop([ack_id])
         try:
             self.broker.expire(ack_id)
         except BrokerUnavailable as error:
-            log.not_released(self.name, 1, error)
+            log.lease.not_released(self.name, 1, error)
 
     # follow-ups
 

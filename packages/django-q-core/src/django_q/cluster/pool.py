@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django_q.cluster.ipc.state import Slot, WorkerState
 from django_q.cluster.system.process_group import has_exited, kill_group
+from django_q.log import messages as log
 from django_q.pacing import Backoff
 
-from . import log, sessions
+from . import sessions
 from .launch import Launch
 from .process import Wiring, main
 
@@ -105,7 +106,7 @@ class Member:
         self.backoff.failed()
         seconds = self.backoff.seconds
         self.due = time.monotonic() + seconds
-        log.cannot_start(multiprocessing.current_process().name, self.role.name, error, seconds)
+        log.process.not_started(multiprocessing.current_process().name, self.role.name, error, seconds)
 
     def kill(self, reason: str) -> None:
         """Kill the process, and for a worker also the programs of its tasks.

@@ -17,8 +17,10 @@ from django_q import reporters
 from django_q.caches.calls import CALL_TIMEOUT_SECONDS, CALLS
 from django_q.cluster.system.memory import keep_free_memory
 from django_q.cluster.system.title import set_title
+from django_q.log import messages as log
 
-from . import log, sessions
+from . import sessions
+from .logging_setup import set_up_logging
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -108,13 +110,14 @@ def ignore_signals() -> None:
     signal.signal(signal.SIGTERM, nothing)
 
 
-def prepare(settings: ClusterSettings, role: str) -> None:
+def prepare(settings: ClusterSettings, cluster_id: str, role: str) -> None:
     """Initialise a process, forked or not: signals, connections, memory, log, title.
 
     Processes that an initialised process forks need a title only. This includes processes that a task forks.
 
     Args:
         settings: settings of the cluster.
+        cluster_id: id of the cluster, for its log.
         role: role of the process, for its title.
     """
     os.environ["Q_CLUSTER_NAME"] = settings.list_key
@@ -122,7 +125,7 @@ def prepare(settings: ClusterSettings, role: str) -> None:
     ignore_signals()
     keep_free_memory()
     if settings.start_method != "fork":
-        log.prepare(settings)
+        set_up_logging(settings, cluster_id)
     entitle(settings, role)
 
 
@@ -153,7 +156,7 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
     try:
         _serve(path, wiring, *args)
     except BaseException as error:  # noqa: BLE001 - edge of the process: the sentinel starts another one
-        log.crashed(current_process().name, error)
+        log.process.crashed(current_process().name, error)
         reporters.report(error, wiring.settings)
         sys.exit(1)
 
@@ -165,7 +168,7 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         wiring.lifeline.guard(forked=True)
         entitle(wiring.settings, role)
     else:
-        prepare(wiring.settings, role)
+        prepare(wiring.settings, wiring.cluster_id, role)
     sessions.watch_forks()
     process = class_of(path)
     if process.limits_cache_calls:

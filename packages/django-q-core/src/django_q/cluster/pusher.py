@@ -13,9 +13,9 @@ from django_q.cluster.ipc.messages import Kind, TaskMessage, kind_of
 from django_q.cluster.ipc.state import Phase, WorkerState
 from django_q.cluster.prefetch import MAX_SURPLUS_AGE_SECONDS, Prefetch
 from django_q.exceptions import BrokerUnavailable
+from django_q.log import messages as log
 from django_q.pacing import MIN_BACKOFF_SECONDS, Backoff
 
-from . import log
 from .leases import TaskLeases
 from .process import ClusterProcess, Wiring
 from .statistics import Publisher
@@ -66,7 +66,7 @@ class Pusher(ClusterProcess):
         self.warned = self.state.pushed > 0  # the predecessor has logged them
         self._adopt()
         self.leases.renew_at = time.monotonic()  # the predecessor may have been blocked for long
-        log.pushing(self.name)
+        log.pusher.ready(self.name)
 
     def use(self, broker: Broker) -> None:
         """Use *broker* for all requests."""
@@ -107,13 +107,13 @@ class Pusher(ClusterProcess):
             self._back_off(error)
         else:
             if self.answered and self.backoff.succeeded():
-                log.broker_back(self.name)
+                log.pusher.broker_available(self.name)
         return True
 
     def _warn(self) -> None:
         """Log risks for packages in the configuration of the broker's server."""
         for warning in self.broker.server_warnings():
-            log.server_warning(self.name, warning)
+            log.pusher.server_warning(self.name, warning)
         self.warned = True
 
     def _fetch(self, room: int) -> list[Delivery]:
@@ -134,7 +134,7 @@ class Pusher(ClusterProcess):
     def _back_off(self, error: BrokerUnavailable) -> None:
         self.answered = False
         if self.backoff.failed():
-            log.broker_gone(self.name, error)
+            log.pusher.broker_unavailable(self.name, error)
         seconds = self.backoff.seconds
         if self.leases.held:
             seconds = min(seconds, MAX_PAUSE_SECONDS, max(self.leases.seconds / 2, MIN_BACKOFF_SECONDS))
@@ -148,7 +148,7 @@ class Pusher(ClusterProcess):
             self._requeue_remaining()
         if not self.backoff.failures:
             self.publisher.publish()
-        log.stopped_pushing(self.name)
+        log.pusher.stopped(self.name)
 
     # room
 
@@ -263,7 +263,7 @@ class Pusher(ClusterProcess):
         dropped = [task for task in tasks if task.number in lost]
         self._renumber([task for task in tasks if task.number not in lost])
         if dropped:
-            log.leases_lost(self.name, len(dropped))
+            log.lease.expired(self.name, len(dropped))
 
     # start
 
@@ -322,7 +322,7 @@ class Pusher(ClusterProcess):
         try:
             self._release(released)
         except BrokerUnavailable as error:
-            log.not_released(self.name, len(released), error)
+            log.lease.not_released(self.name, len(released), error)
 
     def _requeue_remaining(self) -> None:
         """Wait until workers have begun the tasks without a receipt; enqueue those that have not begun in time."""
@@ -334,7 +334,7 @@ class Pusher(ClusterProcess):
             try:
                 self.broker.enqueue(task.package.decode())
             except BrokerUnavailable as error:
-                log.not_released(self.name, len(tasks) - position, error)
+                log.lease.not_released(self.name, len(tasks) - position, error)
                 self._renumber(tasks[position:])
                 return
 

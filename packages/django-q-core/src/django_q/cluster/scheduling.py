@@ -15,6 +15,7 @@ from django_q.clock import now as clock_now
 from django_q.cluster.ipc.state import Phase
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
+from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.schedules import synchronising
 from django_q.schedules.due import DueSchedules
@@ -23,7 +24,6 @@ from django_q.schedules.synchronising import synchronise
 from django_q.schedules.zone import restore_moments
 from django_q.workflows.batch_maintenance import BatchMaintenance
 
-from . import log
 from .importing import Imports
 from .maintenance import Maintenance
 from .process import ClusterProcess, Wiring
@@ -69,7 +69,7 @@ class Scheduler(ClusterProcess):
         self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step)
         if not self.settings.scheduler:
             self.due_at = float("inf")
-        log.scheduling(self.name)
+        log.scheduler.ready(self.name)
 
     def step(self) -> bool:
         """Send due tasks, do maintenance, publish the statistics, and sleep until the next of these is due."""
@@ -86,7 +86,7 @@ class Scheduler(ClusterProcess):
     def stop(self) -> None:
         """Publish the state of the cluster once more."""
         self.publisher.publish()
-        log.stopped_scheduling(self.name)
+        log.scheduler.stopped(self.name)
 
     def _next_step_at(self) -> float:
         return min(self.publisher.due, self.due_at, self.maintenance.due)
@@ -106,13 +106,13 @@ class Scheduler(ClusterProcess):
             return self._failed(error)
         except Exception as error:  # noqa: BLE001 - a schedule must not stop the statistics and the maintenance
             if self.sending.failed():
-                log.scheduling_failed(self.name, error)
+                log.scheduler.failed(self.name, error)
             return self.sending.seconds
         self._log_pass(this_pass)
         if this_pass.own_queue_error is not None:
             return self._failed(this_pass.own_queue_error)
         if self.sending.succeeded():
-            log.scheduling_again(self.name)
+            log.scheduler.resumed(self.name)
         if this_pass.more:
             return 0.0 if this_pass.sent or this_pass.skipped or this_pass.broken else LOCKED_RETRY_SECONDS
         if this_pass.next is None:
@@ -121,19 +121,19 @@ class Scheduler(ClusterProcess):
 
     def _failed(self, error: Exception) -> float:
         if self.sending.failed():
-            log.cannot_schedule(self.name, error)
+            log.scheduler.unavailable(self.name, error)
         return self.sending.seconds
 
     def _mark_fatal(self) -> None:
         """Mark the module or schedule that ended the previous process."""
         if module := self.imports.block_module():
-            log.fatal_module(self.name, module)
+            log.schedule.module_skipped(self.name, module)
         if pk := self.imports.take_schedule():
             self.schedules.mark_fatal(pk, clock_now())
 
     def _restore_moments(self) -> None:
         if count := restore_moments(self.schedules.db):
-            log.moments_restored(self.name, count)
+            log.scheduler.times_converted(self.name, count)
 
     def _synchronise(self) -> None:
         self.imports.import_modules()
@@ -143,22 +143,22 @@ class Scheduler(ClusterProcess):
             if is_unavailable(error):
                 raise
             self.synchronised = True  # schedules are sent without the changes
-            log.not_synchronised(self.name, error)
+            log.schedule.not_synchronised(self.name, error)
             return
         for done in ("created", "updated", "removed"):
             if names := getattr(changes, done):
-                log.schedules_in_code(self.name, done, names)
+                log.schedule.declared(self.name, done, names)
         for name, error in changes.broken:
             if name in changes.modules:
-                log.broken_module(self.name, name, error)
+                log.schedule.module_not_imported(self.name, name, error)
             else:
-                log.broken_declaration(self.name, name, reason_of(error))
+                log.schedule.invalid(self.name, name, reason_of(error))
         self.synchronised = True
 
     def _log_pass(self, this_pass: Pass) -> None:
         for schedule, package in this_pass.sent:
-            log.sent_from_schedule(self.name, schedule, package)
+            log.schedule.sent(self.name, schedule, package)
         for schedule in this_pass.skipped:
-            log.skipped_slot(self.name, schedule)
+            log.schedule.skipped(self.name, schedule)
         for schedule, error in this_pass.broken:
-            log.broken_schedule(self.name, schedule, reason_of(error))
+            log.schedule.not_sent(self.name, schedule, reason_of(error))

@@ -18,10 +18,10 @@ from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.messages import Death, Kind, pack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
-from django_q.humanhash import humanize
+from django_q.log import messages as log
 
-from . import log
 from .guard import Guard
+from .logging_setup import name_of
 from .pool import Member, Pool, context_of
 from .preload import preload
 from .process import Wiring, prepare
@@ -87,7 +87,7 @@ class Sentinel:
         while not self.pool.is_complete and not self._asked_to_stop():
             self.step(self.pool.members)
         self.state.phase = Phase.RUNNING
-        log.guarding(self.name, humanize(self.cluster_id.replace("-", "")), self.settings.list_key)
+        log.cluster.guarded(self.name, name_of(self.cluster_id), self.settings.list_key)
         self.started.set()
         while not self._asked_to_stop():
             self.step(self.pool.members)
@@ -126,7 +126,7 @@ class Sentinel:
             self.control.clear()
         if self.parent in ready and not self.orphaned:
             self.orphaned = True
-            log.parent_is_gone(self.name)
+            log.cluster.orphaned(self.name)
 
     def _asked_to_stop(self) -> bool:
         return self.orphaned or self.state.stop_requests > 0
@@ -140,7 +140,7 @@ class Sentinel:
             self._log_replacement(member, name, how)
             return
         if slot.state == WorkerState.RECYCLED:
-            log.recycled(name)
+            log.worker.recycled(name)
             return
         if slot.state == WorkerState.BUSY:
             reason = f"{name}, which ran the task, ended: {how}"
@@ -152,7 +152,7 @@ class Sentinel:
 
     def _log_replacement(self, member: Member, name: str, how: str) -> None:
         if self.state.phase == Phase.RUNNING:
-            log.reincarnated(member.role.name, name, how)
+            log.process.reincarnated(member.role.name, name, how)
 
     def _clear_flags(self, member: Member) -> None:
         """Reset the flags of a dead process, because its successor starts without work."""
@@ -167,10 +167,10 @@ class Sentinel:
             if slot is None or not self.guard.is_overdue(member):
                 continue
             if slot.state == WorkerState.BUSY:
-                log.timed_out(member.name)
+                log.worker.timed_out(member.name)
                 member.kill("timeout: the task did not end in time")
             else:
-                log.does_not_exit(member.name)
+                log.worker.not_exiting(member.name)
                 member.kill("it did not exit")
             slot.deadline = 0.0
 
@@ -178,7 +178,7 @@ class Sentinel:
         for member in self.pool.members:
             if member.killed_for is None and self.guard.is_stalled(member):
                 seconds = self.guard.silence(member)
-                log.no_progress(member.name, member.role.name, seconds)
+                log.process.stalled(member.name, member.role.name, seconds)
                 member.kill(f"no progress for {seconds:.0f} seconds")
 
     def _report_deaths(self) -> None:
@@ -189,7 +189,7 @@ class Sentinel:
 
     def stop(self) -> None:
         """Execute the stop procedure."""
-        log.stopping_processes(self.name)
+        log.cluster.stopping_processes(self.name)
         self.started.set()
         StopProcedure(self).run()
 
@@ -206,13 +206,13 @@ def main(
     sentinel: Sentinel | None = None
     try:
         parent = lifeline.watch()
-        prepare(settings, "sentinel")
+        prepare(settings, cluster_id, "sentinel")
         sentinel = Sentinel(settings, cluster_id, state, control, started, parent)
         sentinel.run()
     except BaseException as error:  # noqa: BLE001 - edge of the process: without a sentinel, the cluster must end
         members = [] if sentinel is None else sentinel.pool.members
         kill_all(members, "its sentinel crashed")
-        log.crashed(current_process().name, error)
+        log.process.crashed(current_process().name, error)
         report(error, settings)
         exit_at_once(1)
     if any(member.process is not None for member in sentinel.pool.members):

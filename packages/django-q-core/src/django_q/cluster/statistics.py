@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from django_q.clock import in_project_time
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.exceptions import BrokerError
+from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING, Stat
-
-from . import log
 
 if TYPE_CHECKING:
     from django_q.brokers import Broker
@@ -113,7 +112,7 @@ class Publisher:
             stat.save(self.broker)
         except BrokerError as error:
             if self.backoff.failed():
-                log.no_statistics(self.name, error)
+                log.cluster.statistics_not_published(self.name, error)
         else:
             self.backoff.succeeded()
             self.published, self.again_at = values, now + REPUBLISH_SECONDS - PUBLISH_SECONDS / 2

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from django_q.cluster.ipc.messages import STOP
 from django_q.cluster.ipc.state import Phase, WorkerState
-
-from . import log
+from django_q.log import messages as log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,7 +139,7 @@ class StopProcedure:
         for worker in self.pool.workers:
             slot = worker.slot
             if worker.alive and worker.killed_for is None and slot is not None and slot.state == WorkerState.BUSY:
-                log.out_of_time(worker.name)
+                log.worker.interrupted(worker.name)
                 worker.kill(INTERRUPTED)
 
     def _stop_monitor(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
 
-from . import log
+from django_q.log import messages as log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,9 +102,9 @@ class Watchdog(threading.Thread):
         for wrapper in wait.connections:
             try:
                 if shut_down(wrapper.connection):
-                    log.connection_cut(self.process_name, wrapper.alias, wait.seconds)
+                    log.process.connection_closed(self.process_name, wrapper.alias, wait.seconds)
             except Exception as error:  # noqa: BLE001 - drivers have their own errors; the thread may have closed it
-                log.not_cut(self.process_name, wrapper.alias, error)
+                log.process.connection_not_closed(self.process_name, wrapper.alias, error)
 
 
 def shut_down(driver: Any) -> bool:

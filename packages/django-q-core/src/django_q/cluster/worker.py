@@ -43,6 +43,7 @@ from django_q.exceptions import (
 from django_q.execution import Executor
 from django_q.execution.timeout import TaskTimer
 from django_q.finishing import Finisher
+from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.text import sentence_of
 from django_q.wire.codec import PackageCodec
@@ -50,7 +51,7 @@ from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package
 from django_q.wire.package import is_member
 
-from . import log, sessions
+from . import sessions
 from .isolation import Baseline
 from .process import ClusterProcess, Wiring
 
@@ -159,7 +160,7 @@ class Worker(ClusterProcess):
         self.baseline.restore()
         self.executor.imported = self.baseline.keep_environment
         self.slot.state = WorkerState.IDLE
-        log.ready(self.name)
+        log.worker.ready(self.name)
 
     def step(self) -> bool:
         """Receive one message, and execute its task or follow-up."""
@@ -184,7 +185,7 @@ class Worker(ClusterProcess):
         if not self.group_is_left:  # after a regular exit, the sentinel would not kill the group
             self.slot.exit_by(time.monotonic() + EXIT_SECONDS)
         kill_children()
-        log.stopped_working(self.name)
+        log.worker.stopped(self.name)
 
     # tasks
 
@@ -194,7 +195,7 @@ class Worker(ClusterProcess):
         self.slot.begin(message, now, task.number)
         self._wake_pusher_at_low_water(task.number)
         if self._lease_is_over(task, now):
-            log.lease_over(self.name)
+            log.lease.expired_before_start(self.name)
             self.slot.finish(sent=False)
             return
         try:
@@ -245,7 +246,7 @@ class Worker(ClusterProcess):
             saved_attempt = finished.get("attempt_count", 1)
             outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
             return outcome._replace(repeated=True)
-        log.processing(self.name, package)
+        log.task.processing(self.name, package, task.attempt)
         return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
@@ -293,7 +294,7 @@ class Worker(ClusterProcess):
                 if not is_unavailable(error):
                     raise
                 if backoff.failed():
-                    log.cannot_look_up(self.name, error)
+                    log.task.look_up_failed(self.name, package, error)
                 if time.monotonic() >= give_up_at or self.state.phase >= Phase.STOPPING:
                     raise CannotLookUp from error
                 close_connections()
@@ -315,7 +316,7 @@ class Worker(ClusterProcess):
                     return saved_success(package, self.settings)
             except (ResultsUnavailable, TimeoutException) as error:
                 if not self.cache_retry_at:
-                    log.cannot_look_up(self.name, error)
+                    log.task.look_up_failed(self.name, package, error)
                 self.cache_retry_at = time.monotonic() + CACHE_PAUSE_SECONDS
                 with suppress(AttributeError):  # this thread has no client
                     del caches[self.settings.cache]  # the client may wait for an answer
@@ -405,7 +406,7 @@ class Worker(ClusterProcess):
             return False
         self.measured = now
         if self.baseline.has_leaked_files():
-            log.leaked_files(self.name)
+            log.worker.leaked_files(self.name)
             return True
         if self.settings.max_rss is None:
             return False

@@ -9,8 +9,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 
 from django_q import clock
 from django_q.databases.errors import is_session_failure
-from django_q.log import logger
-from django_q.text import error_line, one_line
+from django_q.log import messages as log
 
 if TYPE_CHECKING:
     from django_q.models import Task
@@ -76,7 +75,4 @@ def delete_one(task: Task, using: str, refusals: Refusals) -> None:
                 raise
             return  # for example a lock; the next step tries again
         if refusals.add(pk):
-            logger.warning(
-                "Success '%s' (%s) is beyond save_limit and cannot be deleted (%s), it is skipped",
-                one_line(task.name), pk, error_line(error),
-            )  # fmt: skip
+            log.result.not_deletable(task, pk, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -56,6 +57,7 @@ class Executor:
             The outcome. All exceptions of the task become a failure, including SystemExit and KeyboardInterrupt.
         """
         self.exception = None
+        began = perf_counter()
         with running(package, attempt):
             sent = None
             try:
@@ -65,10 +67,11 @@ class Executor:
                 success, result = True, self._call(func, package)
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
                 success, result = False, self._failure(error)
+            duration = perf_counter() - began
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
-                return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent)
+                return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent, duration=duration)
             except BaseException as error:  # noqa: BLE001 - describing a result runs its own code
                 reason = f"The outcome of the task cannot be described: {text.error_line(error)}"
                 without = {**package, "args": (), "kwargs": {}}

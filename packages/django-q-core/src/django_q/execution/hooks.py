@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from django_q import reporters
 from django_q.execution.coroutines import run_coroutine
-from django_q.functions import describe, resolve
-from django_q.log import logger
-from django_q.text import one_line
+from django_q.functions import resolve
+from django_q.log import messages as log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +33,7 @@ def run_hook(hook: str | Callable[[Task], Any], task: Task, settings: ClusterSet
         if inspect.iscoroutine(result):
             run_coroutine(result)
     except BaseException as error:  # noqa: BLE001 - hooks are the project's code; a timeout is a SystemExit
-        name, path, reason = one_line(task.name), one_line(describe(hook)), one_line(error)
-        logger.exception("Hook '%s' of %s (%s) failed: %s", path, name, task.id, reason)
+        log.hook.failed(hook, task, error)
         reporters.report(error, settings)
         return False
     return True

@@ -91,6 +91,7 @@ class OutcomeBuilder:
         attempt: int = 1,
         sent: SentArguments | None = None,
         final: bool = False,
+        duration: float | None = None,
     ) -> Outcome:
         """Build the outcome of an attempt.
 
@@ -101,6 +102,7 @@ class OutcomeBuilder:
             attempt: number of the attempt.
             sent: the arguments before the execution; None if they cannot have changed.
             final: True if a failure must not be executed again.
+            duration: duration of the attempt in seconds; None if nothing was executed.
         """
         returned = finished["success"]
         finished["attempt_count"] = attempt
@@ -127,6 +129,7 @@ class OutcomeBuilder:
             attempt=attempt,
             final=final or (returned and not success),
             error=None if success else self._error_line(finished),
+            duration=duration,
             **options,
         )
 

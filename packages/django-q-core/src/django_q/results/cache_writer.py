@@ -10,10 +10,10 @@ from django.core.cache import InvalidCacheKey
 from django.core.cache.backends.dummy import DummyCache
 
 from django_q.exceptions import ResultsUnavailable, UnreadablePackage
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.results.groups import CachedGroups, Member
 from django_q.results.limits import refused
-from django_q.text import error_line, one_line
+from django_q.text import error_line
 from django_q.wire.ids import new_id
 from django_q.wire.metadata import peek
 
@@ -188,10 +188,7 @@ class CacheWriter:
     def _refused(self, outcome: Outcome, reason: str) -> Outcome:
         """Build the failure that replaces an outcome which the cache rejects."""
         size = len(outcome.finished or "")
-        logger.error(
-            "Task '%s' (%s): the cache rejects its result of %s characters (%s), saving a failure instead",
-            one_line(outcome.name), outcome.id, f"{size:,}", reason,
-        )  # fmt: skip
+        log.result.rejected_by_cache(outcome, size, reason)
         why = f"the cache rejects {size:,} characters ({reason}), return a reference instead of the data"
         failure = refused(outcome, why)._replace(group=outcome.group)
         names = ("id", "name", "func", "hook", "group", "cluster", "started", "stopped", "success", "cached")

@@ -11,12 +11,12 @@ from django.db.models.functions import Greatest
 
 from django_q.databases.errors import is_conflict, is_unavailable, is_unsuitable
 from django_q.databases.sqlite import has_one_writer, short
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Task
 from django_q.results.limits import fit, fit_statement, in_ascii, refused
 from django_q.results.pruning import Pruner
 from django_q.results.rows import changes, has_receivers, insert, write_with_receivers
-from django_q.text import error_line, one_line, traceback_of
+from django_q.text import error_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -99,7 +99,7 @@ class DatabaseResults:
             with transaction.atomic(using=using) if connections[using].in_atomic_block else nullcontext():
                 self.pruner.prune(labels)
         except Exception as error:  # noqa: BLE001 - the outcomes are saved, and pruning is repeated
-            logger.warning("Results: pruning failed (%s), retrying after the next task", error_line(error))
+            log.result.pruning_failed(error)
 
     def _save(self, kept: Sequence[Outcome], using: str, write: Write | None = None) -> None:
         """Save in one transaction; on SQLite in several, because all other writers wait for the end of each.
@@ -136,8 +136,7 @@ class DatabaseResults:
         error = self._refusal(outcome, using)
         if error is None:
             return outcome
-        name, reason = one_line(outcome.name), one_line(error)
-        logger.error("Task '%s' (%s): the database rejects it (%s)", name, outcome.id, reason)
+        log.result.rejected_by_database(outcome, error)
         plain = in_ascii(outcome)
         if plain != outcome and self._refusal(plain, using) is None:
             return plain
@@ -165,10 +164,7 @@ class DatabaseResults:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - receivers are the project's code
             # Nothing was saved, or everything was and a callback of `on_commit` raised: either can be saved again.
             self._save([outcome], using)
-            logger.error(
-                "Task '%s' (%s): a receiver of pre_save or post_save raised (%s), the task is saved without it\n%s",
-                one_line(outcome.name), outcome.id, error_line(error), traceback_of(error),
-            )  # fmt: skip
+            log.receiver.failed_on_saving(outcome, error)
 
 
 def write_many(kept: Sequence[Outcome], known: set[str], using: str) -> None:

@@ -79,6 +79,8 @@ class Outcome(NamedTuple):
     """The failure in one line, for the log."""
     schedule: str | None = None
     """Id of the schedule without overlap that waits for this task; None if none does."""
+    duration: float | None = None
+    """Duration of the attempt in seconds, for the log; None if nothing was executed."""
 
 
 def encode(value: object) -> str | None:

@@ -14,12 +14,11 @@ from django_q.context import running
 from django_q.dispatch import send_many
 from django_q.exceptions import ResultsUnavailable
 from django_q.execution.hooks import run_hook
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Batch, Task
 from django_q.results.database import existing
 from django_q.results.store import ResultStore
 from django_q.settings import current_settings
-from django_q.text import error_line, one_line
 from django_q.wire.codec import PackageCodec
 from django_q.wire.package import new_package
 from django_q.workflows.batch_rows import forget_members, members_of, rows
@@ -80,8 +79,7 @@ class BatchDelivery:
         except Exception as error:  # noqa: BLE001 - the members are saved, and no error may stop other deliveries
             if isinstance(error, ResultsUnavailable):
                 self.cache_retry_at = clock.monotonic() + CACHE_RETRY_SECONDS
-            name = one_line(outcome.name)
-            logger.warning("Iter '%s' (%s): not delivered (%s), retrying later", name, outcome.id, error_line(error))
+            log.iter.not_delivered(outcome, error)
             return False
         return True
 

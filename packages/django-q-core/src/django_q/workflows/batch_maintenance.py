@@ -12,9 +12,8 @@ from django.utils import timezone
 
 from django_q.databases.statements import Condition, is_any
 from django_q.exceptions import BrokerError
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Batch, BatchMember
-from django_q.text import one_line
 from django_q.workflows.batch_delivery import BatchDelivery
 from django_q.workflows.batch_rows import parts, rows
 from django_q.workflows.batches import BatchResults
@@ -116,8 +115,7 @@ class BatchMaintenance:
         full = {batch.pk for batch in overdue if batch.done + batch.failed >= batch.total}
         for outcome in self.results.take_completed():
             if outcome.id not in full:
-                name = one_line(outcome.name)
-                logger.error("Iter '%s' (%s): completed without its lost members (batch_timeout)", name, outcome.id)
+                log.iter.closed(outcome)
 
     def _has_waiting(self) -> bool:
         """Return True if packages wait in the queue, or if the broker is unavailable."""

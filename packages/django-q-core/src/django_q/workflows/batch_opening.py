@@ -10,9 +10,8 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, router, transaction
 from django.utils import timezone
 
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Batch
-from django_q.text import error_line
 from django_q.workflows.batch_delivery import BatchDelivery
 from django_q.workflows.batch_rows import insert_batches, rows
 from django_q.workflows.batches import BatchResults
@@ -82,6 +81,6 @@ def _log_error_of(work: Callable[[], None], batch: Batch) -> None:
     try:
         work()
     except SynchronousOnlyOperation:  # called from a coroutine
-        logger.debug("Iter %s: its first member creates the batch", batch.pk)
+        log.iter.left_to_members(batch)
     except Exception as error:  # noqa: BLE001 - the iter is sent in spite of any error of the database
-        logger.warning("Iter %s: batch not inserted (%s), its first member creates it", batch.pk, error_line(error))
+        log.iter.not_inserted(batch, error)

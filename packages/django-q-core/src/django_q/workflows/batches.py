@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from django_q.databases.errors import is_conflict, is_unsuitable
 from django_q.databases.sqlite import has_one_writer, short
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Batch, Task
 from django_q.results.database import DatabaseResults, existing
 from django_q.results.limits import LENGTHS, fit, fit_statement, refused
@@ -294,7 +294,7 @@ def last_outcomes(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
 def as_failure(outcome: Outcome, error: Exception) -> Outcome:
     """Return the failure that replaces an outcome which the database rejects."""
     reason = ascii_only(error_line(error))
-    logger.error("Task '%s' (%s): not saved (%s), saving a failure instead", outcome.name, outcome.id, reason)
+    log.result.member_not_saved(outcome, reason)
     failure = refused(outcome, reason)._replace(args=None, kwargs=None)
     labels = {name: getattr(failure, name) for name in LENGTHS}
     return failure._replace(**{name: value and ascii_only(value)[: LENGTHS[name]] for name, value in labels.items()})

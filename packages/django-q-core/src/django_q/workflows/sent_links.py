@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from django.db import router
 
 from django_q.caches.calls import CALLS
-from django_q.log import logger
+from django_q.log import messages as log
 from django_q.models import Task
 from django_q.results.database import existing
 from django_q.wire.ids import next_id
@@ -47,7 +47,7 @@ class SentLinks:
         try:
             CALLS.make(lambda: self.cache.cache.set_many(marks, SENT_SECONDS))
         except Exception as error:  # noqa: BLE001 - each product has its own errors; a mark is only a hint
-            logger.debug("Chains: cache unavailable (%s), sent links are not marked", error)
+            log.cache.links_not_marked(error)
 
     def sent_partly(self, outcomes: Sequence[Outcome]) -> None:
         """Mark the next links of outcomes as sent, also in this process, because the call failed for others."""
@@ -65,7 +65,7 @@ class SentLinks:
         try:
             found = CALLS.make(lambda: self.cache.cache.get_many(list(keys))) or {}
         except Exception as error:  # noqa: BLE001 - as above
-            logger.debug("Chains: cache unavailable (%s), marks of sent links are not read", error)
+            log.cache.links_not_read(error)
             return known
         return known | {keys[key] for key in found}
 

@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import Any, Final
 
-from django_q.log import logger
+from django_q.log.events import logger
 
 DAMAGING_EVENTS: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
 """Audit events of Python after which a worker is replaced, because the change cannot be undone."""
