@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from django_q.functions import describe
-from django_q.log.fields import ATTRIBUTES, CLUSTER, QUEUE, TASK_ID, Fields, of_package
+from django_q.log.fields import ATTRIBUTES, CLUSTER, QUEUE, TASK_ID, Fields, of_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ class running:  # noqa: N801 - used as a context manager only
     def fields(self) -> Fields:
         """The fields of log records of the task, created when they are first read."""
         if self._fields is None:
-            self._fields = of_package(self.package, self.attempt)
+            self._fields = of_task(self.task.id, self.task.name, self.task.func, self.attempt)
         return self._fields
 
 

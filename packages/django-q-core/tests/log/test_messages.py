@@ -115,16 +115,13 @@ def test_values_that_cannot_be_printed_are_described(logged, package):
     assert logged.records[0].django_q_func == "<unprintable Unprintable>"
 
 
-def test_disabled_message_is_not_made(monkeypatch):
-    monkeypatch.setattr(logger, "level", logging.WARNING)
-    logger.manager._clear_cache()
-
+def test_message_of_a_disabled_level_is_not_made(caplog):
     @event(logging.INFO)
     def asked() -> Message:
         raise AssertionError
 
-    try:
+    caplog.set_level(logging.WARNING, "django-q")
+    asked()
+    caplog.set_level(logging.INFO, "django-q")
+    with pytest.raises(AssertionError):
         asked()
-    finally:
-        monkeypatch.undo()
-        logger.manager._clear_cache()

@@ -31,7 +31,7 @@ class Message(NamedTuple):
 
 
 class Event(Generic[P]):
-    """Kind of log records with a name. To call it logs a record.
+    """Kind of log records with a name. A call logs a record.
 
     Args:
         level: of the records.
