@@ -29,14 +29,10 @@ BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
 START_METHOD = os.environ.get("DJANGO_Q_START_METHOD")
 """Default start method of the processes of all clusters; None for the default of the system."""
 
-SETTINGS = """
-try:
-    import pymysql
-except ImportError:
-    pass
-else:
-    pymysql.install_as_MySQLdb()
+MYSQL = "import pymysql; pymysql.install_as_MySQLdb()\n"
+"""First line of settings with a MariaDB; the others do without this import, which takes a tenth of a start."""
 
+SETTINGS = """
 SECRET_KEY = "acceptance"
 USE_TZ = True
 INSTALLED_APPS = [
@@ -175,6 +171,8 @@ class Site:
             q_cluster = {"start_method": START_METHOD} | q_cluster
         database = database or {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}
         settings = SETTINGS.format(apps=apps, database=database, q_cluster=q_cluster, cache=str(folder / "cache"))
+        if "mysql" in database["ENGINE"]:
+            settings = MYSQL + settings
         (folder / "site_settings.py").write_text(settings)
         (folder / "jobs.py").write_text(JOBS)
         self.shells: list[Shell] = []
