@@ -12,7 +12,7 @@ import pytest
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_mongo import Mongo
-from django_q_mongo.errors import meaning_of, reaching
+from django_q_mongo.errors import converting_errors, meaning_of
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -144,7 +144,7 @@ def test_package_over_the_limit_of_a_document(broker) -> None:
     ],
 )
 def test_error_of_the_client(error, kind) -> None:
-    with pytest.raises(BrokerError) as caught, reaching():
+    with pytest.raises(BrokerError) as caught, converting_errors():
         raise error
     assert type(caught.value) is kind
 

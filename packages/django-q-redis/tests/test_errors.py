@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q_redis.errors import UNAVAILABLE, broker_error, reaching
+from django_q_redis.errors import UNAVAILABLE, broker_error, converting_errors
 from redis._parsers.base import BaseParser
 from redis.exceptions import RedisClusterException
 
@@ -96,13 +96,13 @@ def test_package_beyond_the_limit_of_the_server_is_too_large():
     ids=lambda raised: type(raised).__name__,
 )
 def test_server_that_is_not_reached_is_unavailable(raised: Exception):
-    with pytest.raises(BrokerUnavailable) as caught, reaching():
+    with pytest.raises(BrokerUnavailable) as caught, converting_errors():
         raise raised
     assert caught.value.__cause__ is raised
 
 
 def test_other_errors_are_not_converted():
-    with pytest.raises(KeyError), reaching():
+    with pytest.raises(KeyError), converting_errors():
         raise KeyError
 
 

@@ -18,7 +18,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_sqs import Sqs
 from django_q_sqs.broker import Lease
-from django_q_sqs.errors import reaching
+from django_q_sqs.errors import converting_errors
 
 OPTIONS = {
     "region_name": "eu-central-1",
@@ -135,7 +135,7 @@ def test_throttled_acknowledgement_is_not_a_lost_lease(answering) -> None:
     ],
 )
 def test_error_of_the_client(error, kind) -> None:
-    with pytest.raises(BrokerError) as caught, reaching():
+    with pytest.raises(BrokerError) as caught, converting_errors():
         raise error
     assert type(caught.value) is kind
 

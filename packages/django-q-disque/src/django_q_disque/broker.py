@@ -13,7 +13,7 @@ from django_q.exceptions import BrokerError, ConfigurationError
 from django_q.settings import current_settings
 from redis.exceptions import ResponseError
 
-from django_q_disque.errors import TOO_LATE, UNKNOWN, reaching
+from django_q_disque.errors import TOO_LATE, UNKNOWN, converting_errors
 from django_q_disque.nodes import MAX_WAIT_SECONDS, Nodes, nodes_for
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Disque(BulkBroker):
 
     def _add(self, package: str | bytes, *options: Any) -> str:
         words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL_SECONDS]
-        with reaching():
+        with converting_errors():
             return text(self.connection.run("ADDJOB", *words, *options, repeatable=False))
 
     def _lease_seconds(self) -> int:
@@ -133,7 +133,7 @@ class Disque(BulkBroker):
         while count > 0:
             pause = min(deadline - time.monotonic(), MAX_WAIT_SECONDS)
             hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
-            with reaching():
+            with converting_errors():
                 jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
                 if jobs or pause <= 0:
                     return self._delivered([Job.of(job) for job in jobs or ()])
@@ -180,7 +180,7 @@ class Disque(BulkBroker):
         Returns:
             False if the job does not exist any more.
         """
-        with reaching():
+        with converting_errors():
             known = [shown for shown in answered(self.connection.run_on_all("SHOW", lease.job)) if shown]
         if not known:
             return False
@@ -203,7 +203,7 @@ class Disque(BulkBroker):
         if len(self.connection) > 1:
             return set()
         leases = [Lease.of(ack_id) for ack_id in ack_ids]
-        with reaching():
+        with converting_errors():
             shown = self.connection.run_all([["SHOW", lease.job] for lease in leases]) if leases else []
         known = [(lease, fields(job)) for lease, job in zip(leases, shown, strict=True) if isinstance(job, list)]
         return {lease.ack_id for lease, job in known if offers_in(job) > lease.offers}
@@ -214,7 +214,7 @@ class Disque(BulkBroker):
         The node in use gets it first. It may have no copy of a job that another process fetched from another node.
         """
         unknown: list[str] = []
-        with reaching():
+        with converting_errors():
             for start in range(0, len(jobs), MAX_JOBS):
                 part = jobs[start : start + MAX_JOBS]
                 answers = self.connection.run_all([[command, job] for job in part])
@@ -229,12 +229,12 @@ class Disque(BulkBroker):
 
     def queue_size(self) -> int:
         """Return the number of waiting jobs on all reachable nodes, without leased and delayed ones."""
-        with reaching():
+        with converting_errors():
             return sum(map(int, answered(self.connection.run_on_all("QLEN", self.list_key))))
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed jobs; leased ones stay."""
-        with reaching():
+        with converting_errors():
             hidden = self._hidden()
             # This order finds jobs whose delay ends in between.
             waiting = self._ids(self.list_key, "STATE", "queued")
@@ -250,7 +250,7 @@ class Disque(BulkBroker):
 
     def delete_queue(self) -> None:
         """Delete the jobs of the queue and of its dead-letter queue."""
-        with reaching():
+        with converting_errors():
             jobs = self._ids(self.list_key) | self._ids(self.dead_key)
         self._command("ACKJOB", sorted(jobs))
 
@@ -259,14 +259,14 @@ class Disque(BulkBroker):
 
     def ping(self) -> bool:
         try:
-            with reaching():
+            with converting_errors():
                 self.connection.run("HELLO")
         except (BrokerError, ConfigurationError):
             return False
         return True
 
     def info(self) -> str:
-        with reaching():
+        with converting_errors():
             lines = text(self.connection.run("INFO", "server")).splitlines()
         server = dict(line.split(":", 1) for line in lines if ":" in line)
         return f"Disque {server.get('disque_version', '')}".rstrip()

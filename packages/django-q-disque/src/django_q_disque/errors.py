@@ -57,7 +57,7 @@ class NotAccepted(Exception):
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
+def converting_errors() -> Iterator[None]:
     """Raise the errors of the client within a block as errors of brokers."""
     try:
         yield

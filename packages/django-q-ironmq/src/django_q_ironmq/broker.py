@@ -16,7 +16,7 @@ from django_q.exceptions import BrokerError, ConfigurationError, mark_sent
 from django_q.settings import current_settings
 
 from django_q_ironmq.client import TimelyMQ, client_for
-from django_q_ironmq.errors import keeping, reaching, status_of
+from django_q_ironmq.errors import converting_errors, keeping, status_of
 from django_q_ironmq.reservations import Reservations
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class IronMQBroker(counted.CountedBroker):
 
     def _post(self, bodies: Sequence[str], delay: float) -> list[str]:
         options = {"delay": math.ceil(delay)} if delay > 0 else {}
-        with reaching():
+        with converting_errors():
             answer = self._queue().post(*({"body": body, **options} for body in bodies))
         return [str(each) for each in answer["ids"]]
 
@@ -115,7 +115,7 @@ class IronMQBroker(counted.CountedBroker):
     def _reserve(self, limit: int, wait: int) -> list[Delivery]:
         if limit < 1:
             return []
-        with reaching():
+        with converting_errors():
             answer = self._created(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
         return self.deliveries_of([received(each) for each in answer["messages"]])
 
@@ -137,7 +137,7 @@ class IronMQBroker(counted.CountedBroker):
         kept = self._reservations()
         leases = [Lease.of(ack_id) for ack_id in ack_ids]
         messages = [{"id": lease.message, "reservation_id": kept.newest(*lease.key)} for lease in leases]
-        with reaching():
+        with converting_errors():
             if done(lambda: self._queue().delete_multiple(messages={"messages": messages})):
                 for lease in leases:
                     kept.forget(*lease.key)
@@ -166,7 +166,7 @@ class IronMQBroker(counted.CountedBroker):
         newest = kept.newest(*lease.key)
         with keeping():
             kept.begin(*lease.key)
-        with reaching():
+        with converting_errors():
             answer = done(lambda: self._queue().touch(lease.message, newest, self._lease_seconds()))
         if answer:
             with keeping():
@@ -197,7 +197,7 @@ class IronMQBroker(counted.CountedBroker):
         """
         lease, kept = Lease.of(ack_id), self._reservations()
         newest, deadline = kept.newest(*lease.key), time.monotonic() + NEWEST_ID_TIMEOUT_SECONDS
-        with reaching():
+        with converting_errors():
             while not done(partial(settle, lease, newest)):
                 refused = newest
                 while (newest := kept.newest(*lease.key)) == refused:
@@ -216,17 +216,17 @@ class IronMQBroker(counted.CountedBroker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        with reaching():
+        with converting_errors():
             info = found(lambda: self._queue().info())
         return int(info["size"]) if info else 0
 
     def purge_queue(self) -> None:
-        with reaching():
+        with converting_errors():
             found(lambda: self._queue().clear())
 
     def delete_queue(self) -> None:
         """Delete the queue and its dead-letter queue."""
-        with reaching():
+        with converting_errors():
             for name in (self.list_key, self.dead_key):
                 found(self.connection.queue(in_url(name)).delete_queue)
 

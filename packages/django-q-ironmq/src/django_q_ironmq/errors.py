@@ -38,7 +38,7 @@ class ForeignAnswer(requests.RequestException):
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
+def converting_errors() -> Iterator[None]:
     """Raise the errors of the client within a block as errors of brokers."""
     try:
         yield

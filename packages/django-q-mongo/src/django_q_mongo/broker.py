@@ -19,7 +19,7 @@ from pymongo.errors import PyMongoError
 
 from django_q_mongo import documents
 from django_q_mongo.client import Client, client_for, database_of, key_of, leave_client
-from django_q_mongo.errors import reaching
+from django_q_mongo.errors import converting_errors
 from django_q_mongo.server_clock import clock_for
 from django_q_mongo.sizes import check_sizes
 
@@ -79,7 +79,7 @@ class Mongo(BulkBroker):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def enqueue(self, package: str, *, delay: float = 0) -> str:
-        with reaching():
+        with converting_errors():
             document = documents.new(as_text(package), self._now(), delay)
             check_sizes([document], self.connection)
             return str(self._queue().insert_one(document).inserted_id)
@@ -87,7 +87,7 @@ class Mongo(BulkBroker):
     def enqueue_many(self, packages: Sequence[str]) -> list[str]:
         if not packages:
             return []
-        with reaching():
+        with converting_errors():
             moment = self._now()
             batch = [documents.new(as_text(package), moment, 0) for package in packages]
             check_sizes(batch, self.connection)
@@ -110,7 +110,7 @@ class Mongo(BulkBroker):
         if limit < 1:
             return []
         token = secrets.token_hex(8)
-        with reaching():
+        with converting_errors():
             found = self._take_few(limit, token) if limit <= MAX_SINGLE_LEASES else self._take_many(limit, token)
         return [Delivery(f"{each['_id']}:{token}", each["payload"], each["leases"]) for each in found]
 
@@ -152,11 +152,11 @@ class Mongo(BulkBroker):
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge(self, ack_id: str) -> bool:
-        with reaching():
+        with converting_errors():
             return self.collection.delete_one(held([ack_id])).deleted_count == 1
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
-        with reaching():
+        with converting_errors():
             kept = self._kept(ack_ids)
             self.collection.delete_many(held(kept))
         return lost(ack_ids, kept)
@@ -174,13 +174,13 @@ class Mongo(BulkBroker):
 
     def fail(self, ack_id: str) -> bool:
         """Make a package a dead letter, unless its lease has expired, even if it was not delivered again."""
-        with reaching():
+        with converting_errors():
             leased = held([ack_id]) | {"due": {"$gt": self._now()}}
             return self.collection.update_one(leased, documents.new_at(documents.NEVER)).modified_count == 1
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
         """Change leased documents, and return the ack ids of lost leases."""
-        with reaching():
+        with converting_errors():
             kept = self._kept(ack_ids)
             self.collection.update_many(held(kept), change)
         return lost(ack_ids, kept)
@@ -198,7 +198,7 @@ class Mongo(BulkBroker):
 
     def requeue_dead(self, limit: int | None = None) -> int:
         dead = {"due": documents.NEVER}
-        with reaching():
+        with converting_errors():
             oldest = self.collection.find(dead, {"_id": True}).sort(documents.INDEX).limit(limit or 0)
             ids = [] if limit == 0 else [each["_id"] for each in oldest]
             change = documents.new_at(self._now())
@@ -213,18 +213,18 @@ class Mongo(BulkBroker):
         return self._count({"due": {"$gt": self._now(), "$lt": documents.NEVER}, "lease": {"$ne": None}})
 
     def _count(self, which: dict[str, Any]) -> int:
-        with reaching():
+        with converting_errors():
             return self.collection.count_documents(which)
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed packages; leased ones, dead letters and the index stay."""
         hidden = {"due": {"$lt": documents.NEVER}, "lease": None}
-        with reaching():
+        with converting_errors():
             self.collection.delete_many({"$or": [*self._offered()["$or"], hidden]})
 
     def delete_queue(self) -> None:
         self._indexed_at = -math.inf
-        with reaching():
+        with converting_errors():
             self.collection.drop()
 
     def ping(self) -> bool:
@@ -235,7 +235,7 @@ class Mongo(BulkBroker):
         return True
 
     def info(self) -> str:
-        with reaching():
+        with converting_errors():
             return f"MongoDB {self.connection.admin.command('buildInfo')['version']}"
 
     def _offered(self) -> dict[str, Any]:

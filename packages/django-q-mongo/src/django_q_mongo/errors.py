@@ -49,7 +49,7 @@ TOO_LARGE_CODES: Final = {10334, 17280, 17419, 17420}
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
+def converting_errors() -> Iterator[None]:
     """Raise the errors of pymongo within a block as errors of brokers.
 
     Raises:

@@ -10,7 +10,7 @@ from django_q import clock
 from django_q.brokers.process_local import ProcessLocal
 
 from django_q_mongo import documents
-from django_q_mongo.errors import reaching
+from django_q_mongo.errors import converting_errors
 
 if TYPE_CHECKING:
     from django_q_mongo.client import Client
@@ -37,7 +37,7 @@ class ServerClock:
             BrokerUnavailable: the server cannot be asked.
         """
         if clock.monotonic() >= self._due_at:
-            with reaching():
+            with converting_errors():
                 self._measure(client)
         return self._start + timedelta(seconds=clock.monotonic())
 

@@ -145,7 +145,7 @@ class ORM(BulkBroker):
     def enqueue(self, package: str, *, delay: float = 0) -> int:
         """Insert a row, due after *delay* seconds, and return its id. In a transaction, it is visible at the commit."""
         table, key = queue_table(self.alias), self.list_key
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             check_size(package, database)
             due_times = self._due_times(database)
             columns = due_times.after(delay) if delay else due_times.at_once()
@@ -164,7 +164,7 @@ class ORM(BulkBroker):
         if not packages:
             return []
         table, longest, ids = queue_table(self.alias), max(packages, key=byte_size), list[int]()
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             check_size(longest, database)
             columns = self._due_times(database).columns_of_many()
             for some in short(packages, database):
@@ -184,7 +184,7 @@ class ORM(BulkBroker):
         """Lease up to *limit* rows, or `bulk` if that is set and less; wait up to *wait* seconds for the first."""
         now = time.monotonic()
         deadline = now + wait
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             if self._zone != database.timezone_name:  # once per process
                 rows = self._due_times(database).by_lock(self.rows)
                 retry_while_locked(database, lambda: correct_locks(rows, database, self.settings.retry))
@@ -255,7 +255,7 @@ class ORM(BulkBroker):
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
         """Delete leased rows, in one statement."""
         kept: list[str] = []
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             for part in batches(ack_ids, database):
                 kept += self._delete(database, part)
         return lost(ack_ids, kept)
@@ -290,7 +290,7 @@ class ORM(BulkBroker):
     def renew(self, ack_ids: Sequence[str]) -> list[str]:
         """Extend leases to `retry` seconds from now, in one statement."""
         gone: list[str] = []
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             for part in batches(ack_ids, database):
                 held = self._held(part)
                 if held.update(**self._due_times(database).leased()) < len(part):
@@ -300,7 +300,7 @@ class ORM(BulkBroker):
     @repeated
     def release_many(self, ack_ids: Sequence[str], delay: float = 0) -> list[str]:
         """Release rows: at once, before all others, or after *delay* seconds as failed attempts."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             due_times = self._due_times(database)
             when = due_times.after(delay) if delay else due_times.returned()
             gone = set[str]()
@@ -314,7 +314,7 @@ class ORM(BulkBroker):
     @repeated
     def expire(self, ack_id: str) -> bool:
         """Expire a lease: make the row due and keep the lease, which counts as an attempt."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             gone = self._change([ack_id], **self._due_times(database).returned())
             self.listener.notify(database)
         self._since = None
@@ -323,7 +323,7 @@ class ORM(BulkBroker):
     @repeated
     def fail(self, ack_id: str) -> bool:
         """Move a row to the dead letters, unless its lease has expired. Return False if it has."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             leased = self._held([ack_id]).filter(self._due_times(database).is_later())
             return leased.update(key=self.dead_key, lock=None, lease=None) == 1
 
@@ -343,14 +343,14 @@ class ORM(BulkBroker):
 
     def dead_size(self) -> int:
         """Count the dead letters."""
-        with self._reaching():
+        with self._converting_errors():
             return self._dead_rows.count()
 
     @repeated
     def requeue_dead(self, limit: int | None = None) -> int:
         """Requeue up to *limit* of the present dead letters and return their number."""
         moved = 0
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             dead, due_times = self._dead_rows, self._due_times(database)
             for ids in batches(list(dead.order_by("id").values_list("id", flat=True)[:limit]), database):
                 moved += dead.filter(id__in=ids).update(key=self.list_key, **due_times.requeued(ids, moved))
@@ -361,32 +361,32 @@ class ORM(BulkBroker):
 
     def queue_size(self) -> int:
         """Count the rows that are due."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             return self.rows.filter(self._due_times(database).is_due()).count()
 
     def lock_size(self) -> int:
         """Count the leases."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             return self.rows.filter(LEASED, self._due_times(database).is_later()).count()
 
     @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             free = self.rows.filter(~LEASED | self._due_times(database).is_due())
             delete_all(free, database)
 
     @repeated
     def delete_queue(self) -> None:
         """Delete all rows of the queue, dead letters included."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             delete_all(self.rows, database)
             delete_all(self._dead_rows, database)
 
     def ping(self) -> bool:
         """Return True if the database is available."""
         try:
-            with self._reaching() as database, database.cursor() as cursor:
+            with self._converting_errors() as database, database.cursor() as cursor:
                 cursor.execute(f"SELECT 1{database.features.bare_select_suffix}")
         except BrokerError:
             return False
@@ -394,7 +394,7 @@ class ORM(BulkBroker):
 
     def info(self) -> str:
         """Return the name and version of the database."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             return f"{database.display_name} {'.'.join(map(str, database.get_database_version()))}"
 
     # -- statistics -----------------------------------------------------------------------------------------------
@@ -402,23 +402,23 @@ class ORM(BulkBroker):
     @repeated
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Store the statistics of a cluster in its row, on SQLite in a file beside the database."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             stats_in(database).set(key, value, timeout)
 
     def get_stat(self, key: str) -> str | None:
         """Return the statistics under *key*; None if there are none."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             return stats_in(database).get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """Return the statistics under all keys that match *pattern*."""
-        with self._reaching() as database:
+        with self._converting_errors() as database:
             return stats_in(database).all(pattern)
 
     # -- the database ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _reaching(self) -> Iterator[BaseDatabaseWrapper]:
+    def _converting_errors(self) -> Iterator[BaseDatabaseWrapper]:
         """Convert errors of the database to broker errors. Close a broken session, so that the next call reconnects."""
         database = self.database
         try:

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from django_q_redis import scripts
 from django_q_redis.client import client_for, longest_wait, prepare
-from django_q_redis.errors import is_out_of_memory, missing_permissions, reaching
+from django_q_redis.errors import converting_errors, is_out_of_memory, missing_permissions
 from django_q_redis.keys import keys_of
 from django_q_redis.limits import sending
 from django_q_redis.raw_connection import RawConnection, connection_of
@@ -194,7 +194,7 @@ class Redis(BulkBroker):
     def _check_delayed(self) -> None:
         """Request a sweep if the first delayed package has changed."""
         self._check_at = time.monotonic() + CHECK_INTERVAL_SECONDS
-        with reaching():
+        with converting_errors():
             first = self.connection.zrange(self._keys().delayed, 0, 0)
         if first and first != self._first_hidden:
             self._sweep_at = 0.0
@@ -223,7 +223,7 @@ class Redis(BulkBroker):
         pause = self._pause(wait)
         retry = milliseconds(self.settings.retry)
         length = retry + milliseconds(pause)
-        with reaching():
+        with converting_errors():
             begun, package, confirmed = raw.replies(
                 ("EVAL", self._source(scripts.EXPECT).text, 1, keys.leases, length, token),
                 ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
@@ -242,7 +242,7 @@ class Redis(BulkBroker):
     def _wait_for_package(self, wait: float) -> bool:
         """Wait until the list has a package, without leasing it: the command moves the head of the list to itself."""
         pause = self._pause(wait)
-        with reaching():
+        with converting_errors():
             try:
                 return self._raw()("BLMOVE", self.list_key, self.list_key, "LEFT", "LEFT", pause) is not None
             except ResponseError as error:
@@ -297,7 +297,7 @@ class Redis(BulkBroker):
 
     def dead_size(self) -> int:
         """Count the dead letters."""
-        with reaching():
+        with converting_errors():
             return cast("int", self.connection.llen(self.dead_key))
 
     def requeue_dead(self, limit: int | None = None) -> int:
@@ -313,7 +313,7 @@ class Redis(BulkBroker):
 
     def queue_size(self) -> int:
         """Count the waiting packages."""
-        with reaching():
+        with converting_errors():
             return cast("int", self.connection.llen(self.list_key))
 
     def lock_size(self) -> int:
@@ -331,14 +331,14 @@ class Redis(BulkBroker):
     def ping(self) -> bool:
         """Return True if the server is available."""
         try:
-            with reaching():
+            with converting_errors():
                 return bool(self.connection.ping())
         except BrokerError:
             return False
 
     def info(self) -> str:
         """Return the name and version of the server."""
-        with reaching():
+        with converting_errors():
             server = cast("dict[str, Any]", self.connection.info("server"))
         if "valkey_version" in server:
             return f"Valkey {server['valkey_version']}"
@@ -356,17 +356,17 @@ class Redis(BulkBroker):
 
     def set_stat(self, key: str, value: str, timeout: float) -> None:
         """Store the statistics of a cluster in a key that expires after *timeout* seconds."""
-        with reaching():
+        with converting_errors():
             self._statistics().set(key, value, timeout)
 
     def get_stat(self, key: str) -> bytes | None:
         """Return the statistics under *key*; None if there are none."""
-        with reaching():
+        with converting_errors():
             return self._statistics().get(key)
 
     def get_stats(self, pattern: str) -> list[str | bytes]:
         """Return the statistics under all keys that match *pattern*."""
-        with reaching():
+        with converting_errors():
             return self._statistics().all(pattern)
 
     def _statistics(self) -> RedisStats:
@@ -386,7 +386,7 @@ class Redis(BulkBroker):
 
     def _run(self, script: Script, *arguments: str | int) -> Any:
         keys = self._keys()
-        with reaching():
+        with converting_errors():
             raw = self._raw()
             try:
                 return evaluate(raw, self._source(script), keys, arguments)

@@ -89,7 +89,7 @@ CODE: Final = re.compile(rf"(?:.*: -)?({'|'.join(UNAVAILABLE)})\b")
 """Code at the start of a reply. Redis 6.2 writes a text before the code of a command in a script."""
 
 
-class reaching:  # noqa: N801 - named as a function, as `contextlib.suppress`
+class converting_errors:  # noqa: N801 - named as a function, as `contextlib.suppress`
     """Context manager that converts errors of the client to broker errors."""
 
     def __enter__(self) -> None:

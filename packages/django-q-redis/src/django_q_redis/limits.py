@@ -9,7 +9,7 @@ from django_q.exceptions import BrokerUnavailable
 from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, ResponseError
 
-from django_q_redis.errors import TOO_LARGE, broker_error, reaching
+from django_q_redis.errors import TOO_LARGE, broker_error, converting_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ REPLY_SECONDS: Final = 1.0
 """Time in which a server rejects a size. A server that accepts it sends no reply and waits for the data."""
 
 
-class sending(reaching):  # noqa: N801 - as `reaching`
+class sending(converting_errors):  # noqa: N801 - as `converting_errors`
     """Context manager that converts errors of the client to broker errors while packages are sent.
 
     A server that has read the size of a too large package rejects it and closes the connection. The client is still

@@ -15,7 +15,7 @@ from django_q.settings import current_settings
 
 from django_q_sqs.batches import MAX_BATCH_ENTRIES, body_batches, entry_batches, size_of
 from django_q_sqs.client import WAIT_KEY, client_for
-from django_q_sqs.errors import has_temporary_fault, is_no_answer, is_too_long, reaching, server_time, value_of
+from django_q_sqs.errors import converting_errors, has_temporary_fault, is_no_answer, is_too_long, server_time, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -286,7 +286,7 @@ class Sqs(CountedBroker):
 
     def purge_queue(self) -> None:
         """Delete all messages, also leased ones. SQS purges once a minute; otherwise, messages are fetched."""
-        with reaching():
+        with converting_errors():
             try:
                 self._ask("purge_queue")
             except self.connection.exceptions.PurgeQueueInProgress as error:
@@ -310,7 +310,7 @@ class Sqs(CountedBroker):
 
     def delete_queue(self) -> None:
         """Delete the queue and its dead-letter queue."""
-        with reaching():
+        with converting_errors():
             for name in (self.list_key, self.dead_key):
                 if url := self._ask_for_url(name):
                     self.connection.delete_queue(QueueUrl=url)
@@ -318,7 +318,7 @@ class Sqs(CountedBroker):
 
     def ping(self) -> bool:
         try:
-            with reaching():
+            with converting_errors():
                 self._ask_for_url(self.list_key)
         except (BrokerError, ConfigurationError):
             return False
@@ -331,7 +331,7 @@ class Sqs(CountedBroker):
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         """Send a request about the queue, and raise the errors of brokers."""
-        with reaching():
+        with converting_errors():
             return self._ask(operation, **arguments)
 
     def _ask(self, operation: str, **arguments: Any) -> Any:

@@ -55,7 +55,7 @@ TOO_LARGE_CODES: Final = {"BatchRequestTooLong", "MessageTooLong", "RequestEntit
 
 
 @contextmanager
-def reaching() -> Iterator[None]:
+def converting_errors() -> Iterator[None]:
     """Raise the errors of boto3 within a block as errors of brokers.
 
     Raises:

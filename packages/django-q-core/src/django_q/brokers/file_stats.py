@@ -40,7 +40,7 @@ class FileStats:
         Raises:
             BrokerError: the file cannot be written.
         """
-        with self._reaching():
+        with self._converting_errors():
             self._write(key, {"key": key, "value": value, "expires": time.time() + timeout})
 
     def get(self, key: str) -> str | None:
@@ -49,7 +49,7 @@ class FileStats:
         Raises:
             BrokerError: the file cannot be read.
         """
-        with self._reaching():
+        with self._converting_errors():
             found = read(self._file(key))
         return found["value"] if found else None
 
@@ -60,11 +60,11 @@ class FileStats:
             BrokerError: a file cannot be read.
         """
         prefix = pattern.removesuffix("*")
-        with self._reaching():
+        with self._converting_errors():
             return [found["value"] for found in self._all() if found["key"].startswith(prefix)]
 
     @contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _converting_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
