@@ -167,7 +167,7 @@ def site(request, tmp_path_factory, migrated):
     else:
         q_cluster |= {"sync": True, "redis": {"host": "nowhere.invalid"}}
     folder = tmp_path_factory.mktemp(request.param)
-    shutil.copy(migrated("sqlite"), folder / "db.sqlite3")
+    shutil.copy(migrated.sqlite(), folder / "db.sqlite3")
     site = Site(folder, q_cluster, None, ("django_q_orm",))
     site.kind = request.param
     site.mails = folder / "mails"
