@@ -38,7 +38,11 @@ class DeadLetterPromises(Suite):
 
     def test_dead_letter_is_not_delivered_again(self, hasty: Broker) -> None:
         hasty.enqueue("unreadable")
-        hasty.move_to_dead_letters(take(hasty))
+        for _ in range(5):  # on a slow machine, the lease may expire first, and the package is delivered again
+            began = time.monotonic()
+            hasty.move_to_dead_letters(take(hasty))
+            if time.monotonic() - began < self.retry / 2:
+                break
         assert nothing_comes(hasty, within=self.retry * 1.5)
 
     def test_dead_letter_is_counted(self, broker: Broker) -> None:
