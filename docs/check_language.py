@@ -41,8 +41,6 @@ class Rules:
     """Words that no docstring begins with."""
     exempt: tuple[str, ...] = ()
     """Files or folders that quote others. A folder ends in a slash."""
-    todo: tuple[str, ...] = ()
-    """Files or folders that are not rewritten yet. Each entry must have a mistake."""
 
     @classmethod
     def read(cls, path: Path) -> Rules:
@@ -147,24 +145,13 @@ def listed(root: Path) -> list[str]:
 
 
 def mistakes(root: Path, names: Iterable[str], rules: Rules) -> Iterator[str]:
-    """Yield the mistakes in files of *root*, and each entry of `todo` that is not needed any more."""
-    needed = set[str]()
+    """Yield the mistakes in files of *root*."""
     for name in names:
-        if _matches(name, rules.exempt):
+        if any(name == entry or (entry.endswith("/") and name.startswith(entry)) for entry in rules.exempt):
             continue
         check = in_markdown if name.endswith(".md") else in_python
         found = sorted(check((root / name).read_text(encoding="utf-8"), rules))
-        if skipped := _matches(name, rules.todo):
-            needed.update(skipped if found else ())
-            continue
         yield from (f"{name}:{line}: {message}" for line, message in found)
-    for entry in rules.todo:
-        if entry not in needed:
-            yield f"pyproject.toml: {entry} has no mistakes, remove it from todo"
-
-
-def _matches(name: str, entries: Iterable[str]) -> list[str]:
-    return [entry for entry in entries if name == entry or (entry.endswith("/") and name.startswith(entry))]
 
 
 def main(root: Path = ROOT) -> int:

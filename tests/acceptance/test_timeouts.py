@@ -41,7 +41,7 @@ def test_task_that_no_exception_reaches_is_killed(site, call):
         assert_failed(finished(site, f"async_task({call}, timeout=0.5, ack_failure=True)"), error="timeout", attempt=1)
 
 
-def test_task_that_took_the_alarm_takes_it_from_nobody_else(make_site):
+def test_timeout_works_after_a_task_with_its_own_alarm(make_site):
     site = make_site("sqlite", workers=1)
     with site.cluster():
         assert_succeeded(finished(site, "async_task('jobs.own_alarm', 'x', timeout=5)"))

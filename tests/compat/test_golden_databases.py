@@ -67,7 +67,7 @@ def test_every_queued_package_is_read(adopted: tuple[str, Rows]) -> None:
     assert [{key: tasks[want["name"]][key] for key in want} for want in wanted] == wanted
 
 
-def test_queued_rows_are_held_by_nobody(adopted: tuple[str, Rows]) -> None:
+def test_queued_rows_have_no_lease(adopted: tuple[str, Rows]) -> None:
     alias, rows = adopted
     assert OrmQ.objects.using(alias).filter(lease=None).count() == len(rows["OrmQ"])
 

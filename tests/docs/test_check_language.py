@@ -94,29 +94,12 @@ def test_other_sense_of_a_banned_word_is_accepted():
     assert messages(in_markdown("A spam\nfilter, no antispam.", SPAM)) == []
 
 
-def with_todo(*todo, exempt=()):
-    return Rules(banned=("spam",), allowed=(), constants=(), first_words=(), exempt=exempt, todo=todo)
-
-
-def test_file_of_the_todo_list_is_not_checked(tmp_path):
+def test_exempt_files_and_folders_are_not_checked(tmp_path):
     (tmp_path / "sub").mkdir()
-    for name in ("a.md", "sub/b.md"):
+    for name in ("a.md", "b.md", "sub/c.md"):
         (tmp_path / name).write_text("spam", encoding="utf-8")
-    assert list(mistakes(tmp_path, ["a.md", "sub/b.md"], with_todo("sub/"))) == ["a.md:1: banned: spam"]
-    assert list(mistakes(tmp_path, ["a.md", "sub/b.md"], with_todo("sub/", "a.md"))) == []
-
-
-def test_entry_of_the_todo_list_without_mistakes_is_rejected(tmp_path):
-    (tmp_path / "a.md").write_text("ham", encoding="utf-8")
-    assert list(mistakes(tmp_path, ["a.md"], with_todo("a.md", "gone/"))) == [
-        "pyproject.toml: a.md has no mistakes, remove it from todo",
-        "pyproject.toml: gone/ has no mistakes, remove it from todo",
-    ]
-
-
-def test_exempt_file_is_not_checked(tmp_path):
-    (tmp_path / "a.md").write_text("spam", encoding="utf-8")
-    assert list(mistakes(tmp_path, ["a.md"], with_todo(exempt=("a.md",)))) == []
+    rules = Rules(banned=("spam",), allowed=(), constants=(), first_words=(), exempt=("a.md", "sub/"))
+    assert list(mistakes(tmp_path, ["a.md", "b.md", "sub/c.md"], rules)) == ["b.md:1: banned: spam"]
 
 
 def test_new_files_are_checked(tmp_path):

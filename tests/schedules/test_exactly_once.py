@@ -103,8 +103,8 @@ answer = [(package["args"][0], package["kwargs"]["at"], package["id"]) for packa
     assert len({task_id for *_, task_id in sent}) == len(sent)
 
 
-def test_a_schedule_is_held_by_nobody_when_its_scheduler_is_gone(one_database):
-    """The lock dies with its holder: no lease has to end first."""
+def test_schedule_of_a_dead_scheduler_is_sent_at_once(one_database):
+    """The database releases the lock of a dead session, so that no lease has to end first."""
     one_database.run(DUE + "Schedule.objects.create(func='jobs.mark', args='1', schedule_type='H', next_run=NOW)")
     hangs = one_database.start(
         DUE
