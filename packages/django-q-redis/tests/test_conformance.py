@@ -202,7 +202,7 @@ class TestDjangoRedisWithSentinel(ProcessPromises):
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": redis_sentinel_server.setting["sentinels"],
         }
-        location = f"redis://{redis_sentinel_server.service_name}/0"
+        location = f"redis://{redis_sentinel_server.service_name}/0?client_name=conformance"  # a pool for each URL
         cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": location, "OPTIONS": options}
         settings.CACHES = {**settings.CACHES, "watched": cache}
         ours = ClusterSettings.from_mapping({"django_redis": "watched"})
