@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import django_q
 import pytest
 from django_q.exceptions import ScheduleError
-from django_q.recurrence import STEPS, Recurrence, Slot, at, cron_error, first_change, local
+from django_q.recurrence import INTERVALS_BY_TYPE, Recurrence, Slot, at, cron_error, first_change, local
 
 ZONES = (
     "Europe/Amsterdam",
@@ -304,7 +304,7 @@ def three_years(kind: str, zone: ZoneInfo, start: str, **options) -> list[Slot]:
 
 @EVERY_ZONE
 @pytest.mark.parametrize("start", ["2023-01-01 02:30", "2024-02-29 00:00"])
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", INTERVALS_BY_TYPE)
 def test_no_date_is_skipped_or_doubled_or_changes_its_local_time(kind, start, zone):
     slots = three_years(kind, zone, start)
     local_times = [slot.wall_time or local(slot.moment, zone) for slot in slots]

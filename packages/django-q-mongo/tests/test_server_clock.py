@@ -12,7 +12,7 @@ import pytest
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_mongo import Mongo, documents, server_clock
-from django_q_mongo.server_clock import MEASURE_SECONDS, RESOLUTION, ServerClock
+from django_q_mongo.server_clock import CLOCK_RESOLUTION, MEASURE_SECONDS, ServerClock
 
 SHIFTS = [-3600, -61, 61, 3600]
 """Errors of a client's clock, in seconds."""
@@ -153,11 +153,11 @@ def test_server_is_asked_at_intervals(seconds):
     server, clock = Server(localTime=NOON.replace(tzinfo=None)), ServerClock()
     for later in (0.0, 1.0, MEASURE_SECONDS - 1):
         seconds.append(1000 + later)
-        assert abs(clock.now(server) - NOON - timedelta(seconds=later)) <= RESOLUTION
+        assert abs(clock.now(server) - NOON - timedelta(seconds=later)) <= CLOCK_RESOLUTION
     assert server.asked == 1
     seconds.append(1000 + MEASURE_SECONDS)
     server.hello["localTime"] = NOON - timedelta(hours=1)
-    assert abs(clock.now(server) - NOON + timedelta(hours=1)) <= RESOLUTION
+    assert abs(clock.now(server) - NOON + timedelta(hours=1)) <= CLOCK_RESOLUTION
     assert server.asked == 2
 
 
@@ -165,7 +165,7 @@ def test_reading_that_agrees_with_the_server_is_kept(seconds):
     server, clock = Server(localTime=NOON), ServerClock()
     before = clock.now(server)
     seconds.append(1000 + MEASURE_SECONDS)
-    server.hello["localTime"] = NOON + timedelta(seconds=MEASURE_SECONDS) + RESOLUTION / 4
+    server.hello["localTime"] = NOON + timedelta(seconds=MEASURE_SECONDS) + CLOCK_RESOLUTION / 4
     assert clock.now(server) - before == timedelta(seconds=MEASURE_SECONDS)
 
 

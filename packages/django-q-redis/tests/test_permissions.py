@@ -12,7 +12,7 @@ from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance, eventually
 from django_q_redis import Redis, scripts
 from django_q_redis.keys import PATTERNS, keys_of
-from django_q_redis.permissions import COMMANDS, FETCHING
+from django_q_redis.permissions import COMMANDS, FETCHING_COMMANDS
 
 from tests.services.redis_states import admin
 
@@ -69,7 +69,7 @@ def take(broker: Redis, number: int) -> list:
     return found
 
 
-@pytest.mark.parametrize("command", FETCHING)
+@pytest.mark.parametrize("command", FETCHING_COMMANDS)
 def test_package_stays_until_the_missing_command_is_granted(broker: Redis, root: redis.Redis, command: str):
     root.rpush(broker.list_key, "first", "second")
     root.execute_command("ACL", "SETUSER", "mysite", f"-{command}")
@@ -119,7 +119,7 @@ def test_right_that_is_revoked_during_leases_loses_no_package(broker: Redis, roo
     eventually(lambda: found.update(each.package.decode() for each in broker.dequeue_many(9, 0.1)) or len(found) == 6)
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(FETCHING)))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(FETCHING_COMMANDS)))
 def test_other_missing_command_is_named(broker: Redis, root: redis.Redis, redis_server: RedisServer, command: str):
     root.execute_command("ACL", "SETUSER", "mysite", f"-{command}")
     calls = {

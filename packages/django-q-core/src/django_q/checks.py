@@ -18,13 +18,13 @@ from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
 from django_q.settings import ClusterSettings
-from django_q.settings.fields import KEYS, django_mapping, mistakes_in
+from django_q.settings.fields import FIELDS_BY_KEY, django_mapping, mistakes_in
 from django_q.text import one_line
 
 if TYPE_CHECKING:
     from django.apps import AppConfig
 
-TAG: Final = "django_q"
+CHECK_TAG: Final = "django_q"
 
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """Function that finds the problems of one of the `ALT_CLUSTERS`, or with None of the project's own cluster."""
@@ -154,7 +154,7 @@ def wrong_values(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks
 
 def unknown_keys(raw: Mapping[str, Any], cluster: str | None) -> Iterator[checks.CheckMessage]:
     """W001: a key is unknown."""
-    known = {*KEYS, *BROKERS.names()}
+    known = {*FIELDS_BY_KEY, *BROKERS.names()}
     for key in sorted({str(key) for key in own_part(raw, cluster)} - known):
         similar = get_close_matches(key.lower(), lower := {name.lower(): name for name in known}, 1)
         hint = f"Did you mean {lower[similar[0]]!r}?" if similar else "Remove it, or install the plugin that uses it."

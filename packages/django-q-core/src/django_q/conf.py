@@ -13,7 +13,7 @@ from django_q.log.events import logger
 from django_q.old_names import resolver
 from django_q.settings import current_settings
 from django_q.settings.fields import FIELDS
-from django_q.settings.source import OVERRIDES
+from django_q.settings.source import CONF_OVERRIDES
 from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Conf", "current_settings", "get_ppid", "logger"]
 
 
-RENAMED: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
+RENAMED_FIELDS: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
 """Old names of fields that are not the field's name in upper case."""
 
-NAMES: Final = {RENAMED.get(field, field.upper()): field for field in FIELDS}
+FIELDS_BY_OLD_NAME: Final = {RENAMED_FIELDS.get(field, field.upper()): field for field in FIELDS}
 """Field of each old name."""
 
 
@@ -42,7 +42,7 @@ def q_cluster() -> dict[str, Any]:
     return getattr(django_settings, "Q_CLUSTER", None) or {}
 
 
-DERIVED: Final[dict[str, Callable[[], Any]]] = {
+DERIVED_VALUES: Final[dict[str, Callable[[], Any]]] = {
     "SECRET_KEY": secret_key,
     "Q_STAT": lambda: current_settings().q_stat,
     "QSIZE": lambda: True,
@@ -71,10 +71,10 @@ class LiveConf:
         object.__setattr__(self, "_before", {})
 
     def __getattr__(self, name: str) -> Any:
-        if name in NAMES:
-            return getattr(current_settings(), NAMES[name])
-        if name in DERIVED:
-            return DERIVED[name]()
+        if name in FIELDS_BY_OLD_NAME:
+            return getattr(current_settings(), FIELDS_BY_OLD_NAME[name])
+        if name in DERIVED_VALUES:
+            return DERIVED_VALUES[name]()
         raise AttributeError(f"Conf has no {name!r}; it has {', '.join(dir(self))}.")
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -84,17 +84,17 @@ class LiveConf:
             delattr(self, name)
         else:
             vars(self)[name] = value
-            if name in NAMES:
-                OVERRIDES[NAMES[name]] = value
+            if name in FIELDS_BY_OLD_NAME:
+                CONF_OVERRIDES[FIELDS_BY_OLD_NAME[name]] = value
 
     def __delattr__(self, name: str) -> None:
         if name not in vars(self):
             raise AttributeError(name)
         del vars(self)[name], self._before[name]
-        OVERRIDES.pop(NAMES.get(name, ""), None)
+        CONF_OVERRIDES.pop(FIELDS_BY_OLD_NAME.get(name, ""), None)
 
     def __dir__(self) -> list[str]:
-        return sorted({*NAMES, *DERIVED, *vars(self)})
+        return sorted({*FIELDS_BY_OLD_NAME, *DERIVED_VALUES, *vars(self)})
 
 
 def is_same(value: object, other: object) -> bool:

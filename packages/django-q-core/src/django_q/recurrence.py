@@ -27,7 +27,7 @@ MINUTES: Final = "I"
 HOURLY: Final = "H"
 CRON: Final = "C"
 
-STEPS: Final[dict[str, dict[str, Any]]] = {
+INTERVALS_BY_TYPE: Final[dict[str, dict[str, Any]]] = {
     "D": {"days": 1},
     "W": {"weeks": 1},
     "BW": {"weeks": 2},
@@ -84,7 +84,7 @@ class Recurrence:
             return None
         if self.kind == CRON:
             return self._next_cron(slot.moment, zone)
-        if self.kind in STEPS:
+        if self.kind in INTERVALS_BY_TYPE:
             return self._next_date(slot, zone)
         return Slot(later(slot.moment, self._span()))
 
@@ -126,7 +126,7 @@ class Recurrence:
         from arrow import Arrow  # needs 1 MB, so only schedulers with such types import it
 
         while True:
-            wall_time = Arrow.fromdatetime(wall_time, UTC).shift(**STEPS[self.kind]).naive
+            wall_time = Arrow.fromdatetime(wall_time, UTC).shift(**INTERVALS_BY_TYPE[self.kind]).naive
             following = at(wall_time, zone)
             if following.moment > slot.moment:
                 return following

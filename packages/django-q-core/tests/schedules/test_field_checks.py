@@ -9,7 +9,7 @@ import pytest
 from django.utils.translation import gettext_lazy
 from django_q.exceptions import OptionError
 from django_q.models import Schedule
-from django_q.schedules.field_checks import RULES, checked_fields
+from django_q.schedules.field_checks import FIELD_RULES, checked_fields
 from django_q.tasks import schedule
 
 
@@ -37,7 +37,12 @@ HAS_TEXT = {"infinity", "signaling NaN"}
 
 @pytest.mark.parametrize(
     ("field", "kind"),
-    [(field, kind) for field in RULES for kind in VALUES if field not in ("cluster", "name") or kind not in HAS_TEXT],
+    [
+        (field, kind)
+        for field in FIELD_RULES
+        for kind in VALUES
+        if field not in ("cluster", "name") or kind not in HAS_TEXT
+    ],
 )
 def test_value_of_a_wrong_type_is_refused(field, kind):
     value = VALUES[kind]

@@ -498,7 +498,7 @@ def run_queued(maintenance) -> int:
     deliveries = broker.dequeue_many(100, 0)
     for each in deliveries:
         package = codec.loads(each.package)
-        assert package["func"] == batch_delivery.CALLBACK
+        assert package["func"] == batch_delivery.CALLBACK_PATH
         call_back(*package["args"])
     broker.acknowledge_many([each.ack_id for each in deliveries])
     return len(deliveries)

@@ -13,7 +13,7 @@ from django_q.exceptions import BrokerError, ConfigurationError
 from django_q.settings import current_settings
 from redis.exceptions import ResponseError
 
-from django_q_disque.errors import TOO_LATE, UNKNOWN, converting_errors
+from django_q_disque.errors import TOO_LATE, UNKNOWN_JOB_CODES, converting_errors
 from django_q_disque.nodes import MAX_WAIT_SECONDS, Nodes, nodes_for
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def has_executed(answer: Any) -> bool:
     Raises:
         ResponseError: the node rejects the command for another reason.
     """
-    if isinstance(answer, ResponseError) and not str(answer).startswith((*UNKNOWN, TOO_LATE)):
+    if isinstance(answer, ResponseError) and not str(answer).startswith((*UNKNOWN_JOB_CODES, TOO_LATE)):
         raise answer
     return str(answer).startswith(TOO_LATE) or (isinstance(answer, int) and answer > 0)
 

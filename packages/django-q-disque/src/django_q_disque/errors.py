@@ -45,7 +45,7 @@ TOO_MANY_CLIENTS: Final = re.compile(r"max(imum)? number of clients")
 TOO_LARGE: Final = "invalid bulk length"
 """Part of a node's reply to an argument that is too long."""
 
-UNKNOWN: Final = ("BADID", "NOJOB")
+UNKNOWN_JOB_CODES: Final = ("BADID", "NOJOB")
 """Beginnings of a node's reply about a job that it does not know."""
 
 TOO_LATE: Final = "TOOLATE"

@@ -25,7 +25,7 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 MIN_FILE_BYTES = 512
 """Minimum size of a file. The next id is written into the space of the one before."""
 
-CHANGING = "changing"
+CHANGING_STATE = "changing"
 """State in a file while the next id is not known yet."""
 
 
@@ -64,7 +64,7 @@ class Reservations:
 
     def is_changing(self, message: str, reservation: str) -> bool:
         """Return True if a process is renewing the lease."""
-        return self._read(message, reservation)[1] == CHANGING
+        return self._read(message, reservation)[1] == CHANGING_STATE
 
     def begin(self, message: str, reservation: str) -> None:
         """Store that the lease is being renewed, so that a process whose id is rejected waits for the next one.
@@ -74,7 +74,7 @@ class Reservations:
         Raises:
             OSError: the file cannot be written.
         """
-        self._write(message, reservation, self.newest(message, reservation), CHANGING)
+        self._write(message, reservation, self.newest(message, reservation), CHANGING_STATE)
         overwrite(self._temporary(self._file(message, reservation)), "")
 
     def keep(self, message: str, reservation: str, newest: str) -> None:

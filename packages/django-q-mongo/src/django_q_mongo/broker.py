@@ -128,7 +128,7 @@ class Mongo(BulkBroker):
             documents.taken(token, documents.later(moment, retry)),
             projection={"payload": True, "leases": True},
             return_document=ReturnDocument.AFTER,
-            sort=documents.INDEX,
+            sort=documents.DUE_INDEX,
         )
 
     def _take_many(self, limit: int, token: str) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ class Mongo(BulkBroker):
         for _again in range(MAX_CANDIDATE_SEARCHES):
             moment = self._now()
             offered = documents.offered(moment, retry)
-            oldest = queue.find(offered, {"_id": True}).sort(documents.INDEX).limit(limit)
+            oldest = queue.find(offered, {"_id": True}).sort(documents.DUE_INDEX).limit(limit)
             candidates = [each["_id"] for each in oldest]
             if not candidates:
                 break
@@ -170,13 +170,13 @@ class Mongo(BulkBroker):
         return self._settle(ack_ids, documents.offered_at(documents.later(self._now(), delay)))
 
     def expire(self, ack_id: str) -> bool:
-        return not self._settle([ack_id], documents.offered_at(documents.EARLIEST))
+        return not self._settle([ack_id], documents.offered_at(documents.EARLIEST_DUE))
 
     def fail(self, ack_id: str) -> bool:
         """Make a package a dead letter, unless its lease has expired, even if it was not delivered again."""
         with converting_errors():
             leased = held([ack_id]) | {"due": {"$gt": self._now()}}
-            return self.collection.update_one(leased, documents.new_at(documents.NEVER)).modified_count == 1
+            return self.collection.update_one(leased, documents.new_at(documents.DEAD_LETTER_DUE)).modified_count == 1
 
     def _settle(self, ack_ids: Sequence[str], change: dict[str, Any]) -> list[str]:
         """Change leased documents, and return the ack ids of lost leases."""
@@ -194,12 +194,12 @@ class Mongo(BulkBroker):
     # -- dead letters ---------------------------------------------------------------------------------------------
 
     def dead_size(self) -> int:
-        return self._count({"due": documents.NEVER})
+        return self._count({"due": documents.DEAD_LETTER_DUE})
 
     def requeue_dead(self, limit: int | None = None) -> int:
-        dead = {"due": documents.NEVER}
+        dead = {"due": documents.DEAD_LETTER_DUE}
         with converting_errors():
-            oldest = self.collection.find(dead, {"_id": True}).sort(documents.INDEX).limit(limit or 0)
+            oldest = self.collection.find(dead, {"_id": True}).sort(documents.DUE_INDEX).limit(limit or 0)
             ids = [] if limit == 0 else [each["_id"] for each in oldest]
             change = documents.new_at(self._now())
             return self.collection.update_many({"_id": {"$in": ids}, **dead}, change).modified_count
@@ -210,7 +210,7 @@ class Mongo(BulkBroker):
         return self._count(self._offered())
 
     def lock_size(self) -> int:
-        return self._count({"due": {"$gt": self._now(), "$lt": documents.NEVER}, "lease": {"$ne": None}})
+        return self._count({"due": {"$gt": self._now(), "$lt": documents.DEAD_LETTER_DUE}, "lease": {"$ne": None}})
 
     def _count(self, which: dict[str, Any]) -> int:
         with converting_errors():
@@ -218,7 +218,7 @@ class Mongo(BulkBroker):
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed packages; leased ones, dead letters and the index stay."""
-        hidden = {"due": {"$lt": documents.NEVER}, "lease": None}
+        hidden = {"due": {"$lt": documents.DEAD_LETTER_DUE}, "lease": None}
         with converting_errors():
             self.collection.delete_many({"$or": [*self._offered()["$or"], hidden]})
 
@@ -248,7 +248,7 @@ class Mongo(BulkBroker):
         """Return the collection, and ensure its index, which is dropped together with the collection."""
         now = clock.monotonic()
         if now >= self._indexed_at + INDEX_CHECK_SECONDS:
-            self.collection.create_index(documents.INDEX)
+            self.collection.create_index(documents.DUE_INDEX)
             self._indexed_at = now
         return self.collection
 

@@ -1,7 +1,7 @@
 """Builds documents of MongoDB, of which each contains one package, and their changes.
 
     payload   the signed package
-    due       end of its lease or delay, from which it can be fetched; `NEVER` for a dead letter
+    due       end of its lease or delay, from which it can be fetched; `DEAD_LETTER_DUE` for a dead letter
     lease     token of the delivery that holds it, or held it last
     leases    number of leases that count as attempts: all but those released before the start; missing for 0
     lock      for clusters of the public editions, which fetch a package that was locked `retry` seconds ago
@@ -17,10 +17,10 @@ from typing import Any
 
 from django.utils import timezone
 
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_DUE = datetime(1970, 1, 1, tzinfo=UTC)
 """Value of `due` with which a package is delivered before all others."""
 
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+DEAD_LETTER_DUE = datetime(9999, 1, 1, tzinfo=UTC)
 """Value of `due` of a dead letter."""
 
 MAX_SKEW_SECONDS = 300
@@ -30,7 +30,7 @@ and is ignored."""
 ZONE_STEP = timedelta(minutes=15)
 """Common divisor of the offsets of time zones."""
 
-INDEX = [("due", 1), ("_id", 1)]
+DUE_INDEX = [("due", 1), ("_id", 1)]
 """Index that finds the oldest package that is due."""
 
 
@@ -42,9 +42,9 @@ def now() -> datetime:
 def later(moment: datetime, seconds: float) -> datetime:
     """Return the time a number of seconds after another one, at most the last one of MongoDB."""
     try:
-        return min(moment + timedelta(seconds=seconds), NEVER - timedelta(days=1))
+        return min(moment + timedelta(seconds=seconds), DEAD_LETTER_DUE - timedelta(days=1))
     except OverflowError:
-        return NEVER - timedelta(days=1)
+        return DEAD_LETTER_DUE - timedelta(days=1)
 
 
 def new(package: str, moment: datetime, delay: float) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def new(package: str, moment: datetime, delay: float) -> dict[str, Any]:
         delay: seconds after which it can be fetched.
     """
     if delay <= 0:
-        return {"payload": package, "due": moment, "lock": EARLIEST}
+        return {"payload": package, "due": moment, "lock": EARLIEST_DUE}
     due = later(moment, delay)
     return {"payload": package, "due": due, "lock": due}
 
@@ -102,7 +102,7 @@ def renewed(due: datetime) -> dict[str, Any]:
 
 def not_started() -> dict[str, Any]:
     """Return the change that releases a document before all others, without counting the lease as an attempt."""
-    return offered_at(EARLIEST) | {"$inc": {"leases": -1}}
+    return offered_at(EARLIEST_DUE) | {"$inc": {"leases": -1}}
 
 
 def offered_at(due: datetime) -> dict[str, Any]:

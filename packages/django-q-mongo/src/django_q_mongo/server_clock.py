@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MEASURE_SECONDS: Final = 10.0
 """Interval at which the server is asked again, because its clock or the primary may have changed."""
 
-RESOLUTION: Final = timedelta(milliseconds=1)
+CLOCK_RESOLUTION: Final = timedelta(milliseconds=1)
 """Resolution of the server's time."""
 
 
@@ -45,7 +45,7 @@ class ServerClock:
         asked = clock.monotonic()
         reported = time_of(client)
         answered = clock.monotonic()
-        latest = reported + timedelta(seconds=answered - asked) + RESOLUTION
+        latest = reported + timedelta(seconds=answered - asked) + CLOCK_RESOLUTION
         # A reading that agrees with the answer is kept, so that packages of one process keep their order.
         if not reported <= self._start + timedelta(seconds=answered) <= latest:
             self._start = reported + (latest - reported) / 2 - timedelta(seconds=answered)

@@ -22,7 +22,7 @@ from django_q.pacing import Throttle
 from django_q.results.limits import SHORT_STATEMENT, byte_size, exceeded_limit
 from django_q.settings import current_settings
 
-from django_q_orm.claims import RELEASED, claim, released, returns_rows, row_of
+from django_q_orm.claims import RELEASED_NONCE, claim, released, returns_rows, row_of
 from django_q_orm.due_times import DueTimes, due_times_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
 from django_q_orm.inserts import insert, insert_and_notify, retry_while_locked
@@ -47,7 +47,7 @@ MAX_STATEMENT_ROWS = 500
 FULL_SCAN_INTERVAL_SECONDS = 1.0
 """Maximum interval between two full scans of the queue. Only a full scan finds expired leases."""
 
-LEASED = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED)
+LEASED_ROWS = Q(lease__isnull=False) & ~Q(lease__startswith=RELEASED_NONCE)
 """Condition of rows with a lease, which may have expired."""
 
 MAX_NAME_CHARACTERS = 100
@@ -367,13 +367,13 @@ class ORM(BulkBroker):
     def lock_size(self) -> int:
         """Count the leases."""
         with self._converting_errors() as database:
-            return self.rows.filter(LEASED, self._due_times(database).is_later()).count()
+            return self.rows.filter(LEASED_ROWS, self._due_times(database).is_later()).count()
 
     @repeated
     def purge_queue(self) -> None:
         """Delete the rows that are not leased."""
         with self._converting_errors() as database:
-            free = self.rows.filter(~LEASED | self._due_times(database).is_due())
+            free = self.rows.filter(~LEASED_ROWS | self._due_times(database).is_due())
             delete_all(free, database)
 
     @repeated

@@ -70,7 +70,7 @@ NONCE_CHARACTERS = 16
 ZERO_ATTEMPTS, MAX_ATTEMPTS_MARK = 1000, 9999
 """Numbers in a lease for no earlier attempt, and for the maximum. Four digits keep the position of the count fixed."""
 
-RELEASED = "-" * NONCE_CHARACTERS
+RELEASED_NONCE = "-" * NONCE_CHARACTERS
 """Replaces the nonce in a released row: the row is not leased, and its next lease continues the count."""
 
 
@@ -91,7 +91,7 @@ def released(leases: Iterable[str], *, attempted: bool, zone: str = "") -> dict[
     for lease in leases:
         attempts = attempts_of(lease) + attempted
         # The next lease adds one to this count.
-        mark = f"{RELEASED}:{min(ZERO_ATTEMPTS + attempts - 1, MAX_ATTEMPTS_MARK)}:{zone}" if attempts else None
+        mark = f"{RELEASED_NONCE}:{min(ZERO_ATTEMPTS + attempts - 1, MAX_ATTEMPTS_MARK)}:{zone}" if attempts else None
         found.setdefault(mark, []).append(lease)
     return found
 

@@ -45,7 +45,7 @@ MAX_CHANGE: Final = timedelta(hours=2)
 HEAD_SECONDS: Final = 100 * 365 * 86_400.0
 """Time by which the lock of a released package precedes those that were never fetched. No backlog is that old."""
 
-FOREIGN: Final = Q(own_lock=None) | ~Q(lock=F("own_lock"))
+FOREIGN_LOCK: Final = Q(own_lock=None) | ~Q(lock=F("own_lock"))
 """Condition of rows whose `lock` another edition wrote."""
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -185,12 +185,12 @@ class UtcDueTimes(DueTimes):
 
     def is_later(self) -> Q:
         """Return the condition that a row is leased or delayed, by this package or by another edition."""
-        foreign = FOREIGN & Q(lock__isnull=False) & ~self._has_passed()
+        foreign = FOREIGN_LOCK & Q(lock__isnull=False) & ~self._has_passed()
         return Q(due__gt=microseconds(datetime.now(UTC))) | foreign
 
     def by_lock(self, rows: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
         """Return the rows that another edition has inserted or leased."""
-        return rows.filter(FOREIGN)
+        return rows.filter(FOREIGN_LOCK)
 
     def _has_passed(self) -> Q:
         """Return the condition that a `lock` of another edition has passed.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Q
 from django_q.clock import rezoned
 
-from django_q_orm.claims import RELEASED, ZERO_ATTEMPTS
+from django_q_orm.claims import RELEASED_NONCE, ZERO_ATTEMPTS
 from django_q_orm.database_clock import moment
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def delayed(connection: BaseDatabaseWrapper, attempts: str = f"{ZERO_ATTEMPTS - 
     """
     if connection.features.supports_timezones:
         return None
-    return f"{RELEASED}:{attempts}:{connection.timezone_name}"
+    return f"{RELEASED_NONCE}:{attempts}:{connection.timezone_name}"
 
 
 def correct_locks(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: float) -> int:
@@ -53,9 +53,10 @@ def correct_locks(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: 
     """
     if connection.features.supports_timezones:
         return 0
-    here = Q(lease__startswith=RELEASED) & (Q(lease__endswith=":") | Q(lease__endswith=f":{connection.timezone_name}"))
+    in_zone = Q(lease__endswith=":") | Q(lease__endswith=f":{connection.timezone_name}")
+    here = Q(lease__startswith=RELEASED_NONCE) & in_zone
     impossible = Q(lock__gt=moment(connection, retry + MARGIN_SECONDS))
-    strangers = rows.filter(impossible | Q(lease__startswith=RELEASED)).exclude(here)
+    strangers = rows.filter(impossible | Q(lease__startswith=RELEASED_NONCE)).exclude(here)
     return sum(
         rows.filter(pk=pk, lease=lease).update(**_corrected(lock, lease, connection, retry))
         if lease
@@ -65,7 +66,7 @@ def correct_locks(rows: QuerySet[OrmQ], connection: BaseDatabaseWrapper, retry: 
 
 
 def _corrected(lock: datetime, lease: str, connection: BaseDatabaseWrapper, retry: float) -> dict[str, object]:
-    if not lease.startswith(RELEASED):
+    if not lease.startswith(RELEASED_NONCE):
         return {"lock": moment(connection, retry)}
     _, attempts, written = lease.split(":", 2)
     return {"lock": rezoned(lock, written, connection.timezone_name), "lease": delayed(connection, attempts)}

@@ -27,7 +27,7 @@ from redis.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-UNREACHABLE: Final = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException)
+UNREACHABLE_ERRORS: Final = (redis.ConnectionError, redis.TimeoutError, ClusterError, RedisClusterException)
 """Errors of the client if no server answers, or none accepts its connection."""
 
 CODES_BY_CLASS: Final[Mapping[type[RedisError], str]] = MappingProxyType(
@@ -114,7 +114,7 @@ def broker_error(error: Exception) -> BrokerError:
     for pattern, remedy in REMEDIES_BY_PATTERN.items():
         if re.search(pattern, text):
             return BrokerUnavailable(f"Redis is unavailable ({text}): {remedy}")
-    if isinstance(error, UNREACHABLE):
+    if isinstance(error, UNREACHABLE_ERRORS):
         return BrokerUnavailable(f"Redis cannot be reached: {error}")
     if TOO_LARGE.search(text):
         return PackageTooLarge(f"Redis takes no package of this size ({text}): send a reference instead of the data")

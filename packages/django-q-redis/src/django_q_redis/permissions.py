@@ -27,7 +27,7 @@ FOR_SCRIPTS: Final = (
 )
 """Commands that the scripts run."""
 
-DIRECT: Final = (
+DIRECT_COMMANDS: Final = (
     "blmove",
     "dbsize",
     "eval",
@@ -47,8 +47,8 @@ DIRECT: Final = (
 )
 """Commands that the broker sends."""
 
-COMMANDS: Final = tuple(sorted({*FOR_SCRIPTS, *DIRECT}))
+COMMANDS: Final = tuple(sorted({*FOR_SCRIPTS, *DIRECT_COMMANDS}))
 """All commands that a cluster and its tools need."""
 
-FETCHING: Final = tuple(sorted({*FOR_SCRIPTS, "blmove", "eval", "evalsha", "exists", "zrange", "zrem"}))
+FETCHING_COMMANDS: Final = tuple(sorted({*FOR_SCRIPTS, "blmove", "eval", "evalsha", "exists", "zrange", "zrem"}))
 """Commands for fetching and settling packages. A cluster checks these permissions before its first fetch."""

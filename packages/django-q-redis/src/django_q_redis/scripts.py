@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from django_q_redis.permissions import FETCHING
+from django_q_redis.permissions import FETCHING_COMMANDS
 
 HARMLESS_WRITE: Final = "redis.call('ZREM', leases, '')\n"
 """First command of scripts for servers without flags, because a script may use more memory after its first write."""
@@ -65,7 +65,7 @@ def script(body: str, flag: Flag = Flag.MOVES, *, prelude: str | None = None) ->
         flag: flag of the script.
         prelude: code before it; None means the functions that most scripts use.
     """
-    text = CLOCK + (PRELUDE if prelude is None else prelude)
+    text = CLOCK_FUNCTION + (PRELUDE if prelude is None else prelude)
     old = text + (HARMLESS_WRITE if flag is Flag.MOVES else "") + body
     return Script(source(f"#!lua flags={flag}\n{text}{body}" if flag else old), source(old))
 
@@ -80,7 +80,7 @@ def rejects_flags(reply: object) -> bool:
     return isinstance(reply, ResponseError) and any(word in str(reply) for word in ("compiling", "shebang"))
 
 
-CLOCK = """
+CLOCK_FUNCTION = """
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
@@ -430,7 +430,7 @@ MISSING = script(
     f"""
 local missing = {{}}
 if redis.acl_check_cmd then
-  for _, name in ipairs({{{", ".join(f"'{name}'" for name in FETCHING)}}}) do
+  for _, name in ipairs({{{", ".join(f"'{name}'" for name in FETCHING_COMMANDS)}}}) do
     if not redis.acl_check_cmd(name, leases, leases, leases, leases) then missing[#missing + 1] = name end
   end
 end
@@ -438,4 +438,4 @@ return missing
 """,
     Flag.READS,
 )
-"""Return the commands of `FETCHING` that the user may not run. Before Redis 7, none is reported."""
+"""Return the commands of `FETCHING_COMMANDS` that the user may not run. Before Redis 7, none is reported."""

@@ -43,7 +43,7 @@ DEFAULT_MAX_BYTES = 1_048_576
 MAX_TRIES = 3
 """Maximum number of requests for an entry of a batch that fails because of a fault of SQS."""
 
-RECEIVED = "ApproximateReceiveCount"
+RECEIVE_COUNT_ATTRIBUTE = "ApproximateReceiveCount"
 """Attribute with the receive count of a message, including the current delivery."""
 
 SENT_AT = "SentTimestamp"
@@ -198,7 +198,7 @@ class Sqs(CountedBroker):
     def _messages(self, limit: int, wait: int) -> list[dict[str, Any]]:
         answer = self._call(
             "receive_message",
-            AttributeNames=[RECEIVED, SENT_AT],
+            AttributeNames=[RECEIVE_COUNT_ATTRIBUTE, SENT_AT],
             MaxNumberOfMessages=limit,
             VisibilityTimeout=lease_seconds(self.settings.retry),
             WaitTimeSeconds=wait,
@@ -401,7 +401,7 @@ def received(message: dict[str, Any], asked_at: float) -> Received:
         asked_at: time of the request, in seconds since 1970.
     """
     lease = Lease(message["MessageId"], str(Receipt(asked_at, message["ReceiptHandle"])))
-    return Received(lease, message["Body"], int(message.get("Attributes", {}).get(RECEIVED, 1)))
+    return Received(lease, message["Body"], int(message.get("Attributes", {}).get(RECEIVE_COUNT_ATTRIBUTE, 1)))
 
 
 def sent_at(message: dict[str, Any]) -> float:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-SHOWN: Final = {"args": "shown_args", "kwargs": "shown_kwargs", "result": "shown_result"}
+TEXT_METHODS: Final = {"args": "shown_args", "kwargs": "shown_kwargs", "result": "shown_result"}
 """Columns with values of any class, and the methods that return them as storable text."""
 
 
@@ -43,7 +43,7 @@ class TaskAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument
     def get_readonly_fields(self, request: HttpRequest, obj: Task | None = None) -> list[str]:
         """Return all fields."""
         names = [field.name for field in self.opts.get_fields() if field.concrete]
-        return [*self.readonly_fields, *(SHOWN.get(name, name) for name in names)]
+        return [*self.readonly_fields, *(TEXT_METHODS.get(name, name) for name in names)]
 
     @admin.display(description=_("time taken"))
     def time_taken(self, task: Task) -> float:

@@ -25,7 +25,7 @@ from django_q.wire.options import normalise_package
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
-ROUNDS: Final = 20
+ROUND_COUNT: Final = 20
 """Number of repetitions: Python specialises a function after some calls."""
 
 TASK_ID: Final = "0" * 32
@@ -42,7 +42,7 @@ def rehearse(settings: ClusterSettings) -> None:
     using = router.db_for_write(Task)
     builder, channel = OutcomeBuilder(settings), Channel()
     try:
-        for _ in range(ROUNDS):
+        for _ in range(ROUND_COUNT):
             _pass_task(settings, builder, channel)
             Baseline(channel.files(), has_hook=False).restore()
             PackageCodec(settings.salt, compress=True).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
@@ -68,7 +68,7 @@ def _execute_statements(using: str) -> None:
     settings = {**connections[using].settings_dict, "NAME": ":memory:", "OPTIONS": {}}
     wrapper = type(connections[using])(settings)
     with closing(wrapper.get_new_connection(wrapper.get_connection_params())) as wrapper.connection:
-        for _ in range(ROUNDS):
+        for _ in range(ROUND_COUNT):
             with wrapper.make_cursor(wrapper.create_cursor()) as cursor:
                 cursor.execute("SELECT %s", [1])
                 cursor.fetchall()

@@ -65,7 +65,7 @@ def validate_func(value: str) -> None:
         raise ValidationError(text, params={"value": value})
 
 
-DATES: Final = frozenset({"next_run", "retry_at"})
+DATE_COLUMNS: Final = frozenset({"next_run", "retry_at"})
 """Columns with dates."""
 
 
@@ -202,7 +202,7 @@ class Schedule(models.Model):
             kwargs["update_fields"] = only if only is None else {*only, "name_key"}
         if only is None:
             self.last_error = self.retry_at = None
-        if only is None or not DATES.isdisjoint(only):
+        if only is None or not DATE_COLUMNS.isdisjoint(only):
             using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
             self.zone = zone_of_columns(connections[using])
             kwargs["update_fields"] = only if only is None else {*kwargs["update_fields"], "zone"}
@@ -215,7 +215,7 @@ class Schedule(models.Model):
         written, read = vars(schedule).get("zone"), zone_of_columns(connections[db or DEFAULT_DB_ALIAS])
         if written and read and written != read:
             schedule.zone = read
-            for name in DATES.intersection(vars(schedule)):
+            for name in DATE_COLUMNS.intersection(vars(schedule)):
                 value = getattr(schedule, name)
                 setattr(schedule, name, value and rezoned(value, written, read))
         return schedule

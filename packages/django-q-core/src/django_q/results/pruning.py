@@ -41,7 +41,7 @@ MAX_SAVE_DELAY: Final = timedelta(minutes=1)
 """Maximum time from the end of a task to its saving, for `save_limit_per`. Full scans find tasks saved later."""
 
 
-SUCCESSES: Final = Condition("{success} IN (%s)", [True])
+ALL_SUCCESSES: Final = Condition("{success} IN (%s)", [True])
 """Selects all successes. IN, because SQLite uses no index for a bare boolean."""
 
 OLDEST_FIRST: Final = "{stopped}, {id}"
@@ -120,7 +120,7 @@ def oldest_beyond(limit: int, using: str) -> tuple[Condition | None, bool]:
         the condition selects all, because `delete_slowly` limits its own time.
     """
     newest_first = "{stopped} DESC, {id} DESC"
-    border = select(Task, using, "{stopped}, {id}", SUCCESSES, newest_first, slice(limit, limit + 1))
+    border = select(Task, using, "{stopped}, {id}", ALL_SUCCESSES, newest_first, slice(limit, limit + 1))
     if not border:
         return None, False
     surplus = up_to(*border[0])
@@ -133,7 +133,7 @@ def oldest_beyond(limit: int, using: str) -> tuple[Condition | None, bool]:
 def up_to(stopped: object, pk: str) -> Condition:
     """Select the success with this end and id, and all older ones."""
     older = Condition("{stopped} <= %s AND ({stopped} < %s OR {id} <= %s)", [stopped, stopped, pk])
-    return SUCCESSES & older
+    return ALL_SUCCESSES & older
 
 
 def beyond_in_each(limit: int, per: str, using: str, some: Q | None = None) -> tuple[list[str], bool]:

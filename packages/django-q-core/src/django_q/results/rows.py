@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
     from django_q.wire.outcome import Outcome
 
-PLAIN: Final = ("id", "name", "func", "hook", "args", "kwargs", "result", "group", "cluster", "success")
+PLAIN_COLUMNS: Final = ("id", "name", "func", "hook", "args", "kwargs", "result", "group", "cluster", "success")
 """Columns whose values are fields of the outcome."""
 
-ENCODED: Final = ("args", "kwargs", "result")
+ENCODED_COLUMNS: Final = ("args", "kwargs", "result")
 """The columns among these with any Python objects, encoded by the worker."""
 
-MOMENTS: Final = ("started", "stopped")
+DATE_COLUMNS: Final = ("started", "stopped")
 """Columns with dates, which each database adapts."""
 
-NAMES: Final = (*PLAIN, *MOMENTS, "attempt_count")
+COLUMN_NAMES: Final = (*PLAIN_COLUMNS, *DATE_COLUMNS, "attempt_count")
 """All columns, in the order of `FIELDS`."""
 
-FIELDS: Final = sorted(Task._meta.concrete_fields, key=lambda field: NAMES.index(field.name))
+FIELDS: Final = sorted(Task._meta.concrete_fields, key=lambda field: COLUMN_NAMES.index(field.name))
 
-plain = attrgetter(*PLAIN)
+plain = attrgetter(*PLAIN_COLUMNS)
 
 
 def insert(outcomes: Sequence[Outcome], using: str) -> None:
@@ -66,8 +66,8 @@ def arrays(connection: BaseDatabaseWrapper) -> str:
 
 def changes(outcome: Outcome) -> dict[str, Any]:
     """Return the columns that a later outcome of the same task overwrites."""
-    columns = {name: getattr(outcome, name) for name in (*PLAIN[1:], *MOMENTS)}
-    return columns | {name: encoded(columns[name]) for name in ENCODED}
+    columns = {name: getattr(outcome, name) for name in (*PLAIN_COLUMNS[1:], *DATE_COLUMNS)}
+    return columns | {name: encoded(columns[name]) for name in ENCODED_COLUMNS}
 
 
 def encoded(text: str | None) -> PickledObject | None:
@@ -103,7 +103,7 @@ def save(outcome: Outcome, using: str) -> None:
     rows = Task._base_manager.using(using).filter(pk=outcome.id)
     if connections[using].features.has_select_for_update:
         rows = rows.select_for_update()
-    task = rows.defer(*ENCODED).first()
+    task = rows.defer(*ENCODED_COLUMNS).first()
     if task is None:
         task = Task(id=outcome.id, attempt_count=outcome.attempt)
         fill(task, outcome)
@@ -120,6 +120,6 @@ def save(outcome: Outcome, using: str) -> None:
 
 def fill(task: Task, outcome: Outcome) -> None:
     """Set the columns of a task. Pickled values are unpickled only if a receiver reads them."""
-    for name in (*PLAIN, *MOMENTS):
+    for name in (*PLAIN_COLUMNS, *DATE_COLUMNS):
         value = getattr(outcome, name)
-        setattr(task, name, Encoded(value) if name in ENCODED and value is not None else value)
+        setattr(task, name, Encoded(value) if name in ENCODED_COLUMNS and value is not None else value)

@@ -27,8 +27,8 @@ from django_q.schedules.packing import ScheduledTask, pack
 from django_q.schedules.polling import is_soon_due
 from django_q.schedules.reasons import RollBack, reason_of
 from django_q.schedules.scheduler_pass import (
-    COLUMNS,
     RETRY_DELAY,
+    SLOT_COLUMNS,
     Pass,
     PendingTask,
     Signed,
@@ -262,7 +262,7 @@ class DueSchedules:
         """Lock these schedules; return True if none was edited or deleted since it was read."""
         rows = Schedule.objects.using(self.db).filter(pk__in=[schedule.pk for schedule, _ in processed])
         rows.update(runs=F("runs"))
-        found = {schedule.pk: state_of(schedule) for schedule in rows.only(*COLUMNS)}
+        found = {schedule.pk: state_of(schedule) for schedule in rows.only(*SLOT_COLUMNS)}
         return all(found.get(schedule.pk) == before for schedule, before in processed)
 
     def _process_all(
@@ -378,7 +378,7 @@ class DueSchedules:
             return
         connection, meta = connections[self.db], Schedule._meta
         quote = connection.ops.quote_name
-        columns = ", ".join(f"{quote(name)} = %s" for name in COLUMNS)
+        columns = ", ".join(f"{quote(name)} = %s" for name in SLOT_COLUMNS)
         sql = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote('id')} = %s AND {quote('runs')} = %s"
         adapt = connection.ops.adapt_datetimefield_value
 
@@ -386,7 +386,8 @@ class DueSchedules:
             return adapt(value) if isinstance(value, datetime) else value
 
         rows = [
-            (*(prepared(getattr(schedule, name)) for name in COLUMNS), schedule.pk, runs) for schedule, runs in written
+            (*(prepared(getattr(schedule, name)) for name in SLOT_COLUMNS), schedule.pk, runs)
+            for schedule, runs in written
         ]
         with connection.cursor() as cursor:
             # SQL Server's driver does not return the number of rows after `executemany`.

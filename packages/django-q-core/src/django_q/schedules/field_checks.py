@@ -44,7 +44,7 @@ def moment(name: str, value: object) -> Any:
     raise invalid(name, value, "a datetime")
 
 
-RULES: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+FIELD_RULES: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "catch_up": truth,
     "cluster": queue_name,
     "cron": text,
@@ -67,7 +67,7 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         OptionError: a value has a wrong type.
     """
     return {
-        name: value if value is None or name not in RULES else checked_field(name, value)
+        name: value if value is None or name not in FIELD_RULES else checked_field(name, value)
         for name, value in fields.items()
     }
 
@@ -79,7 +79,7 @@ def checked_field(name: str, value: object) -> Any:
         OptionError: the value has a wrong type.
     """
     try:
-        return RULES[name](name, value)
+        return FIELD_RULES[name](name, value)
     except DjangoQError:
         raise
     except (Exception, SystemExit) as error:

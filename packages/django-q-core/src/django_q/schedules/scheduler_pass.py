@@ -22,7 +22,7 @@ RETRY_DELAY: Final = timedelta(seconds=30)
 """Delay before the next try of a schedule that was not sent. If the schedule is saved, it is tried at once."""
 
 
-COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
+SLOT_COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
 """Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
 
 
@@ -84,7 +84,7 @@ class Pass:
 
 def state_of(schedule: Schedule) -> dict[str, Any]:
     """Return the columns that the scheduler writes, with their present values."""
-    return {name: getattr(schedule, name) for name in COLUMNS}
+    return {name: getattr(schedule, name) for name in SLOT_COLUMNS}
 
 
 def record_sent(this_pass: Pass, part: Sequence[PendingTask], error: BrokerError) -> None:

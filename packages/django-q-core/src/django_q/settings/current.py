@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django_q.settings.fields import ClusterSettings, django_mapping, key_of
-from django_q.settings.source import OVERRIDES
+from django_q.settings.source import CONF_OVERRIDES
 
 
 def current_settings() -> ClusterSettings:
@@ -12,8 +12,8 @@ def current_settings() -> ClusterSettings:
     Raises:
         ConfigurationError: a value is invalid.
     """
-    if not OVERRIDES:
+    if not CONF_OVERRIDES:
         return ClusterSettings.from_django()
     return ClusterSettings.from_mapping(
-        {**django_mapping(), **{key_of(name): value for name, value in OVERRIDES.items()}}
+        {**django_mapping(), **{key_of(name): value for name, value in CONF_OVERRIDES.items()}}
     )

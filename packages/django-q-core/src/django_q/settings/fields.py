@@ -441,7 +441,7 @@ class ClusterSettings:
 FIELDS: Final = {field.name: field for field in dataclasses.fields(ClusterSettings) if "rule" in field.metadata}
 """Fields that are keys of `Q_CLUSTER`, by name."""
 
-KEYS: Final = {"ALT_CLUSTERS" if name == "alt_clusters" else name: name for name in FIELDS}
+FIELDS_BY_KEY: Final = {"ALT_CLUSTERS" if name == "alt_clusters" else name: name for name in FIELDS}
 """Name of the field of each key of `Q_CLUSTER`."""
 
 MAX_KNOWN_SETTINGS: Final = 64
@@ -450,7 +450,7 @@ MAX_KNOWN_SETTINGS: Final = 64
 
 def key_of(name: str) -> str:
     """Return the key of `Q_CLUSTER` for a field."""
-    return next(key for key, field in KEYS.items() if field == name)
+    return next(key for key, field in FIELDS_BY_KEY.items() if field == name)
 
 
 def mistakes_in(mapping: Mapping[str, Any], cluster: str | None = None) -> list[Mistake]:
@@ -524,8 +524,8 @@ def django_mapping(cluster: str | None = None) -> Mapping[str, Any]:
 
 def sort_keys(mapping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the values of known fields, by field, and those of unknown keys."""
-    ours = {KEYS[key]: value for key, value in mapping.items() if key in KEYS}
-    return ours, {key: value for key, value in mapping.items() if key not in KEYS}
+    ours = {FIELDS_BY_KEY[key]: value for key, value in mapping.items() if key in FIELDS_BY_KEY}
+    return ours, {key: value for key, value in mapping.items() if key not in FIELDS_BY_KEY}
 
 
 def with_derived_defaults(values: dict[str, Any]) -> dict[str, Any]:

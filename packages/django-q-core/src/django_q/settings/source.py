@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from django.conf import settings as django_settings
 
-OVERRIDES: Final[dict[str, Any]] = {}
+CONF_OVERRIDES: Final[dict[str, Any]] = {}
 """Values that were assigned to `Conf`, by field."""
 
 CLUSTER_NAME_VARIABLE: Final = "Q_CLUSTER_NAME"

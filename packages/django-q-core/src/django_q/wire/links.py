@@ -8,7 +8,7 @@ from django_q.text import bounded, one_line
 from django_q.wire.ids import next_id
 from django_q.wire.option_values import LABEL_CHARACTERS
 from django_q.wire.options import link_options
-from django_q.wire.package import INHERITED, link_of, new_package
+from django_q.wire.package import INHERITED_OPTIONS, link_of, new_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ def next_link(finished: dict[str, Any]) -> TaskPackage:
     """
     first, *rest = finished["chain"]
     func, args, kwargs = link_of(first)
-    options = link_options(kwargs) | {key: finished[key] for key in INHERITED if key in finished}
+    options = link_options(kwargs) | {key: finished[key] for key in INHERITED_OPTIONS if key in finished}
     options |= {"chain": rest or None, "name": options.pop("task_name", None)}
     return new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
 
@@ -37,6 +37,6 @@ def unusable_link(finished: Mapping[str, Any]) -> TaskPackage:
 
     The text of the link becomes its function, which no worker finds: the task fails.
     """
-    options = {key: finished[key] for key in INHERITED if key in finished}
+    options = {key: finished[key] for key in INHERITED_OPTIONS if key in finished}
     unusable = bounded(one_line(finished["chain"]), LABEL_CHARACTERS)
     return new_package(unusable, task_id=next_id(finished["id"]), **options)

@@ -35,8 +35,8 @@ LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
 ENDED_PROCESS: Final = "Unpickling the arguments ended the process."
 """Takes the place of arguments that must not be unpickled again."""
 
-FLAGS: Final = ("save", "ack_failure", "sync", "waited_for", "success")
-NUMBERS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
+FLAG_KEYS: Final = ("save", "ack_failure", "sync", "waited_for", "success")
+NUMBER_KEYS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
 
 
 class Placeholder:
@@ -96,7 +96,7 @@ def _placeholder(path: str) -> type[Placeholder]:
     return type("Placeholder", (Placeholder,), {"path": path})
 
 
-PLAIN: Final[dict[tuple[str, str], Any]] = {
+PLAIN_CLASSES: Final[dict[tuple[str, str], Any]] = {
     ("builtins", "bytearray"): tolerant(bytearray),
     ("builtins", "frozenset"): tolerant(frozenset),
     ("builtins", "getattr"): attribute,
@@ -119,8 +119,8 @@ class MetadataUnpickler(pickle.Unpickler):
     """Unpickler that imports nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a class or function of `PLAIN`, or a `Placeholder` for any other."""
-        known = PLAIN.get((module, name))
+        """Return a class or function of `PLAIN_CLASSES`, or a `Placeholder` for any other."""
+        known = PLAIN_CLASSES.get((module, name))
         return _placeholder(f"{module}.{name}") if known is None else known
 
     def persistent_load(self, pid: Any) -> Any:
@@ -205,8 +205,8 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     plain.setdefault("name", task_id)
     if found.get("hook") is not None:
         plain["hook"] = path_of(found["hook"])
-    plain |= {name: found[name] for name in FLAGS if isinstance(found.get(name), bool)}
-    plain |= {name: found[name] for name in NUMBERS if is_number(found.get(name))}
+    plain |= {name: found[name] for name in FLAG_KEYS if isinstance(found.get(name), bool)}
+    plain |= {name: found[name] for name in NUMBER_KEYS if is_number(found.get(name))}
     options = found.get("iter_options")
     if isinstance(options, dict):
         plain["iter_options"] = {

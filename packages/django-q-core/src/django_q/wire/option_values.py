@@ -43,7 +43,7 @@ MAX_VALUE_CHARACTERS: Final = 100
 
 
 LABEL: Final = "a label: text, or a single value with a text form, such as a number, a UUID or an enum"
-SECONDS: Final = "a number of seconds from 0 to one hundred years"
+VALID_SECONDS: Final = "a number of seconds from 0 to one hundred years"
 
 
 def invalid(name: str, value: object, expected: str) -> OptionError:
@@ -134,9 +134,9 @@ def seconds(name: str, value: object) -> float | None:
     """
     if value is None:
         return None
-    number = _number(name, value, SECONDS)
+    number = _number(name, value, VALID_SECONDS)
     if not 0 <= number <= MAX_SECONDS:
-        raise invalid(name, value, SECONDS)
+        raise invalid(name, value, VALID_SECONDS)
     return number
 
 
@@ -163,7 +163,7 @@ def duration(name: str, value: object) -> float | None:
     try:
         return seconds(name, number)
     except OptionError as error:
-        raise invalid(name, value, f"{SECONDS}, or a timedelta") from error
+        raise invalid(name, value, f"{VALID_SECONDS}, or a timedelta") from error
 
 
 def count(name: str, value: object) -> int | None:
@@ -219,7 +219,7 @@ def flag_or_seconds(name: str, value: object) -> float | None:
     try:
         return seconds(name, value)
     except OptionError as error:
-        raise invalid(name, value, f"True, False or {SECONDS}") from error
+        raise invalid(name, value, f"True, False or {VALID_SECONDS}") from error
 
 
 def function(name: str, value: object) -> str | Callable[..., Any] | None:

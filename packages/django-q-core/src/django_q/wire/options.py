@@ -146,7 +146,7 @@ def option_dict(name: str, value: object) -> Mapping[str, Any] | None:
 
 Rule = Callable[[str, Any], Any]
 
-RULES: Final[Mapping[str, Rule]] = {
+OPTION_RULES: Final[Mapping[str, Rule]] = {
     "ack_failure": flag,
     "broker": broker,
     "broker_name": queue_name,
@@ -177,7 +177,7 @@ def normalised(name: str, value: object) -> Any:
         OptionError: the value is invalid.
     """
     try:
-        return RULES[name](name, value)
+        return OPTION_RULES[name](name, value)
     except DjangoQError:
         raise
     except (Exception, SystemExit) as error:  # the value's own code may raise anything when its type is asked for
@@ -420,7 +420,8 @@ def iter_options(name: str, value: object) -> dict[str, Any] | None:
     return value if normal == value and isinstance(value, dict) else normal
 
 
-PACKAGE_RULES: Final[Mapping[str, Rule]] = {name: RULES[name] for name in LINK_OPTIONS if name != "task_name"} | {
+PACKAGE_RULES: Final[Mapping[str, Rule]] = {
+    **{name: OPTION_RULES[name] for name in LINK_OPTIONS if name != "task_name"},
     "chain": link_list,
     "func": plain_path,
     "id": task_id,

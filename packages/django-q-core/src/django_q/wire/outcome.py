@@ -112,7 +112,7 @@ class Unwrapped(Pickled):
 UNWRAP: Final = attrgetter("_obj")
 FRAME_BYTES: Final = 11
 """Length of the beginning of a pickle of protocol 4 and later: the protocol and the length of the first frame."""
-WRAPPER: Final = pickle.dumps(_ObjectWrapper(None), pickle.HIGHEST_PROTOCOL)[FRAME_BYTES:].partition(b"\x93")[0]
+WRAPPER_BYTES: Final = pickle.dumps(_ObjectWrapper(None), pickle.HIGHEST_PROTOCOL)[FRAME_BYTES:].partition(b"\x93")[0]
 """Bytes that follow if the object is wrapped: the name of the wrapper's class."""
 
 
@@ -127,7 +127,7 @@ def nested(text: str | None) -> object:
         data = b64decode(text)
     except Base64Error as error:
         return f"{pickling.UNREADABLE}{error}"
-    wrapped = data.startswith(WRAPPER, FRAME_BYTES)
+    wrapped = data.startswith(WRAPPER_BYTES, FRAME_BYTES)
     return Unwrapped(data) if wrapped else Pickled(data)
 
 

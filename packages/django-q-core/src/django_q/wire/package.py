@@ -164,7 +164,7 @@ def own_ack_failure(package: Mapping[str, Any]) -> bool | None:
     return None if ack_failure is False and "sync" in package else ack_failure
 
 
-INHERITED = ("group", "cached", "cluster")
+INHERITED_OPTIONS = ("group", "cached", "cluster")
 """Options that a link of a chain inherits from the one before it."""
 
 

@@ -13,13 +13,13 @@ from django_q.text import error_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
+PICKLE_PROTOCOL: Final = pickle.HIGHEST_PROTOCOL
 """The newest protocol of this Python."""
 
 
 def dumps(value: object) -> bytes:
     """Pickle an object."""
-    return pickle.dumps(value, protocol=PROTOCOL)
+    return pickle.dumps(value, protocol=PICKLE_PROTOCOL)
 
 
 def loads(data: bytes) -> Any:
@@ -33,7 +33,7 @@ def loads(data: bytes) -> Any:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "pytz":
             return WithoutPytz(io.BytesIO(data)).load()
-        if not all(name in data for name in NESTED):
+        if not all(name in data for name in NESTED_PICKLE_PARTS):
             raise
         try:
             return ElementUnpickler(io.BytesIO(data)).load()
@@ -44,7 +44,7 @@ def loads(data: bytes) -> Any:
 UNREADABLE: Final = "This value cannot be read: "
 """First words of the text that takes the place of an element that cannot be unpickled."""
 
-NESTED: Final = (b"_pickle", b"loads")
+NESTED_PICKLE_PARTS: Final = (b"_pickle", b"loads")
 """Parts of each pickle that calls `pickle.loads` for its elements."""
 
 

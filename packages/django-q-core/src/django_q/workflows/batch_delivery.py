@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CACHE_RETRY_SECONDS: Final = 10.0
 """Pause after which an unavailable cache is tried again."""
 
-CALLBACK: Final = f"{__name__}.call_back"
+CALLBACK_PATH: Final = f"{__name__}.call_back"
 """Dotted path of the task that runs a callback."""
 
 
@@ -90,7 +90,7 @@ class BatchDelivery:
             mark_delivered(outcome.id)
             return
         name = f"callback of {outcome.name}"[:100]
-        package = new_package(CALLBACK, (outcome.id,), name=name, save=False)
+        package = new_package(CALLBACK_PATH, (outcome.id,), name=name, save=False)
         send_many([package], broker=broker, settings=self.settings)
         # The broker has the package now. The maintenance step sends it again only if it was lost.
         due = timezone.now() + timedelta(seconds=self.settings.batch_timeout)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(memory, "STATM", tmp_path / "statm")
+    monkeypatch.setattr(memory, "STATM_FILE", tmp_path / "statm")
     return tmp_path / "statm"
 
 

@@ -19,7 +19,7 @@ MAX_FREE_BYTES = 16 * 2**20
 MIN_MMAP_BYTES = 4 * 2**20
 """Size from which the system gets a block back as soon as it is free (`M_MMAP_THRESHOLD`)."""
 
-STATM = Path("/proc/self/statm")
+STATM_FILE = Path("/proc/self/statm")
 
 
 def current_rss_kb() -> int | None:
@@ -42,7 +42,7 @@ def keep_free_memory() -> None:
 def from_proc() -> int | None:
     """Return the resident set in KiB from Linux; None on other systems."""
     try:
-        pages = int(STATM.read_text(encoding="ascii").split()[1])
+        pages = int(STATM_FILE.read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PACKAGE_COUNT = 20
 """Number of packages that each of two concurrent processes sends."""
 
-HANDOVERS = 5
+HANDOVER_COUNT = 5
 """Number of packages that one process sends while another waits for each."""
 
 
@@ -191,7 +191,7 @@ def send_and_consume(broker: Broker, file: Path) -> None:
 
 def wait_for_each(broker: Broker, folder: Path) -> None:
     """Fetch packages one by one. Before each fetch, create a file that tells the sender."""
-    for number in range(HANDOVERS):
+    for number in range(HANDOVER_COUNT):
         (folder / str(number)).touch()
         [found] = broker.dequeue_many(1, TIMEOUT_SECONDS)
         assert text(found.package) == str(number)
@@ -200,7 +200,7 @@ def wait_for_each(broker: Broker, folder: Path) -> None:
 
 def send_each(broker: Broker, folder: Path) -> None:
     """Send packages one by one, each when the receiver has created its file."""
-    for number in range(HANDOVERS):
+    for number in range(HANDOVER_COUNT):
         eventually((folder / str(number)).exists, TIMEOUT_SECONDS, every=0.001)
         broker.enqueue(str(number))
 

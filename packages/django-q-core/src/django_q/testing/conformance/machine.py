@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CLIENTS = st.integers(0, 2)
 """Index of the client that makes a call."""
 
-PICKS = st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True)
+LEASE_POSITIONS = st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True)
 """Positions in the list of leases, including those that were lost."""
 
 ENDLESS_DELAY_SECONDS = 800.0
@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
         return list(dict.fromkeys(known[pick % len(known)] for pick in picks)) if known else []
 
     @can("receipts")
-    @rule(client=CLIENTS, picks=PICKS)
+    @rule(client=CLIENTS, picks=LEASE_POSITIONS)
     def acknowledge(self, client: int, picks: Sequence[int]) -> None:
         """Acknowledge packages."""
         self._acknowledge(self.clients[client], self._picked(picks))
@@ -148,14 +148,14 @@ class Machine(RuleBasedStateMachine):
         self.model.acknowledged(ack_ids)
 
     @can("renewal")
-    @rule(client=CLIENTS, picks=PICKS)
+    @rule(client=CLIENTS, picks=LEASE_POSITIONS)
     def renew(self, client: int, picks: Sequence[int]) -> None:
         """Renew leases."""
         ack_ids = self._picked(picks)
         assert self.clients[client].renew(ack_ids) == self.model.lost(ack_ids)
 
     @can("renewal")
-    @rule(client=CLIENTS, picks=PICKS)
+    @rule(client=CLIENTS, picks=LEASE_POSITIONS)
     def release(self, client: int, picks: Sequence[int]) -> None:
         """Release packages without delay."""
         ack_ids = self._picked(picks)
@@ -163,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         self.model.released(ack_ids)
 
     @can("release for later")
-    @rule(client=CLIENTS, picks=PICKS)
+    @rule(client=CLIENTS, picks=LEASE_POSITIONS)
     def release_for_later(self, client: int, picks: Sequence[int]) -> None:
         """Release packages with a delay that does not end during the test."""
         ack_ids = self._picked(picks)
@@ -171,7 +171,7 @@ class Machine(RuleBasedStateMachine):
         self.model.hidden(ack_ids)
 
     @can("expire")
-    @rule(client=CLIENTS, picks=PICKS)
+    @rule(client=CLIENTS, picks=LEASE_POSITIONS)
     def expire(self, client: int, picks: Sequence[int]) -> None:
         """Expire the lease of one package."""
         for ack_id in self._picked(picks)[:1]:
@@ -179,7 +179,7 @@ class Machine(RuleBasedStateMachine):
             self.model.expired([ack_id])
 
     @can("renewal")
-    @rule(client=CLIENTS, picks=PICKS)
+    @rule(client=CLIENTS, picks=LEASE_POSITIONS)
     def move_to_dead_letters(self, client: int, picks: Sequence[int]) -> None:
         """Move one package to the dead letters."""
         deliveries = [held.delivery for held in self.model.leased.values()]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .correct import CLIENT_ERRORS, TOO_LARGE_BYTES, CorrectBroker, Mutant
-from .counting import COUNTING
-from .leasing import LEASING
-from .reaching import REACHING
+from .counting import COUNTING_MUTANTS
+from .leasing import LEASING_MUTANTS
+from .reaching import REACHING_MUTANTS
 from .sending import SENDING
 
-MUTANTS: tuple[type[Mutant], ...] = (*SENDING, *LEASING, *COUNTING, *REACHING)
+MUTANTS: tuple[type[Mutant], ...] = (*SENDING, *LEASING_MUTANTS, *COUNTING_MUTANTS, *REACHING_MUTANTS)
 """All mutants."""
 
 __all__ = ["CLIENT_ERRORS", "MUTANTS", "TOO_LARGE_BYTES", "CorrectBroker", "Mutant"]

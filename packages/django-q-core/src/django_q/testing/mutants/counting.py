@@ -230,7 +230,7 @@ class DeleteLeavesLeases(Mutant):
         self._queue().leased = leased
 
 
-COUNTING = (
+COUNTING_MUTANTS = (
     PurgesLeases,
     PurgesDeadLetters,
     PurgeForgetsAttempts,

@@ -252,7 +252,7 @@ class CountsReleases(Mutant):
         return [ack_id for ack_id in ack_ids if not self.expire(ack_id)]
 
 
-LEASING = (
+LEASING_MUTANTS = (
     AcknowledgesFirst100,
     RenewsFirst100,
     RenewsFirst1000,

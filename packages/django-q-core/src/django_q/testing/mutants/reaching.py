@@ -241,7 +241,7 @@ class KeepsStatistics(Mutant):
         super().set_stat(key, value, 3_600)
 
 
-REACHING = (
+REACHING_MUTANTS = (
     FoldsNames,
     TruncatesNames,
     RemovesSpacesFromNames,
