@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from django_q import signals
 from django_q.brokers.base import enqueue_each
+from django_q.exceptions import mark_sent, sent_before
 from django_q.log import messages as log
 from django_q.log.events import logger
 from django_q.wire.codec import PackageCodec
 from django_q.wire.options import normalise_package
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
@@ -39,6 +41,7 @@ def send_many(
     settings: ClusterSettings,
     delay: float = 0,
     signed: Sequence[str] | None = None,
+    priorities: Sequence[int] | None = None,
 ) -> None:
     """Sign packages and enqueue them, in order. `send_links` sends the links of chains; nothing else sends tasks.
 
@@ -48,6 +51,7 @@ def send_many(
         settings: of the cluster that signs.
         delay: seconds before the first delivery.
         signed: the signed packages, if they were signed earlier; None signs them now.
+        priorities: of the signed packages; None reads them from `packages`.
 
     Raises:
         BrokerError: some packages may be queued, unless the caller has a transaction; `sent` contains their indexes.
@@ -57,19 +61,48 @@ def send_many(
     if signed is None:
         codec = PackageCodec.of(settings)
         signed = [codec.dumps(package) for package in packages]
-    if delay:
-        enqueue_each(broker, signed, delay=delay)
-    elif len(signed) == 1:
-        broker.enqueue(signed[0])
-    elif signed:
-        broker.enqueue_many(signed)
+    if priorities is None:
+        priorities = [package.get("priority", 0) for package in packages]
+    if any(priorities) and broker.priorities > 1:
+        _each_priority(signed, priorities, lambda part, priority: _enqueue(broker, part, delay, priority=priority))
+    else:
+        _enqueue(broker, signed, delay)
     if logger.isEnabledFor(logging.INFO):
         for package in packages:
             log.task.enqueued(package, broker.list_key)
             log.task.pushed(package, broker.list_key)
 
 
-def send_links(links: Sequence[str], *, broker: Broker) -> None:
+def _enqueue(broker: Broker, signed: Sequence[str], delay: float, **options: int) -> None:
+    """Enqueue packages with the same options. Brokers of older versions know no options."""
+    if delay:
+        enqueue_each(broker, signed, delay=delay, **options)
+    elif len(signed) == 1:
+        broker.enqueue(signed[0], **options)
+    elif signed:
+        broker.enqueue_many(signed, **options)
+
+
+def _each_priority(
+    signed: Sequence[str], priorities: Sequence[int], enqueue: Callable[[Sequence[str], int], object]
+) -> None:
+    """Enqueue packages in order, those with the same priority together.
+
+    Raises:
+        BrokerError: some packages may be queued; `sent` contains their indexes.
+    """
+    start = 0
+    for priority, group in groupby(priorities):
+        end = start + len(list(group))
+        try:
+            enqueue(signed[start:end], priority)
+        except Exception as error:
+            mark_sent(error, [*range(start), *(start + index for index in sent_before(error))])
+            raise
+        start = end
+
+
+def send_links(links: Sequence[str], *, broker: Broker, priorities: Sequence[int] = ()) -> None:
     """Enqueue the next links of chains, which workers have signed, even if the server is full.
 
     Call it before the packages that they follow are acknowledged: a link that is sent twice is still one task.
@@ -77,10 +110,14 @@ def send_links(links: Sequence[str], *, broker: Broker) -> None:
     Args:
         links: signed packages.
         broker: of the queue.
+        priorities: of the links; none if all have priority 0.
 
     Raises:
         BrokerError: some links may be queued; `sent` contains their indexes.
         BrokerUnavailable: as above, because the broker is unavailable.
         PackageTooLarge: as above, because a link is larger than the broker accepts.
     """
-    broker.enqueue_links(links)
+    if any(priorities) and broker.priorities > 1:
+        _each_priority(links, priorities, lambda part, priority: broker.enqueue_links(part, priority=priority))
+    else:
+        broker.enqueue_links(links)

@@ -217,8 +217,9 @@ class Finisher:
         unsent = self.sent_links.unsent(links)
         if unsent and self.broker is not None:
             packages = [(outcome, package) for outcome in unsent for package in outcome.following]
+            priorities = [outcome.following_priority for outcome, _ in packages]
             try:
-                send_links([package for _, package in packages], broker=self.broker)
+                send_links([package for _, package in packages], broker=self.broker, priorities=priorities)
             except Exception as error:
                 sent = sent_before(error)
                 missing = {outcome.id for n, (outcome, _) in enumerate(packages) if n not in sent}

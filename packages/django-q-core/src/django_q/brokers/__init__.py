@@ -1,7 +1,18 @@
 """Brokers keep packages between their senders and the clusters that execute them."""
 
-from django_q.brokers.base import AckId, Broker, Delivery
+from django_q.brokers.base import EXACT_PRIORITIES, FAIR_FETCHES, AckId, Broker, Delivery
 from django_q.brokers.bulk import BulkBroker
 from django_q.brokers.registry import broker_class, broker_of, get_broker, shared_broker
 
-__all__ = ["AckId", "Broker", "BulkBroker", "Delivery", "broker_class", "broker_of", "get_broker", "shared_broker"]
+__all__ = [
+    "EXACT_PRIORITIES",
+    "FAIR_FETCHES",
+    "AckId",
+    "Broker",
+    "BulkBroker",
+    "Delivery",
+    "broker_class",
+    "broker_of",
+    "get_broker",
+    "shared_broker",
+]

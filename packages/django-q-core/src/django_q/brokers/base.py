@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from django.core.cache import InvalidCacheBackendError, caches
 
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 T = TypeVar("T")
+
+EXACT_PRIORITIES: Final = 201
+"""Value of `Broker.priorities` if each priority is told apart."""
+
+FAIR_FETCHES: Final = 10
+"""Each fetch with this number begins with the oldest package of a lower priority, so that none waits without end."""
 
 AckId: TypeAlias = Hashable
 """Receipt of a delivery. Each delivery of the same package has another one."""
@@ -74,6 +80,12 @@ class Broker:
     """True if `fail` keeps the package, to be counted and requeued, instead of deleting it."""
     supports_prefetch: bool = False
     """True if an unstarted package can be released to its original position, without counting as an attempt."""
+    priorities: int = 1
+    """Number of priorities that are told apart: 1 none, 3 or more bands, `EXACT_PRIORITIES` each from -100 to 100.
+
+    If it is greater than 1, the methods that enqueue accept `priority`. Of the visible packages, those with the
+    greatest priority are delivered first. So that none waits without end, each `FAIR_FETCHES`th fetch of a broker
+    begins with the oldest package of a lower priority."""
     acknowledges_failures: bool = False
     """True if failed tasks are acknowledged by default. The setting `ack_failures` overrides it."""
     alias: str | None = None
@@ -101,6 +113,7 @@ class Broker:
     def _begin(self, settings: ClusterSettings | None) -> None:
         self._settings = settings
         self._connection: ProcessLocal[Any] = ProcessLocal(self.connect)
+        self._fetches = 0
         counts = CacheCounts(lambda: self.cache, lambda: self.list_key, "deliveries")
         self._cached_attempts = CachedAttempts(counts)
 
@@ -160,25 +173,41 @@ class Broker:
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def enqueue(self, package: str, *, delay: float = 0) -> Any:
-        """Queue a signed package, hidden for *delay* seconds, and return the id that the product gives it."""
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> Any:
+        """Queue a signed package and return the id that the product gives it.
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[Any]:
+        Args:
+            package: the signed package.
+            delay: seconds for which it is hidden.
+            priority: from -100 to 100; the package keeps it until it is acknowledged. Passed only if `priorities` is
+                greater than 1.
+        """
+
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[Any]:
         """Queue several packages, in order, and return their ids.
+
+        Args:
+            packages: the signed packages.
+            priority: of all of them, as of `enqueue`.
 
         Raises:
             BrokerError: not all were queued. Its `sent` has the positions of those that were: sending only the others
                 again creates no duplicates.
         """
-        return enqueue_each(self, packages)
+        return enqueue_each(self, packages, **self._priority(priority))
 
-    def enqueue_links(self, packages: Sequence[str]) -> Any:
+    def enqueue_links(self, packages: Sequence[str], *, priority: int = 0) -> Any:
         """Queue the next links of chains, before the links that they follow are acknowledged.
 
         The default queues them as other packages. A broker whose server may be full accepts them nevertheless, because
         they replace the packages that they follow.
         """
-        return self.enqueue_many(packages)
+        return self.enqueue_many(packages, **self._priority(priority))
+
+    @staticmethod
+    def _priority(priority: int) -> dict[str, int]:
+        """Return the keywords of a call that enqueues. Brokers of older versions do not know `priority`."""
+        return {"priority": priority} if priority else {}
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
@@ -201,6 +230,15 @@ class Broker:
             pause = min(wait, self.settings.poll) - (time.monotonic() - started)
             time.sleep(max(pause, 0))
         return found
+
+    def is_fair_fetch(self) -> bool:
+        """Count a fetch. Return True if it has to begin with the oldest package of a lower priority.
+
+        A package of a lower priority is thus delivered after at most `FAIR_FETCHES` fetches for each older one of a
+        lower priority, however many of a higher priority arrive.
+        """
+        self._fetches = (self._fetches + 1) % FAIR_FETCHES
+        return self._fetches == 0
 
     def _numbered(self, found: Sequence[tuple[Any, ...]]) -> list[Delivery]:
         """Return deliveries. Those with a receipt and without an attempt number are counted in the cache."""
@@ -417,13 +455,13 @@ class Broker:
             ) from error
 
 
-def enqueue_each(broker: Broker, packages: Iterable[str], **options: float) -> list[Any]:
+def enqueue_each(broker: Broker, packages: Iterable[str], **options: Any) -> list[Any]:
     """Queue packages one by one, in order.
 
     Args:
         broker: broker of the queue.
         packages: signed packages.
-        **options: options of each call of `enqueue`, such as `delay` in seconds.
+        **options: options of each call of `enqueue`: `delay` in seconds, `priority`.
 
     Returns:
         The ids that the broker gives the packages.

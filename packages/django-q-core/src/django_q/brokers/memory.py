@@ -7,11 +7,13 @@ import itertools
 import os
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import deque
 from multiprocessing.connection import Client, Connection
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from django_q.brokers.base import Delivery
+from django_q.brokers.base import EXACT_PRIORITIES, Delivery
 from django_q.brokers.bulk import BulkBroker
 from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import BrokerUnavailable
@@ -27,12 +29,23 @@ class Entry(NamedTuple):
     """A package in a queue."""
 
     package: str
+    number: int = 0
+    """Position in the order of arrival."""
+    priority: int = 0
     attempts: int = 0
     """Earlier deliveries that count as attempts."""
+
+    @property
+    def rank(self) -> int:
+        """The negative priority: packages are delivered in ascending order of their ranks."""
+        return -self.priority
 
     def attempted(self) -> Entry:
         """Return the entry with one more attempt."""
         return self._replace(attempts=self.attempts + 1)
+
+
+RANK = attrgetter("rank")
 
 
 class MemoryQueue:
@@ -47,6 +60,7 @@ class MemoryQueue:
         """Delete all packages."""
         with self._changed:
             self.waiting: deque[Entry] = deque()
+            """In the order of delivery: by priority, and packages of the same priority by age."""
             self.hidden: list[tuple[float, int, Entry]] = []
             self.leased: dict[int, tuple[float, Entry]] = {}
             self.dead: deque[Entry] = deque()
@@ -58,17 +72,23 @@ class MemoryQueue:
             self.waiting.clear()
             self.hidden.clear()
 
-    def put(self, packages: Sequence[str], delay: float) -> list[int]:
-        """Append *packages*, visible after *delay* seconds, and return their tokens."""
+    def put(self, packages: Sequence[str], delay: float, priority: int = 0) -> list[int]:
+        """Append *packages* of one priority, visible after *delay* seconds, and return their tokens."""
         with self._changed:
             tokens = [next(self._tokens) for _ in packages]
             for token, package in zip(tokens, packages, strict=True):
-                self._hide(token, Entry(package), delay)
+                self._hide(token, Entry(package, token, priority), delay)
             self._changed.notify_all()
         return tokens
 
-    def take(self, limit: int, wait: float, lease: float) -> list[tuple[int, str, int]]:
+    def take(self, limit: int, wait: float, lease: float, fair: bool = False) -> list[tuple[int, str, int]]:
         """Lease up to *limit* packages for *lease* seconds; wait up to *wait* seconds for the first.
+
+        Args:
+            limit: maximum number of packages.
+            wait: seconds.
+            lease: seconds.
+            fair: True to begin with the oldest package of a lower priority.
 
         Returns:
             Token, package and attempt number of each.
@@ -80,6 +100,8 @@ class MemoryQueue:
                 if time.monotonic() >= deadline:
                     break
             self._move_due()
+            if fair:
+                self._move_oldest_of_lower_priority()
             count = max(min(limit, len(self.waiting)), 0)
             taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
             self.leased.update((token, (time.monotonic() + lease, entry)) for token, entry in taken)
@@ -98,17 +120,19 @@ class MemoryQueue:
         """Release leased packages: at once to the head, or after *delay* seconds as failed attempts."""
         if delay > 0:
             return self._end(tokens, lambda token, entry: self._hide(token, entry.attempted(), delay))
-        return self._end(tokens[::-1], lambda _token, entry: self.waiting.appendleft(entry))[::-1]
+        return self._end(tokens[::-1], lambda _token, entry: self._prepend(entry))[::-1]
 
     def move_to_dead_letters(self, tokens: Sequence[int]) -> list[int]:
         """Move leased packages to the dead letters; return the tokens whose lease was lost."""
-        return self._end(tokens, lambda _token, entry: self.dead.append(Entry(entry.package)))
+        return self._end(tokens, lambda _token, entry: self.dead.append(entry._replace(attempts=0)))
 
     def requeue_dead(self, limit: int | None) -> int:
         """Append up to *limit* dead letters to the queue and return their number."""
         with self._changed:
             count = len(self.dead) if limit is None else min(limit, len(self.dead))
-            self.waiting.extend(self.dead.popleft() for _ in range(count))
+            for _ in range(count):
+                entry = self.dead.popleft()._replace(number=next(self._tokens))
+                self._append(entry)
             self._changed.notify_all()
         return count
 
@@ -117,6 +141,22 @@ class MemoryQueue:
         with self._changed:
             self._move_due()
             return len(self.waiting), len(self.leased), len(self.dead)
+
+    def _append(self, entry: Entry) -> None:
+        """Insert a package behind all others of its priority."""
+        self.waiting.insert(bisect_right(self.waiting, entry.rank, key=RANK), entry)
+
+    def _prepend(self, entry: Entry) -> None:
+        """Insert a package before all others of its priority."""
+        self.waiting.insert(bisect_left(self.waiting, entry.rank, key=RANK), entry)
+
+    def _move_oldest_of_lower_priority(self) -> None:
+        """Move the oldest package with a lower priority than the first one to the head."""
+        lower = [entry for entry in self.waiting if entry.rank > self.waiting[0].rank]
+        if lower:
+            oldest = min(lower, key=attrgetter("number"))
+            self.waiting.remove(oldest)
+            self.waiting.appendleft(oldest)
 
     def _end(self, tokens: Sequence[int], then: Callable[[int, Entry], None]) -> list[int]:
         with self._changed:
@@ -131,15 +171,16 @@ class MemoryQueue:
         if delay > 0:
             heapq.heappush(self.hidden, (time.monotonic() + delay, token, entry))
         else:
-            self.waiting.append(entry)
+            self._append(entry)
 
     def _move_due(self) -> float | None:
         """Make due packages visible; return None if a package waits, else the time at which the next one is due."""
         now = time.monotonic()
         while self.hidden and self.hidden[0][0] <= now:
-            self.waiting.append(heapq.heappop(self.hidden)[2])
+            self._append(heapq.heappop(self.hidden)[2])
         expired = [token for token, (expiry, _entry) in self.leased.items() if expiry <= now]
-        self.waiting.extendleft([self.leased.pop(token)[1].attempted() for token in expired][::-1])
+        for token in reversed(expired):
+            self._prepend(self.leased.pop(token)[1].attempted())
         if self.waiting:
             return None
         return min((each[0] for each in (*self.hidden[:1], *self.leased.values())), default=float("inf"))
@@ -189,6 +230,7 @@ class MemoryBroker(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     supports_prefetch = True
+    priorities = EXACT_PRIORITIES
     blocks = True
     precision = 0.1
 
@@ -206,17 +248,18 @@ class MemoryBroker(BulkBroker):
         if self.connection is not None:
             self.connection.close()
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         """Append a package, visible after *delay* seconds, and return its id."""
-        return self._queue().put([package], delay)[0]
+        return self._queue().put([package], delay, priority)[0]
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
         """Append packages and return their ids."""
-        return self._queue().put(packages, 0)
+        return self._queue().put(packages, 0, priority)
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Lease up to *limit* packages; wait up to *wait* seconds for the first."""
-        return [Delivery(*taken) for taken in self._queue().take(limit, wait, self.settings.retry)]
+        taken = self._queue().take(limit, wait, self.settings.retry, self.is_fair_fetch())
+        return [Delivery(*each) for each in taken]
 
     def acknowledge_many(self, ack_ids: Sequence[int]) -> list[int]:
         """Delete leased packages; return the ids whose lease was lost."""

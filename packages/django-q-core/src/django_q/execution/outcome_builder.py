@@ -20,7 +20,7 @@ from django_q.wire import pickling
 from django_q.wire.codec import PackageCodec
 from django_q.wire.links import next_link, unusable_link
 from django_q.wire.metadata import Pickled
-from django_q.wire.option_values import LABEL_CHARACTERS, PATH_CHARACTERS
+from django_q.wire.option_values import LABEL_CHARACTERS, MAX_PRIORITY, PATH_CHARACTERS
 from django_q.wire.options import WHOLE_OPTIONS
 from django_q.wire.outcome import Outcome, encode, encode_pickled
 from django_q.wire.package import is_member, own_ack_failure, waiting_schedule
@@ -111,6 +111,7 @@ class OutcomeBuilder:
         text = self._signed(finished, sent) if follow_up or options.get("cached") else None
         args, kwargs, result = self._columns(finished, sent, keep=self._is_kept(options))
         success = finished["success"]
+        following, following_priority = self._following(finished) if success and finished.get("chain") else ((), 0)
         return Outcome(
             id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
@@ -124,7 +125,8 @@ class OutcomeBuilder:
             success=success,
             ack_id=ack_id,
             finished=text,
-            following=self._following(finished) if success and finished.get("chain") else (),
+            following=following,
+            following_priority=following_priority,
             follow_up=follow_up,
             attempt=attempt,
             final=final or (returned and not success),
@@ -212,12 +214,14 @@ class OutcomeBuilder:
         finished = {**package, "result": text_of(reason), "success": False, "stopped": timezone.now()}
         return self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
 
-    def _following(self, finished: dict[str, Any]) -> tuple[str, ...]:
+    def _following(self, finished: dict[str, Any]) -> tuple[tuple[str, ...], int]:
+        """Return the signed next link of a chain, and its priority."""
         try:
-            return (self.codec.dumps(next_link(finished)),)
+            link = next_link(finished)
+            return (self.codec.dumps(link),), priority_of(link.get("priority"))
         except Exception:  # noqa: BLE001 - an older producer, or a receiver, wrote the link
             # A worker fails this link, like any link whose function does not exist.
-            return (self.codec.dumps(unusable_link(finished)),)
+            return (self.codec.dumps(unusable_link(finished)),), 0
 
 
 def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:
@@ -244,6 +248,11 @@ def seconds_of(value: object) -> Any:
     if value is True:
         return True
     return value if isinstance(value, (int, float)) and isfinite(value) and value > 0 else False
+
+
+def priority_of(value: object) -> int:
+    """Return a priority; 0 for any other value."""
+    return value if type(value) is int and -MAX_PRIORITY <= value <= MAX_PRIORITY else 0
 
 
 def whole_options_of(value: object) -> dict[str, Any] | None:

@@ -172,7 +172,7 @@ class Route(NamedTuple):
             options = {"save": False, "task_name": truncated(f"deliver {package['name']}", 100)}
             Schedule.objects.create(
                 func=DELIVER_FUNC,
-                args=write_args((text,)),
+                args=write_args((text, priority) if (priority := package.get("priority")) else (text,)),
                 kwargs=write_kwargs({"q_options": options}),
                 schedule_type=Schedule.ONCE,
                 repeats=-1,

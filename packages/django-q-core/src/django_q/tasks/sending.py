@@ -16,8 +16,7 @@ from django_q.tasks.routing import Route, chosen_broker
 from django_q.wire.building import build_package
 from django_q.wire.call_options import with_options
 from django_q.wire.option_values import label
-from django_q.wire.options import ALL_OPTIONS, ROUTE_OPTIONS, read_link, refuse_unknown, take
-from django_q.wire.package import TASK_OPTIONS
+from django_q.wire.options import ALL_OPTIONS, OWN_OPTIONS, ROUTE_OPTIONS, read_link, refuse_unknown, take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,10 +51,12 @@ def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
             of the cluster that executes it), `task_name`, and `q_options`: a dict of options, which take precedence
             over the keywords. A keyword that is also in `q_options` is an argument of the function.
 
-            `q_options` also accepts `delay` (seconds or a timedelta until its earliest execution), `eta` (the time of
-            its earliest execution) and `on_commit` (True to send it when the current transaction commits, and not to
-            send it after a rollback; or the alias of a database). True means the default database, or if that has no
-            engine, the one with the tasks. As keywords, these are arguments of the function.
+            `q_options` also accepts `priority` (from -100 to 100; of two waiting tasks, that with the greater number is
+            executed first), `track` (True to keep a `Record` of the task), `delay` (seconds or a timedelta until its
+            earliest execution), `eta` (the time of its earliest execution) and `on_commit` (True to send it when the
+            current transaction commits, and not to send it after a rollback; or the alias of a database). True means
+            the default database, or if that has no engine, the one with the tasks. As keywords, these are arguments of
+            the function.
 
     `async_task.options(delay=5, …)` accepts the same options, and returns the same call. All keywords of that call are
     arguments of the function: `async_task.options(delay=5)(func, *args, **kwargs)`.
@@ -108,16 +109,16 @@ def async_bulk(tasks: Iterable[Any], **options: Unpack[BulkOptions]) -> list[str
     packages = []
     for task in tasks:
         func, args, kwargs = read_link(task)
-        own = take(kwargs, known=TASK_OPTIONS, misplaced=ROUTE_OPTIONS)
+        own = take(kwargs, known=OWN_OPTIONS, misplaced=ROUTE_OPTIONS)
         packages.append(build_package(func, args, kwargs, common | own, settings))
     route.send(packages)
     return [package["id"] for package in packages]
 
 
-def deliver(signed: str) -> None:
+def deliver(signed: str, priority: int = 0) -> None:
     """Queue a package that a Once schedule has stored, because its delay exceeded the maximum of the broker."""
     settings = current_settings()
-    send_many((), broker=shared_broker(settings), settings=settings, signed=[signed])
+    send_many((), broker=shared_broker(settings), settings=settings, signed=[signed], priorities=[priority])
 
 
 class _Option:

@@ -38,6 +38,9 @@ MAX_SECONDS: Final = 100 * 366 * 86_400
 MAX_COUNT: Final = 1_000_000_000
 """Maximum of options that count tasks."""
 
+MAX_PRIORITY: Final = 100
+"""Maximum priority of a task. The minimum is its negative."""
+
 MAX_VALUE_CHARACTERS: Final = 100
 """Maximum length of an invalid value in an error message."""
 
@@ -191,6 +194,21 @@ def required_count(name: str, value: object) -> int:
     if number is None:
         raise invalid(name, value, "a whole number, 0 or more")
     return number
+
+
+def priority(name: str, value: object) -> int | None:
+    """Return a priority; None stays None.
+
+    Raises:
+        OptionError: the value is no whole number from -100 to 100.
+    """
+    if value is None:
+        return None
+    expected = f"a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}"
+    number = _number(name, value, expected)
+    if not -MAX_PRIORITY <= number <= MAX_PRIORITY or number != int(number):
+        raise invalid(name, value, expected)
+    return int(number)
 
 
 def flag(name: str, value: object) -> bool | None:

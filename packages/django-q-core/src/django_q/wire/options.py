@@ -25,11 +25,12 @@ from django_q.wire.option_values import (
     label,
     link_list,
     moment,
+    priority,
     queue_name,
     seconds,
     shown,
 )
-from django_q.wire.package import TASK_OPTIONS, TaskPackage, link_of, take_options
+from django_q.wire.package import BUILDER_OPTIONS, TASK_OPTIONS, TaskPackage, link_of, take_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,19 +41,22 @@ if TYPE_CHECKING:
 SENDING_OPTIONS: Final = ("delay", "eta", "on_commit")
 """Options with the time at which a task is sent. `async_task` accepts them in `q_options` and `options()` only."""
 
-ALL_OPTIONS: Final = (*TASK_OPTIONS, *SENDING_OPTIONS)
+OWN_OPTIONS: Final = (*TASK_OPTIONS, *BUILDER_OPTIONS)
+"""All options of one of several tasks that are sent together."""
+
+ALL_OPTIONS: Final = (*OWN_OPTIONS, *SENDING_OPTIONS)
 """All options of a call that sends tasks."""
 
 ROUTE_OPTIONS: Final = ("broker", "cluster", "sync", *SENDING_OPTIONS)
 """Options that a call has once, for all its tasks."""
 
-SCHEDULE_OPTIONS: Final = (*TASK_OPTIONS, "broker_name")
+SCHEDULE_OPTIONS: Final = (*OWN_OPTIONS, "broker_name")
 """All options of a schedule's tasks."""
 
 WHOLE_OPTIONS: Final = ("callback", "group", "save", "task_name")
 """Options of an iter's result, which the packages of its members contain."""
 
-LINK_OPTIONS: Final = tuple(name for name in TASK_OPTIONS if name != "broker")
+LINK_OPTIONS: Final = tuple(name for name in OWN_OPTIONS if name != "broker")
 """Options of a link that its package contains."""
 
 NO_TIMEOUT: Final = 100_000_000
@@ -91,6 +95,10 @@ class TaskOptions(TypedDict, total=False):
 class SendOptions(TaskOptions, total=False):
     """All options of a call that sends tasks."""
 
+    priority: int | None
+    """Priority from -100 to 100; of two waiting tasks, that with the greater number runs first. The default is 0."""
+    track: bool | None
+    """True to keep a `Record` of the task from the moment it is sent; None leaves it to the settings."""
     delay: float | timedelta | None
     """Seconds before the task may run."""
     eta: datetime | None
@@ -107,6 +115,8 @@ class ChainOptions(TypedDict, total=False):
     ack_failure: bool | None
     timeout: float | None
     task_name: object
+    priority: int | None
+    track: bool | None
     delay: float | timedelta | None
     eta: datetime | None
     on_commit: bool | str | None
@@ -161,11 +171,13 @@ OPTION_RULES: Final[Mapping[str, Rule]] = {
     "iter_cached": flag_or_seconds,
     "iter_count": count,
     "on_commit": database,
+    "priority": priority,
     "q_options": option_dict,
     "save": flag,
     "sync": flag,
     "task_name": label,
     "timeout": seconds,
+    "track": flag,
 }
 """Rule of each option, by name. A rule is called with the name and the value, and returns the normal value."""
 
@@ -283,7 +295,7 @@ def checked_link(
     """
     func, args, kwargs = read_link(link)
     func = checked_func(func)
-    own = take(kwargs, known=TASK_OPTIONS, misplaced=ROUTE_OPTIONS)
+    own = take(kwargs, known=OWN_OPTIONS, misplaced=ROUTE_OPTIONS)
     options = {name: value for name, value in {**(common or {}), **own}.items() if name not in without}
     return func, args, kwargs | ({"q_options": options} if options else {})
 

@@ -61,6 +61,8 @@ class Outcome(NamedTuple):
     """The finished task as a signed package, for the cache; None if it is not needed."""
     following: tuple[str, ...] = ()
     """Signed packages to send after this outcome is saved: the rest of a chain."""
+    following_priority: int = 0
+    """Priority of the packages in `following`."""
     iter_count: int = 0
     """Number of members of the task's iter; 0 if it belongs to none."""
     iter_cached: bool | int = False

@@ -30,9 +30,14 @@ OPTIONS = (
 """Keywords of `async_task` that are options of the task, not arguments of its function."""
 
 TASK_OPTIONS = (*OPTIONS, "task_name")
-"""All options of a task."""
+"""All options of a task that are plain keywords."""
 
-PACKED_OPTIONS = tuple(option for option in OPTIONS if option != "broker")
+BUILDER_OPTIONS = ("priority", "track")
+"""Options of a task that are no plain keywords, because the manual does not name them.
+
+They are accepted in `q_options` and `options()` only, so that functions keep their keyword arguments."""
+
+PACKED_OPTIONS = (*(option for option in OPTIONS if option != "broker"), *BUILDER_OPTIONS)
 """Options that a package contains: all but the broker, through which it is sent."""
 
 
@@ -64,6 +69,8 @@ class TaskPackage(TypedDict, total=False):
     schedule: str
     waited_for: bool
     iter_options: dict[str, Any]
+    priority: int
+    track: bool
 
     ack_id: Any
     result: Any
@@ -164,7 +171,7 @@ def own_ack_failure(package: Mapping[str, Any]) -> bool | None:
     return None if ack_failure is False and "sync" in package else ack_failure
 
 
-INHERITED_OPTIONS = ("group", "cached", "cluster")
+INHERITED_OPTIONS = ("group", "cached", "cluster", *BUILDER_OPTIONS)
 """Options that a link of a chain inherits from the one before it."""
 
 

@@ -11,6 +11,7 @@ from .errors import ErrorPromises
 from .interleaving import InterleavingPromises
 from .names import NamePromises
 from .neighbours import NeighbourPromises
+from .priorities import PriorityPromises
 from .queues import DeadLetterPromises, PurgePromises, QueuePromises
 from .receipts import LeasePromises, ReceiptPromises, ReleasePromises
 from .timing import TimingPromises, WaitingPromises
@@ -26,6 +27,7 @@ class BrokerConformance(
     LeasePromises,
     ReleasePromises,
     AttemptPromises,
+    PriorityPromises,
     DeadLetterPromises,
     QueuePromises,
     PurgePromises,

@@ -50,6 +50,16 @@ def needs(*capabilities: str) -> Callable[[Test], Test]:
     return mark
 
 
+def needs_priorities(count: int = 3) -> Callable[[Test], Test]:
+    """Mark a test that needs a broker with at least *count* priorities."""
+
+    def mark(test: Test) -> Test:
+        test.needs_priorities = count  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
 class Suite:
     """The brokers under test. A subclass has the fixture `make_broker` and may set attributes for its product."""
 
@@ -145,6 +155,8 @@ class Suite:
             asked = self if hasattr(self, capability) else broker
             if not getattr(asked, capability):
                 pytest.skip(f"{type(asked).__name__}.{capability} is false")
+        if broker.priorities < getattr(test, "needs_priorities", 1):
+            pytest.skip(f"{type(broker).__name__}.priorities is {broker.priorities}")
         if reason := self.not_promised.get(test.__name__):
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from .correct import CLIENT_ERRORS, TOO_LARGE_BYTES, CorrectBroker, Mutant
 from .counting import COUNTING_MUTANTS
 from .leasing import LEASING_MUTANTS
+from .ordering import ORDERING_MUTANTS
 from .reaching import REACHING_MUTANTS
 from .sending import SENDING
 
-MUTANTS: tuple[type[Mutant], ...] = (*SENDING, *LEASING_MUTANTS, *COUNTING_MUTANTS, *REACHING_MUTANTS)
+MUTANTS: tuple[type[Mutant], ...] = (
+    *SENDING,
+    *LEASING_MUTANTS,
+    *COUNTING_MUTANTS,
+    *REACHING_MUTANTS,
+    *ORDERING_MUTANTS,
+)
 """All mutants."""
 
 __all__ = ["CLIENT_ERRORS", "MUTANTS", "TOO_LARGE_BYTES", "CorrectBroker", "Mutant"]

@@ -33,21 +33,21 @@ class CorrectBroker(MemoryBroker):
             raise kind(str(self.failure)) from self.failure
         return super()._queue()
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         """Append a package; reject one that is too large."""
         self._check_size(package)
-        return super().enqueue(package, delay=delay)
+        return super().enqueue(package, delay=delay, priority=priority)
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
         """Append packages up to the first one that is too large."""
         for position, package in enumerate(packages):
             try:
                 self._check_size(package)
             except PackageTooLarge as error:
-                super().enqueue_many(packages[:position])
+                super().enqueue_many(packages[:position], priority=priority)
                 mark_sent(error, range(position))
                 raise
-        return super().enqueue_many(packages)
+        return super().enqueue_many(packages, priority=priority)
 
     def _check_size(self, package: str) -> None:
         if len(package.encode()) >= TOO_LARGE_BYTES:

@@ -152,9 +152,9 @@ class DeletesByPrefix(Mutant):
     caught_by = ("test_queue_with_the_same_prefix_is_not_purged",)
     names: ClassVar[set[str]] = set()
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         self.names.add(self.list_key)
-        return super().enqueue(package, delay=delay)
+        return super().enqueue(package, delay=delay, priority=priority)
 
     def delete_queue(self) -> None:
         for name in {self.list_key, *self.names}:

@@ -145,9 +145,9 @@ class SwallowsErrorsOfDelayedPackages(Mutant):
 
     caught_by = ("test_errors_of_the_client_have_their_class",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         try:
-            return super().enqueue(package, delay=delay)
+            return super().enqueue(package, delay=delay, priority=priority)
         except BrokerUnavailable:
             if not delay:
                 raise
@@ -203,9 +203,9 @@ class TooLargeIsUnavailable(Mutant):
 
     caught_by = ("test_package_that_is_too_large_is_rejected",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         try:
-            return super().enqueue(package, delay=delay)
+            return super().enqueue(package, delay=delay, priority=priority)
         except PackageTooLarge as error:
             raise BrokerUnavailable from error
 
@@ -215,9 +215,9 @@ class HidesWhatWasSent(Mutant):
 
     caught_by = ("test_error_has_the_positions_that_were_sent",)
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
         try:
-            return super().enqueue_many(packages)
+            return super().enqueue_many(packages, priority=priority)
         except PackageTooLarge as error:
             mark_sent(error, ())
             raise

@@ -38,7 +38,7 @@ class LosesLinks(Mutant):
 
     caught_by = ("test_links_of_chains_arrive",)
 
-    def enqueue_links(self, packages: Sequence[str]) -> list[int]:
+    def enqueue_links(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
         return []
 
 
@@ -47,8 +47,10 @@ class ManglesUnicodeOfMany(Mutant):
 
     caught_by = ("test_many_arrive_unchanged",)
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        return super().enqueue_many([package.encode("ascii", "replace").decode() for package in packages])
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
+        return super().enqueue_many(
+            [package.encode("ascii", "replace").decode() for package in packages], priority=priority
+        )
 
 
 class SleepsThroughArrivals(Mutant):
@@ -66,8 +68,8 @@ class DelaysTooLong(Mutant):
 
     caught_by = ("test_leases_and_delays_end_on_time",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
-        return super().enqueue(package, delay=delay and delay + 8)
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
+        return super().enqueue(package, delay=delay and delay + 8, priority=priority)
 
 
 class DropsLongDelays(Mutant):
@@ -75,8 +77,8 @@ class DropsLongDelays(Mutant):
 
     caught_by = ("test_long_delays_do_not_end",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
-        return super().enqueue(package, delay=0 if delay > 60 else delay)
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
+        return super().enqueue(package, delay=0 if delay > 60 else delay, priority=priority)
 
 
 class CapsDelays(Mutant):
@@ -84,8 +86,8 @@ class CapsDelays(Mutant):
 
     caught_by = ("test_delay_of_more_than_a_minute_ends_on_time",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
-        return super().enqueue(package, delay=min(delay, 60))
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
+        return super().enqueue(package, delay=min(delay, 60), priority=priority)
 
 
 class LosesLongDelays(Mutant):
@@ -93,7 +95,7 @@ class LosesLongDelays(Mutant):
 
     caught_by = ("test_delay_of_more_than_a_minute_ends_on_time",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         return super().enqueue(package, delay=delay) if delay <= 60 else 0
 
 
@@ -102,8 +104,8 @@ class RoundsDelaysDown(Mutant):
 
     caught_by = ("test_delay_is_not_rounded_down",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
-        return super().enqueue(package, delay=int(delay))
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
+        return super().enqueue(package, delay=int(delay), priority=priority)
 
 
 class TruncatesLargeBatches(Mutant):
@@ -111,8 +113,8 @@ class TruncatesLargeBatches(Mutant):
 
     caught_by = ("test_large_batch_arrives",)
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        return super().enqueue_many(packages[:1_000])
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
+        return super().enqueue_many(packages[:1_000], priority=priority)
 
 
 class ManglesUnicode(Mutant):
@@ -120,8 +122,8 @@ class ManglesUnicode(Mutant):
 
     caught_by = ("test_package_arrives_unchanged[not ascii]",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
-        return super().enqueue(package.encode("ascii", "replace").decode(), delay=delay)
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
+        return super().enqueue(package.encode("ascii", "replace").decode(), delay=delay, priority=priority)
 
 
 class StripsSpace(Mutant):
@@ -129,8 +131,8 @@ class StripsSpace(Mutant):
 
     caught_by = ("test_package_arrives_unchanged[spaced]",)
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
-        return super().enqueue(package.strip(), delay=delay)
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
+        return super().enqueue(package.strip(), delay=delay, priority=priority)
 
 
 class ForgetsTheOrder(Mutant):
