@@ -11,6 +11,7 @@ from django_q.brokers.base import enqueue_each
 from django_q.exceptions import mark_sent, sent_before
 from django_q.log import messages as log
 from django_q.log.events import logger
+from django_q.records.creating import recorded
 from django_q.wire.codec import PackageCodec
 from django_q.wire.options import normalise_package
 
@@ -43,7 +44,7 @@ def send_many(
     signed: Sequence[str] | None = None,
     priorities: Sequence[int] | None = None,
 ) -> None:
-    """Sign packages and enqueue them, in order. `send_links` sends the links of chains; nothing else sends tasks.
+    """Sign packages, create the records of tracked tasks, and enqueue the packages, in order. `send_links` sends the links of chains; nothing else sends tasks.
 
     Args:
         packages: the tasks, as `announced` returned them.
@@ -63,10 +64,11 @@ def send_many(
         signed = [codec.dumps(package) for package in packages]
     if priorities is None:
         priorities = [package.get("priority", 0) for package in packages]
-    if any(priorities) and broker.priorities > 1:
-        _each_priority(signed, priorities, lambda part, priority: _enqueue(broker, part, delay, priority=priority))
-    else:
-        _enqueue(broker, signed, delay)
+    with recorded(packages, broker, settings.list_key, delay):
+        if any(priorities) and broker.priorities > 1:
+            _each_priority(signed, priorities, lambda part, priority: _enqueue(broker, part, delay, priority=priority))
+        else:
+            _enqueue(broker, signed, delay)
     if logger.isEnabledFor(logging.INFO):
         for package in packages:
             log.task.enqueued(package, broker.list_key)

@@ -79,6 +79,28 @@ class TaskError(DjangoQError):
     """A task ended without a result."""
 
 
+class TaskPending(TaskError):
+    """The task has no result yet: wait longer, or call again."""
+
+
+class TaskFailed(TaskError):
+    """The task failed, or was cancelled.
+
+    Args:
+        message: message of the exception in the task.
+        exception_class: dotted path of its class; empty if it is not known.
+        traceback: text of its traceback; empty if there is none.
+    """
+
+    def __init__(self, message: str = "", exception_class: str = "", traceback: str = "") -> None:
+        super().__init__(message, exception_class, traceback)
+        self.message, self.exception_class, self.traceback = message, exception_class, traceback
+
+    def __str__(self) -> str:
+        kind = self.exception_class.rpartition(".")[2]
+        return f"{kind}: {self.message}" if kind else self.message
+
+
 class WorkerDied(TaskError):
     """The worker process died during the task."""
 

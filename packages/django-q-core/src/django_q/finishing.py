@@ -14,6 +14,8 @@ from django_q.execution.hooks import run_hook
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.log import messages as log
 from django_q.models import Schedule, Task
+from django_q.records.creating import create
+from django_q.records.writing import RecordWriter
 from django_q.results.cache import queue_key
 from django_q.results.limits import LENGTHS, in_ascii
 from django_q.results.store import ResultStore
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from django_q.brokers import AckId, Broker, Delivery
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
+    from django_q.wire.tracking import Started
 
 
 def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker) -> bool:
@@ -94,6 +97,7 @@ class Finisher:
         self.sent_links = SentLinks(self.store.cache)
         self.delivery = BatchDelivery(settings, broker) if broker is not None else None
         self.builder = OutcomeBuilder(settings)
+        self.records = RecordWriter(settings)
 
     def finish(self, outcomes: Sequence[Outcome]) -> list[str]:
         """Run all stages, with hooks and receivers in this process.
@@ -133,9 +137,24 @@ class Finisher:
         if self.broker is None:  # without a cluster there is no maintenance
             self.store.database.prune_after(saved)
         saved += [outcome for outcome in outcomes if outcome.repeated]
+        self.track(saved)
         awaited = [outcome for outcome in saved if outcome.schedule is not None and self._ends(outcome)]
         self._each(self._end_waiting, awaited)
         return saved
+
+    def track(self, outcomes: Sequence[Outcome], starts: Sequence[Started] = ()) -> None:
+        """Update the records of tracked tasks. One that cannot be updated does not affect the others.
+
+        Args:
+            outcomes: of attempts, those of tasks that are not tracked included.
+            starts: starts of attempts without an outcome.
+
+        Raises:
+            django.db.Error: `is_unavailable`: try again later. Updating is idempotent.
+        """
+        self._each(lambda part: self.records.write([], part, self._ends), [each for each in outcomes if each.attempted])
+        if starts:
+            self.records.write(starts, [], self._ends)
 
     def _save_alone(self, outcome: Outcome) -> Outcome:
         """Save one outcome; if it cannot be stored, save a failure with the reason in its place."""
@@ -164,7 +183,8 @@ class Finisher:
         failure = self.builder.failed(
             kept | labels, ascii_only(reason), ack_id=outcome.ack_id, attempt=outcome.attempt, final=True
         )
-        return failure._replace(args=None, kwargs=None, schedule=outcome.schedule)
+        attempted = outcome.attempted and outcome.attempted._replace(exception_class=None, traceback=None)
+        return failure._replace(args=None, kwargs=None, schedule=outcome.schedule, attempted=attempted)
 
     def _end_waiting(self, outcomes: Sequence[Outcome]) -> None:
         """Record the end of tasks for which schedules without overlap wait."""
@@ -199,6 +219,8 @@ class Finisher:
         if is_member(package.get("iter_count"), package.get("group")):
             failure = self.builder.failed(package, reason, final=True)
             self.save([failure._replace(kwargs=None)])  # they are unknown, unlike those of other members
+        elif package.get("track"):
+            self.track([self.builder.failed(package, reason, final=True)])
 
     # following
 
@@ -218,6 +240,8 @@ class Finisher:
         if unsent and self.broker is not None:
             packages = [(outcome, package) for outcome in unsent for package in outcome.following]
             priorities = [outcome.following_priority for outcome, _ in packages]
+            if records := [outcome.following_record for outcome in unsent if outcome.following_record]:
+                create(records)
             try:
                 send_links([package for _, package in packages], broker=self.broker, priorities=priorities)
             except Exception as error:

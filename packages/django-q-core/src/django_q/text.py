@@ -50,6 +50,12 @@ def qualified_type_name(value: object) -> str:
     return f"{storable(str.__str__(module))}.{type_name(value)}" if isinstance(module, str) else type_name(value)
 
 
+def class_path(value: object) -> str:
+    """Return the dotted path of an object's class, without running the object's own code."""
+    path = qualified_type_name(value)
+    return path if path != type_name(value) else f"builtins.{path}"
+
+
 def storable(text: str) -> str:
     """Replace characters that no database can store: NUL and lone surrogates. Surrogate pairs become characters."""
     if "\0" not in text:

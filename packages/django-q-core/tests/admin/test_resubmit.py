@@ -168,7 +168,7 @@ def test_log_entry_is_written(admin_client, admin_user, broker, success, model) 
 
 
 def test_unavailable_broker_changes_nothing(admin_client, monkeypatch) -> None:
-    def away(self, package, *, delay=0):
+    def away(self, package, **options):
         raise BrokerUnavailable("connection refused \udce9")
 
     monkeypatch.setattr(MemoryBroker, "enqueue", away)
@@ -182,10 +182,10 @@ def test_unavailable_broker_changes_nothing(admin_client, monkeypatch) -> None:
 def test_rows_that_were_not_queued_stay_in_an_outage(admin_client, broker, monkeypatch) -> None:
     enqueue = MemoryBroker.enqueue
 
-    def away_soon(self, package, *, delay=0):
+    def away_soon(self, package, **options):
         if self.queue_size():
             raise BrokerUnavailable("gone")
-        return enqueue(self, package, delay=delay)
+        return enqueue(self, package, **options)
 
     monkeypatch.setattr(MemoryBroker, "enqueue", away_soon)
     page = choose(admin_client, "failure", *(save(letter, success=False) for letter in "abc"))

@@ -89,8 +89,9 @@ def run(scheduler: Scheduler, clock: Clock, until: float) -> None:
 def test_idle_scheduler_executes_one_statement_a_second(running, clock, due, django_assert_max_num_queries):
     due(next_run=BEGAN + timedelta(hours=1))
     scheduler = running()
-    # The first step also checks for a surplus, for another USE_TZ, and that the server accepts writes.
-    with django_assert_max_num_queries(64):
+    # The first step also checks for a surplus, for another USE_TZ, and that the server accepts writes. Every tenth one
+    # checks for running tracked tasks, and every sixtieth one for old records.
+    with django_assert_max_num_queries(72):
         run(scheduler, clock, 60)
     assert len(clock.waits) < 130
 
@@ -157,7 +158,8 @@ def test_rows_locked_by_another_cluster_cause_no_busy_loop(running, clock, monke
 def test_scheduler_setting_disables_schedules(running, clock, due, django_assert_num_queries):
     due(next_run=BEGAN)
     scheduler = running(scheduler=False)
-    with django_assert_num_queries(2):  # the first check for a surplus, and for due batches
+    # the first check for a surplus, due batches, running tracked tasks and old records
+    with django_assert_num_queries(4):
         run(scheduler, clock, 5)
     assert scheduler.broker.queue_size() == 0
 
@@ -196,7 +198,7 @@ def test_unavailable_broker_is_retried_and_logged_once(running, clock, due, monk
     due(next_run=BEGAN)
     scheduler = running()
 
-    def away(self, packages, delay):
+    def away(self, packages, *options):
         raise BrokerUnavailable("connection refused")
 
     with monkeypatch.context() as patch:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DatabaseError, DataError, OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django_q.databases import limits as database_limits
 from django_q.databases.connections import close_connections
 from django_q.models import Failure, Success, Task
-from django_q.results import database, limits
+from django_q.results import database
 from django_q.results.database import DatabaseResults, is_unavailable
 from django_q.wire.outcome import encode
 
@@ -235,7 +236,7 @@ def test_value_that_the_database_refuses_fails_its_task_alone(results, outcome, 
 
 
 def test_result_too_long_for_a_statement_fails_its_task_alone(results, outcome, monkeypatch) -> None:
-    monkeypatch.setattr(limits, "longest_statement", lambda connection: 16_000_000)
+    monkeypatch.setattr(database_limits, "longest_statement", lambda connection: 16_000_000)
     good, bad = outcome("x" * 1_000_000), outcome("x" * 20_000_000)
     assert successes(results.save_many([good, bad])) == [True, False]
     assert Success.objects.get().id == good.id
@@ -243,7 +244,7 @@ def test_result_too_long_for_a_statement_fails_its_task_alone(results, outcome, 
 
 
 def test_server_says_how_long_a_statement_may_be() -> None:
-    limit = limits.longest_statement(connection)
+    limit = database_limits.longest_statement(connection)
     assert limit is None if connection.vendor != "mysql" else limit >= 1_000_000
 
 

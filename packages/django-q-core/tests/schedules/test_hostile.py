@@ -124,10 +124,10 @@ def test_package_that_a_broker_refuses_marks_its_schedule_alone(clockwork, due, 
     clock = clockwork()
     loads = PackageCodec.of(clock.settings).loads
 
-    def refuse(self, packages, delay):
+    def refuse(self, packages, delay, *more):
         if any("refused" in str(loads(package)["args"]) for package in packages):
             raise error
-        return put(self, packages, delay)
+        return put(self, packages, delay, *more)
 
     monkeypatch.setattr(MemoryQueue, "put", refuse)
     assert [package["group"] for package in clock.play()] == ["good"]

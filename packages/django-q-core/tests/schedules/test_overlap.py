@@ -49,8 +49,8 @@ def send_beside(clock, monkeypatch, meanwhile) -> None:
     """Call a function after tasks were queued, before the transaction of the scheduler ends."""
     put = MemoryQueue.put
 
-    def put_and_call(self, packages, delay):
-        tokens = put(self, packages, delay)
+    def put_and_call(self, packages, delay, *more):
+        tokens = put(self, packages, delay, *more)
         meanwhile()
         return tokens
 
@@ -125,7 +125,7 @@ def test_monitor_on_another_connection_clears_it_meanwhile(clockwork, lone, monk
 def test_broker_that_is_away_leaves_nothing_claimed(clockwork, lone, monkeypatch):
     clock = clockwork()
 
-    def away(self, packages, delay):
+    def away(self, packages, *options):
         raise BrokerUnavailable("connection refused")
 
     with monkeypatch.context() as patch:

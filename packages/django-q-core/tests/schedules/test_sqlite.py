@@ -86,7 +86,7 @@ def test_others_write_while_receivers_of_the_project_run(schedules, while_packin
 def test_broker_that_is_away_leaves_the_schedule_due(broker, schedules, monkeypatch):
     schedule = due()
 
-    def fail(self, packages, delay):
+    def fail(self, packages, delay, *more):
         raise BrokerUnavailable("away")
 
     with monkeypatch.context() as patch:

@@ -19,7 +19,7 @@ from django_q.databases.sqlite import short, short_and_slow
 from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.pacing import Throttle
-from django_q.results.limits import SHORT_STATEMENT, byte_size, exceeded_limit
+from django_q.databases.limits import SHORT_STATEMENT, byte_size, exceeded_limit
 from django_q.settings import current_settings
 
 from django_q_orm.claims import RELEASED_NONCE, claim, released, returns_rows, row_of

@@ -36,10 +36,12 @@ from django_q.finishing import Finisher
 from django_q.log import messages as log
 from django_q.models import Batch, Schedule, Task
 from django_q.pacing import Backoff
+from django_q.records.attempts import LOST_CLASS
 from django_q.results.store import Place, place_of
 from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
 from django_q.wire.outcome import Outcome
+from django_q.wire.tracking import Started
 
 from .lease_keeper import LeaseKeeper
 from .leases import RenewalInterval
@@ -75,6 +77,12 @@ The latter is more than its memory, because each outcome has a lease that must b
 
 CUT_SHARE = 0.5
 """Share of `guard_timeout` after which a connection without answer is cut. A killed monitor would lose outcomes."""
+
+RECORD_LEASE_SHARES = 3
+"""Number of extensions of a running task's record within its lease."""
+
+MAX_EXTEND_SECONDS = 20.0
+"""Maximum interval of these extensions."""
 
 MAX_STOP_FAILURES = 3
 """Maximum number of failures in a row while the cluster stops. Then the monitor gives up."""
@@ -121,6 +129,12 @@ class Monitor(ClusterProcess):
         self.following: dict[str, Outcome] = {}
         """Outcomes whose follow-up waits or runs, by the key of the follow-up."""
         self.done: list[Outcome] = []
+        self.starts: dict[str, Started] = {}
+        """Starts of tracked tasks that are not written yet, by the id of the task."""
+        self.running: set[str] = set()
+        """Ids of tracked tasks that run."""
+        self.extend_at = 0.0
+        """Time of the next extension of their leases (`time.monotonic`, seconds)."""
         self.size = 0
         """Size of the outcomes received since the last batch, in bytes."""
         self.last_batch = 0
@@ -159,6 +173,7 @@ class Monitor(ClusterProcess):
         self._return_kept()
         self._settle()
         self._send_follow_ups()
+        self._keep_records()
         self._publish_state()
         return not self.is_stopping or (self._unfinished() and not self._given_up())
 
@@ -204,6 +219,8 @@ class Monitor(ClusterProcess):
     def _next_attempt_at(self) -> float:
         """Return the time of the next attempt to finish outcomes (`time.monotonic`, seconds); 0.0 for now."""
         times = [lane.retry_at for lane in (self.database, self.cache) if lane.outcomes]
+        if self.starts:
+            times.append(self.database.retry_at)
         if self.queue.outcomes or self.done or self.returned or self.unreadable:
             times.append(self.queue.retry_at)
         return 0.0 if self.deaths else min(times)
@@ -232,8 +249,11 @@ class Monitor(ClusterProcess):
                 self.state.backlog += 1
                 self.state.received += 1
                 self._hold(outcome.ack_id)
-                self._lane_of(outcome).outcomes.append(outcome)
+                self._add(outcome)
                 self.size += len(message)
+            case Started() as start:
+                self.starts[start.id] = start
+                self.running.add(start.id)
             case Unreadable() as unreadable:
                 self.state.backlog += 1
                 self.state.received += 1
@@ -249,8 +269,12 @@ class Monitor(ClusterProcess):
                 if (followed := self.following.pop(key, None)) is not None:
                     self.done.append(followed)
 
-    def _lane_of(self, outcome: Outcome) -> Lane:
-        return self.cache if place_of(outcome) is Place.CACHE else self.database
+    def _add(self, outcome: Outcome) -> None:
+        """Add an outcome to those that wait for its server."""
+        if outcome.attempted is not None:
+            self.starts.pop(outcome.id, None)
+            self.running.discard(outcome.id)
+        (self.cache if place_of(outcome) is Place.CACHE else self.database).outcomes.append(outcome)
 
     def _hold(self, ack_id: Any) -> None:
         if self.keeper is not None:
@@ -261,7 +285,7 @@ class Monitor(ClusterProcess):
             self._hold(TaskMessage.unpack(death.message).ack_id)
 
     def _unfinished(self) -> bool:
-        waiting = self.deaths or self.unreadable or self.returned or self.done
+        waiting = self.deaths or self.unreadable or self.returned or self.done or self.starts
         return bool(waiting) or any(lane.outcomes for lane in self.lanes)
 
     # finishing
@@ -282,6 +306,8 @@ class Monitor(ClusterProcess):
             if lane.is_due:
                 self._attempt(lane, partial(self._save, lane))
                 self.heartbeat.beat()  # each server may be slow
+        if self.starts and began >= self.database.retry_at:
+            self._attempt(self.database, self._write_starts)
         if began >= self.queue.retry_at:
             self._attempt(self.queue, self._settle_queue)
 
@@ -316,6 +342,26 @@ class Monitor(ClusterProcess):
             raise
         self.state.saved += sum(outcome.success for outcome in saved)
         self.queue.outcomes += saved
+
+    def _write_starts(self) -> None:
+        """Write the starts of tracked tasks whose outcome has not arrived."""
+        with self.lock:
+            starts = dict(self.starts)
+        self.finisher.track([], list(starts.values()))
+        with self.lock:
+            self.starts = {key: start for key, start in self.starts.items() if starts.get(key) != start}
+
+    def _keep_records(self) -> None:
+        """Extend the leases of running tracked tasks, and write the updates whose records were missing."""
+        if time.monotonic() >= max(self.extend_at, self.database.retry_at):
+            self.extend_at = time.monotonic() + min(self.settings.retry / RECORD_LEASE_SHARES, MAX_EXTEND_SECONDS)
+            if self.running or self.finisher.records.missing:
+                self._attempt(self.database, self._extend_records)
+
+    def _extend_records(self) -> None:
+        with self.saving.limited():
+            self.finisher.records.extend(sorted(self.running))
+            self.finisher.records.write_missing()
 
     def _size_of_batch(self, lane: Lane) -> int:
         """Return the size of the next batch. After an outage, more outcomes may wait than one call can save in time."""
@@ -405,11 +451,23 @@ class Monitor(ClusterProcess):
             package = without_arguments(package)
         if death.interrupted and task.ack_id is not None:
             self._expire(task.ack_id, package, task.attempt)
+            if package.get("track"):
+                self.finisher.track([self._failure_of(package, death, task)])
             return
-        outcome = self.builder.failed(package, death.reason, ack_id=task.ack_id, attempt=task.attempt)
+        outcome = self._failure_of(package, death, task)
         with self.lock:
-            self._lane_of(outcome).outcomes.append(outcome)
+            self._add(outcome)
         self._report(death.reason, package, task.attempt)
+
+    def _failure_of(self, package: dict[str, Any], death: Death, task: TaskMessage) -> Outcome:
+        return self.builder.failed(
+            package,
+            death.reason,
+            ack_id=task.ack_id,
+            attempt=task.attempt,
+            worker=death.worker,
+            exception_class=LOST_CLASS,
+        )
 
     def _follow_up_died(self, death: Death) -> None:
         work = unpack(death.message)

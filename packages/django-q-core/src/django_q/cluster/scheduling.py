@@ -17,6 +17,7 @@ from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
 from django_q.log import messages as log
 from django_q.pacing import Backoff
+from django_q.records.maintenance import RecordMaintenance
 from django_q.schedules import synchronising
 from django_q.schedules.due import DueSchedules
 from django_q.schedules.reasons import reason_of
@@ -66,7 +67,8 @@ class Scheduler(ClusterProcess):
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
         batches = BatchMaintenance(self.settings, self.broker)
-        self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step)
+        records = RecordMaintenance(self.settings, self.broker)
+        self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step, records.step)
         if not self.settings.scheduler:
             self.due_at = float("inf")
         log.scheduler.ready(self.name)

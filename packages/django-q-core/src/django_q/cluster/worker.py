@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.core.cache import caches
+from django.utils import timezone
 
 from django_q import reporters, signals
 from django_q.cluster.earlier_success import saved_success
@@ -45,11 +46,12 @@ from django_q.execution.timeout import TaskTimer
 from django_q.finishing import Finisher
 from django_q.log import messages as log
 from django_q.pacing import Backoff
-from django_q.text import sentence_of
+from django_q.text import class_path, sentence_of
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package
 from django_q.wire.package import is_member
+from django_q.wire.tracking import Attempted, Started
 
 from . import sessions
 from .isolation import Baseline
@@ -122,7 +124,7 @@ class Worker(ClusterProcess):
         self.tasks, self.results = wiring.tasks, wiring.results
         self.codec = PackageCodec.of(self.settings)
         self.timer = WorkerTimer(self.slot)
-        self.executor = Executor(self.settings, self.timer)
+        self.executor = Executor(self.settings, self.timer, self.name)
         self.count = 0
         self.cache_retry_at = 0.0
         """Time of the next use of the cache (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
@@ -245,9 +247,17 @@ class Worker(ClusterProcess):
         if task.attempt > 1 and (finished := self._finished_before(package)) is not None:
             saved_attempt = finished.get("attempt_count", 1)
             outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
-            return outcome._replace(repeated=True)
+            attempted = Attempted(None, None) if package.get("track") else None
+            return outcome._replace(repeated=True, attempted=attempted)
         log.task.processing(self.name, package, task.attempt)
+        if package.get("track"):
+            self._announce_start(package, task.attempt)
         return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
+
+    def _announce_start(self, package: TaskPackage, attempt: int) -> None:
+        """Tell the monitor that a tracked task starts. If the channel is full, its outcome will tell."""
+        started = Started(package["id"], attempt, self.name, timezone.now())
+        self.results.send(pack(Kind.STARTED, started), wait=0)
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
         """Verify and unpickle a package. If this exceeds `unpickle_seconds`, the sentinel kills the worker."""
@@ -271,7 +281,15 @@ class Worker(ClusterProcess):
             package = without_arguments(package)
         with running(package, task.attempt):
             reporters.report(error, self.settings)
-        return self.executor.builder.failed(package, reason, ack_id=task.ack_id, attempt=task.attempt, final=final)
+        return self.executor.builder.failed(
+            package,
+            reason,
+            ack_id=task.ack_id,
+            attempt=task.attempt,
+            final=final,
+            worker=self.name,
+            exception_class=class_path(error),
+        )
 
     def _finished_before(self, package: TaskPackage) -> dict[str, Any] | None:
         """Look up the earlier success of a redelivered task. Wait while the database or cache is unavailable.

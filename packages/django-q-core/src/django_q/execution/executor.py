@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing import current_process
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -15,9 +16,11 @@ from django_q.execution.coroutines import SOURCE_FILES, run_coroutine
 from django_q.execution.outcome_builder import OutcomeBuilder, SentArguments
 from django_q.execution.timeout import TaskTimer, timeout_of
 from django_q.functions import is_known, resolve
+from django_q.wire.tracking import Attempted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from datetime import datetime
 
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
@@ -33,10 +36,12 @@ class Executor:
     Args:
         settings: of the cluster.
         timer: limits the duration of each task; None creates one that restores the caller's handler of SIGALRM.
+        worker: name of the worker, for the records of tracked tasks; empty means the name of this process.
     """
 
-    def __init__(self, settings: ClusterSettings, timer: TaskTimer | None = None) -> None:
+    def __init__(self, settings: ClusterSettings, timer: TaskTimer | None = None, worker: str = "") -> None:
         self.settings = settings
+        self.worker = worker or current_process().name
         self.builder = OutcomeBuilder(settings, self._failure)
         self.codec = self.builder.codec
         self.timer = timer or TaskTimer()
@@ -44,6 +49,8 @@ class Executor:
         """Called after the module of a function was imported; None means no call."""
         self.exception: BaseException | None = None
         """Exception of the last task; None if it succeeded."""
+        self.traceback = ""
+        """Text of the traceback of the last exception."""
 
     def execute(self, package: TaskPackage, *, ack_id: Any = None, attempt: int = 1) -> Outcome:
         """Execute one task.
@@ -58,6 +65,7 @@ class Executor:
         """
         self.exception = None
         began = perf_counter()
+        started = timezone.now() if package.get("track") else None
         with running(package, attempt):
             sent = None
             try:
@@ -71,11 +79,21 @@ class Executor:
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
-                return self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent, duration=duration)
+                outcome = self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent, duration=duration)
+                return outcome if started is None else self._tracked(outcome, started)
             except BaseException as error:  # noqa: BLE001 - describing a result runs its own code
                 reason = f"The outcome of the task cannot be described: {text.error_line(error)}"
                 without = {**package, "args": (), "kwargs": {}}
-                return self.builder.failed(without, reason, ack_id=ack_id, attempt=attempt, final=success)
+                failed = self.builder.failed(without, reason, ack_id=ack_id, attempt=attempt, final=success)
+                return failed if started is None else self._tracked(failed, started)
+
+    def _tracked(self, outcome: Outcome, started: datetime) -> Outcome:
+        """Add the attempt to the outcome of a tracked task."""
+        attempted = Attempted(self.worker, started)
+        if not outcome.success and self.exception is not None:
+            exception_class = text.class_path(self.exception)
+            attempted = attempted._replace(exception_class=exception_class, traceback=self.traceback)
+        return outcome._replace(attempted=attempted)
 
     def _resolve(self, func: str | Callable[..., Any]) -> Callable[..., Any]:
         """Find the function. The import of its module is limited by `import_timeout`, not by the task's timeout."""
@@ -99,7 +117,8 @@ class Executor:
     def _failure(self, error: BaseException) -> str:
         self.exception = error
         reporters.report(error, self.settings)
-        return text.bounded(f"{text.sentence_of(error)} : {_traceback(error)}", text.MAX_TEXT_CHARACTERS)
+        self.traceback = _traceback(error)
+        return text.bounded(f"{text.sentence_of(error)} : {self.traceback}", text.MAX_TEXT_CHARACTERS)
 
 
 def _traceback(error: BaseException) -> str:

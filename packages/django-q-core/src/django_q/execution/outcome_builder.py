@@ -24,11 +24,13 @@ from django_q.wire.option_values import LABEL_CHARACTERS, MAX_PRIORITY, PATH_CHA
 from django_q.wire.options import WHOLE_OPTIONS
 from django_q.wire.outcome import Outcome, encode, encode_pickled
 from django_q.wire.package import is_member, own_ack_failure, waiting_schedule
+from django_q.wire.tracking import Attempted, NewRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
 
 NO_ARGS: Final = encode(())
 NO_KWARGS: Final = encode({})
@@ -40,6 +42,9 @@ OPTIONAL_KEYS: Final = frozenset(
 
 NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({"group": None, "hook": None})
 """Optional fields of the outcome of a package that has none of these keys."""
+
+NO_FOLLOWING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""Fields of the outcome about the next link, if there is none."""
 
 IMMUTABLE_TYPES: Final = frozenset(
     {bool, bytes, complex, date, datetime, Decimal, fixed_zone, float, int, type(None), str, time, timedelta, UUID}
@@ -109,9 +114,10 @@ class OutcomeBuilder:
         options = NO_OPTIONS if OPTIONAL_KEYS.isdisjoint(finished) else self._options(finished)
         follow_up = bool(options["hook"]) or signals.has_receivers(signals.post_execute)
         text = self._signed(finished, sent) if follow_up or options.get("cached") else None
-        args, kwargs, result = self._columns(finished, sent, keep=self._is_kept(options))
+        keep = bool(finished.get("track")) or self._is_kept(options)
+        args, kwargs, result = self._columns(finished, sent, keep=keep)
         success = finished["success"]
-        following, following_priority = self._following(finished) if success and finished.get("chain") else ((), 0)
+        following = self._following(finished) if success and finished.get("chain") else NO_FOLLOWING
         return Outcome(
             id=label_of(finished["id"]) or "",
             name=label_of(finished["name"]) or "",
@@ -125,8 +131,7 @@ class OutcomeBuilder:
             success=success,
             ack_id=ack_id,
             finished=text,
-            following=following,
-            following_priority=following_priority,
+            **following,
             follow_up=follow_up,
             attempt=attempt,
             final=final or (returned and not success),
@@ -200,7 +205,15 @@ class OutcomeBuilder:
         finished["success"], finished["result"] = False, self.fail(error)
 
     def failed(
-        self, package: Mapping[str, Any], reason: str, *, ack_id: Any = None, attempt: int = 1, final: bool = False
+        self,
+        package: Mapping[str, Any],
+        reason: str,
+        *,
+        ack_id: Any = None,
+        attempt: int = 1,
+        final: bool = False,
+        worker: str | None = None,
+        exception_class: str | None = None,
     ) -> Outcome:
         """Build the failure of an attempt that has no outcome.
 
@@ -210,18 +223,29 @@ class OutcomeBuilder:
             ack_id: as of `build`.
             attempt: as of `build`.
             final: as of `build`.
+            worker: name of the worker that has started the attempt; None if none has, or if it is not known.
+            exception_class: dotted path of the class of the exception; None if there is none.
         """
         finished = {**package, "result": text_of(reason), "success": False, "stopped": timezone.now()}
-        return self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
+        outcome = self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
+        if not package.get("track"):
+            return outcome
+        return outcome._replace(attempted=Attempted(worker, None, exception_class, text_of(reason)))
 
-    def _following(self, finished: dict[str, Any]) -> tuple[tuple[str, ...], int]:
-        """Return the signed next link of a chain, and its priority."""
+    def _following(self, finished: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the fields of the outcome about the next link of a chain."""
         try:
-            link = next_link(finished)
-            return (self.codec.dumps(link),), priority_of(link.get("priority"))
+            return self._fields_of_link(next_link(finished))
         except Exception:  # noqa: BLE001 - an older producer, or a receiver, wrote the link
             # A worker fails this link, like any link whose function does not exist.
-            return (self.codec.dumps(unusable_link(finished)),), 0
+            return self._fields_of_link(unusable_link(finished))
+
+    def _fields_of_link(self, link: TaskPackage) -> Mapping[str, Any]:
+        return {
+            "following": (self.codec.dumps(link),),
+            "following_priority": priority_of(link.get("priority")),
+            "following_record": NewRecord.of(link, self.settings.list_key) if link.get("track") else None,
+        }
 
 
 def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:

@@ -1,10 +1,11 @@
-"""Models: finished tasks, batches and schedules."""
+"""Models: tracked and finished tasks, batches and schedules."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from django_q.models.batch import Batch, BatchMember
+from django_q.models.record import FINAL, WAITING, Record, Status
 from django_q.models.schedule import Schedule, validate_cron, validate_kwarg
 from django_q.models.task import Failure, FailureManager, Success, SuccessManager, Task
 from django_q.old_names import resolver
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
     from django_q_orm.models import OrmQ
 
 __all__ = [
+    "FINAL",
+    "WAITING",
     "Batch",
     "BatchMember",
     "Failure",
     "FailureManager",
     "OrmQ",
+    "Record",
     "Schedule",
+    "Status",
     "Success",
     "SuccessManager",
     "Task",

@@ -1,14 +1,11 @@
-"""Fits outcomes into the columns and the statements of the database.
-
-MySQL and MariaDB close the connection on a statement longer than `max_allowed_packet` (16 MB by default). This looks
-like an outage, but retries cannot succeed.
-"""
+"""Fits outcomes into the columns and the statements of the database."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from django_q.clock import in_project_time
+from django_q.databases.limits import exceeded_limit
 from django_q.models import Task
 from django_q.text import ascii_only, truncated
 from django_q.wire.outcome import encode
@@ -24,13 +21,6 @@ LENGTHS: Final[dict[str, int]] = {
     if field.name in {"name", "func", "hook", "group", "cluster"} and field.max_length
 }
 """Maximum number of characters of each label. SQLite allows more, but tasks must not depend on the database."""
-
-SHORT_STATEMENT: Final = 500_000
-"""Size in bytes that each server allows. Its limit is read for larger outcomes only."""
-
-
-STATEMENT_OVERHEAD: Final = 10_000
-"""Maximum size of a statement in bytes, without the values that may be long."""
 
 
 def fit(outcome: Outcome) -> Outcome:
@@ -85,30 +75,3 @@ def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
         "reference instead of the data, or raise max_allowed_packet"
     )
     return refused(outcome, why)._replace(args=None, kwargs=None)
-
-
-def byte_size(text: str) -> int:
-    """Return the number of bytes of a text in UTF-8."""
-    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
-
-
-def exceeded_limit(size: int, connection: BaseDatabaseWrapper) -> int | None:
-    """Return the server's limit for a statement if one with values of this size exceeds it, None otherwise.
-
-    Args:
-        size: of the values (bytes). The server is not asked about short ones.
-        connection: to the database.
-    """
-    if size <= SHORT_STATEMENT:
-        return None
-    limit = longest_statement(connection)
-    return limit if limit is not None and size + STATEMENT_OVERHEAD > limit else None
-
-
-def longest_statement(connection: BaseDatabaseWrapper) -> int | None:
-    """Return the maximum size of a statement in bytes, as the server has it; None means no limit in practice."""
-    if connection.vendor != "mysql":
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@max_allowed_packet")
-        return int(cursor.fetchone()[0])

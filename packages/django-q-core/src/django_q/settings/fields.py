@@ -238,6 +238,21 @@ class ClusterSettings:
 
     Alias in `CACHES`. Default `"default"`. Manual 1.2.29."""
 
+    track: bool = setting(False, rules.flag())
+    """True to keep a record of each task from the moment it is sent; a task's option `track` overrides it.
+
+    True or False. Default `False`. Ours."""
+
+    keep_records: float = setting(7 * 86_400, rules.seconds())
+    """Time for which the record of a finished task is kept.
+
+    Seconds. Default 604,800: a week. 0: no limit. Ours."""
+
+    max_records: int = setting(100_000, rules.whole(0, unit="records"))
+    """Maximum number of records of finished tasks in each state. The oldest are deleted first.
+
+    Records. Default 100,000. 0: no limit. Ours."""
+
     batch_timeout: float = setting(86_400, rules.seconds(above=0))
     """Time without progress after which an iter is completed without its missing members, which are lost.
 

@@ -4,6 +4,7 @@ from django_q.models import Schedule, Task
 from django_q.schedules.creating import schedule
 from django_q.schedules.declarations import scheduled
 from django_q.tasks.chains import Chain, async_chain
+from django_q.tasks.handle import TaskHandle
 from django_q.tasks.iters import Iter, async_iter
 from django_q.tasks.reading import (
     afetch,
@@ -24,6 +25,7 @@ from django_q.tasks.reading import (
     result_group_cached,
 )
 from django_q.tasks.sending import AsyncTask, aasync_task, async_bulk, async_task
+from django_q.tasks.tracking import arecord, arecords, astatus, record, records, status
 
 __all__ = [
     "AsyncTask",
@@ -31,9 +33,13 @@ __all__ = [
     "Iter",
     "Schedule",
     "Task",
+    "TaskHandle",
     "aasync_task",
     "afetch",
+    "arecord",
+    "arecords",
     "aresult",
+    "astatus",
     "async_bulk",
     "async_chain",
     "async_iter",
@@ -48,10 +54,13 @@ __all__ = [
     "fetch_group",
     "fetch_group_cached",
     "queue_size",
+    "record",
+    "records",
     "result",
     "result_cached",
     "result_group",
     "result_group_cached",
     "schedule",
     "scheduled",
+    "status",
 ]

@@ -12,6 +12,7 @@ from django_q.brokers import shared_broker
 from django_q.dispatch import send_many
 from django_q.settings import current_settings
 from django_q.tasks import reading
+from django_q.tasks.handle import TaskHandle
 from django_q.tasks.routing import Route, chosen_broker
 from django_q.wire.building import build_package
 from django_q.wire.call_options import with_options
@@ -27,17 +28,17 @@ if TYPE_CHECKING:
     from django_q.wire.options import BulkOptions
 
 
-def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle:
     """Queue a task with these options. All keywords are arguments of its function."""
     settings, options = current_settings(), dict(options)
     route = Route.take(options, settings)
     package = build_package(func, args, kwargs, options, settings)
     route.send([package])
-    return package["id"]
+    return TaskHandle(package["id"], package.get("cached"), route.chosen, route.cluster)
 
 
 @with_options(_send_task)
-def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle:
     """Queue a task for a cluster.
 
     Args:
@@ -62,7 +63,7 @@ def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
     arguments of the function: `async_task.options(delay=5)(func, *args, **kwargs)`.
 
     Returns:
-        The id of the task, even if the task is sent later.
+        The id of the task, even if the task is sent later. It is a `str` with methods to follow the task.
 
     Raises:
         UnsendableTask: the function or an argument cannot be pickled, or belongs to `__main__`.
@@ -75,13 +76,15 @@ def async_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> 
     return _send_task(take(kwargs), func, *args, **kwargs)
 
 
-async def _asend_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+async def _asend_task(
+    options: dict[str, Any], func: str | Callable[..., Any], /, *args: Any, **kwargs: Any
+) -> TaskHandle:
     """Queue a task without blocking the event loop."""
     return await sync_to_async(partial(_send_task, options, func, *args, **kwargs))()
 
 
 @with_options(_asend_task)
-async def aasync_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+async def aasync_task(func: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskHandle:
     """Queue a task like `async_task`, without blocking the event loop."""
     return await _asend_task(take(kwargs), func, *args, **kwargs)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
-DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"))
+DEFAULTS = (("cached", "cached"), ("ack_failure", "ack_failures"), ("track", "track"))
 """Pairs of option and setting. An option that a call omits takes the value of its setting, if that is true."""
 
 

@@ -35,7 +35,7 @@ LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
 ENDED_PROCESS: Final = "Unpickling the arguments ended the process."
 """Takes the place of arguments that must not be unpickled again."""
 
-FLAG_KEYS: Final = ("save", "ack_failure", "sync", "waited_for", "success")
+FLAG_KEYS: Final = ("save", "ack_failure", "sync", "waited_for", "success", "track")
 NUMBER_KEYS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from django_q.wire.tracking import Attempted, NewRecord
+
 
 class Outcome(NamedTuple):
     """Outcome of one attempt, with everything that the monitor needs to save it and to send what follows.
@@ -63,6 +65,8 @@ class Outcome(NamedTuple):
     """Signed packages to send after this outcome is saved: the rest of a chain."""
     following_priority: int = 0
     """Priority of the packages in `following`."""
+    following_record: NewRecord | None = None
+    """The record of the package in `following`, if it is tracked."""
     iter_count: int = 0
     """Number of members of the task's iter; 0 if it belongs to none."""
     iter_cached: bool | int = False
@@ -82,7 +86,11 @@ class Outcome(NamedTuple):
     schedule: str | None = None
     """Id of the schedule without overlap that waits for this task; None if none does."""
     duration: float | None = None
-    """Duration of the attempt in seconds, for the log; None if nothing was executed."""
+    """Duration of the attempt in seconds; None if nothing was executed."""
+    cancelled: bool = False
+    """True if the task was cancelled."""
+    attempted: Attempted | None = None
+    """The attempt, if the task is tracked."""
 
 
 def encode(value: object) -> str | None:

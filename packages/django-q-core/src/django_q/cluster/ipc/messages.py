@@ -6,9 +6,10 @@ import enum
 import pickle
 import struct
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from django_q.wire.outcome import Outcome
+from django_q.wire.tracking import Started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ class Kind(enum.IntEnum):
     STOP = 6
     FOLLOWED_UP = 7
     RETURNED = 8
+    STARTED = 9
 
 
 class TaskMessage(NamedTuple):
@@ -114,6 +116,9 @@ class Returned(NamedTuple):
     """Delay in seconds before the monitor releases the package; its lease is renewed meanwhile."""
 
 
+Content: TypeAlias = "Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned | Started"
+"""Content of a message that is no task."""
+
 STOP = bytes([Kind.STOP])
 """Message that ends the process which receives it."""
 
@@ -123,7 +128,7 @@ def kind_of(message: bytes) -> int:
     return message[0]
 
 
-def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned) -> bytes:
+def pack(kind: Kind, content: Content) -> bytes:
     """Return a message as bytes. Tasks have their own format, see `TaskMessage.pack`."""
     parts: list[Any] = [*content]
     if kind == Kind.OUTCOME:
@@ -132,7 +137,7 @@ def pack(kind: Kind, content: Outcome | Unreadable | Death | FollowUp | Followed
     return bytes([kind]) + pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
 
 
-def unpack(message: bytes) -> Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned:
+def unpack(message: bytes) -> Content:
     """Return the message that `pack` has converted to bytes."""
     kind, parts = message[0], pickle.loads(memoryview(message)[1:])
     if kind == Kind.OUTCOME:
@@ -160,4 +165,5 @@ _CONTENTS: dict[int, Any] = {
     Kind.FOLLOW_UP: FollowUp,
     Kind.FOLLOWED_UP: FollowedUp,
     Kind.RETURNED: Returned,
+    Kind.STARTED: Started,
 }

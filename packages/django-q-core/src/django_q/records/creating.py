@@ -1,0 +1,87 @@
+"""Creates the records of tasks when they are sent."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import connections, router, transaction
+
+from django_q.clock import in_project_time, now
+from django_q.exceptions import sent_before
+from django_q.models import Record, Status
+from django_q.models.labels import stored_label
+from django_q.wire.tracking import NewRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from django_q.brokers import Broker
+    from django_q.wire.package import TaskPackage
+
+LABELS: Final = ("name", "func", "group", "queue")
+"""Columns with texts of the project."""
+
+
+@contextmanager
+def recorded(packages: Sequence[TaskPackage], broker: Broker, queue: str, delay: float = 0) -> Iterator[None]:
+    """Return a context manager that queues tasks and creates the records of the tracked ones.
+
+    If the database of the records is also the broker, both are one transaction. Otherwise the records are created
+    first, and those of tasks that could not be queued are deleted.
+
+    Args:
+        packages: all tasks that are queued in the block, in order.
+        broker: of the queue.
+        queue: name of the cluster that executes the tasks.
+        delay: seconds before the earliest execution.
+    """
+    tracked = {index: package for index, package in enumerate(packages) if package.get("track")}
+    if not tracked:
+        yield
+        return
+    new = [NewRecord.of(package, queue) for package in tracked.values()]
+    using = router.db_for_write(Record)
+    run_after = now() + timedelta(seconds=delay) if delay else None
+    if broker.alias == using:
+        with transaction.atomic(using=using):
+            create(new, run_after)
+            yield
+        return
+    create(new, run_after)
+    try:
+        yield
+    except Exception as error:
+        sent = sent_before(error)
+        delete([package["id"] for index, package in tracked.items() if index not in sent])
+        raise
+
+
+def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:
+    """Create the records of tracked tasks. A record that exists stays: a task may be sent twice.
+
+    Args:
+        new: the records.
+        run_after: time of the earliest execution of the tasks; None means now.
+    """
+    records = Record._base_manager.using(router.db_for_write(Record))
+    status = Status.QUEUED if run_after is None else Status.SCHEDULED
+    rows = [Record(**columns(each), status=status, run_after=run_after) for each in new]
+    if connections[records.db].features.supports_ignore_conflicts:
+        records.bulk_create(rows, ignore_conflicts=True)
+        return
+    known = {*records.filter(pk__in=[row.pk for row in rows]).values_list("pk", flat=True)}
+    records.bulk_create([row for row in rows if row.pk not in known])
+
+
+def columns(new: NewRecord) -> dict[str, Any]:
+    """Return the columns of a new record, in the form in which the database stores them."""
+    labels = {name: stored_label(Record, label) for name in LABELS if (label := getattr(new, name))}
+    return {**new._asdict(), **labels, "enqueued_at": in_project_time(new.enqueued_at)}
+
+
+def delete(ids: Sequence[str]) -> None:
+    """Delete the records of tasks that could not be queued."""
+    Record._base_manager.using(router.db_for_write(Record)).filter(pk__in=ids).delete()

@@ -1,0 +1,150 @@
+"""Handle of a task that was sent: its id, with methods to follow it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from asgiref.sync import sync_to_async
+
+from django_q.exceptions import TaskFailed, TaskPending
+from django_q.models import Record, Status
+from django_q.results.waiting import MISSING, Missing, await_for, wait_for
+from django_q.tasks import reading, tracking
+from django_q.tasks.routing import chosen_broker
+from django_q.text import text_of
+
+if TYPE_CHECKING:
+    from django_q.brokers import Broker
+    from django_q.models import Task
+
+TRACEBACK_START: Final = "Traceback (most recent call last):"
+"""Beginning of a traceback in the text of a failure."""
+
+
+class TaskHandle(str):
+    """Id of a task, with methods to follow it. It is a `str`: it is pickled, and works everywhere, as the id alone.
+
+    Args:
+        task_id: id of the task.
+        cached: True, or the seconds, if the result is kept in the cache; None means as the settings say.
+        broker: broker that the task was sent through, if the caller chose one.
+        cluster: name of the cluster that executes the task, if the caller chose one.
+    """
+
+    _cached: bool | float | None
+    _broker: Broker | None
+    _cluster: str | None
+
+    def __new__(
+        cls,
+        task_id: str,
+        cached: bool | float | None = None,
+        broker: Broker | None = None,
+        cluster: str | None = None,
+    ) -> TaskHandle:
+        """Create the handle of a task."""
+        made = super().__new__(cls, task_id)
+        made._cached, made._broker, made._cluster = cached, broker, cluster
+        return made
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __str__(self) -> str:
+        return str.__str__(self)[:]
+
+    def status(self) -> Status | None:
+        """Return the status of the task, as `django_q.tasks.status`."""
+        record = self.record()
+        if record is not None:
+            return Status(record.status)
+        task = self._task()
+        return None if task is None else Status.SUCCEEDED if task.success else Status.FAILED
+
+    def record(self) -> Record | None:
+        """Return the record of the task, as `django_q.tasks.record`."""
+        return tracking.record(self)
+
+    def result(self, timeout: float | None = 0) -> Any:
+        """Return the return value of the task.
+
+        Args:
+            timeout: seconds to wait for it; 0 reads once, None waits without limit.
+
+        Raises:
+            TaskFailed: the task failed or was cancelled. A task that is not tracked counts as failed after each failed
+                attempt, even if another one follows.
+            TaskPending: it has no result in time.
+            OptionError: `timeout` is not a number.
+            ResultsUnavailable: the cache is unavailable.
+        """
+        return self._finished(wait_for(self._read, milliseconds(timeout)))
+
+    async def astatus(self) -> Status | None:
+        """Return the status of the task without blocking the event loop."""
+        return await sync_to_async(self.status)()
+
+    async def arecord(self) -> Record | None:
+        """Return the record of the task without blocking the event loop."""
+        return await sync_to_async(self.record)()
+
+    async def aresult(self, timeout: float | None = 0) -> Any:
+        """Return the return value of the task like `result`, without blocking the event loop."""
+        return self._finished(await await_for(sync_to_async(self._read), milliseconds(timeout)))
+
+    def _read(self) -> Record | Task | Missing:
+        """Return the finished task, or its record."""
+        record = self.record()
+        if record is not None:
+            return record if record.is_finished else MISSING
+        return self._task() or MISSING
+
+    def _task(self) -> Task | None:
+        if self._cached is None or self._cached is False:
+            return reading.fetch(self, cached=self._cached)
+        return reading.fetch_cached(self, broker=chosen_broker(self._broker, self._cluster))
+
+    @staticmethod
+    def _finished(found: Record | Task | Missing) -> Any:
+        """Return the return value of a finished task, or raise its failure."""
+        if isinstance(found, Missing):
+            raise TaskPending
+        if isinstance(found, Record):
+            if found.status == Status.SUCCEEDED:
+                return found.return_value
+            raise failure_of_record(found)
+        if found.success:
+            return found.result
+        raise failure_of_text(text_of(found.result))
+
+
+def milliseconds(timeout: float | None) -> Any:
+    """Return a number of seconds as milliseconds; -1 for None. Another value is rejected by the wait."""
+    if timeout is None:
+        return -1
+    return timeout * 1000 if isinstance(timeout, (int, float)) else timeout
+
+
+def failure_of_record(record: Record) -> TaskFailed:
+    """Return the exception for a task that failed or was cancelled, from its record."""
+    last = record.attempts[-1] if record.attempts else {}
+    traceback = last.get("traceback") or ""
+    lines = traceback.strip().splitlines()
+    exception_class = last.get("exception_class") or ""
+    message = lines[-1] if lines else str(Status(record.status).label)
+    name, found, rest = message.partition(": ")
+    if found and exception_class.endswith(name.rpartition(".")[2]):
+        message = rest
+    return TaskFailed(message, exception_class, traceback)
+
+
+def failure_of_text(text: str) -> TaskFailed:
+    """Return the exception for a failed task, from the text of its failure: message and traceback."""
+    message, found, rest = text.partition(f" : {TRACEBACK_START}")
+    traceback = TRACEBACK_START + rest if found else ""
+    last = traceback.strip().splitlines()[-1] if found else ""
+    name = last.partition(":")[0].strip()
+    return TaskFailed(message, name if name.replace(".", "").isidentifier() else "", traceback)
