@@ -44,7 +44,9 @@ def send_many(
     signed: Sequence[str] | None = None,
     priorities: Sequence[int] | None = None,
 ) -> None:
-    """Sign packages, create the records of tracked tasks, and enqueue the packages, in order. `send_links` sends the links of chains; nothing else sends tasks.
+    """Sign packages, create the records of tracked tasks, and enqueue the packages, in order.
+
+    `send_links` sends the links of chains; nothing else sends tasks.
 
     Args:
         packages: the tasks, as `announced` returned them.

@@ -125,6 +125,13 @@ class UnsuitableOutcome(DjangoQError):
     """The outcome does not fit into the database."""
 
 
+class TaskCancelled(SystemExit):
+    """The task was cancelled."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(args or ("The task was cancelled.",)))
+
+
 class TimeoutException(SystemExit):
     """The task ran longer than its timeout."""
 

@@ -264,6 +264,8 @@ class Finisher:
         """Log an outcome."""
         if outcome.success:
             log.task.processed(outcome)
+        elif outcome.cancelled:
+            log.task.cancelled(outcome)
         else:
             log.task.failed(outcome)
 

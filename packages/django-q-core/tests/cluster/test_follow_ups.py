@@ -13,6 +13,7 @@ from django_q import signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import (
     Death,
     FollowedUp,
@@ -89,6 +90,8 @@ class Pair:
             results=Channel(),
             wake_pusher=Wakeup(),
             wake_scheduler=Wakeup(),
+            commands=Channel(),
+            marks=CommandMarks(),
             lifeline=Lifeline(),
         )
         self.state = wiring.state

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from django_q.cluster.importing import Imports
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.scheduling import Scheduler
 from django_q.databases.connections import forget_inherited
@@ -90,7 +92,14 @@ def test_function_that_ended_the_process_stops_no_other_schedule(state, project,
     due(name="good", next_run=NOW + timedelta(seconds=1), schedule_type="O", repeats=1)
     state.phase = Phase.RUNNING
     clock = SimpleNamespace(wait=lambda seconds: None)
-    wiring = SimpleNamespace(settings=current_settings(), cluster_id="0" * 32, state=state, wake_scheduler=clock)
+    wiring = SimpleNamespace(
+        settings=current_settings(),
+        cluster_id="0" * 32,
+        state=state,
+        wake_scheduler=clock,
+        commands=Channel(),
+        marks=CommandMarks(),
+    )
     first = Scheduler(wiring)
     first.start()
     first.broker.delete_queue()

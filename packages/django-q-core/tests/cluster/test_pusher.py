@@ -10,6 +10,7 @@ from django_q.brokers import Delivery
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import TaskMessage
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.prefetch import Prefetch
@@ -35,6 +36,8 @@ def pusher():
         wake_pusher=Wakeup(),
         wake_scheduler=Wakeup(),
         lifeline=Lifeline(),
+        commands=Channel(),
+        marks=CommandMarks(),
     )
     pusher = Pusher(wiring)
     pusher.use(MemoryBroker("pusher", settings=settings))

@@ -11,12 +11,15 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError
 from django_q.brokers.memory import MemoryQueue
-from django_q.cluster import maintenance, statistics
+from django_q.cluster import commands, maintenance, statistics
 from django_q.cluster import scheduling as module
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.scheduling import Scheduler
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
+from django_q.records import maintenance as record_maintenance
 from django_q.schedules import due as due_module
 from django_q.schedules.scheduler_pass import Pass
 from django_q.settings import current_settings
@@ -50,7 +53,7 @@ class Clock:
 def clock(monkeypatch):
     """Simulated clock of all modules."""
     clock = Clock()
-    for each in (module, statistics, maintenance):
+    for each in (module, statistics, maintenance, commands, record_maintenance):
         monkeypatch.setattr(each, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(module, "clock_now", clock.now)
     monkeypatch.setattr(due_module, "clock_now", clock.now)
@@ -69,7 +72,14 @@ def running(clock):
         settings = replace(current_settings(), **changes)
         state = ClusterState(settings.workers)
         state.phase = Phase.RUNNING
-        wiring = SimpleNamespace(settings=settings, cluster_id="0" * 32, state=state, wake_scheduler=clock)
+        wiring = SimpleNamespace(
+            settings=settings,
+            cluster_id="0" * 32,
+            state=state,
+            wake_scheduler=clock,
+            commands=Channel(),
+            marks=CommandMarks(),
+        )
         made.append(Scheduler(wiring))
         made[-1].start()
         made[-1].broker.delete_queue()
@@ -86,12 +96,12 @@ def run(scheduler: Scheduler, clock: Clock, until: float) -> None:
         assert scheduler.step()
 
 
-def test_idle_scheduler_executes_one_statement_a_second(running, clock, due, django_assert_max_num_queries):
+def test_idle_scheduler_executes_two_statements_a_second(running, clock, due, django_assert_max_num_queries):
     due(next_run=BEGAN + timedelta(hours=1))
     scheduler = running()
     # The first step also checks for a surplus, for another USE_TZ, and that the server accepts writes. Every tenth one
-    # checks for running tracked tasks, and every sixtieth one for old records.
-    with django_assert_max_num_queries(72):
+    # checks for running tracked tasks, and every sixtieth one for old records. Each checks for commands.
+    with django_assert_max_num_queries(72 + 61):
         run(scheduler, clock, 60)
     assert len(clock.waits) < 130
 
@@ -158,8 +168,8 @@ def test_rows_locked_by_another_cluster_cause_no_busy_loop(running, clock, monke
 def test_scheduler_setting_disables_schedules(running, clock, due, django_assert_num_queries):
     due(next_run=BEGAN)
     scheduler = running(scheduler=False)
-    # the first check for a surplus, due batches, running tracked tasks and old records
-    with django_assert_num_queries(4):
+    # First a check for a surplus, due batches, running tracked tasks, old records and expired commands; then commands
+    with django_assert_num_queries(5 + 5):
         run(scheduler, clock, 5)
     assert scheduler.broker.queue_size() == 0
 

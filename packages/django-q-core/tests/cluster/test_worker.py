@@ -10,6 +10,7 @@ from django.db import OperationalError, connections
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster import worker as module
 from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import Returned, TaskMessage, Unreadable, unpack
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.worker import Worker
@@ -65,7 +66,9 @@ def work(monkeypatch):
 
     def work(package, attempt, **settings):
         settings = ClusterSettings(name="worker", **settings)
-        wiring = SimpleNamespace(settings=settings, tasks=Channel(), results=Channel(), state=ClusterState(1))
+        wiring = SimpleNamespace(
+            settings=settings, tasks=Channel(), results=Channel(), state=ClusterState(1), marks=CommandMarks()
+        )
         worker = Worker(wiring, 0)
         signed = package if isinstance(package, bytes) else PackageCodec.of(settings).dumps(package).encode()
         worker._task(TaskMessage(1, 0.0, 7, signed, attempt).pack())

@@ -14,12 +14,12 @@ from django.db.models import Q
 from django_q.brokers import BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.databases.connections import forget_database
+from django_q.databases.limits import SHORT_STATEMENT, byte_size, exceeded_limit
 from django_q.databases.names import is_named
 from django_q.databases.sqlite import short, short_and_slow
 from django_q.databases.writable import WriteProbe
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.pacing import Throttle
-from django_q.databases.limits import SHORT_STATEMENT, byte_size, exceeded_limit
 from django_q.settings import current_settings
 
 from django_q_orm.claims import RELEASED_NONCE, claim, released, returns_rows, row_of

@@ -24,7 +24,7 @@ See https://docs.python.org/3/library/audit_events.html."""
 
 SIGNALS: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM),
-    *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2),
+    *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGURG),
 )
 """Signals whose handlers are restored. A timer that a task leaves behind calls the handler of `TaskTimer`."""
 

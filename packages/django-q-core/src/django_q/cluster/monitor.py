@@ -455,8 +455,12 @@ class Monitor(ClusterProcess):
                 self.finisher.track([self._failure_of(package, death, task)])
             return
         outcome = self._failure_of(package, death, task)
+        if death.cancelled:
+            outcome = outcome._replace(cancelled=True, final=True)
         with self.lock:
             self._add(outcome)
+        if death.cancelled:
+            return
         self._report(death.reason, package, task.attempt)
 
     def _failure_of(self, package: dict[str, Any], death: Death, task: TaskMessage) -> Outcome:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from django_q.cluster.ipc.channels import Channel, Wakeup
     from django_q.cluster.ipc.lifeline import Lifeline
+    from django_q.cluster.ipc.marks import CommandMarks
     from django_q.cluster.ipc.state import ClusterState, Heartbeat
     from django_q.settings import ClusterSettings
 
@@ -47,6 +48,10 @@ class Wiring:
     wake_scheduler: Wakeup
     """Set by the sentinel to wake the scheduler."""
     lifeline: Lifeline
+    commands: Channel
+    """Scheduler → sentinel."""
+    marks: CommandMarks
+    """Targets of commands."""
 
 
 class ClusterProcess:

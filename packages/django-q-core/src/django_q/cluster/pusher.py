@@ -38,10 +38,19 @@ if TYPE_CHECKING:
     from django_q.brokers import AckId, Broker, Delivery
 
 
+MAX_LOADING_SECONDS: Final = 2.0
+"""Maximum time until the scheduler has read the commands. Until then, nothing is fetched: a task may be cancelled."""
+
+LOADING_POLL_SECONDS: Final = 0.01
+"""Interval of the checks meanwhile."""
+
+
 class Pusher(ClusterProcess):
     """Keeps `queue_limit` packages prefetched for the workers. It does not unpickle them."""
 
     role: ClassVar[str] = "pusher"
+    fetch_at: float = 0.0
+    """Time of the first fetch, even if the commands are not read yet (`time.monotonic`, seconds)."""
     retry_at: float = 0.0
     """Time of the next attempt during an outage of the broker (`time.monotonic`, seconds)."""
 
@@ -65,6 +74,7 @@ class Pusher(ClusterProcess):
         signal.signal(signal.SIGTERM, self._stop)
         self.warned = self.state.pushed > 0  # the predecessor has logged them
         self._adopt()
+        self.fetch_at = time.monotonic() + MAX_LOADING_SECONDS
         self.leases.renew_at = time.monotonic()  # the predecessor may have been blocked for long
         log.pusher.ready(self.name)
 
@@ -98,6 +108,8 @@ class Pusher(ClusterProcess):
             room = self._room()
             if self.leases.is_late:
                 pass  # renew again first: a fetch would take the expired leases of running tasks
+            elif not self.wiring.marks.are_loaded and time.monotonic() < self.fetch_at:
+                self.wiring.wake_pusher.wait(LOADING_POLL_SECONDS)
             elif room >= self.window.size - self.window.low_water_mark:
                 self._push(self._fetch(room))
             else:

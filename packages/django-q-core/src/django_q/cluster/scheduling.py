@@ -25,6 +25,7 @@ from django_q.schedules.synchronising import synchronise
 from django_q.schedules.zone import restore_moments
 from django_q.workflows.batch_maintenance import BatchMaintenance
 
+from .commands import CommandReader
 from .importing import Imports
 from .maintenance import Maintenance
 from .process import ClusterProcess, Wiring
@@ -68,6 +69,7 @@ class Scheduler(ClusterProcess):
         self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
         batches = BatchMaintenance(self.settings, self.broker)
         records = RecordMaintenance(self.settings, self.broker)
+        self.commands = CommandReader(self.name, self.wiring)
         self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step, records.step)
         if not self.settings.scheduler:
             self.due_at = float("inf")
@@ -77,6 +79,7 @@ class Scheduler(ClusterProcess):
         """Send due tasks, do maintenance, publish the statistics, and sleep until the next of these is due."""
         if self.state.phase >= Phase.STOPPING:
             return False
+        self.commands.step()
         self.publisher.step()
         if time.monotonic() >= self.due_at:
             self.due_at = time.monotonic() + self._send_due()
@@ -91,7 +94,7 @@ class Scheduler(ClusterProcess):
         log.scheduler.stopped(self.name)
 
     def _next_step_at(self) -> float:
-        return min(self.publisher.due, self.due_at, self.maintenance.due)
+        return min(self.publisher.due, self.due_at, self.commands.due, self.maintenance.due)
 
     # schedules
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from django_q import reporters
 from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import Death, Kind, pack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.log import messages as log
 
+from .cancelling import CANCELLED, Canceller
 from .guard import Guard
 from .logging_setup import name_of
 from .pool import Member, Pool, context_of
@@ -75,7 +77,10 @@ class Sentinel:
             wake_pusher=Wakeup(),
             wake_scheduler=Wakeup(),
             lifeline=Lifeline(),
+            commands=Channel(),
+            marks=CommandMarks(),
         )
+        self.canceller = Canceller(self.name, self.wiring)
         self.pool = Pool(self.wiring, context_of(settings.start_method))
 
     def run(self) -> None:
@@ -111,14 +116,17 @@ class Sentinel:
                 replaces = member.born > 0
                 if member.spawn() and replaces:
                     self.state.reincarnations += 1
+        self.canceller.step(self.pool.workers)
         self._watch_deadlines()
         self._watch_heartbeats()
         self._report_deaths()
 
     def _sleep(self, wanted: Sequence[Member], longest: float) -> None:
         now = time.monotonic()
-        until = min([longest, *(member.due - now for member in wanted if member.process is None)])
-        watched: list[Any] = [self.control.fileno(), *self.pool.sentinels()]
+        until = min(
+            [longest, self.canceller.due - now, *(member.due - now for member in wanted if member.process is None)]
+        )
+        watched: list[Any] = [self.control.fileno(), self.canceller.file, *self.pool.sentinels()]
         if not self.orphaned:
             watched.append(self.parent)
         ready = connection.wait(watched, max(until, 0.01))
@@ -133,7 +141,7 @@ class Sentinel:
 
     def _reap(self, member: Member) -> None:
         name, slot = member.name, member.slot
-        interrupted = member.killed_for == INTERRUPTED
+        interrupted, cancelled = member.killed_for == INTERRUPTED, member.killed_for == CANCELLED
         how = member.reap()
         if slot is None:
             self._clear_flags(member)
@@ -145,7 +153,8 @@ class Sentinel:
         if slot.state == WorkerState.BUSY:
             reason = f"{name}, which ran the task, ended: {how}"
             looking_up = slot.looking_up and member.killed_for is not None
-            self.deaths.append(Death(slot.message(), name, reason, interrupted, slot.unpickling, looking_up))
+            death = Death(slot.message(), name, reason, interrupted, slot.unpickling, looking_up)
+            self.deaths.append(death._replace(cancelled=cancelled))
             slot.trim_buffer()
         slot.state = WorkerState.ABSENT
         self._log_replacement(member, name, how)

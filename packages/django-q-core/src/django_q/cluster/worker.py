@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from django.core.cache import caches
 from django.utils import timezone
@@ -37,6 +38,7 @@ from django_q.exceptions import (
     NoAttemptsLeft,
     OptionError,
     ResultsUnavailable,
+    TaskCancelled,
     TimeoutException,
     UnreadablePackage,
     WorkerDied,
@@ -46,6 +48,7 @@ from django_q.execution.timeout import TaskTimer
 from django_q.finishing import Finisher
 from django_q.log import messages as log
 from django_q.pacing import Backoff
+from django_q.records.cancelling import is_cancelled, targets_of
 from django_q.text import class_path, sentence_of
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
@@ -54,12 +57,18 @@ from django_q.wire.package import is_member
 from django_q.wire.tracking import Attempted, Started
 
 from . import sessions
+from .cancelling import CANCEL_SIGNAL
 from .isolation import Baseline
 from .process import ClusterProcess, Wiring
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
     from django_q.wire.outcome import Outcome
     from django_q.wire.package import TaskPackage
+
+T = TypeVar("T")
 
 GRACE_SECONDS: Final = 2.0
 """Grace period between the exception in a task that exceeds its timeout and the kill of its worker."""
@@ -131,6 +140,8 @@ class Worker(ClusterProcess):
         self.measured = 0.0
         self.group_is_left = False
         """True if programs of a task that timed out may still run, so that this worker is replaced."""
+        self.number = 0
+        """Number of the task in progress."""
         self.woken_at = 0
         """The low-water mark for which the pusher was woken last."""
 
@@ -157,6 +168,7 @@ class Worker(ClusterProcess):
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
+        signal.signal(CANCEL_SIGNAL, self._cancel)
         signals.emit(signals.post_spawn, proc_name=self.name)
         sessions.end(idle=True)
         self.baseline.restore()
@@ -194,6 +206,7 @@ class Worker(ClusterProcess):
     def _task(self, message: bytes) -> None:
         task = TaskMessage.unpack(message)
         now = time.monotonic()
+        self.number, self.executor.cancelled = task.number, False
         self.slot.begin(message, now, task.number)
         self._wake_pusher_at_low_water(task.number)
         if self._lease_is_over(task, now):
@@ -244,6 +257,8 @@ class Worker(ClusterProcess):
             return self._failed(task, sentence_of(error), error, final=True)
         except BaseException as error:  # noqa: BLE001 - an argument may raise anything while it is unpickled
             return self._failed(task, f"{sentence_of(error)} : {ENDED_PROCESS}", error, unpickling=True)
+        if self.wiring.marks.any and self._is_cancelled(package):
+            return self._cancelled(task, package)
         if task.attempt > 1 and (finished := self._finished_before(package)) is not None:
             saved_attempt = finished.get("attempt_count", 1)
             outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
@@ -253,6 +268,34 @@ class Worker(ClusterProcess):
         if package.get("track"):
             self._announce_start(package, task.attempt)
         return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
+
+    def _cancel(self, signum: int, frame: FrameType | None) -> None:
+        """Handle the signal of the sentinel: interrupt the task in progress if it is the cancelled one."""
+        if self.slot.cancelled == self.number:
+            self.executor.cancel()
+
+    def _is_cancelled(self, package: TaskPackage) -> bool:
+        """Return True if a task was cancelled while it waited.
+
+        Raises:
+            CannotLookUp: the database is unavailable.
+        """
+        if not self.wiring.marks.may_have(targets_of(package)):
+            return False
+        return self._look_up(package, partial(is_cancelled, package))
+
+    def _cancelled(self, task: TaskMessage, package: TaskPackage) -> Outcome:
+        """Create the outcome of a task that was cancelled before it started."""
+        error = TaskCancelled()
+        outcome = self.executor.builder.failed(
+            package,
+            sentence_of(error),
+            ack_id=task.ack_id,
+            attempt=task.attempt,
+            final=True,
+            exception_class=class_path(error),
+        )
+        return outcome._replace(cancelled=True)
 
     def _announce_start(self, package: TaskPackage, attempt: int) -> None:
         """Tell the monitor that a tracked task starts. If the channel is full, its outcome will tell."""
@@ -292,19 +335,27 @@ class Worker(ClusterProcess):
         )
 
     def _finished_before(self, package: TaskPackage) -> dict[str, Any] | None:
-        """Look up the earlier success of a redelivered task. Wait while the database or cache is unavailable.
+        """Look up the earlier success of a redelivered task.
 
         Raises:
             CannotLookUp: the server stays unavailable, or this worker cannot reach it any more.
         """
         if package.get("cached") and not is_member(package.get("iter_count"), package.get("group")):
             return self._cached_before(package)
+        return self._look_up(package, partial(saved_success, package, self.settings))
+
+    def _look_up(self, package: TaskPackage, read: Callable[[], T]) -> T:
+        """Read the database. Wait while it is unavailable.
+
+        Raises:
+            CannotLookUp: it stays unavailable, or this worker cannot reach it any more.
+        """
         backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
         while True:
             self.slot.begin_look_up()
             try:
                 with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
-                    return saved_success(package, self.settings)
+                    return read()
             except TimeoutException as error:
                 close_connections()
                 raise CannotLookUp from error

@@ -54,6 +54,19 @@ def run_coroutine(coroutine: Coroutine[Any, Any, T]) -> T:
         context.copy().run(runner.close)
 
 
+def cancel_coroutine() -> bool:
+    """Cancel the coroutine that runs in this thread. Call it from a signal handler.
+
+    Returns:
+        False if no coroutine runs, or if it is interrupted by a synchronous call that it awaits.
+    """
+    loop = asyncio._get_running_loop()
+    if not isinstance(loop, TaskLoop) or loop.task is None or loop.calls.running:
+        return False
+    loop.call_soon_threadsafe(loop.task.cancel)
+    return True
+
+
 async def _with_calls_in_this_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine whose thread-sensitive calls the loop runs itself.
 
@@ -61,6 +74,7 @@ async def _with_calls_in_this_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     """
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TaskLoop)
+    loop.task = asyncio.current_task()
     await ThreadSensitiveContext(executor=loop.calls).__aenter__()
     return await coroutine
 
@@ -76,6 +90,8 @@ class TaskLoop(PlatformLoop):
         super().__init__()
         self.calls = ThreadCalls(self)
         self.thread = threading.get_ident()
+        self.task: asyncio.Task[Any] | None = None
+        """Task of the coroutine."""
         self._is_ended = False
 
     def time(self) -> float:

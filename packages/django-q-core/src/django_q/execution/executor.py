@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from django_q import reporters, signals, text
 from django_q.context import running
-from django_q.exceptions import TimeoutException
-from django_q.execution.coroutines import SOURCE_FILES, run_coroutine
+from django_q.exceptions import TaskCancelled, TimeoutException
+from django_q.execution.coroutines import SOURCE_FILES, cancel_coroutine, run_coroutine
 from django_q.execution.outcome_builder import OutcomeBuilder, SentArguments
 from django_q.execution.timeout import TaskTimer, timeout_of
 from django_q.functions import is_known, resolve
@@ -49,6 +49,9 @@ class Executor:
         """Called after the module of a function was imported; None means no call."""
         self.exception: BaseException | None = None
         """Exception of the last task; None if it succeeded."""
+        self.cancelled = False
+        """True if the task was cancelled while it ran. The caller resets it before the next task."""
+        self._can_be_interrupted = False
         self.traceback = ""
         """Text of the traceback of the last exception."""
 
@@ -74,12 +77,14 @@ class Executor:
                 signals.emit(signals.pre_execute, func=func, task=package)
                 success, result = True, self._call(func, package)
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
-                success, result = False, self._failure(error)
+                success, result = False, self._cancellation(error) if self.cancelled else self._failure(error)
             duration = perf_counter() - began
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
                 outcome = self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent, duration=duration)
+                if self.cancelled:
+                    outcome = outcome._replace(cancelled=True, final=True)
                 return outcome if started is None else self._tracked(outcome, started)
             except BaseException as error:  # noqa: BLE001 - describing a result runs its own code
                 reason = f"The outcome of the task cannot be described: {text.error_line(error)}"
@@ -107,12 +112,36 @@ class Executor:
 
     def _call(self, func: Callable[..., Any], package: TaskPackage) -> Any:
         with self.timer.running(timeout_of(package, self.settings)):
-            result = func(*package.get("args", ()), **package.get("kwargs", {}))
-            if type(result) is CoroutineType:  # isinstance() would run the result's own code
-                result = run_coroutine(cast("Coroutine[Any, Any, Any]", result))
+            self._can_be_interrupted = True
+            try:
+                if self.cancelled:
+                    raise TaskCancelled
+                result = func(*package.get("args", ()), **package.get("kwargs", {}))
+                if type(result) is CoroutineType:  # isinstance() would run the result's own code
+                    result = run_coroutine(cast("Coroutine[Any, Any, Any]", result))
+            finally:
+                self._can_be_interrupted = False
+        if self.cancelled:
+            raise TaskCancelled
         if self.timer.fired:
             raise TimeoutException("Task exceeded maximum timeout value and swallowed the exception")
         return result
+
+    def cancel(self) -> None:
+        """Cancel the task that runs, or that is about to run. Call it from a signal handler in the thread of the task.
+
+        Raises:
+            TaskCancelled: the task runs, and is no coroutine. A coroutine gets `asyncio.CancelledError`.
+        """
+        self.cancelled = True
+        if self._can_be_interrupted and not cancel_coroutine():
+            raise TaskCancelled
+
+    def _cancellation(self, error: BaseException) -> str:
+        """Return the text of a cancelled task. It is no error, and is not reported."""
+        self.exception = TaskCancelled()
+        self.traceback = _traceback(error)
+        return text.sentence_of(self.exception)
 
     def _failure(self, error: BaseException) -> str:
         self.exception = error

@@ -1,10 +1,11 @@
-"""Models: tracked and finished tasks, batches and schedules."""
+"""Models: tracked and finished tasks, batches, schedules and commands."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from django_q.models.batch import Batch, BatchMember
+from django_q.models.command import Command
 from django_q.models.record import FINAL, WAITING, Record, Status
 from django_q.models.schedule import Schedule, validate_cron, validate_kwarg
 from django_q.models.task import Failure, FailureManager, Success, SuccessManager, Task
@@ -18,6 +19,7 @@ __all__ = [
     "WAITING",
     "Batch",
     "BatchMember",
+    "Command",
     "Failure",
     "FailureManager",
     "OrmQ",

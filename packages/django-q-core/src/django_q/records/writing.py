@@ -176,6 +176,9 @@ def end_of(outcome: Outcome, *, final: bool) -> Callable[[Record], None]:
 
     def apply(record: Record) -> None:
         known = attempt_values.found(record.attempts, outcome.attempt) or {}
+        if outcome.cancelled and not known and attempted.worker is None:  # no worker has started it
+            conclude(record, Status.CANCELLED, stopped)
+            return
         attempt = attempt_values.ended(
             attempt_values.entry(outcome.attempt, attempted.worker or known.get("worker"), began),
             stopped,
@@ -206,7 +209,7 @@ def status_after(outcome: Outcome, *, final: bool) -> Status:
 
 def conclude(record: Record, status: Status, moment: datetime, result: str | None = None) -> None:
     """Set the status of a record whose attempt has ended, at a moment; a result is kept of a success only."""
-    if record.status == Status.CANCELLED and status not in FINAL:
+    if record.status == Status.CANCELLED and status != Status.SUCCEEDED:
         return
     record.status, record.lease_ends_at = status, None
     record.finished_at = moment if status in FINAL else None

@@ -25,7 +25,18 @@ from django_q.tasks.reading import (
     result_group_cached,
 )
 from django_q.tasks.sending import AsyncTask, aasync_task, async_bulk, async_task
-from django_q.tasks.tracking import arecord, arecords, astatus, record, records, status
+from django_q.tasks.tracking import (
+    acancel,
+    acancel_group,
+    arecord,
+    arecords,
+    astatus,
+    cancel,
+    cancel_group,
+    record,
+    records,
+    status,
+)
 
 __all__ = [
     "AsyncTask",
@@ -35,6 +46,8 @@ __all__ = [
     "Task",
     "TaskHandle",
     "aasync_task",
+    "acancel",
+    "acancel_group",
     "afetch",
     "arecord",
     "arecords",
@@ -44,6 +57,8 @@ __all__ = [
     "async_chain",
     "async_iter",
     "async_task",
+    "cancel",
+    "cancel_group",
     "count_group",
     "count_group_cached",
     "delete_cached",

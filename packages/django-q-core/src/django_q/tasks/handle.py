@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from asgiref.sync import sync_to_async
 
@@ -31,6 +31,8 @@ class TaskHandle(str):
         cluster: name of the cluster that executes the task, if the caller chose one.
     """
 
+    __slots__ = ("__dict__",)
+
     _cached: bool | float | None
     _broker: Broker | None
     _cluster: str | None
@@ -41,7 +43,7 @@ class TaskHandle(str):
         cached: bool | float | None = None,
         broker: Broker | None = None,
         cluster: str | None = None,
-    ) -> TaskHandle:
+    ) -> Self:
         """Create the handle of a task."""
         made = super().__new__(cls, task_id)
         made._cached, made._broker, made._cluster = cached, broker, cluster
@@ -83,6 +85,14 @@ class TaskHandle(str):
         """
         return self._finished(wait_for(self._read, milliseconds(timeout)))
 
+    def cancel(self) -> bool:
+        """Cancel the task, as `django_q.tasks.cancel`."""
+        return tracking.cancel(self)
+
+    async def acancel(self) -> bool:
+        """Cancel the task without blocking the event loop."""
+        return await sync_to_async(self.cancel)()
+
     async def astatus(self) -> Status | None:
         """Return the status of the task without blocking the event loop."""
         return await sync_to_async(self.status)()
@@ -91,7 +101,7 @@ class TaskHandle(str):
         """Return the record of the task without blocking the event loop."""
         return await sync_to_async(self.record)()
 
-    async def aresult(self, timeout: float | None = 0) -> Any:
+    async def aresult(self, timeout: float | None = 0) -> Any:  # noqa: ASYNC109 - the name in `result`
         """Return the return value of the task like `result`, without blocking the event loop."""
         return self._finished(await await_for(sync_to_async(self._read), milliseconds(timeout)))
 

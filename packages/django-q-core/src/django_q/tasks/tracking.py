@@ -1,4 +1,4 @@
-"""Reads the records of tracked tasks: `status`, `record`, `records`."""
+"""Follows and cancels tasks: `status`, `record`, `records`, `cancel`, `cancel_group`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db import router
 
 from django_q.models import Record, Status
 from django_q.models.labels import stored_label
+from django_q.records.cancelling import cancel_task, cancel_tasks_of
 from django_q.tasks import reading
 from django_q.wire.option_values import invalid, lookups, required_label
 
@@ -74,6 +75,54 @@ def status(task_id: object) -> Status | None:
         return Status(found.status)
     task = reading.fetch(task_id)
     return None if task is None else Status.SUCCEEDED if task.success else Status.FAILED
+
+
+def cancel(task_id: object) -> bool:
+    """Cancel a task. It is not executed any more, and there is no retry.
+
+    A task that waits is not executed when it is fetched; members of an iter and delayed tasks included. A running one
+    gets `TaskCancelled`, a coroutine `asyncio.CancelledError`, within two seconds; if it does not end, its worker is
+    killed two seconds later. The next links of its chain are not sent. Its hook is called. Clusters of the public
+    editions execute it nevertheless.
+
+    Args:
+        task_id: id of the task or iter; of a tracked task, also its name.
+
+    Returns:
+        True if the cancellation was requested; False if the task has ended, so that nothing was changed.
+
+    Raises:
+        OptionError: `task_id` is None or a container.
+    """
+    found = record(task_id)
+    if found is None and reading.fetch(task_id) is not None:
+        return False
+    return cancel_task(lookups(task_id)[0][1] if found is None else found.pk)
+
+
+def cancel_group(group: object) -> int:
+    """Cancel all tasks of a group that were sent until now, as `cancel` does. A chain is a group.
+
+    Args:
+        group: label of the group.
+
+    Returns:
+        The number of tracked tasks that had not ended.
+
+    Raises:
+        OptionError: `group` is None or a container.
+    """
+    return cancel_tasks_of(required_label("group", group))
+
+
+async def acancel(task_id: object) -> bool:
+    """Cancel a task like `cancel`, without blocking the event loop."""
+    return await sync_to_async(cancel)(task_id)
+
+
+async def acancel_group(group: object) -> int:
+    """Cancel the tasks of a group like `cancel_group`, without blocking the event loop."""
+    return await sync_to_async(cancel_group)(group)
 
 
 async def arecord(task_id: object) -> Record | None:

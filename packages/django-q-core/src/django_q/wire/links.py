@@ -29,7 +29,9 @@ def next_link(finished: dict[str, Any]) -> TaskPackage:
     func, args, kwargs = link_of(first)
     options = link_options(kwargs) | {key: finished[key] for key in INHERITED_OPTIONS if key in finished}
     options |= {"chain": rest or None, "name": options.pop("task_name", None)}
-    return new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
+    link = new_package(func, args, kwargs, task_id=next_id(finished["id"]), **options)
+    link["chain_started"] = finished.get("chain_started") or finished["started"]
+    return link
 
 
 def unusable_link(finished: Mapping[str, Any]) -> TaskPackage:

@@ -45,7 +45,7 @@ class TaskPackage(TypedDict, total=False):
     """Package of a task, in the format of all editions of Django Q.
 
     `id` to `started` are always present. Options are present if they are set; `result`, `success`, `stopped` and
-    `attempt_count` after the execution.
+    `attempt_count` after the execution. `chain_started` is the time at which the first link of a chain was sent.
     """
 
     id: str
@@ -71,6 +71,7 @@ class TaskPackage(TypedDict, total=False):
     iter_options: dict[str, Any]
     priority: int
     track: bool
+    chain_started: datetime
 
     ack_id: Any
     result: Any

@@ -30,6 +30,7 @@ class Kind(enum.IntEnum):
     FOLLOWED_UP = 7
     RETURNED = 8
     STARTED = 9
+    CANCEL = 10
 
 
 class TaskMessage(NamedTuple):
@@ -84,6 +85,8 @@ class Death(NamedTuple):
     """True if it ended while it unpickled the arguments: no other process may unpickle them."""
     looking_up: bool = False
     """True if the sentinel ended it while it looked up an earlier success: the task has not begun."""
+    cancelled: bool = False
+    """True if the sentinel ended it because its task was cancelled."""
 
 
 class FollowUp(NamedTuple):
@@ -108,6 +111,17 @@ class FollowedUp(NamedTuple):
     """Key of the follow-up."""
 
 
+class Cancel(NamedTuple):
+    """Command to interrupt running tasks."""
+
+    kind: str
+    """Kind of the target: `task` or `group`."""
+    target: str
+    """Id of the task, or label of the group."""
+    created: datetime
+    """Time of the command. Tasks that were sent later are not interrupted."""
+
+
 class Returned(NamedTuple):
     """Task that a worker could not begin. Its package is released and the delivery does not count as an attempt."""
 
@@ -116,7 +130,7 @@ class Returned(NamedTuple):
     """Delay in seconds before the monitor releases the package; its lease is renewed meanwhile."""
 
 
-Content: TypeAlias = "Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned | Started"
+Content: TypeAlias = "Outcome | Unreadable | Death | FollowUp | FollowedUp | Returned | Started | Cancel"
 """Content of a message that is no task."""
 
 STOP = bytes([Kind.STOP])
@@ -166,4 +180,5 @@ _CONTENTS: dict[int, Any] = {
     Kind.FOLLOWED_UP: FollowedUp,
     Kind.RETURNED: Returned,
     Kind.STARTED: Started,
+    Kind.CANCEL: Cancel,
 }

@@ -45,7 +45,7 @@ IDLE_BUFFER_BYTES = 2 * 2**20
 """Memory that the file of a message in flight keeps between large messages."""
 
 _HEADER = 25
-_SLOT = 8
+_SLOT = 9
 _WORD = 8
 # Integers of the header. Each property below names the writer.
 (
@@ -59,7 +59,7 @@ _POSTPONED = 24
 # integers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
-_STAGE = 7
+_STAGE, _CANCELLED = 7, 8
 _UNPICKLING, _LOOKING_UP = 1, 2  # values of _STAGE; 0: neither
 
 
@@ -246,6 +246,15 @@ class Slot:
     @deadline.setter
     def deadline(self, seconds: float) -> None:
         self._floats[self._at + _DEADLINE] = seconds
+
+    @property
+    def cancelled(self) -> int:
+        """Number of the last task of this worker that was cancelled while it ran. Written by the sentinel."""
+        return self._ints[self._at + _CANCELLED]
+
+    @cancelled.setter
+    def cancelled(self, number: int) -> None:
+        self._ints[self._at + _CANCELLED] = number
 
     @property
     def since(self) -> float:

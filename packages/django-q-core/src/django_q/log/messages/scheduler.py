@@ -6,7 +6,7 @@ import logging
 import os
 
 from django_q.log.events import Message, event
-from django_q.text import error_line, traceback_of
+from django_q.text import error_line, one_line, traceback_of
 
 
 @event(logging.INFO)
@@ -53,6 +53,25 @@ def maintenance_failed(name: str, error: Exception, *, with_traceback: bool) -> 
     # The traceback as text: one with lone surrogates could not be written by every handler.
     trace = f"\n{traceback_of(error)}" if with_traceback else ""
     return Message("%s: maintenance failed (%s), retrying%s", (name, error_line(error), trace))
+
+
+@event(logging.ERROR)
+def commands_unavailable(name: str, error: Exception) -> Message:
+    """Log that commands cannot be read, because the database is unavailable."""
+    return Message("%s: cannot read commands (%s), retrying", (name, error_line(error)))
+
+
+@event(logging.INFO)
+def commands_resumed(name: str) -> Message:
+    """Log that commands are read again."""
+    return Message("%s: commands are read again", (name,))
+
+
+@event(logging.WARNING)
+def command_not_passed(name: str, target: str) -> Message:
+    """Log that a command did not reach the sentinel: a running task is not interrupted."""
+    text = "%s: the sentinel is busy, running task %s is not interrupted"
+    return Message(text, (name, one_line(target)))
 
 
 @event(logging.INFO)

@@ -52,6 +52,13 @@ def failed(outcome: Outcome) -> Message:
 
 
 @event(logging.WARNING)
+def cancelled(outcome: Outcome) -> Message:
+    """Log that a task was cancelled."""
+    fields = of_outcome(outcome)
+    return Message("Cancelled '%s' (%s)", (fields[FUNC], fields[TASK_NAME]), fields)
+
+
+@event(logging.WARNING)
 def interrupted(name: str, package: Mapping[str, Any], attempt: int) -> Message:
     """Log that the stop interrupted a running task."""
     text = "%s: task %s was interrupted by the shutdown and will be redelivered"

@@ -8,6 +8,12 @@ import os
 from django_q.log.events import Message, event
 
 
+@event(logging.WARNING)
+def cancelled(name: str) -> Message:
+    """Log that a worker is killed because its cancelled task did not end."""
+    return Message("killing worker %s: its cancelled task did not end", (name,))
+
+
 @event(logging.INFO)
 def ready(name: str) -> Message:
     """Log that a worker is ready."""

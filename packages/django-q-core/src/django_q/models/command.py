@@ -1,0 +1,44 @@
+"""Model of commands to clusters."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+LABEL_LENGTH = 100
+"""Maximum length of a label, in characters."""
+
+
+class Command(models.Model):
+    """Command to all clusters: do not execute a task, or the tasks of a group, any more.
+
+    A cluster reads the table once a second. A command applies to tasks that were sent before it, even if they are
+    executed much later. It is deleted when it expires.
+    """
+
+    class Kind(models.TextChoices):
+        """Kinds of commands."""
+
+        CANCEL_TASK = "task", _("cancel a task")
+        CANCEL_GROUP = "group", _("cancel a group")
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    target = models.CharField(max_length=LABEL_LENGTH)
+    """Id of the task, or label of the group."""
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    """Time at which the command is deleted."""
+
+    class Meta:
+        app_label = "django_q"
+        verbose_name = _("Command")
+        verbose_name_plural = _("Commands")
+        indexes = (
+            models.Index(fields=["created_at"], name="django_q_command_created"),
+            models.Index(fields=["target"], name="django_q_command_target"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}"
