@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def send_many(
         signed = [codec.dumps(package) for package in packages]
     if priorities is None:
         priorities = [package.get("priority", 0) for package in packages]
-    with recorded(packages, broker, settings.list_key, delay):
+    is_tracked = any("track" in package for package in packages)
+    with recorded(packages, broker, settings.list_key, delay) if is_tracked else nullcontext():
         if any(priorities) and broker.priorities > 1:
             _each_priority(signed, priorities, lambda part, priority: _enqueue(broker, part, delay, priority=priority))
         else:
