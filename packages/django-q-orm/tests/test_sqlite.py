@@ -49,14 +49,21 @@ def broker(settings: ClusterSettings) -> ORM:
 
 
 @contextmanager
-def another_writes() -> Iterator[None]:
-    """Hold the write lock of the file in another connection. Other writes fail at once."""
-    with connection.cursor() as cursor, closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+def another_writes(wait: float = 0) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock of the file in another connection, and return that.
+
+    Args:
+        wait: maximum time for which other writes wait, in seconds.
+    """
+    with (
+        connection.cursor() as cursor,
+        closing(sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)) as other,
+    ):
         (before,) = cursor.execute("PRAGMA busy_timeout").fetchone()
-        cursor.execute("PRAGMA busy_timeout = 0")
+        cursor.execute(f"PRAGMA busy_timeout = {int(wait * 1000)}")
         other.execute("BEGIN IMMEDIATE")
         try:
-            yield
+            yield other
         finally:
             other.rollback()
             cursor.execute(f"PRAGMA busy_timeout = {before}")
@@ -65,20 +72,13 @@ def another_writes() -> Iterator[None]:
 @contextmanager
 def released_after(seconds: float) -> Iterator[None]:
     """Hold the write lock of the file in another connection for *seconds*. Other writes wait."""
-    with (
-        connection.cursor() as cursor,
-        closing(sqlite3.connect(connection.settings_dict["NAME"], check_same_thread=False)) as other,
-    ):
-        (before,) = cursor.execute("PRAGMA busy_timeout").fetchone()
-        cursor.execute("PRAGMA busy_timeout = 30000")
-        other.execute("BEGIN IMMEDIATE")
+    with another_writes(wait=30) as other:
         timer = threading.Timer(seconds, other.rollback)
         timer.start()
         try:
             yield
         finally:
             timer.join()
-            cursor.execute(f"PRAGMA busy_timeout = {before}")
 
 
 @pytest.fixture(params=[True, False], ids=["returning", "before 3.35"])

@@ -7,28 +7,12 @@ import time
 import pytest
 from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.leases import RenewalInterval
-from django_q.exceptions import BrokerUnavailable
 from django_q.testing import eventually
 
 
-class Renewer:
-    """Broker that records renewals."""
-
-    alias = None
-
-    def __init__(self):
-        self.renewed, self.lost, self.unavailable = [], [], False
-
-    def renew(self, ack_ids):
-        if self.unavailable:
-            raise BrokerUnavailable
-        self.renewed += ack_ids
-        return [ack_id for ack_id in ack_ids if ack_id in self.lost]
-
-
 @pytest.fixture
-def broker():
-    return Renewer()
+def broker(renewer):
+    return renewer
 
 
 @pytest.fixture

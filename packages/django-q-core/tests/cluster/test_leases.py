@@ -12,25 +12,9 @@ from django_q.exceptions import BrokerUnavailable
 RETRY = 60.0
 
 
-class Renewer:
-    """Broker that records renewals."""
-
-    leases_vary = False
-    lease_seconds = None
-
-    def __init__(self):
-        self.renewed, self.lost, self.unavailable = [], [], False
-
-    def renew(self, ack_ids):
-        if self.unavailable:
-            raise BrokerUnavailable
-        self.renewed += ack_ids
-        return [ack_id for ack_id in ack_ids if ack_id in self.lost]
-
-
 @pytest.fixture
-def broker():
-    return Renewer()
+def broker(renewer):
+    return renewer
 
 
 @pytest.fixture

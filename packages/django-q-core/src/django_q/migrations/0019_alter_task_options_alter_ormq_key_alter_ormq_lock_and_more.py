@@ -1,4 +1,4 @@
-"""Does nothing. In django-q2, it changes texts only; databases of django-q2 have applied its name."""
+"""Empty migration. In django-q2, it changes texts only; databases of django-q2 have applied its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    """Does nothing."""
+    """Empty migration."""
 
     dependencies = [("django_q", "0018_task_success_index")]
     operations = []

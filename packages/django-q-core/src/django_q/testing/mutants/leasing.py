@@ -157,7 +157,7 @@ class RenewalHidesLoss(Mutant):
 
 
 class ExpiresNothing(Mutant):
-    """Does not expire a lease."""
+    """Ignores the request to expire a lease."""
 
     caught_by = ("test_expire_ends_the_lease_at_once",)
 
@@ -166,7 +166,7 @@ class ExpiresNothing(Mutant):
 
 
 class ExpiryIsNoAttempt(Mutant):
-    """Does not count the attempt of a lease that it expires."""
+    """Omits the attempt of a lease that it expires from the count."""
 
     caught_by = ("test_expire_counts_as_an_attempt",)
 

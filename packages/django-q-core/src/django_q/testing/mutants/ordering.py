@@ -160,7 +160,7 @@ class LosesPrioritisedDeadLetters(Mutant):
 
 
 class SleepsThroughPriorities(Mutant):
-    """Does not wake a waiting fetch for a package with a priority."""
+    """Delivers a package with a priority to a waiting fetch 9 seconds late."""
 
     caught_by = ("test_waiting_fetch_returns_a_prioritised_package",)
 

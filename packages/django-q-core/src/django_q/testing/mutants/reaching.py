@@ -211,7 +211,7 @@ class TooLargeIsUnavailable(Mutant):
 
 
 class HidesWhatWasSent(Mutant):
-    """Does not report the packages that were sent before one was rejected."""
+    """Hides which packages were sent before one was rejected."""
 
     caught_by = ("test_error_has_the_positions_that_were_sent",)
 

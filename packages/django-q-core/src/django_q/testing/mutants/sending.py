@@ -34,7 +34,7 @@ class WaitsUnasked(Mutant):
 
 
 class LosesLinks(Mutant):
-    """Does not send the links of chains."""
+    """Drops the links of chains."""
 
     caught_by = ("test_links_of_chains_arrive",)
 
