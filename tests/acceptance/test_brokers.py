@@ -173,3 +173,25 @@ def outcomes(site):
         """
     )
     return {func: SavedTask(**row) for func, row in found.items()}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
+def test_cluster_consumes_several_queues(make_site, kind):
+    site = make_site(kind)
+    send = """
+    from django_q.tasks import async_bulk, async_chain
+    for queue in (None, "mail", "slow"):
+        async_bulk([("jobs.mark", (f"{queue} {number}",)) for number in range(5)], cluster=queue)
+    async_chain([("jobs.mark", ("first link",)), ("jobs.mark", ("last link",))], cluster="mail")
+    """
+    expected = {f"{queue} {number}" for queue in (None, "mail") for number in range(5)} | {"first link", "last link"}
+    with site.cluster("--queues", "default,mail") as cluster:
+        site.run(send)
+        eventually(lambda: {*site.notes()} == expected, within=20, why=lambda: (site.notes(), cluster.log))
+        site.run("import time; time.sleep(1)")
+        assert sorted(site.notes()) == sorted(expected)
+        assert cluster.stop() == 0
+    sizes = (
+        "from django_q.brokers import get_broker\nanswer = [get_broker(n).queue_size() for n in (None, 'mail', 'slow')]"
+    )
+    assert site.run(sizes) == [0, 0, 5]

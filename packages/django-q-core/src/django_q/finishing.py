@@ -9,7 +9,7 @@ from django_q import signals
 from django_q.context import running
 from django_q.databases.errors import is_unavailable
 from django_q.dispatch import send_links
-from django_q.exceptions import ResultsUnavailable, UnreadablePackage, sent_before
+from django_q.exceptions import ResultsUnavailable, UnreadablePackage, mark_sent, sent_before
 from django_q.execution.hooks import run_hook
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.log import messages as log
@@ -239,11 +239,10 @@ class Finisher:
         unsent = self.sent_links.unsent(links)
         if unsent and self.broker is not None:
             packages = [(outcome, package) for outcome in unsent for package in outcome.following]
-            priorities = [outcome.following_priority for outcome, _ in packages]
             if records := [outcome.following_record for outcome in unsent if outcome.following_record]:
                 create(records)
             try:
-                send_links([package for _, package in packages], broker=self.broker, priorities=priorities)
+                self._enqueue_links(packages)
             except Exception as error:
                 sent = sent_before(error)
                 missing = {outcome.id for n, (outcome, _) in enumerate(packages) if n not in sent}
@@ -251,6 +250,26 @@ class Finisher:
                 raise
             self.sent_links.sent(unsent)
         self.sent_links.followed(links)
+
+    def _enqueue_links(self, packages: Sequence[tuple[Outcome, str]]) -> None:
+        """Enqueue signed links, each in the queue of its predecessor.
+
+        Raises:
+            BrokerError: some may be queued; `sent` contains their indexes.
+        """
+        assert self.broker is not None
+        brokers = [self.broker.broker_of_delivery(outcome.ack_id) for outcome, _ in packages]
+        sent: list[int] = []
+        for broker in dict.fromkeys(brokers):
+            indexes = [index for index, each in enumerate(brokers) if each is broker]
+            links = [packages[index][1] for index in indexes]
+            priorities = [packages[index][0].following_priority for index in indexes]
+            try:
+                send_links(links, broker=broker, priorities=priorities)
+            except Exception as error:
+                mark_sent(error, [*sent, *(indexes[index] for index in sent_before(error))])
+                raise
+            sent += indexes
 
     def _link_failed(self, outcome: Outcome, error: Exception) -> None:
         """Save a failure for a link that the broker rejects, for example because it is too large."""

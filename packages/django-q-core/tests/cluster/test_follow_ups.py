@@ -79,7 +79,7 @@ class Pair:
             name=name, broker_class="django_q.brokers.memory.MemoryBroker", max_attempts=3, retry=30, **more
         )
         self.broker = MemoryBroker(settings=self.settings)
-        monkeypatch.setattr("django_q.cluster.monitor.get_broker", lambda **_: self.broker)
+        monkeypatch.setattr("django_q.cluster.monitor.consuming_broker", lambda _: self.broker)
         monkeypatch.setattr("django_q.cluster.monitor.LeaseKeeper.start", lambda _: None)
         self.codec = PackageCodec.of(self.settings)
         wiring = Wiring(

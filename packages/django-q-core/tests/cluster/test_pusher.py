@@ -614,7 +614,7 @@ def test_lease_of_a_slow_fetch_is_renewed_before_its_task_begins(pusher, slow):
 
 
 def test_successor_renews_running_tasks_at_once(pusher, monkeypatch):
-    monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
+    monkeypatch.setattr("django_q.cluster.pusher.consuming_broker", lambda settings: pusher.broker)
     monkeypatch.setattr("django_q.cluster.pusher.signal.signal", lambda *handler: None)
     pusher.broker.enqueue("package")
     pusher.step()
@@ -646,7 +646,7 @@ def test_warnings_about_the_server_are_logged_once(pusher, monkeypatch, caplog):
 @pytest.mark.parametrize(("pushed", "warned"), [(0, False), (1, True)])
 def test_successor_does_not_repeat_warnings_about_the_server(pusher, monkeypatch, pushed, warned):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr("django_q.cluster.pusher.get_broker", lambda settings: pusher.broker)
+    monkeypatch.setattr("django_q.cluster.pusher.consuming_broker", lambda settings: pusher.broker)
     pusher.state.pushed = pushed
     pusher.start()
     assert pusher.warned is warned

@@ -2,7 +2,7 @@
 
 from django_q.brokers.base import EXACT_PRIORITIES, FAIR_FETCHES, AckId, Broker, Delivery
 from django_q.brokers.bulk import BulkBroker
-from django_q.brokers.registry import broker_class, broker_of, get_broker, shared_broker
+from django_q.brokers.registry import broker_class, broker_of, consuming_broker, get_broker, shared_broker
 
 __all__ = [
     "EXACT_PRIORITIES",
@@ -13,6 +13,7 @@ __all__ = [
     "Delivery",
     "broker_class",
     "broker_of",
+    "consuming_broker",
     "get_broker",
     "shared_broker",
 ]

@@ -128,6 +128,11 @@ class Broker:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.list_key}>"
 
+    @property
+    def list_keys(self) -> list[str]:
+        """Keys of all queues that this broker consumes."""
+        return [self.list_key]
+
     @classmethod
     def queue_key(cls, name: str) -> str:
         """Return the product's name of the queue of the cluster *name*."""
@@ -296,6 +301,10 @@ class Broker:
 
     def delete(self, ack_id: Any) -> bool | None:
         """Delete a package from the queue. Return False if the lease was lost."""
+
+    def broker_of_delivery(self, ack_id: Any) -> Broker:
+        """Return the broker of the queue that delivered a package: this one, unless it consumes several queues."""
+        return self
 
     # -- dead letters ---------------------------------------------------------------------------------------------
 

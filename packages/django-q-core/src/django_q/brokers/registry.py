@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.utils.module_loading import import_string
 
 from django_q.brokers.process_local import ProcessLocal
+from django_q.brokers.queue_set import QueueSet
 from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
 from django_q.settings import ClusterSettings, current_settings
@@ -20,6 +21,9 @@ BROKERS: Registry[type[Broker]] = Registry("djangoq.brokers", "broker")
 
 PRECEDENCE = ("disque_nodes", "iron_mq", "sqs", "orm", "mongo", "django_redis")
 """Keys from highest to lowest precedence. `broker_class` precedes all of them; `redis` is the default."""
+
+OWN_QUEUE = "default"
+"""Name of a cluster's own queue in the setting `queues`, whatever its name is."""
 
 MAX_SHARED_BROKERS = 32
 """Maximum number of shared brokers per process. Only tests that change the settings need more."""
@@ -76,6 +80,20 @@ def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None 
     # Set after creation, because classes written for older versions have no such parameter.
     broker.settings = settings
     return broker
+
+
+def consuming_broker(settings: ClusterSettings) -> Broker:
+    """Return the broker of all queues that a cluster consumes.
+
+    Args:
+        settings: of the cluster.
+
+    Raises:
+        ConfigurationError: there is no such broker, or a name is that of a dead-letter queue.
+    """
+    names = [settings.list_key if name == OWN_QUEUE else name for name in settings.queues] or [settings.list_key]
+    brokers = [get_broker(name, settings=settings) for name in dict.fromkeys(names)]
+    return brokers[0] if len(brokers) == 1 else QueueSet(brokers)
 
 
 def shared_broker(settings: ClusterSettings, list_key: str | None = None) -> Broker:

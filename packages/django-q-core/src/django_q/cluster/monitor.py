@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import connections, router
 
-from django_q.brokers import Delivery, get_broker
+from django_q.brokers import Delivery, consuming_broker
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
     Death,
@@ -145,7 +145,7 @@ class Monitor(ClusterProcess):
 
     def start(self) -> None:
         """Create the broker and start the thread that renews leases."""
-        self.broker = get_broker(settings=self.settings)
+        self.broker = consuming_broker(self.settings)
         self.finisher = Finisher(self.settings, self.broker)
         if self.broker.supports_renewal:
             self.keeper = LeaseKeeper(
@@ -165,7 +165,7 @@ class Monitor(ClusterProcess):
         log.monitor.ready(self.name)
 
     def _own_broker(self) -> Any:
-        return get_broker(settings=self.settings)
+        return consuming_broker(self.settings)
 
     def step(self) -> bool:
         """Receive messages, finish outcomes and send follow-ups to workers."""

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from django_q.brokers import get_broker
+from django_q.brokers import consuming_broker
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import Kind, TaskMessage, kind_of
 from django_q.cluster.ipc.state import Phase, WorkerState
@@ -70,7 +70,7 @@ class Pusher(ClusterProcess):
 
     def start(self) -> None:
         """Connect to the broker and adopt the leases of a dead predecessor."""
-        self.use(get_broker(settings=self.settings))
+        self.use(consuming_broker(self.settings))
         signal.signal(signal.SIGTERM, self._stop)
         self.warned = self.state.pushed > 0  # the predecessor has logged them
         self._adopt()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError
 
-from django_q.brokers import get_broker
+from django_q.brokers import consuming_broker, get_broker
 from django_q.clock import now as clock_now
 from django_q.cluster.ipc.state import Phase
 from django_q.databases.connections import close_connections
@@ -67,7 +67,7 @@ class Scheduler(ClusterProcess):
         self.broker = get_broker(settings=self.settings)
         self.publisher = Publisher(self.name, self.wiring, self.broker, here=not self.broker.keeps_statistics)
         self.schedules = DueSchedules(self.settings, self.broker, importing=self.imports.of)
-        batches = BatchMaintenance(self.settings, self.broker)
+        batches = BatchMaintenance(self.settings, self.broker, consuming_broker(self.settings).list_keys)
         records = RecordMaintenance(self.settings, self.broker)
         self.commands = CommandReader(self.name, self.wiring)
         self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step, records.step)

@@ -82,6 +82,11 @@ class ClusterSettings:
 
     Text. Default: `name`. From django-q2."""
 
+    queues: Sequence[str] = setting((), rules.texts(advice="Write ['default', 'mail'], for instance."))
+    """Queues that this cluster consumes, each the name of a cluster. `"default"` means its own queue.
+
+    List of texts. Default: its own queue only. `qcluster --queues default,mail` overrides it. Ours."""
+
     alt_clusters: Mapping[str, Mapping[str, Any]] = dictionary(
         rules.mapping_of_mappings(advice="Give each cluster's name the settings that differ, as a dictionary.")
     )

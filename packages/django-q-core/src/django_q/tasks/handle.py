@@ -115,7 +115,9 @@ class TaskHandle(str):
     def _task(self) -> Task | None:
         if self._cached is None or self._cached is False:
             return reading.fetch(self, cached=self._cached)
-        return reading.fetch_cached(self, broker=chosen_broker(self._broker, self._cluster))
+        found = reading.fetch_cached(self, broker=chosen_broker(self._broker, self._cluster))
+        # A cluster that consumes several queues keeps results under its own name.
+        return found or (reading.fetch_cached(self) if self._cluster else None)
 
     @staticmethod
     def _finished(found: Record | Task | Missing) -> Any:

@@ -10,7 +10,7 @@ from django.db import connections, router
 from django.db.models import F, Q
 from django.utils import timezone
 
-from django_q.databases.statements import Condition, is_any
+from django_q.databases.statements import Condition, is_any, one_of
 from django_q.exceptions import BrokerError
 from django_q.log import messages as log
 from django_q.models import Batch, BatchMember
@@ -49,11 +49,13 @@ class BatchMaintenance:
     Args:
         settings: of the cluster.
         broker: of its queue.
+        list_keys: keys of the queues that it consumes; none means that of the broker.
     """
 
-    def __init__(self, settings: ClusterSettings, broker: Broker) -> None:
+    def __init__(self, settings: ClusterSettings, broker: Broker, list_keys: Sequence[str] = ()) -> None:
         self.settings = settings
         self.broker = broker
+        self.list_keys = list_keys or [broker.list_key]
         self.results = BatchResults(settings, broker.list_key)
         self.delivery = BatchDelivery(settings, broker)
         self.next_at = 0.0
@@ -92,7 +94,7 @@ class BatchMaintenance:
         using = router.db_for_write(Batch)
         if not self._is_any_due(now, using):
             return []
-        ours = Q(queue=self.broker.list_key) | Q(due__lte=now - MAX_WAIT)
+        ours = Q(queue__in=self.list_keys) | Q(due__lte=now - MAX_WAIT)
         due = rows(Batch, using).filter(ours, due__lte=now).defer("kwargs").order_by("due")
         if now < self.grace_ends_at:
             due = due.exclude(completed=None, total__gt=F("done") + F("failed"))
@@ -100,7 +102,8 @@ class BatchMaintenance:
 
     def _is_any_due(self, now: datetime, using: str) -> bool:
         moment = connections[using].ops.adapt_datetimefield_value
-        ours = Condition("{queue} = %s OR {due} <= %s", [self.broker.list_key, moment(now - MAX_WAIT)])
+        queues = one_of("queue", self.list_keys)
+        ours = Condition(f"{queues.text} OR {{due}} <= %s", [*queues.values, moment(now - MAX_WAIT)])
         return is_any(Batch, using, Condition("{due} <= %s", [moment(now)]) & ours)
 
     def _close(self, overdue: Sequence[Batch], now: datetime) -> None:

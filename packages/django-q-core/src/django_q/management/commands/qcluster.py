@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 
 from django_q import cluster
-from django_q.brokers import get_broker
+from django_q.brokers import consuming_broker
 from django_q.exceptions import BrokerUnavailable, DjangoQError
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
@@ -31,13 +32,17 @@ class Command(BaseCommand):
         parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it.")
         parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
 
+        parser.add_argument("--queues", help="Queues that it consumes, separated by commas; 'default' is its own.")
+
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Reject Windows, before an import that fails there."""
         if sys.platform == "win32":
             raise CommandError(cluster.NEEDS_UNIX)
         return super().execute(*args, **options)
 
-    def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
+    def handle(
+        self, *args: Any, run_once: bool = False, name: str | None = None, queues: str | None = None, **options: Any
+    ) -> None:
         """Run the cluster, and end the process with its exit status."""
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
@@ -45,7 +50,9 @@ class Command(BaseCommand):
             if not django_settings.SECRET_KEY:
                 raise CommandError("SECRET_KEY is empty: packages are signed with it.")
             settings = current_settings()
-            broker = get_broker(settings=settings)
+            if queues:
+                settings = dataclasses.replace(settings, queues=[each.strip() for each in queues.split(",")])
+            broker = consuming_broker(settings)
             _reach(broker)
             broker.disconnect()
             status = cluster.Cluster(broker, settings=settings).run(once=run_once)
