@@ -69,6 +69,8 @@ class Ledger:
     outages: list[Outage] = field(default_factory=list)
     lease: float = 5
     """Seconds."""
+    records: dict[str, str] = field(default_factory=dict)
+    """Task id → status, of the tracked tasks."""
 
     @property
     def lost(self) -> list[str]:
@@ -79,6 +81,11 @@ class Ledger:
     def saved_without_a_run(self) -> list[str]:
         """Return saved tasks without a recorded execution."""
         return [task for task in self.saved if task not in self.runs]
+
+    @property
+    def wrong_records(self) -> list[str]:
+        """Tracked tasks whose record does not say that they have succeeded."""
+        return [task for task, status in self.records.items() if status != "succeeded"]
 
     @property
     def doubles(self) -> dict[str, list[Run]]:
@@ -137,6 +144,7 @@ class Ledger:
                 f"{len(self.waiting)} waiting, {len(self.lost)} lost",
                 f"{len(self.doubles)} ran more than once, {len(unexplained)} of them unexplained",
                 "explained by: " + ", ".join(f"{count} {what}" for what, count in sorted(explained.items())),
+                f"{len(self.records)} tracked, {len(self.wrong_records)} with a wrong record",
                 f"{len(self.uncounted)} ran more often than their rows say",
                 f"{len(self.kills)} kills: " + ", ".join(f"{count} {role}" for role, count in sorted(roles.items())),
                 f"{len(self.outages)} outages: " + ", ".join(f"{n} {what}" for what, n in sorted(outages.items())),
@@ -147,8 +155,9 @@ class Ledger:
 
     @property
     def balances(self) -> bool:
-        """Return True if no task is lost and every duplicate is explained."""
-        return not self.lost and not self.unexplained_doubles() and not self.saved_without_a_run
+        """Return True if no task is lost, every duplicate is explained and every record tells the end of its task."""
+        wrong = self.lost or self.unexplained_doubles() or self.saved_without_a_run or self.wrong_records
+        return not wrong
 
 
 def read_runs(lines: list[str]) -> tuple[dict[str, list[Run]], dict[int, int]]:

@@ -59,14 +59,22 @@ chance = random.Random({seed})
 answer = []
 for number in range({count}):
     cached = {cached} and chance.random() < 0.25
-    answer.append(async_task('chaos_jobs.work', chance.choice([0, 0.01, 0.05, 0.1, 0.4]), cached=cached))
-    note(answer[-1], 'sent', 0)
+    track, priority = chance.random() < 0.5, chance.choice([0, 0, 0, -50, 50])
+    send = async_task.options(cached=cached, track=track, priority=priority)
+    answer.append(str(send('chaos_jobs.work', chance.choice([0, 0.01, 0.05, 0.1, 0.4]))))
+    note(answer[-1], 'sent', int(track))
 """
 
 CACHED = """
 from django_q.tasks import fetch
 found = [task for each in {ids} if (task := fetch(each, cached=True)) is not None and task.success]
 answer = {{task.id: task.attempt_count for task in found}}
+"""
+
+
+RECORDS = """
+from django_q.models import Record
+answer = dict(Record.objects.values_list('id', 'status'))
 """
 
 
@@ -214,6 +222,7 @@ class Chaos:
         # The failed attempt of a cached task is a delayed package, which no size counts.
         with suppress(AssertionError):  # what is lost, the ledger says
             eventually(lambda: not self._unsaved(), within=4 * LEASE_SECONDS)
+            eventually(lambda: {*self._records().values()} <= {"succeeded"}, within=4 * LEASE_SECONDS)
         for cluster in self.clusters:
             assert cluster.stop() == 0, cluster.log[-3000:]
 
@@ -243,16 +252,23 @@ class Chaos:
             saved |= self.site.run(CACHED.format(ids=[task for task in sent if task not in saved]))
         return saved
 
+    def _records(self) -> dict[str, str]:
+        """Return the status of each tracked task that was sent."""
+        found: dict[str, str] = self.site.run(RECORDS)
+        return {task: found.get(task, "missing") for task in _sent(self.site.notes(), " sent 1")}
+
     def _balance(self) -> Ledger:
         notes = self.site.notes()
         runs, parents = read_runs(notes)
         sent = _sent(notes)
         clusters = {pid: self.sentinels[parent] for pid, parent in parents.items() if parent in self.sentinels}
-        return Ledger(sent, runs, self._saved(sent), set(), self.kills, clusters, self.outages, LEASE_SECONDS)
+        return Ledger(
+            sent, runs, self._saved(sent), set(), self.kills, clusters, self.outages, LEASE_SECONDS, self._records()
+        )
 
 
-def _sent(notes: list[str]) -> list[str]:
-    return [line.split()[0] for line in notes if " sent " in line]
+def _sent(notes: list[str], words: str = " sent ") -> list[str]:
+    return [line.split()[0] for line in notes if words in line]
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -373,8 +389,8 @@ def main() -> int:
         stack.enter_context(chaos.stack)
         ledger = chaos.run(tasks=arguments.tasks, kills=arguments.kills, minutes=arguments.minutes)
         print(ledger.summary())
-        for task in [*ledger.lost, *ledger.unexplained_doubles()][:10]:
-            print("  ", task, ledger.runs.get(task))
+        for task in [*ledger.lost, *ledger.unexplained_doubles(), *ledger.wrong_records][:10]:
+            print("  ", task, ledger.runs.get(task), ledger.records.get(task))
         return 0 if ledger.balances else 1
 
 

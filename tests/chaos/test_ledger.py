@@ -53,6 +53,14 @@ def test_task_that_is_nowhere_is_lost():
     assert not book(saved={"a": 1}, runs={"a": [Run(1, 1, True)]}).lost
 
 
+def test_record_of_another_state_is_wrong():
+    succeeded = {"saved": {"a": 1}, "runs": {"a": [Run(1, 1, True)]}}
+    assert book(**succeeded, records={"a": "succeeded"}).balances
+    for status in ("missing", "running", "retrying", "failed"):
+        assert book(**succeeded, records={"a": status}).wrong_records == ["a"]
+        assert not book(**succeeded, records={"a": status}).balances
+
+
 def test_second_run_without_a_kill_is_unexplained():
     runs = {"a": [Run(10, 1, True), Run(20, 2, True)]}
     assert book(runs=runs).unexplained_doubles() == ["a"]
