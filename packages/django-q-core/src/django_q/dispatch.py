@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django_q import signals
 from django_q.brokers.base import enqueue_each
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
     from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
     from django_q.wire.package import TaskPackage
+
+
+COSTLY_OPTIONS: Final = frozenset({"priority", "track"})
+"""Options that need more than one call of the broker."""
 
 
 def announced(package: TaskPackage) -> TaskPackage:
@@ -65,14 +68,13 @@ def send_many(
     if signed is None:
         codec = PackageCodec.of(settings)
         signed = [codec.dumps(package) for package in packages]
-    if priorities is None:
-        priorities = [package.get("priority", 0) for package in packages]
-    is_tracked = any("track" in package for package in packages)
-    with recorded(packages, broker, settings.list_key, delay) if is_tracked else nullcontext():
-        if any(priorities) and broker.priorities > 1:
-            _each_priority(signed, priorities, lambda part, priority: _enqueue(broker, part, delay, priority=priority))
-        else:
-            _enqueue(broker, signed, delay)
+    if priorities is None and all(map(COSTLY_OPTIONS.isdisjoint, packages)):
+        _enqueue(broker, signed, delay)
+    else:
+        if priorities is None:
+            priorities = [package.get("priority", 0) for package in packages]
+        with recorded(packages, broker, settings.list_key, delay):
+            _enqueue_by_priority(broker, signed, delay, priorities)
     if logger.isEnabledFor(logging.INFO):
         for package in packages:
             log.task.enqueued(package, broker.list_key)
@@ -87,6 +89,14 @@ def _enqueue(broker: Broker, signed: Sequence[str], delay: float, **options: int
         broker.enqueue(signed[0], **options)
     elif signed:
         broker.enqueue_many(signed, **options)
+
+
+def _enqueue_by_priority(broker: Broker, signed: Sequence[str], delay: float, priorities: Sequence[int]) -> None:
+    """Enqueue packages with their priorities, if the broker has any."""
+    if any(priorities) and broker.priorities > 1:
+        _each_priority(signed, priorities, lambda part, priority: _enqueue(broker, part, delay, priority=priority))
+    else:
+        _enqueue(broker, signed, delay)
 
 
 def _each_priority(

@@ -39,6 +39,9 @@ def recorded(packages: Sequence[TaskPackage], broker: Broker, queue: str, delay:
         delay: seconds before the earliest execution.
     """
     tracked = {index: package for index, package in enumerate(packages) if package.get("track")}
+    if not tracked:
+        yield
+        return
     new = [NewRecord.of(package, queue) for package in tracked.values()]
     using = router.db_for_write(Record)
     run_after = now() + timedelta(seconds=delay) if delay else None

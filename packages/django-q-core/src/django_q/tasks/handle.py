@@ -26,28 +26,24 @@ class TaskHandle(str):
 
     Args:
         task_id: id of the task.
-        cached: True, or the seconds, if the result is kept in the cache; None means as the settings say.
-        broker: broker that the task was sent through, if the caller chose one.
-        cluster: name of the cluster that executes the task, if the caller chose one.
     """
 
     __slots__ = ("__dict__",)
 
-    _cached: bool | float | None
-    _broker: Broker | None
-    _cluster: str | None
+    _cached: bool | float | None = None
+    _broker: Broker | None = None
+    _cluster: str | None = None
 
-    def __new__(
-        cls,
-        task_id: str,
-        cached: bool | float | None = None,
-        broker: Broker | None = None,
-        cluster: str | None = None,
-    ) -> Self:
-        """Create the handle of a task."""
-        made = super().__new__(cls, task_id)
-        made._cached, made._broker, made._cluster = cached, broker, cluster
-        return made
+    def sent(self, cached: bool | float | None, broker: Broker | None, cluster: str | None) -> Self:
+        """Set the options with which the task was sent, and return the handle.
+
+        Args:
+            cached: True, or the seconds, if the result is kept in the cache; None means as the settings say.
+            broker: broker that the caller chose; None if the settings chose it.
+            cluster: name of the cluster that executes the task; None means that of the settings.
+        """
+        self._cached, self._broker, self._cluster = cached, broker, cluster
+        return self
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (str(self),)

@@ -34,7 +34,9 @@ def _send_task(options: dict[str, Any], func: str | Callable[..., Any], /, *args
     route = Route.take(options, settings)
     package = build_package(func, args, kwargs, options, settings)
     route.send([package])
-    return TaskHandle(package["id"], package.get("cached"), route.chosen, route.cluster)
+    handle, cached = TaskHandle(package["id"]), package.get("cached")
+    plain = cached is None and route.chosen is None and route.cluster is None
+    return handle if plain else handle.sent(cached, route.chosen, route.cluster)
 
 
 @with_options(_send_task)
