@@ -66,13 +66,26 @@ def is_known(path: str) -> bool:
 _KNOWN: dict[str, Callable[..., Any]] = {}
 
 
-def _locate(path: str) -> Callable[..., Any]:
+def locate(path: str) -> Any:
+    """Find the object that a dotted path names, callable or not.
+
+    Args:
+        path: the dotted path.
+
+    Raises:
+        UnknownFunction: nothing has this path; the message names the part that exists.
+    """
     found = _find(path)
     if found is None:
         raise UnknownFunction(
             f"Function {path!r} is not defined. {_how_far(path)} Deploy the code that defines it where the cluster "
             "runs, restart the cluster, or correct the path."
         )
+    return found
+
+
+def _locate(path: str) -> Callable[..., Any]:
+    found = locate(path)
     if not callable(found):
         raise UnknownFunction(f"{path!r} is a {type(found).__name__} and cannot be called: name a function.")
     return found

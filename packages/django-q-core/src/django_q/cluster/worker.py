@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from django.core.cache import caches
 from django.utils import timezone
 
 from django_q import reporters, signals
+from django_q.brokers import shared_broker
 from django_q.cluster.earlier_success import saved_success
 from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
@@ -45,7 +47,7 @@ from django_q.exceptions import (
 )
 from django_q.execution import Executor
 from django_q.execution.timeout import TaskTimer
-from django_q.finishing import Finisher
+from django_q.finishing import Finisher, is_last
 from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.records.cancelling import is_cancelled, targets_of
@@ -53,7 +55,7 @@ from django_q.text import class_path, sentence_of
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package
-from django_q.wire.package import is_member
+from django_q.wire.package import is_member, own_ack_failure
 from django_q.wire.tracking import Attempted, Started
 
 from . import sessions
@@ -62,7 +64,7 @@ from .isolation import Baseline
 from .process import ClusterProcess, Wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from django_q.wire.outcome import Outcome
@@ -133,7 +135,7 @@ class Worker(ClusterProcess):
         self.tasks, self.results = wiring.tasks, wiring.results
         self.codec = PackageCodec.of(self.settings)
         self.timer = WorkerTimer(self.slot)
-        self.executor = Executor(self.settings, self.timer, self.name)
+        self.executor = Executor(self.settings, self.timer, self.name, self._is_last)
         self.count = 0
         self.cache_retry_at = 0.0
         """Time of the next use of the cache (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
@@ -262,7 +264,8 @@ class Worker(ClusterProcess):
         if task.attempt > 1 and (finished := self._finished_before(package)) is not None:
             saved_attempt = finished.get("attempt_count", 1)
             outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
-            attempted = Attempted(None, None) if package.get("track") else None
+            value = json.dumps(finished["result"]) if "backend" in package else None
+            attempted = Attempted(None, None, json=value) if package.get("track") else None
             return outcome._replace(repeated=True, attempted=attempted)
         log.task.processing(self.name, package, task.attempt)
         if package.get("track"):
@@ -296,6 +299,10 @@ class Worker(ClusterProcess):
             exception_class=class_path(error),
         )
         return outcome._replace(cancelled=True)
+
+    def _is_last(self, package: Mapping[str, Any], attempt: int) -> bool:
+        """Return True if no attempt of a task follows a failed one."""
+        return is_last(own_ack_failure(package), attempt, settings=self.settings, broker=shared_broker(self.settings))
 
     def _announce_start(self, package: TaskPackage, attempt: int) -> None:
         """Tell the monitor that a tracked task starts. If the channel is full, its outcome will tell."""

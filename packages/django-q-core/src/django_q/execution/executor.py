@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from multiprocessing import current_process
 from time import perf_counter
 from types import CoroutineType
@@ -15,11 +16,11 @@ from django_q.exceptions import TaskCancelled, TimeoutException
 from django_q.execution.coroutines import SOURCE_FILES, cancel_coroutine, run_coroutine
 from django_q.execution.outcome_builder import OutcomeBuilder, SentArguments
 from django_q.execution.timeout import TaskTimer, timeout_of
-from django_q.functions import is_known, resolve
+from django_q.functions import is_known, locate, resolve
 from django_q.wire.tracking import Attempted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
@@ -37,10 +38,18 @@ class Executor:
         settings: of the cluster.
         timer: limits the duration of each task; None creates one that restores the caller's handler of SIGALRM.
         worker: name of the worker, for the records of tracked tasks; empty means the name of this process.
+        is_last: returns True if no attempt follows a failed one, from the package and the number of the attempt.
     """
 
-    def __init__(self, settings: ClusterSettings, timer: TaskTimer | None = None, worker: str = "") -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        timer: TaskTimer | None = None,
+        worker: str = "",
+        is_last: Callable[[Mapping[str, Any], int], bool] = lambda package, attempt: True,
+    ) -> None:
         self.settings = settings
+        self.is_last = is_last
         self.worker = worker or current_process().name
         self.builder = OutcomeBuilder(settings, self._failure)
         self.codec = self.builder.codec
@@ -73,7 +82,7 @@ class Executor:
             sent = None
             try:
                 sent = SentArguments.of(package)
-                func = self._resolve(package["func"])
+                func = self._call_of(package, attempt) if "backend" in package else self._resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
                 success, result = True, self._call(func, package)
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
@@ -85,20 +94,32 @@ class Executor:
                 outcome = self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent, duration=duration)
                 if self.cancelled:
                     outcome = outcome._replace(cancelled=True, final=True)
-                return outcome if started is None else self._tracked(outcome, started)
+                return outcome if started is None else self._tracked(outcome, started, package, result)
             except BaseException as error:  # noqa: BLE001 - describing a result runs its own code
                 reason = f"The outcome of the task cannot be described: {text.error_line(error)}"
                 without = {**package, "args": (), "kwargs": {}}
                 failed = self.builder.failed(without, reason, ack_id=ack_id, attempt=attempt, final=success)
-                return failed if started is None else self._tracked(failed, started)
+                return failed if started is None else self._tracked(failed, started, package, None)
 
-    def _tracked(self, outcome: Outcome, started: datetime) -> Outcome:
+    def _tracked(self, outcome: Outcome, started: datetime, package: TaskPackage, result: Any) -> Outcome:
         """Add the attempt to the outcome of a tracked task."""
         attempted = Attempted(self.worker, started)
+        if outcome.success and "backend" in package:
+            attempted = attempted._replace(json=json.dumps(result))
         if not outcome.success and self.exception is not None:
             exception_class = text.class_path(self.exception)
             attempted = attempted._replace(exception_class=exception_class, traceback=self.traceback)
         return outcome._replace(attempted=attempted)
+
+    def _call_of(self, package: TaskPackage, attempt: int) -> Callable[..., Any]:
+        """Return the call of a task of `django.tasks`."""
+        from django_q.django_tasks.running import Call  # an optional library on Django 5.2
+
+        with self.timer.running(self.settings.import_timeout, "Importing the task took longer than import_timeout"):
+            task = locate(str(package["func"]))
+        if self.imported is not None:
+            self.imported()
+        return Call(task, package, attempt, self.worker, lambda: self.is_last(package, attempt))
 
     def _resolve(self, func: str | Callable[..., Any]) -> Callable[..., Any]:
         """Find the function. The import of its module is limited by `import_timeout`, not by the task's timeout."""

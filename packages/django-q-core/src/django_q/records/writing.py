@@ -193,7 +193,7 @@ def end_of(outcome: Outcome, *, final: bool) -> Callable[[Record], None]:
             record.started_at = record.started_at or began
             record.last_attempted_at = max(began, record.last_attempted_at or began)
         if record.status != Status.SUCCEEDED:
-            conclude(record, status_after(outcome, final=final), stopped, outcome.result)
+            conclude(record, status_after(outcome, final=final), stopped, attempted.json or outcome.result)
 
     return apply
 

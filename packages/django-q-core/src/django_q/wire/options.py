@@ -434,6 +434,7 @@ def iter_options(name: str, value: object) -> dict[str, Any] | None:
 
 PACKAGE_RULES: Final[Mapping[str, Rule]] = {
     **{name: OPTION_RULES[name] for name in LINK_OPTIONS if name != "task_name"},
+    "backend": label,
     "chain": link_list,
     "func": plain_path,
     "id": task_id,

@@ -46,6 +46,7 @@ class TaskPackage(TypedDict, total=False):
 
     `id` to `started` are always present. Options are present if they are set; `result`, `success`, `stopped` and
     `attempt_count` after the execution. `chain_started` is the time at which the first link of a chain was sent.
+    `backend` is the alias of the back end of `django.tasks` that sent the task.
     """
 
     id: str
@@ -72,6 +73,7 @@ class TaskPackage(TypedDict, total=False):
     priority: int
     track: bool
     chain_started: datetime
+    backend: str
 
     ack_id: Any
     result: Any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django_q.functions import describe
@@ -23,10 +24,12 @@ class NewRecord(NamedTuple):
     group: str | None
     queue: str
     """Name of the cluster that executes the task."""
+    backend: str
+    """Alias of the back end of `django.tasks` that sends it; empty for Django Q's own API."""
     priority: int
     enqueued_at: datetime
     arguments: str | None
-    """Positional and keyword arguments, encoded."""
+    """Positional and keyword arguments: encoded, or in JSON for a task of `django.tasks`."""
 
     @classmethod
     def of(cls, package: Mapping[str, Any], queue: str) -> Self:
@@ -36,6 +39,7 @@ class NewRecord(NamedTuple):
             package: the package.
             queue: name of the cluster that executes it, unless it names another.
         """
+        arguments, backend = (package.get("args", ()), package.get("kwargs", {})), package.get("backend", "")
         return cls(
             id=package["id"],
             name=truncated(package["name"], LABEL_CHARACTERS),
@@ -44,7 +48,8 @@ class NewRecord(NamedTuple):
             queue=package.get("cluster") or queue,
             priority=package.get("priority") or 0,
             enqueued_at=package["started"],
-            arguments=encode((package.get("args", ()), package.get("kwargs", {}))),
+            backend=backend,
+            arguments=json.dumps(arguments) if backend else encode(arguments),
         )
 
 
@@ -72,3 +77,5 @@ class Attempted(NamedTuple):
     """Dotted path of the class of the exception; None for a success."""
     traceback: str | None = None
     """Traceback of the exception, or the reason of the failure; None for a success."""
+    json: str | None = None
+    """Return value of a task of `django.tasks`, in JSON; None for a failure, and for any other task."""
