@@ -60,6 +60,7 @@ def test_they_go_on_queueing_into_an_adopted_database(
     assert not OrmQ.objects.using(alias).exists()  # write.py takes back what it has queued
 
 
+@pytest.mark.django_db
 def test_their_cluster_runs_what_we_queue(
     edition: Installed, tmp_path: Path, reach: Callable[[Path], str], settings
 ) -> None:
@@ -70,7 +71,9 @@ def test_their_cluster_runs_what_we_queue(
     migrate(alias)
     settings.Q_CLUSTER = {"name": NAME, "orm": alias}
     ids = [
-        async_task(case["func"], *case["args"], **case["kwargs"], q_options=case["options"]) for case in RUNS.values()
+        async_task(case["func"], *case["args"], **case["kwargs"], q_options=case["options"] | new)
+        for case in RUNS.values()
+        for new in ({}, {"track": True, "priority": -7})
     ]
     connections[alias].close()
     shown = edition.work(path)
