@@ -36,7 +36,7 @@ CHANGED_FIELDS: Final = (
 FAILURE_CLASS: Final = "django_q.exceptions.DjangoQError"
 """Exception class of a failure without an exception, such as a result that the database rejects."""
 
-MAX_STATEMENT_ROWS: Final = 100
+MAX_STATEMENT_ROWS: Final = 500
 """Maximum number of rows that one statement updates."""
 
 MISSING_SECONDS: Final = 60.0
@@ -132,7 +132,7 @@ class RecordWriter:
                 for update in by_id[record.pk]:
                     update.apply(record)
             for chunk in chunks(records, using):
-                Record._base_manager.using(using).bulk_update(chunk, CHANGED_FIELDS)
+                update_rows(chunk, using)
         known = {record.pk for record in records}
         deadline = time.monotonic() + MISSING_SECONDS
         absent = [update for task_id in by_id if task_id not in known for update in by_id[task_id]]
@@ -214,6 +214,20 @@ def conclude(record: Record, status: Status, moment: datetime, result: str | Non
     record.status, record.lease_ends_at = status, None
     record.finished_at = moment if status in FINAL else None
     record.result = result if status == Status.SUCCEEDED else None
+
+
+def update_rows(records: Sequence[Record], using: str) -> None:
+    """Write the changed fields of records, in raw SQL: with `bulk_update`, a third as many tasks were settled."""
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    fields = [Record._meta.get_field(name) for name in CHANGED_FIELDS]
+    columns = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
+    rows = [
+        [*(field.get_db_prep_save(getattr(record, field.attname), connection) for field in fields), record.pk]
+        for record in records
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {quote(Record._meta.db_table)} SET {columns} WHERE {quote('id')} = %s", rows)
 
 
 def chunks(records: Sequence[Record], using: str) -> Iterator[list[Record]]:
