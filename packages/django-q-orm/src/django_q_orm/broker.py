@@ -75,6 +75,8 @@ class ORM(BulkBroker):
     """Time at which the next known row is due. A row that is due before was inserted without a notification."""
     _since: str | None = None
     """PostgreSQL: lowest lock of rows that were never leased and may wait; None requires a full scan."""
+    _ranked = False
+    """PostgreSQL: True if the last claim found rows with priorities."""
 
     @classmethod
     def name_problem(cls, name: str) -> str | None:
@@ -252,7 +254,7 @@ class ORM(BulkBroker):
                 fair=fair,
                 since=since,
             )
-        self._since = claimed.since
+        self._since, self._ranked = claimed.since, claimed.ranked
         if since and not claimed.rows:
             self._next_poll_at = time.monotonic() + self.listener.next_pause()
         return [Delivery(*each) for each in claimed.rows]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, Exists, IntegerField, Q, Value, When
+from django.db.models import IntegerField
+from django.db.models.expressions import RawSQL
+
+from django_q_orm.rank_sql import has_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,25 +18,25 @@ if TYPE_CHECKING:
     from django_q_orm.models import OrmQ
 
 
-def locked_by_priority(queue: QuerySet[OrmQ], due_times: DueTimes, limit: int, *, fair: bool) -> list[tuple[Any, ...]]:
+def locked_by_priority(
+    queue: QuerySet[OrmQ], key: str, due_times: DueTimes, limit: int, *, fair: bool
+) -> list[tuple[Any, ...]]:
     """Lock due rows, and return id, package and lease of each, in the order of delivery.
 
-    If a queue uses no priorities, this is one query, or two if no row is due.
+    If a queue uses no priorities, this is one query.
 
     Args:
         queue: rows of the queue.
+        key: name of the queue.
         due_times: condition and order of due rows.
         limit: maximum number of rows.
         fair: True to begin with the oldest row of a lower priority than the greatest one.
     """
     due = queue.filter(due_times.is_due())
-    above, below = (When(Exists(queue.filter(side)), then=Value(1)) for side in (Q(rank__lt=0), Q(rank__gt=0)))
-    has_ranks = Case(above, below, default=Value(0), output_field=IntegerField())
-    rows = _locked(due.filter(rank=0).annotate(has_ranks=has_ranks), due_times, limit, "has_ranks")
-    if rows and not rows[0][-1]:
+    uses_ranks = RawSQL(*has_ranks(due_times.connection, queue.model._meta.db_table, key), IntegerField())
+    rows = _locked(due.annotate(uses_ranks=uses_ranks), due_times, limit, "uses_ranks")
+    if not rows or not rows[0][-1]:
         return [row[:-1] for row in rows]
-    if not rows and not queue.filter(Q(rank__lt=0) | Q(rank__gt=0)).exists():
-        return []
     ranks = list(_ranks(queue))
     found = _oldest_of_lower_priority(due, due_times, ranks) if fair else []
     first = [row[0] for row in found]

@@ -1,13 +1,15 @@
-"""SQL of PostgreSQL and SQLite that finds due rows by priority, without reading the delayed rows of any.
+"""SQL that finds due rows by priority, without reading the delayed rows of any.
 
-The rank of a row is its negative priority. The index (key, rank, lock) finds the due rows of one rank. So a statement
-probes the index once for each rank of a queue, and reads the due rows of one rank after another. Rank 0 is always
-among them: if a queue uses no priorities, two probes are enough, and they read no rows that are deleted.
+The rank of a row is its negative priority. Two probes of the index (key, rank, lock) find out if a queue has other ranks
+than 0. If so, a statement probes it once for each rank, and reads the due rows of one rank after another.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 class Sql(NamedTuple):
@@ -15,6 +17,15 @@ class Sql(NamedTuple):
 
     text: str
     params: list[Any]
+
+
+def has_ranks(connection: BaseDatabaseWrapper, table: str, key: str) -> Sql:
+    """Return the expression that is 1 if a queue has rows with another rank than 0, otherwise 0. It is standard SQL."""
+    name, column, rank = map(connection.ops.quote_name, (table, "key", "rank"))
+    below, above = (
+        f"EXISTS (SELECT 1 FROM {name} other WHERE other.{column} = %s AND other.{rank} {side} 0)" for side in "<>"
+    )
+    return Sql(f"CASE WHEN {below} THEN 1 WHEN {above} THEN 1 ELSE 0 END", [key, key])
 
 
 def ranks_of(name: str, key: str) -> Sql:
@@ -35,7 +46,10 @@ def ranks_of(name: str, key: str) -> Sql:
 
 
 def due_on_postgres(name: str, key: str, until: Sql, order: str, limit: int, *, fair: bool) -> Sql:
-    """Return the table expressions of a claim on PostgreSQL. They lock the rows of `due`, in the order of delivery.
+    """Return the table expressions of a claim by priority on PostgreSQL. They lock `due`, in the order of delivery.
+
+    The nested loop over `ranks` is in this order: a lateral query with a limit allows no other plan. An `ORDER BY` would
+    lock and sort all due rows.
 
     Args:
         name: quoted name of the table.
