@@ -151,7 +151,8 @@ class ORM(BulkBroker):
         with self._converting_errors() as database:
             check_size(package, database)
             due_times = self._due_times(database)
-            row = {"key": key, "payload": package} | (due_times.after(delay) if delay else due_times.at_once())
+            columns = due_times.after(delay) if delay else due_times.at_once()
+            row: dict[str, Any] = {"key": key, "payload": package, **columns}
             if priority:
                 row["rank"] = -priority
             if database.vendor == "postgresql" and not delay:
@@ -253,6 +254,7 @@ class ORM(BulkBroker):
                 self.settings.retry,
                 fair=fair,
                 since=since,
+                ranked=self._ranked,
             )
         self._since, self._ranked = claimed.since, claimed.ranked
         if since and not claimed.rows:

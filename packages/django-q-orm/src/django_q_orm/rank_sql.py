@@ -1,7 +1,7 @@
 """SQL that finds due rows by priority, without reading the delayed rows of any.
 
-The rank of a row is its negative priority. Two probes of the index (key, rank, lock) find out if a queue has other ranks
-than 0. If so, a statement probes it once for each rank, and reads the due rows of one rank after another.
+The rank of a row is its negative priority. Two probes of the index (key, rank, lock) find out if a queue has other
+ranks than 0. If so, a statement probes it once for each rank, and reads the due rows of one rank after another.
 """
 
 from __future__ import annotations
@@ -20,27 +20,36 @@ class Sql(NamedTuple):
 
 
 def has_ranks(connection: BaseDatabaseWrapper, table: str, key: str) -> Sql:
-    """Return the expression that is 1 if a queue has rows with another rank than 0, otherwise 0. It is standard SQL."""
+    """Return the expression that is 1 if a queue has rows with another rank than 0, otherwise 0. It is standard SQL.
+
+    Databases read one entry of the index for a minimum. For EXISTS, PostgreSQL may read the table.
+    """
     name, column, rank = map(connection.ops.quote_name, (table, "key", "rank"))
     below, above = (
-        f"EXISTS (SELECT 1 FROM {name} other WHERE other.{column} = %s AND other.{rank} {side} 0)" for side in "<>"
+        f"(SELECT MIN(other.{rank}) FROM {name} other WHERE other.{column} = %s AND other.{rank} {side} 0)"
+        for side in "<>"
     )
-    return Sql(f"CASE WHEN {below} THEN 1 WHEN {above} THEN 1 ELSE 0 END", [key, key])
+    return Sql(f"CASE WHEN {below} IS NOT NULL OR {above} IS NOT NULL THEN 1 ELSE 0 END", [key, key])
 
 
-def ranks_of(name: str, key: str) -> Sql:
+MAX_RANKS = 202
+"""Maximum number of rows of `ranks`. Without a limit, SQLite expects millions, and first reads the whole queue."""
+
+
+def ranks_of(name: str, key: str, limit: str = "") -> Sql:
     """Return the recursive table expression `ranks`: all ranks of a queue and 0, in order, and NULL at the end.
 
     Args:
         name: quoted name of the table.
         key: name of the queue.
+        limit: SQL of a limit, which PostgreSQL does not accept.
     """
     found, first = f"SELECT rows.rank FROM {name} AS rows WHERE rows.key = %s", "ORDER BY rows.rank LIMIT 1"
     text = (
         f"ranks (rank) AS (SELECT COALESCE(({found} AND rows.rank < 0 {first}), 0) "
         f"UNION ALL SELECT CASE WHEN ranks.rank < 0 "
         f"THEN COALESCE(({found} AND rows.rank > ranks.rank AND rows.rank < 0 {first}), 0) "
-        f"ELSE ({found} AND rows.rank > ranks.rank {first}) END FROM ranks WHERE ranks.rank IS NOT NULL)"
+        f"ELSE ({found} AND rows.rank > ranks.rank {first}) END FROM ranks WHERE ranks.rank IS NOT NULL{limit})"
     )
     return Sql(text, [key] * 3)
 
@@ -48,8 +57,8 @@ def ranks_of(name: str, key: str) -> Sql:
 def due_on_postgres(name: str, key: str, until: Sql, order: str, limit: int, *, fair: bool) -> Sql:
     """Return the table expressions of a claim by priority on PostgreSQL. They lock `due`, in the order of delivery.
 
-    The nested loop over `ranks` is in this order: a lateral query with a limit allows no other plan. An `ORDER BY` would
-    lock and sort all due rows.
+    The nested loop over `ranks` is in this order: a lateral query with a limit allows no other plan. An `ORDER BY`
+    would lock and sort all due rows.
 
     Args:
         name: quoted name of the table.
@@ -87,7 +96,7 @@ def due_on_postgres(name: str, key: str, until: Sql, order: str, limit: int, *, 
 
 def heads_on_sqlite(name: str, key: str, now: Sql) -> Sql:
     """Return the query of the oldest due row of each rank, in the order of the ranks: its id and lock."""
-    ranks = ranks_of(name, key)
+    ranks = ranks_of(name, key, f" LIMIT {MAX_RANKS}")
     head = (
         f"SELECT id FROM {name} WHERE key = %s AND rank = ranks.rank AND lock <= {now.text} ORDER BY lock, id LIMIT 1"
     )
@@ -109,7 +118,7 @@ def due_on_sqlite(name: str, key: str, now: Sql, limit: int, *, first: int | Non
         limit: maximum number of rows.
         first: id of the row that is the first, if it is still due; None for the order of priorities alone.
     """
-    ranks = ranks_of(name, key)
+    ranks = ranks_of(name, key, f" LIMIT {MAX_RANKS}")
     text = (
         f"SELECT rows.id FROM ranks CROSS JOIN {name} AS rows "
         f"WHERE rows.key = %s AND rows.rank = ranks.rank AND rows.lock <= {now.text}"
