@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from importlib import import_module
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.db.migrations.state import ProjectState
 from django.urls import reverse
 from django.utils import timezone
+from django_q.brokers import FAIR_FETCHES
 from django_q.execution import Executor
 from django_q.finishing import Finisher
 from django_q.models import Batch, Schedule, Task
@@ -35,7 +37,7 @@ from django_q.wire.codec import PackageCodec
 from django_q.wire.outcome import Outcome, encode
 from django_q.workflows.batch_maintenance import BatchMaintenance
 from django_q.workflows.batch_rows import insert_batches
-from django_q_orm import claims
+from django_q_orm import claims, rank_queries
 from django_q_orm.broker import ORM
 from django_q_orm.stats import TableStats
 
@@ -117,12 +119,22 @@ def test_package_is_sent(written: list[str], product: Any, broker: ORM):
 
 
 def test_package_is_claimed(written: list[str], product: Any, broker: ORM):
-    product.driver.answers["PAYLOAD"] = [(7, "package", None)]
+    product.driver.answers["PAYLOAD"] = [(7, "package", None, 0)]
     (delivery,) = broker.dequeue_many(10_000, 0)
     assert (delivery.package, delivery.attempt) == ("package", 1)
     locking = [each for each in written if "SKIP LOCKED" in each or "READPAST" in each]
     assert len(locking) == 1
     assert not any("FETCH FIRST" in each for each in locking), "Oracle refuses FOR UPDATE with a limit"
+
+
+def test_package_is_claimed_by_priority(written: list[str], product: Any, broker: ORM, monkeypatch: pytest.MonkeyPatch):
+    ranks = rank_queries._ranks
+    monkeypatch.setattr(rank_queries, "_ranks", lambda queue: [*islice(ranks(queue), 1), -1, 1])
+    product.driver.answers |= {"MIN(": [(7, "package", None, 1)], "PAYLOAD": [(7, "package", None)], "1 AS": [(1,)]}
+    broker._fetches = FAIR_FETCHES - 1
+    (delivery,) = broker.dequeue_many(10, 0)
+    assert (delivery.package, delivery.attempt) == ("package", 1)
+    assert any("1 AS" in each for each in written), "a fair fetch looks for the greatest priority"
 
 
 def test_queue_is_looked_at(written: list[str], product: Any, broker: ORM):

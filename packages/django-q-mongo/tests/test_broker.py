@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pymongo.monitoring
 import pytest
+from django_q.brokers import FAIR_FETCHES
 from django_q.exceptions import ConfigurationError, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
@@ -51,20 +52,27 @@ def packages(found):
     return [delivery.package for delivery in found]
 
 
-def test_index_is_created_at_the_first_use(make):
+INDEXES = [{"_id": 1}, {"due": 1, "_id": 1}, {"rank": 1, "due": 1, "_id": 1}]
+
+
+def keys(broker):
+    return [dict(index["key"]) for index in broker.collection.list_indexes()]
+
+
+def test_indexes_are_created_at_the_first_use(make):
     broker = make()
     broker.enqueue("package")
-    assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
+    assert keys(broker) == INDEXES
 
 
 @pytest.mark.parametrize("use", [lambda broker: broker.enqueue("package"), lambda broker: broker.dequeue_many(1, 0)])
-def test_index_is_created_again_after_a_drop_of_the_collection(make, monkeypatch, use):
+def test_indexes_are_created_again_after_a_drop_of_the_collection(make, monkeypatch, use):
     broker, now = make(), broker_module.clock.monotonic
     broker.enqueue("package")
     broker.collection.drop()
     monkeypatch.setattr(broker_module.clock, "monotonic", lambda: now() + broker_module.INDEX_CHECK_SECONDS)
     use(broker)
-    assert [("due", 1), ("_id", 1)] in [list(index["key"].items()) for index in broker.collection.list_indexes()]
+    assert keys(broker) == INDEXES
 
 
 def test_expired_lease_cannot_dead_letter(make):
@@ -82,7 +90,7 @@ def test_purge_keeps_the_index_and_the_leases(make):
     broker.enqueue("hidden", delay=60)
     mine = broker.dequeue_many(1, 0)
     broker.purge_queue()
-    assert len(list(broker.collection.list_indexes())) == 2
+    assert keys(broker) == INDEXES
     assert broker.collection.count_documents({}) == 1
     assert broker.acknowledge(mine[0].ack_id)
 
@@ -97,7 +105,9 @@ def test_changed_retry_does_not_affect_existing_leases(make):
 def test_batch_takes_at_most_three_commands(make, monkeypatch):
     monkeypatch.setattr("django_q_mongo.broker.INDEX_CHECK_SECONDS", 60)  # not again on a slow machine
     listener = Commands()
+    monkeypatch.setattr("django_q_mongo.broker.ADOPTION_SECONDS", 60)
     broker = make(mongo={"event_listeners": [listener]})
+    broker.dequeue_many(1, 0)  # adopts packages of older senders
     broker.enqueue_many([f"package {number}" for number in range(50)])
     listener.names.clear()
     found = broker.dequeue_many(50, 0)
@@ -106,6 +116,55 @@ def test_batch_takes_at_most_three_commands(make, monkeypatch):
     listener.names.clear()
     broker.acknowledge_many([delivery.ack_id for delivery in found])
     assert len(listener.names) == 2
+
+
+@pytest.mark.parametrize(("limit", "commands"), [(1, 1), (50, 3)])
+def test_fetch_without_priorities_needs_no_more_commands(make, monkeypatch, limit, commands):
+    monkeypatch.setattr("django_q_mongo.broker.INDEX_CHECK_SECONDS", 60)
+    monkeypatch.setattr("django_q_mongo.broker.ADOPTION_SECONDS", 60)
+    listener = Commands()
+    broker = make(mongo={"event_listeners": [listener]})
+    broker.dequeue_many(1, 0)  # adopts, and creates the indexes
+    broker.enqueue_many(["package"] * limit * FAIR_FETCHES)
+    counts = []
+    for _ in range(FAIR_FETCHES):
+        listener.names.clear()
+        assert len(broker.dequeue_many(limit, 0)) == limit
+        counts.append(len(listener.names))
+    assert sorted(counts) == [commands] * (FAIR_FETCHES - 1) + [commands + 1]
+
+
+def test_fair_fetch_fills_the_batch_by_priority(make):
+    broker = make()
+    for priority in (5, -1, 7, 0, 7, -2):
+        broker.enqueue(f"{priority}", priority=priority)
+    broker._fetches = FAIR_FETCHES - 1
+    assert packages(broker.dequeue_many(5, 0)) == ["5", "7", "7", "0", "-1"]
+
+
+def test_package_of_an_older_sender_has_priority_0(make):
+    broker = make()
+    broker.enqueue("low", priority=-1)
+    broker.collection.insert_one({"payload": "of old", "lock": ago(60)})
+    broker.enqueue("high", priority=1)
+    assert packages(broker.dequeue_many(3, 0)) == ["high", "of old", "low"]
+
+
+def test_package_of_an_older_sender_is_adopted_within_a_second(make, monkeypatch):
+    monkeypatch.setattr("django_q_mongo.broker.ADOPTION_SECONDS", 0.1)
+    broker = make()
+    assert broker.dequeue_many(1, 0) == []
+    broker.collection.insert_one({"payload": "of old", "lock": ago(60)})
+    assert packages(eventually(lambda: broker.dequeue_many(1, 0), within=5)) == ["of old"]
+
+
+def test_requeued_dead_letter_keeps_its_priority(make):
+    broker = make()
+    broker.enqueue("high", priority=1)
+    broker.move_to_dead_letters(broker.dequeue_many(1, 0)[0])
+    broker.enqueue("normal")
+    broker.requeue_dead()
+    assert packages(broker.dequeue_many(2, 0)) == ["high", "normal"]
 
 
 def test_brokers_of_a_process_share_a_client(make):

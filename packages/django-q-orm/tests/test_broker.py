@@ -10,6 +10,7 @@ from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.brokers import FAIR_FETCHES
 from django_q.checks import check_installation
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.models import Batch
@@ -66,6 +67,16 @@ def test_row_that_another_version_added_is_taken(broker: ORM):
     assert broker.dequeue_many(1, 1)[0].package == "package"
 
 
+def test_row_that_another_version_added_has_priority_0(broker: ORM):
+    broker.enqueue("low", priority=-1)
+    with connection.cursor() as cursor:
+        key, lock = map(connection.ops.quote_name, ("key", "lock"))
+        statement = f"INSERT INTO django_q_ormq ({key}, payload, {lock}) VALUES ('test', 'old', %s)"
+        cursor.execute(statement, [connection.ops.adapt_datetimefield_value(timezone.now())])
+    broker.enqueue("high", priority=1)
+    assert [each.package for each in broker.dequeue_many(3, 1)] == ["high", "old", "low"]
+
+
 def test_row_that_another_version_leased_is_left(broker: ORM):
     OrmQ.objects.create(key="test", payload="package", lock=timezone.now() + timedelta(seconds=60))
     assert broker.dequeue_many(1, 0.1) == []
@@ -91,6 +102,33 @@ def test_fetch_is_one_statement(broker: ORM):
     with CaptureQueriesContext(connection) as queries:
         broker.dequeue_many(2, 1)
     assert len(queries) == 1
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="needs two statements elsewhere")
+@pytest.mark.parametrize("priority", [0, 1])
+def test_each_of_many_fetches_is_one_statement(broker: ORM, priority: int):
+    broker.enqueue("zero", priority=priority)
+    broker.dequeue_many(1, 1)
+    broker.enqueue_many(["package"] * FAIR_FETCHES, priority=priority)
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(FAIR_FETCHES):
+            assert broker.dequeue_many(1, 1)
+    assert len(queries) == FAIR_FETCHES
+
+
+def test_fair_fetch_fills_the_batch_by_priority(broker: ORM):
+    for priority in (5, -1, 7, 0, 7, -2):
+        broker.enqueue(f"{priority}", priority=priority)
+    broker._fetches = FAIR_FETCHES - 1
+    assert [each.package for each in broker.dequeue_many(5, 0)] == ["5", "7", "7", "0", "-1"]
+
+
+def test_requeued_dead_letter_keeps_its_priority(broker: ORM):
+    broker.enqueue("high", priority=1)
+    broker.move_to_dead_letters(broker.dequeue_many(1, 1)[0])
+    broker.enqueue("normal")
+    broker.requeue_dead()
+    assert [each.package for each in broker.dequeue_many(2, 1)] == ["high", "normal"]
 
 
 def test_many_are_acknowledged_in_one_statement(broker: ORM):
@@ -289,6 +327,13 @@ class TestWithoutReturning:
             broker.enqueue(f"package {number}")
         first, second = broker.dequeue_many(6, 1), broker_for().dequeue_many(6, 1)
         assert [delivery.package for delivery in first + second] == [f"package {number}" for number in range(10)]
+
+    def test_rows_are_taken_by_priority(self, broker: ORM):
+        for priority in (5, -1, 7, 0, 7, -2):
+            broker.enqueue(f"{priority}", priority=priority)
+        broker._fetches = FAIR_FETCHES - 1
+        assert [each.package for each in broker.dequeue_many(3, 1)] == ["5", "7", "7"]
+        assert [each.package for each in broker.dequeue_many(3, 1)] == ["0", "-1", "-2"]
 
     def test_lost_lease_cannot_acknowledge(self):
         hasty, other = broker_for(retry=0.2), broker_for()

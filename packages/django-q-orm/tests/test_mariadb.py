@@ -6,11 +6,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.utils import timezone
+from django_q.brokers import FAIR_FETCHES
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_orm import errors
@@ -61,6 +64,8 @@ def claimed(broker: ORM, limit: int = 1) -> list[str]:
 CALLS: dict[str, Callable[[ORM], object]] = {
     "enqueue": lambda broker: broker.enqueue("another"),
     "enqueue_many": lambda broker: broker.enqueue_many(["another"] * 3),
+    "enqueue with a priority": lambda broker: broker.enqueue("another", priority=1),
+    "dequeue_many of several priorities": lambda broker: (broker.enqueue("low", priority=-1), claimed(broker, 9)),
     "dequeue_many": lambda broker: broker.dequeue_many(9, 0),
     "dequeue_many of an empty queue": lambda broker: queue(broker.alias, "empty").dequeue_many(9, 0),
     "acknowledge_many": lambda broker: broker.acknowledge_many(claimed(broker, 9)),
@@ -84,7 +89,7 @@ def test_no_call_waits_for_a_sender_in_a_long_transaction(aliases, pauses, call:
     broker.enqueue_many(["package"] * 9)
     with transaction.atomic(using=aliases[0]):
         sender.enqueue("sent")
-        sender.enqueue_many(["sent"] * 2)
+        sender.enqueue_many(["sent"] * 2, priority=1)
         for _ in range(2):
             CALLS[call](broker)
         sender.enqueue("sent")
@@ -285,3 +290,27 @@ def test_lease_lasts_from_the_end_of_a_lock(
                 assert [delivery.package for delivery in other.dequeue_many(2, 0)] == ["second"]
         finally:
             holder.delete_queue()
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_claim_reads_no_delayed_rows_of_a_higher_priority(mariadb_alias: str, fair: bool):
+    broker = queue(mariadb_alias)
+    lock = timezone.now() + timedelta(minutes=9)
+    rows = [OrmQ(key="test", payload="x", lock=lock, due=0, rank=-50) for _ in range(5_000)]
+    OrmQ.objects.using(mariadb_alias).bulk_create(rows, batch_size=500)
+    ask(connections[mariadb_alias], "ANALYZE TABLE django_q_ormq")
+    broker.enqueue_many(["package"] * 2)
+    broker.enqueue("low", priority=-1)
+    broker.dequeue_many(1, 0)
+    broker._fetches = FAIR_FETCHES - 1 if fair else 0
+    before = rows_read(mariadb_alias)
+    assert len(broker.dequeue_many(2, 0)) == 2
+    assert rows_read(mariadb_alias) - before < 500
+    broker.delete_queue()
+
+
+def rows_read(alias: str) -> int:
+    """Return the number of rows and index entries that the session has read."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%%'", [])
+        return sum(int(value) for name, value in cursor.fetchall() if name != "Handler_read_rnd_deleted")

@@ -67,7 +67,7 @@ def test_models_and_migrations_agree() -> None:
 def test_database_may_contain_only_the_queue(fresh: str) -> None:
     """Migrate a database that contains only the queue."""
     call_command("migrate", "django_q_orm", database=fresh, verbosity=0)
-    assert columns(fresh) == ["id", "key", "payload", "lock", "lease", "due", "own_lock"]
+    assert columns(fresh) == ["id", "key", "payload", "lock", "lease", "due", "own_lock", "rank"]
     assert ["key", "lock"] in indexes(fresh)
     assert "django_q_task" not in connections[fresh].introspection.table_names()
 

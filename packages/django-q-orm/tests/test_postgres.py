@@ -6,12 +6,14 @@ import secrets
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.brokers import FAIR_FETCHES
 from django_q.exceptions import BrokerUnavailable
 from django_q.pacing import Throttle
 from django_q.settings import ClusterSettings
@@ -227,6 +229,27 @@ def test_deleted_rows_that_a_transaction_sees_are_not_read(broker: ORM, alias: s
             broker.dequeue_many(1, 0)
         assert sum(whole) > 500
         eventually(lambda: pages_of_a_task() < 100)
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_claim_reads_no_delayed_rows_of_a_higher_priority(broker: ORM, alias: str, fair: bool):
+    delay(broker, 10_000)
+    broker.enqueue_many(["package"] * 2)
+    broker.enqueue("low", priority=-1)
+    broker.dequeue_many(1, 0)
+    broker._fetches = FAIR_FETCHES - 1 if fair else 0
+    with pages_read(alias) as pages:
+        assert len(broker.dequeue_many(2, 0)) == 2
+    assert sum(pages) < 100
+
+
+def delay(broker: ORM, count: int) -> None:
+    """Insert delayed rows of a high priority, and let the database count its rows."""
+    lock = timezone.now() + timedelta(minutes=9)
+    rows = [OrmQ(key="test", payload="x", lock=lock, due=0, rank=-50) for _ in range(count)]
+    OrmQ.objects.using(broker.alias).bulk_create(rows, batch_size=500)
+    with broker.database.cursor() as cursor:
+        cursor.execute("ANALYZE django_q_ormq")
 
 
 @contextmanager

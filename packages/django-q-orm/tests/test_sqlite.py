@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 from django.utils import timezone
+from django_q.brokers import FAIR_FETCHES
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
 from django_q.models import Batch, BatchMember, Schedule, Task
@@ -28,6 +29,7 @@ from django_q.workflows.batch_maintenance import BatchMaintenance, delete
 from django_q.workflows.batches import DELIVERY_SECONDS, BatchResults
 from django_q_orm import claims
 from django_q_orm.broker import ORM
+from django_q_orm.models import OrmQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -367,3 +369,22 @@ def test_tasks_of_all_queues_share_a_transaction_of_their_slots(
     Schedule.objects.update(retry_at=None)
     assert len(schedules.run_pass().sent) == 2
     assert (broker.queue_size(), other.queue_size()) == (1, 1)
+
+
+@pytest.mark.parametrize("fair", [False, True])
+def test_claim_reads_no_delayed_rows_of_a_higher_priority(broker: ORM, fair: bool):
+    lock = timezone.now() + timedelta(minutes=9)
+    rows = [OrmQ(key="test", payload="x", lock=lock, due=0, rank=-50) for _ in range(5_000)]
+    OrmQ.objects.bulk_create(rows, batch_size=100)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    broker.enqueue_many(["package"] * 2)
+    broker.enqueue("low", priority=-1)
+    broker.dequeue_many(1, 0)
+    broker._fetches = FAIR_FETCHES - 1 if fair else 0
+    steps: list[int] = []
+    connection.connection.set_progress_handler(lambda: steps.append(1), 1)
+    found = broker.dequeue_many(2, 0)
+    connection.connection.set_progress_handler(None, 0)
+    assert len(found) == 2
+    assert len(steps) < 5_000  # instructions of SQLite, of which each row that is read needs several

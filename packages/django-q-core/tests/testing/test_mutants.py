@@ -69,6 +69,7 @@ class Broken:
     """Expects failures of the tests in `caught_by`."""
 
     broker_class: ClassVar[type[Mutant]]
+    steps: ClassVar[int] = 1_000
 
     @pytest.fixture(autouse=True)
     def short_waits(self, monkeypatch: pytest.MonkeyPatch):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from django_q import clock
-from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
 from django_q.brokers.base import as_text, lost
 from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
 from django_q.settings import current_settings
-from pymongo import ReturnDocument
+from pymongo import IndexModel, ReturnDocument
 from pymongo.errors import PyMongoError
 
 from django_q_mongo import documents
@@ -24,7 +24,7 @@ from django_q_mongo.server_clock import clock_for
 from django_q_mongo.sizes import check_sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
@@ -41,7 +41,10 @@ MAX_CANDIDATE_SEARCHES = 5
 
 
 INDEX_CHECK_SECONDS = 1.0
-"""Interval at which a broker ensures that the index exists, which takes one request."""
+"""Interval at which a broker ensures that the indexes exist, which takes one request."""
+
+ADOPTION_SECONDS = 1.0
+"""Interval at which a consumer adopts documents of public editions, which takes one request."""
 
 
 class Mongo(BulkBroker):
@@ -51,9 +54,12 @@ class Mongo(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     supports_prefetch = True
+    priorities = EXACT_PRIORITIES
 
     _indexed_at = -math.inf
-    """Time at which this broker last ensured the index (`clock.monotonic`, seconds)."""
+    """Time at which this broker last ensured the indexes (`clock.monotonic`, seconds)."""
+    _adopted_at = -math.inf
+    """Time at which this broker last adopted documents of public editions (`clock.monotonic`, seconds)."""
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         super()._begin(settings)
@@ -78,18 +84,18 @@ class Mongo(BulkBroker):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def enqueue(self, package: str, *, delay: float = 0) -> str:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> str:
         with converting_errors():
-            document = documents.new(as_text(package), self._now(), delay)
+            document = documents.new(as_text(package), self._now(), delay, priority)
             check_sizes([document], self.connection)
             return str(self._queue().insert_one(document).inserted_id)
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[str]:
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[str]:
         if not packages:
             return []
         with converting_errors():
             moment = self._now()
-            batch = [documents.new(as_text(package), moment, 0) for package in packages]
+            batch = [documents.new(as_text(package), moment, priority=priority) for package in packages]
             check_sizes(batch, self.connection)
             made = self._queue().insert_many(batch)
         return [str(each) for each in made.inserted_ids]
@@ -99,50 +105,73 @@ class Mongo(BulkBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Fetch up to *limit* packages. An empty queue is polled every `poll` seconds."""
         deadline = time.monotonic() + wait
+        fair = self.is_fair_fetch()
         while True:
-            found = self._take(min(self.wanted(limit), MAX_FETCHED_PACKAGES))
+            found = self._take(min(self.wanted(limit), MAX_FETCHED_PACKAGES), fair)
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
             time.sleep(min(self.settings.poll, left))
 
-    def _take(self, limit: int) -> list[Delivery]:
+    def _take(self, limit: int, fair: bool) -> list[Delivery]:
         if limit < 1:
             return []
         token = secrets.token_hex(8)
         with converting_errors():
-            found = self._take_few(limit, token) if limit <= MAX_SINGLE_LEASES else self._take_many(limit, token)
+            self._adopt()
+            found = self._take_lower(token) if fair else []
+            more = limit - len(found)
+            found += self._take_few(more, token) if more <= MAX_SINGLE_LEASES else self._take_many(more, token)
         return [Delivery(f"{each['_id']}:{token}", each["payload"], each["leases"]) for each in found]
 
+    def _adopt(self) -> None:
+        """Give the documents of public editions a rank, so that they are fetched."""
+        now = clock.monotonic()
+        if now >= self._adopted_at + ADOPTION_SECONDS:
+            self._queue().update_many(documents.NOT_ADOPTED, documents.ADOPTED)
+            self._adopted_at = now
+
+    def _take_lower(self, token: str) -> list[dict[str, Any]]:
+        """Lease the oldest package of a lower priority than the greatest one, if there is one."""
+        queue = self._queue()
+        if queue.find_one(documents.WITH_PRIORITY, {"_id": True}) is None:
+            return []
+        first = queue.find_one(self._offered(documents.ANY_RANK), {"rank": True}, sort=documents.PRIORITY_INDEX)
+        lower = first and self._take_one(token, {"$gt": first["rank"]}, documents.DUE_INDEX)
+        return [lower] if lower else []
+
     def _take_few(self, limit: int, token: str) -> list[dict[str, Any]]:
-        """Lease the oldest packages one by one, so that no other consumer interferes."""
+        """Lease packages one by one, so that no other consumer interferes."""
         found: list[dict[str, Any]] = []
         while len(found) < limit and (document := self._take_one(token)) is not None:
             found.append(document)
         return found
 
-    def _take_one(self, token: str) -> dict[str, Any] | None:
-        moment, retry = self._now(), self.settings.retry
+    def _take_one(
+        self,
+        token: str,
+        rank: Mapping[str, int] = documents.ANY_RANK,
+        order: Sequence[tuple[str, int]] = documents.PRIORITY_INDEX,
+    ) -> dict[str, Any] | None:
         return self._queue().find_one_and_update(
-            documents.offered(moment, retry),
-            documents.taken(token, documents.later(moment, retry)),
+            self._offered(rank),
+            documents.taken(token, documents.later(self._now(), self.settings.retry)),
             projection={"payload": True, "leases": True},
             return_document=ReturnDocument.AFTER,
-            sort=documents.DUE_INDEX,
+            sort=order,
         )
 
     def _take_many(self, limit: int, token: str) -> list[dict[str, Any]]:
         """Find candidates, lease those that are still available, and read the leased ones."""
         queue, retry = self._queue(), self.settings.retry
         for _again in range(MAX_CANDIDATE_SEARCHES):
-            moment = self._now()
-            offered = documents.offered(moment, retry)
-            oldest = queue.find(offered, {"_id": True}).sort(documents.DUE_INDEX).limit(limit)
+            offered = self._offered(documents.ANY_RANK)
+            oldest = queue.find(offered, {"_id": True}).sort(documents.PRIORITY_INDEX).limit(limit)
             candidates = [each["_id"] for each in oldest]
             if not candidates:
                 break
             mine = {"_id": {"$in": candidates}}
-            queue.update_many(mine | offered, documents.taken(token, documents.later(moment, retry)))
+            queue.update_many(mine | offered, documents.taken(token, documents.later(self._now(), retry)))
             leased = queue.find({**mine, "lease": token}, {"payload": True, "leases": True})
             ours = {each["_id"]: each for each in leased}
             if ours:
@@ -217,7 +246,7 @@ class Mongo(BulkBroker):
             return self.collection.count_documents(which)
 
     def purge_queue(self) -> None:
-        """Delete waiting and delayed packages; leased ones, dead letters and the index stay."""
+        """Delete waiting and delayed packages; leased ones, dead letters and the indexes stay."""
         hidden = {"due": {"$lt": documents.DEAD_LETTER_DUE}, "lease": None}
         with converting_errors():
             self.collection.delete_many({"$or": [*self._offered()["$or"], hidden]})
@@ -238,17 +267,18 @@ class Mongo(BulkBroker):
         with converting_errors():
             return f"MongoDB {self.connection.admin.command('buildInfo')['version']}"
 
-    def _offered(self) -> dict[str, Any]:
-        return documents.offered(self._now(), self.settings.retry)
+    def _offered(self, rank: Mapping[str, int] | None = None) -> dict[str, Any]:
+        return documents.offered(self._now(), self.settings.retry, rank)
 
     def _now(self) -> datetime:
         return self._clock.get().now(self.connection)
 
     def _queue(self) -> Collection[dict[str, Any]]:
-        """Return the collection, and ensure its index, which is dropped together with the collection."""
+        """Return the collection, and ensure its indexes, which are dropped together with the collection."""
         now = clock.monotonic()
         if now >= self._indexed_at + INDEX_CHECK_SECONDS:
-            self.collection.create_index(documents.DUE_INDEX)
+            indexes = (documents.DUE_INDEX, documents.PRIORITY_INDEX)
+            self.collection.create_indexes([IndexModel(keys) for keys in indexes])
             self._indexed_at = now
         return self.collection
 

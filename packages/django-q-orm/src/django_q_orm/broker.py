@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.apps import apps
 from django.db import Error, connections, transaction
 from django.db.models import Q
-from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
 from django_q.brokers.base import lost
 from django_q.databases.connections import forget_database
 from django_q.databases.limits import SHORT_STATEMENT, byte_size, exceeded_limit
@@ -61,6 +61,7 @@ class ORM(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     supports_prefetch = True
+    priorities = EXACT_PRIORITIES
     blocks = True
 
     _zone: str | None = None
@@ -74,6 +75,8 @@ class ORM(BulkBroker):
     """Time at which the next known row is due. A row that is due before was inserted without a notification."""
     _since: str | None = None
     """PostgreSQL: lowest lock of rows that were never leased and may wait; None requires a full scan."""
+    _ranked = False
+    """PostgreSQL: True if the last claim found rows with priorities."""
 
     @classmethod
     def name_problem(cls, name: str) -> str | None:
@@ -142,25 +145,27 @@ class ORM(BulkBroker):
     # -- sending --------------------------------------------------------------------------------------------------
 
     @repeated
-    def enqueue(self, package: str, *, delay: float = 0) -> int:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         """Insert a row, due after *delay* seconds, and return its id. In a transaction, it is visible at the commit."""
         table, key = queue_table(self.alias), self.list_key
         with self._converting_errors() as database:
             check_size(package, database)
             due_times = self._due_times(database)
             columns = due_times.after(delay) if delay else due_times.at_once()
+            row: dict[str, Any] = {"key": key, "payload": package, **columns}
+            if priority:
+                row["rank"] = -priority
             if database.vendor == "postgresql" and not delay:
-                return insert_and_notify(table, database, self.listener.channel, key, package, columns["lock"])
+                return insert_and_notify(table, database, self.listener.channel, row)
             if delay:
-                columns["lease"] = delayed(database)
-            row = {"key": key, "payload": package} | columns
+                row["lease"] = delayed(database)
             number = retry_while_locked(database, lambda: insert(table, database, row))
             self.listener.notify(database)  # waiting consumers read the time at which the row is due
             return number
 
     @repeated
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Insert rows, in order, and return their ids."""
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
+        """Insert rows of one priority, in order, and return their ids."""
         if not packages:
             return []
         table, longest, ids = queue_table(self.alias), max(packages, key=byte_size), list[int]()
@@ -169,7 +174,7 @@ class ORM(BulkBroker):
             columns = self._due_times(database).columns_of_many()
             for some in short(packages, database):
                 rows = [
-                    table.model(key=self.list_key, payload=package, **columns(number))
+                    table.model(key=self.list_key, payload=package, rank=-priority, **columns(number))
                     for number, package in enumerate(some, len(ids))
                 ]
                 insert = partial(table.bulk_create, rows, batch_size=rows_of(longest))
@@ -184,6 +189,7 @@ class ORM(BulkBroker):
         """Lease up to *limit* rows, or `bulk` if that is set and less; wait up to *wait* seconds for the first."""
         now = time.monotonic()
         deadline = now + wait
+        fair = self.is_fair_fetch()
         with self._converting_errors() as database:
             if self._zone != database.timezone_name:  # once per process
                 rows = self._due_times(database).by_lock(self.rows)
@@ -191,13 +197,13 @@ class ORM(BulkBroker):
                 self._zone = database.timezone_name
             found: list[Delivery] = []
             if self._busy or wait <= 0:
-                found = self._claim(limit, full_scan=wait <= 0)
+                found = self._claim(limit, fair, full_scan=wait <= 0)
             while not found and not self._was_blocked(now) and (now := time.monotonic()) < deadline:
                 if self._next_poll_at <= now:
-                    found = self._poll(limit)
+                    found = self._poll(limit, fair)
                 elif self.listener.wait(database, min(self._next_poll_at, deadline) - now):
                     self._next_poll_at, now = 0.0, time.monotonic()
-                    found = self._claim(limit)
+                    found = self._claim(limit, fair)
                 else:
                     now = time.monotonic()
         if found:
@@ -206,11 +212,11 @@ class ORM(BulkBroker):
         self._busy = bool(found)
         return found
 
-    def _poll(self, limit: int) -> list[Delivery]:
+    def _poll(self, limit: int, fair: bool) -> list[Delivery]:
         """Claim due rows, if there are any, and compute the time of the next poll."""
         self._probe.step()
         if self._since and not self._full_scan.due:
-            return self._claim(limit)
+            return self._claim(limit, fair)
         found: list[Delivery] = []
         began = time.monotonic()
         with self._full_scan.timed():
@@ -220,24 +226,37 @@ class ORM(BulkBroker):
         if due <= 0:
             if self._due_at > time.monotonic():
                 self.listener.found_unnotified()
-            found = self._claim(limit, full_scan=True)
+            found = self._claim(limit, fair, full_scan=True)
             due = MIN_POLL_SECONDS
         now = time.monotonic()
         self._due_at = now + due
         self._next_poll_at = now + min(due, self.listener.next_pause(), max(self.settings.retry / 2, MIN_POLL_SECONDS))
         return found
 
-    def _claim(self, limit: int, *, full_scan: bool = False) -> list[Delivery]:
-        """Claim due rows, the longest due first. Without a full scan, skip the range in which no row can wait."""
+    def _claim(self, limit: int, fair: bool, *, full_scan: bool = False) -> list[Delivery]:
+        """Claim due rows, by priority, then the longest due first.
+
+        Args:
+            limit: maximum number of rows.
+            fair: True to begin with the oldest row of a lower priority.
+            full_scan: False to skip the range in which no row can wait.
+        """
         limit = self.wanted(limit)
         if limit < 1:
             return []
         since = None if full_scan or self._full_scan.due else self._since
         with nullcontext() if since else self._full_scan.timed():
             claimed = claim(
-                queue_table(self.alias), self.database, self.list_key, limit, self.settings.retry, since=since
+                queue_table(self.alias),
+                self.database,
+                self.list_key,
+                limit,
+                self.settings.retry,
+                fair=fair,
+                since=since,
+                ranked=self._ranked,
             )
-        self._since = claimed.since
+        self._since, self._ranked = claimed.since, claimed.ranked
         if since and not claimed.rows:
             self._next_poll_at = time.monotonic() + self.listener.next_pause()
         return [Delivery(*each) for each in claimed.rows]

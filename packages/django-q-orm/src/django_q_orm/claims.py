@@ -14,6 +14,8 @@ from django_q.databases.sqlite import MAX_WRITTEN_ROWS
 from django_q_orm.database_clock import VENDORS, moment, moment_of_lease
 from django_q_orm.due_times import due_times_of
 from django_q_orm.locks import claiming
+from django_q_orm.rank_queries import locked_by_priority
+from django_q_orm.rank_sql import Sql, due_on_postgres, due_on_sqlite, has_ranks, heads_on_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +60,8 @@ class Claimed(NamedTuple):
     rows: list[Claim]
     since: str | None = None
     """PostgreSQL: lowest lock of rows that were never leased and may wait; None requires a full scan."""
+    ranked: bool = False
+    """PostgreSQL: True if the queue has rows with priorities."""
 
 
 def row_of(lease: str) -> int:
@@ -102,9 +106,12 @@ def claim(
     key: str,
     limit: int,
     seconds: float,
+    *,
+    fair: bool = False,
     since: str | None = None,
+    ranked: bool = False,
 ) -> Claimed:
-    """Lease due rows of a queue, the longest due first.
+    """Lease due rows of a queue, by priority, then the longest due first.
 
     Args:
         table: rows of all queues.
@@ -112,15 +119,19 @@ def claim(
         key: name of the queue.
         limit: maximum number of rows.
         seconds: duration of the lease.
+        fair: True to begin with the oldest row of a lower priority than the greatest one.
         since: PostgreSQL: `since` of an earlier claim. Only rows that were never leased, from this lock on, are read.
+        ranked: PostgreSQL: `ranked` of an earlier claim. It saves a statement if the queue still has priorities.
     """
     nonce = secrets.token_hex(NONCE_CHARACTERS // 2)
     if connection.vendor == "postgresql":
-        return _by_postgres(table, connection, key, limit, seconds, nonce, since)
+        arguments = table, connection, key, limit, seconds, nonce, since
+        claimed = None if ranked else _by_postgres(*arguments)
+        return claimed if claimed and not claimed.ranked else _by_postgres(*arguments, by_priority=True, fair=fair)
     due_times = due_times_of(connection, seconds)
     if connection.vendor == "sqlite" and returns_rows(connection) and due_times.order == "lock":
-        return Claimed(_in_one_statement(table, connection, key, limit, seconds, nonce))
-    return Claimed(_in_one_transaction(table, connection, key, limit, due_times, nonce))
+        return Claimed(_in_one_statement(table, connection, key, limit, seconds, nonce, fair))
+    return Claimed(_in_one_transaction(table, connection, key, limit, due_times, nonce, fair))
 
 
 def returns_rows(connection: BaseDatabaseWrapper) -> bool:
@@ -136,48 +147,81 @@ def _by_postgres(
     seconds: float,
     nonce: str,
     since: str | None,
+    *,
+    by_priority: bool = False,
+    fair: bool = False,
 ) -> Claimed:
     """Claim by `UPDATE … RETURNING`, and return the lock from which the next claim may read.
 
+    Unless the claim is by priority, it leases no row of a queue with priorities.
+
     A sender inserts rows with a lock `retry` seconds ago. Later locks belong to expired leases, delays, and senders
-    with a shorter `retry`. If the claim returns *limit* rows and some have later locks, there may be more of these.
+    with a shorter `retry`. If the claim returns *limit* rows and some have later locks, there may be more of these. If
+    it returns *limit* rows of a queue with priorities, older ones of a lower priority may wait.
     """
     name = connection.ops.quote_name(table.model._meta.db_table)
     now, sent, late = (moment(connection, each) for each in (0, -seconds, -seconds - OPEN_TRANSACTION_SECONDS))
     until = moment_of_lease(connection, seconds)
-    part, order, bounds = now.sql, "lock, id", now.params
+    bounds, order = Sql(now.sql, [*now.params]), "lock, id"
     if since is not None:  # in the order of the index alone; otherwise PostgreSQL reads and sorts all waiting rows
-        part, order, bounds = f"{sent.sql} AND lock >= %s", "lock", [*sent.params, since]
+        bounds, order = Sql(f"{sent.sql} AND lock >= %s", [*sent.params, since]), "lock"
+    if by_priority:
+        due = due_on_postgres(name, key, bounds, order, limit, fair=fair)
+        uses_ranks = Sql("EXISTS (SELECT 1 FROM ranks WHERE rank <> 0)", [])
+    else:
+        uses_ranks = has_ranks(connection, table.model._meta.db_table, key)
+        rows = (
+            f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {bounds.text} "
+            f"AND NOT (SELECT used FROM priorities) ORDER BY {order} LIMIT %s FOR UPDATE SKIP LOCKED"
+        )
+        due = Sql(f"due AS MATERIALIZED ({rows})", [key, *bounds.params, limit])
     statement = (
-        f"WITH due AS MATERIALIZED ("
-        f"SELECT id, lock FROM {name} WHERE key = %s AND lock <= {part} ORDER BY {order} LIMIT %s "
-        f"FOR UPDATE SKIP LOCKED), "
-        f"taken AS ({_take_due(name, until, 'LEAST')}) "
-        f"SELECT (SELECT CASE WHEN count(*) < %s THEN {late.sql} WHEN max(lock) <= {sent.sql} THEN max(lock) END "
-        f"FROM due)::text, taken.*{'' if connection.in_atomic_block else ASYNCHRONOUS_COMMIT} "
+        f"WITH RECURSIVE priorities AS MATERIALIZED (SELECT ({uses_ranks.text})::int::bool AS used), {due.text}, "
+        f"taken AS ({_take_due(name, until, 'LEAST')}, rank) "
+        f"SELECT (SELECT CASE WHEN count(*) < %s THEN {late.sql} "
+        f"WHEN max(lock) <= {sent.sql} AND NOT (SELECT used FROM priorities) THEN max(lock) END FROM due)::text, "
+        f"(SELECT used FROM priorities), taken.id = {'(SELECT id FROM first)' if fair else 'NULL'}, taken.*"
+        f"{'' if connection.in_atomic_block else ASYNCHRONOUS_COMMIT} "
         f"FROM (VALUES (1)) AS one LEFT JOIN taken ON true"
     )
-    claimed = [key, *bounds, limit, *until.params, f"{nonce}:"]
+    claimed = [*uses_ranks.params, *due.params, *until.params, f"{nonce}:"]
     with connection.cursor() as cursor:
         cursor.execute(statement, [*claimed, limit, *late.params, *sent.params])
         found = cursor.fetchall()
-    rows = sorted(row[1:4] for row in found if row[1] is not None)
-    return Claimed([Claim.of(lease, payload) for _id, lease, payload in rows], found[0][0])
+    rows = [row[2:7] for row in found if row[3] is not None]
+    rows.sort(key=lambda row: (not row[0], row[4], row[1]))
+    claims = [Claim.of(lease, payload) for _first, _id, lease, payload, _rank in rows]
+    return Claimed(claims, found[0][0], found[0][1])
 
 
 def _in_one_statement(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, seconds: float, nonce: str
+    table: QuerySet[OrmQ],
+    connection: BaseDatabaseWrapper,
+    key: str,
+    limit: int,
+    seconds: float,
+    nonce: str,
+    fair: bool,
 ) -> list[Claim]:
     """Claim by `UPDATE … RETURNING`, if a row is due: an UPDATE without rows locks SQLite's database, too."""
     name, limit = connection.ops.quote_name(table.model._meta.db_table), min(limit, MAX_WRITTEN_ROWS)
-    now, until = moment(connection), moment_of_lease(connection, seconds)
-    due = f"SELECT id FROM {name} WHERE key = %s AND lock <= {now.sql} ORDER BY lock, id LIMIT %s"
-    statement = f"WITH due AS ({due}) {_take_due(name, until, 'MIN')}"
+    present, until = moment(connection), moment_of_lease(connection, seconds)
+    now = Sql(present.sql, [*present.params])
+    oldest = f"{name} WHERE key = %s AND lock <= {now.text} ORDER BY lock, id LIMIT %s"
+    ranked = has_ranks(connection, table.model._meta.db_table, key)
     with connection.cursor() as cursor:
-        if cursor.execute(due, [key, *now.params, 1]).fetchone() is None:
+        probe = cursor.execute(f"SELECT {ranked.text} FROM {oldest}", [*ranked.params, key, *now.params, 1]).fetchone()
+        if probe is None:
             return []
-        cursor.execute(statement, [key, *now.params, limit, *until.params, f"{nonce}:"])
-        return [Claim.of(lease, payload) for _id, lease, payload in sorted(cursor.fetchall())]
+        first, due = None, Sql(f"SELECT id FROM {oldest}", [key, *now.params, limit])
+        if probe[0]:
+            heads = cursor.execute(*heads_on_sqlite(name, key, now)).fetchall() if fair else []
+            first = min(heads[1:], key=lambda head: (head[1], head[0]), default=(None,))[0]
+            due = due_on_sqlite(name, key, now, limit, first=first)
+        statement = f"WITH due AS ({due.text}) {_take_due(name, until, 'MIN')}, rank"
+        cursor.execute(statement, [*due.params, *until.params, f"{nonce}:"])
+        taken = sorted(cursor.fetchall(), key=lambda row: (row[0] != first, row[3], row[0]))
+        return [Claim.of(lease, payload) for _id, lease, payload, _rank in taken]
 
 
 def _take_due(name: str, until: RawSQL, least: str) -> str:
@@ -194,7 +238,13 @@ def _take_due(name: str, until: RawSQL, least: str) -> str:
 
 
 def _in_one_transaction(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, key: str, limit: int, due_times: DueTimes, nonce: str
+    table: QuerySet[OrmQ],
+    connection: BaseDatabaseWrapper,
+    key: str,
+    limit: int,
+    due_times: DueTimes,
+    nonce: str,
+    fair: bool,
 ) -> list[Claim]:
     """Claim by `SELECT … FOR UPDATE SKIP LOCKED`, if supported, and a conditional `UPDATE`.
 
@@ -206,19 +256,12 @@ def _in_one_transaction(
     found_count = Coalesce(Cast(Substr("lease", NONCE_CHARACTERS + 2, 4), IntegerField()), ZERO_ATTEMPTS - 1)
     count = Least(found_count + 1, MAX_ATTEMPTS_MARK)
     lease = Concat(Value(f"{nonce}:"), Cast(count, CharField()), Value(":"), Cast("id", CharField()))
-    due = table.filter(is_named("key", key), due_times.is_due())
+    queue = table.filter(is_named("key", key))
     with claiming(connection) if features.has_select_for_update else nullcontext():
-        first = due.order_by(due_times.order, "id")
-        if features.has_select_for_update_skip_locked and features.supports_select_for_update_with_limit:
-            first = first.select_for_update(skip_locked=True)
-        seen = first.values_list("id", "payload", "lease")[:limit]
-        if features.has_select_for_update_skip_locked and not features.supports_select_for_update_with_limit:
-            ids = [row[0] for row in seen]  # Oracle
-            seen = due.filter(id__in=ids).select_for_update(skip_locked=True).values_list("id", "payload", "lease")
-        found = {row[0]: row for row in seen}
+        found = {row[0]: row for row in locked_by_priority(queue, key, due_times, limit, fair=fair)}
         if not found:
             return []
-        taken = due.filter(id__in=found).update(lease=lease, **due_times.leased())
+        taken = queue.filter(due_times.is_due(), id__in=found).update(lease=lease, **due_times.leased())
         if taken < len(found):
             won = set(table.filter(id__in=found, lease__startswith=nonce).values_list("id", flat=True))
             found = {number: row for number, row in found.items() if number in won}

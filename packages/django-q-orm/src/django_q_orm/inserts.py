@@ -35,7 +35,7 @@ def insert(
 ) -> int:
     """Insert a row in one statement and return its id, if possible without the cost of a model's `save`."""
     if connection.vendor not in VENDORS:
-        return int(table.create(**{"due": 0, **row}).pk)
+        return int(table.create(**{"due": 0, "rank": 0, **row}).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
     statement, params = _insert_into(table, connection, row)
     with connection.cursor() as cursor:
@@ -44,7 +44,7 @@ def insert(
 
 
 def insert_and_notify(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, channel: str, key: str, payload: str, lock: RawSQL
+    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, channel: str, row: Mapping[str, Any]
 ) -> int:
     """Insert a row and notify listeners, in one statement of PostgreSQL, and return the id.
 
@@ -52,10 +52,10 @@ def insert_and_notify(
     consumer of those polls again. In a transaction it always notifies, because the time of the commit is unknown. Only
     recent rows are checked, because there may be many deleted older ones that open transactions still see.
     """
-    name = connection.ops.quote_name(table.model._meta.db_table)
+    name, key, lock = connection.ops.quote_name(table.model._meta.db_table), row["key"], row["lock"]
     recent = f"lock > {lock.sql} - interval '{RECENT_SECONDS} seconds' AND lock <= {lock.sql}"
     silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {recent})"
-    statement, params = _insert_into(table, connection, {"key": key, "payload": payload, "lock": lock})
+    statement, params = _insert_into(table, connection, row)
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH added AS ({statement} RETURNING id) "
@@ -82,7 +82,7 @@ def retry_while_locked(connection: BaseDatabaseWrapper, write: Callable[[], T]) 
 def _insert_into(
     table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any]
 ) -> tuple[str, list[Any]]:
-    """Return the statement and its parameters. A row without `due` gets the database's default, as from old senders."""
+    """Return the statement and its parameters. Other columns get their default, as from old senders."""
     name, *columns = map(connection.ops.quote_name, (table.model._meta.db_table, *row))
     values = [value if isinstance(value, RawSQL) else RawSQL("%s", [value]) for value in row.values()]
     statement = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join(value.sql for value in values)})"

@@ -37,6 +37,8 @@ class OrmQ(models.Model):
     """Time at which the row is due, in microseconds since 1970 in UTC. 0 means that `lock` is used."""
     own_lock = models.DateTimeField(_("own lock"), null=True, editable=False)
     """Value of `lock` when `due` was written."""
+    rank = models.SmallIntegerField(_("rank"), db_default=0, editable=False)
+    """The negative priority: rows are delivered in ascending order of it. 0 if another edition inserted the row."""
 
     class Meta:
         app_label = "django_q_orm"
@@ -46,6 +48,7 @@ class OrmQ(models.Model):
         indexes = (
             models.Index(fields=["key", "lock"], name="django_q_ormq_key_lock"),
             models.Index(fields=["key", "due"], name="django_q_ormq_key_due"),
+            models.Index(fields=["key", "rank", "lock"], name="django_q_ormq_key_rank_lock"),
         )
 
     def __str__(self) -> str:

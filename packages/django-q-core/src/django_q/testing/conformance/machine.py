@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from django_q.brokers import AckId, Broker, Delivery
+from django_q.brokers import FAIR_FETCHES, AckId, Broker, Delivery
 from django_q.testing.eventually import eventually
 
 from .model import Model
@@ -28,6 +28,12 @@ CLIENTS = st.integers(0, 2)
 
 LEASE_POSITIONS = st.lists(st.integers(0, 40), min_size=1, max_size=6, unique=True)
 """Positions in the list of leases, including those that were lost."""
+
+LIMITS = st.integers(1, 4) | st.integers(1, 20)
+"""Maximum number of packages of a fetch. It is often small, so that packages of other priorities still wait."""
+
+PRIORITIES = st.sampled_from((0, 0, 1, -1, 100, -100))
+"""Priority of a package. There are few, so that several packages have the same."""
 
 ENDLESS_DELAY_SECONDS = 800.0
 """Delay that does not end during a test."""
@@ -55,13 +61,13 @@ class Machine(RuleBasedStateMachine):
     def __init__(self, suite: Suite, make_broker: MakeBroker) -> None:
         super().__init__()
         list_key = f"machine-{uuid.uuid4().hex[:12]}"
-        self.model = Model(in_order=suite.in_order)
         self.names = (f"package {number}" for number in itertools.count())
         self.clients = [suite.with_lease(make_broker(list_key), LONG_LEASE_SECONDS) for _ in range(3)]
         self.hasty = suite.with_lease(make_broker(list_key), suite.retry)
         self.waits = 0
         self.steps = 0
         first = self.clients[0]
+        self.model = Model(in_order=suite.in_order, beside_leases=suite.beside_leases, priorities=first.priorities)
         self.knows = {
             "receipts": first.supports_receipts,
             "renewal": first.supports_renewal,
@@ -70,6 +76,7 @@ class Machine(RuleBasedStateMachine):
             "beside leases": suite.beside_leases,
             "ended leases": suite.knows_ended_leases,
             "expire": type(first).expire is not Broker.expire,
+            "priorities": first.priorities > 1,
             "lock size": first.supports_lock_size and suite.promises("test_lock_size_does_not_count_delayed_releases"),
             "purge": suite.promises("test_purge_keeps_leases"),
             "short leases": not suite.lease_of_sender,
@@ -78,40 +85,61 @@ class Machine(RuleBasedStateMachine):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    @rule(client=CLIENTS)
-    def send(self, client: int) -> None:
+    @rule(client=CLIENTS, priority=PRIORITIES)
+    def send(self, client: int, priority: int) -> None:
         """Send one package."""
         package = next(self.names)
-        self.clients[client].enqueue(package)
-        self.model.sent([package])
+        self.clients[client].enqueue(package, **self._options(priority))
+        self.model.sent([package], priority)
 
-    @rule(client=CLIENTS, count=st.integers(0, 15))
-    def send_many(self, client: int, count: int) -> None:
-        """Send several packages in one call."""
+    @rule(client=CLIENTS, count=st.integers(0, 15), priority=PRIORITIES)
+    def send_many(self, client: int, count: int, priority: int) -> None:
+        """Send several packages of one priority in one call."""
         packages = list(itertools.islice(self.names, count))
-        self.clients[client].enqueue_many(packages)
-        self.model.sent(packages)
+        self.clients[client].enqueue_many(packages, **self._options(priority))
+        self.model.sent(packages, priority)
 
     @can("delay")
-    @rule(client=CLIENTS)
-    def send_for_later(self, client: int) -> None:
+    @rule(client=CLIENTS, priority=PRIORITIES)
+    def send_for_later(self, client: int, priority: int) -> None:
         """Send a package with a delay that does not end during the test."""
-        self.clients[client].enqueue(next(self.names), delay=ENDLESS_DELAY_SECONDS)
+        self.clients[client].enqueue(next(self.names), delay=ENDLESS_DELAY_SECONDS, **self._options(priority))
+
+    def _options(self, priority: int) -> dict[str, int]:
+        return {"priority": priority} if self.knows["priorities"] else {}
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    @rule(client=CLIENTS, limit=st.integers(1, 20))
+    @rule(client=CLIENTS, limit=LIMITS)
     def fetch(self, client: int, limit: int) -> None:
         """Fetch packages. If a package waits, at least one is delivered."""
         self._fetch(self.clients[client], limit)
 
-    def _fetch(self, broker: Broker, limit: int) -> list[Delivery]:
-        found: list[Delivery] = broker.dequeue_many(limit, 0)
+    @can("priorities")
+    @rule(client=CLIENTS, limit=LIMITS)
+    def fetch_fairly(self, client: int, limit: int) -> None:
+        """Make the fetch that begins with the oldest package of a lower priority."""
+        self._fetch(self.clients[client], limit, fair=True)
+
+    def _fetch(self, broker: Broker, limit: int, *, fair: bool = False) -> list[Delivery]:
+        """Fetch packages.
+
+        Args:
+            broker: client that fetches.
+            limit: maximum number of packages.
+            fair: True if the fetch has to begin with the oldest package of a lower priority.
+        """
+
+        def dequeue(wait: float) -> list[Delivery]:
+            broker._fetches = FAIR_FETCHES - 1 if fair else 0
+            return broker.dequeue_many(limit, wait)
+
+        found = dequeue(0)
         if self.model.waiting and not found and (self.knows["beside leases"] or not self.model.leased):
-            found = eventually(lambda: broker.dequeue_many(limit, 0.2), TIMEOUT_SECONDS)
+            found = eventually(lambda: dequeue(0.2), TIMEOUT_SECONDS)
         if broker.supports_bulk:
             assert len(found) <= limit
-        self.model.fetched(found)
+        self.model.fetched(found, fair=fair)
         return found
 
     @precondition(lambda machine: machine.waits < MAX_LEASE_WAITS and machine.knows["stale"] and machine.model.waiting)

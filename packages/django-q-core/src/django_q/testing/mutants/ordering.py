@@ -52,7 +52,7 @@ class HasThreeBands(Mutant):
 class Starves(Mutant):
     """Delivers a lower priority only if nothing else waits."""
 
-    caught_by = ("test_lower_priority_does_not_starve",)
+    caught_by = ("test_lower_priority_does_not_starve", "test_random_operations_are_predicted")
 
     def is_fair_fetch(self) -> bool:
         return False
@@ -61,7 +61,7 @@ class Starves(Mutant):
 class ReversesAPriority(Mutant):
     """Delivers the newest package of a priority first."""
 
-    caught_by = ("test_packages_of_a_priority_arrive_in_order",)
+    caught_by = ("test_packages_of_a_priority_arrive_in_order", "test_random_operations_are_predicted")
 
     def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         number = super().enqueue(package, delay=delay, priority=priority)
@@ -83,7 +83,11 @@ class LosesDelayedPriority(Mutant):
 class LosesReleasedPriority(Mutant):
     """Forgets the priority of a released package."""
 
-    caught_by = ("test_released_package_keeps_its_priority", "test_retried_package_keeps_its_priority")
+    caught_by = (
+        "test_released_package_keeps_its_priority",
+        "test_retried_package_keeps_its_priority",
+        "test_random_operations_are_predicted",
+    )
 
     def release_many(self, ack_ids: Sequence[int], delay: float = 0) -> list[int]:
         queue = self._queue()
@@ -97,7 +101,7 @@ class LosesReleasedPriority(Mutant):
 class LosesExpiredPriority(Mutant):
     """Forgets the priority of a package whose lease expired."""
 
-    caught_by = ("test_expired_package_keeps_its_priority",)
+    caught_by = ("test_expired_package_keeps_its_priority", "test_random_operations_are_predicted")
 
     def expire(self, ack_id: int) -> bool:
         queue = self._queue()
