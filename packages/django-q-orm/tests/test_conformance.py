@@ -17,8 +17,8 @@ from django.db import (
     connections,
 )
 from django.utils import timezone
+from django_q.databases.limits import longest_statement
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
-from django_q.results.limits import longest_statement
 from django_q.settings import ClusterSettings
 from django_q.testing import BrokerConformance
 from django_q.testing.conformance.attempts import AttemptPromises

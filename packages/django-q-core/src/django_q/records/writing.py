@@ -220,7 +220,7 @@ def update_rows(records: Sequence[Record], using: str) -> None:
     """Write the changed fields of records, in raw SQL: with `bulk_update`, a third as many tasks were settled."""
     connection = connections[using]
     quote = connection.ops.quote_name
-    fields = [Record._meta.get_field(name) for name in CHANGED_FIELDS]
+    fields = [field for field in Record._meta.concrete_fields if field.name in CHANGED_FIELDS]
     columns = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
     rows = [
         [*(field.get_db_prep_save(getattr(record, field.attname), connection) for field in fields), record.pk]
