@@ -1,0 +1,182 @@
+"""Lua functions that scripts begin with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NOTE_MILLISECONDS: Final = 30 * 86_400_000
+"""Time after which attempts and shown priorities of packages are deleted, if none has changed."""
+
+CLOCK: Final = """
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+"""
+"""Function that returns the milliseconds of the server's clock."""
+
+SHOW: Final = f"""
+-- Return the list of a priority.
+local function place_of(priority)
+  return tonumber(priority) == 0 and queue or levels .. ':' .. priority
+end
+
+local function forget_empty(priority)
+  if redis.call('EXISTS', place_of(priority)) == 0 then redis.call('ZREM', levels, priority) end
+end
+
+-- Move the first package with a priority to the list if that is empty, because consumers wait for the list.
+local function show()
+  local priority = redis.call('ZRANGE', levels, 0, 0)[1]
+  if not priority or redis.call('EXISTS', queue) == 1 then return end
+  local package = redis.call('LMOVE', place_of(priority), queue, 'LEFT', 'LEFT')
+  if package then
+    redis.call('HSET', shown, redis.sha1hex(package), priority)
+    redis.call('PEXPIRE', shown, {NOTE_MILLISECONDS})
+  end
+  forget_empty(priority)
+end
+
+-- Return the end of a token.
+local function suffix(number, priority)
+  if priority then return ':' .. (number or 0) .. ':' .. priority end
+  return number and ':' .. number or ''
+end
+"""
+"""Functions that show the first package with a priority to waiting consumers."""
+
+PRELUDE: Final = f"""
+local queue, leases, delayed, packages, dead, attempts, levels, shown = unpack(KEYS)
+
+-- Raise an error, before the first change, if the user may not run one of these commands.
+local function need(...)
+  if not redis.acl_check_cmd then return end
+  for _, name in ipairs({{...}}) do
+    if not redis.acl_check_cmd(name, leases, leases, leases, leases) then
+      error({{err = "NOPERM User has no permissions to run the '" .. string.lower(name) .. "' command"}})
+    end
+  end
+end
+
+-- Return the tokens with a lease, and the positions of those without.
+local function held(tokens)
+  local kept, lost = {{}}, {{}}
+  local scores = redis.call('ZMSCORE', leases, unpack(tokens))
+  for i, token in ipairs(tokens) do
+    if scores[i] then kept[#kept + 1] = token else lost[#lost + 1] = i end
+  end
+  return kept, lost
+end
+
+-- Return the list with only the package of this token; nil if it is in the hash.
+local function place(token)
+  local alone = string.match(token, '^[^:]*:0000')
+  return alone and leases .. ':' .. alone
+end
+
+-- Return the package of this token.
+local function read(token)
+  local list = place(token)
+  if list then return redis.call('LINDEX', list, 0) end
+  return redis.call('HGET', packages, token)
+end
+
+local function forget_lists(tokens)
+  for _, token in ipairs(tokens) do
+    local list = place(token)
+    if list then redis.call('DEL', list) end
+  end
+end
+
+local function forget(tokens)
+  redis.call('HDEL', packages, unpack(tokens))
+  forget_lists(tokens)
+end
+
+-- Delete and return the packages of these tokens, and their priorities.
+local function take(tokens)
+  local found, priorities = {{}}, {{}}
+  for i, package in ipairs(redis.call('HMGET', packages, unpack(tokens))) do
+    local list = place(tokens[i])
+    package = package or list and redis.call('LPOP', list)
+    if package then
+      found[#found + 1] = package
+      priorities[#found] = string.match(tokens[i], '^[^:]*:[^:]*:[^:]*:(.*)')
+    end
+  end
+  forget(tokens)
+  return found, priorities
+end
+
+-- Delete the counts of the packages of these tokens.
+local function forget_attempts(tokens)
+  for _, token in ipairs(tokens) do
+    if string.match(token, '^[^:]*:[^:]*:[1-9]') then
+      local package = read(token)
+      if package then redis.call('HDEL', attempts, redis.sha1hex(package)) end
+    end
+  end
+end
+
+-- Add an attempt to the count of each of these packages. They are delivered again within *length* ms.
+local function count(list, length)
+  for _, package in ipairs(list) do redis.call('HINCRBY', attempts, redis.sha1hex(package), 1) end
+  if list[1] then redis.call('PEXPIRE', attempts, length + {NOTE_MILLISECONDS}) end
+end
+
+local function reversed(list)
+  local other = {{}}
+  for i = #list, 1, -1 do other[#other + 1] = list[i] end
+  return other
+end
+
+local function push(command, key, list)
+  if list[1] then redis.call(command, key, unpack(list)) end
+end
+{SHOW}
+-- Delete and return the shown priority of a package; nil if it has none.
+local function shown_priority(package)
+  local digest = redis.sha1hex(package)
+  local priority = redis.call('HGET', shown, digest)
+  if priority then redis.call('HDEL', shown, digest) end
+  return priority or nil
+end
+
+-- Move packages that are shown at the head of the list back to their priorities.
+local function hide()
+  local package = redis.call('LINDEX', queue, 0)
+  local priority = package and shown_priority(package)
+  if not priority then return end
+  redis.call('ZADD', levels, -priority, priority)
+  redis.call('LMOVE', queue, place_of(priority), 'LEFT', 'LEFT')
+  return hide()
+end
+
+-- Push packages, one by one, to the head (LPUSH) or the end (RPUSH) of their priorities.
+local function requeue(command, found, priorities)
+  local is_shown = redis.call('EXISTS', shown) == 1
+  if is_shown then hide() end
+  local normal, others = {{}}, {{}}
+  for i, package in ipairs(found) do
+    -- A consumer that ended before it confirmed its lease has left the priority there.
+    local priority = priorities[i] or is_shown and shown_priority(package)
+    local list = normal
+    if priority then
+      others[priority] = others[priority] or {{}}
+      list = others[priority]
+    end
+    list[#list + 1] = package
+  end
+  push(command, queue, normal)
+  for priority, list in pairs(others) do
+    redis.call('ZADD', levels, -priority, priority)
+    push(command, place_of(priority), list)
+  end
+  if is_shown or next(others) then show() end
+end
+
+local function forget_levels()
+  for _, level in ipairs(redis.call('ZRANGE', levels, 0, -1)) do redis.call('DEL', place_of(level)) end
+end
+"""
+"""Functions that most scripts use."""
