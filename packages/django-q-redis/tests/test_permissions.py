@@ -67,9 +67,9 @@ def test_sender_of_priorities_needs_the_commands_of_the_readme(root: redis.Redis
     [words] = re.findall(r"only sends tasks\s+needs `\+rpush`;[^;]*; with priorities also `([^`]+)`", README)
     commands = ["-@all", "+ping", "+rpush", *words.split()]
     root.execute_command("ACL", "SETUSER", "mysite", *commands)
-    broker.enqueue("package", priority=1)
-    broker.enqueue("package", priority=2)
-    assert root.llen(broker.list_key) == root.llen("{django_q:test:q}:levels:2") == 1
+    broker.enqueue("first", priority=1)
+    broker.enqueue("second", priority=2)
+    assert root.llen(broker.list_key) == root.llen("{django_q:test:q}:levels:1") == 1
     for command in words.split():
         root.script_flush()
         root.execute_command("ACL", "SETUSER", "mysite", command.replace("+", "-"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LIST = "django_q:test:q"
 LEASES = "{django_q:test:q}:leases"
-SHOWN = "{django_q:test:q}:shown"
+NOTES = "{django_q:test:q}:notes"
 
 
 def broker_for(url: str, **others: object) -> Redis:
@@ -128,8 +128,8 @@ def test_old_consumer_takes_a_package_with_a_priority(broker: Redis, client: red
     broker.enqueue("package", priority=5)
     assert tuple(client.blpop(LIST, 1)) == (LIST.encode(), b"package")
     assert broker.queue_size() == 0
-    assert client.keys() == [SHOWN.encode()]
-    assert 0 < client.pttl(SHOWN) <= 30 * 86_400_000
+    assert client.keys() == [NOTES.encode()]
+    assert 0 < client.pttl(NOTES) <= 30 * 86_400_000
 
 
 def test_package_of_an_old_producer_has_priority_0(broker: Redis, client: redis.Redis):
@@ -181,12 +181,28 @@ def test_clusters_and_an_old_consumer_share_all_priorities(redis_url: str, clien
     assert set(found) == set(sent)
 
 
-def test_lower_priorities_take_turns(broker: Redis):
-    for priority in (-2, -1, 0, 1):
-        broker.enqueue_many([f"{priority}"] * 3, priority=priority)
-    broker.enqueue_many(["high"] * 9 * FAIR_FETCHES, priority=50)
-    found = packages([each for _ in range(6 * FAIR_FETCHES) for each in broker.dequeue_many(1, 1)])
-    assert [package for package in found if package != "high"] == ["1", "0", "-1", "-2", "1", "0"]
+def fair(broker: Redis) -> str:
+    """Return the first package of the next fair fetch."""
+    broker._fetches = FAIR_FETCHES - 1
+    return packages(broker.dequeue_many(1, 1))[0]
+
+
+def test_fair_fetches_take_the_oldest_of_all_lower_priorities(broker: Redis, client: redis.Redis):
+    broker.enqueue_many(["high"] * 99, priority=50)
+    client.rpush(LIST, "1")
+    for package, priority in (("2", -1), ("3", 0), ("4", 1), ("5", -1), ("6", 0), ("7", 0), ("8", 1)):
+        broker.enqueue(package, priority=priority)
+    assert [fair(broker) for _ in range(8)] == [str(number) for number in range(1, 9)]
+
+
+def test_packages_of_the_list_that_are_taken_count_for_the_age(broker: Redis):
+    broker.enqueue_many([f"before {number}" for number in range(3)])
+    broker.enqueue("low", priority=-1)
+    broker.enqueue("after")
+    held = [*broker.dequeue_many(2, 1), *broker.dequeue_many(1, 1)]
+    broker.enqueue("high", priority=1)
+    assert broker.release(held[2].ack_id)
+    assert [fair(broker), fair(broker)] == ["before 2", "low"]
 
 
 def test_fair_fetch_takes_one_package_of_a_lower_priority(broker: Redis):

@@ -44,9 +44,6 @@ CHECK_INTERVAL_SECONDS = 2.0
 MIN_BLOCKING_SECONDS = 0.01
 """Minimum time that a command blocks: Redis 6.2 rounds a millisecond to 0, which means no limit."""
 
-MAX_TURN = 101
-"""Number above all priorities: the first fair fetch begins with the second one of the waiting priorities."""
-
 EVICTS_PACKAGES = "allkeys-"
 """Prefix of the `maxmemory-policy` values with which a full server deletes keys without expiry."""
 
@@ -72,9 +69,7 @@ class Redis(BulkBroker):
         self._first_hidden: list[Any] | None = None
         self._found_before = False
         self._found_large = False
-        # Priority with which the last fair fetch began; the next one begins below. None if this fetch is not fair.
-        self._last_turn = MAX_TURN
-        self._turn: int | None = None
+        self._is_fair = False
         self._is_permitted = False
         self._rejects_flags = False
         self._listed: dict[str, float] = {}
@@ -184,7 +179,7 @@ class Redis(BulkBroker):
         """Lease up to *limit* packages; wait up to *wait* seconds for the first."""
         if limit < 1:
             return []
-        self._turn = self._last_turn if self.is_fair_fetch() else None
+        self._is_fair = self.is_fair_fetch()
         try:
             self._check_permissions()
             return self._fetch(limit, wait)
@@ -243,16 +238,14 @@ class Redis(BulkBroker):
         nonce = new_nonce()
         retry = self.settings.retry
         limit = min(limit, MAX_SCRIPT_PACKAGES)
-        turn = "" if self._turn is None else self._turn
-        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, int(self._found_large), turn)
+        options = int(self._found_large), int(self._is_fair)
+        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, *options)
         soonest = due / 1000 if due >= 0 else SWEEP_INTERVAL_SECONDS
         self._sweep_at = time.monotonic() + min(SWEEP_INTERVAL_SECONDS, retry / 2, soonest)
         named, *packages = found or [[]]
         if packages:
             self._found_large = max(map(len, packages)) > LARGE_PACKAGE_BYTES
         tokens = [token.decode() if isinstance(token, bytes) else token for token in named]
-        if tokens and self._turn is not None:
-            self._last_turn = priority_of(tokens[0])
         tokens = tokens or [f"{nonce}:{number:04}" for number in range(1, len(packages) + 1)]
         return [Delivery(token, package, attempt_of(token)) for token, package in zip(tokens, packages, strict=True)]
 
@@ -264,7 +257,7 @@ class Redis(BulkBroker):
         pause = self._pause(wait)
         retry = milliseconds(self.settings.retry)
         length = retry + milliseconds(pause)
-        confirming = keys.leases, alone, keys.attempts, keys.queue, keys.levels, keys.shown
+        confirming = keys.leases, alone, keys.attempts, keys.queue, keys.levels, keys.notes
         with converting_errors():
             begun, package, ending = raw.replies(
                 ("EVAL", self._source(scripts.EXPECT).text, 1, keys.leases, length, token),
@@ -478,12 +471,6 @@ def attempt_of(token: str) -> int:
     """Return the attempt number of a delivery. Its token has the number of earlier attempts, if any."""
     _nonce, _number, *ending = token.split(":")
     return 1 + int(ending[0]) if ending else 1
-
-
-def priority_of(token: str) -> int:
-    """Return the priority of a package. The token ends with it, if it is not 0."""
-    _nonce, _number, *ending = token.split(":")
-    return int(ending[1]) if len(ending) > 1 else 0
 
 
 def milliseconds(seconds: float) -> int:

@@ -22,7 +22,7 @@ class Keys(NamedTuple):
     dead: str
     attempts: str
     levels: str
-    shown: str
+    notes: str
 
 
 NAMES: Final = Keys._fields[1:]

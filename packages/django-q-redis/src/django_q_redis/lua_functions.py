@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 NOTE_MILLISECONDS: Final = 30 * 86_400_000
-"""Time after which attempts and shown priorities of packages are deleted, if none has changed."""
+"""Time after which attempts and priorities of packages are deleted, if none has changed."""
 
 CLOCK: Final = """
 local function clock()
@@ -25,14 +25,44 @@ local function forget_empty(priority)
   if redis.call('EXISTS', place_of(priority)) == 0 then redis.call('ZREM', levels, priority) end
 end
 
+-- Note priority and age of packages. Those that were leased before count as the oldest.
+local function note(list, priority, is_old)
+  local last = redis.call('HINCRBY', notes, 'sent', #list)
+  local position = is_old and 0 or redis.call('LLEN', queue) + tonumber(redis.call('HGET', notes, 'taken') or 0)
+  local fields = {{}}
+  for i, package in ipairs(list) do
+    local number = is_old and 0 or last - #list + i
+    fields[2 * i - 1], fields[2 * i] = redis.sha1hex(package), priority .. ':' .. number .. ':' .. position
+  end
+  local added = redis.call('HSET', notes, unpack(fields))
+  if added < #list then redis.call('HINCRBY', notes, 'gone', #list - added) end
+  redis.call('PEXPIRE', notes, {NOTE_MILLISECONDS})
+end
+
+-- Return the noted priority, number and position of a package; nil if there are none.
+local function noted(package)
+  local found = redis.call('HGET', notes, redis.sha1hex(package))
+  if found then return string.match(found, '^(.*):(.*):(.*)$') end
+end
+
+-- Delete the notes of packages that were leased, and count those without a note: they come from the list.
+local function forget_notes(list)
+  local digests = {{}}
+  for i, package in ipairs(list) do digests[i] = redis.sha1hex(package) end
+  local gone = redis.call('HDEL', notes, unpack(digests))
+  redis.call('HINCRBY', notes, 'taken', #list - gone)
+  local sent = redis.call('HGET', notes, 'sent')
+  if redis.call('HINCRBY', notes, 'gone', gone) >= tonumber(sent or 0) then redis.call('DEL', notes) end
+end
+
 -- Move the first package with a priority to the list if that is empty, because consumers wait for the list.
 local function show()
   local priority = redis.call('ZRANGE', levels, 0, 0)[1]
   if not priority or redis.call('EXISTS', queue) == 1 then return end
-  local package = redis.call('LMOVE', place_of(priority), queue, 'LEFT', 'LEFT')
+  local package = redis.call('LINDEX', place_of(priority), 0)
   if package then
-    redis.call('HSET', shown, redis.sha1hex(package), priority)
-    redis.call('PEXPIRE', shown, {NOTE_MILLISECONDS})
+    if not noted(package) then note({{package}}, priority, true) end
+    redis.call('LMOVE', place_of(priority), queue, 'LEFT', 'LEFT')
   end
   forget_empty(priority)
 end
@@ -46,7 +76,7 @@ end
 """Functions that show the first package with a priority to waiting consumers."""
 
 PRELUDE: Final = f"""
-local queue, leases, delayed, packages, dead, attempts, levels, shown = unpack(KEYS)
+local queue, leases, delayed, packages, dead, attempts, levels, notes = unpack(KEYS)
 
 -- Raise an error, before the first change, if the user may not run one of these commands.
 local function need(...)
@@ -134,18 +164,10 @@ local function push(command, key, list)
   if list[1] then redis.call(command, key, unpack(list)) end
 end
 {SHOW}
--- Delete and return the shown priority of a package; nil if it has none.
-local function shown_priority(package)
-  local digest = redis.sha1hex(package)
-  local priority = redis.call('HGET', shown, digest)
-  if priority then redis.call('HDEL', shown, digest) end
-  return priority or nil
-end
-
 -- Move packages that are shown at the head of the list back to their priorities.
 local function hide()
   local package = redis.call('LINDEX', queue, 0)
-  local priority = package and shown_priority(package)
+  local priority = package and noted(package)
   if not priority then return end
   redis.call('ZADD', levels, -priority, priority)
   redis.call('LMOVE', queue, place_of(priority), 'LEFT', 'LEFT')
@@ -154,12 +176,12 @@ end
 
 -- Push packages, one by one, to the head (LPUSH) or the end (RPUSH) of their priorities.
 local function requeue(command, found, priorities)
-  local is_shown = redis.call('EXISTS', shown) == 1
-  if is_shown then hide() end
-  local normal, others = {{}}, {{}}
+  local has_notes = redis.call('EXISTS', notes) == 1
+  if has_notes then hide() end
+  local is_old, normal, others = command == 'LPUSH', {{}}, {{}}
   for i, package in ipairs(found) do
-    -- A consumer that ended before it confirmed its lease has left the priority there.
-    local priority = priorities[i] or is_shown and shown_priority(package)
+    -- A consumer that ended before it confirmed its lease has left the note.
+    local priority = priorities[i] or has_notes and noted(package)
     local list = normal
     if priority then
       others[priority] = others[priority] or {{}}
@@ -168,11 +190,13 @@ local function requeue(command, found, priorities)
     list[#list + 1] = package
   end
   push(command, queue, normal)
+  if has_notes and is_old and normal[1] then redis.call('HINCRBY', notes, 'taken', -#normal) end
   for priority, list in pairs(others) do
+    note(list, priority, is_old)
     redis.call('ZADD', levels, -priority, priority)
     push(command, place_of(priority), list)
   end
-  if is_shown or next(others) then show() end
+  if has_notes or next(others) then show() end
 end
 
 local function forget_levels()

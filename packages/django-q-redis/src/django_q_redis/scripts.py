@@ -11,8 +11,9 @@ A queue has eight keys, all in the hash slot of the first one. A name with brace
                                           any; deleted by an acknowledgement, and 30 days after the last change
     {django_q:<name>:q}:levels     zset    priorities except 0 that have waiting packages, the greatest first; these
                                           are in one list each, {django_q:<name>:q}:levels:<priority>
-    {django_q:<name>:q}:shown      hash    SHA-1 of a package at the head of the list → its priority, if it is not 0;
-                                          deleted when the package is leased, and 30 days after the last change
+    {django_q:<name>:q}:notes      hash    SHA-1 of a waiting package whose priority is not 0 → its priority, number and
+                                          position, which tell its age; `sent`, `gone` and `taken` count packages.
+                                          Deleted with the last of them, and 30 days after the last change
 
 A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any, or by `:<attempts>:<priority>` if the
 priority is not 0. Number 0000 means that a fetch waited for the package, or that it is large. It is then in the
@@ -21,6 +22,10 @@ the move to that list. A write into the hash would repeat the whole package.
 
 Consumers wait for the list, which has priority 0. So the first package of `levels` is shown there if the list is
 empty: a waiting consumer gets it at once. The next fetch moves it back, unless a consumer has taken it.
+
+The number of a note counts the packages with a priority. Its position is the number of packages of the list that were
+taken before, and of those that are still there: the head of the list is older if fewer were taken. Packages that old
+clusters take are not counted.
 """
 
 from __future__ import annotations
@@ -143,28 +148,40 @@ local function take_from(priority, number)
   end
 end
 
--- Take packages of all priorities, the greatest first. A fair fetch begins with one of a lower priority.
+-- Return the lower priority with the oldest package.
+local function oldest_of(lower)
+  local oldest, least, position, has_list
+  for _, priority in ipairs(lower) do
+    if priority == 0 then
+      has_list = true
+    else
+      local _, number, place = noted(redis.call('LINDEX', place_of(priority), 0))
+      number = tonumber(number or 0)
+      if not oldest or number < least then oldest, least, position = priority, number, tonumber(place or 0) end
+    end
+  end
+  local taken_before = tonumber(redis.call('HGET', notes, 'taken') or 0)
+  return has_list and (not oldest or taken_before < position) and 0 or oldest
+end
+
+-- Take packages of all priorities, the greatest first. A fair fetch begins with the oldest one of a lower priority.
 local function take_in_order()
   local order = redis.call('EXISTS', queue) == 1 and {0} or {}
   for _, level in ipairs(redis.call('ZRANGE', levels, 0, -1)) do order[#order + 1] = tonumber(level) end
   table.sort(order, function(one, other) return one > other end)
-  local last = tonumber(ARGV[5])
-  if last and #order > 1 then
-    local turn = 2
-    while order[turn] and order[turn] >= last do turn = turn + 1 end
-    take_from(order[turn] or order[2], 1)
-  end
+  if ARGV[5] == '1' and order[2] then take_from(oldest_of({unpack(order, 2)}), 1) end
   for _, priority in ipairs(order) do
     if #taken < limit then take_from(priority, limit - #taken) end
   end
 end
 
 need('ZADD', not alone and 'HSET' or nil)
-local special = redis.call('EXISTS', attempts, levels, shown) > 0
+local special = redis.call('EXISTS', attempts, levels, notes) > 0
 if special then
-  need('LPOP', 'LMOVE', 'HDEL', 'HSET', 'PEXPIRE', 'ZREM')
+  need('LPOP', 'LMOVE', 'DEL', 'HDEL', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZREM')
   hide()
   take_in_order()
+  if taken[1] and redis.call('EXISTS', notes) == 1 then forget_notes(taken) end
   show()
 else
   take_from(0, limit)
@@ -186,8 +203,8 @@ return {0, tokens, unpack(taken)}
 """)
 """Requeue due packages, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
 
-If the fourth argument is 1, each package is moved to a separate list. If the fifth one is a number, the fetch begins
-with one package of a lower priority than the greatest: of the first one below that number, or else of the first one.
+If the fourth argument is 1, each package is moved to a separate list. If the fifth one is 1, the fetch begins with the
+oldest package of a lower priority than the greatest.
 Returns 0, the tokens unless they are numbered consecutively, and the packages. Without packages, returns only the
 milliseconds until the next one is due, or -1 if there is none."""
 
@@ -204,19 +221,19 @@ if redis.call('EXISTS', alone) == 0 then
   return false
 end
 local ending = ''
-if redis.call('EXISTS', attempts, levels, shown) > 0 then
-  local digest = redis.sha1hex(redis.call('LINDEX', alone, 0))
-  ending = suffix(redis.call('HGET', attempts, digest), redis.call('HGET', shown, digest))
+if redis.call('EXISTS', attempts, levels, notes) > 0 then
+  local package = redis.call('LINDEX', alone, 0)
+  ending = suffix(redis.call('HGET', attempts, redis.sha1hex(package)), (noted(package)))
   if ending ~= '' then redis.call('ZREM', leases, token) end
   redis.call('ZADD', leases, clock() + length, token .. ending)
-  redis.call('HDEL', shown, digest)
+  if redis.call('EXISTS', notes) == 1 then forget_notes({package}) end
   show()
 else
   redis.call('ZADD', leases, clock() + length, token)
 end
 return ending
 """,
-    prelude="local leases, alone, attempts, queue, levels, shown = unpack(KEYS)\n" + SHOW,
+    prelude="local leases, alone, attempts, queue, levels, notes = unpack(KEYS)\n" + SHOW,
 )
 """Renew the lease of a token if its package has arrived, otherwise end it.
 
@@ -311,7 +328,9 @@ APPEND = script("return redis.call('RPUSH', queue, unpack(ARGV))")
 
 APPEND_PRIORITISED_BODY: Final = """
 local priority = table.remove(ARGV, 1)
-need('RPUSH', 'ZADD', 'LMOVE', 'HSET', 'PEXPIRE', 'ZREM')
+need('RPUSH', 'ZADD', 'LMOVE', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZREM')
+if redis.call('EXISTS', notes) == 1 then hide() end
+note(ARGV, priority)
 redis.call('ZADD', levels, -priority, priority)
 local length = redis.call('RPUSH', place_of(priority), unpack(ARGV))
 show()
@@ -346,7 +365,7 @@ local function drop(zset, last)
 end
 
 forget_levels()
-redis.call('DEL', queue, levels, shown)
+redis.call('DEL', queue, levels, notes)
 drop(delayed, '+inf')
 drop(leases, clock())
 if redis.call('EXISTS', attempts) == 1 then
