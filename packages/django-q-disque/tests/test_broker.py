@@ -318,3 +318,33 @@ def test_delayed_jobs_of_all_bands_are_deleted(make, method):
 def test_cluster_cannot_have_the_name_of_a_band(name):
     assert "priorities" in (Disque.name_problem(name) or "")
     assert Disque.name_problem(f"{name}er") is None
+
+
+def test_fair_fetch_takes_one_job_of_a_lower_band_in_one_round_trip(make, monkeypatch):
+    broker, trips, run = make(), [], nodes.Node.run
+    broker.enqueue_many(["high"] * 3, priority=1)
+    broker.enqueue_many(["normal"] * 3)
+
+    def counted(self, commands, **options):
+        trips.append(commands[0][0])
+        return run(self, commands, **options)
+
+    monkeypatch.setattr(nodes.Node, "run", counted)
+    broker._fetches = FAIR_FETCHES - 1
+    assert [each.package for each in broker.dequeue_many(3, 1)] == [b"normal", b"high", b"high"]
+    assert trips == ["GETJOB", "SHOW"]
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_jobs_of_all_bands_arrive_from_another_node(make, pair):
+    first, second = pair
+    for server, other in (pair, pair[::-1]):
+        with redis.Redis(port=server.port, protocol=2) as client:
+            client.execute_command("CLUSTER", "MEET", other.host, other.port)
+    sender = make(first)
+    for priority in (-1, 0, 1):
+        sender.enqueue(f"{priority}", priority=priority)
+    consumer = make(second, first, name=sender.list_key)
+    found = []
+    eventually(lambda: found.extend(each.package for each in consumer.dequeue_many(3, 1)) or len(found) == 3)
+    assert sorted(found) == [b"-1", b"0", b"1"]

@@ -82,3 +82,21 @@ def test_fair_fetch_begins_with_a_lower_band():
     first = [broker.fetch()[-1][0] for _ in range(2 * FAIR_FETCHES)]
     assert [band for band in first if band is not HIGH] == [NORMAL, LOW]
     assert first.index(NORMAL) == FAIR_FETCHES - 1
+
+
+def test_fair_fetch_takes_one_package_of_a_lower_band():
+    broker = Recording(high=99, normal=9, low=9)
+    fetches = [broker.dequeue_many(4, 0) for _ in range(FAIR_FETCHES + 1)]
+    assert [each.package for each in fetches[FAIR_FETCHES - 1]] == [NORMAL]
+
+
+def test_fair_fetch_without_lower_packages_takes_as_many_as_others():
+    broker = Recording(high=99, normal=0, low=0)
+    assert [len(broker.dequeue_many(4, 0)) for _ in range(FAIR_FETCHES)] == [4] * FAIR_FETCHES
+
+
+def test_fair_fetch_without_bands_takes_as_many_as_others():
+    broker = Recording(normal=0)
+    broker.fetch()
+    broker.queues[NORMAL] = 99
+    assert [len(broker.dequeue_many(4, 0)) for _ in range(FAIR_FETCHES)] == [4] * FAIR_FETCHES

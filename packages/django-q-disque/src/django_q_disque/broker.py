@@ -140,16 +140,30 @@ class Disque(BulkBroker):
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         """Fetch up to *limit* packages, from all bands with one command."""
         count = min(self.wanted(limit), MAX_JOBS)
-        queues = self._queues(self._order.next(fair=self.is_fair_fetch()))
         deadline = time.monotonic() + wait
+        order = self._order.next(fair=self.is_fair_fetch())
+        if count > 0 and order != BANDS and (jobs := self._jobs_fairly(order, count)):
+            return self._delivered(jobs)
         while count > 0:
             pause = min(deadline - time.monotonic(), MAX_WAIT_SECONDS)
             hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
             with converting_errors():
-                jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", *queues)
+                jobs = self.connection.run("GETJOB", *hang, *self._which(BANDS, count))
                 if jobs or pause <= 0:
                     return self._delivered([Job.of(job) for job in jobs or ()])
         return []
+
+    def _jobs_fairly(self, order: Sequence[Band], count: int) -> list[Job]:
+        """Fetch one job of the first band in *order* that has some, then others, in one round trip."""
+        counts = [(order, 1), *([(BANDS, count - 1)] if count > 1 else [])]
+        commands = [["GETJOB", "NOHANG", *self._which(bands, number)] for bands, number in counts]
+        with converting_errors():
+            answers = self.connection.run_all(commands)
+            return [Job.of(job) for jobs in answered(answers) for job in jobs or ()]
+
+    def _which(self, order: Sequence[Band], count: int) -> list[Any]:
+        """Return the words of GETJOB for up to *count* jobs of the bands, the first one first."""
+        return ["COUNT", count, "WITHCOUNTERS", "FROM", *self._queues(order)]
 
     def _delivered(self, jobs: Sequence[Job]) -> list[Delivery]:
         earlier = self._earlier.read([job.id for job in jobs])

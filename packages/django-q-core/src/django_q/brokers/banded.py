@@ -60,15 +60,18 @@ class BandedBroker(CountedBroker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Fetch up to *limit* packages of one band. Long polls take whole seconds; the rest of *wait* is slept."""
+        """Fetch up to *limit* packages of one band; a fair fetch takes one of a lower band.
+
+        Long polls take whole seconds; the rest of *wait* is slept.
+        """
         deadline = time.monotonic() + wait
         left = int(min(wait, self.longest_wait()))
         order = self._order.next(fair=self.is_fair_fetch())
         while True:
             bands = self.present_bands(order)
-            waits = len(bands) == 1 or (order == BANDS and not self._found_low)
-            pause = min(left, POLL_SECONDS) if waits else 0
-            found = self._first_of(bands, limit, pause)
+            is_fair = len(bands) > 1 and order != BANDS
+            pause = 0 if is_fair or (len(bands) > 1 and self._found_low) else min(left, POLL_SECONDS)
+            found = self._first_of(bands, limit, pause, is_fair)
             if found or left <= pause:
                 break
             left -= pause
@@ -77,10 +80,11 @@ class BandedBroker(CountedBroker):
             time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
         return found
 
-    def _first_of(self, bands: Sequence[Band], limit: int, wait: int) -> list[Delivery]:
+    def _first_of(self, bands: Sequence[Band], limit: int, wait: int, is_fair: bool) -> list[Delivery]:
         """Return the packages of the first band that has some. Only the normal one is polled for *wait* seconds."""
         for band in bands:
-            found = self.receive(band, limit, wait if band is Band.NORMAL else 0)
+            number = min(limit, 1) if is_fair and band is not Band.HIGH else limit
+            found = self.receive(band, number, wait if band is Band.NORMAL else 0)
             if found is None:
                 self.note_missing(band)
             if band is Band.LOW:
