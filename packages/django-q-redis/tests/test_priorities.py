@@ -129,7 +129,9 @@ def test_old_consumer_takes_a_package_with_a_priority(broker: Redis, client: red
     assert tuple(client.blpop(LIST, 1)) == (LIST.encode(), b"package")
     assert broker.queue_size() == 0
     assert client.keys() == [NOTES.encode()]
-    assert 0 < client.pttl(NOTES) <= 30 * 86_400_000
+    assert 60_000 < client.pttl(NOTES) <= 30 * 86_400_000
+    assert broker.dequeue_many(1, 0) == []
+    assert 0 < client.pttl(NOTES) <= 60_000
 
 
 def test_package_of_an_old_producer_has_priority_0(broker: Redis, client: redis.Redis):

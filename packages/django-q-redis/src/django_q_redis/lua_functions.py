@@ -7,6 +7,9 @@ from typing import Final
 NOTE_MILLISECONDS: Final = 30 * 86_400_000
 """Time after which attempts and priorities of packages are deleted, if none has changed."""
 
+STALE_NOTE_MILLISECONDS: Final = 60_000
+"""Time after which priorities are deleted if no package waits. A consumer needs them to confirm its lease."""
+
 CLOCK: Final = """
 local function clock()
   local time = redis.call('TIME')
@@ -197,6 +200,13 @@ local function requeue(command, found, priorities)
     push(command, place_of(priority), list)
   end
   if has_notes or next(others) then show() end
+end
+
+-- Delete notes soon, because no package waits: an old cluster has taken theirs.
+local function expire_notes()
+  if redis.call('PTTL', notes) > {STALE_NOTE_MILLISECONDS} then
+    redis.call('PEXPIRE', notes, {STALE_NOTE_MILLISECONDS})
+  end
 end
 
 local function forget_levels()

@@ -13,7 +13,8 @@ A queue has eight keys, all in the hash slot of the first one. A name with brace
                                           are in one list each, {django_q:<name>:q}:levels:<priority>
     {django_q:<name>:q}:notes      hash    SHA-1 of a waiting package whose priority is not 0 → its priority, number and
                                           position, which tell its age; `sent`, `gone` and `taken` count packages.
-                                          Deleted with the last of them, and 30 days after the last change
+                                          Deleted with the last of them, 30 days after the last change, and when
+                                          no package has waited for a minute: old clusters delete no notes
 
 A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any, or by `:<attempts>:<priority>` if the
 priority is not 0. Number 0000 means that a fetch waited for the package, or that it is large. It is then in the
@@ -181,7 +182,9 @@ if special then
   need('LPOP', 'LMOVE', 'DEL', 'HDEL', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZREM')
   hide()
   take_in_order()
-  if taken[1] and redis.call('EXISTS', notes) == 1 then forget_notes(taken) end
+  if redis.call('EXISTS', notes) == 1 then
+    if taken[1] then forget_notes(taken) else expire_notes() end
+  end
   show()
 else
   take_from(0, limit)
