@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 import redis
+from django_q.brokers import FAIR_FETCHES
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
@@ -271,3 +272,79 @@ def test_mistake_in_the_settings_is_a_configuration_error(slip):
     broker = Disque("queue", settings=ClusterSettings.from_mapping({"disque_nodes": slip}))
     with pytest.raises(ConfigurationError, match="disque_nodes"):
         _ = broker.connection
+
+
+def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make):
+    broker = make()
+    for priority in (-100, -1, 0, 1, 100):
+        broker.enqueue(f"{priority}", priority=priority)
+    sizes = [broker.connection.run("QLEN", f"{broker.list_key}{end}") for end in ("-high", "", "-low")]
+    assert sizes == [2, 1, 2]
+    assert [found.package for found in broker.dequeue_many(9, 1)] == [b"1", b"100", b"0", b"-100", b"-1"]
+
+
+def test_all_bands_are_fetched_with_one_command(make, monkeypatch):
+    broker, commands, run = make(), [], nodes.Node.run
+
+    def noted(self, sent, **options):
+        commands.extend(command[0] for command in sent)
+        return run(self, sent, **options)
+
+    monkeypatch.setattr(nodes.Node, "run", noted)
+    assert broker.dequeue_many(5, 0) == []
+    assert commands == ["GETJOB"]
+
+
+def test_lower_bands_take_turns(make):
+    broker = make()
+    broker.enqueue_many(["high"] * 4 * FAIR_FETCHES, priority=1)
+    broker.enqueue_many(["low"] * 9, priority=-1)
+    broker.enqueue_many(["normal"] * 9)
+    found = [each.package for _ in range(4 * FAIR_FETCHES) for each in broker.dequeue_many(1, 1)]
+    assert [package for package in found if package != b"high"] == [b"normal", b"low", b"normal", b"low"]
+
+
+@pytest.mark.parametrize("method", ["purge_queue", "delete_queue"])
+def test_delayed_jobs_of_all_bands_are_deleted(make, method):
+    broker = make()
+    for priority in (-1, 0, 1):
+        broker.enqueue("later", delay=60, priority=priority)
+    getattr(broker, method)()
+    queues = [f"{broker.list_key}{end}" for end in ("-high", "", "-low")]
+    assert [job for name in queues for job in broker.connection.pages("JSCAN", "QUEUE", name, "REPLY", "id")] == []
+
+
+@pytest.mark.parametrize("name", ["mail-high", "mail-low"])
+def test_cluster_cannot_have_the_name_of_a_band(name):
+    assert "priorities" in (Disque.name_problem(name) or "")
+    assert Disque.name_problem(f"{name}er") is None
+
+
+def test_fair_fetch_takes_one_job_of_a_lower_band_in_one_round_trip(make, monkeypatch):
+    broker, trips, run = make(), [], nodes.Node.run
+    broker.enqueue_many(["high"] * 3, priority=1)
+    broker.enqueue_many(["normal"] * 3)
+
+    def counted(self, commands, **options):
+        trips.append(commands[0][0])
+        return run(self, commands, **options)
+
+    monkeypatch.setattr(nodes.Node, "run", counted)
+    broker._fetches = FAIR_FETCHES - 1
+    assert [each.package for each in broker.dequeue_many(3, 1)] == [b"normal", b"high", b"high"]
+    assert trips == ["GETJOB", "SHOW"]
+
+
+@pytest.mark.usefixtures("in_this_order")
+def test_jobs_of_all_bands_arrive_from_another_node(make, pair):
+    first, second = pair
+    for server, other in (pair, pair[::-1]):
+        with redis.Redis(port=server.port, protocol=2) as client:
+            client.execute_command("CLUSTER", "MEET", other.host, other.port)
+    sender = make(first)
+    for priority in (-1, 0, 1):
+        sender.enqueue(f"{priority}", priority=priority)
+    consumer = make(second, first, name=sender.list_key)
+    found = []
+    eventually(lambda: found.extend(each.package for each in consumer.dequeue_many(3, 1)) or len(found) == 3)
+    assert sorted(found) == [b"-1", b"0", b"1"]

@@ -4,17 +4,21 @@ import errno
 import os
 import resource
 import tempfile
+import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django_q.brokers import FAIR_FETCHES
+from django_q.brokers.bands import Band
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
 from django_q_ironmq import IronMQBroker, client
 from django_q_ironmq.broker import Lease
 from django_q_ironmq.reservations import Reservations
+from iron_mq import IronMQ as Product
 
 from tests.forks import in_a_fork
 from tests.services import IronMQ
@@ -180,6 +184,8 @@ def test_old_reservations_are_deleted(tmp_path):
 
 def test_batches_are_one_request_each(make, requests):
     broker = make()
+    broker.dequeue_many(1, 0)  # it knows that no band has a queue
+    requests.clear()
     broker.enqueue_many([f"package {number}" for number in range(100)])
     found = broker.dequeue_many(200, 1)
     assert len(found) == 100
@@ -241,3 +247,66 @@ def test_missing_queue_is_empty(make):
     broker.purge_queue()
     broker.delete_queue()
     assert broker.dequeue_many(1, 0) == []
+
+
+def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make, ironmq_server):
+    broker = make()
+    for priority in (-100, -1, 0, 1, 100):
+        broker.enqueue(f"{priority}", priority=priority)
+    product = Product(**ironmq_server.options)
+    assert [product.queue(f"{broker.list_key}{end}").size() for end in ("-high", "", "-low")] == [2, 1, 2]
+
+
+def test_fetch_without_bands_is_one_request(make, requests):
+    broker = make()
+    broker.dequeue_many(1, 0)
+    requests.clear()
+    for _ in range(2 * FAIR_FETCHES):
+        assert broker.dequeue_many(1, 0) == []
+    assert requests == ["POST reservations"] * 2 * FAIR_FETCHES
+
+
+def test_idle_fetch_with_bands_is_one_request_for_each(make, requests):
+    broker = make()
+    for priority in (-1, 1):
+        broker.enqueue("package", priority=priority)
+        broker.acknowledge(broker.dequeue_many(1, 1)[0].ack_id)
+    broker.dequeue_many(1, 1)
+    requests.clear()
+    assert broker.dequeue_many(1, 1) == []
+    assert requests == ["POST reservations"] * 3
+
+
+def test_many_of_a_low_priority_do_not_wait_for_others(make):
+    broker = make()
+    broker.enqueue_many(["package"] * 9, priority=-1)
+    broker.dequeue_many(1, 1)
+    started = time.monotonic()
+    assert [len(broker.dequeue_many(1, 1)) for _ in range(8)] == [1] * 8
+    assert time.monotonic() - started < 2
+
+
+def test_settling_is_one_request_for_each_band(make, requests):
+    broker = make()
+    for priority in (-1, 0, 1):
+        broker.enqueue_many(["one", "two"], priority=priority)
+    ids = [each.ack_id for _ in range(3) for each in broker.dequeue_many(2, 1)]
+    requests.clear()
+    assert broker.acknowledge_many(ids) == []
+    assert requests == ["DELETE messages"] * 3
+    assert broker.acknowledge_many(ids) == ids
+
+
+@pytest.mark.parametrize("method", ["purge_queue", "delete_queue"])
+def test_bands_that_count_as_missing_are_emptied(make, method):
+    broker = make()
+    broker.enqueue("package", priority=-1)
+    broker.note_missing(Band.LOW)
+    getattr(broker, method)()
+    broker.note_present(Band.LOW)
+    assert broker.queue_size() == 0
+
+
+@pytest.mark.parametrize("name", ["mail-high", "mail-low"])
+def test_cluster_cannot_have_the_name_of_a_band(name):
+    assert "priorities" in (IronMQBroker.name_problem(name) or "")

@@ -78,6 +78,9 @@ class TestRedis(BrokerConformance):
 class Expecting(Redis):
     """A broker that leases each package as one that arrives during a wait."""
 
+    # A fetch waits only if it has found none, and then leases the first that arrives. `test_priorities` tests that.
+    priorities = 1
+
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
         found = super().dequeue_many(limit, wait)
         self.release_many([each.ack_id for each in found])

@@ -63,6 +63,20 @@ def test_readme_lists_the_commands_and_keys_that_are_used():
     assert {word[1:] for word in words if word[0] == "~"} == set(PATTERNS)
 
 
+def test_sender_of_priorities_needs_the_commands_of_the_readme(root: redis.Redis, broker: Redis):
+    [words] = re.findall(r"only sends tasks\s+needs `\+rpush`;[^;]*; with priorities also `([^`]+)`", README)
+    commands = ["-@all", "+ping", "+rpush", *words.split()]
+    root.execute_command("ACL", "SETUSER", "mysite", *commands)
+    broker.enqueue("first", priority=1)
+    broker.enqueue("second", priority=2)
+    assert root.llen(broker.list_key) == root.llen("{django_q:test:q}:levels:1") == 1
+    for command in words.split():
+        root.script_flush()
+        root.execute_command("ACL", "SETUSER", "mysite", command.replace("+", "-"))
+        assert refusal(broker.enqueue, "package", priority=3), f"{command} is not needed"
+        root.execute_command("ACL", "SETUSER", "mysite", command)
+
+
 def take(broker: Redis, number: int) -> list:
     found: list = []
     eventually(lambda: found.extend(broker.dequeue_many(number - len(found), 0.05)) or len(found) >= number)
@@ -141,7 +155,7 @@ def test_other_missing_command_is_named(broker: Redis, root: redis.Redis, redis_
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_is_listed_that_is_not_used(command: str):
-    files = [Path(scripts.__file__).with_name(f"{name}.py") for name in ("broker", "scripts", "stats")]
+    files = [Path(scripts.__file__).with_name(f"{name}.py") for name in ("broker", "lua_functions", "scripts", "stats")]
     assert any(re.search(rf"['\".]{command}(_iter)?['\"(]", file.read_text(), re.IGNORECASE) for file in files)
 
 

@@ -6,7 +6,9 @@ import uuid
 from collections import Counter
 
 import pytest
-from django_q.brokers import Delivery, get_broker
+from botocore.exceptions import ClientError
+from django_q.brokers import FAIR_FETCHES, Delivery, banded, get_broker
+from django_q.brokers.bands import Band
 from django_q.checks import check_installation
 from django_q.dispatch import send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, ConfigurationError, PackageTooLarge
@@ -429,3 +431,96 @@ def test_check_rejects_a_name_that_sqs_does_not_allow(settings):
     assert [each.id for each in check_installation(None) if each.id == "django_q.E010"] == ["django_q.E010"]
     with pytest.raises(ConfigurationError, match="my site"):
         get_broker().enqueue("package")
+
+
+def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make):
+    broker = make()
+    for priority in (-100, -1, 0, 1, 100):
+        broker.enqueue(f"{priority}", priority=priority)
+    for band, count in (("-high", 2), ("", 1), ("-low", 2)):
+        url = broker.connection.get_queue_url(QueueName=f"{broker.list_key}{band}")["QueueUrl"]
+        found = broker.connection.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+        assert len(found["Messages"]) == count
+
+
+def test_bands_of_a_fifo_queue_are_fifo_queues(make):
+    broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
+    broker.enqueue_many(["one", "two"], priority=5)
+    assert broker.connection.get_queue_url(QueueName=broker.list_key.replace(".fifo", "-high.fifo"))
+    assert [body(broker) for _ in range(2)] == ["one", "two"]
+
+
+def test_fetch_without_bands_is_one_request(make, requests):
+    broker = make()
+    broker.dequeue_many(1, 0)
+    requests.clear()
+    for _ in range(2 * FAIR_FETCHES):
+        assert broker.dequeue_many(1, 0) == []
+    assert broker.queue_size() == 0
+    assert requests == {"ReceiveMessage": 2 * FAIR_FETCHES, "GetQueueAttributes": 1}
+
+
+def test_missing_band_is_looked_up_after_a_minute(make, requests, monkeypatch):
+    broker = make()
+    broker.dequeue_many(1, 0)
+    assert requests["GetQueueUrl"] == 3
+    now = time.monotonic()
+    monkeypatch.setattr(banded.time, "monotonic", lambda: now + banded.MISSING_SECONDS - 5)
+    broker.dequeue_many(1, 0)
+    assert requests["GetQueueUrl"] == 3
+    monkeypatch.setattr(banded.time, "monotonic", lambda: now + banded.MISSING_SECONDS + 5)
+    broker.dequeue_many(1, 0)
+    assert requests["GetQueueUrl"] == 5
+
+
+def test_settling_is_one_request_for_each_band(make, requests):
+    broker = make()
+    for priority in (-1, 0, 1):
+        broker.enqueue_many(["one", "two"], priority=priority)
+    found = []
+    eventually(lambda: found.extend(broker.dequeue_many(10, 1)) or len(found) == 6)
+    requests.clear()
+    ids = [delivery.ack_id for delivery in found]
+    assert broker.renew(ids) == broker.acknowledge_many(ids) == []
+    assert requests == {"ChangeMessageVisibilityBatch": 3, "DeleteMessageBatch": 3}
+
+
+def test_band_that_was_deleted_is_missing(make):
+    broker = make()
+    broker.enqueue("package", priority=1)
+    assert body(broker) == "package"
+    make(broker.list_key).delete_queue()
+    assert broker.dequeue_many(1, 0) == []
+    assert broker.queue_size() == 0
+
+
+def test_purge_and_deletion_find_bands_that_count_as_missing(make):
+    broker = make()
+    for method in ("purge_queue", "delete_queue"):
+        broker.enqueue("package", priority=-1)
+        broker.note_missing(Band.LOW)
+        getattr(broker, method)()
+        broker.note_present(Band.LOW)
+        assert broker.dequeue_many(1, 0) == []
+
+
+def test_key_without_permissions_for_bands_works_without_priorities(make, monkeypatch):
+    broker = make()
+    broker.enqueue("package")
+    real = broker.connection._make_api_call
+
+    def deny(operation, arguments):
+        if arguments.get("QueueName", "").endswith(("-high", "-low")):
+            error = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(error, operation)
+        return real(operation, arguments)
+
+    monkeypatch.setattr(broker.connection, "_make_api_call", deny)
+    assert body(broker) == "package"
+    with pytest.raises(BrokerUnavailable, match="AccessDenied"):
+        broker.enqueue("package", priority=1)
+
+
+@pytest.mark.parametrize("name", ["mail-high", "mail-low", "mail-low.fifo"])
+def test_cluster_cannot_have_the_name_of_a_band(name):
+    assert "priorities" in (Sqs.name_problem(name) or "")

@@ -14,6 +14,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from django_q.brokers.bands import Band
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_sqs import Sqs
@@ -46,7 +47,9 @@ def answering():
 
     def answering(status: int, content: dict | bytes) -> Sqs:
         broker = Sqs("answered", settings=ClusterSettings.from_mapping({"sqs": OPTIONS}))
-        broker._url, broker._max_bytes = "http://127.0.0.1:1/1/answered", 1000
+        broker._urls, broker._limits = {Band.NORMAL: "http://127.0.0.1:1/1/answered"}, {Band.NORMAL: 1000}
+        for band in (Band.HIGH, Band.LOW):
+            broker.note_missing(band)
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
         headers = {"Content-Type": "application/x-amz-json-1.0"}
 

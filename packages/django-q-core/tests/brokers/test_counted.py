@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
-from django_q.brokers.counted import CountedBroker, Lease, Received
+from django_q.brokers.bands import Band
+from django_q.brokers.counted import CountedBroker, Lease, Received, by_band
 
 
 class Counting(CountedBroker):
@@ -34,7 +35,20 @@ def attempts(broker, **counts):
 
 def test_lease_is_decoded_from_its_ack_id():
     assert Lease("one", "r:1:x").ack_id == "one:r:1:x"
-    assert Lease.of("one:r:1:x") == ("one", "r:1:x")
+    assert Lease.of("one:r:1:x") == Lease("one", "r:1:x", Band.NORMAL)
+
+
+@pytest.mark.parametrize("band", list(Band))
+def test_ack_id_names_the_band(band: Band):
+    assert Lease.of(Lease("one", "r:1/x", band).ack_id) == ("one", "r:1/x", band)
+
+
+def test_ack_ids_are_grouped_by_band():
+    assert by_band(["one:r1", "high/two:r2", "three:r3", "low/four:r4"]) == {
+        Band.NORMAL: ["one:r1", "three:r3"],
+        Band.HIGH: ["high/two:r2"],
+        Band.LOW: ["low/four:r4"],
+    }
 
 
 def test_message_is_handed_out_with_its_receipt_and_attempt():

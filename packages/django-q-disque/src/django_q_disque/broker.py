@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_q.brokers import BulkBroker, Delivery
+from django_q.brokers.bands import BANDS, Band, BandOrder, band_name_problem, bands_of, queue_of
 from django_q.brokers.base import as_text
 from django_q.brokers.cache_counts import CacheCounts
 from django_q.exceptions import BrokerError, ConfigurationError
@@ -87,12 +88,19 @@ class Disque(BulkBroker):
 
     supports_delay = TTL_SECONDS / 2
     leases_vary = True
+    priorities = len(BANDS)
     blocks = True
 
     def _begin(self, settings: ClusterSettings | None) -> None:
         super()._begin(settings)
         # A job that is released with a delay is replaced by another one, whose counters begin at 0.
         self._earlier = CacheCounts(lambda: self.cache, lambda: self.list_key, "attempts")
+        self._order = BandOrder()
+
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why no cluster can have this name: its queue may be the band of another cluster. None if it can."""
+        return band_name_problem(name)
 
     def connect(self) -> Nodes:
         return nodes_for(self.settings)
@@ -107,17 +115,20 @@ class Disque(BulkBroker):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def enqueue(self, package: str, *, delay: float = 0) -> str:
-        """Add a job. If a node does not answer, the command is not repeated, because the job may have been added."""
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> str:
+        """Add a job to the queue of its band.
+
+        If a node does not answer, the command is not repeated, because the job may have been added.
+        """
         if delay > self.supports_delay:
             raise BrokerError(
                 f"Disque delays a package by at most {self.supports_delay:g} s, not {delay:g} s: use a schedule."
             )
         options = ["DELAY", math.ceil(delay)] if delay > 0 else []
-        return self._add(as_text(package), *options)
+        return self._add(queue_of(self.list_key, Band.of(priority)), as_text(package), *options)
 
-    def _add(self, package: str | bytes, *options: Any) -> str:
-        words = [self.list_key, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL_SECONDS]
+    def _add(self, queue: str | bytes, package: str | bytes, *options: Any) -> str:
+        words = [queue, package, REPLICATE_MILLISECONDS, "RETRY", self._lease_seconds(), "TTL", TTL_SECONDS]
         with converting_errors():
             return text(self.connection.run("ADDJOB", *words, *options, repeatable=False))
 
@@ -127,17 +138,32 @@ class Disque(BulkBroker):
     # -- fetching -------------------------------------------------------------------------------------------------
 
     def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Fetch up to *limit* packages."""
+        """Fetch up to *limit* packages, from all bands with one command."""
         count = min(self.wanted(limit), MAX_JOBS)
         deadline = time.monotonic() + wait
+        order = self._order.next(fair=self.is_fair_fetch())
+        if count > 0 and order != BANDS and (jobs := self._jobs_fairly(order, count)):
+            return self._delivered(jobs)
         while count > 0:
             pause = min(deadline - time.monotonic(), MAX_WAIT_SECONDS)
             hang = ["TIMEOUT", math.ceil(pause * 1000)] if pause > 0 else ["NOHANG"]
             with converting_errors():
-                jobs = self.connection.run("GETJOB", *hang, "COUNT", count, "WITHCOUNTERS", "FROM", self.list_key)
+                jobs = self.connection.run("GETJOB", *hang, *self._which(BANDS, count))
                 if jobs or pause <= 0:
                     return self._delivered([Job.of(job) for job in jobs or ()])
         return []
+
+    def _jobs_fairly(self, order: Sequence[Band], count: int) -> list[Job]:
+        """Fetch one job of the first band in *order* that has some, then others, in one round trip."""
+        counts = [(order, 1), *([(BANDS, count - 1)] if count > 1 else [])]
+        commands = [["GETJOB", "NOHANG", *self._which(bands, number)] for bands, number in counts]
+        with converting_errors():
+            answers = self.connection.run_all(commands)
+            return [Job.of(job) for jobs in answered(answers) for job in jobs or ()]
+
+    def _which(self, order: Sequence[Band], count: int) -> list[Any]:
+        """Return the words of GETJOB for up to *count* jobs of the bands, the first one first."""
+        return ["COUNT", count, "WITHCOUNTERS", "FROM", *self._queues(order)]
 
     def _delivered(self, jobs: Sequence[Job]) -> list[Delivery]:
         earlier = self._earlier.read([job.id for job in jobs])
@@ -184,7 +210,8 @@ class Disque(BulkBroker):
             known = [shown for shown in answered(self.connection.run_on_all("SHOW", lease.job)) if shown]
         if not known:
             return False
-        job = self._add(fields(known[0])["body"], "DELAY", math.ceil(delay))
+        old = fields(known[0])
+        job = self._add(old["queue"], old["body"], "DELAY", math.ceil(delay))
         self._earlier.add([job], lease.attempt)
         return not self._command("ACKJOB", [lease.job])
 
@@ -227,31 +254,39 @@ class Disque(BulkBroker):
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
+    def _queues(self, order: Sequence[Band] = BANDS) -> list[str]:
+        """Return the names of the queues of the bands."""
+        bands = bands_of(self.list_key)
+        return [queue_of(self.list_key, band) for band in order if band in bands]
+
     def queue_size(self) -> int:
-        """Return the number of waiting jobs on all reachable nodes, without leased and delayed ones."""
+        """Return the number of waiting jobs of all bands on all reachable nodes, without leased and delayed ones."""
+        commands = [["QLEN", queue] for queue in self._queues()]
         with converting_errors():
-            return sum(map(int, answered(self.connection.run_on_all("QLEN", self.list_key))))
+            return sum(map(int, answered(self.connection.run_all_on_all(commands))))
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed jobs; leased ones stay."""
+        jobs: set[str] = set()
         with converting_errors():
-            hidden = self._hidden()
-            # This order finds jobs whose delay ends in between.
-            waiting = self._ids(self.list_key, "STATE", "queued")
-        self._command("ACKJOB", sorted(hidden | waiting))
+            for queue in self._queues():
+                jobs |= self._hidden(queue)
+                # This order finds jobs whose delay ends in between.
+                jobs |= self._ids(queue, "STATE", "queued")
+        self._command("ACKJOB", sorted(jobs))
 
-    def _hidden(self) -> set[str]:
+    def _hidden(self, queue: str) -> set[str]:
         """Return the ids of delayed jobs. Disque calls them active, and leased ones, too."""
-        found = self.connection.pages("JSCAN", "QUEUE", self.list_key, "STATE", "active", "REPLY", "all")
+        found = self.connection.pages("JSCAN", "QUEUE", queue, "STATE", "active", "REPLY", "all")
         active = [fields(job) for job in found]
         seconds, microseconds = map(int, self.connection.run("TIME"))
         now = seconds + microseconds / 1e6
         return {text(job["id"]) for job in active if int(job["ctime"]) / 1e9 + int(job["delay"]) > now}
 
     def delete_queue(self) -> None:
-        """Delete the jobs of the queue and of its dead-letter queue."""
+        """Delete the jobs of the queues of all bands, and of the dead-letter queue."""
         with converting_errors():
-            jobs = self._ids(self.list_key) | self._ids(self.dead_key)
+            jobs = {job for queue in (*self._queues(), self.dead_key) for job in self._ids(queue)}
         self._command("ACKJOB", sorted(jobs))
 
     def _ids(self, queue: str, *which: str) -> set[str]:

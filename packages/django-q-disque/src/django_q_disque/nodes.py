@@ -133,7 +133,11 @@ class Nodes:
 
     def run_on_all(self, *command: Any) -> list[Any]:
         """Send a command to all reachable nodes, and return the answers, at least one; some may be errors."""
-        return [answer for node in self.reachable() for answer in node.run([command], repeatable=False)]
+        return self.run_all_on_all([command])
+
+    def run_all_on_all(self, commands: Sequence[Command]) -> list[Any]:
+        """Send several commands to all reachable nodes in one round trip each, and return all answers."""
+        return [answer for node in self.reachable() for answer in node.run(commands, repeatable=False)]
 
     def pages(self, *command: Any) -> Iterator[Any]:
         """Yield all elements of a scan on all reachable nodes.

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import requests
 from django_q.brokers import counted
+from django_q.brokers.banded import BandedBroker
+from django_q.brokers.bands import Band, band_name_problem, bands_of
 from django_q.brokers.base import as_text
 from django_q.exceptions import BrokerError, ConfigurationError, mark_sent
 from django_q.settings import current_settings
@@ -55,7 +57,7 @@ class Lease(counted.Lease):
         return self.message, self.receipt
 
 
-class IronMQBroker(counted.CountedBroker):
+class IronMQBroker(BandedBroker):
     """Broker for IronMQ. A package is a message, and its lease is the reservation."""
 
     supports_delay = MAX_DELAY_SECONDS
@@ -65,6 +67,11 @@ class IronMQBroker(counted.CountedBroker):
     """Minimum duration of a reservation, even if `retry` is shorter."""
     _tidy_at = 0.0
     """Time of the next deletion of old reservations (`time.monotonic`, seconds)."""
+
+    @classmethod
+    def name_problem(cls, name: str) -> str | None:
+        """Return why no cluster can have this name: its queue may be the band of another cluster. None if it can."""
+        return band_name_problem(name)
 
     def connect(self) -> TimelyMQ:
         return client_for(self.settings)
@@ -79,45 +86,47 @@ class IronMQBroker(counted.CountedBroker):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def enqueue(self, package: str, *, delay: float = 0) -> str:
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> str:
+        """Send a package to the queue of its band."""
         if delay > MAX_DELAY_SECONDS:
             raise BrokerError(
                 f"IronMQ delays a package by at most {MAX_DELAY_SECONDS} s, not {delay:g} s: use a schedule."
             )
-        return self._post([as_text(package)], delay)[0]
+        return self._post(Band.of(priority), [as_text(package)], delay)[0]
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[str]:
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[str]:
+        """Send packages to the queue of their band, 100 in a request."""
         ids: list[str] = []
         for part in message_batches(packages):
             try:
-                ids += self._post([as_text(package) for package in part], 0)
+                ids += self._post(Band.of(priority), [as_text(package) for package in part], 0)
             except BrokerError as error:
                 mark_sent(error, range(len(ids)))
                 raise
         return ids
 
-    def _post(self, bodies: Sequence[str], delay: float) -> list[str]:
+    def _post(self, band: Band, bodies: Sequence[str], delay: float) -> list[str]:
         options = {"delay": math.ceil(delay)} if delay > 0 else {}
         with converting_errors():
-            answer = self._queue().post(*({"body": body, **options} for body in bodies))
+            answer = self._queue(band).post(*({"body": body, **options} for body in bodies))
+        self.note_present(band)
         return [str(each) for each in answer["ids"]]
 
     # -- fetching -------------------------------------------------------------------------------------------------
 
-    def dequeue_many(self, limit: int, wait: float) -> list[Delivery]:
-        """Fetch up to *limit*, at most 100 packages. IronMQ waits for whole seconds; the rest of *wait* is slept."""
-        deadline = time.monotonic() + wait
-        found = self._reserve(min(self.wanted(limit), MAX_MESSAGES), min(int(wait), MAX_WAIT_SECONDS))
-        if not found:
-            time.sleep(max(min(deadline - time.monotonic(), self.settings.poll), 0))
-        return found
-
-    def _reserve(self, limit: int, wait: int) -> list[Delivery]:
+    def receive(self, band: Band, limit: int, wait: int) -> list[Delivery] | None:
+        """Fetch up to *limit*, at most 100 packages of a band."""
+        limit = min(self.wanted(limit), MAX_MESSAGES)
         if limit < 1:
             return []
+        reserve = partial(self._queue(band).reserve, max=limit, timeout=self._lease_seconds(), wait=wait)
         with converting_errors():
-            answer = self._created(lambda: self._queue().reserve(max=limit, timeout=self._lease_seconds(), wait=wait))
-        return self.deliveries_of([received(each) for each in answer["messages"]])
+            answer = self._created(reserve) if band is Band.NORMAL else found(reserve)
+        return None if answer is None else self.deliveries_of([received(each, band) for each in answer["messages"]])
+
+    def longest_wait(self) -> float:
+        """Return the maximum wait of a fetch in seconds."""
+        return MAX_WAIT_SECONDS
 
     def _lease_seconds(self) -> int:
         return min(max(math.ceil(self.settings.retry), self.min_lease_seconds), MAX_LEASE_SECONDS)
@@ -125,12 +134,14 @@ class IronMQBroker(counted.CountedBroker):
     # -- settling -------------------------------------------------------------------------------------------------
 
     def acknowledge(self, ack_id: str) -> bool:
-        return self._settle(ack_id, lambda lease, newest: self._queue().delete(lease.message, newest))
+        return self._settle(ack_id, lambda lease, newest: self._queue(lease.band).delete(lease.message, newest))
 
     def acknowledge_many(self, ack_ids: Sequence[str]) -> list[str]:
-        return [ack_id for part in message_batches(ack_ids) for ack_id in self._delete(part)]
+        parts = [(band, part) for band, ids in counted.by_band(ack_ids).items() for part in message_batches(ids)]
+        lost = {ack_id for band, part in parts for ack_id in self._delete(band, part)}
+        return [ack_id for ack_id in ack_ids if ack_id in lost]
 
-    def _delete(self, ack_ids: Sequence[str]) -> list[str]:
+    def _delete(self, band: Band, ack_ids: Sequence[str]) -> list[str]:
         """Delete messages in one request. If IronMQ rejects it, delete one by one, to find the lost leases."""
         if len(ack_ids) < 2:
             return [ack_id for ack_id in ack_ids if not self.acknowledge(ack_id)]
@@ -138,7 +149,7 @@ class IronMQBroker(counted.CountedBroker):
         leases = [Lease.of(ack_id) for ack_id in ack_ids]
         messages = [{"id": lease.message, "reservation_id": kept.newest(*lease.key)} for lease in leases]
         with converting_errors():
-            if done(lambda: self._queue().delete_multiple(messages={"messages": messages})):
+            if done(lambda: self._queue(band).delete_multiple(messages={"messages": messages})):
                 for lease in leases:
                     kept.forget(*lease.key)
                 return []
@@ -167,7 +178,7 @@ class IronMQBroker(counted.CountedBroker):
         with keeping():
             kept.begin(*lease.key)
         with converting_errors():
-            answer = done(lambda: self._queue().touch(lease.message, newest, self._lease_seconds()))
+            answer = done(lambda: self._queue(lease.band).touch(lease.message, newest, self._lease_seconds()))
         if answer:
             with keeping():
                 kept.keep(*lease.key, answer["reservation_id"])
@@ -181,7 +192,9 @@ class IronMQBroker(counted.CountedBroker):
 
     def _release(self, ack_id: str, delay: float) -> bool:
         seconds = min(math.ceil(delay), MAX_DELAY_SECONDS)
-        return self._settle(ack_id, lambda lease, newest: self._queue().release(lease.message, newest, seconds))
+        return self._settle(
+            ack_id, lambda lease, newest: self._queue(lease.band).release(lease.message, newest, seconds)
+        )
 
     def _settle(self, ack_id: str, settle: Callable[[Lease, str], Any]) -> bool:
         """Apply an operation to a reserved message.
@@ -216,23 +229,31 @@ class IronMQBroker(counted.CountedBroker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
+        """Return the number of waiting messages of all bands."""
+        return sum(map(self._size, self.present_bands()))
+
+    def _size(self, band: Band) -> int:
         with converting_errors():
-            info = found(lambda: self._queue().info())
+            info = found(lambda: self._queue(band).info())
+        if info is None:
+            self.note_missing(band)
         return int(info["size"]) if info else 0
 
     def purge_queue(self) -> None:
+        """Delete the messages of all bands, reserved ones too."""
         with converting_errors():
-            found(lambda: self._queue().clear())
+            for band in bands_of(self.list_key):
+                found(self._queue(band).clear)
 
     def delete_queue(self) -> None:
-        """Delete the queue and its dead-letter queue."""
+        """Delete the queues of all bands, and the dead-letter queue."""
         with converting_errors():
-            for name in (self.list_key, self.dead_key):
+            for name in (*map(self.band_queue, bands_of(self.list_key)), self.dead_key):
                 found(self.connection.queue(in_url(name)).delete_queue)
 
     def ping(self) -> bool:
         try:
-            self.queue_size()
+            self._size(Band.NORMAL)
         except (BrokerError, ConfigurationError):
             return False
         return True
@@ -240,8 +261,8 @@ class IronMQBroker(counted.CountedBroker):
     def info(self) -> str:
         return "IronMQ"
 
-    def _queue(self) -> Any:
-        return self.connection.queue(in_url(self.list_key))
+    def _queue(self, band: Band) -> Any:
+        return self.connection.queue(in_url(self.band_queue(band)))
 
     def _created(self, call: Callable[[], Any]) -> Any:
         """Return the result of a call, before which a missing queue is created."""
@@ -257,9 +278,9 @@ def in_url(name: str) -> str:
     return quote(name, safe="")
 
 
-def received(message: dict[str, Any]) -> counted.Received:
+def received(message: dict[str, Any], band: Band) -> counted.Received:
     """Convert a message of IronMQ."""
-    lease = Lease(message["id"], message["reservation_id"])
+    lease = Lease(message["id"], message["reservation_id"], band)
     return counted.Received(lease, message["body"], message.get("reserved_count", 1))
 
 

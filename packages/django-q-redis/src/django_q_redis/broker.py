@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from django_q.brokers import BulkBroker, Delivery
-from django_q.exceptions import BrokerError, BrokerUnavailable
+from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
+from django_q.exceptions import BrokerError, BrokerUnavailable, mark_sent
 from django_q.settings import current_settings
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -55,6 +55,7 @@ class Redis(BulkBroker):
     supports_lock_size = True
     supports_dead_letters = True
     supports_prefetch = True
+    priorities = EXACT_PRIORITIES
     keeps_statistics = True
     # Without receipts, Redis never repeated a failed task. An upgrade must not change that.
     acknowledges_failures = True
@@ -68,6 +69,7 @@ class Redis(BulkBroker):
         self._first_hidden: list[Any] | None = None
         self._found_before = False
         self._found_large = False
+        self._is_fair = False
         self._is_permitted = False
         self._rejects_flags = False
         self._listed: dict[str, float] = {}
@@ -107,27 +109,43 @@ class Redis(BulkBroker):
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def enqueue(self, package: str, *, delay: float = 0) -> int | str:
-        """Append a package, due after *delay* seconds. Return the length of the list, or the token of a delayed one."""
+    def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int | str:
+        """Append a package, due after *delay* seconds.
+
+        Returns:
+            The number of waiting packages of its priority, or the token of a delayed one.
+        """
         if delay > 0:
-            token = secrets.token_hex(8)
+            token = delayed_token(priority)
             with self._sending([package]):
                 self._run(scripts.HIDE, token, milliseconds(delay), package)
             self._sweep_at = 0.0
             return token
+        if priority:
+            return self._append_prioritised(scripts.SEND_PRIORITISED, [package], priority)
         with self._sending([package]):
             return cast("int", self._raw()("RPUSH", self.list_key, package))
 
-    def enqueue_many(self, packages: Sequence[str]) -> list[int]:
-        """Append packages in one command, and return their positions. If the server rejects one, none is appended."""
+    def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[int]:
+        """Append packages in one command, and return their positions. If the server rejects one, none is appended.
+
+        Packages with a priority need one script for each 1,000. If the server rejects one, none of its script is
+        appended.
+        """
         if not packages:
             return []
-        with self._sending(packages):
-            length = cast("int", self._raw()("RPUSH", self.list_key, *packages))
+        if priority:
+            length = self._append_prioritised(scripts.SEND_PRIORITISED, packages, priority)
+        else:
+            with self._sending(packages):
+                length = cast("int", self._raw()("RPUSH", self.list_key, *packages))
         return list(range(length - len(packages) + 1, length + 1))
 
-    def enqueue_links(self, packages: Sequence[str]) -> None:
+    def enqueue_links(self, packages: Sequence[str], *, priority: int = 0) -> None:
         """Append the next links of chains, even if the server has no memory for other packages."""
+        if priority:
+            self._append_prioritised(scripts.APPEND_PRIORITISED, packages, priority)
+            return
         with self._sending(packages):
             try:
                 self._raw()("RPUSH", self.list_key, *packages)
@@ -139,6 +157,19 @@ class Redis(BulkBroker):
             for start in range(0, len(packages), MAX_SCRIPT_PACKAGES):
                 self._run(scripts.APPEND, *packages[start : start + MAX_SCRIPT_PACKAGES])
 
+    def _append_prioritised(self, script: Script, packages: Sequence[str], priority: int) -> int:
+        """Append packages of one priority with *script*, and return the number of its waiting packages."""
+        length = 0
+        for start in range(0, len(packages), MAX_SCRIPT_PACKAGES):
+            part = packages[start : start + MAX_SCRIPT_PACKAGES]
+            try:
+                with self._sending(part):
+                    length = self._run(script, priority, *part)
+            except BrokerError as error:
+                mark_sent(error, range(start))
+                raise
+        return length
+
     def _sending(self, packages: Sequence[str]) -> sending:
         return sending(lambda: self.connection, self.list_key, packages)
 
@@ -148,6 +179,7 @@ class Redis(BulkBroker):
         """Lease up to *limit* packages; wait up to *wait* seconds for the first."""
         if limit < 1:
             return []
+        self._is_fair = self.is_fair_fetch()
         try:
             self._check_permissions()
             return self._fetch(limit, wait)
@@ -171,7 +203,8 @@ class Redis(BulkBroker):
     def _fetch(self, limit: int, wait: float) -> list[Delivery]:
         deadline = time.monotonic() + wait
         found: list[Delivery] = []
-        if self._is_due() or wait <= 0:
+        # Before a lease in advance, too: it gets the head of the list, whatever its priority.
+        if self._is_due() or self._found_before or wait <= 0:
             found = self._reserve(limit)
         while not found and (now := time.monotonic()) < deadline:
             if self._check_at <= now:
@@ -201,11 +234,12 @@ class Redis(BulkBroker):
         self._first_hidden = first
 
     def _reserve(self, limit: int) -> list[Delivery]:
-        """Requeue due packages, then lease waiting ones."""
+        """Requeue due packages, then lease waiting ones of the greatest priorities."""
         nonce = new_nonce()
         retry = self.settings.retry
         limit = min(limit, MAX_SCRIPT_PACKAGES)
-        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, int(self._found_large))
+        options = int(self._found_large), int(self._is_fair)
+        due, *found = self._run(scripts.RESERVE, limit, milliseconds(retry), nonce, *options)
         soonest = due / 1000 if due >= 0 else SWEEP_INTERVAL_SECONDS
         self._sweep_at = time.monotonic() + min(SWEEP_INTERVAL_SECONDS, retry / 2, soonest)
         named, *packages = found or [[]]
@@ -223,21 +257,23 @@ class Redis(BulkBroker):
         pause = self._pause(wait)
         retry = milliseconds(self.settings.retry)
         length = retry + milliseconds(pause)
+        confirming = keys.leases, alone, keys.attempts, keys.queue, keys.levels, keys.notes
         with converting_errors():
-            begun, package, confirmed = raw.replies(
+            begun, package, ending = raw.replies(
                 ("EVAL", self._source(scripts.EXPECT).text, 1, keys.leases, length, token),
                 ("BLMOVE", self.list_key, alone, "LEFT", "LEFT", pause),
-                ("EVAL", self._source(scripts.CONFIRM).text, 3, keys.leases, alone, keys.attempts, retry, token),
+                ("EVAL", self._source(scripts.CONFIRM).text, len(confirming), *confirming, retry, token),
             )
-            if refused := first_error(begun, confirmed):
+            if refused := first_error(begun, ending):
                 raw("LMOVE", alone, self.list_key, "LEFT", "LEFT")  # no package may stay there without a lease
                 self._use_old_scripts(refused)
                 return []
             if isinstance(package, ResponseError):
                 self._wait_without_memory(package, pause)
-        if confirmed < 0:
+        if ending is None:
             return []
-        return [Delivery(f"{token}:{confirmed}" if confirmed else token, package, confirmed + 1)]
+        token += ending.decode() if isinstance(ending, bytes) else ending
+        return [Delivery(token, package, attempt_of(token))]
 
     def _wait_for_package(self, wait: float) -> bool:
         """Wait until the list has a package, without leasing it: the command moves the head of the list to itself."""
@@ -312,9 +348,8 @@ class Redis(BulkBroker):
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
-        """Count the waiting packages."""
-        with converting_errors():
-            return cast("int", self.connection.llen(self.list_key))
+        """Count the waiting packages of all priorities."""
+        return cast("int", self._run(scripts.SIZE))
 
     def lock_size(self) -> int:
         """Count the leased packages, including expired leases that no sweep has found."""
@@ -426,10 +461,16 @@ def new_nonce() -> str:
     return f"{time.time_ns():016x}{secrets.token_hex(4)}"
 
 
+def delayed_token(priority: int) -> str:
+    """Return a token for a delayed package."""
+    token = secrets.token_hex(8)
+    return f"{token}:0001:0:{priority}" if priority else token
+
+
 def attempt_of(token: str) -> int:
-    """Return the attempt number of a delivery. Its token ends with the number of earlier attempts, if any."""
-    _nonce, _number, *attempts = token.split(":")
-    return 1 + int(attempts[0]) if attempts else 1
+    """Return the attempt number of a delivery. Its token has the number of earlier attempts, if any."""
+    _nonce, _number, *ending = token.split(":")
+    return 1 + int(ending[0]) if ending else 1
 
 
 def milliseconds(seconds: float) -> int:

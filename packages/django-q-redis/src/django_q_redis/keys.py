@@ -21,13 +21,19 @@ class Keys(NamedTuple):
     packages: str
     dead: str
     attempts: str
+    levels: str
+    notes: str
+
+
+NAMES: Final = Keys._fields[1:]
+"""Last parts of the keys that only this broker uses."""
 
 
 @lru_cache(maxsize=1000)
 def keys_of(queue: str) -> Keys:
     """Return the keys of a queue. The list *queue* has its waiting packages."""
     prefix = prefix_of(queue)
-    return Keys(queue, *(f"{prefix}:{name}" for name in ("leases", "delayed", "packages", "dead", "attempts")))
+    return Keys(queue, *(f"{prefix}:{name}" for name in NAMES))
 
 
 def prefix_of(key: str) -> str:

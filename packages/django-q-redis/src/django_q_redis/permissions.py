@@ -13,6 +13,7 @@ FOR_SCRIPTS: Final = (
     "hmget",
     "hset",
     "lindex",
+    "llen",
     "lmove",
     "lpop",
     "lpush",

@@ -1,6 +1,6 @@
 """Lua scripts for atomic operations of Redis.
 
-A queue has six keys, all in the hash slot of the first one. A name with braces changes the prefix of the others:
+A queue has eight keys, all in the hash slot of the first one. A name with braces changes the prefix of the others:
 
     django_q:<name>:q              list    waiting packages, as in all versions of Django Q
     {django_q:<name>:q}:leases     zset    token of a lease → its end, in milliseconds of the server's clock
@@ -9,11 +9,24 @@ A queue has six keys, all in the hash slot of the first one. A name with braces 
     {django_q:<name>:q}:dead       list    dead letters
     {django_q:<name>:q}:attempts   hash    SHA-1 of a package → earlier attempts (expired leases and failures), if
                                           any; deleted by an acknowledgement, and 30 days after the last change
+    {django_q:<name>:q}:levels     zset    priorities except 0 that have waiting packages, the greatest first; these
+                                          are in one list each, {django_q:<name>:q}:levels:<priority>
+    {django_q:<name>:q}:notes      hash    SHA-1 of a waiting package whose priority is not 0 → its priority, number and
+                                          position, which tell its age; `sent`, `gone` and `taken` count packages.
+                                          Deleted with the last of them, 30 days after the last change, and when
+                                          no package has waited for a minute: old clusters delete no notes
 
-A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any. Number 0000 means that a fetch waited for
-the package, or that it is large. It is then in the separate list {django_q:<name>:q}:leases:<nonce>:0000, not in the
-hash. The append-only file and replicas receive only the move to that list. A write into the hash would repeat the
-whole package.
+A token is `<nonce>:<number>`, followed by `:<attempts>` if there were any, or by `:<attempts>:<priority>` if the
+priority is not 0. Number 0000 means that a fetch waited for the package, or that it is large. It is then in the
+separate list {django_q:<name>:q}:leases:<nonce>:0000, not in the hash. The append-only file and replicas receive only
+the move to that list. A write into the hash would repeat the whole package.
+
+Consumers wait for the list, which has priority 0. So the first package of `levels` is shown there if the list is
+empty: a waiting consumer gets it at once. The next fetch moves it back, unless a consumer has taken it.
+
+The number of a note counts the packages with a priority. Its position is the number of packages of the list that were
+taken before, and of those that are still there: the head of the list is older if fewer were taken. Packages that old
+clusters take are not counted.
 """
 
 from __future__ import annotations
@@ -24,6 +37,7 @@ from typing import Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from django_q_redis.lua_functions import CLOCK, PRELUDE, SHOW
 from django_q_redis.permissions import FETCHING_COMMANDS
 
 HARMLESS_WRITE: Final = "redis.call('ZREM', leases, '')\n"
@@ -65,7 +79,7 @@ def script(body: str, flag: Flag = Flag.MOVES, *, prelude: str | None = None) ->
         flag: flag of the script.
         prelude: code before it; None means the functions that most scripts use.
     """
-    text = CLOCK_FUNCTION + (PRELUDE if prelude is None else prelude)
+    text = CLOCK + (PRELUDE if prelude is None else prelude)
     old = text + (HARMLESS_WRITE if flag is Flag.MOVES else "") + body
     return Script(source(f"#!lua flags={flag}\n{text}{body}" if flag else old), source(old))
 
@@ -79,100 +93,6 @@ def rejects_flags(reply: object) -> bool:
     """Return True if the reply means that the server does not understand the flags of a script."""
     return isinstance(reply, ResponseError) and any(word in str(reply) for word in ("compiling", "shebang"))
 
-
-CLOCK_FUNCTION = """
-local function clock()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
-"""
-
-PRELUDE = """
-local queue, leases, delayed, packages, dead, attempts = unpack(KEYS)
-
--- Raise an error, before the first change, if the user may not run one of these commands.
-local function need(...)
-  if not redis.acl_check_cmd then return end
-  for _, name in ipairs({...}) do
-    if not redis.acl_check_cmd(name, leases, leases, leases, leases) then
-      error({err = "NOPERM User has no permissions to run the '" .. string.lower(name) .. "' command"})
-    end
-  end
-end
-
--- Return the tokens with a lease, and the positions of those without.
-local function held(tokens)
-  local kept, lost = {}, {}
-  local scores = redis.call('ZMSCORE', leases, unpack(tokens))
-  for i, token in ipairs(tokens) do
-    if scores[i] then kept[#kept + 1] = token else lost[#lost + 1] = i end
-  end
-  return kept, lost
-end
-
--- Return the list with only the package of this token; nil if it is in the hash.
-local function place(token)
-  local alone = string.match(token, '^[^:]*:0000')
-  return alone and leases .. ':' .. alone
-end
-
--- Return the package of this token.
-local function read(token)
-  local list = place(token)
-  if list then return redis.call('LINDEX', list, 0) end
-  return redis.call('HGET', packages, token)
-end
-
-local function forget_lists(tokens)
-  for _, token in ipairs(tokens) do
-    local list = place(token)
-    if list then redis.call('DEL', list) end
-  end
-end
-
-local function forget(tokens)
-  redis.call('HDEL', packages, unpack(tokens))
-  forget_lists(tokens)
-end
-
--- Delete and return the packages of these tokens.
-local function take(tokens)
-  local found = {}
-  for i, package in ipairs(redis.call('HMGET', packages, unpack(tokens))) do
-    local list = place(tokens[i])
-    package = package or list and redis.call('LPOP', list)
-    if package then found[#found + 1] = package end
-  end
-  forget(tokens)
-  return found
-end
-
--- Delete the counts of the packages of these tokens.
-local function forget_attempts(tokens)
-  for _, token in ipairs(tokens) do
-    if string.match(token, '^[^:]*:[^:]*:') then
-      local package = read(token)
-      if package then redis.call('HDEL', attempts, redis.sha1hex(package)) end
-    end
-  end
-end
-
--- Add an attempt to the count of each of these packages. They are delivered again within *length* ms.
-local function count(list, length)
-  for _, package in ipairs(list) do redis.call('HINCRBY', attempts, redis.sha1hex(package), 1) end
-  if list[1] then redis.call('PEXPIRE', attempts, length + 30 * 86400000) end
-end
-
-local function reversed(list)
-  local other = {}
-  for i = #list, 1, -1 do other[#other + 1] = list[i] end
-  return other
-end
-
-local function push(command, key, list)
-  if list[1] then redis.call(command, key, unpack(list)) end
-end
-"""
 
 RESERVE = script("""
 local limit, length, nonce = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
@@ -188,14 +108,14 @@ local function offer(zset, command, from, to, ...)
     if soonest < 0 or pause < soonest then soonest = pause end
     return
   end
-  need('ZREM', 'HDEL', 'LPOP', 'DEL', 'HINCRBY', 'PEXPIRE', command)
+  need('ZREM', 'HDEL', 'LPOP', 'LMOVE', 'DEL', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZADD', command)
   while true do
     local tokens = redis.call('ZRANGE', zset, from or now, to or now, 'BYSCORE', 'LIMIT', 0, 1000, ...)
     if not tokens[1] then return end
     redis.call('ZREM', zset, unpack(tokens))
-    local found = take(tokens)
+    local found, priorities = take(tokens)
     if zset == leases then count(found, length) end
-    push(command, queue, found)
+    requeue(command, found, priorities)
   end
 end
 
@@ -208,27 +128,76 @@ local function name(number)
   return nonce .. string.format(alone and '%04d:0000' or ':%04d', number)
 end
 
-local taken = {}
-if alone then
-  need('ZADD')
-  repeat
-    local package = redis.call('LMOVE', queue, place(name(#taken + 1)), 'LEFT', 'LEFT')
-    if package then taken[#taken + 1] = package end
-  until not package or #taken == limit
+local taken, priorities = {}, {}
+
+-- Take up to *number* packages of a priority.
+local function take_from(priority, number)
+  local list, first = place_of(priority), #taken
+  if alone then
+    repeat
+      local package = redis.call('LMOVE', list, place(name(#taken + 1)), 'LEFT', 'LEFT')
+      if package then taken[#taken + 1] = package end
+    until not package or #taken == first + number
+  elseif first == 0 then
+    taken = redis.call('LPOP', list, number) or taken
+  else
+    for _, package in ipairs(redis.call('LPOP', list, number) or {}) do taken[#taken + 1] = package end
+  end
+  if priority ~= 0 then
+    for i = first + 1, #taken do priorities[i] = priority end
+    forget_empty(priority)
+  end
+end
+
+-- Return the lower priority with the oldest package.
+local function oldest_of(lower)
+  local oldest, least, position, has_list
+  for _, priority in ipairs(lower) do
+    if priority == 0 then
+      has_list = true
+    else
+      local _, number, place = noted(redis.call('LINDEX', place_of(priority), 0))
+      number = tonumber(number or 0)
+      if not oldest or number < least then oldest, least, position = priority, number, tonumber(place or 0) end
+    end
+  end
+  local taken_before = tonumber(redis.call('HGET', notes, 'taken') or 0)
+  return has_list and (not oldest or taken_before < position) and 0 or oldest
+end
+
+-- Take packages of all priorities, the greatest first. A fair fetch begins with the oldest one of a lower priority.
+local function take_in_order()
+  local order = redis.call('EXISTS', queue) == 1 and {0} or {}
+  for _, level in ipairs(redis.call('ZRANGE', levels, 0, -1)) do order[#order + 1] = tonumber(level) end
+  table.sort(order, function(one, other) return one > other end)
+  if ARGV[5] == '1' and order[2] then take_from(oldest_of({unpack(order, 2)}), 1) end
+  for _, priority in ipairs(order) do
+    if #taken < limit then take_from(priority, limit - #taken) end
+  end
+end
+
+need('ZADD', not alone and 'HSET' or nil)
+local special = redis.call('EXISTS', attempts, levels, notes) > 0
+if special then
+  need('LPOP', 'LMOVE', 'DEL', 'HDEL', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZREM')
+  hide()
+  take_in_order()
+  if redis.call('EXISTS', notes) == 1 then
+    if taken[1] then forget_notes(taken) else expire_notes() end
+  end
+  show()
 else
-  need('ZADD', 'HSET')
-  taken = redis.call('LPOP', queue, limit) or taken
+  take_from(0, limit)
 end
 if not taken[1] then return {soonest} end
 local expiry = (now or clock()) + length
-local counted = redis.call('EXISTS', attempts) == 1
+local counted = special and redis.call('EXISTS', attempts) == 1
 local scores, fields, tokens = {}, {}, {}
 for i, package in ipairs(taken) do
-  local token = name(i)
   local number = counted and redis.call('HGET', attempts, redis.sha1hex(package))
-  if number then token = token .. ':' .. number end
+  local token = name(i) .. suffix(number, priorities[i])
   scores[2 * i - 1], scores[2 * i] = expiry, token
-  if alone or counted then tokens[i] = token end
+  if alone or special then tokens[i] = token end
   if not alone then fields[2 * i - 1], fields[2 * i] = token, package end
 end
 redis.call('ZADD', leases, unpack(scores))
@@ -237,7 +206,8 @@ return {0, tokens, unpack(taken)}
 """)
 """Requeue due packages, then lease up to *limit* packages for *length* ms under tokens that begin with *nonce*.
 
-If the fourth argument is 1, each package is moved to a separate list.
+If the fourth argument is 1, each package is moved to a separate list. If the fifth one is 1, the fetch begins with the
+oldest package of a lower priority than the greatest.
 Returns 0, the tokens unless they are numbered consecutively, and the packages. Without packages, returns only the
 milliseconds until the next one is due, or -1 if there is none."""
 
@@ -251,25 +221,27 @@ CONFIRM = script(
 local length, token = tonumber(ARGV[1]), ARGV[2]
 if redis.call('EXISTS', alone) == 0 then
   redis.call('ZREM', leases, token)
-  return -1
+  return false
 end
-local number
-if redis.call('EXISTS', attempts) == 1 then
-  number = redis.call('HGET', attempts, redis.sha1hex(redis.call('LINDEX', alone, 0)))
+local ending = ''
+if redis.call('EXISTS', attempts, levels, notes) > 0 then
+  local package = redis.call('LINDEX', alone, 0)
+  ending = suffix(redis.call('HGET', attempts, redis.sha1hex(package)), (noted(package)))
+  if ending ~= '' then redis.call('ZREM', leases, token) end
+  redis.call('ZADD', leases, clock() + length, token .. ending)
+  if redis.call('EXISTS', notes) == 1 then forget_notes({package}) end
+  show()
+else
+  redis.call('ZADD', leases, clock() + length, token)
 end
-if number then
-  redis.call('ZREM', leases, token)
-  token = token .. ':' .. number
-end
-redis.call('ZADD', leases, clock() + length, token)
-return tonumber(number or 0)
+return ending
 """,
-    prelude="local leases, alone, attempts = unpack(KEYS)\n",
+    prelude="local leases, alone, attempts, queue, levels, notes = unpack(KEYS)\n" + SHOW,
 )
 """Renew the lease of a token if its package has arrived, otherwise end it.
 
 The lease may have been deleted during the wait, for example with the queue.
-Returns the number of earlier attempts, which is appended to the token; -1 if there is no package."""
+Returns the end of the new token: its earlier attempts and its priority, or an empty text; nil without a package."""
 
 ACKNOWLEDGE = script("""
 local kept, lost = held(ARGV)
@@ -300,10 +272,10 @@ RELEASE = script("""
 local delay = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if not kept[1] then return lost end
-need('ZREM', 'HDEL', 'LPOP', 'DEL', 'LPUSH', 'HINCRBY', 'PEXPIRE', 'ZADD')
+need('ZREM', 'HDEL', 'LPOP', 'LMOVE', 'DEL', 'LPUSH', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZADD')
 redis.call('ZREM', leases, unpack(kept))
 if delay == 0 then
-  push('LPUSH', queue, reversed(take(kept)))
+  requeue('LPUSH', take(reversed(kept)))
   return lost
 end
 local due = clock() + delay
@@ -316,7 +288,7 @@ count(found, delay)
 redis.call('ZADD', delayed, unpack(scores))
 return lost
 """)
-"""Release leased packages to the head of the queue, or after *delay* ms as failed attempts.
+"""Release leased packages to the head of their priority, or after *delay* ms as failed attempts.
 
 Returns the positions of tokens whose lease was lost."""
 
@@ -324,11 +296,11 @@ EXPIRE = script("""
 local length = tonumber(table.remove(ARGV, 1))
 local kept, lost = held(ARGV)
 if kept[1] then
-  need('ZREM', 'HDEL', 'LPOP', 'DEL', 'HINCRBY', 'PEXPIRE', 'LPUSH')
+  need('ZREM', 'HDEL', 'LPOP', 'LMOVE', 'DEL', 'HINCRBY', 'HSET', 'PEXPIRE', 'LPUSH', 'ZADD')
   redis.call('ZREM', leases, unpack(kept))
-  local found = take(kept)
+  local found, priorities = take(reversed(kept))
   count(found, length)
-  push('LPUSH', queue, reversed(found))
+  requeue('LPUSH', found, priorities)
 end
 return lost
 """)
@@ -340,7 +312,7 @@ if not score or tonumber(score) <= clock() then return {1} end
 need('ZREM', 'HDEL', 'LPOP', 'DEL', 'RPUSH')
 forget_attempts(ARGV)
 redis.call('ZREM', leases, ARGV[1])
-push('RPUSH', dead, take(ARGV))
+push('RPUSH', dead, (take(ARGV)))
 return {}
 """)
 """Move a leased package to the dead letters; return position 1 if its lease was lost or has expired."""
@@ -356,6 +328,23 @@ return #found
 
 APPEND = script("return redis.call('RPUSH', queue, unpack(ARGV))")
 """Append packages that replace others."""
+
+APPEND_PRIORITISED_BODY: Final = """
+local priority = table.remove(ARGV, 1)
+need('RPUSH', 'ZADD', 'LMOVE', 'HINCRBY', 'HSET', 'PEXPIRE', 'ZREM')
+if redis.call('EXISTS', notes) == 1 then hide() end
+note(ARGV, priority)
+redis.call('ZADD', levels, -priority, priority)
+local length = redis.call('RPUSH', place_of(priority), unpack(ARGV))
+show()
+return length
+"""
+
+SEND_PRIORITISED = script(APPEND_PRIORITISED_BODY, Flag.STORES)
+"""Append packages of the priority ARGV[1]; return the number of its packages."""
+
+APPEND_PRIORITISED = script(APPEND_PRIORITISED_BODY)
+"""Append packages of the priority ARGV[1] that replace others; return the number of its packages."""
 
 HIDE = script(
     """
@@ -378,14 +367,15 @@ local function drop(zset, last)
   end
 end
 
-redis.call('DEL', queue)
+forget_levels()
+redis.call('DEL', queue, levels, notes)
 drop(delayed, '+inf')
 drop(leases, clock())
 if redis.call('EXISTS', attempts) == 1 then
   local remaining = redis.call('PTTL', attempts)
   redis.call('DEL', attempts)
   for _, token in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-    local number = string.match(token, '^[^:]*:[^:]*:(%d+)$')
+    local number = string.match(token, '^[^:]*:[^:]*:([1-9]%d*)')
     local package = number and read(token)
     if package then redis.call('HSET', attempts, redis.sha1hex(package), number) end
   end
@@ -394,6 +384,18 @@ end
 return 1
 """)
 """Delete packages that wait, are delayed or have an expired lease, and their counts. Other leases stay."""
+
+SIZE = script(
+    """
+local number = redis.call('LLEN', queue)
+for _, level in ipairs(redis.call('ZRANGE', levels, 0, -1)) do
+  number = number + redis.call('LLEN', place_of(level))
+end
+return number
+""",
+    Flag.READS,
+)
+"""Count the waiting packages of all priorities."""
 
 COUNT = script(
     """
@@ -411,6 +413,7 @@ return number
 DELETE = script("""
 forget_lists(redis.call('ZRANGE', leases, 0, -1))
 forget_lists(redis.call('ZRANGE', delayed, 0, -1))
+forget_levels()
 redis.call('DEL', unpack(KEYS))
 return 1
 """)

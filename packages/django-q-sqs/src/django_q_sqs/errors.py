@@ -51,6 +51,9 @@ UNAVAILABLE_CODES: Final = {
 }
 """Codes of temporary states: keys and permissions, limits, the service, the queue."""
 
+DENIED_CODES: Final = {"AccessDenied", "AccessDeniedException", "NotAuthorized"}
+"""Codes of a key without the permission for a request."""
+
 TOO_LARGE_CODES: Final = {"BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"}
 
 
@@ -86,6 +89,11 @@ def meaning_of(error: ClientError) -> BrokerError:
     if code in TOO_LARGE_CODES or status == 413 or "must be shorter than" in str(error):
         return PackageTooLarge(f"SQS rejects the package: {error}")
     return BrokerError(f"SQS rejects a request: {error}")
+
+
+def is_denied(error: ClientError) -> bool:
+    """Return True if the key has no permission for the request."""
+    return short(error.response.get("Error", {}).get("Code", "")) in DENIED_CODES
 
 
 def has_temporary_fault(entry: Mapping[str, Any]) -> bool:

@@ -85,7 +85,8 @@ class Broker:
 
     If it is greater than 1, the methods that enqueue accept `priority`. Of the visible packages, those with the
     greatest priority are delivered first. So that none waits without end, each `FAIR_FETCHES`th fetch of a broker
-    begins with the oldest package of a lower priority."""
+    begins with the oldest package of a lower priority. Bands do not know the age of each other's packages: there, the
+    lower ones take turns."""
     acknowledges_failures: bool = False
     """True if failed tasks are acknowledged by default. The setting `ack_failures` overrides it."""
     alias: str | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from django_q.brokers.bands import Band
 from django_q.brokers.base import Delivery
 from django_q.brokers.bulk import BulkBroker
 from django_q.brokers.cache_counts import CacheCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from django_q.settings import ClusterSettings
 
@@ -18,19 +19,24 @@ class Lease(NamedTuple):
     """The parts of an ack id: a message, and the receipt of one delivery."""
 
     message: str
-    """Id of the message, the same for each delivery, without a colon."""
+    """Id of the message, the same for each delivery, without a colon and a slash."""
     receipt: str
     """Receipt by which the product settles the delivery; each delivery has another one."""
+    band: Band = Band.NORMAL
+    """Band of priorities whose queue has the message."""
 
     @classmethod
     def of(cls, ack_id: str) -> Self:
         """Return the lease of an ack id."""
-        return cls(*ack_id.split(":", 1))
+        place, receipt = ack_id.split(":", 1)
+        band, _, message = place.rpartition("/")
+        return cls(message, receipt, Band(band) if band else Band.NORMAL)
 
     @property
     def ack_id(self) -> str:
-        """The lease as an ack id."""
-        return f"{self.message}:{self.receipt}"
+        """The lease as an ack id, which names the band unless it is the normal one."""
+        band = "" if self.band is Band.NORMAL else f"{self.band}/"
+        return f"{band}{self.message}:{self.receipt}"
 
 
 class Received(NamedTuple):
@@ -40,6 +46,14 @@ class Received(NamedTuple):
     package: str
     count: int
     """Number of deliveries of this message, this one included."""
+
+
+def by_band(ack_ids: Iterable[str]) -> dict[Band, list[str]]:
+    """Return ack ids by the bands whose queues have their messages."""
+    found: dict[Band, list[str]] = {}
+    for ack_id in ack_ids:
+        found.setdefault(Lease.of(ack_id).band, []).append(ack_id)
+    return found
 
 
 class CountedBroker(BulkBroker):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connections
 
-from django_q.brokers import EXACT_PRIORITIES, FAIR_FETCHES
+from django_q.brokers import EXACT_PRIORITIES, FAIR_FETCHES, Broker
 
 from .suite import DELAY_SECONDS, Suite, needs, needs_priorities, nothing_comes, take, take_many, text, tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_q.brokers import Broker, Delivery
+    from django_q.brokers import Delivery
 
 HIGH, NORMAL, LOW = 50, 0, -50
 
@@ -138,13 +138,15 @@ class PriorityPromises(Suite):
 
     @needs_priorities()
     @needs("supports_renewal", "beside_leases")
-    def test_expired_package_keeps_its_priority(self, broker: Broker) -> None:
-        broker.enqueue("high", priority=HIGH)
-        broker.enqueue("low", priority=LOW)
-        for each in take_many(broker, 2):
-            broker.expire(each.ack_id)
-        broker.enqueue("normal")
-        found = [take(broker) for _ in range(3)]
+    def test_expired_package_keeps_its_priority(self, hasty: Broker, other: Broker) -> None:
+        hasty.enqueue("high", priority=HIGH)
+        hasty.enqueue("low", priority=LOW)
+        for each in take_many(hasty, 2):
+            hasty.expire(each.ack_id)
+        if type(hasty).expire is Broker.expire:
+            time.sleep(self.retry + tolerance(hasty))
+        other.enqueue("normal")
+        found = [take(other) for _ in range(3)]
         assert [text(each.package) for each in found] == ["high", "normal", "low"]
         assert [each.attempt for each in found] == [2, 1, 2]
 
