@@ -103,7 +103,9 @@ class Model:
         known = [each.priority for each in offered if each.priority is not None]
         if len(known) < len(offered):
             return others
-        lower = [each for each in offered if each.priority is not None and each.priority < max(known)]
+        # Bands cannot tell whether a higher one is empty, so each but the highest counts as lower.
+        greatest = max(known) if self._priorities >= EXACT_PRIORITIES else 1
+        lower = [each for each in offered if each.priority is not None and each.priority < greatest]
         if not lower:
             return taken
         assert first in lower, f"{first} came before {lower}"
