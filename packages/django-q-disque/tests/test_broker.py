@@ -278,7 +278,7 @@ def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make):
     broker = make()
     for priority in (-100, -1, 0, 1, 100):
         broker.enqueue(f"{priority}", priority=priority)
-    sizes = [broker.connection.run("QLEN", f"{broker.list_key}{end}") for end in ("-high", "", "-low")]
+    sizes = [broker.connection.run("QLEN", f"{broker.list_key}{end}") for end in ("--top", "", "--low")]
     assert sizes == [2, 1, 2]
     assert [found.package for found in broker.dequeue_many(9, 1)] == [b"1", b"100", b"0", b"-100", b"-1"]
 
@@ -310,11 +310,11 @@ def test_delayed_jobs_of_all_bands_are_deleted(make, method):
     for priority in (-1, 0, 1):
         broker.enqueue("later", delay=60, priority=priority)
     getattr(broker, method)()
-    queues = [f"{broker.list_key}{end}" for end in ("-high", "", "-low")]
+    queues = [f"{broker.list_key}{end}" for end in ("--top", "", "--low")]
     assert [job for name in queues for job in broker.connection.pages("JSCAN", "QUEUE", name, "REPLY", "id")] == []
 
 
-@pytest.mark.parametrize("name", ["mail-high", "mail-low"])
+@pytest.mark.parametrize("name", ["mail--top", "mail--low"])
 def test_cluster_cannot_have_the_name_of_a_band(name):
     assert "priorities" in (Disque.name_problem(name) or "")
     assert Disque.name_problem(f"{name}er") is None

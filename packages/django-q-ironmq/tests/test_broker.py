@@ -254,7 +254,7 @@ def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make, ironmq_serv
     for priority in (-100, -1, 0, 1, 100):
         broker.enqueue(f"{priority}", priority=priority)
     product = Product(**ironmq_server.options)
-    assert [product.queue(f"{broker.list_key}{end}").size() for end in ("-high", "", "-low")] == [2, 1, 2]
+    assert [product.queue(f"{broker.list_key}{end}").size() for end in ("--top", "", "--low")] == [2, 1, 2]
 
 
 def test_fetch_without_bands_is_one_request(make, requests):
@@ -307,6 +307,6 @@ def test_bands_that_count_as_missing_are_emptied(make, method):
     assert broker.queue_size() == 0
 
 
-@pytest.mark.parametrize("name", ["mail-high", "mail-low"])
+@pytest.mark.parametrize("name", ["mail--top", "mail--low"])
 def test_cluster_cannot_have_the_name_of_a_band(name):
     assert "priorities" in (IronMQBroker.name_problem(name) or "")

@@ -437,7 +437,7 @@ def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make):
     broker = make()
     for priority in (-100, -1, 0, 1, 100):
         broker.enqueue(f"{priority}", priority=priority)
-    for band, count in (("-high", 2), ("", 1), ("-low", 2)):
+    for band, count in (("--top", 2), ("", 1), ("--low", 2)):
         url = broker.connection.get_queue_url(QueueName=f"{broker.list_key}{band}")["QueueUrl"]
         found = broker.connection.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
         assert len(found["Messages"]) == count
@@ -446,7 +446,7 @@ def test_packages_of_priority_0_are_in_the_queue_of_the_manual(make):
 def test_bands_of_a_fifo_queue_are_fifo_queues(make):
     broker = make(f"own-{uuid.uuid4().hex[:12]}.fifo")
     broker.enqueue_many(["one", "two"], priority=5)
-    assert broker.connection.get_queue_url(QueueName=broker.list_key.replace(".fifo", "-high.fifo"))
+    assert broker.connection.get_queue_url(QueueName=broker.list_key.replace(".fifo", "--top.fifo"))
     assert [body(broker) for _ in range(2)] == ["one", "two"]
 
 
@@ -510,7 +510,7 @@ def test_key_without_permissions_for_bands_works_without_priorities(make, monkey
     real = broker.connection._make_api_call
 
     def deny(operation, arguments):
-        if arguments.get("QueueName", "").endswith(("-high", "-low")):
+        if arguments.get("QueueName", "").endswith(("--top", "--low")):
             error = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
             raise ClientError(error, operation)
         return real(operation, arguments)
@@ -521,6 +521,6 @@ def test_key_without_permissions_for_bands_works_without_priorities(make, monkey
         broker.enqueue("package", priority=1)
 
 
-@pytest.mark.parametrize("name", ["mail-high", "mail-low", "mail-low.fifo"])
+@pytest.mark.parametrize("name", ["mail--top", "mail--low", "mail--low.fifo"])
 def test_cluster_cannot_have_the_name_of_a_band(name):
     assert "priorities" in (Sqs.name_problem(name) or "")

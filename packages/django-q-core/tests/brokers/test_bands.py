@@ -12,8 +12,8 @@ def test_priority_has_a_band(priority: int, band: str):
 @pytest.mark.parametrize(
     ("name", "queues"),
     [
-        ("mail", ["mail-high", "mail", "mail-low"]),
-        ("mail.fifo", ["mail-high.fifo", "mail.fifo", "mail-low.fifo"]),
+        ("mail", ["mail--top", "mail", "mail--low"]),
+        ("mail.fifo", ["mail--top.fifo", "mail.fifo", "mail--low.fifo"]),
     ],
 )
 def test_each_band_has_a_queue(name: str, queues: list[str]):
@@ -35,11 +35,11 @@ def test_fair_fetch_begins_with_the_lower_bands_in_turn():
     assert order.next(fair=True) == (Band.NORMAL, Band.LOW, Band.HIGH)
 
 
-@pytest.mark.parametrize("name", ["mail-high", "mail-low", "mail-high.fifo", "a-low-high"])
+@pytest.mark.parametrize("name", ["mail--top", "mail--low", "mail--top.fifo", "a--low--top"])
 def test_name_of_a_band_is_a_problem(name: str):
     assert "priorities" in (band_name_problem(name) or "")
 
 
-@pytest.mark.parametrize("name", ["high", "low", "mail", "mail-higher", "mail-low-1", "mail.fifo"])
+@pytest.mark.parametrize("name", ["high", "low", "mail", "mail--topper", "mail--low-1", "mail.fifo"])
 def test_other_names_are_no_problem(name: str):
     assert band_name_problem(name) is None

@@ -27,6 +27,9 @@ class Band(StrEnum):
         return cls.HIGH if priority > 0 else cls.LOW
 
 
+SUFFIXES: Final = {Band.HIGH: "--top", Band.LOW: "--low"}
+"""End of the name of a band's queue. It is short, like `DEAD_SUFFIX`, and no usual end of a cluster's name."""
+
 BANDS: Final = tuple(Band)
 """All bands, in the order of their priorities."""
 
@@ -48,7 +51,7 @@ class BandOrder:
 
 def queue_of(name: str, band: Band) -> str:
     """Return the queue of a band beside the queue *name*, which has the normal band."""
-    return name if band is Band.NORMAL else with_suffix(name, f"-{band}")
+    return name if band is Band.NORMAL else with_suffix(name, SUFFIXES[band])
 
 
 def bands_of(name: str) -> tuple[Band, ...]:
@@ -64,7 +67,7 @@ def with_suffix(name: str, suffix: str) -> str:
 
 def band_name_problem(name: str) -> str | None:
     """Return why no cluster can have the queue *name*: it may be the band of another cluster. None if it can."""
-    for band in (Band.HIGH, Band.LOW):
-        if name.removesuffix(FIFO_SUFFIX).endswith(f"-{band}"):
-            return f"names that end in '-{band}' are those of the queues for {band} priorities"
+    for band, suffix in SUFFIXES.items():
+        if name.removesuffix(FIFO_SUFFIX).endswith(suffix):
+            return f"names that end in {suffix!r} are those of the queues for {band} priorities"
     return None
