@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 try:
-    from django.tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
+    from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskError
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
@@ -11,7 +14,7 @@ try:
     from django.utils.json import normalize_json
 except ImportError:
     try:
-        from django_tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
+        from django_tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
         from django_tasks.backends.base import BaseTaskBackend
         from django_tasks.base import Task, TaskError
         from django_tasks.exceptions import InvalidTaskError as InvalidTask
@@ -34,9 +37,20 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
-    "normalize_json",
+    "as_json",
+    "task",
     "task_backends",
     "task_enqueued",
     "task_finished",
     "task_started",
 ]
+
+
+def as_json(value: object) -> Any:
+    """Return a value as it is read from JSON: it has no types of the project, and keys of dictionaries are texts.
+
+    Raises:
+        TypeError: it has no form in JSON.
+        ValueError: as above, because bytes in it are no text.
+    """
+    return json.loads(json.dumps(normalize_json(value)))
