@@ -12,10 +12,11 @@ from django.db import transaction
 from django_q import signals
 from django_q.clock import in_project_time
 from django_q.django_tasks.api import (
+    AnyResult,
+    AnyTask,
     BaseTaskBackend,
     InvalidTask,
     Task,
-    TaskResult,
     TaskResultDoesNotExist,
     as_json,
     task_backends,
@@ -45,7 +46,7 @@ KNOWN_OPTIONS: Final = ("cluster", "on_commit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DjangoQTask(Task):
+class DjangoQTask(AnyTask):
     """Task of `django.tasks` with options of Django Q. None leaves an option to the settings."""
 
     hook: str | Callable[..., Any] | None = None
@@ -96,7 +97,7 @@ class DjangoQBackend(BaseTaskBackend):
         self.cluster: str | None = self.options.get("cluster")
         self.on_commit = bool(self.options.get("on_commit"))
 
-    def validate_task(self, task: Task) -> None:
+    def validate_task(self, task: AnyTask) -> None:
         """Check that this back end can execute a task.
 
         Raises:
@@ -109,7 +110,7 @@ class DjangoQBackend(BaseTaskBackend):
         except OptionError as error:
             raise InvalidTask(str(error)) from error
 
-    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
+    def enqueue(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AnyResult:
         """Send a task, and return its result, which is not finished.
 
         Raises:
@@ -134,7 +135,7 @@ class DjangoQBackend(BaseTaskBackend):
             transaction.on_commit(announce, using=route.on_commit)
         return self.get_result(result.id) if route.sync and route.on_commit is None else result
 
-    def _options(self, task: Task, settings: ClusterSettings) -> dict[str, Any]:
+    def _options(self, task: AnyTask, settings: ClusterSettings) -> dict[str, Any]:
         own = task.options if isinstance(task, DjangoQTask) else {}
         cluster = self._cluster_of(task.queue_name, settings)
         return {
@@ -146,7 +147,7 @@ class DjangoQBackend(BaseTaskBackend):
             "on_commit": self.on_commit,
         }
 
-    def get_result(self, result_id: str) -> TaskResult:
+    def get_result(self, result_id: str) -> AnyResult:
         """Return the result of a task, in any state and from any process.
 
         Raises:
@@ -158,7 +159,7 @@ class DjangoQBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(result_id)
         return result_of(record, self._task_of(record))
 
-    def _task_of(self, record: Record) -> Task:
+    def _task_of(self, record: Record) -> AnyTask:
         """Return the task of a record, with the values with which it was sent."""
         try:
             found = locate(record.func)
@@ -173,7 +174,7 @@ class DjangoQBackend(BaseTaskBackend):
         """Return the name of the cluster that executes the tasks of a queue."""
         return queue if queue != OWN_QUEUE else self.cluster or project_cluster(settings)
 
-    def _queue_of(self, record: Record, task: Task) -> str:
+    def _queue_of(self, record: Record, task: AnyTask) -> str:
         """Return the queue to which a task was sent, or if `QUEUES` lacks it now, another valid one."""
         settings = current_settings()
         valid = [name for name in (task.queue_name, OWN_QUEUE, record.queue) if not self.queues or name in self.queues]
@@ -218,8 +219,14 @@ def task(function: Callable[..., Any] | None = None, *, backend: str = "default"
         TypeError: an option does not exist.
     """
 
-    def decorate(func: Callable[..., Any]) -> Task:
-        given = {"priority": 0, "queue_name": OWN_QUEUE, "takes_context": False, "run_after": None, **options}
+    def decorate(func: Callable[..., Any]) -> AnyTask:
+        given: dict[str, Any] = {
+            "priority": 0,
+            "queue_name": OWN_QUEUE,
+            "takes_context": False,
+            "run_after": None,
+            **options,
+        }
         return task_backends[backend].task_class(func=func, backend=backend, **given)
 
     return decorate if function is None else decorate(function)

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-try:
+if TYPE_CHECKING:
     from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskError
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
     from django.tasks.signals import task_enqueued, task_finished, task_started
     from django.utils.json import normalize_json
-except ImportError:
+
+    AnyTask = Task[..., Any]
+    AnyResult = TaskResult[..., Any]
+else:
     try:
-        from django_tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
-        from django_tasks.backends.base import BaseTaskBackend
-        from django_tasks.base import Task, TaskError
-        from django_tasks.exceptions import InvalidTaskError as InvalidTask
-        from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
-        from django_tasks.signals import task_enqueued, task_finished, task_started
-        from django_tasks.utils import normalize_json
-    except ImportError as error:
-        raise ImportError(
-            "django_q.backend needs the tasks API: use Django 6.0 or later, or install django-tasks (pip install "
-            "django-tasks)."
-        ) from error
+        from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
+        from django.tasks.backends.base import BaseTaskBackend
+        from django.tasks.base import Task, TaskError
+        from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
+        from django.tasks.signals import task_enqueued, task_finished, task_started
+        from django.utils.json import normalize_json
+    except ImportError:
+        try:
+            from django_tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
+            from django_tasks.backends.base import BaseTaskBackend
+            from django_tasks.base import Task, TaskError
+            from django_tasks.exceptions import InvalidTaskError as InvalidTask
+            from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
+            from django_tasks.signals import task_enqueued, task_finished, task_started
+            from django_tasks.utils import normalize_json
+        except ImportError as error:
+            raise ImportError(
+                "django_q.backend needs the tasks API: use Django 6.0 or later, or install django-tasks (pip install "
+                "django-tasks)."
+            ) from error
+
+    AnyTask, AnyResult = Task, TaskResult  # the classes of Django are generic in its stubs only
 
 __all__ = [
+    "AnyResult",
+    "AnyTask",
     "BaseTaskBackend",
     "InvalidTask",
     "Task",

@@ -10,10 +10,10 @@ from django.utils import timezone
 from django_q import signals
 from django_q.clock import in_project_time
 from django_q.django_tasks.api import (
+    AnyResult,
     Task,
     TaskContext,
     TaskError,
-    TaskResult,
     TaskResultStatus,
     as_json,
     task_backends,
@@ -81,7 +81,7 @@ class Call:
         self._finished()
         return value
 
-    def _started(self) -> TaskResult:
+    def _started(self) -> AnyResult:
         """Return the result of the task while it runs. Earlier attempts are read from its record."""
         record = records().filter(pk=self.package["id"]).first() if self.attempt > 1 else None
         if record is None:
