@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     AnyTask = Task[..., Any]
     AnyResult = TaskResult[..., Any]
+    AnyContext = TaskContext[..., Any]
 else:
     try:
         from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
@@ -38,9 +39,14 @@ else:
                 "django-tasks)."
             ) from error
 
-    AnyTask, AnyResult = Task, TaskResult  # the classes of Django are generic in its stubs only
+    AnyTask, AnyResult, AnyContext = (
+        Task,
+        TaskResult,
+        TaskContext,
+    )  # the classes of Django are generic in its stubs only
 
 __all__ = [
+    "AnyContext",
     "AnyResult",
     "AnyTask",
     "BaseTaskBackend",
