@@ -360,6 +360,12 @@ def test_on_commit_sends_at_the_commit(jobs, signals) -> None:
     get_broker("elsewhere").delete_queue()
 
 
+def test_setting_on_commit_does_not_delay_tasks(jobs, settings) -> None:
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "on_commit": True}
+    jobs.add.enqueue(1)
+    assert get_broker().queue_size() == 1
+
+
 def test_cancelled_task_has_failed(jobs) -> None:
     result = jobs.add.enqueue(1)
     assert cancel(result.id)
