@@ -24,6 +24,11 @@ def fail(message: str) -> None:
 
 
 @task
+def echo(*values: object) -> object:
+    return values
+
+
+@task
 async def double(number: int) -> int:
     return 2 * number
 

@@ -7,36 +7,17 @@ import time
 
 import pytest
 
+from .products import PRODUCTS, settings_of
 from .saved import ROW, SavedTask, assert_failed, assert_succeeded
 from .site import Site, eventually
 
 RETRY = 2
 
 
-PRODUCTS = ["disque", "ironmq", "ministack", "mongo", "moto", "redis", "redis_cluster", "redis_sentinel", "sqlite"]
-
-
 @pytest.fixture(params=PRODUCTS)
 def product(request):
     """Settings of `Q_CLUSTER` for a broker, and its server."""
-    if request.param == "sqlite":
-        return {"orm": "default"}, None
-    server = request.getfixturevalue(f"{request.param}_server")
-    server.start()
-    match request.param:
-        case "disque":
-            return {"disque_nodes": [server.address]}, server
-        case "ironmq":
-            return {"iron_mq": server.options}, server
-        case "ministack" | "moto":
-            return {"sqs": server.options}, server.door
-        case "mongo":
-            return {"mongo": server.options}, server
-        case "redis_cluster" | "redis_sentinel":
-            server.flush()
-            return {"redis": server.setting}, server
-    server.flush()
-    return {"redis": server.url}, server
+    return settings_of(request, request.param)
 
 
 @pytest.fixture

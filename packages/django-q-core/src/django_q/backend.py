@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core import checks
 from django.db import transaction
 
+from django_q import signals
 from django_q.clock import in_project_time
 from django_q.django_tasks.api import (
+    AnyResult,
+    AnyTask,
     BaseTaskBackend,
     InvalidTask,
     Task,
-    TaskResult,
     TaskResultDoesNotExist,
-    normalize_json,
+    as_json,
     task_backends,
     task_enqueued,
 )
@@ -25,6 +28,7 @@ from django_q.exceptions import OptionError, UnknownFunction
 from django_q.functions import locate
 from django_q.records.cancelling import records
 from django_q.settings import current_settings
+from django_q.settings.current import project_cluster
 from django_q.tasks.routing import Route
 from django_q.wire.building import build_package
 from django_q.wire.options import validated
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from django_q.models import Record
+    from django_q.settings import ClusterSettings
 
 OWN_QUEUE: Final = "default"
 """Queue of `django.tasks` that is the queue of the cluster itself. Any other one is the cluster of that name."""
@@ -42,7 +47,7 @@ KNOWN_OPTIONS: Final = ("cluster", "on_commit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DjangoQTask(Task):
+class DjangoQTask(AnyTask):
     """Task of `django.tasks` with options of Django Q. None leaves an option to the settings."""
 
     hook: str | Callable[..., Any] | None = None
@@ -93,20 +98,20 @@ class DjangoQBackend(BaseTaskBackend):
         self.cluster: str | None = self.options.get("cluster")
         self.on_commit = bool(self.options.get("on_commit"))
 
-    def validate_task(self, task: Task) -> None:
+    def validate_task(self, task: AnyTask) -> None:
         """Check that this back end can execute a task.
 
         Raises:
             InvalidTask: it cannot, or an option of Django Q is invalid.
         """
         super().validate_task(task)
-        if isinstance(task, DjangoQTask):
-            try:
-                validated(task.options)
-            except OptionError as error:
-                raise InvalidTask(str(error)) from error
+        options = task.options if isinstance(task, DjangoQTask) else {}
+        try:
+            validated({**options, "cluster": task.queue_name, "eta": task.run_after})
+        except OptionError as error:
+            raise InvalidTask(str(error)) from error
 
-    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
+    def enqueue(self, task: AnyTask, args: Sequence[Any], kwargs: Mapping[str, Any]) -> AnyResult:
         """Send a task, and return its result, which is not finished.
 
         Raises:
@@ -115,35 +120,38 @@ class DjangoQBackend(BaseTaskBackend):
             BrokerUnavailable: the task was not queued.
         """
         self.validate_task(task)
-        args, kwargs = normalize_json(list(args)), normalize_json(dict(kwargs))
+        args, kwargs = as_json(list(args)), as_json(dict(kwargs))
         settings = current_settings()
-        options = validated(self._options(task))
+        options = validated(self._options(task, settings))
+        run_after = options["eta"]
         route = Route.take(options, settings)
         package = build_package(task.module_path, tuple(args), kwargs, options, settings)
         package["backend"] = self.alias
+        if run_after is not None:
+            package["run_after"] = run_after.astimezone(UTC)
         sent_at = in_project_time(package["started"])
         route.send([package])
         result = new_result(task, package["id"], self.alias, sent_at, args, kwargs)
-        announce = partial(task_enqueued.send, type(self), task_result=result)
+        announce = partial(signals.emit, task_enqueued, sender=type(self), task_result=result)
         if route.on_commit is None:
             announce()
         else:
             transaction.on_commit(announce, using=route.on_commit)
         return self.get_result(result.id) if route.sync and route.on_commit is None else result
 
-    def _options(self, task: Task) -> dict[str, Any]:
+    def _options(self, task: AnyTask, settings: ClusterSettings) -> dict[str, Any]:
         own = task.options if isinstance(task, DjangoQTask) else {}
-        queue = self.cluster if task.queue_name == OWN_QUEUE else task.queue_name
+        cluster = self._cluster_of(task.queue_name, settings)
         return {
             **own,
             "track": True,
             "priority": int(task.priority) or None,
             "eta": task.run_after,
-            "cluster": queue,
+            "cluster": None if cluster == settings.list_key else cluster,
             "on_commit": self.on_commit,
         }
 
-    def get_result(self, result_id: str) -> TaskResult:
+    def get_result(self, result_id: str) -> AnyResult:
         """Return the result of a task, in any state and from any process.
 
         Raises:
@@ -155,7 +163,7 @@ class DjangoQBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(result_id)
         return result_of(record, self._task_of(record))
 
-    def _task_of(self, record: Record) -> Task:
+    def _task_of(self, record: Record) -> AnyTask:
         """Return the task of a record, with the values with which it was sent."""
         try:
             found = locate(record.func)
@@ -163,8 +171,19 @@ class DjangoQBackend(BaseTaskBackend):
             raise TaskResultDoesNotExist(f"{record.pk}: {error}") from error
         if not isinstance(found, Task):
             raise TaskResultDoesNotExist(f"{record.pk}: {record.func} is no task any more")
-        queue = record.queue if self.queues and record.queue in self.queues else OWN_QUEUE
+        queue = self._queue_of(record, found)
         return found.using(priority=record.priority, queue_name=queue, run_after=record.run_after, backend=self.alias)
+
+    def _cluster_of(self, queue: str, settings: ClusterSettings) -> str:
+        """Return the name of the cluster that executes the tasks of a queue."""
+        return queue if queue != OWN_QUEUE else self.cluster or project_cluster(settings)
+
+    def _queue_of(self, record: Record, task: AnyTask) -> str:
+        """Return the queue to which a task was sent, or if `QUEUES` lacks it now, another valid one."""
+        settings = current_settings()
+        valid = [name for name in (task.queue_name, OWN_QUEUE, record.queue) if not self.queues or name in self.queues]
+        valid += sorted(self.queues)
+        return next((name for name in valid if self._cluster_of(name, settings) == record.queue), valid[0])
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """Return the mistakes in `OPTIONS`."""
@@ -180,10 +199,12 @@ class DjangoQBackend(BaseTaskBackend):
             )
         if not isinstance(self.options.get("on_commit", False), bool):
             messages.append(checks.Error(f"{place}['on_commit'] must be True or False.", id="django_q.E012"))
-        try:
-            validated({"cluster": self.cluster})
-        except OptionError as error:
-            messages.append(checks.Error(f"{place}: {error}", id="django_q.E013"))
+        for name in (self.cluster, *sorted(map(str, self.queues))):
+            try:
+                validated({"cluster": name})
+            except OptionError as error:
+                hint = "Use the name of a cluster."
+                messages.append(checks.Error(f"TASKS[{self.alias!r}]: {error}", hint=hint, id="django_q.E013"))
         return messages
 
 
@@ -202,8 +223,14 @@ def task(function: Callable[..., Any] | None = None, *, backend: str = "default"
         TypeError: an option does not exist.
     """
 
-    def decorate(func: Callable[..., Any]) -> Task:
-        given = {"priority": 0, "queue_name": OWN_QUEUE, "takes_context": False, "run_after": None, **options}
+    def decorate(func: Callable[..., Any]) -> AnyTask:
+        given: dict[str, Any] = {
+            "priority": 0,
+            "queue_name": OWN_QUEUE,
+            "takes_context": False,
+            "run_after": None,
+            **options,
+        }
         return task_backends[backend].task_class(func=func, backend=backend, **given)
 
     return decorate if function is None else decorate(function)

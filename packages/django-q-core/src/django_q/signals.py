@@ -32,17 +32,18 @@ post_execute: Final = Signal()
 `task`: its package, with `result` and `success`."""
 
 
-def emit(signal: Signal, **arguments: Any) -> None:
+def emit(signal: Signal, *, sender: object = SENDER, **arguments: Any) -> None:
     """Send a signal to all receivers. An exception of one is logged, and affects neither the task nor other receivers.
 
     Args:
         signal: the signal.
+        sender: its sender.
         **arguments: its arguments.
     """
     if not signal.receivers:
         return
     try:
-        responses = signal.send_robust(sender=SENDER, **arguments)
+        responses = signal.send_robust(sender=sender, **arguments)
     except Exception as error:  # noqa: BLE001 - Django cannot log receivers without a __qualname__, such as partials
         log.receiver.failed(error, raised=error.__context__)
         return

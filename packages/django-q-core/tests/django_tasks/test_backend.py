@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
+from enum import StrEnum
 from importlib import import_module
 
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from django_q.admin.resubmit import resubmit
 from django_q.brokers import get_broker, shared_broker
 from django_q.execution import Executor
 from django_q.finishing import Finisher, is_last
@@ -16,6 +19,7 @@ from django_q.models import Record, Schedule, Success
 from django_q.settings import current_settings
 from django_q.tasks import cancel
 from django_q.wire.codec import PackageCodec
+from django_q.wire.outcome import decode
 
 api = pytest.importorskip("django_q.django_tasks.api", reason="Django 5.2 needs django-tasks", exc_type=ImportError)
 
@@ -168,6 +172,127 @@ def test_arguments_have_json_types(jobs) -> None:
     assert result.kwargs == {"name": "tuple"}
 
 
+class Colour(StrEnum):
+    """Type of the project."""
+
+    RED = "red"
+
+
+def test_stored_values_have_no_types_of_the_project(jobs) -> None:
+    result = jobs.echo.enqueue(Colour.RED, {1: Colour.RED})
+    assert [type(each) for each in result.args] == [str, dict]
+    (delivery,) = get_broker().dequeue_many(1, 0)
+    package = PackageCodec.of(current_settings()).loads(delivery.package)
+    assert type(package["args"][0]) is str
+    assert package["args"] == ("red", {"1": "red"})
+    outcome = Executor(current_settings()).execute(package)
+    assert decode(outcome.result) == json.loads(outcome.attempted.json) == ["red", {"1": "red"}]
+
+
+def test_value_without_json_ends_the_task(jobs, signals) -> None:
+    result = jobs.returns.enqueue("object")
+    work()
+    result.refresh()
+    assert (result.status, result.attempts) == ("FAILED", 1)
+    assert signals[-1][::2] == ("task_finished", "FAILED")
+
+
+def test_traceback_begins_with_the_task(jobs) -> None:
+    for task in (jobs.fail, jobs.fail_async):
+        result = task.enqueue(*(["no"] if task is jobs.fail else []))
+        work()
+        result.refresh()
+        files = [line for line in result.errors[0].traceback.splitlines() if line.startswith("  File ")]
+        assert "django_tasks_jobs.py" in files[0]
+
+
+@pytest.mark.parametrize("name", ["task_enqueued", "task_started", "task_finished"])
+def test_error_of_a_receiver_does_not_affect_the_task(jobs, name) -> None:
+    def receive(**arguments):
+        raise RuntimeError(name)
+
+    getattr(api, name).connect(receive)
+    try:
+        result = jobs.add.enqueue(1)
+        work()
+    finally:
+        getattr(api, name).disconnect(receive)
+    result.refresh()
+    assert (result.status, result.errors) == ("SUCCESSFUL", [])
+
+
+def test_receiver_may_query_after_a_coroutine(jobs) -> None:
+    seen = []
+
+    def receive(task_result, **arguments):
+        seen.append(Record.objects.filter(pk=task_result.id).count())
+
+    api.task_finished.connect(receive)
+    try:
+        jobs.double.enqueue(1)
+        work()
+    finally:
+        api.task_finished.disconnect(receive)
+    assert seen == [1]
+
+
+def test_cancelled_attempt_is_announced_as_the_last(jobs, signals) -> None:
+    jobs.fail.enqueue("interrupted")
+    (delivery,) = get_broker().dequeue_many(1, 0)
+    executor = Executor(current_settings(), is_last=lambda package, attempt: False)
+    package = PackageCodec.of(current_settings()).loads(delivery.package)
+
+    def cancel_it(**arguments):
+        executor.cancelled = True
+
+    api.task_started.connect(cancel_it)
+    try:
+        outcome = executor.execute(package, ack_id=delivery.ack_id)
+    finally:
+        api.task_started.disconnect(cancel_it)
+    assert (outcome.cancelled, outcome.final) == (True, True)
+    assert signals[-1][::2] == ("task_finished", "FAILED")
+
+
+def test_any_queue_is_kept_if_none_are_named(jobs, settings) -> None:
+    settings.TASKS = {"default": {**TASKS["default"], "QUEUES": []}}
+    result = jobs.add.using(queue_name="reports").enqueue(1)
+    assert jobs.add.get_result(result.id).task.queue_name == "reports"
+    get_broker("reports").delete_queue()
+
+
+def test_result_is_read_after_its_queue_was_removed(jobs, settings) -> None:
+    result = jobs.add.using(queue_name="mail").enqueue(1)
+    settings.TASKS = {"default": {**TASKS["default"], "QUEUES": ["reports"]}}
+    found = api.task_backends["default"].get_result(result.id)
+    assert (found.status, found.task.queue_name) == ("READY", "reports")
+    get_broker("mail").delete_queue()
+
+
+def test_default_queue_is_that_of_the_project(jobs, monkeypatch) -> None:
+    monkeypatch.setenv("Q_CLUSTER_NAME", "mail")
+    result = jobs.add.enqueue(1)
+    monkeypatch.delenv("Q_CLUSTER_NAME")
+    assert Record.objects.get(pk=result.id).queue == "test"
+    assert get_broker().queue_size() == 1
+    assert jobs.add.get_result(result.id) == result
+
+
+def test_queue_of_dead_letters_is_rejected(jobs, settings) -> None:
+    settings.TASKS = {"default": {**TASKS["default"], "QUEUES": ["default", "mail-dead"]}}
+    with pytest.raises(api.InvalidTask, match="dead"):
+        jobs.add.using(queue_name="mail-dead")
+    assert [message.id for message in api.task_backends["default"].check()] == ["django_q.E013"]
+
+
+def test_row_of_a_task_is_resubmitted(jobs) -> None:
+    jobs.add.enqueue(1, b=2)
+    work()
+    new_id = resubmit(Success.objects.get())
+    work()
+    assert jobs.add.get_result(new_id).return_value == 3
+
+
 def test_unknown_result_does_not_exist(jobs) -> None:
     with pytest.raises(api.TaskResultDoesNotExist):
         jobs.add.get_result("unknown")
@@ -233,6 +358,12 @@ def test_on_commit_sends_at_the_commit(jobs, signals) -> None:
     assert [name for name, _, _ in signals] == ["task_enqueued"]
     assert add.get_result(result.id).status == "READY"
     get_broker("elsewhere").delete_queue()
+
+
+def test_setting_on_commit_does_not_delay_tasks(jobs, settings) -> None:
+    settings.Q_CLUSTER = {**settings.Q_CLUSTER, "on_commit": True}
+    jobs.add.enqueue(1)
+    assert get_broker().queue_size() == 1
 
 
 def test_cancelled_task_has_failed(jobs) -> None:

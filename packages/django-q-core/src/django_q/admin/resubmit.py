@@ -10,7 +10,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_q.exceptions import BrokerUnavailable, TaskError
-from django_q.functions import resolve
+from django_q.functions import locate, resolve
 from django_q.tasks import async_iter, async_task
 from django_q.text import one_line, sentence_of
 from django_q.wire.pickling import UNREADABLE
@@ -36,7 +36,6 @@ def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset:
     count = 0
     for task in queryset:
         try:
-            resolve(task.func)
             new_id = resubmit(task)
         except BrokerUnavailable as error:
             tell(model_admin, request, _("The broker is unavailable, nothing more was resubmitted: %s"), error)
@@ -66,9 +65,14 @@ def resubmit(task: Task) -> str:
 
     Raises:
         NotRepeatable: the arguments cannot be read, or were not kept.
+        UnknownFunction: the function does not exist any more.
         BrokerUnavailable: nothing was queued.
     """
     args, kwargs = arguments_of(task)
+    found = locate(task.func)
+    if not callable(found) and hasattr(found, "enqueue"):  # a task of django.tasks: its back end sends it
+        return str(found.enqueue(*args, **kwargs).id)
+    resolve(task.func)
     # All keywords belong to the function, also those with the name of an option.
     if isinstance(args, list):
         options: Any = {"group": task.group, "cluster": task.cluster, "callback": task.hook}

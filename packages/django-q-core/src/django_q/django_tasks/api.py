@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-try:
-    from django.tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskError
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
     from django.tasks.signals import task_enqueued, task_finished, task_started
     from django.utils.json import normalize_json
-except ImportError:
+
+    AnyTask = Task[..., Any]
+    AnyResult = TaskResult[..., Any]
+    AnyContext = TaskContext[..., Any]
+else:
     try:
-        from django_tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
-        from django_tasks.backends.base import BaseTaskBackend
-        from django_tasks.base import Task, TaskError
-        from django_tasks.exceptions import InvalidTaskError as InvalidTask
-        from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
-        from django_tasks.signals import task_enqueued, task_finished, task_started
-        from django_tasks.utils import normalize_json
-    except ImportError as error:
-        raise ImportError(
-            "django_q.backend needs the tasks API: use Django 6.0 or later, or install django-tasks (pip install "
-            "django-tasks)."
-        ) from error
+        from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
+        from django.tasks.backends.base import BaseTaskBackend
+        from django.tasks.base import Task, TaskError
+        from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
+        from django.tasks.signals import task_enqueued, task_finished, task_started
+        from django.utils.json import normalize_json
+    except ImportError:
+        try:
+            from django_tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
+            from django_tasks.backends.base import BaseTaskBackend
+            from django_tasks.base import Task, TaskError
+            from django_tasks.exceptions import InvalidTaskError as InvalidTask
+            from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
+            from django_tasks.signals import task_enqueued, task_finished, task_started
+            from django_tasks.utils import normalize_json
+        except ImportError as error:
+            raise ImportError(
+                "django_q.backend needs the tasks API: use Django 6.0 or later, or install django-tasks (pip install "
+                "django-tasks)."
+            ) from error
+
+    AnyTask, AnyResult, AnyContext = (
+        Task,
+        TaskResult,
+        TaskContext,
+    )  # the classes of Django are generic in its stubs only
 
 __all__ = [
+    "AnyContext",
+    "AnyResult",
+    "AnyTask",
     "BaseTaskBackend",
     "InvalidTask",
     "Task",
@@ -34,9 +58,20 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
-    "normalize_json",
+    "as_json",
+    "task",
     "task_backends",
     "task_enqueued",
     "task_finished",
     "task_started",
 ]
+
+
+def as_json(value: object) -> Any:
+    """Return a value as it is read from JSON: it has no types of the project, and keys of dictionaries are texts.
+
+    Raises:
+        TypeError: it has no form in JSON.
+        ValueError: as above, because bytes in it are no text.
+    """
+    return json.loads(json.dumps(normalize_json(value)))

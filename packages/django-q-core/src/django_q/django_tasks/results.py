@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django_q.django_tasks.api import Task, TaskError, TaskResult, TaskResultStatus
+from django_q.django_tasks.api import AnyResult, AnyTask, TaskError, TaskResult, TaskResultStatus
 from django_q.models import Status
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ CANCELLED: Final = TaskError(
 
 
 def new_result(
-    task: Task, task_id: str, alias: str, enqueued_at: datetime, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> TaskResult:
+    task: AnyTask, task_id: str, alias: str, enqueued_at: datetime, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> AnyResult:
     """Return the result of a task that was sent just now.
 
     Args:
@@ -59,7 +59,7 @@ def new_result(
     )
 
 
-def result_of(record: Record, task: Task) -> TaskResult:
+def result_of(record: Record, task: AnyTask) -> AnyResult:
     """Return the result of a tracked task.
 
     Args:
@@ -91,7 +91,7 @@ def errors_of(record: Record) -> list[TaskError]:
     return errors or ([CANCELLED] if record.status == Status.CANCELLED else [])
 
 
-def change(result: TaskResult, **values: Any) -> None:
+def change(result: AnyResult, **values: Any) -> None:
     """Set attributes of a result, which is frozen for everybody else."""
     for name, value in values.items():
         object.__setattr__(result, name, value)

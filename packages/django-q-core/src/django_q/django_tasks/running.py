@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from django_q import signals
 from django_q.clock import in_project_time
 from django_q.django_tasks.api import (
+    AnyResult,
     Task,
     TaskContext,
     TaskError,
-    TaskResult,
     TaskResultStatus,
-    normalize_json,
+    as_json,
     task_backends,
     task_finished,
     task_started,
@@ -21,10 +23,10 @@ from django_q.django_tasks.api import (
 from django_q.django_tasks.results import change, new_result, result_of
 from django_q.exceptions import UnknownFunction
 from django_q.records.cancelling import records
-from django_q.text import class_path, traceback_of
+from django_q.text import class_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
 
 class Call:
@@ -36,41 +38,50 @@ class Call:
         attempt: number of the attempt.
         worker: name of the worker.
         is_last: returns True if no attempt follows a failure.
+        run_coroutine: runs a coroutine, and returns its result.
+        traceback_of: formats the traceback of an exception.
     """
 
+    returned = False
+    """True if the function has returned. Such a task is never executed again, even if its value has no form in JSON."""
+
     def __init__(
-        self, task: object, package: Mapping[str, Any], attempt: int, worker: str, is_last: Callable[[], bool]
+        self,
+        task: object,
+        package: Mapping[str, Any],
+        attempt: int,
+        worker: str,
+        *,
+        is_last: Callable[[], bool],
+        run_coroutine: Callable[[Coroutine[Any, Any, Any]], Any],
+        traceback_of: Callable[[BaseException], str],
     ) -> None:
         if not isinstance(task, Task):
             raise UnknownFunction(f"{package['func']!r} is no task of django.tasks: decorate it with @task.")
-        self.task, self.package, self.attempt, self.worker, self.is_last = task, package, attempt, worker, is_last
+        self.task, self.package, self.attempt, self.worker = task, package, attempt, worker
+        self.is_last, self.run_coroutine, self.traceback_of = is_last, run_coroutine, traceback_of
         self.sender = type(task_backends[package["backend"]])
         self.result = self._started()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Execute the task, and return its return value, or a coroutine that returns it."""
-        task_started.send(self.sender, task_result=self.result)
+        """Execute the task, and return its return value in JSON types."""
+        signals.emit(task_started, sender=self.sender, task_result=self.result)
         if self.task.takes_context:
             args = (TaskContext(task_result=self.result), *args)
         try:
             value = self.task.func(*args, **kwargs)
-            if hasattr(value, "__await__"):
-                return self._awaited(value)
-            value = normalize_json(value)
+            if type(value) is CoroutineType:
+                value = self.run_coroutine(value)
+            self.returned = True
+            value = as_json(value)
         except BaseException as error:
             self._failed(error)
             raise
-        return self._succeeded(value)
+        change(self.result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now(), _return_value=value)
+        self._finished()
+        return value
 
-    async def _awaited(self, coroutine: Any) -> Any:
-        try:
-            value = normalize_json(await coroutine)
-        except BaseException as error:
-            self._failed(error)
-            raise
-        return self._succeeded(value)
-
-    def _started(self) -> TaskResult:
+    def _started(self) -> AnyResult:
         """Return the result of the task while it runs. Earlier attempts are read from its record."""
         record = records().filter(pk=self.package["id"]).first() if self.attempt > 1 else None
         if record is None:
@@ -91,16 +102,15 @@ class Call:
         )
         return result
 
-    def _succeeded(self, value: Any) -> Any:
-        change(self.result, status=TaskResultStatus.SUCCESSFUL, finished_at=timezone.now(), _return_value=value)
-        task_finished.send(self.sender, task_result=self.result)
-        return value
-
     def _failed(self, error: BaseException) -> None:
         """Announce the end of the last attempt. Called while the exception is handled."""
-        self.result.errors.append(TaskError(exception_class_path=class_path(error), traceback=traceback_of(error)))
-        if self.is_last():
+        described = TaskError(exception_class_path=class_path(error), traceback=self.traceback_of(error))
+        self.result.errors.append(described)
+        if self.returned or self.is_last():
             change(self.result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
-            task_finished.send(self.sender, task_result=self.result)
+            self._finished()
         else:
             change(self.result, status=TaskResultStatus.READY)
+
+    def _finished(self) -> None:
+        signals.emit(task_finished, sender=self.sender, task_result=self.result)

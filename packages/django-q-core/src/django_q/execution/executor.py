@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from multiprocessing import current_process
+from pathlib import Path
 from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -23,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
+    from django_q.django_tasks.running import Call
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
     from django_q.wire.package import TaskPackage
 
-OWN_FILES: Final = SOURCE_FILES | {__file__}
+OWN_FILES: Final = SOURCE_FILES | {__file__, str(Path(__file__).parents[1] / "django_tasks" / "running.py")}
 """Files of the frames before the first line of a task."""
 
 
@@ -79,10 +82,13 @@ class Executor:
         began = perf_counter()
         started = timezone.now() if package.get("track") else None
         with running(package, attempt):
-            sent = None
+            sent = call = None
             try:
                 sent = SentArguments.of(package)
-                func = self._call_of(package, attempt) if "backend" in package else self._resolve(package["func"])
+                if "backend" in package:
+                    func = call = self._call_of(package, attempt)
+                else:
+                    func = self._resolve(package["func"])
                 signals.emit(signals.pre_execute, func=func, task=package)
                 success, result = True, self._call(func, package)
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
@@ -91,7 +97,10 @@ class Executor:
             finished = dict(package, result=result, success=success, stopped=timezone.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
-                outcome = self.builder.build(finished, ack_id=ack_id, attempt=attempt, sent=sent, duration=duration)
+                final = call is not None and call.returned
+                outcome = self.builder.build(
+                    finished, ack_id=ack_id, attempt=attempt, sent=sent, final=final, duration=duration
+                )
                 if self.cancelled:
                     outcome = outcome._replace(cancelled=True, final=True)
                 return outcome if started is None else self._tracked(outcome, started, package, result)
@@ -111,15 +120,25 @@ class Executor:
             attempted = attempted._replace(exception_class=exception_class, traceback=self.traceback)
         return outcome._replace(attempted=attempted)
 
-    def _call_of(self, package: TaskPackage, attempt: int) -> Callable[..., Any]:
+    def _call_of(self, package: TaskPackage, attempt: int) -> Call:
         """Return the call of a task of `django.tasks`."""
         from django_q.django_tasks.running import Call  # an optional library on Django 5.2
 
-        with self.timer.running(self.settings.import_timeout, "Importing the task took longer than import_timeout"):
-            task = locate(str(package["func"]))
-        if self.imported is not None:
+        path = str(package["func"])
+        is_imported = path.rpartition(".")[0] in sys.modules
+        with self.timer.running(self.settings.import_timeout, f"Importing {path!r} took longer than import_timeout"):
+            task = locate(path)
+        if self.imported is not None and not is_imported:
             self.imported()
-        return Call(task, package, attempt, self.worker, lambda: self.is_last(package, attempt))
+        return Call(
+            task,
+            package,
+            attempt,
+            self.worker,
+            is_last=lambda: self.cancelled or self.is_last(package, attempt),
+            run_coroutine=run_coroutine,
+            traceback_of=_traceback,
+        )
 
     def _resolve(self, func: str | Callable[..., Any]) -> Callable[..., Any]:
         """Find the function. The import of its module is limited by `import_timeout`, not by the task's timeout."""

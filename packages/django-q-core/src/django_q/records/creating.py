@@ -68,7 +68,7 @@ def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:
     """
     records = Record._base_manager.using(router.db_for_write(Record))
     status = Status.QUEUED if run_after is None else Status.SCHEDULED
-    rows = [Record(**columns(each), status=status, run_after=run_after) for each in new]
+    rows = [Record(**columns(each, run_after), status=status) for each in new]
     if connections[records.db].features.supports_ignore_conflicts:
         records.bulk_create(rows, ignore_conflicts=True)
         return
@@ -76,10 +76,17 @@ def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:
     records.bulk_create([row for row in rows if row.pk not in known])
 
 
-def columns(new: NewRecord) -> dict[str, Any]:
-    """Return the columns of a new record, in the form in which the database stores them."""
+def columns(new: NewRecord, run_after: datetime | None = None) -> dict[str, Any]:
+    """Return the columns of a new record, in the form in which the database stores them.
+
+    Args:
+        new: the record.
+        run_after: time of the earliest execution if the sender gave none.
+    """
+    run_after = new.run_after or run_after
     labels = {name: stored_label(Record, label) for name in LABELS if (label := getattr(new, name))}
-    return {**new._asdict(), **labels, "enqueued_at": in_project_time(new.enqueued_at)}
+    times = {"enqueued_at": in_project_time(new.enqueued_at), "run_after": run_after and in_project_time(run_after)}
+    return {**new._asdict(), **labels, **times}
 
 
 def delete(ids: Sequence[str]) -> None:

@@ -440,6 +440,7 @@ PACKAGE_RULES: Final[Mapping[str, Rule]] = {
     "id": task_id,
     "iter_options": iter_options,
     "name": label,
+    "run_after": moment,
     "schedule": label,
     "started": sent_at,
 }

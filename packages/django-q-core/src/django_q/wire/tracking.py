@@ -30,6 +30,8 @@ class NewRecord(NamedTuple):
     enqueued_at: datetime
     arguments: str | None
     """Positional and keyword arguments: encoded, or in JSON for a task of `django.tasks`."""
+    run_after: datetime | None
+    """Time of its earliest execution that the sender gave; None if that follows from a delay, or there is none."""
 
     @classmethod
     def of(cls, package: Mapping[str, Any], queue: str) -> Self:
@@ -50,6 +52,7 @@ class NewRecord(NamedTuple):
             enqueued_at=package["started"],
             backend=backend,
             arguments=json.dumps(arguments) if backend else encode(arguments),
+            run_after=package.get("run_after"),
         )
 
 
