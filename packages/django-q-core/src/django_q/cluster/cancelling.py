@@ -13,9 +13,9 @@ from django_q.cluster.ipc.messages import Cancel, Kind, TaskMessage, kind_of, un
 from django_q.cluster.ipc.state import WorkerState
 from django_q.exceptions import UnreadablePackage
 from django_q.log import messages as log
-from django_q.records.cancelling import sent_at, targets_of
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import peek
+from django_q.wire.targets import cancellable_since, targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ class Canceller:
             package = peek(self.codec, signed)
         except UnreadablePackage:
             return False
-        return (command.kind, command.target) in targets_of(package) and sent_at(package) <= command.created
+        return (command.kind, command.target) in targets_of(package) and cancellable_since(package) <= command.created
 
     def kill_overdue(self, workers: Sequence[Member]) -> None:
         """Kill the workers whose cancelled task has not ended in time, and forget the tasks that have ended."""

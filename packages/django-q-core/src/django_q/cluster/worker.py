@@ -50,12 +50,13 @@ from django_q.execution.timeout import TaskTimer
 from django_q.finishing import Finisher, is_last
 from django_q.log import messages as log
 from django_q.pacing import Backoff
-from django_q.records.cancelling import is_cancelled, targets_of
+from django_q.records.cancelling import is_cancelled
 from django_q.text import class_path, sentence_of
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package
 from django_q.wire.package import is_member, own_ack_failure
+from django_q.wire.targets import targets_of
 from django_q.wire.tracking import Attempted, Started
 
 from . import sessions

@@ -6,6 +6,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_q.wire.targets import GROUP, TASK
+
 LABEL_LENGTH = 100
 """Maximum length of a label, in characters."""
 
@@ -20,8 +22,8 @@ class Command(models.Model):
     class Kind(models.TextChoices):
         """Kinds of commands."""
 
-        CANCEL_TASK = "task", _("cancel a task")
-        CANCEL_GROUP = "group", _("cancel a group")
+        CANCEL_TASK = TASK, _("cancel a task")
+        CANCEL_GROUP = GROUP, _("cancel a group")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import router, transaction
 from django.db.models import Q
 
-from django_q.clock import in_project_time, now
+from django_q.clock import now
 from django_q.models import FINAL, WAITING, Command, Record, Status
 from django_q.models.labels import stored_label
-from django_q.wire.package import is_member
+from django_q.wire.targets import GROUP, TASK, cancellable_since, targets_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 COMMAND_LIFETIME: Final = timedelta(days=30)
 """Time for which a command is kept, counted from the earliest execution of its task if that is known."""
-
-Kind = Command.Kind
 
 
 def cancel_task(task_id: str) -> bool:
@@ -38,7 +36,7 @@ def cancel_task(task_id: str) -> bool:
     found = rows.values_list("status", "run_after").first()
     if found is not None and found[0] in FINAL:
         return False
-    command(Kind.CANCEL_TASK, task_id, rows, found and found[1])
+    command(TASK, task_id, rows, found and found[1])
     return True
 
 
@@ -53,10 +51,10 @@ def cancel_tasks_of(group: str) -> int:
     """
     rows = records().filter(group=stored_label(Record, group)).exclude(status__in=FINAL)
     latest = rows.order_by("-run_after").exclude(run_after=None).values_list("run_after", flat=True).first()
-    return command(Kind.CANCEL_GROUP, group, rows, latest)
+    return command(GROUP, group, rows, latest)
 
 
-def command(kind: Kind, target: str, rows: QuerySet[Record], run_after: datetime | None) -> int:
+def command(kind: str, target: str, rows: QuerySet[Record], run_after: datetime | None) -> int:
     """Write a command to all clusters, and update the records of its tasks.
 
     Args:
@@ -85,22 +83,6 @@ def records() -> QuerySet[Record]:
     return Record._base_manager.using(router.db_for_write(Record)).order_by()
 
 
-def targets_of(package: Mapping[str, Any]) -> list[tuple[Kind, str]]:
-    """Return the kinds and targets of the commands that cancel a task."""
-    group = package.get("group")
-    targets = [(Kind.CANCEL_TASK, package["id"])]
-    if group:
-        targets.append((Kind.CANCEL_GROUP, group))
-        if is_member(package.get("iter_count"), group):
-            targets.append((Kind.CANCEL_TASK, group))
-    return targets
-
-
-def sent_at(package: Mapping[str, Any]) -> datetime:
-    """Return the time at which a task was sent; of a link, that at which its chain was sent."""
-    return in_project_time(package.get("chain_started") or package["started"])
-
-
 def is_cancelled(package: Mapping[str, Any]) -> bool:
     """Return True if there is a command that cancels a task.
 
@@ -111,4 +93,4 @@ def is_cancelled(package: Mapping[str, Any]) -> bool:
     any_target = Q()
     for kind, target in targets_of(package):
         any_target |= Q(kind=kind, target=stored_label(Record, target))
-    return Command._base_manager.using(using).filter(any_target, created_at__gte=sent_at(package)).exists()
+    return Command._base_manager.using(using).filter(any_target, created_at__gte=cancellable_since(package)).exists()
