@@ -27,6 +27,7 @@ class TestQueueSet(BrokerConformance):
 @pytest.fixture
 def queues():
     found = consuming_broker(replace(SETTINGS, queues=["default", "mail"]))
+    found.delete_queue()
     yield found
     found.delete_queue()
 

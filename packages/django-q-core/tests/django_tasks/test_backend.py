@@ -35,7 +35,8 @@ TASKS = {
 def configured(settings):
     settings.TASKS = TASKS
     settings.Q_CLUSTER = {**settings.Q_CLUSTER, "ack_failures": False, "max_attempts": 2}
-    get_broker().delete_queue()
+    for queue in (None, "mail", "elsewhere"):
+        get_broker(queue).delete_queue()
 
 
 @pytest.fixture
