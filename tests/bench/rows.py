@@ -223,3 +223,14 @@ def growth(series: Series) -> Lines:
     for kind, name in (("rss", ""), ("uss", ": private part")):
         mine, early = figures[f"late_{kind}_mb"], figures[f"early_{kind}_mb"]
         yield Line(what=what + name, ours=mine, peer=early, whom="after 5,000", bound="≤", target=1.05, unit=" MB")
+
+
+@row("r")
+def tasks_of_django(series: Series) -> Lines:
+    whom = ["django-tasks-db with two workers", "django-tasks-db with one worker"]
+    for where, database in (("PostgreSQL", "postgres"), ("SQLite", "sqlite")):
+        mine = ours(Trial(peer="ours_django_tasks", tasks=5_000, database=database), orm="default")
+        peer = replace(DJANGO_TASKS, database=database)
+        figures = series.in_turn(draining, mine, peer, replace(peer, workers=1))
+        yield beside(f"`django.tasks` on {where}: settled tasks a second", SETTLED, figures, whom, "≥", 10)
+        yield beside(f"`django.tasks` on {where}: enqueued tasks a second", SENT, figures, whom, "≥", 1)

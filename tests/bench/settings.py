@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from .peers import OURS as OUR_PEERS
 from .trial import Place
 
 PLACE = Place.here()
 TRIAL = PLACE.trial
-OURS = TRIAL.peer == "ours"
+OURS = TRIAL.peer in OUR_PEERS
 
 SECRET_KEY = "not a secret: for measurements only, and as long as Django likes it"
 USE_TZ = True
@@ -19,8 +20,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     *(["django_q", "django_q_orm"] if OURS else ["django_tasks_db"]),
 ]
-if not OURS:
-    TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+TASKS = {"default": {"BACKEND": "django_q.backend.DjangoQBackend" if OURS else "django_tasks_db.DatabaseBackend"}}
 
 # No task queue logs a line for each task.
 LOGGING = {

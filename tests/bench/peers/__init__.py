@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 SERVERS: dict[str, set[str]] = {
     "ours": set(),
+    "ours_django_tasks": set(),
     "huey": {"redis"},
     "dramatiq": {"redis"},
     "procrastinate": {"postgres"},
     "django_tasks": set(),
 }
 """Each peer, and the servers it cannot do without."""
+
+OURS = ("ours", "ours_django_tasks")
+"""Peers that are Django Q."""
 
 
 class Peer(Protocol):
@@ -46,6 +50,6 @@ def servers(trial: Trial) -> set[str]:
     needed = set(SERVERS[trial.peer])
     if trial.database == "postgres":
         needed.add("postgres")
-    if trial.peer == "ours" and not trial.own_broker:
+    if trial.peer in OURS and not trial.own_broker:
         needed.add("redis")
     return needed
