@@ -225,7 +225,7 @@ def growth(series: Series) -> Lines:
         yield Line(what=what + name, ours=mine, peer=early, whom="after 5,000", bound="≤", target=1.05, unit=" MB")
 
 
-@row("r")
+@row("s")
 def tasks_of_django(series: Series) -> Lines:
     whom = ["django-tasks-db with two workers", "django-tasks-db with one worker"]
     for where, database in (("PostgreSQL", "postgres"), ("SQLite", "sqlite")):
