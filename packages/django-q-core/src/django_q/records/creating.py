@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections, router, transaction
+from django.db.models.constants import OnConflict
 
 from django_q.clock import in_project_time, now
 from django_q.exceptions import sent_before
@@ -66,14 +67,32 @@ def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:
         new: the records.
         run_after: time of the earliest execution of the tasks; None means now.
     """
-    records = Record._base_manager.using(router.db_for_write(Record))
+    using = router.db_for_write(Record)
     status = Status.QUEUED if run_after is None else Status.SCHEDULED
     rows = [Record(**columns(each, run_after), status=status) for each in new]
-    if connections[records.db].features.supports_ignore_conflicts:
-        records.bulk_create(rows, ignore_conflicts=True)
-        return
-    known = {*records.filter(pk__in=[row.pk for row in rows]).values_list("pk", flat=True)}
-    records.bulk_create([row for row in rows if row.pk not in known])
+    if not connections[using].features.supports_ignore_conflicts:
+        known = Record._base_manager.using(using).filter(pk__in=[row.pk for row in rows])
+        ids = {*known.values_list("pk", flat=True)}
+        rows = [row for row in rows if row.pk not in ids]
+    insert(rows, using)
+
+
+def insert(rows: Sequence[Record], using: str) -> None:
+    """Insert records, in raw SQL: `bulk_create` takes two thirds of the time in which a task is sent."""
+    connection = connections[using]
+    fields, ops = Record._meta.concrete_fields, connection.ops
+    on_conflict = OnConflict.IGNORE if connection.features.supports_ignore_conflicts else None
+    names = ", ".join(ops.quote_name(str(field.column)) for field in fields)
+    statement = (
+        f"{ops.insert_statement(on_conflict=on_conflict)} {ops.quote_name(Record._meta.db_table)} ({names}) "
+        f"VALUES ({', '.join(['%s'] * len(fields))}) {ops.on_conflict_suffix_sql(fields, on_conflict, [], [])}"
+    )
+    values = [[field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields] for row in rows]
+    with connection.cursor() as cursor:
+        if len(values) == 1:
+            cursor.execute(statement, values[0])
+        elif values:
+            cursor.executemany(statement, values)
 
 
 def columns(new: NewRecord, run_after: datetime | None = None) -> dict[str, Any]:
