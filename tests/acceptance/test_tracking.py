@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from .site import eventually
@@ -68,6 +70,7 @@ def test_death_of_a_worker_is_an_attempt(site) -> None:
         )
         assert [each["exception_class"] for each in failed["attempts"]] == ["django_q.exceptions.WorkerDied"] * 2
         assert all("SIGKILL" in each["traceback"] and each["started_at"] for each in failed["attempts"])
+        assert all(each["worker"].startswith(f"{socket.gethostname()}/") for each in failed["attempts"])
 
 
 def test_dead_cluster_leaves_no_running_record(site) -> None:

@@ -67,7 +67,12 @@ def work(monkeypatch):
     def work(package, attempt, **settings):
         settings = ClusterSettings(name="worker", **settings)
         wiring = SimpleNamespace(
-            settings=settings, tasks=Channel(), results=Channel(), state=ClusterState(1), marks=CommandMarks()
+            settings=settings,
+            cluster_id="0" * 32,
+            tasks=Channel(),
+            results=Channel(),
+            state=ClusterState(1),
+            marks=CommandMarks(),
         )
         worker = Worker(wiring, 0)
         signed = package if isinstance(package, bytes) else PackageCodec.of(settings).dumps(package).encode()

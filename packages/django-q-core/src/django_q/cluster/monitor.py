@@ -41,7 +41,7 @@ from django_q.results.store import Place, place_of
 from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
 from django_q.wire.outcome import Outcome
-from django_q.wire.tracking import Started
+from django_q.wire.tracking import Started, worker_name
 
 from .lease_keeper import LeaseKeeper
 from .leases import RenewalInterval
@@ -469,7 +469,7 @@ class Monitor(ClusterProcess):
             death.reason,
             ack_id=task.ack_id,
             attempt=task.attempt,
-            worker=death.worker,
+            worker=worker_name(self.wiring.cluster_id, death.worker),
             exception_class=LOST_CLASS,
         )
 

@@ -57,7 +57,7 @@ from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package
 from django_q.wire.package import is_member, own_ack_failure
 from django_q.wire.targets import targets_of
-from django_q.wire.tracking import Attempted, Started
+from django_q.wire.tracking import Attempted, Started, worker_name
 
 from . import sessions
 from .cancelling import CANCEL_SIGNAL
@@ -136,7 +136,8 @@ class Worker(ClusterProcess):
         self.tasks, self.results = wiring.tasks, wiring.results
         self.codec = PackageCodec.of(self.settings)
         self.timer = WorkerTimer(self.slot)
-        self.executor = Executor(self.settings, self.timer, self.name, self._is_last)
+        worker = worker_name(wiring.cluster_id, self.name)
+        self.executor = Executor(self.settings, self.timer, worker, self._is_last)
         self.count = 0
         self.cache_retry_at = 0.0
         """Time of the next use of the cache (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
@@ -307,7 +308,7 @@ class Worker(ClusterProcess):
 
     def _announce_start(self, package: TaskPackage, attempt: int) -> None:
         """Tell the monitor that a tracked task starts. If the channel is full, its outcome will tell."""
-        started = Started(package["id"], attempt, self.name, timezone.now())
+        started = Started(package["id"], attempt, self.executor.worker, timezone.now())
         self.results.send(pack(Kind.STARTED, started), wait=0)
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
@@ -338,7 +339,7 @@ class Worker(ClusterProcess):
             ack_id=task.ack_id,
             attempt=task.attempt,
             final=final,
-            worker=self.name,
+            worker=self.executor.worker,
             exception_class=class_path(error),
         )
 

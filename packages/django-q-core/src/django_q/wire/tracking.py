@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django_q.functions import describe
@@ -13,6 +14,16 @@ from django_q.wire.outcome import encode
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+
+
+def worker_name(cluster_id: str, process: str) -> str:
+    """Return a name of a worker that no other worker of the site has at the same time.
+
+    Args:
+        cluster_id: id of its cluster.
+        process: name of its process, unique in the cluster.
+    """
+    return f"{socket.gethostname()}/{cluster_id[:8]}/{process}"
 
 
 class NewRecord(NamedTuple):
