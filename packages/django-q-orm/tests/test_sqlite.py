@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +14,13 @@ from django.conf import settings as django_settings
 from django.db import connection
 from django.utils import timezone
 from django_q.brokers import FAIR_FETCHES
+from django_q.cluster.commands import CommandReader
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
 from django_q.models import Batch, BatchMember, Schedule, Task
+from django_q.records.maintenance import RecordMaintenance
 from django_q.results.database import DatabaseResults
 from django_q.results.pruning import Pruner
 from django_q.schedules.due import DueSchedules
@@ -128,8 +133,12 @@ def test_scheduler_without_work_does_not_lock_the_file(broker: ORM, save_limit_p
     Batch.objects.create(id="b" * 32, total=2, started=now, due=now + timedelta(days=1), queue="test")
     settings = ClusterSettings.from_mapping({"orm": "default", "save_limit_per": save_limit_per})
     batches = BatchMaintenance(settings, broker)
-    maintenance = Maintenance("scheduler", settings, ClusterState(1), batches.step)
+    maintenance = Maintenance(
+        "scheduler", settings, ClusterState(1), batches.step, RecordMaintenance(settings, broker).step
+    )
+    commands = CommandReader("scheduler", SimpleNamespace(marks=CommandMarks(), commands=Channel()))
     with another_writes():
+        commands.read()
         synchronise(settings)
         assert DueSchedules(settings, broker).run_pass().sent == []
         maintenance.step()

@@ -13,7 +13,7 @@ from django_q.clock import now as clock_now
 from django_q.cluster.ipc.messages import Cancel, Kind, pack
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
-from django_q.databases.statements import Condition, delete, select
+from django_q.databases.statements import Condition, delete, is_any, select
 from django_q.log import messages as log
 from django_q.models import Command
 from django_q.pacing import Backoff
@@ -80,7 +80,9 @@ class CommandReader:
         using = router.db_for_write(Command)
         reload = time.monotonic() >= self.reload_at
         if reload:
-            delete(Command, using, Condition("{expires_at} < %s", [adapted(clock_now(), using)]))
+            expired = Condition("{expires_at} < %s", [adapted(clock_now(), using)])
+            if is_any(Command, using, expired):  # an idle cluster does not lock a file of SQLite
+                delete(Command, using, expired)
             condition = Condition("{id} > %s", [0])
         else:
             condition = Condition("{created_at} > %s", [adapted(clock_now() - WINDOW, using)])
