@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django_q.databases import limits
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.models import Record, Status
@@ -147,3 +149,16 @@ def test_only_running_tasks_are_extended(writer, package) -> None:
 def test_status_of_a_failure_depends_on_what_follows(writer, package) -> None:
     assert write(writer, outcome(package, success=False), final=False).status == Status.RETRYING
     assert write(writer, outcome(package, 2, success=False), final=True).status == Status.FAILED
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has one writer")
+@pytest.mark.django_db(transaction=True)
+def test_sqlite_transactions_are_short_and_begin_with_a_write(writer) -> None:
+    packages = [new_package("math.floor", track=True) for _ in range(250)]
+    create([NewRecord.of(each, "own") for each in packages])
+    with CaptureQueriesContext(connection) as queries:
+        writer.write([], [outcome(each) for each in packages], lambda _: True)
+    statements = [query["sql"] for query in queries.captured_queries]
+    begins = [number for number, sql in enumerate(statements) if sql.startswith("BEGIN")]
+    assert len(begins) == 3
+    assert all(statements[number + 1].startswith("UPDATE") for number in begins)

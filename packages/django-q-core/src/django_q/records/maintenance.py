@@ -12,7 +12,7 @@ from django_q.clock import now
 from django_q.databases.statements import is_any, one_of
 from django_q.models import FINAL, Record, Status
 from django_q.records.attempts import lost
-from django_q.records.writing import conclude
+from django_q.records.writing import begin_with_write, conclude
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,8 +91,11 @@ class RecordMaintenance:
             The number of records that were changed.
         """
         using = self.rows.db
+        expired = self.rows.filter(status=Status.RUNNING, lease_ends_at__lte=present).defer("arguments", "result")
+        if not expired.exists():
+            return 0
         with transaction.atomic(using=using):
-            expired = self.rows.filter(status=Status.RUNNING, lease_ends_at__lte=present).defer("arguments", "result")
+            begin_with_write(using)
             if connections[using].features.has_select_for_update:
                 expired = expired.select_for_update()
             records = list(expired[:MAX_LOST_ROWS])

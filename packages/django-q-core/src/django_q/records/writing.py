@@ -7,9 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.db import connections, router, transaction
+from django.db.models import F
 
 from django_q.clock import in_project_time, now
 from django_q.databases.limits import SHORT_STATEMENT, exceeded_limit
+from django_q.databases.sqlite import short
 from django_q.models import FINAL, Record, Status
 from django_q.records import attempts as attempt_values
 from django_q.wire.tracking import Attempted
@@ -120,10 +122,12 @@ class RecordWriter:
         for update in updates:
             by_id.setdefault(update.id, []).append(update)
         for part in parts(sorted(by_id)):
-            self._write_part({task_id: by_id[task_id] for task_id in part}, using, deadlines or {})
+            for few in short(part, connections[using]):
+                self._write_part({task_id: by_id[task_id] for task_id in few}, using, deadlines or {})
 
     def _write_part(self, by_id: dict[str, list[Update]], using: str, deadlines: dict[str, float]) -> None:
         with transaction.atomic(using=using):
+            begin_with_write(using)
             rows = Record._base_manager.using(using).filter(pk__in=by_id).order_by("pk").defer("arguments")
             if connections[using].features.has_select_for_update:
                 rows = rows.select_for_update()
@@ -138,6 +142,12 @@ class RecordWriter:
         absent = [update for task_id in by_id if task_id not in known for update in by_id[task_id]]
         self.missing += [(deadlines.get(update.id, deadline), update) for update in absent]
         del self.missing[:-MAX_MISSING]
+
+
+def begin_with_write(using: str) -> None:
+    """Wait for the write lock of SQLite: a transaction that begins with a read fails instead if others write."""
+    if connections[using].vendor == "sqlite":
+        Record._base_manager.using(using).filter(pk="").update(status=F("status"))
 
 
 def start_of(start: Started, lease_end: datetime) -> Callable[[Record], None]:
