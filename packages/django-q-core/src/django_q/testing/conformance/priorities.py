@@ -82,6 +82,8 @@ class PriorityPromises(Suite):
             finally:
                 connections.close_all()
 
+        broker.enqueue("first", priority=priority)  # a product may need time to notice a queue that is created
+        other.acknowledge(take(other).ack_id)
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(consume)
             broker.enqueue("package", priority=priority)
