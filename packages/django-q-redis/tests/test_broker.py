@@ -9,7 +9,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
@@ -22,6 +21,7 @@ from tests.services.server import stalled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import redis
     from django_q.brokers import Delivery
 
     from tests.services import Redis as RedisServer
@@ -34,17 +34,6 @@ ATTEMPTS = "{django_q:test:q}:attempts"
 
 def broker_for(url: str, **others: object) -> Redis:
     return Redis("test", settings=ClusterSettings.from_mapping({"redis": url, **others}))
-
-
-@pytest.fixture
-def broker(redis_url: str) -> Redis:
-    return broker_for(redis_url)
-
-
-@pytest.fixture
-def client(redis_url: str):
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 def test_list_is_called_as_in_the_manual(broker: Redis):

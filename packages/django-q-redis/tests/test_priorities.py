@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 from django_q.brokers import FAIR_FETCHES
 from django_q.exceptions import BrokerUnavailable
 from django_q.settings import ClusterSettings
@@ -18,6 +17,7 @@ from django_q_redis.broker import LARGE_PACKAGE_BYTES, MAX_SCRIPT_PACKAGES
 from tests.services.redis_states import out_of_memory
 
 if TYPE_CHECKING:
+    import redis
     from django_q.brokers import Delivery
 
     from tests.services import Redis as RedisServer
@@ -29,17 +29,6 @@ NOTES = "{django_q:test:q}:notes"
 
 def broker_for(url: str, **others: object) -> Redis:
     return Redis("test", settings=ClusterSettings.from_mapping({"redis": url, **others}))
-
-
-@pytest.fixture
-def broker(redis_url: str) -> Redis:
-    return broker_for(redis_url)
-
-
-@pytest.fixture
-def client(redis_url: str):
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
 
 
 def packages(deliveries: list[Delivery]) -> list[str]:

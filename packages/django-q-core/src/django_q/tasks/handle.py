@@ -56,11 +56,7 @@ class TaskHandle(str):
 
     def status(self) -> Status | None:
         """Return the status of the task, as `django_q.tasks.status`."""
-        record = self.record()
-        if record is not None:
-            return Status(record.status)
-        task = self._task()
-        return None if task is None else Status.SUCCEEDED if task.success else Status.FAILED
+        return tracking.status_of(self.record(), self._task)
 
     def record(self) -> Record | None:
         """Return the record of the task, as `django_q.tasks.record`."""

@@ -14,7 +14,11 @@ from django_q.tasks import reading
 from django_q.wire.option_values import invalid, lookups, required_label
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.models import QuerySet
+
+    from django_q.models import Task
 
 
 def record(task_id: object) -> Record | None:
@@ -71,9 +75,19 @@ def status(task_id: object) -> Status | None:
         OptionError: `task_id` is None or a container.
         ResultsUnavailable: the cache is unavailable.
     """
-    if (found := record(task_id)) is not None:
+    return status_of(record(task_id), lambda: reading.fetch(task_id))
+
+
+def status_of(found: Record | None, fetch: Callable[[], Task | None]) -> Status | None:
+    """Return the status of a task from its record; without one, from the finished task.
+
+    Args:
+        found: the record; None if the task is not tracked.
+        fetch: returns the finished task; None if it is not finished.
+    """
+    if found is not None:
         return Status(found.status)
-    task = reading.fetch(task_id)
+    task = fetch()
     return None if task is None else Status.SUCCEEDED if task.success else Status.FAILED
 
 
