@@ -8,8 +8,7 @@ from django.utils import timezone
 
 from django_q.execution import Executor
 from django_q.finishing import Finisher
-from django_q.records.creating import create
-from django_q.wire.tracking import NewRecord
+from django_q.records.creating import record_tracked
 from django_q.workflows.batch_rows import new_member
 from django_q.workflows.collation import collate
 
@@ -38,7 +37,7 @@ def run_inline(package: TaskPackage, *, settings: ClusterSettings, executor: Exe
     finisher = Finisher(settings, broker=None)
     waiting, exception = [package], None
     while waiting:
-        record(waiting[:1], settings)
+        record_tracked(waiting[:1], settings.list_key)
         following = finisher.finish([executor.execute(waiting.pop(0))])
         waiting += [executor.codec.loads(each) for each in following]
         exception = exception or executor.exception
@@ -60,7 +59,7 @@ def run_iter_inline(members: Sequence[TaskPackage], batch: Batch, *, settings: C
     executor, finisher = Executor(settings), Finisher(settings, broker=None)
     finished: list[BatchMember] = []
     exception = None
-    record(members, settings)
+    record_tracked(members, settings.list_key)
     for member in members:
         outcome = executor.execute(member)
         exception = exception or executor.exception
@@ -71,9 +70,3 @@ def run_iter_inline(members: Sequence[TaskPackage], batch: Batch, *, settings: C
     finisher.finish([collate(batch, finished, executor.codec, timezone.now())])
     executor.exception = exception
     return executor
-
-
-def record(packages: Sequence[TaskPackage], settings: ClusterSettings) -> None:
-    """Create the records of tracked tasks."""
-    if new := [NewRecord.of(package, settings.list_key) for package in packages if package.get("track")]:
-        create(new)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from django_q.cluster.ipc.messages import Cancel, Kind, TaskMessage, kind_of, unpack
-from django_q.cluster.ipc.state import WorkerState
+from django_q.cluster.ipc.state import GRACE_SECONDS, WorkerState
 from django_q.exceptions import UnreadablePackage
 from django_q.log import messages as log
 from django_q.wire.codec import PackageCodec
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 CANCELLED: Final = "the task was cancelled and did not end"
 """Reason for the kill of a worker whose task did not end after its cancellation."""
-
-GRACE_SECONDS: Final = 2.0
-"""Time between the exception in a cancelled task and the kill of its worker."""
 
 CANCEL_SIGNAL: Final = signal.SIGURG
 """Signal to a worker whose task is cancelled. Processes that do not handle it ignore it."""

@@ -13,11 +13,10 @@ from django_q.clock import now as clock_now
 from django_q.cluster.ipc.messages import Cancel, Kind, pack
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
-from django_q.databases.statements import Condition, delete, is_any, select
+from django_q.databases.statements import Condition, chunks, delete, is_any, select
 from django_q.log import messages as log
 from django_q.models import Command
 from django_q.pacing import Backoff
-from django_q.records.writing import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,7 +86,7 @@ class CommandReader:
         else:
             condition = Condition("{created_at} > %s", [adapted(clock_now() - WINDOW, using)])
         ids = {row[0] for row in select(Command, using, "{id}", condition)}
-        for part in parts(sorted(ids - self.known)):
+        for part in chunks(sorted(ids - self.known)):
             self.pass_on(Command._base_manager.using(using).filter(pk__in=part))
         self.known |= ids
         self.marks.loaded()

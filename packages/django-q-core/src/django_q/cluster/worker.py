@@ -28,7 +28,7 @@ from django_q.cluster.ipc.messages import (
     pack,
     unpack,
 )
-from django_q.cluster.ipc.state import Phase, Slot, WorkerState
+from django_q.cluster.ipc.state import GRACE_SECONDS, Phase, Slot, WorkerState
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
 from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
@@ -72,9 +72,6 @@ if TYPE_CHECKING:
     from django_q.wire.package import TaskPackage
 
 T = TypeVar("T")
-
-GRACE_SECONDS: Final = 2.0
-"""Grace period between the exception in a task that exceeds its timeout and the kill of its worker."""
 
 EXIT_SECONDS: Final = 5.0
 """Maximum time from the end of the work to the exit of the process. Then the sentinel kills it."""

@@ -5,14 +5,20 @@ Django's query compiler uses megabytes of memory, which become copy-on-write cop
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from django.db import connections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from django.db.models import Model
+
+T = TypeVar("T")
+
+
+MAX_STATEMENT_IDS: Final = 500
+"""Maximum number of ids in one statement."""
 
 
 class Condition(NamedTuple):
@@ -81,6 +87,11 @@ def delete(model: type[Model], using: str, condition: Condition) -> None:
     """
     with connections[using].cursor() as cursor:
         cursor.execute(_named(f"DELETE FROM {{table}} WHERE {condition.text}", model, using), condition.values)
+
+
+def chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Split ids into parts that fit into a statement."""
+    return (ids[start : start + MAX_STATEMENT_IDS] for start in range(0, len(ids), MAX_STATEMENT_IDS))
 
 
 def one_of(field: str, values: Sequence[Any]) -> Condition:

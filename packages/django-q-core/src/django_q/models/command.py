@@ -6,10 +6,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_q.models.batch import LABEL_LENGTH
 from django_q.wire.targets import GROUP, TASK
-
-LABEL_LENGTH = 100
-"""Maximum length of a label, in characters."""
 
 
 class Command(models.Model):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
 from django_q.models.task import ID_LENGTH
 from django_q.wire.outcome import decode
 
@@ -48,12 +49,12 @@ class Record(models.Model):
     """
 
     id = models.CharField(_("task id"), max_length=ID_LENGTH, primary_key=True, editable=False)
-    name = models.CharField(_("name"), max_length=100)
-    func = models.CharField(_("function"), max_length=256)
-    group = models.CharField(_("group"), max_length=100, null=True)
-    queue = models.CharField(_("queue"), max_length=100)
+    name = models.CharField(_("name"), max_length=LABEL_LENGTH)
+    func = models.CharField(_("function"), max_length=PATH_LENGTH)
+    group = models.CharField(_("group"), max_length=LABEL_LENGTH, null=True)
+    queue = models.CharField(_("queue"), max_length=LABEL_LENGTH)
     """Name of the cluster that executes the task."""
-    backend = models.CharField(_("back end"), max_length=100, default="")
+    backend = models.CharField(_("back end"), max_length=LABEL_LENGTH, default="")
     """Alias of the back end in `TASKS` that sent the task; empty for a task of Django Q's own API."""
     priority = models.SmallIntegerField(_("priority"), default=0)
     status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.QUEUED)

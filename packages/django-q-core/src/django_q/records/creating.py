@@ -43,21 +43,32 @@ def recorded(packages: Sequence[TaskPackage], broker: Broker, queue: str, delay:
     if not tracked:
         yield
         return
-    new = [NewRecord.of(package, queue) for package in tracked.values()]
     using = router.db_for_write(Record)
     run_after = now() + timedelta(seconds=delay) if delay else None
     if broker.alias == using:
         with transaction.atomic(using=using):
-            create(new, run_after)
+            record_tracked(packages, queue, run_after)
             yield
         return
-    create(new, run_after)
+    record_tracked(packages, queue, run_after)
     try:
         yield
     except Exception as error:
         sent = sent_before(error)
         delete([package["id"] for index, package in tracked.items() if index not in sent])
         raise
+
+
+def record_tracked(packages: Sequence[TaskPackage], queue: str, run_after: datetime | None = None) -> None:
+    """Create the records of the tracked tasks among packages.
+
+    Args:
+        packages: the tasks.
+        queue: name of the cluster that executes them, unless they name another.
+        run_after: time of their earliest execution; None means now.
+    """
+    if new := [NewRecord.of(package, queue) for package in packages if package.get("track")]:
+        create(new, run_after)
 
 
 def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:

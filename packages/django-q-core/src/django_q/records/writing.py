@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import connections, router, transaction
 from django.db.models import F
@@ -12,12 +12,13 @@ from django.db.models import F
 from django_q.clock import in_project_time, now
 from django_q.databases.limits import SHORT_STATEMENT, exceeded_limit
 from django_q.databases.sqlite import short
+from django_q.databases.statements import chunks
 from django_q.models import FINAL, Record, Status
 from django_q.records import attempts as attempt_values
 from django_q.wire.tracking import Attempted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
@@ -37,9 +38,6 @@ CHANGED_FIELDS: Final = (
 
 FAILURE_CLASS: Final = "django_q.exceptions.DjangoQError"
 """Exception class of a failure without an exception, such as a result that the database rejects."""
-
-MAX_STATEMENT_ROWS: Final = 500
-"""Maximum number of rows that one statement updates."""
 
 MISSING_SECONDS: Final = 60.0
 """Time for which an update waits for its record: a sender may have inserted it in a transaction that is still open."""
@@ -113,7 +111,7 @@ class RecordWriter:
             django.db.DatabaseError: `is_unavailable`: try again later.
         """
         rows = Record._base_manager.using(router.db_for_write(Record)).order_by()
-        for part in parts(ids):
+        for part in chunks(ids):
             rows.filter(pk__in=part, status=Status.RUNNING).update(lease_ends_at=self.lease_end)
 
     def _write(self, updates: Sequence[Update], deadlines: dict[str, float] | None = None) -> None:
@@ -121,7 +119,7 @@ class RecordWriter:
         by_id: dict[str, list[Update]] = {}
         for update in updates:
             by_id.setdefault(update.id, []).append(update)
-        for part in parts(sorted(by_id)):
+        for part in chunks(sorted(by_id)):
             for few in short(part, connections[using]):
                 self._write_part({task_id: by_id[task_id] for task_id in few}, using, deadlines or {})
 
@@ -135,7 +133,7 @@ class RecordWriter:
             for record in records:
                 for update in by_id[record.pk]:
                     update.apply(record)
-            for chunk in chunks(records, using):
+            for chunk in of_statement_size(records, using):
                 update_rows(chunk, using)
         known = {record.pk for record in records}
         deadline = time.monotonic() + MISSING_SECONDS
@@ -240,7 +238,7 @@ def update_rows(records: Sequence[Record], using: str) -> None:
         cursor.executemany(f"UPDATE {quote(Record._meta.db_table)} SET {columns} WHERE {quote('id')} = %s", rows)
 
 
-def chunks(records: Sequence[Record], using: str) -> Iterator[list[Record]]:
+def of_statement_size(records: Sequence[Record], using: str) -> Iterator[list[Record]]:
     """Return records in parts for one statement each.
 
     A result that is too large for a statement is removed, because its task must not be executed again.
@@ -258,9 +256,3 @@ def chunks(records: Sequence[Record], using: str) -> Iterator[list[Record]]:
         size += result_size + sum(len(each["traceback"] or "") for each in record.attempts)
     if chunk:
         yield chunk
-
-
-def parts(items: Iterable[Any]) -> Iterable[list[Any]]:
-    """Return items in parts for one statement each."""
-    items = list(items)
-    return [items[start : start + MAX_STATEMENT_ROWS] for start in range(0, len(items), MAX_STATEMENT_ROWS)]

@@ -15,12 +15,12 @@ from django_q import clock
 from django_q.databases import statements
 from django_q.databases.refusals import delete_one, refusals_of
 from django_q.databases.sqlite import has_one_writer, release_pages
-from django_q.databases.statements import Condition, one_of, select
+from django_q.databases.statements import Condition, chunks, one_of, select
 from django_q.models import Task
 from django_q.pacing import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from datetime import datetime
 
     from django_q.settings import ClusterSettings
@@ -33,9 +33,6 @@ MAX_SECONDS: Final = 0.5
 
 SLOW_ROWS: Final = 250
 """Maximum number of rows that a statement deletes on SQLite, where all other writers wait for its end."""
-
-CHUNK_ROWS: Final = 500
-"""Maximum number of ids in one statement."""
 
 MAX_SAVE_DELAY: Final = timedelta(minutes=1)
 """Maximum time from the end of a task to its saving, for `save_limit_per`. Full scans find tasks saved later."""
@@ -159,11 +156,6 @@ def with_labels(per: str, labels: Collection[str | None]) -> Q:
     """Select the successes with one of these labels; None is the label of those without one."""
     named = Q(**{f"{per}__in": [label for label in labels if label is not None]})
     return named | Q(**{f"{per}__isnull": True}) if None in labels else named
-
-
-def chunks(ids: list[str]) -> Iterator[list[str]]:
-    """Split ids into lists that fit into a statement."""
-    return (ids[start : start + CHUNK_ROWS] for start in range(0, len(ids), CHUNK_ROWS))
 
 
 def delete(surplus: Condition, using: str, until: float) -> bool:

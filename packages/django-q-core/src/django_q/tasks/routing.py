@@ -16,12 +16,11 @@ from django_q.dispatch import announced, send_many
 from django_q.exceptions import OptionError
 from django_q.inline import run_inline
 from django_q.models import Schedule, Task
-from django_q.records.creating import create
+from django_q.records.creating import record_tracked
 from django_q.settings import ClusterSettings, current_settings
 from django_q.text import truncated
 from django_q.wire.codec import PackageCodec
 from django_q.wire.option_values import queue_name
-from django_q.wire.tracking import NewRecord
 from django_q.wire.validation import copy_of, pickled, refuse_main
 
 if TYPE_CHECKING:
@@ -169,8 +168,7 @@ class Route(NamedTuple):
                 "cluster='its name' instead of broker=."
             )
         moment = self.due and in_project_time(self.due)
-        if tracked := [NewRecord.of(package, target.list_key) for package in packages if package.get("track")]:
-            create(tracked, moment)
+        record_tracked(packages, target.list_key, moment)
         cluster = None if target.is_default_cluster else target.list_key
         for package, text in zip(packages, signed, strict=True):
             options = {"save": False, "task_name": truncated(f"deliver {package['name']}", 100)}

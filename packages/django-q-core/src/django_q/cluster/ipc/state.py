@@ -41,6 +41,9 @@ class WorkerState(enum.IntEnum):
     """The worker exits for another reason."""
 
 
+GRACE_SECONDS = 2.0
+"""Grace period between the exception in a task that times out or is cancelled, and the kill of its worker."""
+
 IDLE_BUFFER_BYTES = 2 * 2**20
 """Memory that the file of a message in flight keeps between large messages."""
 
