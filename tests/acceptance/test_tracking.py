@@ -47,6 +47,7 @@ def test_record_follows_a_task(site) -> None:
         done = eventually(lambda: (found := record(site, task_id))["status"] == "succeeded" and found, within=20)
         assert done["result"] == "long"
         assert 6 <= done["attempts"][0]["duration"] < 30
+        assert done["attempts"][0]["started_at"] == attempt["started_at"]
         assert cluster.stop() == 0
 
 

@@ -152,9 +152,7 @@ class Finisher:
         Raises:
             django.db.Error: `is_unavailable`: try again later. Updating is idempotent.
         """
-        self._each(lambda part: self.records.write([], part, self._ends), [each for each in outcomes if each.attempted])
-        if starts:
-            self.records.write(starts, [], self._ends)
+        self.records.write(starts, outcomes, self._ends)
 
     def _save_alone(self, outcome: Outcome) -> Outcome:
         """Save one outcome; if it cannot be stored, save a failure with the reason in its place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.test.utils import CaptureQueriesContext
 from django_q.databases import limits
 from django_q.execution.outcome_builder import OutcomeBuilder
@@ -162,3 +162,25 @@ def test_sqlite_transactions_are_short_and_begin_with_a_write(writer) -> None:
     begins = [number for number, sql in enumerate(statements) if sql.startswith("BEGIN")]
     assert len(begins) == 3
     assert all(statements[number + 1].startswith("UPDATE") for number in begins)
+
+
+@pytest.mark.parametrize("kind", [started, outcome])
+def test_rejected_record_affects_no_other(writer, monkeypatch, caplog, kind) -> None:
+    packages = [new_package("math.floor", (1.5,), track=True) for _ in range(3)]
+    create([NewRecord.of(package, "own") for package in packages])
+    rejected = packages[1]["id"]
+    update_rows = writing.update_rows
+
+    def update(records, using: str) -> None:
+        update_rows(records, using)
+        if any(record.pk == rejected for record in records):
+            raise DataError("invalid value")
+
+    monkeypatch.setattr(writing, "update_rows", update)
+    starts = [kind(package) for package in packages]
+    writer.write(*(([], starts) if kind is outcome else (starts, [])), lambda _: True)
+    changed = Record.objects.exclude(status=Status.QUEUED)
+    assert set(changed.values_list("pk", flat=True)) == {packages[0]["id"], packages[2]["id"]}
+    (logged,) = caplog.records
+    assert rejected in logged.getMessage()
+    assert logged.django_q_event == "result.record_not_written"

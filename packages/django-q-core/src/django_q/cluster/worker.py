@@ -66,6 +66,7 @@ from .process import ClusterProcess, Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from types import FrameType
 
     from django_q.wire.outcome import Outcome
@@ -267,9 +268,8 @@ class Worker(ClusterProcess):
             attempted = Attempted(None, None, json=value) if package.get("track") else None
             return outcome._replace(repeated=True, attempted=attempted)
         log.task.processing(self.name, package, task.attempt)
-        if package.get("track"):
-            self._announce_start(package, task.attempt)
-        return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt)
+        started = self._announce_start(package, task.attempt) if package.get("track") else None
+        return self.executor.execute(package, ack_id=task.ack_id, attempt=task.attempt, started=started)
 
     def _cancel(self, signum: int, frame: FrameType | None) -> None:
         """Handle the signal of the sentinel: interrupt the task in progress if it is the cancelled one."""
@@ -303,10 +303,11 @@ class Worker(ClusterProcess):
         """Return True if no attempt of a task follows a failed one."""
         return is_last(own_ack_failure(package), attempt, settings=self.settings, broker=shared_broker(self.settings))
 
-    def _announce_start(self, package: TaskPackage, attempt: int) -> None:
-        """Tell the monitor that a tracked task starts. If the channel is full, its outcome will tell."""
+    def _announce_start(self, package: TaskPackage, attempt: int) -> datetime:
+        """Tell the monitor that a tracked task starts. If the channel is full, its outcome tells. Return the start."""
         started = Started(package["id"], attempt, self.executor.worker, timezone.now())
         self.results.send(pack(Kind.STARTED, started), wait=0)
+        return started.moment
 
     def _unpickled(self, task: TaskMessage) -> TaskPackage:
         """Verify and unpickle a package. If this exceeds `unpickle_seconds`, the sentinel kills the worker."""

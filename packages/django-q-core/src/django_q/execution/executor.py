@@ -67,20 +67,23 @@ class Executor:
         self.traceback = ""
         """Text of the traceback of the last exception."""
 
-    def execute(self, package: TaskPackage, *, ack_id: Any = None, attempt: int = 1) -> Outcome:
+    def execute(
+        self, package: TaskPackage, *, ack_id: Any = None, attempt: int = 1, started: datetime | None = None
+    ) -> Outcome:
         """Execute one task.
 
         Args:
             package: verified and unpickled. The task may change its arguments, and no other key.
             ack_id: receipt of the delivery; None if there is none.
             attempt: number of this attempt; the first is 1.
+            started: start of a tracked task, in UTC, as the monitor was told; None for now.
 
         Returns:
             The outcome. All exceptions of the task become a failure, including SystemExit and KeyboardInterrupt.
         """
         self.exception = None
         began = perf_counter()
-        started = timezone.now() if package.get("track") else None
+        started = (started or timezone.now()) if package.get("track") else None
         with running(package, attempt):
             sent = call = None
             try:

@@ -10,9 +10,11 @@ from django.db import connections, router, transaction
 from django.db.models import F
 
 from django_q.clock import in_project_time, now
+from django_q.databases.errors import is_unavailable
 from django_q.databases.limits import SHORT_STATEMENT, exceeded_limit
 from django_q.databases.sqlite import short
 from django_q.databases.statements import chunks
+from django_q.log import messages as log
 from django_q.models import FINAL, Record, Status
 from django_q.records import attempts as attempt_values
 from django_q.wire.tracking import Attempted
@@ -76,7 +78,7 @@ class RecordWriter:
     def write(
         self, starts: Sequence[Started], outcomes: Sequence[Outcome], is_final: Callable[[Outcome], bool]
     ) -> None:
-        """Update the records of tasks. An update that is repeated changes nothing.
+        """Update the records of tasks. An update that is repeated changes nothing. One that fails is logged.
 
         Args:
             starts: starts of attempts without an outcome.
@@ -121,7 +123,20 @@ class RecordWriter:
             by_id.setdefault(update.id, []).append(update)
         for part in chunks(sorted(by_id)):
             for few in short(part, connections[using]):
-                self._write_part({task_id: by_id[task_id] for task_id in few}, using, deadlines or {})
+                self._write_each({task_id: by_id[task_id] for task_id in few}, using, deadlines or {})
+
+    def _write_each(self, by_id: dict[str, list[Update]], using: str, deadlines: dict[str, float]) -> None:
+        """Write a part. If that fails, write each record alone, so that one does not affect the others."""
+        try:
+            self._write_part(by_id, using, deadlines)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            for task_id, updates in by_id.items():
+                if len(by_id) > 1:
+                    self._write_each({task_id: updates}, using, deadlines)
+                else:
+                    log.result.record_not_written(task_id, error)
 
     def _write_part(self, by_id: dict[str, list[Update]], using: str, deadlines: dict[str, float]) -> None:
         with transaction.atomic(using=using):

@@ -48,6 +48,13 @@ def follow_up_failed(outcome: Outcome, error: Exception) -> Message:
     return Message("Follow-up of %s failed", (outcome.id,), of_outcome(outcome), error)
 
 
+@event(logging.ERROR)
+def record_not_written(task_id: str, error: Exception) -> Message:
+    """Log that the record of a tracked task could not be changed, so that it does not show an attempt."""
+    text = "Task %s: its record could not be changed (%s)"
+    return Message(text, (one_line(task_id), error_line(error)), of_task(task_id))
+
+
 @event(logging.WARNING)
 def pruning_failed(error: Exception) -> Message:
     """Log that the successes beyond `save_limit` could not be deleted."""
