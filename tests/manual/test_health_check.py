@@ -1,4 +1,4 @@
-"""The health check of the manual's chapter 1.15.7, as printed, but for where `Stat` lives and the port."""
+"""The health check of the manual's chapter 1.15.7, as printed, but for the port and an import of the author."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "my.settings.path")
 # All django stuff has to come after the setup:
 django.setup()
-from django_q.status import Stat
+from django_q.monitor import Stat
 from django_q.conf import Conf
 # Set host and port settings
 hostName = "localhost"

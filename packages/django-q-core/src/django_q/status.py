@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone
@@ -106,21 +107,29 @@ class Stat(Status):
         broker.set_stat(key, _codec(broker.settings).dumps(self), TTL_SECONDS)
 
     @staticmethod
-    def get(pid: int | str, cluster_id: str | None = None, broker: Broker | None = None) -> Stat | Status:
+    def get(pid: int | str, cluster_id: str | Broker | None = None, broker: Broker | None = None) -> Stat | Status:
         """Return the last snapshot of one cluster.
 
         Args:
-            pid: process id of the cluster. It may be omitted: `get(cluster_id)`.
-            cluster_id: id of the cluster.
+            pid: id of the cluster, or the id of its outermost process. With a `cluster_id`, it only labels the result.
+            cluster_id: id of the cluster; it may be omitted: `get(cluster_id)` or `get(cluster_id, broker)`.
             broker: None for the broker of the settings.
 
         Returns:
-            Its `Stat`; a `Status` with the state "Stopped" if the cluster publishes nothing.
+            Its `Stat`; a `Status` with the state "Stopped" if the cluster publishes nothing. Of several clusters with
+            a process id, the one on this host comes first.
+
+        Raises:
+            BrokerUnavailable: the statistics cannot be read.
         """
-        if cluster_id is None:
-            pid, cluster_id = 0, str(pid)
+        if cluster_id is not None and not isinstance(cluster_id, str):
+            cluster_id, broker = None, cluster_id
         broker = broker or get_broker()
-        package = broker.get_stat(Stat.get_key(cluster_id))
+        if cluster_id is None:
+            if str(pid).isdecimal():
+                return _of_process(int(pid), broker) or Status(int(pid))
+            pid, cluster_id = 0, str(pid)
+        package = broker.get_stat(f"{broker.settings.q_stat}:{cluster_id}")
         stat = _read(package, broker.settings) if package else None
         return stat or Status(int(pid), cluster_id)
 
@@ -130,6 +139,11 @@ class Stat(Status):
         broker = broker or get_broker()
         packages = broker.get_stats(f"{broker.settings.q_stat}:*")
         return [stat for package in packages if (stat := _read(package, broker.settings)) is not None]
+
+
+def _of_process(pid: int, broker: Broker) -> Stat | None:
+    found = [stat for stat in Stat.get_all(broker) if stat.pid == pid]
+    return min(found, key=lambda stat: stat.host != socket.gethostname(), default=None)
 
 
 def _codec(settings: ClusterSettings) -> PackageCodec:
