@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import ngettext
 
 from django_q.brokers import get_broker
 from django_q.exceptions import DjangoQError
@@ -35,8 +36,11 @@ class Command(BaseCommand):
         try:
             broker = get_broker()
             if requeue:
-                self.stdout.write(f"{broker.requeue_dead(limit)} dead letters are queued again.")
+                count = broker.requeue_dead(limit)
+                text = ngettext("%d dead letter is queued again.", "%d dead letters are queued again.", count)
             else:
-                self.stdout.write(f"{broker.dead_size()} dead letters.")
+                count = broker.dead_size()
+                text = ngettext("%d dead letter.", "%d dead letters.", count)
         except DjangoQError as error:
             raise CommandError(str(error)) from error
+        self.stdout.write(text % count)
