@@ -1,0 +1,46 @@
+"""Base class of the commands for operators."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
+
+from django_q.exceptions import DjangoQError
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class OperatorCommand(BaseCommand):
+    """Command with the options `--name` and `--json`, whose output may be a pipe that ends."""
+
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the common options."""
+        parser.add_argument("-n", "--name", help="Name of a cluster: uses its part of ALT_CLUSTERS.")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="Print JSON.")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Run the command. Errors of Django Q become messages, and a reader that leaves early ends it."""
+        if options.get("name"):
+            os.environ[CLUSTER_NAME_VARIABLE] = options["name"]
+        try:
+            output = super().execute(*args, **options)
+            self.stdout.flush()
+        except DjangoQError as error:
+            raise CommandError(str(error)) from error
+        except BrokenPipeError:  # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+        return output
+
+    def write_json(self, values: Any) -> None:
+        """Print values as JSON."""
+        self.stdout.write(json.dumps(values, cls=DjangoJSONEncoder, indent=2, ensure_ascii=False))
