@@ -78,6 +78,17 @@ def test_keys_choose_the_view(sqlite):
             terminal.shows(lambda screen, title=title: screen[0].startswith(title))
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 40), (200, 50)])
+def test_memory_is_shown_until_q_is_pressed(sqlite, columns, lines):
+    publish(sqlite, 20)
+    with pseudo_terminal(sqlite, "qmemory", "--workers", columns=columns, lines=lines) as terminal:
+        shown = terminal.shows(lambda screen: any("other hosts" in line for line in screen))
+        assert shown[0].split()[:4] == ["Host", "Id", "Available", "%"]
+        assert [line.split()[1] for line in shown[1:11]] == [str(1000 + number) for number in range(0, 20, 2)]
+        terminal.type("q")
+        assert terminal.wait() == 0
+
+
 def test_interrupt_ends_the_monitor_and_restores_the_terminal(sqlite):
     with pseudo_terminal(sqlite, "qmonitor") as terminal:
         terminal.shows(lambda screen: screen[0].startswith("Host"))
@@ -86,7 +97,7 @@ def test_interrupt_ends_the_monitor_and_restores_the_terminal(sqlite):
         assert not terminal.screen.cursor.hidden
 
 
-@pytest.mark.parametrize("command", ["qmonitor", "qinfo"])
+@pytest.mark.parametrize("command", ["qmonitor", "qinfo", "qmemory --workers"])
 @pytest.mark.parametrize("reader", ["head -n 1", "sh -c 'exec <&-; sleep 5'"])
 def test_pipe_that_ends_early_is_no_error(sqlite, command, reader):
     publish(sqlite, 20)
@@ -128,4 +139,7 @@ def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
         assert "sleeper" in site.manage("qmonitor", "--run-once", "--view", "running").stdout
         assert row["cluster_id"] in site.manage("qinfo", "--ids").stdout
         assert site.manage("qinfo").stdout.splitlines()[1].split() == ["Clusters", "1", "Workers", "2", "Restarts", "0"]
+        (memory,) = json.loads(site.manage("qmemory", "--json").stdout)["clusters"]
+        assert {worker["pid"] for worker in memory["workers"]} == set(row["workers"])
+        assert min(memory["sentinel"], memory["pusher"], memory["monitor"], memory["workers"][0]["size"]) > 2**20
         cluster.kill()  # the task would take a minute
