@@ -142,4 +142,11 @@ def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
         (memory,) = json.loads(site.manage("qmemory", "--json").stdout)["clusters"]
         assert {worker["pid"] for worker in memory["workers"]} == set(row["workers"])
         assert min(memory["sentinel"], memory["pusher"], memory["monitor"], memory["workers"][0]["size"]) > 2**20
+        task_id = snapshot["running"][0]["id"]
+        assert task_id in site.manage("qtasks", "list", "--status", "running").stdout
+        assert "jobs.slow" in site.manage("qtasks", "show", task_id).stdout
+        site.manage("qtasks", "cancel", task_id)
+        eventually(lambda: task_id in site.manage("qtasks", "list", "--status", "cancelled").stdout)
+        site.manage("qtasks", "resubmit", task_id)
+        eventually(lambda: site.notes()[-1].startswith("one begins") and len(site.notes()) == 2, why=site.notes)
         cluster.kill()  # the task would take a minute

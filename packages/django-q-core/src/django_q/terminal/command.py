@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError, InterfaceError
+from django.utils.translation import gettext as _
 
 from django_q.exceptions import DjangoQError
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
+from django_q.text import error_line
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -36,6 +39,10 @@ class OperatorCommand(BaseCommand):
             self.stdout.flush()
         except DjangoQError as error:
             raise CommandError(str(error)) from error
+        except (DatabaseError, InterfaceError) as error:
+            raise CommandError(
+                _("The database cannot be used (%s): check that it runs and is migrated.") % error_line(error)
+            ) from error
         except BrokenPipeError:  # https://docs.python.org/3/library/signal.html#note-on-sigpipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
