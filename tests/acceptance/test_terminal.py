@@ -115,6 +115,20 @@ def test_pipe_that_ends_early_is_no_error(sqlite, command, reader):
     assert (sqlite.folder / "status").read_text() == "0\n"
 
 
+def test_health_follows_the_life_of_a_cluster(site):
+    def health(*arguments):
+        done = site.manage("qhealth", "--cluster", "acceptance", *arguments, check=False)
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+    assert health() == (1, "No cluster 'acceptance' runs.")
+    with site.cluster() as cluster:
+        eventually(
+            lambda: health("--max-queue", "0", "--max-age", "5") == (0, "1 of 1 cluster is healthy."), why=health
+        )
+        cluster.kill()
+        eventually(lambda: health()[0] == 1, within=6, why=health)
+
+
 def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
     with site.cluster() as cluster:
         site.run(
