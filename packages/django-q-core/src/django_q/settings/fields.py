@@ -308,6 +308,11 @@ class ClusterSettings:
 
     Name or number of a level. Default `"INFO"`. Undocumented in the public editions."""
 
+    log_json: bool = setting(False, rules.flag())
+    """True to write the log of `django-q` as lines of JSON on standard error, instead of what the project configures.
+
+    True or False. Default `False`. Ours."""
+
     # Brokers, in order of precedence
 
     broker_class: str | type | None = setting(  # noqa: RUF009

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_q import cluster
 from django_q.brokers import consuming_broker
-from django_q.exceptions import BrokerUnavailable, DjangoQError
+from django_q.exceptions import BrokerUnavailable, ConfigurationError, DjangoQError
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from django_q.brokers import Broker
+    from django_q.settings import ClusterSettings
 
 
 class Command(BaseCommand):
@@ -29,10 +30,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it.")
+        parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it: a test of it.")
         parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
 
         parser.add_argument("--queues", help="Queues that it consumes, separated by commas; 'default' is its own.")
+        parser.add_argument("--workers", type=int, help="Number of workers, instead of the setting.")
+        parser.add_argument("--log-json", action="store_true", help="Write the log as JSON on standard error.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Reject Windows, before an import that fails there."""
@@ -40,18 +43,14 @@ class Command(BaseCommand):
             raise CommandError(cluster.NEEDS_UNIX)
         return super().execute(*args, **options)
 
-    def handle(
-        self, *args: Any, run_once: bool = False, name: str | None = None, queues: str | None = None, **options: Any
-    ) -> None:
+    def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
         """Run the cluster, and end the process with its exit status."""
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
         try:
             if not django_settings.SECRET_KEY:
                 raise CommandError("SECRET_KEY is empty: packages are signed with it.")
-            settings = current_settings()
-            if queues:
-                settings = dataclasses.replace(settings, queues=[each.strip() for each in queues.split(",")])
+            settings = with_options(current_settings(), **options)
             broker = consuming_broker(settings)
             _reach(broker)
             broker.disconnect()
@@ -60,6 +59,41 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if status:
             sys.exit(status)
+
+
+def with_options(
+    settings: ClusterSettings,
+    /,
+    *,
+    queues: str | None = None,
+    workers: int | None = None,
+    log_json: bool = False,
+    **options: Any,
+) -> ClusterSettings:
+    """Return the settings, changed by options of the command.
+
+    Args:
+        settings: settings of the project.
+        queues: queues that the cluster consumes, separated by commas.
+        workers: number of workers. The default of `queue_limit` follows it.
+        log_json: True to write the log as JSON.
+        **options: other options, which change nothing.
+
+    Raises:
+        ConfigurationError: a value is invalid.
+    """
+    changes: dict[str, Any] = {}
+    if queues:
+        changes["queues"] = [each.strip() for each in queues.split(",")]
+    if workers is not None:
+        if workers < 1:
+            raise ConfigurationError("--workers must be 1 or more.")
+        changes["workers"] = workers
+        if "queue_limit" not in settings.explicit:
+            changes["queue_limit"] = None
+    if log_json:
+        changes["log_json"] = True
+    return dataclasses.replace(settings, **changes) if changes else settings
 
 
 def _reach(broker: Broker) -> None:
