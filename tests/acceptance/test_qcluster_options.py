@@ -50,3 +50,34 @@ LOGGING = {
 def test_wrong_number_of_workers_is_one_line(make_site):
     done = make_site("sqlite").manage("qcluster", "--workers", "0", check=False)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "CommandError: --workers must be 1 or more.")
+
+
+def test_burst_of_an_empty_queue_ends_at_once(site):
+    assert site.manage("qcluster", "--burst").returncode == 0
+
+
+def test_burst_executes_everything_that_is_due(site):
+    site.run(
+        """
+        from datetime import timedelta
+        from django.utils import timezone
+        from django_q.tasks import async_chain, async_task, schedule
+        for number in range(50):
+            async_task('jobs.mark', 'task')
+        async_task('jobs.slow', 'long', 2, hook='jobs.hook', task_name='hooked')
+        async_chain([('jobs.mark', ('link',))] * 5)
+        async_task('jobs.boom', 'failure', q_options={'ack_failure': True})
+        async_task('jobs.mark', 'delayed', q_options={'delay': 600})
+        schedule('jobs.mark', 'scheduled', schedule_type='O', next_run=timezone.now() - timedelta(seconds=1))
+        schedule('jobs.mark', 'later', schedule_type='O', next_run=timezone.now() + timedelta(seconds=600))
+        """
+    )
+    done = site.manage("qcluster", "--burst")
+    assert "has stopped." in done.stderr
+    notes = site.notes()
+    counts = {label: notes.count(label) for label in ("task", "link", "failure", "scheduled", "delayed", "later")}
+    assert counts == {"task": 50, "link": 5, "failure": 1, "scheduled": 1, "delayed": 0, "later": 0}
+    assert "long ends" in notes
+    assert "hook hooked True long" in notes
+    saved = "from django_q.models import Task; answer = Task.objects.count()"
+    assert site.run(saved) == 58

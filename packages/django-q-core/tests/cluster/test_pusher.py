@@ -12,7 +12,7 @@ from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import TaskMessage
-from django_q.cluster.ipc.state import ClusterState, Phase
+from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.cluster.prefetch import Prefetch
 from django_q.cluster.process import Wiring
 from django_q.cluster.pusher import MAX_UNSAVED_OUTCOMES, Pusher
@@ -650,3 +650,48 @@ def test_successor_does_not_repeat_warnings_about_the_server(pusher, monkeypatch
     pusher.state.pushed = pushed
     pusher.start()
     assert pusher.warned is warned
+
+
+@pytest.fixture
+def stop_requests(pusher, monkeypatch):
+    """Process ids that the pusher asked to stop."""
+    asked: list[int] = []
+    monkeypatch.setattr("django_q.cluster.pusher.os.kill", lambda pid, number: asked.append(pid))
+    pusher.state.parent, pusher.state.burst, pusher.state.scheduled = 4711, 1, 1
+    return asked
+
+
+def test_burst_ends_after_two_empty_fetches(pusher, stop_requests):
+    pusher.step()
+    assert stop_requests == []
+    pusher.step()
+    assert stop_requests == [4711]
+
+
+@pytest.mark.parametrize(("name", "value"), [("burst", 0), ("scheduled", 0), ("hooks", 1), ("backlog", 1)])
+def test_burst_goes_on_while_something_is_due(pusher, stop_requests, name, value):
+    setattr(pusher.state, name, value)
+    for _ in range(3):
+        pusher.step()
+    assert stop_requests == []
+
+
+@pytest.mark.parametrize("state", [WorkerState.BUSY, WorkerState.SENDING])
+def test_burst_goes_on_while_a_worker_has_a_task(pusher, stop_requests, state):
+    pusher.state.slots[1].state = state
+    for _ in range(3):
+        pusher.step()
+    assert stop_requests == []
+
+
+def test_package_between_two_empty_fetches_prolongs_a_burst(pusher, stop_requests):
+    pusher.step()
+    pusher.broker.enqueue("package")
+    pusher.step()
+    assert pusher.state.waiting == 1
+    take(pusher, 0)
+    pusher.state.slots[0].finish(sent=False)
+    pusher.step()
+    assert stop_requests == []
+    pusher.step()
+    assert stop_requests == [4711]

@@ -176,15 +176,17 @@ class Cluster:
         self._log_end()
         return True
 
-    def run(self, *, once: bool = False) -> int:
+    def run(self, *, once: bool = False, burst: bool = False) -> int:
         """Start the cluster, handle signals and return when the cluster has ended. `manage.py qcluster` calls it.
 
         Args:
             once: True to stop the cluster as soon as it has started.
+            burst: True to stop it as soon as all tasks and schedules that are due are processed.
 
         Returns:
             The exit status for the process: 0 if the cluster has stopped on request.
         """
+        self.state.burst = int(burst)
         if self.settings.start_method == "fork":
             preload(self.settings)
         wakeup = Wakeup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -44,6 +45,9 @@ MAX_LOADING_SECONDS: Final = 2.0
 LOADING_POLL_SECONDS: Final = 0.01
 """Interval of the checks meanwhile."""
 
+BURST_EMPTY_FETCHES: Final = 2
+"""Number of fetches in a row that end a burst. Some products answer one fetch before all packages are visible."""
+
 
 class Pusher(ClusterProcess):
     """Keeps `queue_limit` packages prefetched for the workers. It does not unpickle them."""
@@ -65,6 +69,8 @@ class Pusher(ClusterProcess):
         self.warned = False
         """True if the warnings about the broker's server were logged."""
         self.stopping = False
+        self.empty_fetches = 0
+        """Number of the last fetches of a burst, in a row, for which nothing was due."""
         self.unsent: list[TaskMessage] = []
         """Tasks for which the channel had no room before the cluster stopped."""
 
@@ -111,7 +117,10 @@ class Pusher(ClusterProcess):
             elif not self.wiring.marks.are_loaded and time.monotonic() < self.fetch_at:
                 self.wiring.wake_pusher.wait(LOADING_POLL_SECONDS)
             elif room >= self.window.size - self.window.low_water_mark:
-                self._push(self._fetch(room))
+                quiet = bool(self.state.burst) and self.state.quiet
+                deliveries = self._fetch(room)
+                self._push(deliveries)
+                self._end_burst(empty=quiet and not deliveries)
             else:
                 self._wait_for_room()
             self._publish_when_due()
@@ -121,6 +130,16 @@ class Pusher(ClusterProcess):
             if self.answered and self.backoff.succeeded():
                 log.pusher.broker_available(self.name)
         return True
+
+    def _end_burst(self, *, empty: bool) -> None:
+        """Ask the outermost process of a burst to stop, when nothing was due at some fetches in a row.
+
+        Args:
+            empty: True if all tasks were done before the last fetch, and it returned nothing.
+        """
+        self.empty_fetches = self.empty_fetches + 1 if empty else 0
+        if self.empty_fetches == BURST_EMPTY_FETCHES:
+            os.kill(self.state.parent, signal.SIGTERM)
 
     def _warn(self) -> None:
         """Log risks for packages in the configuration of the broker's server."""

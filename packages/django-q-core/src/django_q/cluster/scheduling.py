@@ -73,6 +73,7 @@ class Scheduler(ClusterProcess):
         self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step, records.step)
         if not self.settings.scheduler:
             self.due_at = float("inf")
+            self.state.scheduled = 1
         log.scheduler.ready(self.name)
 
     def step(self) -> bool:
@@ -118,6 +119,7 @@ class Scheduler(ClusterProcess):
             return self._failed(this_pass.own_queue_error)
         if self.sending.succeeded():
             log.scheduler.resumed(self.name)
+        self.state.scheduled = int(not this_pass.more)
         if this_pass.more:
             return 0.0 if this_pass.sent or this_pass.skipped or this_pass.broken else LOCKED_RETRY_SECONDS
         if this_pass.next is None:

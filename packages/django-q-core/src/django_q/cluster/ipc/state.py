@@ -47,7 +47,7 @@ GRACE_SECONDS = 2.0
 IDLE_BUFFER_BYTES = 2 * 2**20
 """Memory that the file of a message in flight keeps between large messages."""
 
-_HEADER = 25
+_HEADER = 27
 _SLOT = 9
 _WORD = 8
 # Integers of the header. Each property below names the writer.
@@ -58,7 +58,7 @@ _WORD = 8
 ) = range(17)  # fmt: skip
 _RENEWED, _BORN, _STOP_BY = 17, 18, 19  # seconds, floats
 _HEARTBEATS = {"sentinel": 20, "pusher": 21, "monitor": 22, "scheduler": 23}
-_POSTPONED = 24
+_POSTPONED, _BURST, _SCHEDULED = 24, 25, 26
 # integers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
@@ -163,6 +163,8 @@ class ClusterState:
     hooks = _number(_HOOKS, "Hooks and other follow-ups in progress. Written by the monitor.")
     backlog = _number(_BACKLOG, "Outcomes that the monitor holds and has not finished. Written before `received`.")
     postponed = _number(_POSTPONED, "Outcomes of the backlog that wait for the cache only. Written by the monitor.")
+    burst = _number(_BURST, "1 if the cluster stops as soon as nothing is due. Written by the parent.")
+    scheduled = _number(_SCHEDULED, "1 if the last check found no more due schedules. Written by the scheduler.")
     renewed = _seconds(_RENEWED, "Time of the last renewal of all leases (`time.monotonic`). Written by the pusher.")
     born = _seconds(_BORN, "Start of the cluster (seconds since the epoch). Written by the parent.")
     stop_by = _seconds(
@@ -193,6 +195,12 @@ class ClusterState:
     def busy(self) -> bool:
         """True if tasks wait or run."""
         return bool(self.waiting) or any(slot.state == WorkerState.BUSY for slot in self.slots)
+
+    @property
+    def quiet(self) -> bool:
+        """True if no task waits or runs, all outcomes are saved and followed up, and no schedule is due."""
+        sending = any(slot.state == WorkerState.SENDING for slot in self.slots)
+        return self.idle and not sending and not self.backlog and not self.hooks and bool(self.scheduled)
 
     @property
     def idle(self) -> bool:

@@ -30,7 +30,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it: a test of it.")
+        ends = parser.add_mutually_exclusive_group()
+        ends.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it: a test of it.")
+        ends.add_argument("--burst", action="store_true", help="Process everything that is due, then stop.")
         parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
 
         parser.add_argument("--queues", help="Queues that it consumes, separated by commas; 'default' is its own.")
@@ -43,7 +45,9 @@ class Command(BaseCommand):
             raise CommandError(cluster.NEEDS_UNIX)
         return super().execute(*args, **options)
 
-    def handle(self, *args: Any, run_once: bool = False, name: str | None = None, **options: Any) -> None:
+    def handle(
+        self, *args: Any, run_once: bool = False, burst: bool = False, name: str | None = None, **options: Any
+    ) -> None:
         """Run the cluster, and end the process with its exit status."""
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
@@ -54,7 +58,7 @@ class Command(BaseCommand):
             broker = consuming_broker(settings)
             _reach(broker)
             broker.disconnect()
-            status = cluster.Cluster(broker, settings=settings).run(once=run_once)
+            status = cluster.Cluster(broker, settings=settings).run(once=run_once, burst=burst)
         except DjangoQError as error:
             raise CommandError(str(error)) from error
         if status:
