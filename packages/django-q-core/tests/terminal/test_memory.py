@@ -126,6 +126,6 @@ def test_json_has_bytes():
 
 
 def test_missing_psutil_is_an_error_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(memory, "psutil", lambda: None)
+    monkeypatch.setattr(memory, "load", lambda path: None)
     with pytest.raises(CommandError, match=r"django-q-core\[process\]"):
         output("--run-once")

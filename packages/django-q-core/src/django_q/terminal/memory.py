@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils.translation import gettext as _
 
-from django_q.cluster.system.memory import psutil
 from django_q.exceptions import ConfigurationError
+from django_q.old_names import load
 
 from .snapshot import Problems, clusters_of, unseen
 from .tables import Column, Line, Segment, Table, cut
@@ -78,7 +78,7 @@ class MemoryMeter:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.psutil: Any = psutil()
+        self.psutil: Any = load("psutil")  # on any system, unlike the modules of the cluster
         if self.psutil is None:
             raise ConfigurationError('qmemory needs psutil: pip install "django-q-core[process]".')
         self.host = socket.gethostname()
