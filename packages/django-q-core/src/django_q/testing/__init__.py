@@ -10,12 +10,14 @@ from django_q.testing.memory_server import MemoryServer
 
 if TYPE_CHECKING:
     from django_q.testing.conformance import BrokerConformance
+    from django_q.testing.reporter import ReporterConformance
     from django_q.testing.task_backend import TaskBackendConformance
 
-__all__ = ["BrokerConformance", "MemoryServer", "TaskBackendConformance", "eventually"]
+__all__ = ["BrokerConformance", "MemoryServer", "ReporterConformance", "TaskBackendConformance", "eventually"]
 
 SUITES: Final = {
     "BrokerConformance": "django_q.testing.conformance",
+    "ReporterConformance": "django_q.testing.reporter",
     "TaskBackendConformance": "django_q.testing.task_backend",
 }
 """Conformance suites, each with its module."""
