@@ -9,6 +9,6 @@ from .site_requests import measure
     ("options", "cluster", "requests"),
     [("recommended", "busy", 200), ("recommended", "idle", 200), ("default", "idle", 1000)],
 )
-def test_no_request_fails_beside_a_cluster(options, cluster, requests):
+def test_no_request_fails_beside_a_cluster(options: str, cluster: str, requests: int) -> None:
     found = measure(requests, options, cluster)
     assert (found["requests"], found["failed"], found["errors"]) == (requests, 0, {})
