@@ -125,11 +125,11 @@ def shared_sqlite(cluster: str | None, asked: set[str] | None) -> Iterator[check
 
 
 def databases_of(settings: ClusterSettings) -> list[str]:
-    """Return the aliases of the databases that a cluster writes to: of its broker, results and schedules."""
-    from django_q.models import Batch, Schedule, Task  # models are not loaded when the checks are registered
+    """Return the aliases of the databases that a cluster writes to: of its broker and of the models."""
+    from django_q.models import Batch, Command, Record, Schedule, Task  # not loaded when the checks are registered
 
     own = [settings.orm] if settings.orm else []
-    aliases = dict.fromkeys([*own, *map(router.db_for_write, (Task, Batch, Schedule))])
+    aliases = dict.fromkeys([*own, *map(router.db_for_write, (Task, Batch, Schedule, Record, Command))])
     return [alias for alias in aliases if alias in django_settings.DATABASES]
 
 
@@ -246,12 +246,8 @@ def no_autocommit(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 
 def written_databases(settings: ClusterSettings) -> set[str]:
-    """Return the aliases of the databases of tasks, schedules, the queue, and results in a cache."""
-    from django_q.models import Schedule, Task  # models are not loaded when the checks are registered
-
-    found = {router.db_for_write(Task), router.db_for_write(Schedule)}
-    if settings.orm:
-        found.add(settings.orm)
+    """Return the aliases of `databases_of`, and that of results in a cache."""
+    found = set(databases_of(settings))
     if django_settings.CACHES.get(settings.cache, {}).get("BACKEND") == DATABASE_CACHE:
         found.add(router.db_for_write(caches[settings.cache].cache_model_class))  # type: ignore[attr-defined]
     return found

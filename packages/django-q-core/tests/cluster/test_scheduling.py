@@ -9,7 +9,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django_q.brokers.memory import MemoryQueue
 from django_q.cluster import commands, maintenance, statistics
 from django_q.cluster import scheduling as module
@@ -169,7 +169,8 @@ def test_scheduler_setting_disables_schedules(running, clock, due, django_assert
     due(next_run=BEGAN)
     scheduler = running(scheduler=False)
     # First a check for a surplus, due batches, running tracked tasks, old records and expired commands; then commands
-    with django_assert_num_queries(5 + 5):
+    probes = connection.vendor in ("mysql", "postgresql")  # that the server accepts writes
+    with django_assert_num_queries(5 + 5 + probes):
         run(scheduler, clock, 5)
     assert scheduler.broker.queue_size() == 0
 
