@@ -13,6 +13,7 @@ from django.core.cache import caches
 from django.db import connections, router
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
+from django_q.caches.sharing import is_private
 from django_q.databases.sqlite import missing_options
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
@@ -28,12 +29,6 @@ CHECK_TAG: Final = "django_q"
 
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """Function that finds the problems of one of the `ALT_CLUSTERS`, or with None of the project's own cluster."""
-
-PRIVATE_CACHES: Final = (
-    "django.core.cache.backends.dummy.DummyCache",
-    "django.core.cache.backends.locmem.LocMemCache",
-)
-"""Caches that other processes cannot read."""
 
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """Django's cache in a database."""
@@ -269,8 +264,7 @@ def no_alias(key: str, alias: str, where: str, aliases: Iterable[str], number: s
 
 def private_cache(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """W004: results are kept in a cache that only their worker can read."""
-    backend = django_settings.CACHES.get(settings.cache, {}).get("BACKEND")
-    if settings.cached and not settings.sync and backend in PRIVATE_CACHES:
+    if settings.cached and not settings.sync and is_private(settings.cache):
         text = f"cached is set, and other processes cannot read the cache {settings.cache!r}."
         hint = "Let Q_CLUSTER['cache'] name a cache that processes share, such as Redis or the database cache."
         yield checks.Warning(text, hint=hint, id="django_q.W004")

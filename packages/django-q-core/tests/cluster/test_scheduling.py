@@ -230,6 +230,18 @@ def test_sent_skipped_and_broken_schedules_are_logged(running, clock, due, caplo
     assert "cannot send schedule [bad] (UnreadableArguments: 'nonsense' cannot be read" in caplog.text
 
 
+def test_broken_schedule_is_logged_once_and_when_it_works_again(running, clock, due, caplog):
+    bad = due(name="bad", args="nonsense")
+    caplog.set_level(logging.INFO, "django-q")
+    scheduler = running()
+    run(scheduler, clock, 95)
+    assert caplog.text.count("cannot send schedule [bad]") == 1
+    Schedule.objects.filter(pk=bad.pk).update(args="[1.5]", retry_at=None)
+    run(scheduler, clock, 130)
+    assert caplog.text.count("schedule [bad] is sent again") == 1
+    assert scheduler.broken == {}
+
+
 def test_scheduler_ends_when_the_cluster_stops(running):
     scheduler = running()
     scheduler.state.phase = Phase.STOPPING
