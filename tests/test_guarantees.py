@@ -47,6 +47,20 @@ def exists(product, test):
     return re.search(rf"def {name}\(", file.read_text(encoding="utf-8")) is not None
 
 
+def meanings(product):
+    """The meaning of each line in the table of errors in the README of a product."""
+    readme = (ROOT / f"packages/django-q-{product}/README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Unavailable or rejected\n")[2].partition("\n## ")[0]
+    return [line.split("|")[2].strip() for line in table.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_readme_tells_unavailable_from_rejected(product):
+    found = meanings(product)
+    assert sum(meaning.startswith("unavailable") for meaning in found) >= 5
+    assert any(meaning.startswith("rejected") for meaning in found)
+
+
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_readme_has_the_rows_of_all_others(product):
     rows = [row for row, _, _ in lines(product)]

@@ -54,6 +54,8 @@ def test_cache_that_does_not_answer_delays_only_what_needs_it(site, proxy):
         eventually(lambda: "saving results failed" in cluster.log, within=20, why=lambda: cluster.log)
         plain = sent(site, "plain")
         eventually(lambda: result(site, plain, cached=False), within=20, why=lambda: cluster.log)
+        unacknowledged = "from django_q.models import OrmQ; answer = OrmQ.objects.count()"
+        eventually(lambda: site.run(unacknowledged) == 1, why=lambda: cluster.log)  # the one for the cache
         proxy.resume()
         eventually(lambda: result(site, cached, cached=True), within=30, why=lambda: cluster.log)
         count = "from django_q.tasks import count_group; answer = count_group('g', cached=True)"

@@ -85,6 +85,11 @@ def test_queue_that_fills_its_server_is_drained(make_site, open_redis_server):
     assert site.notes().count("last") == 30
 
 
+def scripts_run(client):
+    """Return the number of scripts that the server was asked to run."""
+    return sum(each["calls"] for name, each in client.info("commandstats").items() if name.startswith("cmdstat_eval"))
+
+
 def test_missing_right_is_one_line_until_it_is_granted(make_site, open_redis_server):
     with admin(open_redis_server) as client:
         client.acl_setuser("mysite", enabled=True, nopass=True, keys="*", commands=["+@all", "-zadd", "-lmove"])
@@ -96,6 +101,8 @@ def test_missing_right_is_one_line_until_it_is_granted(make_site, open_redis_ser
             assert "NOPERM" in line
             assert "lmove, zadd" in line
             assert send(site, "'jobs.mark', 'second'") == "sent"
+            scripts = scripts_run(client)
+            eventually(lambda: scripts_run(client) >= scripts + 3, why=lambda: cluster.log)  # refused again and again
             client.execute_command("ACL", "SETUSER", "mysite", "+zadd", "+lmove")
             eventually(lambda: len(site.notes()) == 2, within=15, why=lambda: cluster.log)
             assert cluster.stop() == 0

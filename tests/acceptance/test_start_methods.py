@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -221,3 +222,17 @@ def test_cluster_does_without_what_only_linux_has(make_site):
         assert "SIGKILL" in results[suicide]
         assert cluster.stop() == 0
         assert "Traceback" not in cluster.log
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_suite_starts_clusters_with_the_method_of_its_variable(make_site, monkeypatch, method):
+    monkeypatch.setattr("tests.acceptance.site.START_METHOD", method)
+    found = "from django_q.settings import current_settings; answer = current_settings().start_method"
+    assert make_site("sqlite").run(found) == method
+
+
+def test_suite_runs_with_each_start_method_every_night():
+    nightly = (Path(__file__).parents[2] / ".github/workflows/nightly.yml").read_text()
+    job = nightly.partition("  start-methods:")[2].partition("\n\n")[0]
+    for part in ("[forkserver, spawn]", "DJANGO_Q_START_METHOD: ${{ matrix.method }}", " tests/acceptance"):
+        assert part in job

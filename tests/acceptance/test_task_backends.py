@@ -35,6 +35,10 @@ from django_q.testing import TaskBackendConformance
 
 class TestSite(TaskBackendConformance):
     attempts = 2
+
+    def test_all_features_are_supported(self, backend):
+        flags = ("supports_defer", "supports_async_task", "supports_get_result", "supports_priority")
+        assert [getattr(backend, flag) for flag in flags] == [True] * 4
 """
 
 

@@ -80,11 +80,15 @@ def test_mistake_has_an_id_and_a_hint(cluster: dict[str, Any], number: str, text
     assert text in found(**cluster)[number].msg
 
 
+PLACES = {"task": "tasks", "batch": "batches", "record": "records", "command": "commands", "cacheentry": "cached"}
+ALIASES = ("default", "queue", *PLACES.values(), "elsewhere")
+
+
 class Router:
-    """Router that puts tasks and cached values in their own databases."""
+    """Router that puts schedules in the default database, and each other model in its own."""
 
     def db_for_write(self, model: Any, **hints: Any) -> str | None:
-        return {"task": "tasks", "cacheentry": "cached"}.get(model._meta.model_name)
+        return PLACES.get(model._meta.model_name)
 
 
 AUTOMATIC: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
@@ -92,13 +96,12 @@ MANUAL = AUTOMATIC | {"AUTOCOMMIT": False}
 DATABASE_CACHE = {"BACKEND": checks.DATABASE_CACHE, "LOCATION": "cache"}
 
 
-@pytest.mark.parametrize("manual", ["tasks", "default", "queue", "cached", "elsewhere"])
+@pytest.mark.parametrize("manual", ALIASES)
 @pytest.mark.parametrize("sync", [True, False])
 def test_written_database_without_autocommit_is_an_error(
     settings: Any, monkeypatch: pytest.MonkeyPatch, manual: str, sync: bool
 ) -> None:
-    aliases = ("tasks", "default", "queue", "cached", "elsewhere")
-    databases = {alias: MANUAL if alias == manual else AUTOMATIC for alias in aliases}
+    databases = {alias: MANUAL if alias == manual else AUTOMATIC for alias in ALIASES}
     monkeypatch.setattr(settings._wrapped, "DATABASES", databases)
     settings.DATABASE_ROUTERS = [Router()]
     settings.CACHES = {"default": DATABASE_CACHE}

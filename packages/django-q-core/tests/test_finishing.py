@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django_q import signals
 from django_q.brokers.memory import MemoryBroker
@@ -246,3 +248,14 @@ def test_schedule_waits_for_the_last_attempt_of_its_task(broker, success, settin
     deliver(broker, settings_with(**settings), package)
     schedule.refresh_from_db()
     assert (schedule.waiting_for == task_id) is waits
+
+
+def test_log_line_of_a_failure_has_attempt_id_and_duration(broker, caplog):
+    package = new_package("math.sqrt", (-1,))
+    deliver(broker, settings_with(), package)
+    (record,) = [each for each in caplog.records if each.django_q_event == "task.failed"]
+    assert re.search(
+        rf", attempt 1 of task {package['id']} after \d\.\d{{3}} s - math domain error", record.getMessage()
+    )
+    assert "\n" not in record.getMessage()
+    assert "Traceback (most recent call last)" in record.django_q_traceback

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from django.views.debug import SafeExceptionReporterFilter
 from django_q import conf, reporters
 from django_q.context import current_task, running
 from django_q.exceptions import WorkerDied
+from django_q.functions import resolve
 from django_q.reporters import ErrorReporter
-from django_q.settings import ClusterSettings
+from django_q.settings import ClusterSettings, current_settings
 from django_q.wire.package import new_package
+
+CLEANSED = SafeExceptionReporterFilter.cleansed_substitute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +50,29 @@ class Unusable:
         raise ValueError("no key")
 
 
+class Sending:
+    """Reporter that sends later."""
+
+    flushed: list[float] = []
+
+    def report(self) -> None:
+        raise AssertionError("nothing to report")
+
+    def flush(self, seconds: float) -> None:
+        self.flushed.append(seconds)
+
+
+class Hostile:
+    """Argument whose text form raises."""
+
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+def log_in(user: str, password: str, options: dict[str, int]) -> None:
+    """Task with a secret."""
+
+
 @contextmanager
 def reporting() -> Iterator[None]:
     """Report the exception of a block."""
@@ -58,9 +86,10 @@ def reporting() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def registry(monkeypatch) -> None:
     reports.clear()
-    kinds = {"listening": Listening, "broken": Broken, "unusable": Unusable}
+    Sending.flushed.clear()
+    kinds = {"listening": Listening, "broken": Broken, "unusable": Unusable, "sending": Sending}
     monkeypatch.setattr(reporters.REPORTERS, "load", kinds.__getitem__)
-    reporters._reporters.cache_clear()
+    reporters._made.clear()
 
 
 @pytest.fixture
@@ -107,17 +136,74 @@ def test_invalid_reporter_is_logged_and_others_report(settings_of, caplog) -> No
     assert "'unknown' could not be started" in caplog.text
 
 
-def test_reporters_are_created_once_in_a_process(settings_of) -> None:
+def test_reporters_are_created_once_in_a_process(settings_of, caplog) -> None:
     settings = settings_of(error_reporter={"unusable": {}})
+    reporters.start(settings)
     reporters.report(ValueError("oh"), settings)
-    assert reporters._reporters.cache_info().misses == 1
-    reporters.report(ValueError("oh"), settings)
-    assert reporters._reporters.cache_info().misses == 1
+    assert caplog.text.count("could not be started") == 1
 
 
 def test_no_reporter_is_created_without_settings(settings_of) -> None:
+    reporters.start(settings_of())
     reporters.report(ValueError("oh"), settings_of())
-    assert reporters._reporters.cache_info().misses == 0
+    assert not reporters._made
+
+
+def test_broken_reporter_is_logged_once(settings_of, caplog) -> None:
+    settings = settings_of(error_reporter={"broken": {}, "listening": {}})
+    for _ in range(2):
+        reporters.report(ValueError("oh"), settings)
+    assert caplog.text.count("Error reporter Broken failed") == 1
+    assert len(reports) == 2
+
+
+def test_reports_are_flushed_if_a_reporter_can(settings_of, caplog) -> None:
+    settings = settings_of(error_reporter={"listening": {}, "sending": {}})
+    reporters.flush(settings, 0.5)
+    assert not reporters._made
+    reporters.start(settings)
+    reporters.flush(settings, 0.5)
+    assert Sending.flushed == [0.5]
+    assert not caplog.records
+
+
+def test_details_name_the_task_and_its_arguments(settings_of) -> None:
+    package = new_package("math.copysign", (2,), {"y": "text", "password": "hunter2"}, group="some", name="sign")
+    resolve("math.copysign")
+    with running({**package, "schedule": "7"}, 3):
+        details = reporters.task_details()
+    assert details == {
+        "id": package["id"],
+        "name": "sign",
+        "function": "math.copysign",
+        "attempt": 3,
+        "queue": current_settings().list_key,
+        "group": "some",
+        "schedule": "7",
+        "arguments": {"x": "2", "y": "'text'", "password": f"'{CLEANSED}'"},
+    }
+
+
+def test_details_hide_secrets_in_positional_arguments() -> None:
+    resolve(f"{log_in.__module__}.log_in")
+    for func in (log_in, f"{log_in.__module__}.log_in"):
+        with running(new_package(func, ("me", "hunter2", {"api_token": 1}))):
+            arguments = reporters.task_details()["arguments"]
+        assert arguments == {"user": "'me'", "password": f"'{CLEANSED}'", "options": f"{{'api_token': '{CLEANSED}'}}"}
+
+
+@pytest.mark.parametrize("value", [Hostile(), "x" * 100_000, [Hostile()], "\0\ud800"])
+def test_details_of_hostile_arguments_are_short_texts(value) -> None:
+    with running(new_package("a.module.that_is_not_imported", (value,) * 60)):
+        arguments = reporters.task_details()["arguments"]
+    assert len(arguments) == 50
+    assert all(type(each) is str and len(each) < 1_100 for each in arguments.values())
+    assert "a.module" not in sys.modules
+    json.dumps(arguments).encode()
+
+
+def test_there_are_no_details_outside_of_tasks() -> None:
+    assert reporters.task_details() is None
 
 
 def test_old_name_in_conf_is_the_reporter(settings) -> None:

@@ -106,6 +106,8 @@ def test_schedule_and_its_task(broker, overlap, client) -> None:
     finish(broker, PackageCodec.of(broker.settings).loads(delivery.package))
     made.refresh_from_db()
     assert (made.waiting_for, made.success()) == (None, True)
+    made.waiting_for = made.task
+    assert not DueSchedules(broker.settings, broker).overlap.is_waiting(made)
     page = client.get(reverse("admin:django_q_schedule_changelist")).content.decode()
     assert reverse("admin:django_q_success_change", args=[made.task]) in page
     assert client.get(reverse("admin:django_q_schedule_change", args=[made.pk])).status_code == 200

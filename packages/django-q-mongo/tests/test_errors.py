@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socketserver
 import struct
 import threading
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -12,7 +14,7 @@ import pytest
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_mongo import Mongo
-from django_q_mongo.errors import converting_errors, meaning_of
+from django_q_mongo.errors import UNAVAILABLE_CODES, converting_errors, meaning_of
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -147,6 +149,14 @@ def test_error_of_the_client(error, kind) -> None:
     with pytest.raises(BrokerError) as caught, converting_errors():
         raise error
     assert type(caught.value) is kind
+
+
+def test_codes_of_the_readme_are_unavailable() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    errors = " ".join(re.findall(r"^\| ([^|]+) \| unavailable", readme, re.MULTILINE))
+    codes = {int(code) for code in re.findall(r"\d+", errors)}
+    assert len(codes) > 10
+    assert codes <= UNAVAILABLE_CODES
 
 
 def test_server_that_does_not_listen() -> None:

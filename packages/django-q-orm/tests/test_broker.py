@@ -6,12 +6,13 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.brokers import FAIR_FETCHES
 from django_q.checks import check_installation
+from django_q.databases.statements import Statement
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.models import Batch
 from django_q.settings import ClusterSettings
@@ -45,6 +46,37 @@ def test_package_of_a_failed_transaction_does_not_exist(broker: ORM):
         broker.enqueue_many(["two", "three"])
         transaction.set_rollback(True)
     assert broker.queue_size() == 0
+
+
+def statement_for(name: str) -> Statement:
+    column = connection.ops.quote_name("key")
+    return Statement(f"INSERT INTO django_q_ormq ({column}, payload, lease) VALUES (%s, '', '')", [name])
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": 60}, {"priority": 5}])
+def test_statement_is_executed_beside_a_package(broker: ORM, options: dict[str, float]):
+    number = broker.enqueue_beside(statement_for("beside"), "package", **options)
+    assert OrmQ.objects.filter(key="beside").count() == OrmQ.objects.filter(key="test").count() == 1
+    assert OrmQ.objects.get(key="test").pk == number
+    assert [each.package for each in broker.dequeue_many(9, 0)] == ([] if "delay" in options else ["package"])
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": 60}])
+def test_failed_statement_queues_no_package(broker: ORM, options: dict[str, float]):
+    with pytest.raises(BrokerError):
+        broker.enqueue_beside(Statement("INSERT INTO django_q_ormq (id) VALUES (%s)", ["x"]), "package", **options)
+    assert broker.queue_size() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": 60}])
+def test_failed_package_executes_no_statement(broker: ORM, monkeypatch: pytest.MonkeyPatch, options: dict[str, float]):
+    def insert_into(*_row: object) -> None:
+        raise DatabaseError("refused")
+
+    monkeypatch.setattr(inserts, "_insert_into", insert_into)
+    with pytest.raises(BrokerError):
+        broker.enqueue_beside(statement_for("beside"), "package", **options)
+    assert OrmQ.objects.count() == 0
 
 
 @pytest.mark.parametrize("rolled_back", [True, False])

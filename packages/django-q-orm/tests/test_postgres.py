@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.brokers import FAIR_FETCHES
+from django_q.databases.statements import Statement
 from django_q.exceptions import BrokerUnavailable
 from django_q.pacing import Throttle
 from django_q.settings import ClusterSettings
@@ -53,6 +54,14 @@ def test_dates_of_many_are_not_in_local_time(broker: ORM, alias: str, settings):
     (insert,) = [each["sql"] for each in queries if each["sql"].startswith("INSERT")]
     assert insert.count("+00:00") == 2
     assert [each.package for each in broker.dequeue_many(9, 0)] == ["first", "second"]
+
+
+def test_statement_beside_a_package_is_one_round_trip(broker: ORM, alias: str):
+    beside = Statement("INSERT INTO django_q_ormq (key, payload, lease) VALUES (%s, '', '')", ["beside"])
+    with CaptureQueriesContext(connections[alias]) as queries:
+        broker.enqueue_beside(beside, "package")
+    assert len(queries) == 1
+    assert OrmQ.objects.using(alias).filter(key="beside").delete()[0] == broker.queue_size() == 1
 
 
 def test_row_notifies(broker: ORM, alias: str):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db import Error, OperationalError, connections, transaction
 from django_q.databases import writable
+from django_q.databases.errors import SESSION_FAILURES, code_of
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_orm.broker import ORM
@@ -135,6 +138,20 @@ def test_code_of_a_server(code: str | int, kind: type[BrokerError]):
     if isinstance(code, str):
         error.__cause__ = type("DriverError", (Exception,), {"sqlstate": code})()
     assert type(meaning_of(error, "default")) is kind
+
+
+def error_of(code: str) -> OperationalError:
+    error = OperationalError(int(code), "text") if len(code) == 4 else OperationalError("text")
+    error.__cause__ = type("DriverError", (Exception,), {"sqlstate": code})() if len(code) == 5 else None
+    return error
+
+
+def test_readme_lists_the_codes_of_failed_sessions():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    errors = re.findall(r"^\| ([^|]+) \| unavailable", readme, re.MULTILINE)
+    listed = [error_of(code) for code in re.findall(r"\b(?:\d{4}|\d[0-9A-Z]{4})\b", " ".join(errors))]
+    assert {code_of(error) for error in listed} >= SESSION_FAILURES
+    assert all(isinstance(meaning_of(error, "default"), BrokerUnavailable) for error in listed)
 
 
 # isolation

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -19,7 +21,7 @@ from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 from django_q.settings import ClusterSettings
 from django_q_sqs import Sqs
 from django_q_sqs.broker import Lease
-from django_q_sqs.errors import converting_errors
+from django_q_sqs.errors import NO_ANSWER, converting_errors, is_temporary
 
 OPTIONS = {
     "region_name": "eu-central-1",
@@ -141,6 +143,14 @@ def test_error_of_the_client(error, kind) -> None:
     with pytest.raises(BrokerError) as caught, converting_errors():
         raise error
     assert type(caught.value) is kind
+
+
+def test_codes_of_the_readme_are_unavailable() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    errors = " ".join(re.findall(r"^\| ([^|]+) \| unavailable", readme, re.MULTILINE))
+    names = set(re.findall(r"`(\w+)…?`", errors)) - {error.__name__ for error in NO_ANSWER}
+    assert len(names) > 5
+    assert [name for name in names if not is_temporary(name)] == []
 
 
 def test_server_that_does_not_listen() -> None:

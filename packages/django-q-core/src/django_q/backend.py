@@ -120,7 +120,7 @@ class DjangoQBackend(BaseTaskBackend):
             BrokerUnavailable: the task was not queued.
         """
         self.validate_task(task)
-        args, kwargs = as_json(list(args)), as_json(dict(kwargs))
+        args, kwargs = as_json([list(args), dict(kwargs)])
         settings = current_settings()
         options = validated(self._options(task, settings))
         run_after = options["eta"]

@@ -13,6 +13,7 @@ from django.core.cache import caches
 from django.db import connections, router
 
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
+from django_q.caches.sharing import is_private
 from django_q.databases.sqlite import missing_options
 from django_q.exceptions import ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
@@ -28,12 +29,6 @@ CHECK_TAG: Final = "django_q"
 
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """Function that finds the problems of one of the `ALT_CLUSTERS`, or with None of the project's own cluster."""
-
-PRIVATE_CACHES: Final = (
-    "django.core.cache.backends.dummy.DummyCache",
-    "django.core.cache.backends.locmem.LocMemCache",
-)
-"""Caches that other processes cannot read."""
 
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """Django's cache in a database."""
@@ -125,11 +120,11 @@ def shared_sqlite(cluster: str | None, asked: set[str] | None) -> Iterator[check
 
 
 def databases_of(settings: ClusterSettings) -> list[str]:
-    """Return the aliases of the databases that a cluster writes to: of its broker, results and schedules."""
-    from django_q.models import Batch, Schedule, Task  # models are not loaded when the checks are registered
+    """Return the aliases of the databases that a cluster writes to: of its broker and of the models."""
+    from django_q.models import Batch, Command, Record, Schedule, Task  # not loaded when the checks are registered
 
     own = [settings.orm] if settings.orm else []
-    aliases = dict.fromkeys([*own, *map(router.db_for_write, (Task, Batch, Schedule))])
+    aliases = dict.fromkeys([*own, *map(router.db_for_write, (Task, Batch, Schedule, Record, Command))])
     return [alias for alias in aliases if alias in django_settings.DATABASES]
 
 
@@ -246,12 +241,8 @@ def no_autocommit(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 
 def written_databases(settings: ClusterSettings) -> set[str]:
-    """Return the aliases of the databases of tasks, schedules, the queue, and results in a cache."""
-    from django_q.models import Schedule, Task  # models are not loaded when the checks are registered
-
-    found = {router.db_for_write(Task), router.db_for_write(Schedule)}
-    if settings.orm:
-        found.add(settings.orm)
+    """Return the aliases of `databases_of`, and that of results in a cache."""
+    found = set(databases_of(settings))
     if django_settings.CACHES.get(settings.cache, {}).get("BACKEND") == DATABASE_CACHE:
         found.add(router.db_for_write(caches[settings.cache].cache_model_class))  # type: ignore[attr-defined]
     return found
@@ -273,8 +264,7 @@ def no_alias(key: str, alias: str, where: str, aliases: Iterable[str], number: s
 
 def private_cache(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """W004: results are kept in a cache that only their worker can read."""
-    backend = django_settings.CACHES.get(settings.cache, {}).get("BACKEND")
-    if settings.cached and not settings.sync and backend in PRIVATE_CACHES:
+    if settings.cached and not settings.sync and is_private(settings.cache):
         text = f"cached is set, and other processes cannot read the cache {settings.cache!r}."
         hint = "Let Q_CLUSTER['cache'] name a cache that processes share, such as Redis or the database cache."
         yield checks.Warning(text, hint=hint, id="django_q.W004")

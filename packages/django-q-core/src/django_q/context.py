@@ -28,6 +28,8 @@ class CurrentTask:
     """Dotted path of its function, or the representation of a callable without one."""
     group: str | None = None
     """Label that it shares with other tasks."""
+    queue: str | None = None
+    """Name of the cluster that its sender named; None for that of the settings."""
     schedule: str | None = None
     """Id of the schedule that sent it."""
     attempt: int = 1
@@ -41,6 +43,7 @@ class CurrentTask:
             name=package.get("name") or package["id"],
             func=describe(package.get("func", "")),
             group=package.get("group"),
+            queue=package.get("cluster"),
             schedule=package.get("schedule"),
             attempt=attempt,
         )
@@ -92,6 +95,12 @@ def current_task() -> CurrentTask | None:
     """Return the task that is being executed, or None outside of tasks."""
     block = _current.get()
     return block.task if block else None
+
+
+def current_package() -> Mapping[str, Any] | None:
+    """Return the package of the task that is being executed, or None outside of tasks."""
+    block = _current.get()
+    return block.package if block else None
 
 
 DEFAULTS: Final[Fields] = {"task_id": "", "task_name": "", **dict.fromkeys(ATTRIBUTES.values())}

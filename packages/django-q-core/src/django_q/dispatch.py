@@ -11,7 +11,7 @@ from django_q.brokers.base import enqueue_each
 from django_q.exceptions import mark_sent, sent_before
 from django_q.log import messages as log
 from django_q.log.events import logger
-from django_q.records.creating import recorded
+from django_q.records.creating import insert_beside, recorded
 from django_q.wire.codec import PackageCodec
 from django_q.wire.options import normalise_package
 
@@ -73,12 +73,29 @@ def send_many(
     else:
         if priorities is None:
             priorities = [package.get("priority", 0) for package in packages]
-        with recorded(packages, broker, settings.list_key, delay):
-            _enqueue_by_priority(broker, signed, delay, priorities)
+        _enqueue_recorded(packages, broker, settings.list_key, signed, delay, priorities)
     if logger.isEnabledFor(logging.INFO):
         for package in packages:
             log.task.enqueued(package, broker.list_key)
             log.task.pushed(package, broker.list_key)
+
+
+def _enqueue_recorded(
+    packages: Sequence[TaskPackage],
+    broker: Broker,
+    queue: str,
+    signed: Sequence[str],
+    delay: float,
+    priorities: Sequence[int],
+) -> None:
+    """Enqueue packages, and create the records of the tracked ones."""
+    statement = insert_beside(packages, broker, queue, delay)
+    if statement is not None:
+        options = {"delay": delay, "priority": priorities[0] if broker.priorities > 1 else 0}
+        broker.enqueue_beside(statement, signed[0], **{name: value for name, value in options.items() if value})
+        return
+    with recorded(packages, broker, queue, delay):
+        _enqueue_by_priority(broker, signed, delay, priorities)
 
 
 def _enqueue(broker: Broker, signed: Sequence[str], delay: float, **options: int) -> None:

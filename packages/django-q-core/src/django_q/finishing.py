@@ -22,6 +22,7 @@ from django_q.results.store import ResultStore
 from django_q.text import ascii_only, error_line
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import peek
+from django_q.wire.outcome import decode
 from django_q.wire.package import is_member
 from django_q.workflows.batch_delivery import BatchDelivery
 from django_q.workflows.batches import BatchResults
@@ -74,6 +75,12 @@ def is_last(ack_failure: bool | None, attempt: int, *, settings: ClusterSettings
     else:
         acknowledges_failures = broker.acknowledges_failures
     return bool(acknowledges_failures) or 0 < settings.max_attempts <= attempt
+
+
+def traceback_in(outcome: Outcome) -> str | None:
+    """Return the text of a failure with its traceback; None if it has none."""
+    text = decode(outcome.result)
+    return text if isinstance(text, str) and "\n" in text else None
 
 
 class Finisher:
@@ -284,7 +291,7 @@ class Finisher:
         elif outcome.cancelled:
             log.task.cancelled(outcome)
         else:
-            log.task.failed(outcome)
+            log.task.failed(outcome, traceback_in(outcome))
 
     def run_follow_up(self, finished: str) -> None:
         """Call the receivers of `post_execute` and the hook of a finished task. Their errors do not change its outcome.

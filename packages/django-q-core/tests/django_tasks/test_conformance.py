@@ -60,3 +60,7 @@ class TestDjangoQBackend(TaskBackendConformance):
                 finisher.finish([executor.execute(package, ack_id=delivery.ack_id, attempt=delivery.attempt)])
 
         return work
+
+    @pytest.mark.parametrize("feature", ["defer", "async_task", "get_result", "priority"])
+    def test_feature_is_supported(self, backend, feature):
+        assert getattr(backend, f"supports_{feature}") is True

@@ -44,7 +44,8 @@ def arguments(function, package, text):
     """Arguments of a message by the annotations of its parameters."""
     error = ValueError(text)
     values = {
-        "str": text, "int": 1, "float": 1.5, "bool": True, "Exception": error, "BaseException": error,
+        "str": text, "int": 1, "float": 1.5, "str | None": None, "bool": True, "Exception": error,
+        "BaseException": error,
         "BaseException | None": None, "object": print, "Mapping[str, Any]": package, "Sequence[str]": [text],
         "Outcome": outcome(package), "Outcome | None": outcome(package), "Schedule": Schedule(name=text, pk=1),
         "Task": Task(id=text, name=text, func=text, attempt_count=2), "Batch": Batch(pk=text),

@@ -11,10 +11,14 @@ from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, connections, transaction
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
+from django_q.cluster.commands import CommandReader
 from django_q.cluster.earlier_success import saved_success
+from django_q.cluster.ipc.channels import Channel
+from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
 from django_q.cluster.monitor import Monitor
+from django_q.cluster.scheduling import Scheduler
 from django_q.databases import refusals, writable
 from django_q.databases.connections import close_after, close_connections, end_sessions, keep_connections
 from django_q.databases.errors import (
@@ -190,6 +194,23 @@ def test_idle_scheduler_rarely_checks_that_it_can_write(alias, monkeypatch) -> N
     for _ in range(5):
         schedules.run_pass()
     assert asked == [(Schedule, alias)]
+
+
+def test_scheduler_goes_on_with_the_next_session(broken) -> None:
+    settings = current_settings()
+    scheduler = Scheduler(SimpleNamespace(settings=settings, state=ClusterState(settings.workers)))
+    scheduler.schedules = DueSchedules(settings, MemoryBroker("failover", settings=settings))
+    failures = [(scheduler._send_due(), scheduler.sending.failures)[1] for _ in range(2)]
+    assert failures == [1, 0]
+
+
+def test_reader_of_commands_goes_on_with_the_next_session(broken) -> None:
+    reader = CommandReader("scheduler", SimpleNamespace(marks=CommandMarks(), commands=Channel()))
+    reader.step()
+    assert not reader.marks.are_loaded
+    reader.due = 0.0
+    reader.step()
+    assert reader.marks.are_loaded
 
 
 def test_unavailable_success_is_not_considered_protected(broken, outcome, settings_of, caplog) -> None:

@@ -240,3 +240,23 @@ def test_a_name_is_given_once_in_a_race():
     assert len(outcomes) == racers
     assert len([each for each in outcomes if isinstance(each, int)]) == 1
     assert Schedule.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"cron": "0 22 * * *"}, Schedule.CRON),
+        ({"minutes": 5}, Schedule.MINUTES),
+        ({}, Schedule.ONCE),
+        ({"minutes": 5, "schedule_type": Schedule.DAILY}, Schedule.DAILY),
+        ({"minutes": 5, "cron": "0 22 * * *", "schedule_type": Schedule.CRON}, Schedule.CRON),
+    ],
+)
+def test_type_follows_from_the_time(fields, kind):
+    assert schedule("math.hypot", 3, 4, **fields).schedule_type == kind
+
+
+def test_cron_and_minutes_without_a_type_are_rejected():
+    with pytest.raises(ScheduleError, match="choose one of them"):
+        schedule("math.hypot", 3, 4, minutes=5, cron="0 22 * * *")
+    assert not Schedule.objects.exists()

@@ -16,6 +16,7 @@ from django.db.utils import ConnectionHandler
 from django_q import signals
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
+from django_q.caches import sharing
 from django_q.exceptions import OptionError, UnsendableTask
 from django_q.models import Schedule, Task
 from django_q.tasks import (
@@ -506,3 +507,17 @@ def test_pre_enqueue_may_change_the_package(turns):
     finally:
         signals.pre_enqueue.disconnect(rename)
     assert [package["name"] for package in turns.waiting()] == ["renamed", "renamed"]
+
+
+@pytest.mark.parametrize(("backend", "warnings"), [("locmem.LocMemCache", 1), ("filebased.FileBasedCache", 0)])
+def test_cache_that_is_not_shared_is_warned_of_once(settings, tmp_path, caplog, backend, warnings):
+    settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": str(tmp_path)}}
+    sharing.warn_if_private.cache_clear()
+    try:
+        async_task("math.floor", 1.5)
+        assert "not shared" not in caplog.text
+        for _ in range(2):
+            async_task("math.floor", 1.5, cached=True)
+    finally:
+        sharing.warn_if_private.cache_clear()
+    assert caplog.text.count("'default' is not shared by processes") == warnings

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
+    from django_q.databases.statements import Statement
 
     from django_q_orm.models import OrmQ
 
@@ -147,19 +148,28 @@ class ORM(BulkBroker):
     @repeated
     def enqueue(self, package: str, *, delay: float = 0, priority: int = 0) -> int:
         """Insert a row, due after *delay* seconds, and return its id. In a transaction, it is visible at the commit."""
-        table, key = queue_table(self.alias), self.list_key
+        return self._insert(package, delay, priority)
+
+    @repeated
+    def enqueue_beside(
+        self, statement: Statement, package: str, *, delay: float = 0, priority: int = 0, **options: Any
+    ) -> int:
+        """Execute a statement and insert a row, both or none, on PostgreSQL in one round trip."""
+        return self._insert(package, delay, priority, statement)
+
+    def _insert(self, package: str, delay: float, priority: int, beside: Statement | None = None) -> int:
         with self._converting_errors() as database:
             check_size(package, database)
             due_times = self._due_times(database)
             columns = due_times.after(delay) if delay else due_times.at_once()
-            row: dict[str, Any] = {"key": key, "payload": package, **columns}
+            row: dict[str, Any] = {"key": self.list_key, "payload": package, **columns}
             if priority:
                 row["rank"] = -priority
             if database.vendor == "postgresql" and not delay:
-                return insert_and_notify(table, database, self.listener.channel, row)
+                return insert_and_notify(queue_model(), database, self.listener.channel, row, beside)
             if delay:
                 row["lease"] = delayed(database)
-            number = retry_while_locked(database, lambda: insert(table, database, row))
+            number = retry_while_locked(database, lambda: insert(queue_model(), database, row, beside))
             self.listener.notify(database)  # waiting consumers read the time at which the row is due
             return number
 
@@ -441,7 +451,7 @@ class ORM(BulkBroker):
         """Convert errors of the database to broker errors. Close a broken session, so that the next call reconnects."""
         database = self.database
         try:
-            with by_primary_key(database, queue_table(self.alias).model._meta.db_table):
+            with by_primary_key(database, queue_model()._meta.db_table):
                 yield database
         except Error as error:
             meaning = meaning_of(error, self.alias)
@@ -460,10 +470,14 @@ def is_session_to_blame(error: BrokerError, database: BaseDatabaseWrapper) -> bo
     return database.vendor != "sqlite" or "readonly" in str(error)  # a new session does not release locks of others
 
 
+def queue_model() -> type[OrmQ]:
+    """Return the model of the rows. It cannot be imported before the apps are loaded."""
+    return apps.get_model("django_q_orm", "OrmQ")
+
+
 def queue_table(alias: str) -> QuerySet[OrmQ]:
     """Return the rows of all queues of one database. Database routers are not used."""
-    model: type[OrmQ] = apps.get_model("django_q_orm", "OrmQ")
-    return model._default_manager.using(alias)
+    return queue_model()._default_manager.using(alias)
 
 
 def delete_all(rows: QuerySet[OrmQ], database: BaseDatabaseWrapper) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models.expressions import RawSQL
 
 from django_q_orm.database_clock import VENDORS
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import QuerySet
+    from django_q.databases.statements import Statement
 
     from django_q_orm.models import OrmQ
 
@@ -29,38 +29,59 @@ RECENT_SECONDS = 0.1
 
 
 def insert(
-    table: QuerySet[OrmQ],
-    connection: BaseDatabaseWrapper,
-    row: Mapping[str, Any],
+    model: type[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any], beside: Statement | None = None
 ) -> int:
-    """Insert a row in one statement and return its id, if possible without the cost of a model's `save`."""
+    """Insert a row and return its id, if possible without the cost of a model's `save`.
+
+    Args:
+        model: of the row.
+        connection: to the database.
+        row: its columns.
+        beside: statement of the same transaction; None for none.
+    """
+    if beside is not None:
+        with transaction.atomic(using=connection.alias):
+            beside.execute(connection)
+            return insert(model, connection, row)
     if connection.vendor not in VENDORS:
-        return int(table.create(**{"due": 0, "rank": 0, **row}).pk)
+        return int(model._default_manager.using(connection.alias).create(**{"due": 0, "rank": 0, **row}).pk)
     returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
-    statement, params = _insert_into(table, connection, row)
+    statement, params = _insert_into(model, connection, row)
     with connection.cursor() as cursor:
         cursor.execute(f"{statement}{returning}", params)
         return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
 
 
 def insert_and_notify(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, channel: str, row: Mapping[str, Any]
+    model: type[OrmQ],
+    connection: BaseDatabaseWrapper,
+    channel: str,
+    row: Mapping[str, Any],
+    beside: Statement | None = None,
 ) -> int:
     """Insert a row and notify listeners, in one statement of PostgreSQL, and return the id.
 
     PostgreSQL commits transactions with notifications one after another. So a row does not notify if others wait: the
     consumer of those polls again. In a transaction it always notifies, because the time of the commit is unknown. Only
     recent rows are checked, because there may be many deleted older ones that open transactions still see.
+
+    Args:
+        model: of the row.
+        connection: to the database.
+        channel: on which listeners wait.
+        row: columns of the row.
+        beside: an INSERT that is part of the statement; None for none.
     """
-    name, key, lock = connection.ops.quote_name(table.model._meta.db_table), row["key"], row["lock"]
+    name, key, lock = connection.ops.quote_name(model._meta.db_table), row["key"], row["lock"]
     recent = f"lock > {lock.sql} - interval '{RECENT_SECONDS} seconds' AND lock <= {lock.sql}"
     silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {recent})"
-    statement, params = _insert_into(table, connection, row)
+    statement, params = _insert_into(model, connection, row)
+    first, values = (f"beside AS ({beside.sql}), ", beside.values) if beside else ("", [])
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH added AS ({statement} RETURNING id) "
+            f"WITH {first}added AS ({statement} RETURNING id) "
             f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
-            [*params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
+            [*values, *params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
         )
         (number, _notified) = cursor.fetchone()
     return int(number)
@@ -79,11 +100,12 @@ def retry_while_locked(connection: BaseDatabaseWrapper, write: Callable[[], T]) 
             time.sleep(0.01)
 
 
-def _insert_into(
-    table: QuerySet[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any]
-) -> tuple[str, list[Any]]:
+def _insert_into(model: type[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """Return the statement and its parameters. Other columns get their default, as from old senders."""
-    name, *columns = map(connection.ops.quote_name, (table.model._meta.db_table, *row))
-    values = [value if isinstance(value, RawSQL) else RawSQL("%s", [value]) for value in row.values()]
-    statement = f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join(value.sql for value in values)})"
-    return statement, [param for value in values for param in value.params]
+    name, *columns = map(connection.ops.quote_name, (model._meta.db_table, *row))
+    places, params = list[str](), list[Any]()
+    for value in row.values():
+        expression = isinstance(value, RawSQL)
+        places.append(value.sql if expression else "%s")
+        params += value.params if expression else (value,)
+    return f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({', '.join(places)})", params

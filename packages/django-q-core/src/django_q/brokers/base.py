@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from django.core.cache import InvalidCacheBackendError, caches
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from django_q.brokers.cache_counts import CacheCounts
 from django_q.brokers.cached_attempts import CachedAttempts
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from django_q.brokers.file_stats import FileStats
     from django_q.brokers.stats import CacheStats
+    from django_q.databases.statements import Statement
     from django_q.settings import ClusterSettings
 
 T = TypeVar("T")
@@ -188,6 +190,20 @@ class Broker:
             priority: from -100 to 100; the package keeps it until it is acknowledged. Passed only if `priorities` is
                 greater than 1.
         """
+
+    def enqueue_beside(self, statement: Statement, package: str, **options: Any) -> Any:
+        """Execute a statement and queue a package, both or none, and return the id of the package.
+
+        Only a broker with an `alias` is called.
+
+        Args:
+            statement: a statement of the database that holds the queue.
+            package: the signed package.
+            **options: of `enqueue`.
+        """
+        with transaction.atomic(using=self.alias):
+            statement.execute(connections[self.alias or DEFAULT_DB_ALIAS])
+            return self.enqueue(package, **options)
 
     def enqueue_many(self, packages: Sequence[str], *, priority: int = 0) -> list[Any]:
         """Queue several packages, in order, and return their ids.

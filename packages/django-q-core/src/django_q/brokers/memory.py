@@ -49,9 +49,14 @@ RANK = attrgetter("rank")
 
 
 class MemoryQueue:
-    """One queue: packages that wait, are leased, are delayed, or are dead letters."""
+    """One queue: packages that wait, are leased, are delayed, or are dead letters.
 
-    def __init__(self) -> None:
+    Args:
+        clock: returns the time in seconds, monotonically.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._changed = threading.Condition()
         self._tokens = itertools.count(1)
         self.clear()
@@ -93,18 +98,18 @@ class MemoryQueue:
         Returns:
             Token, package and attempt number of each.
         """
-        deadline = time.monotonic() + wait
+        deadline = self.clock() + wait
         with self._changed:
-            while (due := self._move_due()) is not None and (pause := min(due, deadline) - time.monotonic()) > 0:
+            while (due := self._move_due()) is not None and (pause := min(due, deadline) - self.clock()) > 0:
                 self._changed.wait(pause)
-                if time.monotonic() >= deadline:
+                if self.clock() >= deadline:
                     break
             self._move_due()
             if fair:
                 self._move_oldest_of_lower_priority()
             count = max(min(limit, len(self.waiting)), 0)
             taken = [(next(self._tokens), self.waiting.popleft()) for _ in range(count)]
-            self.leased.update((token, (time.monotonic() + lease, entry)) for token, entry in taken)
+            self.leased.update((token, (self.clock() + lease, entry)) for token, entry in taken)
             return [(token, entry.package, entry.attempts + 1) for token, entry in taken]
 
     def settle(self, tokens: Sequence[int]) -> list[int]:
@@ -113,7 +118,7 @@ class MemoryQueue:
 
     def renew(self, tokens: Sequence[int], lease: float) -> list[int]:
         """Extend leases to *lease* seconds from now; return the tokens whose lease was lost."""
-        expiry = time.monotonic() + lease
+        expiry = self.clock() + lease
         return self._end(tokens, lambda token, entry: self.leased.update({token: (expiry, entry)}))
 
     def release(self, tokens: Sequence[int], delay: float) -> list[int]:
@@ -169,13 +174,13 @@ class MemoryQueue:
 
     def _hide(self, token: int, entry: Entry, delay: float) -> None:
         if delay > 0:
-            heapq.heappush(self.hidden, (time.monotonic() + delay, token, entry))
+            heapq.heappush(self.hidden, (self.clock() + delay, token, entry))
         else:
             self._append(entry)
 
     def _move_due(self) -> float | None:
         """Make due packages visible; return None if a package waits, else the time at which the next one is due."""
-        now = time.monotonic()
+        now = self.clock()
         while self.hidden and self.hidden[0][0] <= now:
             self._append(heapq.heappop(self.hidden)[2])
         expired = [token for token, (expiry, _entry) in self.leased.items() if expiry <= now]

@@ -14,6 +14,7 @@ from django_q.cluster.ipc.messages import Cancel, Kind, pack
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
 from django_q.databases.statements import Condition, chunks, delete, is_any, select
+from django_q.databases.writable import WriteProbe
 from django_q.log import messages as log
 from django_q.models import Command
 from django_q.pacing import Backoff
@@ -44,6 +45,8 @@ class CommandReader:
 
     def __init__(self, name: str, wiring: Wiring) -> None:
         self.name, self.marks, self.channel = name, wiring.marks, wiring.commands
+        self.using: str = router.db_for_write(Command)
+        self.probe = WriteProbe(Command, self.using)
         self.backoff = Backoff()
         self.due = 0.0
         """Time of the next check (`time.monotonic`, seconds)."""
@@ -76,7 +79,8 @@ class CommandReader:
         Raises:
             django.db.DatabaseError: `is_unavailable`: try again later.
         """
-        using = router.db_for_write(Command)
+        using = self.using
+        self.probe.step()  # new commands are missing on a server that became a replica
         reload = time.monotonic() >= self.reload_at
         if reload:
             expired = Condition("{expires_at} < %s", [adapted(clock_now(), using)])

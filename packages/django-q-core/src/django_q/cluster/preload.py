@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from django_q.brokers import broker_class
 from django_q.cluster.system.title import prepare_title
+from django_q.reporters import REPORTERS
 
 from .pool import MONITOR, PUSHER, SCHEDULER, WORKER
 from .process import class_of
@@ -32,6 +34,9 @@ def preload(settings: ClusterSettings) -> None:
     for module in PRELOADED_MODULES:
         import_module(module)
     broker_class(settings).prepare(settings)
+    for name in settings.error_reporter:
+        with suppress(Exception, SystemExit):  # each process that needs the reporter logs why there is none
+            REPORTERS.load(name)
     prepare_title()
     import_module("django_q.cluster.rehearsal").rehearse(settings)  # its models require that Django is set up
     gc.collect()

@@ -54,6 +54,8 @@ class Scheduler(ClusterProcess):
         self.sending = Backoff()
         self.due_at = 0.0
         self.imports = Imports(self.state)
+        self.broken: dict[int, type[BaseException]] = {}
+        """Errors that were logged for schedules that could not be sent since, by id."""
         self.synchronised = False
         """True if the declared schedules were synchronised."""
 
@@ -164,8 +166,12 @@ class Scheduler(ClusterProcess):
 
     def _log_pass(self, this_pass: Pass) -> None:
         for schedule, package in this_pass.sent:
+            if self.broken.pop(schedule.pk, None) is not None:
+                log.schedule.resumed(self.name, schedule)
             log.schedule.sent(self.name, schedule, package)
         for schedule in this_pass.skipped:
             log.schedule.skipped(self.name, schedule)
         for schedule, error in this_pass.broken:
-            log.schedule.not_sent(self.name, schedule, reason_of(error))
+            if self.broken.get(schedule.pk) is not type(error):  # the text may contain an address
+                self.broken[schedule.pk] = type(error)
+                log.schedule.not_sent(self.name, schedule, reason_of(error))

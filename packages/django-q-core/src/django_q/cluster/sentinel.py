@@ -237,7 +237,12 @@ def kill_all(members: Sequence[Member], reason: str) -> None:
 
 def report(error: BaseException, settings: ClusterSettings) -> None:
     """Report a crash to the error reporters, and wait up to `REPORT_SECONDS`."""
-    thread = threading.Thread(target=reporters.report, args=(error, settings), daemon=True)
+
+    def send() -> None:
+        reporters.report(error, settings)
+        reporters.flush(settings)
+
+    thread = threading.Thread(target=send, daemon=True)
     thread.start()
     thread.join(REPORT_SECONDS)
 

@@ -171,6 +171,7 @@ class Worker(ClusterProcess):
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
         signal.signal(CANCEL_SIGNAL, self._cancel)
+        reporters.start(self.settings)
         signals.emit(signals.post_spawn, proc_name=self.name)
         sessions.end(idle=True)
         self.baseline.restore()

@@ -12,6 +12,7 @@ from django.db import connections
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
 
 T = TypeVar("T")
@@ -19,6 +20,20 @@ T = TypeVar("T")
 
 MAX_STATEMENT_IDS: Final = 500
 """Maximum number of ids in one statement."""
+
+
+class Statement(NamedTuple):
+    """SQL with its values."""
+
+    sql: str
+    """SQL with a `%s` for each value."""
+    values: Sequence[Any]
+    """Values of the placeholders, in order."""
+
+    def execute(self, connection: BaseDatabaseWrapper) -> None:
+        """Execute the statement."""
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, self.values)
 
 
 class Condition(NamedTuple):

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from django_q.wire.outcome import Outcome
 
 Fields = dict[str, str | int | float | None]
-"""Values by the attributes of fields. They are plain, and texts have one line."""
+"""Values by the attributes of fields. They are plain, and texts have one line, except for `traceback`."""
 
-FIELDS: Final = ("event", "task_id", "task_name", "func", "cluster", "queue", "attempt", "duration")
+FIELDS: Final = ("event", "task_id", "task_name", "func", "cluster", "queue", "attempt", "duration", "traceback")
 """Names of the fields."""
 
 ATTRIBUTES: Final = {field: f"django_q_{field}" for field in FIELDS}
 """Attribute of a log record in which a field is."""
 
-EVENT, TASK_ID, TASK_NAME, FUNC, CLUSTER, QUEUE, ATTEMPT, DURATION = ATTRIBUTES.values()
+EVENT, TASK_ID, TASK_NAME, FUNC, CLUSTER, QUEUE, ATTEMPT, DURATION, TRACEBACK = ATTRIBUTES.values()
 
 
 def of_task(task_id: object, name: object = None, func: object = None, attempt: int | None = None) -> Fields:

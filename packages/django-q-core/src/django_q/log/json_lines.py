@@ -25,7 +25,8 @@ class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON, in ASCII, for any message and any `extra`.
 
     The members of the object are `time` (UTC), `level`, `logger`, `process`, `pid`, `message`, and then those fields of
-    the record that are not None. `traceback`, `stack` and `extra` follow if the record has them.
+    the record that are not None. `stack` and `extra` follow if the record has them. `traceback` is that of the record's
+    exception, or of a failed task.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -38,10 +39,10 @@ class JsonFormatter(logging.Formatter):
             "pid": record.process,
             "message": _message(record),
             **{field: getattr(record, attribute, None) for field, attribute in ATTRIBUTES.items()},
-            "traceback": _traceback(record),
             "stack": record.stack_info,
             "extra": _extra(record),
         }
+        line["traceback"] = _traceback(record) or line["traceback"]
         return json.dumps({name: plain(value) for name, value in line.items() if value is not None})
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from django.db import connections, router, transaction
 from django.db.models.constants import OnConflict
 
 from django_q.clock import in_project_time, now
+from django_q.databases.statements import Statement
 from django_q.exceptions import sent_before
 from django_q.models import Record, Status
 from django_q.models.labels import stored_label
@@ -19,11 +23,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     from django_q.brokers import Broker
     from django_q.wire.package import TaskPackage
 
 LABELS: Final = ("name", "func", "group", "queue")
 """Columns with texts of the project."""
+
+
+def insert_beside(packages: Sequence[TaskPackage], broker: Broker, queue: str, delay: float = 0) -> Statement | None:
+    """Return the statement that inserts the record of a task which is sent alone, for `Broker.enqueue_beside`.
+
+    Args:
+        packages: the tasks that are sent.
+        broker: of the queue.
+        queue: name of the cluster that executes the tasks.
+        delay: seconds before the earliest execution.
+
+    Returns:
+        None for several tasks, for one that is not tracked, and if the queue is in another database.
+    """
+    if broker.alias is None or len(packages) != 1 or not packages[0].get("track"):
+        return None
+    using = router.db_for_write(Record)
+    if broker.alias != using or not connections[using].features.supports_ignore_conflicts:
+        return None
+    return insert_of(NewRecord.of(packages[0], queue), run_after_of(delay), connections[using])
 
 
 @contextmanager
@@ -44,7 +70,7 @@ def recorded(packages: Sequence[TaskPackage], broker: Broker, queue: str, delay:
         yield
         return
     using = router.db_for_write(Record)
-    run_after = now() + timedelta(seconds=delay) if delay else None
+    run_after = run_after_of(delay)
     if broker.alias == using:
         with transaction.atomic(using=using):
             record_tracked(packages, queue, run_after)
@@ -71,6 +97,11 @@ def record_tracked(packages: Sequence[TaskPackage], queue: str, run_after: datet
         create(new, run_after)
 
 
+def run_after_of(delay: float) -> datetime | None:
+    """Return the time of the earliest execution after a delay in seconds; None if there is no delay."""
+    return now() + timedelta(seconds=delay) if delay else None
+
+
 def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:
     """Create the records of tracked tasks. A record that exists stays: a task may be sent twice.
 
@@ -78,45 +109,57 @@ def create(new: Sequence[NewRecord], run_after: datetime | None = None) -> None:
         new: the records.
         run_after: time of the earliest execution of the tasks; None means now.
     """
-    using = router.db_for_write(Record)
-    status = Status.QUEUED if run_after is None else Status.SCHEDULED
-    rows = [Record(**columns(each, run_after), status=status) for each in new]
-    if not connections[using].features.supports_ignore_conflicts:
-        known = Record._base_manager.using(using).filter(pk__in=[row.pk for row in rows])
+    connection = connections[router.db_for_write(Record)]
+    if not connection.features.supports_ignore_conflicts:
+        known = Record._base_manager.using(connection.alias).filter(pk__in=[each.id for each in new])
         ids = {*known.values_list("pk", flat=True)}
-        rows = [row for row in rows if row.pk not in ids]
-    insert(rows, using)
-
-
-def insert(rows: Sequence[Record], using: str) -> None:
-    """Insert records, in raw SQL: `bulk_create` takes two thirds of the time in which a task is sent."""
-    connection = connections[using]
-    fields, ops = Record._meta.concrete_fields, connection.ops
-    on_conflict = OnConflict.IGNORE if connection.features.supports_ignore_conflicts else None
-    names = ", ".join(ops.quote_name(str(field.column)) for field in fields)
-    statement = (
-        f"{ops.insert_statement(on_conflict=on_conflict)} {ops.quote_name(Record._meta.db_table)} ({names}) "
-        f"VALUES ({', '.join(['%s'] * len(fields))}) {ops.on_conflict_suffix_sql(fields, on_conflict, [], [])}"
-    )
-    values = [[field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields] for row in rows]
+        new = [each for each in new if each.id not in ids]
+    statements = [insert_of(each, run_after, connection) for each in new]
     with connection.cursor() as cursor:
-        if len(values) == 1:
-            cursor.execute(statement, values[0])
-        elif values:
-            cursor.executemany(statement, values)
+        for sql, same in groupby(statements, attrgetter("sql")):
+            rows = [statement.values for statement in same]
+            if len(rows) == 1:
+                cursor.execute(sql, rows[0])
+            else:
+                cursor.executemany(sql, rows)
 
 
-def columns(new: NewRecord, run_after: datetime | None = None) -> dict[str, Any]:
-    """Return the columns of a new record, in the form in which the database stores them.
+def insert_of(new: NewRecord, run_after: datetime | None, connection: BaseDatabaseWrapper) -> Statement:
+    """Return the statement that inserts a record.
+
+    It is raw SQL: `bulk_create` takes two thirds of the time to send a task.
 
     Args:
         new: the record.
         run_after: time of the earliest execution if the sender gave none.
+        connection: to the database.
     """
-    run_after = new.run_after or run_after
-    labels = {name: stored_label(Record, label) for name in LABELS if (label := getattr(new, name))}
-    times = {"enqueued_at": in_project_time(new.enqueued_at), "run_after": run_after and in_project_time(run_after)}
-    return {**new._asdict(), **labels, **times}
+    columns = new._asdict()
+    columns |= {name: stored_label(Record, label) for name in LABELS if (label := columns[name])}
+    columns["status"] = (Status.QUEUED if run_after is None else Status.SCHEDULED).value
+    for name, moment in {"enqueued_at": new.enqueued_at, "run_after": new.run_after or run_after}.items():
+        columns[name] = moment and connection.ops.adapt_datetimefield_value(in_project_time(moment))
+    columns = {name: value for name, value in columns.items() if value is not None}
+    return Statement(insert_sql(connection.alias, connection.vendor, tuple(columns)), [*columns.values()])
+
+
+@lru_cache(maxsize=64)
+def insert_sql(using: str, vendor: str, names: Sequence[str]) -> str:
+    """Return the SQL that inserts a record with a value for each column of *names*. The others are empty.
+
+    Args:
+        using: alias of the database.
+        vendor: of the database.
+        names: names of the columns, in order.
+    """
+    features, ops = connections[using].features, connections[using].ops
+    on_conflict = OnConflict.IGNORE if features.supports_ignore_conflicts else None
+    columns = ", ".join(ops.quote_name(name) for name in ("attempts", *names))
+    return (
+        f"{ops.insert_statement(on_conflict=on_conflict)} {ops.quote_name(Record._meta.db_table)} ({columns}) "
+        f"VALUES ('[]', {', '.join(['%s'] * len(names))}) "
+        f"{ops.on_conflict_suffix_sql(Record._meta.concrete_fields, on_conflict, [], [])}"
+    )
 
 
 def delete(ids: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from django_q.wire.options import normalise_keywords
 from django_q.wire.validation import MAIN_MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 
@@ -26,7 +26,7 @@ def schedule(
     *args: Any,
     name: str | None = None,
     hook: str | None = None,
-    schedule_type: str = Schedule.ONCE,
+    schedule_type: str | None = None,
     minutes: int | None = None,
     repeats: int = -1,
     next_run: datetime | None = None,
@@ -44,7 +44,8 @@ def schedule(
         *args: its positional arguments. All arguments must be literals, because they are saved as text.
         name: unique name of the schedule, and the group of its tasks.
         hook: dotted path of a function that is called with each finished task.
-        schedule_type: one of `Schedule.TYPE`.
+        schedule_type: one of `Schedule.TYPE`. None means the type that follows from `cron` or `minutes`; Once without
+            them.
         minutes: interval of the Minutes type, in minutes.
         repeats: number of times that it is sent. -1 means no limit, and still counts down; 0 is a pause. A Once
             schedule is deleted after its run if this is negative, and kept if it is positive.
@@ -64,7 +65,7 @@ def schedule(
         IntegrityError: a schedule with this name exists.
         UnreadableArguments: an argument is not a literal.
         OptionError: an option does not exist or is invalid, or a field has a wrong type.
-        ScheduleError: the function has no dotted path that a cluster can import.
+        ScheduleError: the function has no dotted path that a cluster can import, or the type is unclear.
         django.core.exceptions.ValidationError: another field is invalid, such as the cron expression.
 
     Source: the manual, 1.8.
@@ -84,6 +85,7 @@ def schedule(
             "next_run": next_run,
         }
     )
+    fields["schedule_type"] = fields["schedule_type"] or implied_type(fields) or Schedule.ONCE
     hook, next_run = fields.pop("hook"), fields.pop("next_run")
     new = Schedule(
         func=path_of(func),
@@ -95,6 +97,17 @@ def schedule(
     )
     create(new)
     return new
+
+
+def implied_type(fields: Mapping[str, Any]) -> str | None:
+    """Return the type that follows from `cron` or `minutes`; None without them.
+
+    Raises:
+        ScheduleError: both are given.
+    """
+    if fields.get("cron") and fields.get("minutes"):
+        raise ScheduleError("cron and minutes are given: choose one of them, or set schedule_type.")
+    return Schedule.CRON if fields.get("cron") else Schedule.MINUTES if fields.get("minutes") else None
 
 
 def create(new: Schedule) -> None:

@@ -10,8 +10,7 @@ from django.utils.functional import Promise
 
 from django_q.arguments import write_args, write_kwargs
 from django_q.exceptions import ScheduleError
-from django_q.models import Schedule
-from django_q.schedules.creating import path_of
+from django_q.schedules.creating import implied_type, path_of
 from django_q.schedules.field_checks import checked_field, checked_fields
 from django_q.text import one_line
 from django_q.wire.options import normalise_keywords
@@ -170,12 +169,10 @@ def type_of(fields: Mapping[str, Any]) -> str:
     """Return the type that follows from the other fields.
 
     Raises:
-        ScheduleError: `cron` and `minutes` are missing.
+        ScheduleError: `cron` and `minutes` are missing, or both are given.
     """
-    if fields.get("cron"):
-        return Schedule.CRON
-    if fields.get("minutes"):
-        return Schedule.MINUTES
+    if implied := implied_type(fields):
+        return implied
     raise ScheduleError("The time is missing: set cron='0 22 * * *', minutes=5, or schedule_type=Schedule.DAILY.")
 
 

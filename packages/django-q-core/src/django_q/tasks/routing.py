@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 
 from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import broker_of, shared_broker
+from django_q.caches.sharing import warn_if_private
 from django_q.clock import in_project_time
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import OptionError
@@ -96,6 +97,8 @@ class Route(NamedTuple):
             BrokerUnavailable: some tasks may be queued and others not.
         """
         packages = [announced(package) for package in packages]
+        if not self.sync and any(package.get("cached") for package in packages):
+            warn_if_private(self.settings.cache)
         pickles = [pickled(package) for package in packages]
         work = self._inline(packages, pickles, inline) if self.sync else self._queue(packages, pickles, within)
         if self.on_commit is None:

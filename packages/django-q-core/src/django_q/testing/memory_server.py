@@ -40,6 +40,11 @@ class MemoryServer:
         self._listener.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    @property
+    def has_clients(self) -> bool:
+        """True if another process uses the queues."""
+        return any(not each.closed for each in self._connections)
+
     def _accept(self) -> None:
         while True:
             try:

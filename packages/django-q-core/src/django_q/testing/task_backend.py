@@ -253,6 +253,13 @@ class TaskBackendConformance:
         assert jobs.echo.get_result(sent.id) == sent
 
     @needs("supports_get_result")
+    def test_read_result_was_enqueued_when_it_was_sent(self, jobs: ModuleType) -> None:
+        sent = jobs.echo.enqueue()
+        read = jobs.echo.get_result(sent.id)
+        assert (read.id, read.task, read.backend, read.args, read.kwargs) == (sent.id, jobs.echo, sent.backend, [], {})
+        assert abs(read.enqueued_at - sent.enqueued_at) < timedelta(seconds=1)
+
+    @needs("supports_get_result")
     def test_none_is_a_return_value(self, jobs: ModuleType, finish: Finish) -> None:
         assert finish(jobs.nothing.enqueue()).return_value is None
 

@@ -15,6 +15,13 @@ def paused(kind: str, done: str, reason: str, seconds: float) -> Message:
     return Message(text, (kind, done, one_line(reason), seconds))
 
 
+@event(logging.WARNING)
+def not_shared(alias: str) -> Message:
+    """Log that a cached task was sent, and that its result cannot be read, because processes do not share the cache."""
+    text = "Cache: %r is not shared by processes, so the results of cached tasks cannot be read"
+    return Message(text, (one_line(alias),))
+
+
 @event(logging.DEBUG)
 def links_not_marked(error: Exception) -> Message:
     """Log that the cache could not remember which links of chains were sent."""

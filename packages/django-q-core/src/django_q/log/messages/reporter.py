@@ -18,7 +18,11 @@ def not_started(name: str, error: Exception) -> Message:
 @event(logging.ERROR)
 def failed(reporter: object, error: BaseException) -> Message:
     """Log that an error reporter raised an exception."""
-    return Message("Error reporter %s failed; the task's outcome stands.", (type_name(reporter),), error=error)
+    return Message(
+        "Error reporter %s failed and is not called again in this process; the task's outcome stands.",
+        (type_name(reporter),),
+        error=error,
+    )
 
 
 @event(logging.ERROR)

@@ -41,6 +41,12 @@ def not_sent(name: str, schedule: Schedule, reason: str) -> Message:
 
 
 @event(logging.INFO)
+def resumed(name: str, schedule: Schedule) -> Message:
+    """Log that the task of a schedule could be sent again."""
+    return Message("%s: schedule [%s] is sent again", (name, _label(schedule)))
+
+
+@event(logging.INFO)
 def declared(name: str, done: str, names: Sequence[str]) -> Message:
     """Log the changes of schedules that the code declares."""
     return Message("%s: %s schedules declared in code: %s", (name, done, ", ".join(map(one_line, names))))

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from django_q.log.events import Message, event
-from django_q.log.fields import FUNC, QUEUE, TASK_ID, TASK_NAME, of_outcome, of_package
+from django_q.log.fields import FUNC, QUEUE, TASK_ID, TASK_NAME, TRACEBACK, of_outcome, of_package
 from django_q.text import one_line
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def processed(outcome: Outcome) -> Message:
 
 
 @event(logging.ERROR)
-def failed(outcome: Outcome) -> Message:
+def failed(outcome: Outcome, traceback: str | None) -> Message:
     """Log that a failure is saved."""
-    fields = of_outcome(outcome)
-    values = fields[FUNC], fields[TASK_NAME], outcome.attempt, one_line(outcome.error)
-    return Message("Failed '%s' (%s), attempt %d - %s", values, fields)
+    fields = of_outcome(outcome) | {TRACEBACK: traceback}
+    after = "" if outcome.duration is None else f" after {outcome.duration:.3f} s"
+    values = fields[FUNC], fields[TASK_NAME], outcome.attempt, fields[TASK_ID], after, one_line(outcome.error)
+    return Message("Failed '%s' (%s), attempt %d of task %s%s - %s", values, fields)
 
 
 @event(logging.WARNING)
