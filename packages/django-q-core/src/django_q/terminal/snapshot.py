@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from django_q.brokers import broker_of, shared_broker
 from django_q.brokers.registry import OWN_QUEUE
-from django_q.checks import PRIVATE_CACHES
+from django_q.caches.sharing import is_private
 from django_q.databases.connections import close_after
 from django_q.exceptions import DjangoQError
 from django_q.models import Record, Schedule, Task
@@ -249,9 +249,9 @@ def clusters_of(broker: Broker) -> tuple[ClusterRow, ...]:
 def unseen(broker: Broker) -> list[str]:
     """Return a sentence if the statistics of clusters are kept where other processes cannot read them."""
     alias = broker.settings.cache
-    backend = django_settings.CACHES.get(alias, {}).get("BACKEND", "")
-    if broker.keeps_statistics or (broker.cache is not None and backend not in PRIVATE_CACHES):
+    if broker.keeps_statistics or (broker.cache is not None and not is_private(alias)):
         return []
+    backend = django_settings.CACHES.get(alias, {}).get("BACKEND", "")
     kind = backend.rpartition(".")[2] or _("it does not exist")
     return [
         _(
