@@ -11,11 +11,12 @@ from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from django_q.admin.pagination import BoundedPaginator
-from django_q.admin.values import notation
+from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, notation
 from django_q.exceptions import BrokerUnavailable, ResultsUnavailable
 from django_q.text import one_line, sentence_of
 
@@ -35,13 +36,12 @@ MAX_SENTENCE_CHARACTERS = 500
 class WholePage(ChangeList):
     """List that has read its rows before the response is rendered, so that an error becomes a message."""
 
-    model_admin: Page
-
     def get_results(self, request: HttpRequest) -> None:
         """Read the rows of the page."""
         super().get_results(request)
         self.result_list = list(self.result_list)
-        self.model_admin.complete(self.result_list)
+        page: Any = self.model_admin
+        page.complete(self.result_list)
 
 
 class Page(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
@@ -146,7 +146,7 @@ class ReadOnlyPage(Page):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields of the page, and no reverse relation of the project's own models."""
         if self.fields is not None:
-            return [*self.readonly_fields, *(name for name in self.fields if name not in self.readonly_fields)]
+            return [*self.readonly_fields, *self.fields]
         names = [field.name for field in self.opts.concrete_fields]
         return [*self.readonly_fields, *(self.page_names().get(name, name) for name in names)]
 
@@ -191,3 +191,13 @@ class ReadOnlyPage(Page):
     def whole_text(self, obj: Any, attribute: str) -> str:
         """Return the text of a value that is downloaded."""
         return notation(lambda: getattr(obj, attribute))
+
+    def preformatted(self, obj: Any, attribute: str, text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
+        """Return a text in a monospaced block; a large one is truncated and linked to its download."""
+        block = format_html("<pre>{}</pre>", beginning(text, limit))
+        return block if len(text) <= limit else block + self.download_link(obj, attribute, len(text))
+
+    def download_link(self, obj: Any, attribute: str, length: int) -> str:
+        """Return a link to the whole value."""
+        label = _("Download all %(count)s characters") % {"count": f"{length:,}"}
+        return format_html('<p><a href="{}">{}</a></p>', self.url("value", obj.pk, attribute), label)

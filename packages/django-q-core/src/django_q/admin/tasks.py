@@ -21,7 +21,6 @@ from django_q.admin.tracebacks import FailureText, as_html
 from django_q.admin.values import (
     HEAD_CHARACTERS,
     MAX_LISTED_CHARACTERS,
-    MAX_SHOWN_CHARACTERS,
     beginning,
     notation,
     pickled_text,
@@ -186,16 +185,6 @@ class TaskAdmin(ReadOnlyPage):
     def shown(self, task: Task, attribute: str) -> str:
         """Return a value as preformatted text; a large one is truncated and linked to its download."""
         return self.preformatted(task, attribute, notation(lambda: getattr(task, attribute)))
-
-    def preformatted(self, task: Task, attribute: str, text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
-        """Return a text in a monospaced block; a large one is truncated and linked to its download."""
-        block = format_html("<pre>{}</pre>", beginning(text, limit))
-        return block if len(text) <= limit else block + self.download_link(task, attribute, len(text))
-
-    def download_link(self, task: Task, attribute: str, length: int) -> str:
-        """Return a link to the whole value."""
-        label = _("Download all %(count)s characters") % {"count": f"{length:,}"}
-        return format_html('<p><a href="{}">{}</a></p>', self.url("value", task.pk, attribute), label)
 
 
 @admin.register(Failure)
