@@ -186,7 +186,7 @@ class Schedule(models.Model):
         super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
-        return self.func
+        return self.name or self.func
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the schedule. A new one of the Cron type without `next_run` begins with the first slot of `cron`.
