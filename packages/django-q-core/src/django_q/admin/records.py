@@ -24,6 +24,7 @@ from django_q.text import text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from django.contrib.admin import ModelAdmin
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
@@ -35,7 +36,7 @@ MAX_SHOWN_ATTEMPTS = 20
 
 
 @admin.action(description=_("Cancel selected tasks"), permissions=["cancel"])
-def cancel_tasks(model_admin: RecordAdmin, request: HttpRequest, queryset: QuerySet[Record]) -> None:
+def cancel_tasks(model_admin: ModelAdmin[Record], request: HttpRequest, queryset: QuerySet[Record]) -> None:
     """Cancel tasks that have not ended."""
     count = ended = 0
     for record in queryset:
@@ -92,7 +93,8 @@ class RecordAdmin(ReadOnlyPage):
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Return True if the user may cancel tasks."""
-        return request.user.has_perm(f"{self.opts.app_label}.cancel_record")
+        user: Any = request.user
+        return user.has_perm(f"{self.opts.app_label}.cancel_record")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Record], search_term: str

@@ -75,7 +75,8 @@ class ScheduleAdmin(Page):
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         """Return True if the user may run schedules."""
-        return request.user.has_perm(f"{self.opts.app_label}.run_schedule")
+        user: Any = request.user
+        return user.has_perm(f"{self.opts.app_label}.run_schedule")
 
     def changeform_view(
         self,
