@@ -381,7 +381,7 @@ class Broker:
     def list_dead(self, limit: int) -> list[str]:
         """Return the packages of up to *limit* dead letters, oldest first. They stay as they are.
 
-        The default leases them and releases them. On a broker without receipts or without release, it queues them again.
+        The default leases and releases them. On a broker without receipts or without release, it queues them again.
         """
         dead = self.dead_letters()
         found: list[Delivery] = []
