@@ -1,4 +1,4 @@
-"""Dead letters of a queue, with what can be read of them."""
+"""Dead letters of a queue, with their metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class DeadLetter:
     package: str
     """The signed package."""
     metadata: Mapping[str, Any]
-    """What can be read of it without its arguments; empty if nothing can be read."""
+    """Values that can be read without its arguments; empty if nothing can be read."""
     reason: str
     """Why it cannot be read; empty if its metadata can be read, so that the reason is in its arguments or function."""
 

@@ -79,8 +79,8 @@ class Command(BaseCommand):
         self.stdout.write(f"  package: {bounded(letter.package, MAX_PACKAGE_CHARACTERS)}")
 
     def _delete(self, broker: Broker, ids: list[str]) -> None:
-        letters = [found(broker, identity) for identity in dict.fromkeys(ids)]
-        deleted = sum(broker.delete_dead(letter.package) for letter in letters)
+        chosen = [found(broker, identity) for identity in dict.fromkeys(ids)]
+        deleted = sum(broker.delete_dead(letter.package) for letter in chosen)
         self.stdout.write(f"{deleted} dead letters are deleted.")
 
 
