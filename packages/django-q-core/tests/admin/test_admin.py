@@ -52,9 +52,9 @@ def test_lists_and_pages_open(admin_client, model: str) -> None:
 
 def test_lists_have_the_columns_of_the_manual() -> None:
     columns = {model: admin.site._registry[model].list_display for model in (Success, Failure, Schedule)}
-    assert {"name", "func", "started_at", "stopped_at", "time_taken", "group"} <= {*columns[Success]}
-    assert {"name", "func", "started_at", "stopped_at", "short_result"} <= {*columns[Failure]}
-    schedule = {"id", "name", "schedule_type", "repeats", "next_run_at", "last_run", "success"}
+    assert {"name", "function", "started_at", "stopped_at", "time_taken", "group"} <= {*columns[Success]}
+    assert {"name", "function", "started_at", "stopped_at", "short_result"} <= {*columns[Failure]}
+    schedule = {"id", "title", "schedule_type", "repeats", "next_run_at", "last_run", "success"}
     assert schedule | {"function", "error", "in_code"} == {*columns[Schedule]}
 
 

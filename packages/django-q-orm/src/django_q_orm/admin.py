@@ -27,6 +27,7 @@ from django_q_orm.models import OrmQ
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from django.contrib.admin import ModelAdmin
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
@@ -53,7 +54,7 @@ class DeadLetterFilter(admin.SimpleListFilter):
 
 
 @admin.action(description=_("Requeue selected dead letters"), permissions=["requeue"])
-def requeue_dead_letters(model_admin: QueueAdmin, request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
+def requeue_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
     """Queue dead letters again. Other rows stay as they are."""
     count = 0
     for row in queryset.filter(key__endswith=DEAD_END):
@@ -67,7 +68,7 @@ def requeue_dead_letters(model_admin: QueueAdmin, request: HttpRequest, queryset
 
 
 @admin.action(description=_("Delete selected dead letters"), permissions=["delete_dead"])
-def delete_dead_letters(model_admin: QueueAdmin, request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
+def delete_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
     """Delete dead letters. Other rows stay as they are."""
     count = 0
     for row in queryset.filter(key__endswith=DEAD_END):

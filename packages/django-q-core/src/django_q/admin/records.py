@@ -16,7 +16,7 @@ from django_q.admin.pages import ReadOnlyPage
 from django_q.admin.tasks import as_task_id
 from django_q.admin.times import with_seconds
 from django_q.admin.tracebacks import as_html
-from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, notation
+from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, breakable, notation
 from django_q.models import Record
 from django_q.tasks import cancel
 from django_q.text import text_of
@@ -59,7 +59,7 @@ class RecordAdmin(ReadOnlyPage):
 
     list_display = (
         "name",
-        "func",
+        "function",
         "status",
         "queue",
         "sent_at",
@@ -112,6 +112,11 @@ class RecordAdmin(ReadOnlyPage):
         return {"_cancel": (_("Cancel task"), partial(cancel_tasks, self, request, one))}
 
     # columns
+
+    @admin.display(description=_("function"), ordering="func")
+    def function(self, record: Record) -> str:
+        """Return the dotted path, which may be wrapped after each dot."""
+        return breakable(record.func)
 
     @admin.display(description=_("sent"), ordering="enqueued_at")
     def sent_at(self, record: Record) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db import router
 from django.db.models import OuterRef, Subquery
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
@@ -17,6 +17,7 @@ from django_q.admin.schedule_actions import duplicate, pause, resume, run_now
 from django_q.admin.schedule_form import PREVIEW, ScheduleForm
 from django_q.admin.schedule_runs import next_runs
 from django_q.admin.times import with_seconds
+from django_q.admin.values import breakable
 from django_q.models import Schedule, Task
 from django_q.models.schedule import link_to
 
@@ -44,10 +45,10 @@ class ScheduleAdmin(Page):
 
     form = ScheduleForm
     list_display = (
-        *("id", "name", "function", "schedule_type", "repeats", "next_run_at", "last_run", "success", "error"),
-        "in_code",
+        *("title", "function", "next_run_at", "last_run", "success", "error", "schedule_type", "repeats", "in_code"),
+        "id",
     )
-    list_display_links = ("id", "name")
+    list_display_links = ("title", "id")
     list_filter = ("next_run", ("schedule_type", DropdownFilter), ("cluster", TextFilter), "in_code")
     search_fields = ("name", "func")
     actions = (run_now, pause, resume, duplicate)
@@ -97,10 +98,15 @@ class ScheduleAdmin(Page):
         obj.last_error = obj.retry_at = obj.waiting_for = None
         obj.save(update_fields={*form.changed_data, "last_error", "retry_at", "waiting_for"})
 
+    @admin.display(description=_("name"), ordering="name", empty_value="-")
+    def title(self, schedule: Schedule) -> str | None:
+        """Return the beginning of the name."""
+        return breakable(Truncator(schedule.name).chars(60)) if schedule.name else None
+
     @admin.display(description=_("function"), ordering="func")
     def function(self, schedule: Schedule) -> str:
         """Return the dotted path, which may be wrapped after each dot."""
-        return format_html_join(format_html("{}<wbr>", "."), "{}", ((part,) for part in schedule.func.split(".")))
+        return breakable(schedule.func)
 
     @admin.display(description=_("next run"), ordering="next_run")
     def next_run_at(self, schedule: Schedule) -> str:
@@ -131,4 +137,4 @@ class ScheduleAdmin(Page):
     @admin.display(description=_("last error"))
     def error(self, schedule: Schedule) -> str:
         """Return the reason why the last slot could not be sent."""
-        return Truncator(schedule.last_error or "").chars(60)
+        return breakable(Truncator(schedule.last_error or "").chars(60))

@@ -22,6 +22,7 @@ from django_q.admin.values import (
     HEAD_CHARACTERS,
     MAX_LISTED_CHARACTERS,
     beginning,
+    breakable,
     notation,
     pickled_text,
 )
@@ -49,7 +50,7 @@ class TaskAdmin(ReadOnlyPage):
     """Page of successful tasks. They can be read, resubmitted and deleted, but not changed."""
 
     list_display = (
-        *("name", "func", "started_at", "stopped_at", "time_taken", "waiting_time", "run_time", "attempt_count"),
+        *("name", "function", "started_at", "stopped_at", "time_taken", "waiting_time", "run_time", "attempt_count"),
         *("worker", "group"),
     )
     search_fields = ("name", "func", "group")
@@ -105,6 +106,11 @@ class TaskAdmin(ReadOnlyPage):
 
     # columns
 
+    @admin.display(description=_("function"), ordering="func")
+    def function(self, task: Task) -> str:
+        """Return the dotted path, which may be wrapped after each dot."""
+        return breakable(task.func)
+
     @admin.display(description=_("started"), ordering="started")
     def started_at(self, task: Task) -> str:
         """Return the time at which the task was sent, with seconds."""
@@ -144,7 +150,7 @@ class TaskAdmin(ReadOnlyPage):
         """Return the beginning of the result, if it is a text. Values of other classes are not unpickled for a list."""
         head = getattr(task, "result_head", None)
         text = pickled_text(head) if head else None
-        return beginning(" ".join(text.split()), MAX_LISTED_CHARACTERS) if text is not None else "-"
+        return breakable(beginning(" ".join(text.split()), MAX_LISTED_CHARACTERS)) if text else "-"
 
     @admin.display(description=_("arguments"))
     def short_args(self, task: Task) -> str:
@@ -192,8 +198,8 @@ class FailAdmin(TaskAdmin):
     """Page of failed tasks, with the beginnings of their errors."""
 
     list_display = (
-        *("name", "func", "started_at", "stopped_at", "time_taken", "waiting_time", "run_time", "attempt_count"),
-        *("worker", "group", "short_result"),
+        *("name", "function", "short_result", "started_at", "stopped_at", "time_taken", "waiting_time", "run_time"),
+        *("attempt_count", "worker", "group"),
     )
     search_help_text = _("Id, name, function, group, or text of the error in its exact spelling")
     unlisted: Sequence[str] = ("args", "kwargs", "result")

@@ -7,6 +7,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from typing import TYPE_CHECKING, Any, Final
 
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext
 
 from django_q.text import error_line, storable, type_name
@@ -25,6 +26,12 @@ HEAD_CHARACTERS: Final = 4_000
 
 PICKLE_START: Final = re.compile(r"gA[I-X][\w+/]")
 """Beginning of a column that could not be unpickled, so that it was read as a text: Base64 of a protocol from 2 on."""
+
+MAX_WORD_CHARACTERS: Final = 15
+"""Maximum length of a word that is not wrapped."""
+
+PARTS: Final = re.compile(r"[^._/-]{1,15}[._/-]*|[._/-]+")
+"""Parts of a long word between which a line may be broken."""
 
 TEXT_PICKLE: Final = re.compile(rb"\x80.(?:\x95.{8})?(?:X(.{4})|\x8c(.)|\x8d(.{8}))", re.DOTALL)
 """Beginning of the pickle of a text: the protocol, a frame, and the length of the text in bytes."""
@@ -54,6 +61,18 @@ def notation(read: Callable[[], Any]) -> str:
 def beginning(text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
     """Return the beginning of a text. A truncated one ends with an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def breakable(text: str) -> str:
+    """Return a text whose long words a browser may wrap: after each dot, hyphen and slash, and between characters."""
+    return format_html_join(" ", "{}", ((breakable_word(word),) for word in text.split()))
+
+
+def breakable_word(word: str) -> str:
+    """Return a word that may be wrapped if it is long."""
+    if len(word) <= MAX_WORD_CHARACTERS:
+        return word
+    return format_html_join(format_html("{}<wbr>", ""), "{}", ((part,) for part in PARTS.findall(word)))
 
 
 def pickled_text(head: str) -> str | None:
