@@ -110,6 +110,23 @@ def test_pages_are_customized_as_in_the_manual() -> None:
     assert not ChildClassAdmin(Failure, admin.site).check()
 
 
+def test_pages_are_registered_again_as_in_the_manual(admin_client) -> None:
+    save("a", success=False, result="the reason", attempt_count=3)
+    original = admin.site._registry[Failure]
+    admin.site.unregister([Failure])
+    try:
+
+        @admin.register(Failure)
+        class ChildClassAdmin(q_admin.FailAdmin):
+            list_display = ("name", "func", "result", "started", "attempt_count")
+
+        page = admin_client.get(reverse("admin:django_q_failure_changelist")).content.decode()
+    finally:
+        admin.site._registry[Failure] = original
+    assert '<td class="field-attempt_count">3</td>' in page
+    assert "the reason" in page
+
+
 def test_old_names_resolve() -> None:
     assert q_admin.retry_failed is q_admin.resubmit_task
 
