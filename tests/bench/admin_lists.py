@@ -1,10 +1,13 @@
 """Measures how long the admin's lists take with a million rows.
 
-`python -m tests.bench.admin_lists` uses the database that `DJANGO_Q_TEST_DB` chooses, in a new test database.
+    hatch run bench:admin
+
+It uses the database that `DJANGO_Q_TEST_DB` chooses, in a new test database.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any, Final
@@ -76,6 +79,7 @@ def seconds_of(client: Any, address: str) -> float:
 
 def main(rows: int = ROWS) -> None:
     """Fill the tables, and print the duration of each list."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     import django
     from django.test.utils import get_runner, override_settings, setup_test_environment
 
