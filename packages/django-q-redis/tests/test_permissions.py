@@ -141,6 +141,8 @@ def test_other_missing_command_is_named(broker: Redis, root: redis.Redis, redis_
         "get": lambda: broker.get_stat("django_q:a"),
         "info": broker.info,
         "llen": broker.queue_size,
+        "lrange": lambda: broker.list_dead(1),
+        "lrem": lambda: broker.delete_dead("package"),
         "ping": lambda: Redis("test", settings=settings_for(redis_server)).ping() or broker._raw()("PING"),
         "scan": lambda: broker.get_stats("*"),
         "set": lambda: broker.set_stat("django_q:a", "value", 5),

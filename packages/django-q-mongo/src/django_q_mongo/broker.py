@@ -233,6 +233,21 @@ class Mongo(BulkBroker):
             change = documents.new_at(self._now())
             return self.collection.update_many({"_id": {"$in": ids}, **dead}, change).modified_count
 
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of up to *limit* dead letters, oldest first."""
+        if limit <= 0:
+            return []
+        dead = {"due": documents.DEAD_LETTER_DUE}
+        with converting_errors():
+            found = self.collection.find(dead, {"payload": True}).sort(documents.DUE_INDEX).limit(limit)
+            return [as_text(each["payload"]) for each in found]
+
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter with this package. Return False if there is none."""
+        dead = {"due": documents.DEAD_LETTER_DUE, "payload": package}
+        with converting_errors():
+            return bool(self.collection.delete_one(dead).deleted_count)
+
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:

@@ -2,33 +2,116 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib import admin
+from django.conf import settings
+from django.contrib import admin, messages
+from django.db import transaction
+from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from django_q.admin.filters import TextFilter
+from django_q.admin.pages import Page
+from django_q.admin.values import MAX_LISTED_CHARACTERS, beginning, notation
+from django_q.brokers import get_broker
+from django_q.clock import in_project_time, now
+from django_q.exceptions import UnreadablePackage
 from django_q.settings import current_settings
-from django_q.text import text_of
+from django_q.text import error_line, text_of
+from django_q.wire.codec import PackageCodec
+from django_q.wire.metadata import peek
 
+from django_q_orm.claims import RELEASED_NONCE
 from django_q_orm.models import OrmQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from django.contrib.admin import ModelAdmin
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
 
+DEAD_END: Final = "-dead"
+"""End of the key of rows that are dead letters."""
+
+
+class DeadLetterFilter(admin.SimpleListFilter):
+    """Shows the dead letters only, or the others."""
+
+    title = _("dead letter")
+    parameter_name = "dead"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the choices."""
+        return [("1", _("Yes")), ("0", _("No"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
+        """Return the rows of the chosen kind."""
+        if self.value() == "1":
+            return queryset.filter(key__endswith=DEAD_END)
+        return queryset.exclude(key__endswith=DEAD_END) if self.value() == "0" else queryset
+
+
+@admin.action(description=_("Requeue selected dead letters"), permissions=["requeue"])
+def requeue_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
+    """Queue dead letters again. Other rows stay as they are."""
+    count = 0
+    for row in queryset.filter(key__endswith=DEAD_END):
+        with transaction.atomic(using=row._state.db):
+            get_broker(row.key.removesuffix(DEAD_END)).enqueue(row.payload)
+            model_admin.log_change(request, row, gettext("Requeued."))
+            row.delete()
+        count += 1
+    sentence = ngettext("%(count)d dead letter is queued again.", "%(count)d dead letters are queued again.", count)
+    model_admin.message_user(request, sentence % {"count": count}, messages.SUCCESS if count else messages.WARNING)
+
+
+@admin.action(description=_("Delete selected dead letters"), permissions=["delete_dead"])
+def delete_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
+    """Delete dead letters. Other rows stay as they are."""
+    count = 0
+    for row in queryset.filter(key__endswith=DEAD_END):
+        with transaction.atomic(using=row._state.db):
+            model_admin.log_change(request, row, gettext("Deleted."))
+            row.delete()
+        count += 1
+    sentence = ngettext("%(count)d dead letter is deleted.", "%(count)d dead letters are deleted.", count)
+    model_admin.message_user(request, sentence % {"count": count}, messages.SUCCESS if count else messages.WARNING)
+
+
 @admin.register(OrmQ)
-class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
-    """Queued tasks, which can be read, postponed, moved to another queue and deleted.
+class QueueAdmin(Page):
+    """Queued tasks and dead letters. With `DEBUG`, tasks can be postponed, moved to another queue and deleted.
 
     The admin index lists them only while the database is the broker.
     """
 
-    list_display = ("id", "key", "task_id", "name", "func", "lock")
-    list_filter = ("key",)
-    fields = ("key", "lock", "task_id", "name", "group", "func", "args", "kwargs", "q_options")
-    readonly_fields = ("task_id", "name", "group", "func", "args", "kwargs", "q_options")
+    list_display = ("id", "key", "state", "task_id", "name", "func", "lock", "reason")
+    list_filter = (("key", TextFilter), DeadLetterFilter)
+    ordering = ("-id",)
+    actions = (requeue_dead_letters, delete_dead_letters)
+    fields = ("key", "lock", "state", "reason", "task_id", "name", "group", "func", "args", "kwargs", "q_options")
+    readonly_fields = ("state", "reason", "task_id", "name", "group", "func", "args", "kwargs", "q_options")
+
+    @admin.display(description=_("state"))
+    def state(self, row: OrmQ) -> str:
+        """Return what the package does: it waits, is delayed or leased, or is a dead letter."""
+        if row.key.endswith(DEAD_END):
+            return gettext("dead letter")
+        if row.lock is None or in_project_time(row.lock) <= now():
+            return gettext("waiting")
+        is_leased = row.lease and not row.lease.startswith(RELEASED_NONCE)
+        return gettext("leased") if is_leased else gettext("delayed")
+
+    @admin.display(description=_("unreadable because"))
+    def reason(self, row: OrmQ) -> str:
+        """Return why the package is unreadable; a dash if it is readable."""
+        try:
+            peek(PackageCodec.of(current_settings()), row.payload)
+        except UnreadablePackage as error:
+            return beginning(error_line(error), MAX_LISTED_CHARACTERS)
+        return "-"
 
     @admin.display(description=_("task id"))
     def task_id(self, row: OrmQ) -> str:
@@ -53,17 +136,17 @@ class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argumen
     @admin.display(description=_("arguments"))
     def args(self, row: OrmQ) -> str:
         """Return the positional arguments as text."""
-        return shown(row.args)
+        return preformatted(row.args)
 
     @admin.display(description=_("keyword arguments"))
     def kwargs(self, row: OrmQ) -> str:
         """Return the keyword arguments as text."""
-        return shown(row.kwargs)
+        return preformatted(row.kwargs)
 
     @admin.display(description=_("options"))
     def q_options(self, row: OrmQ) -> str:
         """Return the options of the package as text."""
-        return shown(row.q_options)
+        return preformatted(row.q_options)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Return True if the database is the broker: the admin index shows the page only then."""
@@ -72,6 +155,24 @@ class QueueAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argumen
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return False, because packages are created by sending tasks."""
         return False
+
+    def has_change_permission(self, request: HttpRequest, obj: OrmQ | None = None) -> bool:
+        """Return True for users who may change rows, with `DEBUG` only."""
+        return settings.DEBUG and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: OrmQ | None = None) -> bool:
+        """Return True for users who may delete rows: dead letters, and any row with `DEBUG`."""
+        is_dead = obj is not None and obj.key.endswith(DEAD_END)
+        return (settings.DEBUG or is_dead) and super().has_delete_permission(request, obj)
+
+    def has_delete_dead_permission(self, request: HttpRequest) -> bool:
+        """Return True for users who may delete dead letters."""
+        return super().has_delete_permission(request)
+
+    def has_requeue_permission(self, request: HttpRequest) -> bool:
+        """Return True for users who may requeue dead letters."""
+        user: Any = request.user
+        return user.has_perm("django_q_orm.requeue_ormq")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OrmQ]:
         """Return the rows of the database that the broker uses."""
@@ -93,3 +194,8 @@ def shown(read: Callable[[], Any]) -> str:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - unpickling runs the project's code
         value = error
     return "-" if value is None else text_of(value)
+
+
+def preformatted(read: Callable[[], Any]) -> str:
+    """Return a value in the notation of Python, in a monospaced block. A large one is truncated."""
+    return format_html("<pre>{}</pre>", beginning(notation(read)))

@@ -386,6 +386,22 @@ class ORM(BulkBroker):
             self.listener.notify(database)
         return moved
 
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of up to *limit* dead letters, oldest first."""
+        with self._converting_errors():
+            return list(self._dead_rows.order_by("id").values_list("payload", flat=True)[: max(limit, 0)])
+
+    @repeated
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter with this package. Return False if there is none.
+
+        Packages are compared here, because not all databases compare long texts.
+        """
+        with self._converting_errors():
+            rows = self._dead_rows.order_by("id").values_list("id", "payload").iterator()
+            found = next((pk for pk, payload in rows if payload == package), None)
+            return found is not None and bool(self._dead_rows.filter(id=found).delete()[0])
+
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:

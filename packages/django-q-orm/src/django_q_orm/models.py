@@ -45,6 +45,7 @@ class OrmQ(models.Model):
         db_table = "django_q_ormq"
         verbose_name = _("Queued task")
         verbose_name_plural = _("Queued tasks")
+        permissions = (("requeue_ormq", "Can requeue Queued task"),)
         indexes = (
             models.Index(fields=["key", "lock"], name="django_q_ormq_key_lock"),
             models.Index(fields=["key", "due"], name="django_q_ormq_key_due"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import redis
 from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
+from django_q.brokers.base import as_text
 from django_q.exceptions import BrokerError, BrokerUnavailable, mark_sent
 from django_q.settings import current_settings
 from redis.exceptions import NoScriptError, ResponseError
@@ -344,6 +345,18 @@ class Redis(BulkBroker):
         while moved < most and (part := self._run(scripts.REQUEUE, min(most - moved, MAX_SCRIPT_PACKAGES))):
             moved += part
         return moved
+
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of up to *limit* dead letters, oldest first."""
+        if limit <= 0:
+            return []
+        with converting_errors():
+            return [as_text(package) for package in self.connection.lrange(self.dead_key, 0, limit - 1)]
+
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter with this package. Return False if there is none."""
+        with converting_errors():
+            return bool(self.connection.lrem(self.dead_key, 1, package))
 
     # -- the queue ------------------------------------------------------------------------------------------------
 

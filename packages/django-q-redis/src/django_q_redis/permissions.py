@@ -37,6 +37,8 @@ DIRECT_COMMANDS: Final = (
     "get",
     "info",
     "llen",
+    "lrange",
+    "lrem",
     "ping",
     "rpush",
     "scan",

@@ -119,7 +119,7 @@ def record(model_admin: ModelAdmin[Task], request: HttpRequest, task: Task, new_
     model_admin.log_change(request, task, gettext("Resubmitted as %s.") % new_id)
 
 
-def tell(model_admin: ModelAdmin[Task], request: HttpRequest, sentence: Any, error: BaseException) -> None:
+def tell(model_admin: ModelAdmin[Any], request: HttpRequest, sentence: Any, error: BaseException) -> None:
     """Show an error to the user.
 
     Args:

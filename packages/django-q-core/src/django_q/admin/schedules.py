@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from django import forms
 from django.contrib import admin
 from django.db import router
 from django.db.models import OuterRef, Subquery
-from django.utils import timezone
+from django.utils.html import format_html_join
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
-from django_q.exceptions import ScheduleError
+from django_q.admin.filters import DropdownFilter, TextFilter
+from django_q.admin.pages import Page
+from django_q.admin.schedule_actions import duplicate, pause, resume, run_now
+from django_q.admin.schedule_form import PREVIEW, ScheduleForm
+from django_q.admin.schedule_runs import next_runs
+from django_q.admin.times import with_seconds
+from django_q.admin.values import breakable
 from django_q.models import Schedule, Task
 from django_q.models.schedule import link_to
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     class Listed(Schedule):
         """Schedule with the columns of its last task that the list reads."""
@@ -35,49 +39,19 @@ CODE_FIELDS = (
 """Fields of a declared schedule that the code determines. They are read-only in the admin."""
 
 
-class ScheduleForm(forms.ModelForm):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
-    """Form of a schedule. An empty next run is replaced by the first slot."""
-
-    class Meta:
-        model = Schedule
-        fields = "__all__"  # noqa: DJ007 - columns of the scheduler are not editable
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in ("next_run", "repeats"):  # otherwise a write of the scheduler meanwhile would look like a change
-            if name in self.fields:
-                self.fields[name].show_hidden_initial = True
-        if "next_run" not in self.fields:
-            return
-        self.fields["next_run"].required = False
-        self.fields["next_run"].help_text = _("Empty: at once, or the first moment that the cron expression names.")
-        if self.instance.pk is None:
-            self.fields["next_run"].initial = None
-            self.initial.pop("next_run", None)
-
-    def clean(self) -> dict[str, Any] | None:
-        """Set an empty next run to the first slot."""
-        cleaned = super().clean() or self.cleaned_data
-        if "next_run" in self.fields and cleaned.get("next_run") is None and not self.errors:
-            draft = Schedule(**{name: cleaned.get(name) for name in ("schedule_type", "minutes", "cron")})
-            with suppress(ScheduleError):  # the model reports it, too
-                first = draft.recurrence().first(timezone.now())
-                cleaned["next_run"] = first.moment if first else None
-        return cleaned
-
-
 @admin.register(Schedule)
-class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - Django's takes none
+class ScheduleAdmin(Page):
     """Page of schedules. Those that code declares can only be paused and moved."""
 
     form = ScheduleForm
     list_display = (
-        *("id", "name", "func", "schedule_type", "repeats", "cluster", "next_run", "last_run", "success"),
-        *("in_code", "error"),
+        *("title", "function", "next_run_at", "last_run", "success", "error", "schedule_type", "repeats", "in_code"),
+        "id",
     )
-    list_display_links = ("id", "name")
-    list_filter = ("next_run", "schedule_type", "cluster", "in_code")
+    list_display_links = ("title", "id")
+    list_filter = ("next_run", ("schedule_type", DropdownFilter), ("cluster", TextFilter), "in_code")
     search_fields = ("name", "func")
+    actions = (run_now, pause, resume, duplicate)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         """Return the schedules, joined with their last tasks if both are in the same database."""
@@ -93,12 +67,28 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
         """Return the error, and the fields that code determines."""
         if obj is None:
-            return ()
-        return ("in_code", "last_error", *(CODE_FIELDS if obj.in_code else ()))
+            return ("next_runs",)
+        return ("in_code", "last_error", "next_runs", *(CODE_FIELDS if obj.in_code else ()))
 
     def has_delete_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
         """Return False for a declared schedule, which the next start of a cluster would create again."""
         return super().has_delete_permission(request, obj) and not (obj and obj.in_code)
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Return True if the user may run schedules."""
+        user: Any = request.user
+        return user.has_perm(f"{self.opts.app_label}.run_schedule")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Return the page of a schedule, with the button that shows its next runs without saving."""
+        context = {"django_q_buttons": [(PREVIEW, _("Show next runs"))]} | (extra_context or {})
+        return super().changeform_view(request, object_id, form_url, context)
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Save only the changed columns, because the scheduler may write the others at the same time."""
@@ -107,6 +97,28 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
             return
         obj.last_error = obj.retry_at = obj.waiting_for = None
         obj.save(update_fields={*form.changed_data, "last_error", "retry_at", "waiting_for"})
+
+    @admin.display(description=_("name"), ordering="name", empty_value="-")
+    def title(self, schedule: Schedule) -> str | None:
+        """Return the beginning of the name."""
+        return breakable(Truncator(schedule.name).chars(60)) if schedule.name else None
+
+    @admin.display(description=_("function"), ordering="func")
+    def function(self, schedule: Schedule) -> str:
+        """Return the dotted path, which may be wrapped after each dot."""
+        return breakable(schedule.func)
+
+    @admin.display(description=_("next run"), ordering="next_run")
+    def next_run_at(self, schedule: Schedule) -> str:
+        """Return the time of the next run, with seconds."""
+        return with_seconds(schedule.next_run)
+
+    @admin.display(description=_("next runs"))
+    def next_runs(self, schedule: Schedule) -> str:
+        """Return the next five runs in local time."""
+        if not schedule.func:
+            return "-"
+        return format_html_join("", "{}<br>", ((run,) for run in next_runs(schedule))) or "-"
 
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Listed) -> str | None:
@@ -125,4 +137,4 @@ class ScheduleAdmin(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argu
     @admin.display(description=_("last error"))
     def error(self, schedule: Schedule) -> str:
         """Return the reason why the last slot could not be sent."""
-        return Truncator(schedule.last_error or "").chars(60)
+        return breakable(Truncator(schedule.last_error or "").chars(60))

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DEAD_LETTER_FETCH: Final = 10
+"""Number of dead letters that are leased together in the search for one. A FIFO queue delivers the next ones only with
+the first, or when it is released."""
+
 EXACT_PRIORITIES: Final = 201
 """Value of `Broker.priorities` if each priority is told apart."""
 
@@ -390,6 +394,36 @@ class Broker:
                 dead.acknowledge(delivery.ack_id)
         return moved
 
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of up to *limit* dead letters, oldest first. They stay as they are.
+
+        The default leases and releases them. On a broker without receipts or without release, it queues them again.
+        """
+        dead = self.dead_letters()
+        found: list[Delivery] = []
+        while len(found) < limit and (part := dead.dequeue_many(limit - len(found), 0)):
+            found += part
+        keep(dead, found)
+        return [as_text(delivery.package) for delivery in found]
+
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter with this package, as `list_dead` returned it. Return False if there is none.
+
+        The default leases dead letters until it finds the package, and releases the others.
+        """
+        dead = self.dead_letters()
+        found: list[Delivery] = []
+        is_found = False
+        while not is_found and (part := dead.dequeue_many(DEAD_LETTER_FETCH, 0)):
+            found += part
+            is_found = any(as_text(delivery.package) == package for delivery in part)
+        if is_found:
+            index = next(i for i, delivery in enumerate(found) if as_text(delivery.package) == package)
+            if (ack_id := found.pop(index).ack_id) is not None:
+                dead.acknowledge(ack_id)
+        keep(dead, found)
+        return is_found
+
     # -- the queue ------------------------------------------------------------------------------------------------
 
     def queue_size(self) -> int:
@@ -503,6 +537,17 @@ def enqueue_each(broker: Broker, packages: Iterable[str], **options: Any) -> lis
             mark_sent(error, range(len(ids)))
             raise
     return ids
+
+
+def keep(dead: Broker, deliveries: Sequence[Delivery]) -> None:
+    """Release dead letters that were only read. If the broker has no receipts or no release, they are queued again."""
+    releases = type(dead).release is not Broker.release or type(dead).release_many is not Broker.release_many
+    if releases and (receipts := [delivery.ack_id for delivery in deliveries if delivery.ack_id is not None]):
+        dead.release_many(receipts)
+    for delivery in deliveries:
+        if delivery.ack_id is None or not releases:
+            dead.enqueue(as_text(delivery.package))
+            dead.acknowledge(delivery.ack_id)
 
 
 def as_text(package: str | bytes) -> str:

@@ -141,6 +141,19 @@ class MemoryQueue:
             self._changed.notify_all()
         return count
 
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of up to *limit* dead letters, oldest first."""
+        with self._changed:
+            return [entry.package for entry in self.dead][: max(limit, 0)]
+
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter with this package. Return False if there is none."""
+        with self._changed:
+            found = next((entry for entry in self.dead if entry.package == package), None)
+            if found is not None:
+                self.dead.remove(found)
+            return found is not None
+
     def sizes(self) -> tuple[int, int, int]:
         """Return the numbers of waiting packages, leases and dead letters."""
         with self._changed:
@@ -293,6 +306,14 @@ class MemoryBroker(BulkBroker):
     def requeue_dead(self, limit: int | None = None) -> int:
         """Append up to *limit* dead letters to the queue and return their number."""
         return self._queue().requeue_dead(limit)
+
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of up to *limit* dead letters, oldest first."""
+        return self._queue().list_dead(limit)
+
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter with this package. Return False if there is none."""
+        return self._queue().delete_dead(package)
 
     def queue_size(self) -> int:
         """Count the waiting packages."""

@@ -202,6 +202,17 @@ class QueueSet(Broker):
             moved += broker.requeue_dead(None if limit is None else limit - moved)
         return moved
 
+    def list_dead(self, limit: int) -> list[str]:
+        """Return the packages of dead letters of all queues."""
+        found: list[str] = []
+        for broker in self.brokers:
+            found += broker.list_dead(limit - len(found))
+        return found
+
+    def delete_dead(self, package: str) -> bool:
+        """Delete a dead letter of one of the queues. Return False if there is none."""
+        return any(broker.delete_dead(package) for broker in self.brokers)
+
     def queue_size(self) -> int:
         """Return the number of waiting packages in all queues."""
         return sum(broker.queue_size() for broker in self.brokers)

@@ -86,7 +86,9 @@ class Record(models.Model):
         indexes = (
             models.Index(fields=["status", "finished_at"], name="django_q_record_status"),
             models.Index(fields=["group"], name="django_q_record_group"),
+            models.Index(fields=["enqueued_at"], name="django_q_record_enqueued"),
         )
+        permissions = (("cancel_record", "Can cancel Record"),)
 
     def __str__(self) -> str:
         return self.name or self.id

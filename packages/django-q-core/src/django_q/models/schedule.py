@@ -177,6 +177,7 @@ class Schedule(models.Model):
         verbose_name_plural = _("Scheduled tasks")
         ordering = ("next_run",)
         indexes = (models.Index(fields=["next_run"], name="django_q_schedule_next_run"),)
+        permissions = (("run_schedule", "Can run Scheduled task"),)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "next_run" in kwargs:
@@ -185,7 +186,7 @@ class Schedule(models.Model):
         super().__init__(*args, **kwargs)
 
     def __str__(self) -> str:
-        return self.func
+        return self.name or self.func
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the schedule. A new one of the Cron type without `next_run` begins with the first slot of `cron`.

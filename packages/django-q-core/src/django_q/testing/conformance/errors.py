@@ -26,6 +26,8 @@ CALLS: dict[str, Callable[[Broker, Delivery], object]] = {
     "enqueue_links": lambda broker, _mine: broker.enqueue_links(["a link"]),
     "dead_size": lambda broker, _mine: broker.dead_size(),
     "requeue_dead": lambda broker, _mine: broker.requeue_dead(),
+    "list_dead": lambda broker, _mine: broker.list_dead(5),
+    "delete_dead": lambda broker, _mine: broker.delete_dead("unknown"),
     "queue_size": lambda broker, _mine: broker.queue_size(),
     "lock_size": lambda broker, _mine: broker.lock_size(),
     "enqueue for later": lambda broker, _mine: broker.enqueue("later", delay=1),

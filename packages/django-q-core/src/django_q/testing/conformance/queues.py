@@ -70,6 +70,24 @@ class DeadLetterPromises(Suite):
         packages = [text(each.package) for each in found]
         assert (packages if self.in_order else sorted(packages)) == (sent if self.in_order else sorted(sent))
 
+    def test_dead_letters_are_listed_and_stay(self, broker: Broker) -> None:
+        sent = ["naïve · Größe · 任务 · 🚀", "  spaces around, a line\n"]
+        for package in sent:
+            broker.enqueue(package)
+            broker.move_to_dead_letters(take(broker))
+        eventually(lambda: sorted(broker.list_dead(10)) == sorted(sent), TIMEOUT_SECONDS)
+        eventually(lambda: broker.dead_size() == 2, TIMEOUT_SECONDS)
+        eventually(lambda: len(broker.list_dead(1)) == 1, TIMEOUT_SECONDS)
+        assert broker.list_dead(0) == []
+
+    def test_one_dead_letter_is_deleted(self, broker: Broker) -> None:
+        for package in ("one", "two", "three"):
+            broker.enqueue(package)
+            broker.move_to_dead_letters(take(broker))
+        assert not broker.delete_dead("four")
+        eventually(lambda: broker.delete_dead("two"), TIMEOUT_SECONDS)
+        eventually(lambda: sorted(broker.list_dead(10)) == ["one", "three"], TIMEOUT_SECONDS)
+
     def test_dead_letter_of_another_queue_stays_there(
         self, broker: Broker, make_broker: MakeBroker, list_key: str
     ) -> None:

@@ -91,6 +91,28 @@ class RequeueLosesADeadLetter(Mutant):
         return moved
 
 
+class ListingDeletesDeadLetters(Mutant):
+    """Deletes the dead letters that it lists."""
+
+    caught_by = ("test_dead_letters_are_listed_and_stay",)
+
+    def list_dead(self, limit: int) -> list[str]:
+        found = super().list_dead(limit)
+        for package in found:
+            super().delete_dead(package)
+        return found
+
+
+class DeletesTheOldestDeadLetter(Mutant):
+    """Deletes the oldest dead letter instead of the chosen one."""
+
+    caught_by = ("test_one_dead_letter_is_deleted",)
+
+    def delete_dead(self, package: str) -> bool:
+        found = super().list_dead(1000)
+        return package in found and super().delete_dead(found[0])
+
+
 class RequeueIgnoresTheLimit(Mutant):
     """Requeues all dead letters regardless of the limit."""
 
@@ -238,6 +260,8 @@ COUNTING_MUTANTS = (
     DeadLetterKeepsTheLease,
     LostHolderMovesToDeadLetters,
     RequeueLosesADeadLetter,
+    ListingDeletesDeadLetters,
+    DeletesTheOldestDeadLetter,
     RequeueIgnoresTheLimit,
     RequeuesAllForNone,
     RequeuesToTheHead,

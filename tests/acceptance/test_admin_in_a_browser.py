@@ -1,0 +1,291 @@
+"""The admin in a real browser: every page with every kind of row, for three kinds of staff.
+
+Screenshots are kept in the folder that `DJANGO_Q_SCREENSHOTS` names, or else in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.test.testcases import LiveServerThread
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.models import Failure, Record, Schedule, Status, Task
+from django_q.records import attempts
+from django_q.testing import eventually
+from django_q.wire.outcome import encode
+
+webdriver = pytest.importorskip("selenium.webdriver")
+By = pytest.importorskip("selenium.webdriver.common.by").By
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.variant,
+    pytest.mark.skipif(not shutil.which("chromedriver"), reason="there is no chromedriver"),
+]
+
+HOSTILE = "<script>document.title = 'executed'</script>"
+TRACEBACK = """no such part : Traceback (most recent call last):
+  File "/usr/lib/python3.11/site-packages/celestial/engine.py", line 4, in run
+    call()
+  File "/srv/shop/orders.py", line 12, in ship
+    raise LookupError("no such part")
+LookupError: no such part"""
+VALUES = {
+    "plain": ("1", 2),
+    "huge": "x" * 2_000_000,
+    "hostile": HOSTILE,
+    "unicode": "Größe · 任务 · 🚀",
+    "surrogate": "caf\udce9",
+    "nul": "a\0b",
+    "wide": "w" * 3_000,
+}
+WIDTHS = (1280, 390)
+LISTS = ("success", "failure", "record", "schedule")
+
+
+class Unreadable:
+    """Value whose class fails when it is unpickled."""
+
+    def __reduce__(self):
+        return int, ("not a number",)
+
+
+@pytest.fixture
+def site():
+    """Address of a site whose database this test shares."""
+    get_broker().delete_queue()
+    server = LiveServerThread("127.0.0.1", StaticFilesHandler)
+    server.daemon = True
+    server.start()
+    server.is_ready.wait()
+    assert server.error is None
+    yield f"http://127.0.0.1:{server.port}/admin/"
+    server.terminate()
+    get_broker().delete_queue()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    driver.set_page_load_timeout(30)
+    driver.implicitly_wait(5)  # a click may return before the next page is loaded
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory) -> Path:
+    """Folder of the screenshots."""
+    named = os.environ.get("DJANGO_Q_SCREENSHOTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def rows() -> dict[str, list]:
+    """Rows of every kind, by the name of their model."""
+    now = timezone.now()
+    for number, (name, value) in enumerate((VALUES | {"unreadable": Unreadable()}).items()):
+        for success in (True, False):
+            Task.objects.create(
+                id=f"{number:031}{success:d}",
+                name=f"{name}-{'oven-sad' if success else 'lemon-mars'}",
+                func="json.scanner.c_make_scanner"
+                if name == "plain"
+                else "shop.orders.invoices.send_monthly_reminders",
+                args=(value,),
+                kwargs={"x": value},
+                result=value if success or name in ("huge", "hostile", "surrogate", "nul") else TRACEBACK,
+                success=success,
+                group=HOSTILE if name == "hostile" else name,
+                started=now,
+                stopped=now + timedelta(seconds=number, milliseconds=250),
+            )
+    failed = attempts.entry(1, "worker-1", now)
+    failed = attempts.ended(failed, now, duration=0.5, exception_class="builtins.LookupError", traceback=TRACEBACK)
+    for number, status in enumerate(Status.values):
+        Record.objects.create(
+            id=f"{number:032}",
+            name=f"{status}-task",
+            func="shop.orders.ship",
+            queue="test",
+            status=status,
+            enqueued_at=now,
+            attempts=[failed, attempts.entry(2, "worker-2", now)] if number else [],
+            arguments=encode(((HOSTILE,), {"x": Unreadable()})) if number % 2 else encode(((1,), {})),
+            result=encode("x" * 100_000),
+        )
+    for columns in (
+        {},
+        {"schedule_type": "C", "cron": "30 4 * * 1-5", "name": "nightly-invoices"},
+        {"name": HOSTILE, "last_error": f"{HOSTILE}{'no such part ' * 100}"},
+        {"in_code": True, "name": "declared", "repeats": 0},
+        {"schedule_type": "O", "next_run": None, "task": f"{0:031}1"},
+        {"name": "n" * 100, "func": ".".join(["module"] * 30), "task": f"{0:031}0"},
+    ):
+        Schedule.objects.create(**{"func": "math.floor", "schedule_type": "H", "next_run": now} | columns)
+    return {
+        "success": list(Task.objects.filter(success=True)),
+        "failure": list(Failure.objects.all()),
+        "record": list(Record.objects.all()),
+        "schedule": list(Schedule.objects.all()),
+    }
+
+
+def log_in(browser, site: str, name: str, **fields) -> User:
+    """Create a user, and log in with the form."""
+    user = User.objects.create_user(name, password="secret", is_staff=True, **fields)
+    browser.get(site)
+    browser.delete_all_cookies()
+    browser.get(site)
+    browser.find_element(By.NAME, "username").send_keys(name)
+    browser.find_element(By.NAME, "password").send_keys("secret")
+    browser.find_element(By.CSS_SELECTOR, "input[type=submit]").click()
+    eventually(lambda: browser.find_elements(By.ID, "user-tools"))
+    return user
+
+
+def addresses(site: str, rows: dict[str, list]) -> list[str]:
+    """Return the addresses of all lists and pages."""
+    found = [site]
+    for model, objects in rows.items():
+        found.append(f"{site}django_q/{model}/")
+        found += [f"{site}django_q/{model}/{row.pk}/change/" for row in objects]
+    return found
+
+
+def status_of(browser) -> int:
+    """Return the status code of the page."""
+    return browser.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus")
+
+
+def overflow(browser) -> int:
+    """Return the number of pixels by which the page is wider than the window."""
+    return browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+
+
+def expect_message(browser, text: str) -> None:
+    """Wait for the page that shows a message."""
+    eventually(lambda: text in browser.page_source)
+
+
+def press(browser, label: str) -> None:
+    """Press a button or link with a text."""
+    browser.find_element(By.XPATH, f"//input[@value='{label}'] | //a[.='{label}'] | //button[.='{label}']").click()
+
+
+def test_superuser_opens_every_page_with_every_row(browser, site, rows) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    for address in [*addresses(site, rows), f"{site}django_q/schedule/add/"]:
+        browser.get(address)
+        assert status_of(browser) == 200, address
+        assert browser.title != "executed", address
+        assert len(browser.page_source) < 300_000, address
+
+
+def test_viewer_opens_every_page_and_has_no_button(browser, site, rows) -> None:
+    user = log_in(browser, site, "viewer")
+    user.user_permissions.add(*Permission.objects.filter(codename__startswith="view_"))
+    for address in addresses(site, rows):
+        browser.get(address)
+        assert status_of(browser) == 200, address
+        if address.endswith("/change/"):
+            for button in ("_save", "_continue", "_resubmit", "_cancel"):
+                assert f'name="{button}"' not in browser.page_source, address
+
+
+def test_staff_without_rights_is_refused(browser, site, rows) -> None:
+    log_in(browser, site, "nobody")
+    for model, objects in rows.items():
+        for address in (f"{site}django_q/{model}/", f"{site}django_q/{model}/{objects[0].pk}/change/"):
+            browser.get(address)
+            assert status_of(browser) == 403, address
+
+
+def test_failure_is_searched_and_resubmitted(browser, site, rows) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/failure/")
+    browser.find_element(By.ID, "searchbar").send_keys("no such part\n")
+    links = browser.find_elements(By.CSS_SELECTOR, "#result_list .field-name a")
+    assert {link.text.partition("-")[0] for link in links} == {"plain", "unicode", "wide", "unreadable"}
+    next(link for link in links if link.text.startswith("plain")).click()
+    assert browser.find_element(By.CSS_SELECTOR, ".field-error strong").text == "LookupError: no such part"
+    lines = browser.find_element(By.CSS_SELECTOR, ".field-traceback").text
+    assert '  File "/srv/shop/orders.py", line 12, in ship\n    raise LookupError' in lines
+    assert "celestial" not in lines
+    press(browser, "Resubmit")
+    expect_message(browser, "1 task was resubmitted.")
+    assert get_broker().queue_size() == 1
+
+
+def test_waiting_task_is_cancelled(browser, site, rows) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/record/{0:032}/change/")
+    press(browser, "Cancel task")
+    expect_message(browser, "1 task is cancelled.")
+    assert Record.objects.get(pk=f"{0:032}").status == Status.CANCELLED
+
+
+def test_schedule_is_previewed_created_run_and_paused(browser, site) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/schedule/add/")
+    browser.find_element(By.NAME, "func").send_keys("math.no_such")
+    browser.find_element(By.NAME, "kwargs").send_keys("q_options={'no_such': 1}")
+    press(browser, "Show next runs")
+    for field in ("func", "kwargs"):
+        error = browser.find_element(By.CSS_SELECTOR, f".field-{field} .errorlist")
+        assert "no_such" in error.text
+    for name, value in (("func", "math.pow"), ("args", "2, 3"), ("kwargs", ""), ("name", "powers")):
+        browser.find_element(By.NAME, name).clear()
+        browser.find_element(By.NAME, name).send_keys(value)
+    browser.find_element(By.CSS_SELECTOR, "[name=schedule_type] option[value=D]").click()
+    press(browser, "Show next runs")
+    eventually(lambda: browser.page_source.count(" UTC<br>") == 5)
+    assert not Schedule.objects.exists()
+    browser.find_element(By.NAME, "_save").click()
+    for action, message in (("run_now", "1 task was sent."), ("pause", "1 schedule is paused.")):
+        browser.find_element(By.CSS_SELECTOR, "#result_list input.action-select").click()
+        browser.find_element(By.CSS_SELECTOR, f"select[name=action] option[value={action}]").click()
+        browser.find_element(By.CSS_SELECTOR, ".actions button").click()
+        expect_message(browser, message)
+    assert Schedule.objects.get().repeats == 0
+
+
+def test_important_columns_are_visible_at_1280_pixels(browser, site, rows) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.set_window_size(1280, 900)
+    browser.get(f"{site}django_q/schedule/")
+    end = browser.find_element(By.ID, "changelist-filter").rect["x"]
+    for column in ("next_run_at", "last_run", "error", "success"):
+        cell = browser.find_element(By.CSS_SELECTOR, f"#result_list th.column-{column}")
+        assert cell.rect["x"] + cell.rect["width"] <= end, column
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_fit_and_screenshots_are_kept(browser, site, rows, screenshots, width, theme) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        for model in LISTS:
+            for kind, path in (("list", ""), ("page", f"{rows[model][0].pk}/change/")):
+                browser.get(f"{site}django_q/{model}/{path}")
+                browser.save_screenshot(str(screenshots / f"{model}-{kind}-{width}-{theme}.png"))
+                assert overflow(browser) <= 0, (model, kind)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
