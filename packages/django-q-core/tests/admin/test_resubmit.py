@@ -10,7 +10,6 @@ from django.contrib.auth.models import Permission, User
 from django.db.models.signals import pre_delete
 from django.urls import reverse
 from django.utils import timezone
-from django_q.admin.resubmit import NotRepeatable, resubmit
 from django_q.brokers import get_broker
 from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import BrokerUnavailable, PackageTooLarge
@@ -18,6 +17,8 @@ from django_q.models import Failure, Success, Task
 from django_q.models.fields import Encoded
 from django_q.settings import current_settings
 from django_q.tasks import async_iter, async_task
+from django_q.tasks.resubmitting import NotRepeatable
+from django_q.tasks.resubmitting import resubmit_task as resubmit
 from django_q.wire.codec import PackageCodec
 
 pytestmark = pytest.mark.django_db

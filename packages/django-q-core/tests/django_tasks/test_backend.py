@@ -11,13 +11,13 @@ from importlib import import_module
 import pytest
 from django.db import transaction
 from django.utils import timezone
-from django_q.admin.resubmit import resubmit
 from django_q.brokers import get_broker, shared_broker
 from django_q.execution import Executor
 from django_q.finishing import Finisher, is_last
 from django_q.models import Record, Schedule, Success
 from django_q.settings import current_settings
 from django_q.tasks import cancel
+from django_q.tasks.resubmitting import resubmit_task as resubmit
 from django_q.wire.codec import PackageCodec
 from django_q.wire.outcome import decode
 

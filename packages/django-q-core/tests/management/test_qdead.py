@@ -36,7 +36,7 @@ def printed(*options: str) -> str:
 
 def test_number_is_printed_and_requeued(broker):
     assert printed() == "2 dead letters.\n"
-    assert printed("--requeue", "--limit", "1") == "1 dead letters are queued again.\n"
+    assert printed("--requeue", "--limit", "1") == "1 dead letter is queued again.\n"
     assert (broker.dead_size(), broker.queue_size()) == (1, 1)
 
 
@@ -57,7 +57,7 @@ def test_one_dead_letter_is_shown(broker):
 
 def test_chosen_dead_letters_are_deleted(broker):
     first, second = dead_letters_of(broker)
-    assert printed("--delete", first.id) == "1 dead letters are deleted.\n"
+    assert printed("--delete", first.id) == "1 dead letter is deleted.\n"
     assert [letter.id for letter in dead_letters_of(broker)] == [second.id]
 
 

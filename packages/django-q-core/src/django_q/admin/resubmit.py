@@ -9,11 +9,9 @@ from django.db import transaction
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_q.exceptions import BrokerUnavailable, TaskError
-from django_q.functions import locate, resolve
-from django_q.tasks import async_iter, async_task
+from django_q.exceptions import BrokerUnavailable
+from django_q.tasks.resubmitting import resubmit_task as send_again
 from django_q.text import one_line, sentence_of
-from django_q.wire.pickling import UNREADABLE
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -26,17 +24,13 @@ MAX_SENTENCE_CHARACTERS = 500
 """Maximum length of an error in a message."""
 
 
-class NotRepeatable(TaskError):
-    """The row does not contain all arguments of the call."""
-
-
 @admin.action(description=_("Resubmit selected tasks to queue"), permissions=["change"])
 def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset: QuerySet[Task]) -> None:
     """Send tasks again, as new ones. If the user may delete a failure, its row is deleted."""
     count = 0
     for task in queryset:
         try:
-            new_id = resubmit(task)
+            new_id = send_again(task)
         except BrokerUnavailable as error:
             tell(model_admin, request, _("The broker is unavailable, nothing more was resubmitted: %s"), error)
             break
@@ -52,57 +46,6 @@ def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset:
 
 retry_failed = resubmit_task
 """Name of the action in django-q."""
-
-
-def resubmit(task: Task) -> str:
-    """Repeat the call of a task with the arguments and options in its row.
-
-    Args:
-        task: the row. The arguments of an iter are a list of tuples, those of all other tasks a tuple.
-
-    Returns:
-        The id of the new task.
-
-    Raises:
-        NotRepeatable: the arguments cannot be read, or were not kept.
-        UnknownFunction: the function does not exist any more.
-        BrokerUnavailable: nothing was queued.
-    """
-    args, kwargs = arguments_of(task)
-    found = locate(task.func)
-    if not callable(found) and hasattr(found, "enqueue"):  # a task of django.tasks: its back end sends it
-        return str(found.enqueue(*args, **kwargs).id)
-    resolve(task.func)
-    # All keywords belong to the function, also those with the name of an option.
-    if isinstance(args, list):
-        options: Any = {"group": task.group, "cluster": task.cluster, "callback": task.hook}
-        return async_iter.options(**options)(task.func, args, **kwargs)
-    send = async_task.options(hook=task.hook, group=task.group, cluster=task.cluster)
-    return send(task.func, *args, **kwargs)
-
-
-def is_complete(args: list[Any], results: object) -> bool:
-    """Return True if the arguments of all members of an iter are known."""
-    if not isinstance(results, list) or len(results) != len(args):
-        return False
-    return not any(isinstance(each, str) and each.startswith(UNREADABLE) for each in args)
-
-
-def arguments_of(task: Task) -> tuple[tuple[Any, ...] | list[Any], dict[str, Any]]:
-    """Return the original arguments of a task.
-
-    Raises:
-        NotRepeatable: they cannot be read, or were not kept.
-    """
-    args = () if task.args is None else task.args
-    kwargs = {} if task.kwargs is None else task.kwargs
-    if not isinstance(args, (list, tuple)) or not isinstance(kwargs, dict):
-        raise NotRepeatable("Its arguments cannot be read: their classes may not exist any more.")
-    if isinstance(args, list) and not args and task.result:
-        raise NotRepeatable("It is an iter whose arguments were not kept, because they are too large.")
-    if isinstance(args, list) and not is_complete(args, task.result):
-        raise NotRepeatable("It is an iter of which not all arguments are known: some were lost or cannot be read.")
-    return args, kwargs
 
 
 def record(model_admin: ModelAdmin[Task], request: HttpRequest, task: Task, new_id: str) -> None:
