@@ -21,13 +21,14 @@ from django_q.records import attempts
 from django_q.testing import eventually
 from django_q.wire.outcome import encode
 
+from tests.services.fixtures import missing
+
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.variant,
-    pytest.mark.skipif(not shutil.which("chromedriver"), reason="there is no chromedriver"),
 ]
 
 HOSTILE = "<script>document.title = 'executed'</script>"
@@ -74,10 +75,13 @@ def site():
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium."""
+    executable = shutil.which("chromedriver")
+    if executable is None:
+        missing("Chromium", FileNotFoundError("there is no chromedriver"))
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable))
     driver.set_page_load_timeout(30)
     driver.implicitly_wait(5)  # a click may return before the next page is loaded
     yield driver
