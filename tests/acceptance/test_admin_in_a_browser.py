@@ -211,7 +211,7 @@ def test_viewer_opens_every_page_and_has_no_button(browser, site, rows) -> None:
 
 
 def test_staff_without_rights_is_refused(browser, site, rows) -> None:
-    log_in(browser, site, "nobody")
+    log_in(browser, site, "outsider")
     for model, objects in rows.items():
         for address in (f"{site}django_q/{model}/", f"{site}django_q/{model}/{objects[0].pk}/change/"):
             browser.get(address)

@@ -9,6 +9,9 @@ import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from django_q.testing import ReporterConformance
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
@@ -87,3 +90,25 @@ class ErrorService:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class ErrorServiceConformance(ReporterConformance):
+    """Promises of a reporter of one of these protocols. A subclass names its options for an unreachable service."""
+
+    unreachable_options: dict[str, str]
+    """Options with the address of a service that cannot be reached."""
+
+    @pytest.fixture
+    def reporter(self, make: Any, service: ErrorService) -> Any:
+        """Return a reporter that sends to the service."""
+        self.service = service
+        return make()
+
+    @pytest.fixture
+    def unreachable(self, make: Any) -> Any:
+        """Return a reporter whose service cannot be reached."""
+        return make(**self.unreachable_options)
+
+    def received(self) -> list[str]:
+        """Return the events that the service has received."""
+        return [json.dumps(event) for event in self.service.events]

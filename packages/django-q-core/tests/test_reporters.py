@@ -89,7 +89,7 @@ def registry(monkeypatch) -> None:
     Sending.flushed.clear()
     kinds = {"listening": Listening, "broken": Broken, "unusable": Unusable, "sending": Sending}
     monkeypatch.setattr(reporters.REPORTERS, "load", kinds.__getitem__)
-    reporters._made.clear()
+    reporters._made.forget()
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_reporters_are_created_once_in_a_process(settings_of, caplog) -> None:
 def test_no_reporter_is_created_without_settings(settings_of) -> None:
     reporters.start(settings_of())
     reporters.report(ValueError("oh"), settings_of())
-    assert not reporters._made
+    assert not reporters._made.get()
 
 
 def test_broken_reporter_is_logged_once(settings_of, caplog) -> None:
@@ -160,7 +160,7 @@ def test_broken_reporter_is_logged_once(settings_of, caplog) -> None:
 def test_reports_are_flushed_if_a_reporter_can(settings_of, caplog) -> None:
     settings = settings_of(error_reporter={"listening": {}, "sending": {}})
     reporters.flush(settings, 0.5)
-    assert not reporters._made
+    assert not reporters._made.get()
     reporters.start(settings)
     reporters.flush(settings, 0.5)
     assert Sending.flushed == [0.5]

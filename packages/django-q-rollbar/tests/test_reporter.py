@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import rollbar
 from django_q.context import running
 from django_q.reporters import handle
-from django_q.testing import ReporterConformance
 from django_q.wire.package import new_package
 from django_q_rollbar import Rollbar
 
-from tests.services.error_service import ErrorService
+from tests.services.error_service import ErrorService, ErrorServiceConformance
 
 UNREACHABLE = "http://127.0.0.1:9/api/1/"
 
@@ -38,18 +35,8 @@ def make(service):
     return lambda **options: Rollbar(**{"access_token": "token", "endpoint": service.endpoint, **options})
 
 
-class TestRollbar(ReporterConformance):
-    @pytest.fixture
-    def reporter(self, make, service):
-        self.service = service
-        return make()
-
-    @pytest.fixture
-    def unreachable(self, make):
-        return make(endpoint=UNREACHABLE)
-
-    def received(self):
-        return [json.dumps(event) for event in self.service.events]
+class TestRollbar(ErrorServiceConformance):
+    unreachable_options = {"endpoint": UNREACHABLE}
 
 
 def test_item_has_the_task(make, service) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 import pytest
@@ -10,11 +9,10 @@ import sentry_sdk
 from django_q import signals
 from django_q.context import running
 from django_q.reporters import handle
-from django_q.testing import ReporterConformance
 from django_q.wire.package import new_package
 from django_q_sentry import Sentry
 
-from tests.services.error_service import ErrorService
+from tests.services.error_service import ErrorService, ErrorServiceConformance
 
 UNREACHABLE = "http://public@127.0.0.1:9/1"
 
@@ -59,18 +57,8 @@ def sent(service):
     return events
 
 
-class TestSentry(ReporterConformance):
-    @pytest.fixture
-    def reporter(self, make, service):
-        self.service = service
-        return make()
-
-    @pytest.fixture
-    def unreachable(self, make):
-        return make(dsn=UNREACHABLE)
-
-    def received(self):
-        return [json.dumps(event) for event in self.service.events]
+class TestSentry(ErrorServiceConformance):
+    unreachable_options = {"dsn": UNREACHABLE}
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from django_q.brokers.process_local import ProcessLocal
 from django_q.context import current_package, current_task
 from django_q.functions import is_known, resolve
 from django_q.log import messages as log
@@ -213,19 +213,20 @@ def flush(settings: ClusterSettings, seconds: float = FLUSH_SECONDS) -> None:
         settings: settings of the cluster.
         seconds: maximum time for each reporter.
     """
-    if made := _made.get((settings, os.getpid())):
+    if made := _made.get().get(settings):
         made.flush(seconds)
 
 
-_made: dict[tuple[ClusterSettings, int], ErrorReporter] = {}
+_made: Final[ProcessLocal[dict[ClusterSettings, ErrorReporter]]] = ProcessLocal(dict)
+"""Reporters of this process by settings: threads and sockets of a client do not survive a fork."""
 
 
 def _reporters(settings: ClusterSettings) -> ErrorReporter:
-    """Create the reporters once in each process, because threads and sockets of a client do not survive a fork."""
-    key = settings, os.getpid()
-    if key not in _made:
-        _made[key] = ErrorReporter.of(settings)
-    return _made[key]
+    """Return the reporters of this process, which are created on first use."""
+    made = _made.get()
+    if settings not in made:
+        made[settings] = ErrorReporter.of(settings)
+    return made[settings]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -14,6 +14,7 @@ from django_q.admin.filters import TextFilter
 from django_q.admin.pages import Page
 from django_q.admin.values import MAX_LISTED_CHARACTERS, beginning, notation
 from django_q.brokers import get_broker
+from django_q.brokers.bands import DEAD_SUFFIX
 from django_q.clock import in_project_time, now
 from django_q.exceptions import UnreadablePackage
 from django_q.settings import current_settings
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
-DEAD_END: Final = "-dead"
-"""End of the key of rows that are dead letters."""
-
-
 class DeadLetterFilter(admin.SimpleListFilter):
     """Shows the dead letters only, or the others."""
 
@@ -49,17 +46,17 @@ class DeadLetterFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
         """Return the rows of the chosen kind."""
         if self.value() == "1":
-            return queryset.filter(key__endswith=DEAD_END)
-        return queryset.exclude(key__endswith=DEAD_END) if self.value() == "0" else queryset
+            return queryset.filter(key__endswith=DEAD_SUFFIX)
+        return queryset.exclude(key__endswith=DEAD_SUFFIX) if self.value() == "0" else queryset
 
 
 @admin.action(description=_("Requeue selected dead letters"), permissions=["requeue"])
 def requeue_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
     """Queue dead letters again. Other rows stay as they are."""
     count = 0
-    for row in queryset.filter(key__endswith=DEAD_END):
+    for row in queryset.filter(key__endswith=DEAD_SUFFIX):
         with transaction.atomic(using=row._state.db):
-            get_broker(row.key.removesuffix(DEAD_END)).enqueue(row.payload)
+            get_broker(row.key.removesuffix(DEAD_SUFFIX)).enqueue(row.payload)
             model_admin.log_change(request, row, gettext("Requeued."))
             row.delete()
         count += 1
@@ -71,7 +68,7 @@ def requeue_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, qu
 def delete_dead_letters(model_admin: ModelAdmin[OrmQ], request: HttpRequest, queryset: QuerySet[OrmQ]) -> None:
     """Delete dead letters. Other rows stay as they are."""
     count = 0
-    for row in queryset.filter(key__endswith=DEAD_END):
+    for row in queryset.filter(key__endswith=DEAD_SUFFIX):
         with transaction.atomic(using=row._state.db):
             model_admin.log_change(request, row, gettext("Deleted."))
             row.delete()
@@ -97,7 +94,7 @@ class QueueAdmin(Page):
     @admin.display(description=_("state"))
     def state(self, row: OrmQ) -> str:
         """Return what the package does: it waits, is delayed or leased, or is a dead letter."""
-        if row.key.endswith(DEAD_END):
+        if row.key.endswith(DEAD_SUFFIX):
             return gettext("dead letter")
         if row.lock is None or in_project_time(row.lock) <= now():
             return gettext("waiting")
@@ -162,7 +159,7 @@ class QueueAdmin(Page):
 
     def has_delete_permission(self, request: HttpRequest, obj: OrmQ | None = None) -> bool:
         """Return True for users who may delete rows: dead letters, and any row with `DEBUG`."""
-        is_dead = obj is not None and obj.key.endswith(DEAD_END)
+        is_dead = obj is not None and obj.key.endswith(DEAD_SUFFIX)
         return (settings.DEBUG or is_dead) and super().has_delete_permission(request, obj)
 
     def has_delete_dead_permission(self, request: HttpRequest) -> bool:

@@ -12,6 +12,7 @@ from django.apps import apps
 from django.db import Error, connections, transaction
 from django.db.models import Q
 from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
+from django_q.brokers.bands import DEAD_SUFFIX
 from django_q.brokers.base import lost
 from django_q.databases.connections import forget_database
 from django_q.databases.limits import SHORT_STATEMENT, byte_size, exceeded_limit
@@ -82,7 +83,7 @@ class ORM(BulkBroker):
     @classmethod
     def name_problem(cls, name: str) -> str | None:
         """Return an error if the name is too long for the table. The dead-letter queue has five more characters."""
-        longest = MAX_NAME_CHARACTERS - len("-dead")
+        longest = MAX_NAME_CHARACTERS - len(DEAD_SUFFIX)
         return f"the database allows names of at most {longest} characters" if len(name) > longest else None
 
     @property

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
+def other_parameters(request: HttpRequest, *own: str) -> list[tuple[str, str]]:
+    """Return the parameters of a list that a filter keeps: not its own, the page, and the mark of an error."""
+    ignored = {*own, "p", "e"}
+    return [(key, value) for key, values in request.GET.lists() for value in values if key not in ignored]
+
+
 class TextFilter(admin.FieldListFilter):
     """Filter with a field for the exact value of a column. It does not read which values there are."""
 
@@ -28,8 +34,7 @@ class TextFilter(admin.FieldListFilter):
         if values:
             self.used_parameters[self.parameter] = values
         self.value = values[-1] if values else ""
-        ignored = {self.parameter, "p", "e"}
-        self.others = [(key, each) for key, found in request.GET.lists() for each in found if key not in ignored]
+        self.others = other_parameters(request, self.parameter)
 
     def expected_parameters(self) -> list[str | None]:
         """Return the name of the column."""
@@ -56,8 +61,7 @@ class DropdownFilter(admin.ChoicesFieldListFilter):
             params.pop(exact, None)
         super().__init__(field, request, params, *args, **kwargs)
         self.field_choices = [(str(value), label) for value, label in field.flatchoices]
-        ignored = {self.lookup_kwarg, self.lookup_kwarg_isnull, "p", "e"}
-        self.others = [(key, each) for key, found in request.GET.lists() for each in found if key not in ignored]
+        self.others = other_parameters(request, self.lookup_kwarg, self.lookup_kwarg_isnull)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Yield the values of the template."""

@@ -16,13 +16,14 @@ from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from django_q.admin.pagination import BoundedPaginator
-from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, notation
+from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, breakable, notation
 from django_q.exceptions import BrokerUnavailable, ResultsUnavailable
 from django_q.text import one_line, sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from django.contrib.admin import ModelAdmin
     from django.db.models import Model
     from django.http import HttpRequest
 
@@ -31,6 +32,24 @@ UNAVAILABLE = (BrokerUnavailable, InterfaceError, OperationalError, ResultsUnava
 
 MAX_SENTENCE_CHARACTERS = 500
 """Maximum length of an error in a message."""
+
+
+def tell(model_admin: ModelAdmin[Any], request: HttpRequest, sentence: Any, error: BaseException) -> None:
+    """Show an error to the user.
+
+    Args:
+        model_admin: the page.
+        request: the request of the user.
+        sentence: message with one `%s` for the error.
+        error: the error.
+    """
+    reason = one_line(sentence_of(error), MAX_SENTENCE_CHARACTERS)
+    model_admin.message_user(request, sentence % reason, messages.ERROR)
+
+
+def quoted(value: object) -> str:
+    """Return the text of an object for a sentence in which `%s` is replaced afterwards."""
+    return one_line(value).replace("%", "%%")
 
 
 class WholePage(ChangeList):
@@ -72,17 +91,25 @@ class Page(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - D
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """Return the page of a row, or the result of its form."""
-        return self.guarded(
-            request, lambda: super(Page, self).changeform_view(request, object_id, form_url, extra_context)
-        )
+        return self.guarded(request, lambda: self.row_view(request, object_id, form_url, extra_context))
+
+    def row_view(
+        self, request: HttpRequest, object_id: str | None, form_url: str, extra_context: dict[str, Any] | None
+    ) -> HttpResponse:
+        """Return the page of a row, or the result of its form, if all servers answer."""
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    @admin.display(description=_("function"), ordering="func")
+    def function(self, obj: Any) -> str:
+        """Return the dotted path, which may be wrapped after each dot."""
+        return breakable(obj.func)
 
     def guarded(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
         """Return the response of a view; a message on the index of the admin if a server is unavailable."""
         try:
             return view()
         except UNAVAILABLE as error:
-            reason = one_line(sentence_of(error), MAX_SENTENCE_CHARACTERS)
-            self.message_user(request, _("The page cannot be shown now: %s") % reason, messages.ERROR)
+            tell(self, request, _("The page cannot be shown now: %s"), error)
             return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
 
@@ -108,20 +135,10 @@ class ReadOnlyPage(Page):
         """
         return {}
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Return the page of a row without buttons that save, or press one of its other buttons."""
-        return self.guarded(request, lambda: self.row_view(request, object_id, form_url, extra_context))
-
     def row_view(
         self, request: HttpRequest, object_id: str | None, form_url: str, extra_context: dict[str, Any] | None
     ) -> HttpResponse:
-        """Return the page of a row, or the list after a button was pressed.
+        """Return the page of a row without buttons that save, or the list after one of its other buttons was pressed.
 
         Raises:
             PermissionDenied: the user may not press the button, or the form has another aim.
@@ -141,7 +158,7 @@ class ReadOnlyPage(Page):
             "title": _("View %s") % self.opts.verbose_name,
             "django_q_buttons": [(name, label) for name, (label, _press) in buttons.items()],
         }
-        return super().changeform_view(request, object_id, form_url, context | (extra_context or {}))
+        return super().row_view(request, object_id, form_url, context | (extra_context or {}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         """Return all fields of the page, and no reverse relation of the project's own models."""
@@ -153,6 +170,22 @@ class ReadOnlyPage(Page):
     def page_names(self) -> dict[str, str]:
         """Return the methods that show columns, by the name of the column."""
         return {}
+
+    # values of any class
+
+    @admin.display(description=_("arguments"))
+    def shown_args(self, obj: Any) -> str:
+        """Return the positional arguments in the notation of Python."""
+        return self.shown(obj, "args")
+
+    @admin.display(description=_("keyword arguments"))
+    def shown_kwargs(self, obj: Any) -> str:
+        """Return the keyword arguments in the notation of Python."""
+        return self.shown(obj, "kwargs")
+
+    def shown(self, obj: Any, attribute: str) -> str:
+        """Return a value in a monospaced block; a large one is truncated and linked to its download."""
+        return self.preformatted(obj, attribute, notation(lambda: getattr(obj, attribute)))
 
     # downloads
 

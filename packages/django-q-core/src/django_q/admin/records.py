@@ -16,7 +16,7 @@ from django_q.admin.pages import ReadOnlyPage
 from django_q.admin.tasks import as_task_id
 from django_q.admin.times import with_seconds
 from django_q.admin.tracebacks import as_html
-from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, breakable, notation
+from django_q.admin.values import beginning
 from django_q.models import Record
 from django_q.tasks import cancel
 from django_q.text import text_of
@@ -113,11 +113,6 @@ class RecordAdmin(ReadOnlyPage):
 
     # columns
 
-    @admin.display(description=_("function"), ordering="func")
-    def function(self, record: Record) -> str:
-        """Return the dotted path, which may be wrapped after each dot."""
-        return breakable(record.func)
-
     @admin.display(description=_("sent"), ordering="enqueued_at")
     def sent_at(self, record: Record) -> str:
         """Return the time of sending, with seconds."""
@@ -146,24 +141,10 @@ class RecordAdmin(ReadOnlyPage):
 
     # the page of a task
 
-    @admin.display(description=_("arguments"))
-    def shown_args(self, record: Record) -> str:
-        """Return the positional arguments in the notation of Python."""
-        return self.shown(record, "args")
-
-    @admin.display(description=_("keyword arguments"))
-    def shown_kwargs(self, record: Record) -> str:
-        """Return the keyword arguments in the notation of Python."""
-        return self.shown(record, "kwargs")
-
     @admin.display(description=_("result"))
     def shown_result(self, record: Record) -> str:
         """Return the return value in the notation of Python."""
         return self.shown(record, "return_value")
-
-    def shown(self, record: Record, attribute: str) -> str:
-        """Return a value in a monospaced block; a large one is truncated and linked to its download."""
-        return self.preformatted(record, attribute, notation(lambda: getattr(record, attribute)), MAX_SHOWN_CHARACTERS)
 
     @admin.display(description=_("attempts"))
     def shown_attempts(self, record: Record) -> str:

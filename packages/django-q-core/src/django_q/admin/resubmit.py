@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
 from django.db import transaction
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from django_q.admin.pages import quoted, tell
 from django_q.exceptions import BrokerUnavailable
 from django_q.tasks.resubmitting import resubmit_task as send_again
-from django_q.text import one_line, sentence_of
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from django_q.models import Task
-
-MAX_SENTENCE_CHARACTERS = 500
-"""Maximum length of an error in a message."""
 
 
 @admin.action(description=_("Resubmit selected tasks to queue"), permissions=["change"])
@@ -35,7 +32,7 @@ def resubmit_task(model_admin: ModelAdmin[Task], request: HttpRequest, queryset:
             tell(model_admin, request, _("The broker is unavailable, nothing more was resubmitted: %s"), error)
             break
         except (Exception, SystemExit) as error:  # noqa: BLE001 - runs code of the project
-            tell(model_admin, request, _("%(task)s was not resubmitted: %%s") % quoted(task), error)
+            tell(model_admin, request, _("%(task)s was not resubmitted: %%s") % {"task": quoted(task)}, error)
             continue
         count += 1
         record(model_admin, request, task, new_id)
@@ -56,25 +53,12 @@ def record(model_admin: ModelAdmin[Task], request: HttpRequest, task: Task, new_
                 model_admin.log_change(request, task, gettext("Resubmitted as %s and deleted.") % new_id)
                 task.delete()
         except Exception as error:  # noqa: BLE001 - for example a protecting foreign key; the task is queued
-            tell(model_admin, request, _("%(task)s was resubmitted and cannot be deleted: %%s") % quoted(task), error)
+            tell(
+                model_admin,
+                request,
+                _("%(task)s was resubmitted and cannot be deleted: %%s") % {"task": quoted(task)},
+                error,
+            )
         else:
             return
     model_admin.log_change(request, task, gettext("Resubmitted as %s.") % new_id)
-
-
-def tell(model_admin: ModelAdmin[Any], request: HttpRequest, sentence: Any, error: BaseException) -> None:
-    """Show an error to the user.
-
-    Args:
-        model_admin: the page.
-        request: the request of the user.
-        sentence: message with one `%s` for the error.
-        error: the error.
-    """
-    reason = one_line(sentence_of(error), MAX_SENTENCE_CHARACTERS)
-    model_admin.message_user(request, sentence % reason, messages.ERROR)
-
-
-def quoted(task: Task) -> dict[str, str]:
-    """Return a task's name for a sentence in which `%s` is replaced afterwards."""
-    return {"task": one_line(task).replace("%", "%%")}

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_q.admin.resubmit import tell
+from django_q.admin.pages import quoted, tell
 from django_q.brokers import get_broker
 from django_q.exceptions import BrokerUnavailable, ScheduleError
 from django_q.models import Schedule
@@ -40,8 +40,7 @@ def run_now(model_admin: ModelAdmin[Schedule], request: HttpRequest, queryset: Q
             tell(model_admin, request, _("The broker is unavailable, nothing more was sent: %s"), error)
             break
         except Exception as error:  # noqa: BLE001 - arguments and options may be anything
-            name = one_line(schedule).replace("%", "%%")
-            tell(model_admin, request, _("%(name)s was not sent: %%s") % {"name": name}, error)
+            tell(model_admin, request, _("%(name)s was not sent: %%s") % {"name": quoted(schedule)}, error)
             continue
         sent += 1
         model_admin.log_change(request, schedule, gettext("Sent now as task %s.") % task_id)

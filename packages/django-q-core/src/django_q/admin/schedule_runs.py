@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from django.utils import timezone
@@ -10,6 +9,7 @@ from django.utils.translation import gettext
 
 from django_q.clock import zone_of
 from django_q.exceptions import ScheduleError
+from django_q.schedules.upcoming import upcoming
 from django_q.settings import current_settings
 
 if TYPE_CHECKING:
@@ -25,12 +25,8 @@ def next_runs(schedule: Schedule) -> list[str]:
     """Return the next runs of a schedule in local time, or the reason why there are none."""
     if schedule.repeats == 0:
         return [gettext("paused")]
-    slot = schedule.slot()
-    if slot is None:
-        return []
-    count = SHOWN_RUNS if schedule.repeats < 0 else min(schedule.repeats, SHOWN_RUNS)
     try:
-        return [in_local_time(each.moment) for each in islice(schedule.recurrence().upcoming(slot), count)]
+        return [in_local_time(moment) for moment in upcoming(schedule, SHOWN_RUNS)]
     except ScheduleError as error:
         return [str(error)]
 

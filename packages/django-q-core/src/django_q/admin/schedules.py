@@ -79,16 +79,12 @@ class ScheduleAdmin(Page):
         user: Any = request.user
         return user.has_perm(f"{self.opts.app_label}.run_schedule")
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+    def row_view(
+        self, request: HttpRequest, object_id: str | None, form_url: str, extra_context: dict[str, Any] | None
     ) -> HttpResponse:
         """Return the page of a schedule, with the button that shows its next runs without saving."""
         context = {"django_q_buttons": [(PREVIEW, _("Show next runs"))]} | (extra_context or {})
-        return super().changeform_view(request, object_id, form_url, context)
+        return super().row_view(request, object_id, form_url, context)
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         """Save only the changed columns, because the scheduler may write the others at the same time."""
@@ -102,11 +98,6 @@ class ScheduleAdmin(Page):
     def title(self, schedule: Schedule) -> str | None:
         """Return the beginning of the name."""
         return breakable(Truncator(schedule.name).chars(60)) if schedule.name else None
-
-    @admin.display(description=_("function"), ordering="func")
-    def function(self, schedule: Schedule) -> str:
-        """Return the dotted path, which may be wrapped after each dot."""
-        return breakable(schedule.func)
 
     @admin.display(description=_("next run"), ordering="next_run")
     def next_run_at(self, schedule: Schedule) -> str:

@@ -106,11 +106,6 @@ class TaskAdmin(ReadOnlyPage):
 
     # columns
 
-    @admin.display(description=_("function"), ordering="func")
-    def function(self, task: Task) -> str:
-        """Return the dotted path, which may be wrapped after each dot."""
-        return breakable(task.func)
-
     @admin.display(description=_("started"), ordering="started")
     def started_at(self, task: Task) -> str:
         """Return the time at which the task was sent, with seconds."""
@@ -173,24 +168,10 @@ class TaskAdmin(ReadOnlyPage):
         fields = super().get_readonly_fields(request, obj)
         return [*fields, *(name for name in ("time_taken", "waiting_time", "run_time", "worker") if name not in fields)]
 
-    @admin.display(description=_("arguments"))
-    def shown_args(self, task: Task) -> str:
-        """Return the arguments in the notation of Python."""
-        return self.shown(task, "args")
-
-    @admin.display(description=_("keyword arguments"))
-    def shown_kwargs(self, task: Task) -> str:
-        """Return the keyword arguments in the notation of Python."""
-        return self.shown(task, "kwargs")
-
     @admin.display(description=_("result"))
     def shown_result(self, task: Task) -> str:
         """Return the result in the notation of Python."""
         return self.shown(task, "result")
-
-    def shown(self, task: Task, attribute: str) -> str:
-        """Return a value as preformatted text; a large one is truncated and linked to its download."""
-        return self.preformatted(task, attribute, notation(lambda: getattr(task, attribute)))
 
 
 @admin.register(Failure)

@@ -163,8 +163,9 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
     except BaseException as error:  # noqa: BLE001 - edge of the process: the sentinel starts another one
         log.process.crashed(current_process().name, error)
         reporters.report(error, wiring.settings)
-        reporters.flush(wiring.settings)
         sys.exit(1)
+    finally:
+        reporters.flush(wiring.settings)
 
 
 def _serve(path: str, wiring: Wiring, *args: Any) -> None:
@@ -179,7 +180,4 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
     process = class_of(path)
     if process.limits_cache_calls:
         CALLS.limit(min(CALL_TIMEOUT_SECONDS, wiring.settings.guard_timeout / 4))
-    try:
-        process(wiring, *args).run()
-    finally:
-        reporters.flush(wiring.settings)
+    process(wiring, *args).run()

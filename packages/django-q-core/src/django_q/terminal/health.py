@@ -15,7 +15,7 @@ from django_q.models import Record
 from django_q.models.record import Status
 from django_q.status import IDLE, WORKING
 
-from .snapshot import Problems, clusters_of, queue_names, queue_row, unseen
+from .snapshot import Problems, queue_names, queue_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +36,7 @@ class HealthCheck:
     def __init__(self, settings: ClusterSettings, cluster: str | None = None) -> None:
         self.settings, self.cluster = settings, cluster
         self.problems = Problems()
-        broker = shared_broker(settings)
-        found = self.problems.reading(lambda: clusters_of(broker), ())
-        self.problems.add(*unseen(broker))
+        found = self.problems.reading_clusters(shared_broker(settings))
         self.clusters = [row for row in found if cluster in (None, row.queue, row.cluster_id)]
 
     @property

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django_q.exceptions import ConfigurationError
 from django_q.old_names import load
 
-from .snapshot import Problems, clusters_of, unseen
+from .snapshot import Problems
 from .tables import Column, Line, Segment, Table, cut
 from .views import WIDE_SCREEN, clipped, emptiness, wrapped
 
@@ -90,8 +90,7 @@ class MemoryMeter:
     def measure(self) -> tuple[ClusterMemory, ...]:
         """Measure all clusters that publish statistics."""
         problems = Problems()
-        clusters = problems.reading(lambda: clusters_of(self.broker), ())
-        problems.add(*unseen(self.broker))
+        clusters = problems.reading_clusters(self.broker)
         self.problems = tuple(problems.sentences)
         rows = tuple(self.row(cluster) for cluster in clusters)
         percents = [row.percent for row in rows if row.percent is not None]

@@ -186,8 +186,7 @@ class Collector:
     def snapshot(self) -> Snapshot:
         """Take a snapshot."""
         problems = Problems()
-        clusters = problems.reading(lambda: clusters_of(self.broker), ())
-        problems.add(*unseen(self.broker))
+        clusters = problems.reading_clusters(self.broker)
         if self.details is None or time.monotonic() >= self.details_due:
             self.details = self._details(clusters)
             self.details_due = time.monotonic() + DETAILS_SECONDS
@@ -234,6 +233,12 @@ class Problems:
             close_after(error)
             self.add(_("The database cannot be read (%s): check that it runs and is migrated.") % error_line(error))
         return otherwise
+
+    def reading_clusters(self, broker: Broker) -> tuple[ClusterRow, ...]:
+        """Return the clusters that publish statistics, as far as they can be seen."""
+        found = self.reading(lambda: clusters_of(broker), ())
+        self.add(*unseen(broker))
+        return found
 
 
 def clusters_of(broker: Broker) -> tuple[ClusterRow, ...]:

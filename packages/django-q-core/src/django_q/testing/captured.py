@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
-from django.conf import settings as django_settings
-from django.test.utils import override_settings
 from django.utils import timezone
 
 from django_q.brokers.memory import MemoryBroker, MemoryQueue
@@ -20,6 +18,7 @@ from django_q.finishing import Finisher, is_last
 from django_q.functions import describe
 from django_q.schedules.due import DueSchedules
 from django_q.settings import ClusterSettings, current_settings
+from django_q.testing.changed_settings import changed_cluster
 from django_q.testing.commits import run_commit_callbacks
 from django_q.wire.codec import PackageCodec
 from django_q.wire.outcome import decode
@@ -327,10 +326,8 @@ def captured_tasks(**settings: Any) -> Iterator[CapturedTasks]:
     Args:
         **settings: keys of `Q_CLUSTER` that replace those of the project.
     """
-    own = {**getattr(django_settings, "Q_CLUSTER", {}), "sync": False, **settings}
     captured = CapturedTasks()
-    path = f"{CapturingBroker.__module__}.{CapturingBroker.__name__}"
-    with override_settings(Q_CLUSTER={**own, "broker_class": path}):
+    with changed_cluster(**{"sync": False, **settings, "broker_class": CapturingBroker}):
         _active.append(captured)
         try:
             yield captured
@@ -360,8 +357,7 @@ def immediate() -> Iterator[None]:
     Their exceptions are raised there. Tasks that wait for a commit are executed at the end of the block at the latest,
     if only the transactions of a `TestCase` are open.
     """
-    own = {**getattr(django_settings, "Q_CLUSTER", {}), "sync": True, "sync_raises": True}
-    with override_settings(Q_CLUSTER=own):
+    with changed_cluster(sync=True, sync_raises=True):
         yield
         run_commit_callbacks()
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import ENVIRONMENT_VARIABLE
-from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.test.utils import override_settings
 
 from django_q.brokers.memory import MemoryBroker
+from django_q.testing.changed_settings import changed_cluster
 from django_q.testing.eventually import eventually
 from django_q.testing.live_settings import VARIABLE
 from django_q.testing.memory_server import MemoryServer
@@ -73,7 +72,7 @@ def live(**settings: Any) -> Iterator[LiveCluster]:
     with (
         tempfile.TemporaryDirectory(prefix="django-q-") as folder,
         MemoryServer() as server,
-        override_settings(Q_CLUSTER={**getattr(django_settings, "Q_CLUSTER", {}), **own}),
+        changed_cluster(**own),
         Path(folder, "log").open("wb") as log,
     ):
         path = os.pathsep.join(filter(None, sys.path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,6 +13,7 @@ from django_q.exceptions import DjangoQError, ScheduleError
 from django_q.models import Schedule
 from django_q.recurrence import local
 from django_q.schedules.due import DueSchedules
+from django_q.schedules.upcoming import upcoming
 from django_q.settings import current_settings
 
 if TYPE_CHECKING:
@@ -91,18 +91,14 @@ def marks(schedule: Schedule) -> list[str]:
 
 def runs(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
     """Return the next runs of a schedule in local time; arguments as of `lines`."""
-    slot = schedule.slot()
     if schedule.repeats == 0:
         return ["paused"]
-    if slot is None:
+    if schedule.slot() is None:
         return ["never"]
-    if 0 < schedule.repeats < count:
-        count = schedule.repeats
     try:
-        slots = list(islice(schedule.recurrence(settings).upcoming(slot), count))
+        return [show(moment, settings) for moment in upcoming(schedule, count, settings)]
     except ScheduleError as error:
         return [str(error)]
-    return [show(each.moment, settings) for each in slots]
 
 
 def show(moment: datetime, settings: ClusterSettings) -> str:
