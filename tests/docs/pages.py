@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
 
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w/]+\.py)\n")
+FILE = re.compile(r"# ([\w/]+\.(?:py|toml))\n")
 
 
 class Block(NamedTuple):
@@ -41,3 +41,11 @@ def pages() -> list[Path]:
         DOCS / "index.md",
         *REPOSITORY.glob("packages/*/README.md"),
     ]
+
+
+def write_project(page: Path, folder: Path) -> None:
+    """Write the files of a page to a folder, each from the block that names it."""
+    for block in blocks_of(page, "python", "toml"):
+        if block.file:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.file).write_text(block.code, encoding="utf-8")

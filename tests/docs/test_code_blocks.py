@@ -15,9 +15,9 @@ from django_q.testing import immediate
 from tests.docs.pages import REPOSITORY, blocks_of, pages
 
 OWN_TESTS = {
-    "docs/how-to/brokers.md": "tests/third_party",
-    "docs/how-to/report-errors.md": "tests/docs/test_report_errors.py",
     "docs/how-to/test-your-code.md": "tests/docs/test_test_your_code.py",
+    "docs/how-to/write-a-broker.md": "tests/docs/test_write_a_broker.py",
+    "docs/how-to/write-an-error-reporter.md": "tests/docs/test_write_an_error_reporter.py",
     "docs/tutorial/first-task.md": "tests/docs/test_first_task.py",
 }
 """Pages whose code is a project or a test suite, and the tests that run it."""
