@@ -18,15 +18,19 @@ nitpicky = True
 
 myst_heading_anchors = 3
 
-README = re.compile(r"\]\(\.\./\.\./packages/([\w-]+)/README\.md")
-"""Link to the README of a distribution, which is a page of the site."""
+PAGES = {
+    re.compile(r"\]\(\.\./\.\./packages/([\w-]+)/README\.md"): r"](../distributions/\1.md",
+    re.compile(r"\]\(\.\./\.\./CONTRIBUTING\.md"): "](../contributing/commands.md",
+}
+"""Links to files outside of this folder that a page of the site includes, and the link to that page."""
 
 
-def link_distributions(app: Sphinx, name: str, content: list[str]) -> None:
-    """Replace links to READMEs by links to their pages."""
-    content[0] = README.sub(r"](../distributions/\1.md", content[0])
+def link_included(app: Sphinx, name: str, content: list[str]) -> None:
+    """Replace links to included files by links to their pages."""
+    for link, page in PAGES.items():
+        content[0] = link.sub(page, content[0])
 
 
 def setup(app: Sphinx) -> None:
     """Connect the function above."""
-    app.connect("source-read", link_distributions)
+    app.connect("source-read", link_included)
