@@ -60,3 +60,10 @@ def test_matrix_has_all_versions_of_the_classifiers():
     matrix = re.search(r"python: (\[.*\])\n +django: (\[.*\])", (REPOSITORY / ".github/workflows/test.yml").read_text())
     assert re.findall(r"Python :: (3\.\d+)", classifiers) == re.findall(r"[\d.]+", matrix[1])
     assert re.findall(r"Django :: (\d\.\d)", classifiers) == re.findall(r"[\d.]+", matrix[2])
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_readmes_have_the_same_form(package):
+    headings = re.findall(r"^## (.*)", (package / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:3] == ["Install", "Configure", "Guarantees"]
+    assert headings[-1] == "Read on"
