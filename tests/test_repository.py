@@ -67,3 +67,12 @@ def test_readmes_have_the_same_form(package):
     headings = re.findall(r"^## (.*)", (package / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[:3] == ["Install", "Configure", "Guarantees"]
     assert headings[-1] == "Read on"
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_version_is_defined_once(package):
+    [about] = package.glob("src/*/__about__.py")
+    version = re.search(r'__version__ = "(.*)"', about.read_text())[1]
+    files = [path for path in package.rglob("*.py") if path != about] + [package / "pyproject.toml"]
+    assert [str(path) for path in files if f'"{version}"' in path.read_text(encoding="utf-8")] == []
+    assert re.search(r"^## (\S+)", (package / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
