@@ -16,6 +16,7 @@ from tests.docs.pages import REPOSITORY, blocks_of, pages
 
 OWN_TESTS = {
     "docs/how-to/test-your-code.md": "tests/docs/test_test_your_code.py",
+    "docs/how-to/trace.md": "tests/acceptance/test_tracing.py",
     "docs/how-to/write-a-broker.md": "tests/docs/test_write_a_broker.py",
     "docs/how-to/write-an-error-reporter.md": "tests/docs/test_write_an_error_reporter.py",
     "docs/tutorial/first-task.md": "tests/docs/test_first_task.py",

@@ -20,7 +20,7 @@ def test_page_agrees_with_the_code(page):
 
 def test_each_setting_has_a_type_and_an_origin():
     page = generate.settings_page()
-    assert page.count("*Origin: ") == page.count("### `")
+    assert page.count("*Origin:") == page.count("### `")
     for origin in generate.ORIGINS:
         assert origin not in page
     assert "Manual 1" not in page
