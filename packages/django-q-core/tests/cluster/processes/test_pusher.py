@@ -15,9 +15,9 @@ from django_q.cluster.ipc.messages import TaskMessage
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
 from django_q.cluster.prefetch import Prefetch
 from django_q.cluster.process import Wiring
-from django_q.cluster.pusher import MAX_UNSAVED_OUTCOMES, Pusher
+from django_q.cluster.processes.pusher import MAX_UNSAVED_OUTCOMES, Pusher
+from django_q.cluster.processes.worker import Worker
 from django_q.cluster.statistics import PUBLISH_SECONDS
-from django_q.cluster.worker import Worker
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.wire.codec import PackageCodec
@@ -161,7 +161,7 @@ class TestPrefetch:
     @pytest.fixture(autouse=True)
     def clock(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr("django_q.cluster.pusher.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("django_q.cluster.processes.pusher.time.monotonic", lambda: self.now)
 
     def test_short_tasks_are_prefetched_beyond_the_limit(self, pusher):
         pusher.broker.enqueue_many(["package"] * 2000)
@@ -569,7 +569,7 @@ class Slow:
     def __init__(self, pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.log, broker = 1000.0, [], pusher.broker
         self.seconds = {"renew": [0.0], "dequeue_many": [0.0]}
-        monkeypatch.setattr("django_q.cluster.pusher.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("django_q.cluster.processes.pusher.time.monotonic", lambda: self.now)
         for name in self.seconds:
             monkeypatch.setattr(broker, name, self.slowly(name, getattr(broker, name)))
 
@@ -614,8 +614,8 @@ def test_lease_of_a_slow_fetch_is_renewed_before_its_task_begins(pusher, slow):
 
 
 def test_successor_renews_running_tasks_at_once(pusher, monkeypatch):
-    monkeypatch.setattr("django_q.cluster.pusher.consuming_broker", lambda settings: pusher.broker)
-    monkeypatch.setattr("django_q.cluster.pusher.signal.signal", lambda *handler: None)
+    monkeypatch.setattr("django_q.cluster.processes.pusher.consuming_broker", lambda settings: pusher.broker)
+    monkeypatch.setattr("django_q.cluster.processes.pusher.signal.signal", lambda *handler: None)
     pusher.broker.enqueue("package")
     pusher.step()
     take(pusher, 0)
@@ -646,7 +646,7 @@ def test_warnings_about_the_server_are_logged_once(pusher, monkeypatch, caplog):
 @pytest.mark.parametrize(("pushed", "warned"), [(0, False), (1, True)])
 def test_successor_does_not_repeat_warnings_about_the_server(pusher, monkeypatch, pushed, warned):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr("django_q.cluster.pusher.consuming_broker", lambda settings: pusher.broker)
+    monkeypatch.setattr("django_q.cluster.processes.pusher.consuming_broker", lambda settings: pusher.broker)
     pusher.state.pushed = pushed
     pusher.start()
     assert pusher.warned is warned
@@ -656,7 +656,7 @@ def test_successor_does_not_repeat_warnings_about_the_server(pusher, monkeypatch
 def stop_requests(pusher, monkeypatch):
     """Process ids that the pusher asked to stop."""
     asked: list[int] = []
-    monkeypatch.setattr("django_q.cluster.pusher.os.kill", lambda pid, number: asked.append(pid))
+    monkeypatch.setattr("django_q.cluster.processes.pusher.os.kill", lambda pid, number: asked.append(pid))
     pusher.state.parent, pusher.state.burst, pusher.state.scheduled = 4711, 1, 1
     return asked
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from django_q.cluster import monitor as module
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.state import ClusterState
-from django_q.cluster.monitor import Monitor
+from django_q.cluster.processes import monitor as module
+from django_q.cluster.processes.monitor import Monitor
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
 from django_q.settings import current_settings

@@ -12,7 +12,12 @@ from django.db import DatabaseError, InterfaceError
 
 from django_q.brokers import consuming_broker, get_broker
 from django_q.clock import now as clock_now
+from django_q.cluster.commands import CommandReader
+from django_q.cluster.importing import Imports
 from django_q.cluster.ipc.state import Phase
+from django_q.cluster.maintenance import Maintenance
+from django_q.cluster.process import ClusterProcess, Wiring
+from django_q.cluster.statistics import Publisher
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
 from django_q.log import messages as log
@@ -24,12 +29,6 @@ from django_q.schedules.reasons import reason_of
 from django_q.schedules.synchronising import synchronise
 from django_q.schedules.zone import restore_moments
 from django_q.workflows.batch_maintenance import BatchMaintenance
-
-from .commands import CommandReader
-from .importing import Imports
-from .maintenance import Maintenance
-from .process import ClusterProcess, Wiring
-from .statistics import Publisher
 
 if TYPE_CHECKING:
     from django_q.schedules.scheduler_pass import Pass

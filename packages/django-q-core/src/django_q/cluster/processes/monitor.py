@@ -27,6 +27,10 @@ from django_q.cluster.ipc.messages import (
     unpack,
 )
 from django_q.cluster.ipc.state import Phase
+from django_q.cluster.lease_keeper import LeaseKeeper
+from django_q.cluster.leases import RenewalInterval
+from django_q.cluster.process import ClusterProcess, Wiring
+from django_q.cluster.watchdog import Wait, Watchdog
 from django_q.databases.connections import close_connections, keep_connections
 from django_q.databases.errors import is_unavailable
 from django_q.databases.sqlite import release_pages
@@ -42,11 +46,6 @@ from django_q.text import one_line
 from django_q.wire.metadata import peek, without_arguments
 from django_q.wire.outcome import Outcome
 from django_q.wire.tracking import Started, worker_name
-
-from .lease_keeper import LeaseKeeper
-from .leases import RenewalInterval
-from .process import ClusterProcess, Wiring
-from .watchdog import Wait, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

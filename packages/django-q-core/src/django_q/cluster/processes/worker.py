@@ -15,6 +15,8 @@ from django.utils import timezone
 
 from django_q import reporters, signals
 from django_q.brokers import shared_broker
+from django_q.cluster import sessions
+from django_q.cluster.cancelling import CANCEL_SIGNAL
 from django_q.cluster.earlier_success import saved_success
 from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
@@ -29,6 +31,8 @@ from django_q.cluster.ipc.messages import (
     unpack,
 )
 from django_q.cluster.ipc.state import GRACE_SECONDS, Phase, Slot, WorkerState
+from django_q.cluster.isolation import Baseline
+from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
 from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
@@ -58,11 +62,6 @@ from django_q.wire.options import normalise_package
 from django_q.wire.package import is_member, own_ack_failure
 from django_q.wire.targets import targets_of
 from django_q.wire.tracking import Attempted, Started, worker_name
-
-from . import sessions
-from .cancelling import CANCEL_SIGNAL
-from .isolation import Baseline
-from .process import ClusterProcess, Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,11 +12,11 @@ import pytest
 from django.db import OperationalError, connection
 from django_q.brokers.memory import MemoryQueue
 from django_q.cluster import commands, maintenance, statistics
-from django_q.cluster import scheduling as module
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState, Phase
-from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.processes import scheduler as module
+from django_q.cluster.processes.scheduler import Scheduler
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule, Task
 from django_q.records import maintenance as record_maintenance

@@ -12,14 +12,13 @@ from django_q.brokers import consuming_broker
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import Kind, TaskMessage, kind_of
 from django_q.cluster.ipc.state import Phase, WorkerState
+from django_q.cluster.leases import TaskLeases
 from django_q.cluster.prefetch import MAX_SURPLUS_AGE_SECONDS, Prefetch
+from django_q.cluster.process import ClusterProcess, Wiring
+from django_q.cluster.statistics import Publisher
 from django_q.exceptions import BrokerUnavailable
 from django_q.log import messages as log
 from django_q.pacing import MIN_BACKOFF_SECONDS, Backoff
-
-from .leases import TaskLeases
-from .process import ClusterProcess, Wiring
-from .statistics import Publisher
 
 MAX_UNSAVED_OUTCOMES: Final = 1_000
 """Maximum number of unsaved outcomes while packages are fetched (back-pressure). At high load, there are up to 800."""

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connections
 from django_q.brokers.memory import MemoryBroker
-from django_q.cluster import worker as module
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import Returned, TaskMessage, Unreadable, unpack
 from django_q.cluster.ipc.state import ClusterState
-from django_q.cluster.worker import Worker
+from django_q.cluster.processes import worker as module
+from django_q.cluster.processes.worker import Worker
 from django_q.finishing import Finisher, acknowledges
 from django_q.models import Task
 from django_q.settings import ClusterSettings
