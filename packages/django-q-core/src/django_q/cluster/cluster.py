@@ -29,6 +29,7 @@ from .logging_setup import name_of, set_up_logging
 from .pool import context_of, exit_text
 from .preload import preload
 from .sentinel import main
+from .startup import wait_for_servers
 from .statistics import stat_of
 
 if TYPE_CHECKING:
@@ -119,6 +120,19 @@ class Cluster:
         return name_of(self.cluster_id)
 
     # start and stop
+
+    def wait_for_servers(self, *, fail_fast: bool = False) -> None:
+        """Wait until the database and the broker answer, and close the connections to them.
+
+        Args:
+            fail_fast: True to raise an exception instead of waiting.
+
+        Raises:
+            ClusterNotStarted: a server is unavailable and `fail_fast` is True, or the database is not migrated.
+        """
+        set_up_logging(self.settings, self.cluster_id)
+        wait_for_servers(self.settings, self.broker, fail_fast=fail_fast)
+        self.broker.disconnect()
 
     def start(self) -> int:
         """Start the cluster and wait until all its processes have started.
