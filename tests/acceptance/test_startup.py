@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+
 from tests.services.redis import Redis
 
 from .site import RunningCluster, eventually

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
     from django_q.status import Stat
 
+    from .probes.listener import Listener
+
 _numbers = itertools.count(1)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -86,11 +88,18 @@ class Cluster:
     Args:
         broker: broker of the tasks; None creates the broker of the settings.
         settings: None uses the settings of the broker, or the current settings.
+        listener: socket of the probes; None without them.
     """
 
-    def __init__(self, broker: Broker | None = None, *, settings: ClusterSettings | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker | None = None,
+        *,
+        settings: ClusterSettings | None = None,
+        listener: Listener | None = None,
+    ) -> None:
         self.settings = settings or (broker.settings if broker is not None else current_settings())
-        self._broker = broker
+        self._broker, self._listener = broker, listener
         self.cluster_id = str(uuid.uuid4())
         self.host = socket.gethostname()
         self.pid = os.getpid()
@@ -156,6 +165,7 @@ class Cluster:
         process: BaseProcess = cast("Any", context_of(self.settings.start_method)).Process(
             target=Launch(
                 main, self.settings, self.cluster_id, self.state, self._control, self._started, self._lifeline,
+                self._listener,
                 environment={CLUSTER_NAME_VARIABLE: self.settings.list_key},
             ),
             name=f"Process-{next(_numbers)}",
@@ -165,6 +175,8 @@ class Cluster:
             process.start()
         except OSError as error:
             raise ClusterDied(f"The cluster cannot start its sentinel ({one_line(error)}): try again later.") from error
+        if self._listener is not None:
+            self._listener.close()  # the sentinel keeps it open
         self.sentinel, self._guard = process, SentinelGuard(self.settings, self.state)
         while not self.start_event.is_set():
             self._wait_for(self._started)

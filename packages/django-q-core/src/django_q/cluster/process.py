@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from django_q.cluster.ipc.state import ClusterState, Heartbeat
     from django_q.settings import ClusterSettings
 
+    from .probes.listener import Listener
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
@@ -52,12 +54,16 @@ class Wiring:
     """Scheduler → sentinel."""
     marks: CommandMarks
     """Targets of commands."""
+    listener: Listener | None = None
+    """Socket of the probes; None without them."""
 
 
 class ClusterProcess:
     """Process of the cluster. `run` is the loop; the `step` of a subclass does the work."""
 
     role: ClassVar[str]
+    serves_http: ClassVar[bool] = False
+    """True if the process accepts connections of the probes."""
     limits_cache_calls: ClassVar[bool] = True
     """True if calls to a cache have a time limit in this process."""
 
@@ -178,6 +184,8 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         prepare(wiring.settings, wiring.cluster_id, role)
     sessions.watch_forks()
     process = class_of(path)
+    if wiring.listener is not None and not process.serves_http:
+        wiring.listener.close()
     if process.limits_cache_calls:
         CALLS.limit(min(CALL_TIMEOUT_SECONDS, wiring.settings.guard_timeout / 4))
     process(wiring, *args).run()

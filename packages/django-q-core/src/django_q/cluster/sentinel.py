@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from django_q.settings import ClusterSettings
 
+    from .probes.listener import Listener
+
 REPORT_SECONDS: Final = 5.0
 """Maximum time of the error reporters when the sentinel crashes."""
 
@@ -51,6 +53,7 @@ class Sentinel:
         control: set by the parent to request a stop.
         started: set for the parent when all processes have been started.
         parent: socket that becomes readable when the parent dies.
+        listener: socket of the probes; None without them.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Sentinel:
         control: Wakeup,
         started: Wakeup,
         parent: Any,
+        listener: Listener | None = None,
     ) -> None:
         self.settings, self.cluster_id, self.state = settings, cluster_id, state
         self.control, self.started, self.parent = control, started, parent
@@ -79,6 +83,7 @@ class Sentinel:
             lifeline=Lifeline(),
             commands=Channel(),
             marks=CommandMarks(),
+            listener=listener,
         )
         self.canceller = Canceller(self.name, self.wiring)
         self.pool = Pool(self.wiring, context_of(settings.start_method))
@@ -210,13 +215,14 @@ def main(
     control: Wakeup,
     started: Wakeup,
     lifeline: Lifeline,
+    listener: Listener | None = None,
 ) -> None:
     """Run the sentinel: target of its process. It exits with 0 only if all processes of the cluster have ended."""
     sentinel: Sentinel | None = None
     try:
         parent = lifeline.watch()
         prepare(settings, cluster_id, "sentinel")
-        sentinel = Sentinel(settings, cluster_id, state, control, started, parent)
+        sentinel = Sentinel(settings, cluster_id, state, control, started, parent, listener)
         sentinel.run()
     except BaseException as error:  # noqa: BLE001 - edge of the process: without a sentinel, the cluster must end
         members = [] if sentinel is None else sentinel.pool.members

@@ -81,8 +81,8 @@ def tables(settings: ClusterSettings, broker: Broker) -> dict[str, list[type[Mod
     for model in apps.get_models():
         meta = model._meta
         if meta.app_label in labels and meta.managed and not meta.proxy:
-            is_queue = meta.app_label != CORE_APP and broker.alias is not None
-            found.setdefault(broker.alias if is_queue else router.db_for_write(model), []).append(model)
+            alias = None if meta.app_label == CORE_APP else broker.alias
+            found.setdefault(alias or router.db_for_write(model), []).append(model)
     return found
 
 
@@ -122,7 +122,7 @@ def lacks_table(connection: BaseDatabaseWrapper, model: type[Model]) -> bool:
     quote, meta = connection.ops.quote_name, model._meta
     table = quote(meta.db_table)
     # With the table's name, as SQLite reads other quoted names that it does not know as texts.
-    names = ", ".join(f"{table}.{quote(field.column)}" for field in meta.concrete_fields)
+    names = ", ".join(f"{table}.{quote(column)}" for column in columns_of(model))
     try:
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {names} FROM {table} WHERE 1 = 0")
@@ -141,7 +141,12 @@ def is_missing(connection: BaseDatabaseWrapper, model: type[Model]) -> bool:
         if database.identifier_converter(meta.db_table) not in database.table_names(cursor):
             return True
         columns = {column.name for column in database.get_table_description(cursor, meta.db_table)}
-    return not columns.issuperset(database.identifier_converter(field.column) for field in meta.concrete_fields)
+    return not columns.issuperset(map(database.identifier_converter, columns_of(model)))
+
+
+def columns_of(model: type[Model]) -> list[str]:
+    """Return the names of the columns of a model."""
+    return [field.column for field in model._meta.concrete_fields if field.column is not None]
 
 
 def broker_unavailable(broker: Broker) -> str:

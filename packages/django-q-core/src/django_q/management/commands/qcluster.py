@@ -12,6 +12,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_q import cluster
 from django_q.brokers import consuming_broker
+from django_q.cluster.probes.listener import Address, Listener
+from django_q.cluster.probes.waiting_room import waiting_room
 from django_q.exceptions import ConfigurationError, DjangoQError
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
@@ -39,6 +41,7 @@ class Command(BaseCommand):
         parser.add_argument("--queues", help="Queues that it consumes, separated by commas; 'default' is its own.")
         parser.add_argument("--workers", type=int, help="Number of workers, instead of the setting.")
         parser.add_argument("--fail-fast", action="store_true", help="Exit with 1 instead of waiting for a server.")
+        parser.add_argument("--http", metavar="[HOST:]PORT", help="Serve /livez, /readyz and /metrics on this address.")
         parser.add_argument("--log-json", action="store_true", help="Write the log as JSON on standard error.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -53,6 +56,7 @@ class Command(BaseCommand):
         run_once: bool = False,
         burst: bool = False,
         fail_fast: bool = False,
+        http: str | None = None,
         name: str | None = None,
         **options: Any,
     ) -> None:
@@ -64,8 +68,10 @@ class Command(BaseCommand):
                 raise CommandError("SECRET_KEY is empty: packages are signed with it.")
             settings = with_options(current_settings(), **options)
             broker = consuming_broker(settings)
-            started = cluster.Cluster(broker, settings=settings)
-            started.wait_for_servers(fail_fast=fail_fast)
+            listener = None if http is None else Listener(Address.parse(http))
+            started = cluster.Cluster(broker, settings=settings, listener=listener)
+            with waiting_room(listener):
+                started.wait_for_servers(fail_fast=fail_fast)
             status = started.run(once=run_once, burst=burst)
         except DjangoQError as error:
             raise CommandError(str(error)) from error
