@@ -31,6 +31,7 @@ from .preload import preload
 from .sentinel import main
 from .startup import wait_for_servers
 from .statistics import stat_of
+from .systemd import Notifier
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -111,6 +112,7 @@ class Cluster:
         self._control, self._started = Wakeup(), Wakeup()
         self._lifeline: Lifeline | None = None
         self._guard: SentinelGuard | None = None
+        self._notifier: Notifier | None = None
         self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
         """Set when all processes have started."""
         self.stop_event = Flag(lambda: self.state.stop_requests > 0, self._ask_to_stop)
@@ -212,6 +214,7 @@ class Cluster:
         Returns:
             The exit status for the process: 0 if the cluster has stopped on request.
         """
+        self._notifier = Notifier()
         self.state.burst = int(burst)
         if self.settings.start_method == "fork":
             preload(self.settings)
@@ -223,6 +226,7 @@ class Cluster:
             self._announce()
             close_all()  # log handlers may have opened connections
             self._start()
+            self._notifier.ready()
             if once:
                 self._ask_to_stop()
             return self._wait(wakeup)
@@ -241,6 +245,8 @@ class Cluster:
         while self.sentinel.is_alive():
             if self.is_stopping and not announced:
                 log.cluster.stopping(self.name)
+                if self._notifier is not None:
+                    self._notifier.stopping()
                 announced = True
             self._wait_for(wakeup)
             wakeup.clear()
@@ -251,8 +257,11 @@ class Cluster:
         assert self.sentinel is not None
         assert self._guard is not None
         watched = [self.sentinel.sentinel, *(wakeup.fileno() for wakeup in wakeups)]
-        connection.wait(watched, self._guard.seconds_to_wait())
+        seconds = self._guard.seconds_to_wait()
+        connection.wait(watched, seconds if self._notifier is None else self._notifier.seconds_to_wait(seconds))
         reason = self._guard.look()
+        if reason is None and self._notifier is not None:
+            self._notifier.alive()
         if reason is not None and self.sentinel.is_alive():
             log.cluster.sentinel_stalled(self.name, reason)
             self.sentinel.kill()
