@@ -23,7 +23,14 @@ from django_q.testing import eventually
 @pytest.fixture
 def wiring():
     lifeline = SimpleNamespace(check=lambda: None)
-    return SimpleNamespace(settings=current_settings(), cluster_id="0" * 32, state=ClusterState(1), lifeline=lifeline)
+    return SimpleNamespace(
+        settings=current_settings(),
+        cluster_id="0" * 32,
+        state=ClusterState(1),
+        lifeline=lifeline,
+        listener=None,
+        tallies=None,
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(0), SystemExit(), KeyboardInterrupt(), MemoryError()])

@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from django_q.brokers import Broker
+    from django_q.cluster.probes.listener import Listener
     from django_q.settings import ClusterSettings
     from django_q.status import Stat
-
-    from .probes.listener import Listener
 
 _numbers = itertools.count(1)
 

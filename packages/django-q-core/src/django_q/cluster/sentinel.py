@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from multiprocessing import connection, current_process
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -19,6 +20,7 @@ from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import Death, Kind, pack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
+from django_q.cluster.metrics.tallies import Tallies
 from django_q.log import messages as log
 
 from .cancelling import CANCELLED, Canceller
@@ -32,12 +34,14 @@ from .stopping import INTERRUPTED, StopProcedure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django_q.cluster.probes.listener import Listener
     from django_q.settings import ClusterSettings
-
-    from .probes.listener import Listener
 
 REPORT_SECONDS: Final = 5.0
 """Maximum time of the error reporters when the sentinel crashes."""
+
+METRICS_LIBRARY: Final = "prometheus_client"
+"""Library of the extra `metrics`. Without it, nothing is counted."""
 
 OUTCOME_PADDING_BYTES: Final = 4096
 """Padding of large outcomes, so that dozens and not hundreds fit into the channel while the database is unavailable."""
@@ -84,6 +88,7 @@ class Sentinel:
             commands=Channel(),
             marks=CommandMarks(),
             listener=listener,
+            tallies=None if listener is None or find_spec(METRICS_LIBRARY) is None else Tallies(settings.workers),
         )
         self.canceller = Canceller(self.name, self.wiring)
         self.pool = Pool(self.wiring, context_of(settings.start_method))
@@ -167,6 +172,8 @@ class Sentinel:
     def _log_replacement(self, member: Member, name: str, how: str) -> None:
         if self.state.phase == Phase.RUNNING:
             log.process.reincarnated(member.role.name, name, how)
+            if self.wiring.tallies is not None:
+                self.wiring.tallies.restarts[member.role.name].add()
 
     def _clear_flags(self, member: Member) -> None:
         """Reset the flags of a dead process, because its successor starts without work."""

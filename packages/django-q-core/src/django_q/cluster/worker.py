@@ -29,6 +29,7 @@ from django_q.cluster.ipc.messages import (
     unpack,
 )
 from django_q.cluster.ipc.state import GRACE_SECONDS, Phase, Slot, WorkerState
+from django_q.cluster.metrics.counting import CountingSlot
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
 from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
@@ -128,6 +129,8 @@ class Worker(ClusterProcess):
 
     def __init__(self, wiring: Wiring, index: int) -> None:
         self.slot = wiring.state.slots[index]
+        if wiring.tallies is not None:
+            self.slot = CountingSlot(self.slot, wiring.tallies.started[index])
         super().__init__(wiring, self.slot.heartbeat)
         self.index = index
         self.pid = os.getpid()

@@ -12,12 +12,18 @@ from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.log import messages as log
 
 if TYPE_CHECKING:
+    from django_q.cluster.metrics.tallies import Tallies
     from django_q.cluster.probes.http_server import Request
+    from django_q.cluster.probes.metrics import Metrics
 
 STEP_SECONDS: Final = 0.5
 """Maximum time of a step without a request."""
 
 OK: Final = Response.of(HTTPStatus.OK, "ok")
+
+NO_METRICS: Final = Response.of(
+    HTTPStatus.NOT_IMPLEMENTED, 'There are no metrics: pip install "django-q-core[metrics]", and restart the cluster.'
+)
 
 
 class Probes(ClusterProcess):
@@ -32,6 +38,7 @@ class Probes(ClusterProcess):
         self.listener = wiring.listener
         self.liveness = Liveness(self.state, self.settings.guard_timeout)
         self.readiness = Readiness(self.settings, self.state)
+        self.metrics = None if wiring.tallies is None else metrics_of(wiring, wiring.tallies)
         self.server = HttpServer(self.listener, self.respond)
 
     def start(self) -> None:
@@ -55,8 +62,17 @@ class Probes(ClusterProcess):
                 return judged(self.liveness.reasons())
             case "/readyz":
                 return judged(self.readiness.reasons(request.received))
+            case "/metrics":
+                return NO_METRICS if self.metrics is None else self.metrics.respond(request.received)
             case _:
                 return Response.of(HTTPStatus.NOT_FOUND)
+
+
+def metrics_of(wiring: Wiring, tallies: Tallies) -> Metrics:
+    """Return what answers requests for metrics. The library is only imported in a cluster that has them."""
+    from django_q.cluster.probes.metrics import Metrics
+
+    return Metrics(wiring, tallies)
 
 
 def judged(reasons: list[str] | None) -> Response | None:
