@@ -12,9 +12,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from django_q import cluster
 from django_q.brokers import consuming_broker
+from django_q.cluster.ipc.lifeline import die_with_parent
 from django_q.cluster.probes.listener import Address, Listener
 from django_q.cluster.probes.waiting_room import waiting_room
 from django_q.exceptions import ConfigurationError, DjangoQError
+from django_q.management.reloader import Reloader, is_reloaded
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
@@ -42,6 +44,7 @@ class Command(BaseCommand):
         parser.add_argument("--workers", type=int, help="Number of workers, instead of the setting.")
         parser.add_argument("--fail-fast", action="store_true", help="Exit with 1 instead of waiting for a server.")
         parser.add_argument("--http", metavar="[HOST:]PORT", help="Serve /livez, /readyz and /metrics on this address.")
+        parser.add_argument("--reload", action="store_true", help="Restart the cluster when code changes.")
         parser.add_argument("--log-json", action="store_true", help="Write the log as JSON on standard error.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -57,10 +60,15 @@ class Command(BaseCommand):
         burst: bool = False,
         fail_fast: bool = False,
         http: str | None = None,
+        reload: bool = False,
         name: str | None = None,
         **options: Any,
     ) -> None:
         """Run the cluster, and end the process with its exit status."""
+        if reload and not is_reloaded():
+            sys.exit(Reloader(self.stderr.write).run())
+        if reload:
+            die_with_parent()
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
         try:
