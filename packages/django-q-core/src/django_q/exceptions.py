@@ -121,6 +121,10 @@ class ClusterDied(DjangoQError):
     """The cluster ended unexpectedly: see its log for the reason."""
 
 
+class ClusterNotStarted(DjangoQError):
+    """The cluster cannot start: a server is unavailable, or tables are missing."""
+
+
 class ResultsUnavailable(DjangoQError):
     """Results cannot be saved or read now: check that the database or cache runs, and its address."""
 

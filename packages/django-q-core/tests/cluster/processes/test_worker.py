@@ -68,6 +68,7 @@ def work(monkeypatch):
         settings = ClusterSettings(name="worker", **settings)
         wiring = SimpleNamespace(
             settings=settings,
+            tallies=None,
             cluster_id="0" * 32,
             tasks=Channel(),
             results=Channel(),

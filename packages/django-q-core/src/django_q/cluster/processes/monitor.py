@@ -29,6 +29,7 @@ from django_q.cluster.ipc.messages import (
 from django_q.cluster.ipc.state import Phase
 from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.leases import RenewalInterval
+from django_q.cluster.metrics.counting import CountingFinisher
 from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.cluster.watchdog import Wait, Watchdog
 from django_q.databases.connections import close_connections, keep_connections
@@ -145,7 +146,11 @@ class Monitor(ClusterProcess):
     def start(self) -> None:
         """Create the broker and start the thread that renews leases."""
         self.broker = consuming_broker(self.settings)
-        self.finisher = Finisher(self.settings, self.broker)
+        tallies = self.wiring.tallies
+        if tallies is None:
+            self.finisher = Finisher(self.settings, self.broker)
+        else:
+            self.finisher = CountingFinisher(self.settings, self.broker, tallies)
         if self.broker.supports_renewal:
             self.keeper = LeaseKeeper(
                 self.name,
@@ -153,6 +158,7 @@ class Monitor(ClusterProcess):
                 RenewalInterval.of(self.broker, self.settings.retry),
                 self._collect_while_blocked,
                 renewed=lambda: self.state.renewed,
+                lost=None if tallies is None else tallies.lost_leases["monitor"].add,
             )
             self.keeper.start()
         self.saving.aliases = {router.db_for_write(model) for model in (Task, Batch, Schedule)}

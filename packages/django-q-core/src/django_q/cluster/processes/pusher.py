@@ -291,6 +291,9 @@ class Pusher(ClusterProcess):
         """Withdraw tasks whose lease was lost, before the renewal is announced to the workers."""
         tasks = self._withdraw()
         dropped = [task for task in tasks if task.number in lost]
+        if self.wiring.tallies is not None:
+            running = [slot.taken for slot in self.state.slots if slot.state == WorkerState.BUSY]
+            self.wiring.tallies.lost_leases["pusher"].add(len(dropped) + len(lost.intersection(running)))
         self._renumber([task for task in tasks if task.number not in lost])
         if dropped:
             log.lease.expired(self.name, len(dropped))

@@ -32,6 +32,7 @@ from django_q.cluster.ipc.messages import (
 )
 from django_q.cluster.ipc.state import GRACE_SECONDS, Phase, Slot, WorkerState
 from django_q.cluster.isolation import Baseline
+from django_q.cluster.metrics.counting import CountingSlot
 from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
@@ -127,6 +128,8 @@ class Worker(ClusterProcess):
 
     def __init__(self, wiring: Wiring, index: int) -> None:
         self.slot = wiring.state.slots[index]
+        if wiring.tallies is not None:
+            self.slot = CountingSlot(self.slot, wiring.tallies.started[index])
         super().__init__(wiring, self.slot.heartbeat)
         self.index = index
         self.pid = os.getpid()
