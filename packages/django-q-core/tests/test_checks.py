@@ -206,6 +206,12 @@ def test_reporter_of_two_distributions_is_a_warning() -> None:
     assert "uninstall all but one" in warning.hint
 
 
+def test_tracing_without_its_library_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_q.tracing.is_installed", lambda: False)
+    assert "W007" not in found()
+    assert "django-q-core[tracing]" in found(tracing=True)["W007"].hint
+
+
 def test_unknown_reporter_is_a_warning() -> None:
     assert "There is no error reporter 'pager'" in found(error_reporter={"pager": {}})["W005"].msg
 

@@ -12,6 +12,7 @@ from django.core import checks
 from django.core.cache import caches
 from django.db import connections, router
 
+from django_q import tracing
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
 from django_q.caches.sharing import is_private
 from django_q.databases.sqlite import missing_options
@@ -69,7 +70,8 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             return []
         settings = ClusterSettings.from_mapping(django_mapping(cluster))
         broker = [] if settings.sync else [*rival_brokers(settings), *broker_problems(settings)]
-        found = [*broker, *unknown_aliases(settings), *private_cache(settings), *missing_reporters(settings)]
+        plugins = [*missing_reporters(settings), *missing_tracing(settings)]
+        found = [*broker, *unknown_aliases(settings), *private_cache(settings), *plugins]
         return found if settings.sync else [*found, *no_autocommit(settings)]
 
     return for_each_cluster(raw, problems)
@@ -309,6 +311,13 @@ def missing_reporters(settings: ClusterSettings) -> Iterator[checks.CheckMessage
             REPORTERS.load(name)
         except ConfigurationError as error:
             yield checks.Warning(str(error), hint=remedy(name, error), id="django_q.W005")
+
+
+def missing_tracing(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
+    """W007: opentelemetry-api is not installed, so that nothing is traced."""
+    if settings.tracing and not tracing.is_installed():
+        hint = "pip install 'django-q-core[tracing]', and configure an SDK."
+        yield checks.Warning("tracing is set, and opentelemetry-api is not installed.", hint=hint, id="django_q.W007")
 
 
 def q_cluster() -> Any:
