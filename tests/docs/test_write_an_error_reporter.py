@@ -1,19 +1,24 @@
-"""The reporter of the page about error reporters passes its suite, and faulty ones do not."""
+"""The reporter of the page passes its suite, alone in an environment, and faulty ones do not."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.docs.pages import DOCS, write_project
+from tests.docs.projects import environment_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.variant
 
-REPOSITORY = Path(__file__).parent.parent.parent
-PAGE = REPOSITORY / "docs" / "how-to" / "report-errors.md"
+PAGE = DOCS / "how-to" / "write-an-error-reporter.md"
+REPORTER = "src/django_q_console/__init__.py"
 
 LINE = "print(self.prefix, error, task_details(), file=sys.stderr)"
 SHOWN = "from django_q.context import current_package"
@@ -36,20 +41,20 @@ FAULTS = {
 @pytest.fixture
 def run_suite(tmp_path):
     """Return a function that runs the suite of the page with a body of `report`."""
-    config, reporter, suite = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert "error_reporter" in config
+    write_project(PAGE, tmp_path)
+    reporter = (tmp_path / REPORTER).read_text()
     assert LINE in reporter
 
-    def run(body: str) -> subprocess.CompletedProcess[str]:
+    def run(body: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
         body = body.replace("{pid}", "int(os.environ['SUITE'])")
         start = "import os\n\nos.environ.setdefault('SUITE', str(os.getpid()))\n"
-        (tmp_path / "my_reporter.py").write_text(start + reporter.replace(LINE, body))
-        (tmp_path / "test_console.py").write_text(f"{suite}    timeout_seconds = 0.5\n")
-        path = os.pathsep.join([str(REPOSITORY), str(tmp_path)])
-        command = ["-m", "pytest", "-qx", "--rootdir", str(tmp_path), "-p", "no:cacheprovider", "-p", "no:xdist"]
+        (tmp_path / REPORTER).write_text(start + reporter.replace(LINE, body))
+        with (tmp_path / "tests" / "test_console.py").open("a") as suite:
+            suite.write("    timeout_seconds = 0.5\n")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
         return subprocess.run(
-            [sys.executable, *command, str(tmp_path)],
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": path},
+            [python, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "tests"],
+            env={**clean, "PYTHONPATH": str(tmp_path / "src")} if python == sys.executable else clean,
             cwd=tmp_path,
             text=True,
             capture_output=True,
@@ -58,6 +63,12 @@ def run_suite(tmp_path):
         )
 
     return run
+
+
+def test_distribution_of_the_page_passes_the_suite(run_suite, tmp_path) -> None:
+    done = run_suite(LINE, environment_of(PAGE, tmp_path / "environment"))
+    assert done.returncode == 0, done.stdout
+    assert "8 passed, 1 skipped" in done.stdout
 
 
 def test_reporter_of_the_page_passes_the_suite(run_suite) -> None:
