@@ -30,7 +30,7 @@ ORIGINS: Final = {"Ours.": "new", "From django-q2.": "django-q2", "From django-q
 """Last sentence of a setting's docstring, and what the page says about it."""
 
 COMMANDS: Final = (
-    "qcluster", "qmonitor", "qinfo", "qmemory", "qtasks", "qhealth", "qschedule", "qdead",
+    "qcluster", "qmonitor", "qinfo", "qmemory", "qtasks", "qhealth", "qschedule", "qdead", "qimport",
 )  # fmt: skip
 """Commands in the order in which a new user needs them."""
 

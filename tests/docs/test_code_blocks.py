@@ -15,6 +15,9 @@ from django_q.testing import immediate
 from tests.docs.pages import REPOSITORY, blocks_of, pages
 
 OWN_TESTS = {
+    **{
+        f"docs/how-to/from-{name}.md": "tests/docs/test_coming_from.py" for name in ("celery", "dramatiq", "huey", "rq")
+    },
     "docs/how-to/test-your-code.md": "tests/docs/test_test_your_code.py",
     "docs/how-to/trace.md": "tests/acceptance/test_tracing.py",
     "docs/how-to/write-a-broker.md": "tests/docs/test_write_a_broker.py",
