@@ -18,12 +18,15 @@ ROWS: Final = 1_000_000
 REPEATS: Final = 3
 """Number of requests of each list. The quickest counts."""
 
-ADDRESSES: Final = tuple(
-    f"{model}/{query}"
-    for model in ("django_q/success", "django_q/failure", "django_q/record", "django_q/schedule", "django_q_orm/ormq")
-    for query in ("", "?p=20")
-) + tuple(f"django_q/{model}/?group=group-8" for model in ("success", "failure", "record"))
-"""First and twentieth pages, and those of a filter by group."""
+LISTS: Final = ("django_q/success", "django_q/failure", "django_q/record", "django_q/schedule", "django_q_orm/ormq")
+
+ADDRESSES: Final = (
+    *(f"{model}/{query}" for model in LISTS for query in ("", "?p=20")),
+    *(f"django_q/{model}/?group=group-8" for model in ("success", "failure", "record")),
+    *("django_q/queue/", "django_q/cluster/"),
+    *(f"django_q/queue/packages/?queue=test&state={state}&p=20" for state in ("waiting", "delayed", "leased", "dead")),
+)
+"""First and twentieth pages, those of a filter by group, and those of queues and clusters."""
 
 TEXT: Final = "gAWVHAAAAAAAAACMGG5vIHN1Y2ggcGFydCA6IFRyYWNlYmFja5Qu"
 """A pickled text."""
@@ -41,12 +44,20 @@ TIMES: Final = {
 """Time of a row, by vendor."""
 
 
+LATER: Final = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%S', '2125-01-01', '+' || n || ' seconds')",
+    "postgresql": "timestamptz '2125-01-01' + n * interval '1 second'",
+}
+"""Time of the end of a delay or lease, by vendor."""
+
+
 def fill(rows: int) -> None:
     """Insert rows into the tables of tasks, records and queued packages."""
     from django.db import connection
 
     numbers, moment = NUMBERS[connection.vendor].format(rows=rows), TIMES[connection.vendor]
     key = "lpad(n::text, 32, '0')" if connection.vendor == "postgresql" else "printf('%032d', n)"
+    later = LATER[connection.vendor]
     yes, no = ("true", "false") if connection.vendor == "postgresql" else ("1", "0")
     group = "'group-' || (n % 5000)"
     tables = {
@@ -57,7 +68,10 @@ def fill(rows: int) -> None:
         'django_q_record (id, name, func, "group", queue, backend, priority, status, enqueued_at, attempts)': (
             f"{key}, 'name-' || n, 'shop.orders.ship', {group}, 'test', '', 0, 'queued', {moment}, '[]'"
         ),
-        "django_q_ormq (key, payload)": "'test', 'package'",
+        "django_q_ormq (key, payload, lock, lease)": (
+            f"CASE WHEN n % 10 = 0 THEN 'test-dead' ELSE 'test' END, 'package', "
+            f"CASE WHEN n % 10 < 5 THEN {moment} ELSE {later} END, CASE WHEN n % 10 = 9 THEN 'lease-' || n END"
+        ),
         "django_q_schedule (func, schedule_type, repeats, next_run)": f"'shop.orders.ship', 'H', -1, {moment}",
     }
     with connection.cursor() as cursor:
@@ -97,7 +111,7 @@ def main(rows: int = ROWS) -> None:
         client.force_login(User.objects.create_superuser("root"))
         with override_settings(Q_CLUSTER={"name": "test", "orm": "default"}):
             for address in ADDRESSES:
-                print(f"{address:40} {seconds_of(client, f'/admin/{address}') * 1000:8.0f} ms")
+                print(f"{address:60} {seconds_of(client, f'/admin/{address}') * 1000:8.0f} ms")
     finally:
         runner.teardown_databases(databases)
 

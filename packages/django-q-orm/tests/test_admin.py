@@ -198,6 +198,14 @@ def test_page_shows_arguments_in_python_notation(admin_client, waiting: OrmQ) ->
     assert "<pre>(1.5,)</pre>" in page
 
 
+def test_page_unpickles_nothing_of_the_project(admin_client, waiting: OrmQ) -> None:
+    package = new_package("math.floor", (Exits(),), {"x": Unprintable()})
+    row = OrmQ.objects.create(key="test", payload=PackageCodec.of(current_settings()).dumps(package))
+    page = admin_client.get(reverse("admin:django_q_orm_ormq_change", args=[row.pk])).content.decode()
+    assert "cannot be read" not in page
+    assert f"{Unprintable.__module__}.Unprintable(…)" in page
+
+
 def test_unavailable_database_is_a_message(admin_client, waiting: OrmQ) -> None:
     def refuse(execute, sql, params, many, context):
         if "django_q_ormq" in sql:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connections
 from django.utils import timezone
+from django_q.brokers import PackageState
 from django_q.settings import ClusterSettings
 from django_q_orm import due_times
 from django_q_orm.broker import ORM
@@ -200,3 +201,17 @@ def test_row_that_is_not_due_stays(broker: ORM, clock: Clock, how: str):
     if how == "no lock":
         rows(broker).update(lock=None)
     assert (fetched(broker), broker.queue_size()) == ([], 0)
+
+
+def test_listed_packages_have_the_seconds_until_they_are_due(clock: Clock, alias: str) -> None:
+    clock.move(-30)
+    broker = ORM("test", settings=ClusterSettings.from_mapping({"orm": alias, "retry": RETRY}))
+    broker.enqueue("leased")
+    assert broker.dequeue_many(1, 0)
+    broker.enqueue("delayed", delay=3600)
+    OrmQ.objects.using(alias).create(key="test", payload="theirs", lock=clock.shown(20))
+    clock.move(-20)
+    [leased] = broker.list_packages(PackageState.LEASED, 9)
+    assert (leased.package, round(leased.seconds)) == ("leased", RETRY - 10)
+    delayed = {each.package: round(each.seconds) for each in broker.list_packages(PackageState.DELAYED, 9)}
+    assert delayed == {"theirs": 10, "delayed": 3590}

@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import pytest
+from django_q.brokers import PackageState
 from django_q.exceptions import BrokerError, BrokerUnavailable
 from django_q.settings import ClusterSettings
 from django_q.testing import eventually
@@ -489,3 +490,20 @@ def test_large_packages_with_attempt_numbers_are_moved(redis_url: str, broker: R
 def waits(client: redis.Redis) -> bool:
     """Return True if a client waits for a package."""
     return int(client.info("clients")["blocked_clients"]) > 0
+
+
+def test_dead_letter_that_is_no_utf8_is_deleted(broker: Redis, client: redis.Redis):
+    client.rpush("{django_q:test:q}:dead", b"caf\xe9", b"caf\\xe9")
+    [first, second] = broker.list_packages(PackageState.DEAD, 9)
+    assert first.package == second.package == "caf\\xe9"
+    assert broker.delete_dead(first.package)
+    assert broker.delete_dead(first.package)
+    assert not broker.delete_dead(first.package)
+    assert broker.dead_size() == 0
+
+
+def test_lease_that_waits_for_its_package_is_not_listed(broker: Redis, client: redis.Redis):
+    client.zadd(LEASES, {"0123:0000": time.time() * 1000 + 60_000})
+    broker.enqueue("package")
+    broker.dequeue_many(1, 0)
+    assert [each.package for each in broker.list_packages(PackageState.LEASED, 9)] == ["package"]

@@ -27,6 +27,10 @@ class MissingPlugin(ConfigurationError):
     """No installed distribution offers this plugin: install one that does."""
 
 
+class BrokenPlugin(MissingPlugin):
+    """This plugin is installed, and cannot be imported: reinstall it with what it needs."""
+
+
 class BrokerError(DjangoQError):
     """The broker could not execute a request."""
 

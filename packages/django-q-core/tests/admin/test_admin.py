@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from django.apps import apps as django_apps
 from django.contrib import admin
 from django.urls import reverse
 from django.utils import timezone
@@ -48,6 +49,18 @@ def test_lists_and_pages_open(admin_client, model: str) -> None:
     pk = {"success": "a" * 32, "failure": "b" * 32, "schedule": schedule.pk}[model]
     for url in (reverse(f"admin:django_q_{model}_changelist"), reverse(f"admin:django_q_{model}_change", args=[pk])):
         assert admin_client.get(url).status_code == 200
+
+
+@pytest.mark.parametrize("model", ["success", "failure", "record"])
+def test_title_of_a_read_only_list_says_that_rows_are_viewed(admin_client, model: str) -> None:
+    page = admin_client.get(reverse(f"admin:django_q_{model}_changelist")).content.decode()
+    name = django_apps.get_model("django_q", model)._meta.verbose_name
+    assert f"<h1>Select {name} to view</h1>" in page
+
+
+def test_title_of_schedules_says_that_they_are_changed(admin_client) -> None:
+    page = admin_client.get(reverse("admin:django_q_schedule_changelist")).content.decode()
+    assert "<h1>Select Scheduled task to change</h1>" in page
 
 
 def test_lists_have_the_columns_of_the_manual() -> None:

@@ -14,7 +14,7 @@ from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.leases import RenewalInterval
 from django_q.cluster.process import ClusterProcess
-from django_q.cluster.worker import Worker
+from django_q.cluster.processes.worker import Worker
 from django_q.exceptions import ClusterDied
 from django_q.settings import ClusterSettings, current_settings
 from django_q.testing import eventually

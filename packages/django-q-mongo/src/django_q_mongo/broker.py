@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from django_q import clock
-from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
+from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery, ListedPackage, PackageState
 from django_q.brokers.base import as_text, lost
 from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import ConfigurationError
@@ -53,6 +53,7 @@ class Mongo(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    supports_listing = True
     supports_prefetch = True
     priorities = EXACT_PRIORITIES
 
@@ -250,11 +251,39 @@ class Mongo(BulkBroker):
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
+    def list_packages(self, state: PackageState, limit: int, offset: int = 0) -> list[ListedPackage]:
+        """Return packages of one state, without leasing them."""
+        if limit <= 0:
+            return []
+        order = documents.PRIORITY_INDEX if state is PackageState.WAITING else documents.DUE_INDEX
+        is_timed = state in (PackageState.DELAYED, PackageState.LEASED)
+        with converting_errors():
+            now = self._now()
+            wanted = self._of_state(state, now)
+            found = self.collection.find(wanted, {"payload": True, "due": True}).sort(order).skip(offset).limit(limit)
+            return [
+                ListedPackage(as_text(each["payload"]), documents.seconds_until(each["due"], now) if is_timed else 0.0)
+                for each in found
+            ]
+
+    def _of_state(self, state: PackageState, now: datetime) -> dict[str, Any]:
+        """Return the condition of documents of one state."""
+        hidden = {"$gt": now, "$lt": documents.DEAD_LETTER_DUE}
+        match state:
+            case PackageState.WAITING:
+                return self._offered()
+            case PackageState.DELAYED:
+                return {"due": hidden, "lease": None}
+            case PackageState.LEASED:
+                return {"due": hidden, "lease": {"$ne": None}}
+            case PackageState.DEAD:
+                return {"due": documents.DEAD_LETTER_DUE}
+
     def queue_size(self) -> int:
         return self._count(self._offered())
 
     def lock_size(self) -> int:
-        return self._count({"due": {"$gt": self._now(), "$lt": documents.DEAD_LETTER_DUE}, "lease": {"$ne": None}})
+        return self._count(self._of_state(PackageState.LEASED, self._now()))
 
     def _count(self, which: dict[str, Any]) -> int:
         with converting_errors():

@@ -68,6 +68,11 @@ def later(moment: datetime, seconds: float) -> datetime:
         return DEAD_LETTER_DUE - timedelta(days=1)
 
 
+def seconds_until(moment: datetime, now: datetime) -> float:
+    """Return the seconds until a time, at least 0. The client may return times without a zone, which are in UTC."""
+    return max((moment.replace(tzinfo=UTC) - now.replace(tzinfo=UTC)).total_seconds(), 0.0)
+
+
 def new(package: str, moment: datetime, delay: float = 0, priority: int = 0) -> dict[str, Any]:
     """Return the document of a new package.
 

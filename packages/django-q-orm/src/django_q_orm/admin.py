@@ -20,10 +20,10 @@ from django_q.exceptions import UnreadablePackage
 from django_q.settings import current_settings
 from django_q.text import error_line, text_of
 from django_q.wire.codec import PackageCodec
-from django_q.wire.metadata import peek
+from django_q.wire.metadata import described, peek
 
 from django_q_orm.claims import RELEASED_NONCE
-from django_q_orm.models import OrmQ
+from django_q_orm.models import NOT_OPTIONS, OrmQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,17 +133,17 @@ class QueueAdmin(Page):
     @admin.display(description=_("arguments"))
     def args(self, row: OrmQ) -> str:
         """Return the positional arguments as text."""
-        return preformatted(row.args)
+        return preformatted(lambda: package_of(row).get("args"))
 
     @admin.display(description=_("keyword arguments"))
     def kwargs(self, row: OrmQ) -> str:
         """Return the keyword arguments as text."""
-        return preformatted(row.kwargs)
+        return preformatted(lambda: package_of(row).get("kwargs"))
 
     @admin.display(description=_("options"))
     def q_options(self, row: OrmQ) -> str:
         """Return the options of the package as text."""
-        return preformatted(row.q_options)
+        return preformatted(lambda: {key: value for key, value in package_of(row).items() if key not in NOT_OPTIONS})
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Return True if the database is the broker: the admin index shows the page only then."""
@@ -182,6 +182,15 @@ class QueueAdmin(Page):
             obj.due, obj.own_lock = 0, None  # `lock` determines when the row is due
             changed += ["due", "own_lock"]
         obj.save(using=obj._state.db, update_fields=changed)
+
+
+def package_of(row: OrmQ) -> dict[str, Any]:
+    """Return the values of a package. Nothing of the project is unpickled: placeholders replace its objects.
+
+    Raises:
+        UnreadablePackage: the package cannot be read.
+    """
+    return described(PackageCodec.of(current_settings()), row.payload)
 
 
 def shown(read: Callable[[], Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.apps import apps
 from django.db import Error, connections, transaction
 from django.db.models import Q
-from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
+from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery, ListedPackage, PackageState
 from django_q.brokers.bands import DEAD_SUFFIX
 from django_q.brokers.base import lost
 from django_q.databases.connections import forget_database
@@ -62,6 +62,7 @@ class ORM(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    supports_listing = True
     supports_prefetch = True
     priorities = EXACT_PRIORITIES
     blocks = True
@@ -404,6 +405,30 @@ class ORM(BulkBroker):
             return found is not None and bool(self._dead_rows.filter(id=found).delete()[0])
 
     # -- the queue ------------------------------------------------------------------------------------------------
+
+    def list_packages(self, state: PackageState, limit: int, offset: int = 0) -> list[ListedPackage]:
+        """Return packages of one state. Ids are sorted first, because packages may be large."""
+        with self._converting_errors() as database:
+            due_times = self._due_times(database)
+            rows, order = self._rows_of_state(state, due_times)
+            ids = list(rows.order_by(*order, "id").values_list("id", flat=True)[offset : offset + max(limit, 0)])
+            found = queue_table(self.alias).filter(id__in=ids).only("payload", "lock", "due", "own_lock").in_bulk()
+            seconds = due_times.clock()
+            if state in (PackageState.WAITING, PackageState.DEAD):
+                return [ListedPackage(found[each].payload) for each in ids if each in found]
+            return [ListedPackage(row.payload, max(seconds(row), 0.0)) for each in ids if (row := found.get(each))]
+
+    def _rows_of_state(self, state: PackageState, due_times: DueTimes) -> tuple[QuerySet[OrmQ], tuple[str, ...]]:
+        """Return the rows of a state, and the columns by which they are sorted."""
+        match state:
+            case PackageState.WAITING:
+                return self.rows.filter(due_times.is_due()), ("rank", due_times.order)
+            case PackageState.DELAYED:
+                return self.rows.filter(~LEASED_ROWS, due_times.is_later()), (due_times.order,)
+            case PackageState.LEASED:
+                return self.rows.filter(LEASED_ROWS, due_times.is_later()), (due_times.order,)
+            case PackageState.DEAD:
+                return self._dead_rows, ()
 
     def queue_size(self) -> int:
         """Count the rows that are due."""

@@ -134,6 +134,11 @@ class DueTimes:
         """Return the condition that a row is leased or delayed."""
         return Q(lock__gt=moment(self.connection))
 
+    def clock(self) -> Callable[[OrmQ], float]:
+        """Read the clock, and return a function that returns the seconds until a row is due."""
+        now = read_clock(self.connection)
+        return lambda row: (row.lock - now).total_seconds() if row.lock else 0.0
+
     def by_lock(self, rows: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
         """Return the rows whose `lock` determines when they are due."""
         return rows
@@ -187,6 +192,19 @@ class UtcDueTimes(DueTimes):
         """Return the condition that a row is leased or delayed, by this package or by another edition."""
         foreign = FOREIGN_LOCK & Q(lock__isnull=False) & ~self._has_passed()
         return Q(due__gt=microseconds(datetime.now(UTC))) | foreign
+
+    def clock(self) -> Callable[[OrmQ], float]:
+        """Return a function that returns the seconds until a row is due, or until a lease of another edition ends."""
+        utc = datetime.now(UTC)
+        now, local = microseconds(utc), self._local(utc)
+
+        def seconds(row: OrmQ) -> float:
+            left = (row.due - now) / 1e6
+            if row.lock is None or row.lock == row.own_lock:
+                return left
+            return max(left, (row.lock - local).total_seconds())
+
+        return seconds
 
     def by_lock(self, rows: QuerySet[OrmQ]) -> QuerySet[OrmQ]:
         """Return the rows that another edition has inserted or leased."""

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 import redis
-from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery
+from django_q.brokers import EXACT_PRIORITIES, BulkBroker, Delivery, ListedPackage, PackageState
 from django_q.brokers.base import as_text
 from django_q.exceptions import BrokerError, BrokerUnavailable, mark_sent
 from django_q.settings import current_settings
@@ -42,6 +42,9 @@ SWEEP_INTERVAL_SECONDS = 5.0
 CHECK_INTERVAL_SECONDS = 2.0
 """Interval at which an idle broker checks for packages that other processes have delayed."""
 
+ESCAPED_BYTE = "\\x"
+"""Text in place of a byte that is no valid UTF-8."""
+
 MIN_BLOCKING_SECONDS = 0.01
 """Minimum time that a command blocks: Redis 6.2 rounds a millisecond to 0, which means no limit."""
 
@@ -55,6 +58,7 @@ class Redis(BulkBroker):
     supports_delay = 10 * 365 * 86_400.0
     supports_lock_size = True
     supports_dead_letters = True
+    supports_listing = True
     supports_prefetch = True
     priorities = EXACT_PRIORITIES
     keeps_statistics = True
@@ -354,9 +358,23 @@ class Redis(BulkBroker):
             return [as_text(package) for package in self.connection.lrange(self.dead_key, 0, limit - 1)]
 
     def delete_dead(self, package: str) -> bool:
-        """Delete a dead letter with this package. Return False if there is none."""
+        """Delete a dead letter with this package. Return False if there is none.
+
+        A package that is no valid UTF-8 is compared in the form in which `list_dead` returns it.
+        """
         with converting_errors():
-            return bool(self.connection.lrem(self.dead_key, 1, package))
+            if self.connection.lrem(self.dead_key, 1, package):
+                return True
+            raw = self._raw_dead(package) if ESCAPED_BYTE in package else None
+            return raw is not None and bool(self.connection.lrem(self.dead_key, 1, raw))
+
+    def _raw_dead(self, package: str) -> bytes | None:
+        """Return the bytes of the dead letter that `list_dead` returns as *package*."""
+        for start in range(0, self.connection.llen(self.dead_key), MAX_SCRIPT_PACKAGES):
+            part = self.connection.lrange(self.dead_key, start, start + MAX_SCRIPT_PACKAGES - 1)
+            if raw := next((each for each in part if as_text(each) == package), None):
+                return raw
+        return None
 
     # -- the queue ------------------------------------------------------------------------------------------------
 
@@ -367,6 +385,14 @@ class Redis(BulkBroker):
     def lock_size(self) -> int:
         """Count the leased packages, including expired leases that no sweep has found."""
         return cast("int", self._run(scripts.COUNT))
+
+    def list_packages(self, state: PackageState, limit: int, offset: int = 0) -> list[ListedPackage]:
+        """Return packages of one state, without leasing them. Leases that no sweep has found are listed, too."""
+        if limit <= 0:
+            return []
+        packages, left = self._run(scripts.LIST, state.value, limit, offset)
+        left = left or [0] * len(packages)
+        return [ListedPackage(as_text(package), ms / 1000) for package, ms in zip(packages, left, strict=True)]
 
     def purge_queue(self) -> None:
         """Delete waiting and delayed packages. Leases and dead letters stay."""

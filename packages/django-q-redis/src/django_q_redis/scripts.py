@@ -410,6 +410,73 @@ return number
 )
 """Count the leased packages, without leases whose package has not arrived."""
 
+LIST = script(
+    """
+local state, limit, offset = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local found, left = {}, {}
+
+-- Add packages of a list, from *first* on.
+local function add(list, first)
+  local length = redis.call('LLEN', list) - first
+  if #found < limit and offset < length then
+    local part = redis.call('LRANGE', list, first + offset, first + offset + limit - #found - 1)
+    for _, package in ipairs(part) do found[#found + 1] = package end
+  end
+  offset = math.max(offset - math.max(length, 0), 0)
+end
+
+-- Add the packages of all priorities. The head of the list may be the first one of another priority.
+local function add_waiting()
+  local head = redis.call('LINDEX', queue, 0)
+  local shown = head and tonumber((noted(head)) or nil)
+  local order, known = {0}, {[0] = true}
+  for _, level in ipairs(redis.call('ZRANGE', levels, 0, -1)) do
+    order[#order + 1], known[tonumber(level)] = tonumber(level), true
+  end
+  if shown and not known[shown] then order[#order + 1] = shown end
+  table.sort(order, function(one, other) return one > other end)
+  for _, priority in ipairs(order) do
+    if priority == shown then
+      if offset > 0 then offset = offset - 1 elseif #found < limit then found[#found + 1] = head end
+    end
+    add(place_of(priority), priority == 0 and shown and 1 or 0)
+  end
+end
+
+-- Add leased or delayed packages, without leases whose package has not arrived.
+local function add_timed(zset)
+  local now, start = clock(), 0
+  while #found < limit do
+    local part = redis.call('ZRANGE', zset, start, start + 999, 'WITHSCORES')
+    if not part[1] then return end
+    for i = 1, #part, 2 do
+      local list = place(part[i])
+      local present = not list or redis.call('EXISTS', list) == 1
+      if present and offset > 0 then
+        offset = offset - 1
+      elseif present and #found < limit then
+        local package = read(part[i])
+        if package then
+          found[#found + 1] = package
+          left[#found] = math.max(tonumber(part[i + 1]) - now, 0)
+        end
+      end
+    end
+    start = start + 1000
+  end
+end
+
+if state == 'waiting' then add_waiting() end
+if state == 'delayed' then add_timed(delayed) end
+if state == 'leased' then add_timed(leases) end
+if state == 'dead' then add(dead, 0) end
+return {found, left}
+""",
+    Flag.READS,
+)
+"""Return up to *limit* packages of a state after *offset* others, and the milliseconds until the end of each lease or
+delay."""
+
 DELETE = script("""
 forget_lists(redis.call('ZRANGE', leases, 0, -1))
 forget_lists(redis.call('ZRANGE', delayed, 0, -1))

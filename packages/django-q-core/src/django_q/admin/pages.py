@@ -13,6 +13,7 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import slugify
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_q.admin.pagination import BoundedPaginator
@@ -113,6 +114,15 @@ class Page(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - D
             return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
 
 
+class ReadOnlyList(WholePage):
+    """List whose rows can be viewed only, whatever the permissions of the user are."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, *args, **kwargs)
+        if not self.is_popup:
+            self.title = gettext("Select %s to view") % self.opts.verbose_name
+
+
 class ReadOnlyPage(Page):
     """Page of rows that only clusters write. Its buttons are actions for one row."""
 
@@ -122,6 +132,10 @@ class ReadOnlyPage(Page):
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Return False: only clusters create rows."""
         return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the class of the list."""
+        return ReadOnlyList
 
     def buttons(self, request: HttpRequest, obj: Any) -> dict[str, tuple[Any, Callable[[], None]]]:
         """Return the buttons of a row that the user may press.

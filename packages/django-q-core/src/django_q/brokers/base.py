@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from django.core.cache.backends.base import BaseCache
 
     from django_q.brokers.file_stats import FileStats
+    from django_q.brokers.listing import ListedPackage, PackageState
     from django_q.brokers.stats import CacheStats
     from django_q.databases.statements import Statement
     from django_q.settings import ClusterSettings
@@ -84,6 +85,8 @@ class Broker:
     """True if the broker can count the packages under a lease."""
     supports_dead_letters: bool = False
     """True if `fail` keeps the package, to be counted and requeued, instead of deleting it."""
+    supports_listing: bool = False
+    """True if `list_packages` lists the packages of a queue without leasing them."""
     supports_prefetch: bool = False
     """True if an unstarted package can be released to its original position, without counting as an attempt."""
     priorities: int = 1
@@ -432,6 +435,22 @@ class Broker:
 
     def lock_size(self) -> int | None:
         """Return the number of packages under a lease; None if the product cannot count them."""
+
+    def list_packages(self, state: PackageState, limit: int, offset: int = 0) -> list[ListedPackage]:
+        """Return packages of one state. They stay as they are, and no lease begins.
+
+        Called only if `supports_listing` is true.
+
+        Args:
+            state: the state.
+            limit: maximum number of packages.
+            offset: number of packages to skip.
+
+        Returns:
+            Waiting packages in the order of delivery, delayed and leased ones by the end of their delay or lease, and
+            dead letters oldest first.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot list packages")
 
     def purge_queue(self) -> Any:
         """Delete each package that waits, is delayed, or whose lease has expired.

@@ -6,26 +6,30 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from django_q.brokers.listing import PackageState
 from django_q.exceptions import UnreadablePackage
 from django_q.text import error_line
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import peek
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from django_q.brokers.base import Broker
 
 ID_CHARACTERS: Final = 12
-"""Length of the id of a dead letter."""
+"""Length of the id of a package."""
 
 MAX_DEAD_LETTERS: Final = 1_000
 """Maximum number of dead letters that are listed: the oldest ones."""
 
+PART_PACKAGES: Final = 50
+"""Number of packages that are read together, because they may be large."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class DeadLetter:
-    """A package that no worker could read."""
+class ReadPackage:
+    """A package with its metadata. Nothing of the project is imported or unpickled."""
 
     id: str
     """Beginning of the hash of the package. Equal packages have the same id."""
@@ -34,21 +38,50 @@ class DeadLetter:
     metadata: Mapping[str, Any]
     """Values that can be read without its arguments; empty if nothing can be read."""
     reason: str
-    """Why it cannot be read; empty if its metadata can be read, so that the reason is in its arguments or function."""
+    """Why it cannot be read; empty if its metadata can be read."""
 
     @classmethod
     def of(cls, package: str, codec: PackageCodec) -> Self:
-        """Read a dead letter. Its arguments are not unpickled.
+        """Read a package. Its arguments are not unpickled.
 
         Args:
             package: the signed package.
             codec: codec of the cluster.
         """
-        identity = sha256(package.encode("utf-8", "surrogatepass")).hexdigest()[:ID_CHARACTERS]
+        identity = id_of(package)
         try:
             return cls(id=identity, package=package, metadata=peek(codec, package), reason="")
         except UnreadablePackage as error:
             return cls(id=identity, package=package, metadata={}, reason=error_line(error))
+
+
+class DeadLetter(ReadPackage):
+    """A package that no worker could read. Without a `reason`, the reason is in its arguments or function."""
+
+
+def id_of(package: str) -> str:
+    """Return the id of a package."""
+    return sha256(package.encode("utf-8", "surrogatepass")).hexdigest()[:ID_CHARACTERS]
+
+
+def dead_packages(broker: Broker, limit: int = MAX_DEAD_LETTERS) -> Iterator[str]:
+    """Yield the oldest dead letters, not decoded. A broker that lists packages is read in parts.
+
+    Args:
+        broker: broker of the queue.
+        limit: maximum number.
+
+    Raises:
+        BrokerUnavailable: try again later.
+    """
+    if not broker.supports_listing:
+        yield from broker.list_dead(limit)
+        return
+    for offset in range(0, limit, PART_PACKAGES):
+        part = broker.list_packages(PackageState.DEAD, min(PART_PACKAGES, limit - offset), offset)
+        yield from (listed.package for listed in part)
+        if len(part) < PART_PACKAGES:
+            return
 
 
 def dead_letters_of(broker: Broker, limit: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
@@ -62,7 +95,7 @@ def dead_letters_of(broker: Broker, limit: int = MAX_DEAD_LETTERS) -> list[DeadL
         BrokerUnavailable: try again later.
     """
     codec = PackageCodec.of(broker.settings)
-    return [DeadLetter.of(package, codec) for package in broker.list_dead(limit)]
+    return [DeadLetter.of(package, codec) for package in dead_packages(broker, limit)]
 
 
 def requeue(broker: Broker, letter: DeadLetter) -> bool:
@@ -70,7 +103,7 @@ def requeue(broker: Broker, letter: DeadLetter) -> bool:
 
     It is queued before it is deleted, so that it is not lost if the process ends in between.
     """
-    if letter.package not in broker.list_dead(MAX_DEAD_LETTERS):
+    if not any(package == letter.package for package in dead_packages(broker)):
         return False
     broker.enqueue(letter.package)
     return broker.delete_dead(letter.package)

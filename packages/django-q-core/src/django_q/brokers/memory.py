@@ -10,16 +10,17 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import deque
 from multiprocessing.connection import Client, Connection
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django_q.brokers.base import EXACT_PRIORITIES, Delivery
 from django_q.brokers.bulk import BulkBroker
+from django_q.brokers.listing import ListedPackage, PackageState
 from django_q.brokers.process_local import ProcessLocal
 from django_q.exceptions import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 ADDRESS = "DJANGO_Q_MEMORY"
 """Environment variable: Unix socket of the process that has the queues. Without it, each process has its own."""
@@ -146,6 +147,21 @@ class MemoryQueue:
         with self._changed:
             return [entry.package for entry in self.dead][: max(limit, 0)]
 
+    def list_packages(self, state: str, limit: int, offset: int) -> list[tuple[str, float]]:
+        """Return package and remaining seconds of the packages of one `PackageState`."""
+        with self._changed:
+            self._move_due()
+            now = self.clock()
+            parts: dict[str, Iterable[tuple[str, float]]] = {
+                PackageState.WAITING: ((entry.package, 0.0) for entry in self.waiting),
+                PackageState.DELAYED: ((entry.package, due - now) for due, _token, entry in sorted(self.hidden)),
+                PackageState.LEASED: (
+                    (entry.package, end - now) for end, entry in sorted(self.leased.values(), key=itemgetter(0))
+                ),
+                PackageState.DEAD: ((entry.package, 0.0) for entry in self.dead),
+            }
+            return list(itertools.islice(parts[state], offset, offset + max(limit, 0)))
+
     def delete_dead(self, package: str) -> bool:
         """Delete a dead letter with this package. Return False if there is none."""
         with self._changed:
@@ -247,6 +263,7 @@ class MemoryBroker(BulkBroker):
     supports_delay = float("inf")
     supports_lock_size = True
     supports_dead_letters = True
+    supports_listing = True
     supports_prefetch = True
     priorities = EXACT_PRIORITIES
     blocks = True
@@ -322,6 +339,10 @@ class MemoryBroker(BulkBroker):
     def lock_size(self) -> int:
         """Count the leases."""
         return self._queue().sizes()[1]
+
+    def list_packages(self, state: PackageState, limit: int, offset: int = 0) -> list[ListedPackage]:
+        """Return packages of one state, without leasing them."""
+        return [ListedPackage(*each) for each in self._queue().list_packages(state.value, limit, offset)]
 
     def purge_queue(self) -> None:
         """Delete the packages that wait or are delayed."""

@@ -36,10 +36,10 @@ class Role(NamedTuple):
     path: str
 
 
-WORKER = Role("worker", "django_q.cluster.worker:Worker")
-PUSHER = Role("pusher", "django_q.cluster.pusher:Pusher")
-MONITOR = Role("monitor", "django_q.cluster.monitor:Monitor")
-SCHEDULER = Role("scheduler", "django_q.cluster.scheduling:Scheduler")
+WORKER = Role("worker", "django_q.cluster.processes.worker:Worker")
+PUSHER = Role("pusher", "django_q.cluster.processes.pusher:Pusher")
+MONITOR = Role("monitor", "django_q.cluster.processes.monitor:Monitor")
+SCHEDULER = Role("scheduler", "django_q.cluster.processes.scheduler:Scheduler")
 PROBES = Role("probes", "django_q.cluster.probes.server:Probes")
 
 

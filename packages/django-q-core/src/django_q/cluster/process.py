@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.conf import settings as django_settings
 from django.db import reset_queries
 
-from django_q import reporters
+from django_q import reporters, tracing
 from django_q.caches.calls import CALL_TIMEOUT_SECONDS, CALLS
 from django_q.cluster.metrics.sends import count_sends
 from django_q.cluster.system.memory import keep_free_memory
@@ -175,6 +175,7 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         sys.exit(1)
     finally:
         reporters.flush(wiring.settings)
+        tracing.flush(wiring.settings)
 
 
 def _serve(path: str, wiring: Wiring, *args: Any) -> None:

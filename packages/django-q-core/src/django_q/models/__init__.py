@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django_q.models.batch import Batch, BatchMember
 from django_q.models.command import Command
+from django_q.models.pages import Cluster, Queue
 from django_q.models.record import FINAL, WAITING, Record, Status
 from django_q.models.schedule import Schedule, validate_cron, validate_kwarg
 from django_q.models.task import Failure, FailureManager, Success, SuccessManager, Task
@@ -19,10 +20,12 @@ __all__ = [
     "WAITING",
     "Batch",
     "BatchMember",
+    "Cluster",
     "Command",
     "Failure",
     "FailureManager",
     "OrmQ",
+    "Queue",
     "Record",
     "Schedule",
     "Status",

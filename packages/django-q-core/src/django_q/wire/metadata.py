@@ -39,7 +39,16 @@ FLAG_KEYS: Final = ("save", "ack_failure", "sync", "waited_for", "success", "tra
 NUMBER_KEYS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
 
 
-class Placeholder:
+class PlaceholderType(type):
+    """Class of placeholders for classes and functions, with a readable notation."""
+
+    path: str
+
+    def __repr__(cls) -> str:
+        return cls.path or "…"
+
+
+class Placeholder(metaclass=PlaceholderType):
     """Replaces an object that is not unpickled. It accepts each operation of a pickle."""
 
     path = ""
@@ -56,6 +65,9 @@ class Placeholder:
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         pass
+
+    def __repr__(self) -> str:
+        return f"{self.path or '…'}(…)"
 
     def __call__(self, *args: Any, **_kwargs: Any) -> Placeholder:
         """Return a placeholder for the result of a call."""
@@ -173,6 +185,25 @@ def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
     Raises:
         UnreadablePackage: the signature is foreign, or the package contains no task.
     """
+    found, data = _opened(codec, package)
+    return _plain(found, data)
+
+
+def described(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
+    """Verify a signed package and read all its values. A `Placeholder` replaces each object of the project.
+
+    Args:
+        codec: codec of the cluster.
+        package: signed text, as it was queued.
+
+    Raises:
+        UnreadablePackage: the signature is foreign, or the package contains no task.
+    """
+    return _opened(codec, package)[0]
+
+
+def _opened(codec: PackageCodec, package: str | bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the values of a package, and its pickle."""
     try:
         data = codec.unsign(package)
         found = MetadataUnpickler(io.BytesIO(data)).load()
@@ -182,7 +213,7 @@ def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
         raise UnreadablePackage(f"Package that cannot be unpickled: {error_line(error)}.") from error
     if not isinstance(found, dict) or not {"id", "name", "func"} <= found.keys():
         raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
-    return _plain(found, data)
+    return found, data
 
 
 def without_arguments(package: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from .batches import LargeBatchPromises
 from .delivery import BulkPromises, DeliveryPromises
 from .errors import ErrorPromises
 from .interleaving import InterleavingPromises
+from .listing import ListingPromises
 from .names import NamePromises
 from .neighbours import NeighbourPromises
 from .priorities import PriorityPromises
@@ -30,6 +31,7 @@ class BrokerConformance(
     PriorityPromises,
     DeadLetterPromises,
     QueuePromises,
+    ListingPromises,
     PurgePromises,
     NamePromises,
     NeighbourPromises,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .correct import CLIENT_ERRORS, TOO_LARGE_BYTES, CorrectBroker, Mutant
 from .counting import COUNTING_MUTANTS
 from .leasing import LEASING_MUTANTS
+from .listing import LISTING_MUTANTS
 from .ordering import ORDERING_MUTANTS
 from .reaching import REACHING_MUTANTS
 from .sending import SENDING
@@ -15,6 +16,7 @@ MUTANTS: tuple[type[Mutant], ...] = (
     *COUNTING_MUTANTS,
     *REACHING_MUTANTS,
     *ORDERING_MUTANTS,
+    *LISTING_MUTANTS,
 )
 """All mutants."""
 

@@ -1,0 +1,74 @@
+"""Admin page of the running clusters, as `qmonitor` shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.contrib import admin
+from django.urls import NoReverseMatch, reverse
+
+from django_q.admin.overview import Overview
+from django_q.models import Cluster
+from django_q.terminal.snapshot import Collector
+from django_q.terminal.views import clock, emptiness
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from django_q.terminal.snapshot import ClusterRow, RunningRow
+
+
+class ShownCluster(NamedTuple):
+    """A cluster, with values as texts."""
+
+    row: ClusterRow
+    uptime: str
+    processes: list[tuple[str, str]]
+    """Roles and process ids."""
+
+
+class ShownTask(NamedTuple):
+    """A task that a worker executes, with values as texts."""
+
+    row: RunningRow
+    time: str
+    url: str
+    """Address of its record; empty if that has no page."""
+
+
+@admin.register(Cluster)
+class ClusterAdmin(Overview):
+    """Clusters with their processes, queues with their sizes, and the tracked tasks that workers execute.
+
+    A script replaces the tables every few seconds. Without it, the page has a link that does it.
+    """
+
+    main_template = "admin/django_q/clusters.html"
+
+    class Media:
+        js = ("django_q/live.js",)
+
+    def values(self, request: HttpRequest) -> dict[str, Any]:
+        """Return a snapshot of the clusters."""
+        snapshot = Collector(counts_rows=False).snapshot()
+        consumers = [row.queue for row in snapshot.clusters]
+        return {
+            "snapshot": snapshot,
+            "clusters": [ShownCluster(row, clock(row.uptime), processes_of(row)) for row in snapshot.clusters],
+            "queues": [(row, consumers.count(row.name)) for row in snapshot.queues],
+            "running": [ShownTask(row, clock(row.seconds), self.record_url(row.id)) for row in snapshot.running],
+            "empty": {view: emptiness(view) for view in ("clusters", "queues", "running")},
+        }
+
+    def record_url(self, task_id: str) -> str:
+        """Return the address of the page of a tracked task, which has the button *Cancel task*."""
+        try:
+            return reverse("admin:django_q_record_change", args=[task_id], current_app=self.admin_site.name)
+        except NoReverseMatch:
+            return ""
+
+
+def processes_of(row: ClusterRow) -> list[tuple[str, str]]:
+    """Return role and id of the processes of a cluster, as texts."""
+    roles = [("sentinel", row.sentinel), ("pusher", row.pusher), ("monitor", row.monitor)]
+    return [(role, str(pid)) for role, pid in [*roles, *(("worker", pid) for pid in row.workers)] if pid]

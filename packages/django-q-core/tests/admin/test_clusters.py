@@ -1,0 +1,139 @@
+"""The admin's page of running clusters."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.exceptions import BrokerUnavailable
+from django_q.models import Record, Status
+from django_q.records import attempts
+from django_q.status import Stat
+from django_q.terminal import snapshot
+
+pytestmark = pytest.mark.django_db
+PAGE = "admin:django_q_cluster_changelist"
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue():
+    get_broker().delete_queue()
+    yield
+    get_broker().delete_queue()
+
+
+@pytest.fixture
+def stat():
+    """Published snapshot of a cluster."""
+    values = {"host": "<b>apples</b>", "status": "Working", "sentinel": 4001, "pusher": 4002, "monitor": 4003}
+    counts = {"workers": [4004, 4005], "task_q_size": 17, "done_q_size": 19, "reincarnations": 23, "queue": "test"}
+    stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(seconds=3725), **values, **counts)
+    stat.save(get_broker())
+    yield stat
+    get_broker().set_stat(stat.key, "", 0.001)
+
+
+def staff(client, *codenames: str):
+    """Log in a user with some permissions."""
+    user = User.objects.create_user("staff", is_staff=True)
+    user.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
+    client.force_login(user)
+    return client
+
+
+def test_cluster_is_shown_with_its_processes_and_counts(client, stat: Stat) -> None:
+    page = staff(client, "view_cluster").get(reverse(PAGE)).content.decode()
+    assert "&lt;b&gt;apples&lt;/b&gt;" in page
+    for text in ("sentinel 4001", "pusher 4002", "monitor 4003", "worker 4004", "worker 4005", "1:02:05", "Working"):
+        assert text in page
+    for number in (17, 19, 23):
+        assert f"<td>{number}</td>" in page
+
+
+def test_queues_are_counted(admin_client) -> None:
+    broker = get_broker()
+    broker.enqueue_many([f"package {number}" for number in range(41)])
+    broker.dequeue_many(4, 0)
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert "<td>37</td>" in page
+    assert "<td>4</td>" in page
+
+
+def test_running_task_is_linked_to_its_record(admin_client) -> None:
+    now = timezone.now()
+    Record.objects.create(
+        id="a" * 32,
+        name="<i>task</i>",
+        func="shop.ship",
+        queue="test",
+        status=Status.RUNNING,
+        enqueued_at=now,
+        last_attempted_at=now - timedelta(seconds=61),
+        lease_ends_at=now + timedelta(seconds=60),
+        attempts=[attempts.entry(1, "host worker-1", now)],
+    )
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert f'<a href="{reverse("admin:django_q_record_change", args=["a" * 32])}">&lt;i&gt;task&lt;/i&gt;</a>' in page
+    assert "0:01:01" in page
+
+
+def test_page_says_that_no_cluster_runs(admin_client) -> None:
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert "No clusters appear to be running." in page
+    assert "No tracked task is running." in page
+
+
+def test_page_says_that_the_cache_cannot_be_shared(admin_client, settings) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert "processes cannot share the cache" in page
+
+
+def test_unavailable_broker_is_shown_on_the_page(admin_client, monkeypatch) -> None:
+    def refuse(name: str) -> None:
+        raise BrokerUnavailable("The server does not answer.")
+
+    monkeypatch.setattr(snapshot, "queue_row", refuse)
+    response = admin_client.get(reverse(PAGE))
+    assert response.status_code == 200
+    assert '<p class="errornote">The server does not answer.</p>' in response.content.decode()
+
+
+def test_unavailable_table_is_shown_on_the_page(admin_client) -> None:
+    def refuse(execute, sql, params, many, context):
+        if "django_q_record" in sql:
+            raise OperationalError("server closed the connection")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        page = admin_client.get(reverse(PAGE)).content.decode()
+    assert "The database cannot be read" in page
+
+
+def test_page_counts_no_tasks(admin_client) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(reverse(PAGE))
+    assert not [query for query in queries.captured_queries if "COUNT(" in query["sql"].upper()]
+
+
+@pytest.mark.parametrize(("codenames", "status"), [((), 403), (("view_cluster",), 200), (("view_record",), 403)])
+def test_permission_opens_the_page(client, codenames, status: int) -> None:
+    client = staff(client, *codenames)
+    assert client.get(reverse(PAGE)).status_code == status
+    assert (reverse(PAGE) in client.get(reverse("admin:index")).content.decode()) is (status == 200)
+
+
+def test_anonymous_user_has_to_log_in(client) -> None:
+    assert "/login/" in client.get(reverse(PAGE)).url
+
+
+def test_page_is_complete_without_the_script(admin_client, stat: Stat) -> None:
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert f'<a href="{reverse(PAGE)}">Refresh</a>' in page
+    assert 'id="django-q-updates" hidden' in page
