@@ -74,6 +74,8 @@ def test_name_of_dead_letter_queue_is_valid_with_cluster_name() -> None:
         ({"django_redis": "elsewhere"}, "E006", "CACHES"),
         ({"broker_class": "no.such.Broker"}, "E007", "cannot be imported"),
         ({"broker_class": "json.JSONDecoder"}, "E007", "is not a broker"),
+        ({"name": "x" * 101, "redis": {"port": 1}}, "E015", "101 characters"),
+        ({"queues": ["default", "y" * 150], "redis": {"port": 1}}, "E015", "150 characters"),
         ({"recyle": 5}, "W001", "recyle"),
         ({"redis": {"port": 1}, "orm": "default"}, "W002", "'orm' is used"),
         ({"broker_class": Forgetful, "timeout": 60}, "W003", "Forgetful offers a task again"),
@@ -245,6 +247,20 @@ def test_declared_schedule_that_is_invalid(settings, args) -> None:
     [message] = checks.check_schedules(None)
     assert (message.id, message.is_serious()) == ("django_q.E008", True)
     assert "math.sqrt" in message.msg
+
+
+@pytest.mark.parametrize(
+    ("options", "text"), [({"timeout": "abc"}, "timeout is 'abc'"), ({"tmeout": 5}, "did you mean 'timeout'")]
+)
+def test_options_of_a_declared_schedule_are_checked(settings, options, text) -> None:
+    settings.Q_CLUSTER = {"name": "a", "schedules": [{"func": "math.sqrt", "minutes": 1, "q_options": options}]}
+    [message] = checks.check_schedules(None)
+    assert message.id == "django_q.E008"
+    assert text in message.msg
+
+
+def test_name_of_100_characters_is_no_mistake() -> None:
+    assert "E015" not in found(name="x" * 100, redis={"port": 1})
 
 
 def test_declared_schedules_that_are_valid_need_no_database(settings) -> None:

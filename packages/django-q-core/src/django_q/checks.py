@@ -31,6 +31,9 @@ CHECK_TAG: Final = "django_q"
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """Function that finds the problems of one of the `ALT_CLUSTERS`, or with None of the project's own cluster."""
 
+MAX_NAME_CHARACTERS: Final = 100
+"""Maximum length of a cluster's name, which is that of the columns `Task.cluster` and `Schedule.cluster`."""
+
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """Django's cache in a database."""
 
@@ -69,9 +72,10 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
         if mistakes_in(raw, cluster):
             return []
         settings = ClusterSettings.from_mapping(django_mapping(cluster))
+        long = [] if settings.sync else [*long_names(settings)]
         broker = [] if settings.sync else [*rival_brokers(settings), *broker_problems(settings)]
         plugins = [*missing_reporters(settings), *missing_tracing(settings)]
-        found = [*broker, *unknown_aliases(settings), *private_cache(settings), *plugins]
+        found = [*long, *broker, *unknown_aliases(settings), *private_cache(settings), *plugins]
         return found if settings.sync else [*found, *no_autocommit(settings)]
 
     return for_each_cluster(raw, problems)
@@ -249,6 +253,15 @@ def impossible_name(settings: ClusterSettings, broker: Any) -> Iterator[checks.C
     if find is not None and (problem := find(settings.list_key)) is not None:
         text = f"The queue {settings.list_key!r} cannot exist: {problem}."
         yield checks.Error(text, hint="Choose another name for the cluster.", id="django_q.E010")
+
+
+def long_names(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
+    """E015: the columns for queues cannot store the name of a cluster."""
+    for name in dict.fromkeys((settings.list_key, *settings.queues)):
+        if len(name) > MAX_NAME_CHARACTERS:
+            text = f"{name[:20]!r}… is the name of a cluster, and has {len(name)} characters."
+            hint = f"Choose a name of at most {MAX_NAME_CHARACTERS} characters: tasks and schedules are saved with it."
+            yield checks.Error(text, hint=hint, id="django_q.E015")
 
 
 def may_redeliver(settings: ClusterSettings) -> bool:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connections, router
 
 from django_q.brokers import broker_class
@@ -13,7 +14,7 @@ from django_q.databases.connections import close_connections
 from django_q.exceptions import BrokerUnavailable, ClusterNotStarted
 from django_q.log import messages as log
 from django_q.pacing import Backoff
-from django_q.text import error_line
+from django_q.text import error_line, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,7 @@ def database_unavailable(alias: str, models: list[type[Model]]) -> str:
         models: models whose tables it must have.
 
     Raises:
-        ClusterNotStarted: it lacks a table, or a column of one.
+        ClusterNotStarted: it lacks a table, or a column of one, or the setting DATABASES is wrong.
     """
     try:
         connection = connections[alias]
@@ -104,6 +105,8 @@ def database_unavailable(alias: str, models: list[type[Model]]) -> str:
                     f"The database {alias!r} lacks the table {model._meta.db_table}, or columns of it: "
                     "run manage.py migrate."
                 )
+    except ImproperlyConfigured as error:  # there is no engine, or no driver
+        raise ClusterNotStarted(f"The database {alias!r} cannot be used: {error_line(error)}") from error
     except Error as error:
         close_connections()
         return (
@@ -156,7 +159,7 @@ def broker_unavailable(broker: Broker) -> str:
     try:
         broker.queue_size()
     except BrokerUnavailable as error:
-        cause = error_line(error)
+        cause = one_line(error)
     else:
         cause = "it does not answer"
     return (

@@ -65,6 +65,7 @@ class Declaration:
         """Read an entry of the setting `schedules`.
 
         Raises:
+            OptionError: an option of its tasks does not exist or is invalid, or a value has a wrong type.
             ScheduleError: the entry is not a declaration; the message contains the expected form.
         """
         if not isinstance(entry, Mapping):
@@ -86,6 +87,7 @@ class Declaration:
             raise ScheduleError(f"q_options is {in_short(kwargs['q_options'])}: write a dictionary.")
         if not isinstance(options.get("name") or "", (str, Promise)):
             raise ScheduleError(f"name is {in_short(options['name'])}: write a text.")
+        kwargs = normalise_keywords(kwargs)
         return cls.of(path_of(func), tuple(args), kwargs, {str(key): value for key, value in options.items()})
 
     @property

@@ -31,7 +31,8 @@ def result(task_id: object, wait: float = 0, cached: bool | float | None = None)
     Args:
         task_id: id or name of the task, in the form in which it was passed: a name of 7 is found by 7.
         wait: milliseconds to wait; -1 means no limit, 0 reads once.
-        cached: read from the cache; None means as the setting `cached` says.
+        cached: read from the cache; None means as the setting `cached` says. A result that was sent with `cached` is
+            not in the database, and only found with this option.
 
     Returns:
         The result, or the text of the failure; None if the task is not finished.
