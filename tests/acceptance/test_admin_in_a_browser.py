@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import contextmanager
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.test.testcases import LiveServerThread
 from django.utils import timezone
-from django_q.brokers import get_broker
+from django_q.brokers import PackageState, get_broker
+from django_q.brokers.dead_letters import id_of
 from django_q.models import Failure, Record, Schedule, Status, Task
 from django_q.records import attempts
+from django_q.settings import current_settings
+from django_q.status import Stat
 from django_q.testing import eventually
+from django_q.wire.codec import PackageCodec
 from django_q.wire.outcome import encode
+from django_q.wire.package import new_package
+from django_q_orm.models import OrmQ
 
 from tests.services.fixtures import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -49,6 +61,22 @@ VALUES = {
 }
 WIDTHS = (1280, 390)
 LISTS = ("success", "failure", "record", "schedule")
+STATES = ("waiting", "delayed", "leased", "dead")
+PACKAGES = {
+    "unsigned": "unsigned",
+    "huge": "x" * 2_000_000,
+    "hostile": HOSTILE,
+    "unicode": "Größe · 任务 · 🚀",
+    "control": "\x1b[31m\u202e",
+}
+AXE = """
+const done = arguments[arguments.length - 1];
+// Django's search field has a picture as its label. Its alternative text is a name, which this rule does not know.
+const rules = {"label-title-only": {enabled: false}};
+axe.run(document, {resultTypes: ["violations"], rules}).then((found) => done(found.violations.map(
+    (rule) => `${rule.id} (${rule.impact}): ${rule.nodes.map((node) => node.target.join(" ")).join(", ")}`)));
+"""
+"""Script that returns the barriers of a page."""
 
 
 class Unreadable:
@@ -148,6 +176,33 @@ def rows() -> dict[str, list]:
     }
 
 
+@pytest.fixture
+def queue(settings) -> list[OrmQ]:
+    """Rows of the database broker in every state, readable and not."""
+    settings.Q_CLUSTER = {"name": "test", "orm": "default", "retry": 600, "timeout": 300}
+    broker = get_broker()
+    codec = PackageCodec.of(current_settings())
+    task = new_package("shop.orders.ship", (HOSTILE, Unreadable()), group="g" * 100) | {"name": "readable"}
+    for package in (codec.dumps(task), *PACKAGES.values()):
+        broker.enqueue(package)
+        [dead] = broker.dequeue_many(1, 0)
+        broker.fail(dead.ack_id)
+    broker.enqueue_many([codec.dumps(task), "leased"])
+    assert len(broker.dequeue_many(2, 0)) == 2
+    broker.enqueue_many([codec.dumps(task), *PACKAGES.values()])
+    broker.enqueue("delayed", delay=3_600)
+    return list(OrmQ.objects.all())
+
+
+@pytest.fixture
+def cluster() -> Stat:
+    """Published snapshot of a cluster."""
+    values = {"host": HOSTILE, "status": "Working", "sentinel": 4001, "pusher": 4002, "monitor": 4003, "queue": "test"}
+    stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values)
+    stat.save(get_broker())
+    return stat
+
+
 def log_in(browser, site: str, name: str, **fields) -> User:
     """Create a user, and log in with the form."""
     user = User.objects.create_user(name, password="secret", is_staff=True, **fields)
@@ -168,6 +223,38 @@ def addresses(site: str, rows: dict[str, list]) -> list[str]:
         found.append(f"{site}django_q/{model}/")
         found += [f"{site}django_q/{model}/{row.pk}/change/" for row in objects]
     return found
+
+
+def queue_addresses(site: str, queue: list[OrmQ]) -> list[str]:
+    """Return the addresses of the pages of queues, packages and clusters."""
+    found = [f"{site}django_q/queue/", f"{site}django_q/cluster/", f"{site}django_q_orm/ormq/"]
+    found += [f"{site}django_q_orm/ormq/{row.pk}/change/" for row in queue]
+    broker = get_broker()
+    for state in STATES:
+        query = f"queue=test&state={state}"
+        found.append(f"{site}django_q/queue/packages/?{query}")
+        for position, each in enumerate(broker.list_packages(PackageState(state), 20)):
+            found.append(f"{site}django_q/queue/package/?{query}&n={position}&id={id_of(each.package)}")
+    return found
+
+
+def barriers(browser) -> list[str]:
+    """Return what keeps people from using the page, as axe-core finds it."""
+    browser.execute_script((files("axe_core_python") / "axe.min.js").read_text())
+    return browser.execute_async_script(AXE)
+
+
+@contextmanager
+def screen(browser, width: int, theme: str) -> Iterator[None]:
+    """Show pages on a screen of *width* pixels, in a light or dark theme."""
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def status_of(browser) -> int:
@@ -281,15 +368,152 @@ def test_important_columns_are_visible_at_1280_pixels(browser, site, rows) -> No
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_pages_fit_and_screenshots_are_kept(browser, site, rows, screenshots, width, theme) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    try:
+    with screen(browser, width, theme):
         for model in LISTS:
             for kind, path in (("list", ""), ("page", f"{rows[model][0].pk}/change/")):
                 browser.get(f"{site}django_q/{model}/{path}")
                 browser.save_screenshot(str(screenshots / f"{model}-{kind}-{width}-{theme}.png"))
                 assert overflow(browser) <= 0, (model, kind)
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_queue_pages_fit_and_screenshots_are_kept(
+    browser, site, queue, cluster, screenshots, width: int, theme: str
+) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    pages = {
+        "queue-list": "django_q/queue/",
+        "queue-dead": "django_q/queue/packages/?queue=test&state=dead",
+        "queue-leased": "django_q/queue/packages/?queue=test&state=leased",
+        "queue-package": f"django_q/queue/package/?queue=test&state=dead&id={id_of(PACKAGES['huge'])}",
+        "queue-task": f"django_q/queue/package/?queue=test&state=dead&id={id_of(queue[0].payload)}",
+        "cluster": "django_q/cluster/",
+        "ormq-list": "django_q_orm/ormq/",
+        "ormq-page": f"django_q_orm/ormq/{queue[0].pk}/change/",
+    }
+    with screen(browser, width, theme):
+        for name, path in pages.items():
+            browser.get(f"{site}{path}")
+            browser.save_screenshot(str(screenshots / f"{name}-{width}-{theme}.png"))
+            assert overflow(browser) <= 0, name
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_has_barriers(browser, site, rows, queue, cluster, width: int, theme: str) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    addresses = [site, f"{site}django_q/schedule/add/"]
+    for model in LISTS:
+        addresses += [f"{site}django_q/{model}/", f"{site}django_q/{model}/{rows[model][0].pk}/change/"]
+    addresses += [each for each in queue_addresses(site, queue[:1]) if "&n=" not in each or "&n=0" in each]
+    with screen(browser, width, theme):
+        found = []
+        for address in addresses:
+            browser.get(address)
+            assert status_of(browser) == 200, address
+            found += [f"{address.removeprefix(site)}: {rule}" for rule in barriers(browser)]
+    assert not found, "\n".join(found)
+
+
+def test_superuser_opens_every_page_of_queues(browser, site, queue, cluster) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    for address in queue_addresses(site, queue):
+        browser.get(address)
+        assert status_of(browser) == 200, address
+        assert browser.title != "executed", address
+        assert len(browser.page_source) < 300_000, address
+
+
+def test_viewer_opens_every_page_of_queues_and_has_no_button(browser, site, queue, cluster) -> None:
+    user = log_in(browser, site, "viewer")
+    user.user_permissions.add(*Permission.objects.filter(codename__startswith="view_"))
+    for address in queue_addresses(site, queue):
+        browser.get(address)
+        assert status_of(browser) == 200, address
+        for button in ("_save", "_requeue", "_delete", "requeue_dead_letters", "delete_dead_letters"):
+            assert f'"{button}"' not in browser.page_source, (address, button)
+    browser.get(f"{site}django_q_orm/ormq/")
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Select Queued task to view"
+
+
+def test_staff_without_rights_opens_no_page_of_queues(browser, site, queue, cluster) -> None:
+    log_in(browser, site, "outsider")
+    for address in queue_addresses(site, queue):
+        browser.get(address)
+        assert status_of(browser) == 403, address
+
+
+def test_dead_letters_are_requeued_and_deleted(browser, site, queue) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    broker = get_broker()
+    browser.get(f"{site}django_q/queue/")
+    press(browser, "6 dead")
+    for identity in (id_of("unsigned"), id_of(HOSTILE)):
+        browser.find_element(By.CSS_SELECTOR, f"input[value='{identity}']").click()
+    press(browser, "Requeue selected")
+    expect_message(browser, "2 dead letters are queued again.")
+    browser.find_element(By.LINK_TEXT, id_of(PACKAGES["huge"])).click()
+    press(browser, "Delete")
+    expect_message(browser, "1 dead letter is deleted.")
+    assert broker.dead_size() == 3
+
+
+def test_rows_of_the_queue_are_requeued_deleted_and_changed(browser, site, queue, settings) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    address = f"{site}django_q_orm/ormq/"
+    for action, message in (
+        ("requeue_dead_letters", "1 dead letter is queued again."),
+        ("delete_dead_letters", "1 dead letter is deleted."),
+    ):
+        browser.get(f"{address}?dead=1")
+        browser.find_element(By.CSS_SELECTOR, "#result_list input.action-select").click()
+        browser.find_element(By.CSS_SELECTOR, f"select[name=action] option[value={action}]").click()
+        browser.find_element(By.CSS_SELECTOR, ".actions button").click()
+        expect_message(browser, message)
+    assert get_broker().dead_size() == 4
+    row = OrmQ.objects.get(payload="delayed")
+    browser.get(f"{address}{row.pk}/change/")
+    assert 'name="_save"' not in browser.page_source
+    settings.DEBUG = True
+    browser.get(f"{address}{row.pk}/change/")
+    browser.find_element(By.NAME, "key").clear()
+    browser.find_element(By.NAME, "key").send_keys("other")
+    browser.find_element(By.NAME, "_save").click()
+    expect_message(browser, "was changed successfully")
+    assert OrmQ.objects.get(payload="delayed").key == "other"
+
+
+def test_reasons_are_visible_at_1280_pixels(browser, site, queue) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.set_window_size(1280, 900)
+    browser.get(f"{site}django_q/queue/packages/?queue=test&state=dead")
+    cell = browser.find_element(By.CSS_SELECTOR, "#result_list .field-reason")
+    assert cell.rect["x"] + cell.rect["width"] <= 1280
+
+
+def test_clusters_are_updated_without_a_reload(browser, site, cluster) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/cluster/")
+    browser.execute_script("window.isSamePage = true")
+    assert "worker 4004" in browser.find_element(By.ID, "django-q-live").text
+    cluster.workers = [5001]
+    cluster.save(get_broker())
+    eventually(lambda: "worker 5001" in browser.find_element(By.ID, "django-q-live").text, within=15)
+    assert browser.execute_script("return window.isSamePage")
+
+
+def test_clusters_stay_while_updates_are_off(browser, site, cluster) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/cluster/")
+    eventually(lambda: browser.find_element(By.CSS_SELECTOR, "#django-q-updates input").is_displayed())
+    browser.find_element(By.CSS_SELECTOR, "#django-q-updates input").click()
+    requests = "return performance.getEntriesByType('resource').filter(each => each.initiatorType === 'fetch').length"
+    before = browser.execute_script(requests)
+    browser.set_script_timeout(10)
+    browser.execute_async_script("setTimeout(arguments[0], 3500)")  # longer than the interval of updates
+    assert browser.execute_script(requests) == before
+    cluster.workers = [5001]
+    cluster.save(get_broker())
+    press(browser, "Refresh")
+    eventually(lambda: "worker 5001" in browser.find_element(By.ID, "django-q-live").text)

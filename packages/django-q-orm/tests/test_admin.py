@@ -195,7 +195,7 @@ def test_user_with_view_permission_changes_no_dead_letter(client, dead: OrmQ) ->
 
 def test_page_shows_arguments_in_python_notation(admin_client, waiting: OrmQ) -> None:
     page = admin_client.get(reverse("admin:django_q_orm_ormq_change", args=[waiting.pk])).content.decode()
-    assert "<pre>(1.5,)</pre>" in page
+    assert '<pre tabindex="0">(1.5,)</pre>' in page
 
 
 def test_page_unpickles_nothing_of_the_project(admin_client, waiting: OrmQ) -> None:

@@ -126,17 +126,18 @@ def test_queues_are_counted_and_linked(client, packages: Places) -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_packages_of_each_state_are_listed(admin_client, packages: Places, state: str) -> None:
     text = page(admin_client, state=state)
+    text = text.replace("<wbr>", "")
     names = {other for other in STATES if f"{other}-task" in text}
     assert names == {state}
     assert id_of(getattr(packages, state)) in text
-    assert "shop.<wbr>tasks.<wbr>ship" in text or "shop.tasks.ship" in text
+    assert "shop.tasks.ship" in text
     assert ("0:59:5" in text) is (state == "delayed")
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_page_of_a_package_shows_its_call(admin_client, packages: Places, state: str) -> None:
     text = page(admin_client, "package", state=state, id=id_of(getattr(packages, state)))
-    assert f"{state}-<wbr>task" in text or f"{state}-task" in text
+    assert f"{state}-task" in text.replace("<wbr>", "")
     assert "a group" in text
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db import transaction
-from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django_q.admin.filters import TextFilter
 from django_q.admin.pages import Page
-from django_q.admin.values import MAX_LISTED_CHARACTERS, beginning, notation
+from django_q.admin.values import MAX_LISTED_CHARACTERS, beginning, monospaced, notation
 from django_q.brokers import get_broker
 from django_q.brokers.bands import DEAD_SUFFIX
 from django_q.clock import in_project_time, now
@@ -84,7 +83,7 @@ class QueueAdmin(Page):
     The admin index lists them only while the database is the broker.
     """
 
-    list_display = ("id", "key", "state", "task_id", "name", "func", "lock", "reason")
+    list_display = ("id", "key", "state", "reason", "task_id", "name", "func", "lock")
     list_filter = (("key", TextFilter), DeadLetterFilter)
     ordering = ("-id",)
     actions = (requeue_dead_letters, delete_dead_letters)
@@ -204,4 +203,4 @@ def shown(read: Callable[[], Any]) -> str:
 
 def preformatted(read: Callable[[], Any]) -> str:
     """Return a value in the notation of Python, in a monospaced block. A large one is truncated."""
-    return format_html("<pre>{}</pre>", beginning(notation(read)))
+    return monospaced(beginning(notation(read)))

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_q.admin.values import MAX_LISTED_CHARACTERS, MAX_SHOWN_CHARACTERS, beginning, breakable, notation
+from django_q.admin.values import (
+    MAX_LISTED_CHARACTERS,
+    MAX_SHOWN_CHARACTERS,
+    beginning,
+    breakable,
+    monospaced,
+    notation,
+)
 from django_q.brokers.dead_letters import ReadPackage
 from django_q.terminal.views import clock
 from django_q.text import one_line, storable
@@ -78,8 +84,8 @@ class ShownPackage(ReadPackage):
 
     @property
     def func(self) -> str:
-        """Dotted path of the function, which may be wrapped."""
-        return breakable(self._label("func"))
+        """Dotted path of the function."""
+        return self._label("func")
 
     @property
     def group(self) -> str:
@@ -98,7 +104,7 @@ class ShownPackage(ReadPackage):
 
     def _label(self, key: str) -> str:
         value = self.metadata.get(key)
-        return "-" if value is None else beginning(one_line(value), MAX_LISTED_CHARACTERS)
+        return "-" if value is None else breakable(beginning(one_line(value), MAX_LISTED_CHARACTERS))
 
 
 def details_of(shown: ShownPackage, codec: PackageCodec) -> list[tuple[Any, str]]:
@@ -133,4 +139,4 @@ def details_of(shown: ShownPackage, codec: PackageCodec) -> list[tuple[Any, str]
 
 def block(text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
     """Return a text in a monospaced block. A large one is truncated."""
-    return format_html("<pre>{}</pre>", beginning(text, limit))
+    return monospaced(beginning(text, limit))

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html
-from django.utils.text import slugify
+from django.utils.text import capfirst, slugify
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_q.admin.pagination import BoundedPaginator
-from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, breakable, notation
+from django_q.admin.values import MAX_SHOWN_CHARACTERS, beginning, breakable, monospaced, notation
 from django_q.exceptions import BrokerUnavailable, ResultsUnavailable
 from django_q.text import one_line, sentence_of
 
@@ -99,6 +100,14 @@ class Page(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - D
     ) -> HttpResponse:
         """Return the page of a row, or the result of its form, if all servers answer."""
         return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the field of a form. Both inputs of a date with a time have names for screen readers."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(widget := getattr(field, "widget", None), AdminSplitDateTime):
+            for part, name in zip(widget.widgets, (gettext("Date:"), gettext("Time:")), strict=True):
+                part.attrs["aria-label"] = f"{capfirst(db_field.verbose_name)}, {name.rstrip(':')}"
+        return field
 
     @admin.display(description=_("function"), ordering="func")
     def function(self, obj: Any) -> str:
@@ -241,7 +250,7 @@ class ReadOnlyPage(Page):
 
     def preformatted(self, obj: Any, attribute: str, text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
         """Return a text in a monospaced block; a large one is truncated and linked to its download."""
-        block = format_html("<pre>{}</pre>", beginning(text, limit))
+        block = monospaced(beginning(text, limit))
         return block if len(text) <= limit else block + self.download_link(obj, attribute, len(text))
 
     def download_link(self, obj: Any, attribute: str, length: int) -> str:

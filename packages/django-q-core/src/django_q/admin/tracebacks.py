@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import ngettext
 
+from django_q.admin.values import monospaced
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -71,7 +73,7 @@ def as_html(traceback: str) -> str:
 def part_as_html(is_project: bool, text: str) -> str:
     """Return lines of the project, or folded frames of libraries."""
     if is_project:
-        return format_html("<pre>{}</pre>", text)
+        return monospaced(text)
     count = len(FRAME.findall(text))
     label = ngettext("%(count)d frame of a library", "%(count)d frames of libraries", count) % {"count": count}
-    return format_html("<details><summary>{}</summary><pre>{}</pre></details>", label, text)
+    return format_html("<details><summary>{}</summary>{}</details>", label, monospaced(text))

@@ -63,6 +63,11 @@ def beginning(text: str, limit: int = MAX_SHOWN_CHARACTERS) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def monospaced(text: str) -> str:
+    """Return a monospaced block. It can have the focus, so that wide lines can be scrolled with the keyboard."""
+    return format_html('<pre tabindex="0">{}</pre>', text)
+
+
 def breakable(text: str) -> str:
     """Return a text whose long words a browser may wrap: after each dot, hyphen and slash, and between characters."""
     return format_html_join(" ", "{}", ((breakable_word(word),) for word in text.split()))
