@@ -1,4 +1,4 @@
-"""Check Markdown: targets of relative links exist, and Python blocks compile."""
+"""Check Markdown: targets of relative links exist, Python blocks compile, and each page names its reader first."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)[^)]*\)")
+READER = re.compile(r"# .+\n\nFor ")
+"""Title of a page, and the beginning of its first paragraph."""
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -22,6 +24,8 @@ def mistakes(page: Path) -> Iterator[str]:
     for link in LINK.findall(text):
         if not (page.parent / link).exists():
             yield f"{page.relative_to(ROOT)}: {link} does not exist"
+    if page.parent.parent == ROOT / "docs" and not text.startswith("```{include}") and not READER.match(text):
+        yield f"{page.relative_to(ROOT)}: the first paragraph does not begin with its reader: 'For developers …'"
     for block in BLOCK.findall(text):
         try:
             compile(block, str(page), "exec")

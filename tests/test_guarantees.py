@@ -30,7 +30,7 @@ LINE = re.compile(r"^\| (?P<row>[^|]+) \| (?P<text>[^|]+) \| (?P<tests>[^|]+) \|
 def lines(product):
     """The lines of the table in the README of a product: the name of each row, what it says, and its tests."""
     readme = (ROOT / f"packages/django-q-{product}/README.md").read_text(encoding="utf-8")
-    table = readme.partition("## What it promises\n")[2].partition("\n## ")[0]
+    table = readme.partition("## Guarantees\n")[2].partition("\n## ")[0]
     found = [(line["row"], line["text"], line["tests"]) for line in LINE.finditer(table)]
     return [each for each in found if each[0] != "---"]
 

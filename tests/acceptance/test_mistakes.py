@@ -14,7 +14,7 @@ MISTAKES = {
     "missing plug-in": ({"sqs": {}}, (), ["django-q-sqs", "pip install"]),
     "missing app": ({"orm": "default"}, (), ["django_q_orm", "INSTALLED_APPS"]),
     "unknown database": ({"orm": "elsewhere"}, ("django_q_orm",), ["elsewhere"]),
-    "broker down": ({"redis": {"port": 1}}, (), ["cannot be reached", "Q_CLUSTER"]),
+    "tables missing": ({"broker_class": "django_q.brokers.memory.MemoryBroker"}, (), ["run manage.py migrate"]),
     "no such broker class": ({"broker_class": "no.such.Broker"}, (), ["broker_class", "no.such"]),
 }
 

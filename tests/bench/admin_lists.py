@@ -18,11 +18,10 @@ ROWS: Final = 1_000_000
 REPEATS: Final = 3
 """Number of requests of each list. The quickest counts."""
 
-MODELS: Final = ("django_q/success", "django_q/failure", "django_q/record", "django_q/schedule", "django_q_orm/ormq")
-"""Tables with a list each."""
+LISTS: Final = ("django_q/success", "django_q/failure", "django_q/record", "django_q/schedule", "django_q_orm/ormq")
 
 ADDRESSES: Final = (
-    *(f"{model}/{query}" for model in MODELS for query in ("", "?p=20")),
+    *(f"{model}/{query}" for model in LISTS for query in ("", "?p=20")),
     *(f"django_q/{model}/?group=group-8" for model in ("success", "failure", "record")),
     *("django_q/queue/", "django_q/cluster/"),
     *(f"django_q/queue/packages/?queue=test&state={state}&p=20" for state in ("waiting", "delayed", "leased", "dead")),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .trial import Place, Trial
 
 Figures = dict[str, float]
-"""By name; what a name means is in docs/explanation/performance.md."""
+"""By name; what a name means is in docs/contributing/benchmarks.md."""
 
 
 class ChildFailed(Exception):

@@ -37,9 +37,9 @@ class Edition:
         return [f"{self.distribution}=={self.version}", *self.companions]
 
 
-DJANGO_Q = Edition("django-q", "1.3.9", ("Django>=3.2,<4", "croniter", "redis<4", "setuptools<81"))
+DJANGO_Q = Edition("django-q", "1.3.9", ("Django>=3.2,<4", "croniter", "psycopg2-binary", "redis<4", "setuptools<81"))
 DJANGO_Q2_OLD = Edition("django-q2", "1.5.4", ("Django>=4.2,<5", "croniter", "redis", "setuptools<81"))
-DJANGO_Q2 = Edition("django-q2", "1.11.1", ("Django>=5.2,<6", "croniter", "redis"))
+DJANGO_Q2 = Edition("django-q2", "1.11.1", ("Django>=5.2,<6", "croniter", "psycopg[binary]", "redis"))
 EDITIONS = (DJANGO_Q, DJANGO_Q2_OLD, DJANGO_Q2)
 
 

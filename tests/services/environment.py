@@ -45,6 +45,15 @@ def fresh_environment(folder: Path, *requirements: str) -> Path:
     return folder / "bin"
 
 
+def install(bin_folder: Path, *arguments: str) -> None:
+    """Install more into an environment, with arguments of `pip install`."""
+    python = str(bin_folder / "python")
+    if uv := _uv():
+        _run([uv, "pip", "install", "-q", "--python", python, *arguments])
+    else:
+        _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *arguments])
+
+
 def build_wheel(project: Path, folder: Path) -> Path:
     """The wheel of a project of ours."""
     known = set(folder.glob("*.whl"))
@@ -76,13 +85,11 @@ def _runs(interpreter: str) -> bool:
 
 
 def _make(folder: Path, interpreter: str, requirements: tuple[str, ...]) -> None:
-    python = str(folder / "bin" / "python")
     if uv := _uv():
         _run([uv, "venv", "-q", "--python", interpreter, str(folder)])
-        _run([uv, "pip", "install", "-q", "--python", python, *requirements])
     else:
         _run([interpreter, "-m", "venv", str(folder)])
-        _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
+    install(folder / "bin", *requirements)
 
 
 def _uv() -> str | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from django.core.checks import registry
 from django.test import override_settings
 from django_q import checks, reporters
 from django_q.brokers import Broker
+from django_q.brokers.memory import MemoryBroker
 from django_q.brokers.registry import BROKERS
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 PRIVATE = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 MEMORY = "django_q.brokers.memory.MemoryBroker"
+MEMORY_POINT = "django_q.brokers.memory:MemoryBroker"
 
 
 class Forgetful(Broker):
@@ -28,11 +31,13 @@ class Forgetful(Broker):
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Install a Redis broker and a broker that is an app, but neither Sentry nor SQS."""
-    points = {"redis": MEMORY.replace(".MemoryBroker", ":MemoryBroker"), "orm": "wsgi:Broker"}
+    points = {"redis": MEMORY_POINT, "orm": "wsgi:Broker"}
     found = {name: [EntryPoint(name, value, BROKERS.group)] for name, value in points.items()}
     monkeypatch.setattr(BROKERS, "_found", found)
     monkeypatch.setattr(BROKERS, "_loaded", {})
     monkeypatch.setattr(reporters.REPORTERS, "_found", {})
+    monkeypatch.setattr(reporters.REPORTERS, "_loaded", {})
+    monkeypatch.setitem(sys.modules, "wsgi", SimpleNamespace(Broker=MemoryBroker))
     monkeypatch.setattr("django_q.plugins.is_app", lambda package: package == "wsgi")
 
 
@@ -124,7 +129,7 @@ def test_misspelt_key_has_a_suggestion(key: str, meant: str) -> None:
 
 
 def test_key_of_an_installed_plugin_is_known() -> None:
-    with patch.object(BROKERS, "_found", {"rabbit": [EntryPoint("rabbit", "builtins:dict", BROKERS.group)]}):
+    with patch.object(BROKERS, "_found", {"rabbit": [EntryPoint("rabbit", MEMORY_POINT, BROKERS.group)]}):
         assert found(rabbit={"host": "h"}) == {}
 
 
@@ -156,12 +161,82 @@ def test_messages_name_the_alternative_cluster() -> None:
     assert messages["W001"].msg.startswith("ALT_CLUSTERS['slow']: ")
 
 
+@pytest.fixture
+def broken(tmp_path, monkeypatch) -> str:
+    """Return the name of a module that raises an error when it is imported."""
+    (tmp_path / "broken_plugin.py").write_text("raise ValueError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "broken_plugin"
+
+
+def offer(registry: Any, name: str, *values: str) -> Any:
+    """Install plugins with one name."""
+    return patch.object(registry, "_found", {name: [EntryPoint(name, value, registry.group) for value in values]})
+
+
+@pytest.mark.parametrize("value", ["broken_plugin:Broker", "broken_plugin.inner:Broker", "no_such:Broker", "json:No"])
+def test_broker_that_cannot_be_imported_is_an_error(broken: str, value: str) -> None:
+    with offer(BROKERS, "rabbit", value):
+        error = found(rabbit={"host": "h"})["E003"]
+    assert f"'rabbit' of {value.partition(':')[0].partition('.')[0].replace('_', '-')} cannot be imported" in error.msg
+    assert "Correct the cause" in error.hint
+
+
+def test_broker_class_that_cannot_be_imported_is_an_error(broken: str) -> None:
+    assert "ValueError: no licence" in found(broker_class="broken_plugin.Broker")["E007"].msg
+
+
+def test_broker_of_two_distributions_is_an_error() -> None:
+    with offer(BROKERS, "rabbit", MEMORY_POINT, "builtins:dict"):
+        error = found(rabbit={"host": "h"})["E007"]
+    assert "is offered by" in error.msg
+    assert "uninstall all but one" in error.hint
+
+
+@pytest.mark.parametrize("value", ["broken_plugin:Reporter", "no_such:Reporter", "json:No"])
+def test_reporter_that_cannot_be_imported_is_a_warning(broken: str, value: str) -> None:
+    with offer(reporters.REPORTERS, "pager", value):
+        assert "cannot be imported" in found(error_reporter={"pager": {}})["W005"].msg
+
+
+def test_reporter_of_two_distributions_is_a_warning() -> None:
+    with offer(reporters.REPORTERS, "pager", "builtins:dict", "builtins:list"):
+        warning = found(error_reporter={"pager": {}})["W005"]
+    assert "is offered by builtins (builtins:dict) and builtins (builtins:list)" in warning.msg
+    assert "uninstall all but one" in warning.hint
+
+
+def test_tracing_without_its_library_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_q.tracing.is_installed", lambda: False)
+    assert "W007" not in found()
+    assert "django-q-core[tracing]" in found(tracing=True)["W007"].hint
+
+
+def test_unknown_reporter_is_a_warning() -> None:
+    assert "There is no error reporter 'pager'" in found(error_reporter={"pager": {}})["W005"].msg
+
+
+def test_unknown_broker_is_a_warning() -> None:
+    assert "Unknown key 'rabbit'" in found(rabbit={})["W001"].msg
+
+
+def test_other_edition_is_an_error(monkeypatch) -> None:
+    assert checks.check_editions(None) == []
+    monkeypatch.setattr(checks, "is_distribution", lambda name: name == "django-q2")
+    [error] = checks.check_editions(None)
+    assert error.id == "django_q.E014"
+    assert error.msg.startswith("django-q2 and django-q-core are installed")
+    assert "pip uninstall django-q2, then pip install --force-reinstall --no-deps django-q-core" in error.hint
+
+
 def test_no_secret_is_shown() -> None:
     assert "hush" not in str(found(mongo="hush")["E001"])
 
 
 def test_django_runs_the_checks() -> None:
-    assert {checks.check_settings, checks.check_installation} <= {*registry.registry.get_checks()}
+    assert {checks.check_settings, checks.check_installation, checks.check_editions} <= {
+        *registry.registry.get_checks()
+    }
 
 
 @pytest.mark.parametrize("args", [5, "abc", [object()]])

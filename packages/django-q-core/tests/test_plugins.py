@@ -5,8 +5,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from django_q.exceptions import ConfigurationError, MissingPlugin
-from django_q.plugins import Registry
+from django_q.exceptions import BrokenPlugin, ConfigurationError, MissingPlugin
+from django_q.plugins import WITHOUT_ENTRY_POINT, Registry
 
 
 def registry(*points: tuple[str, str]) -> Registry[Any]:
@@ -45,6 +45,26 @@ def test_broken_plugin_keeps_its_cause(value: str) -> None:
     with pytest.raises(MissingPlugin, match="cannot be imported") as caught:
         registry(("redis", value)).load("redis")
     assert caught.value.__cause__ is not None
+
+
+def test_package_that_cannot_be_imported_is_no_crash(tmp_path, monkeypatch) -> None:
+    (tmp_path / "broken_app").mkdir()
+    (tmp_path / "broken_app" / "__init__.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BrokenPlugin, match=r"'redis' of broken-app cannot be imported: ZeroDivisionError") as caught:
+        registry(("redis", "broken_app.broker:Broker")).load("redis")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_published_reporter_without_an_entry_point_is_found(tmp_path, monkeypatch) -> None:
+    """django-q declared the entry points of django-q-sentry and django-q-rollbar."""
+    (tmp_path / "django_q_pager.py").write_text("class Pager: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(WITHOUT_ENTRY_POINT["djangoq.errorreporters"], "pager", "django_q_pager:Pager")
+    pagers: Registry[Any] = Registry("djangoq.errorreporters", "error reporter")
+    assert pagers.load("pager").__name__ == "Pager"
+    monkeypatch.setitem(WITHOUT_ENTRY_POINT["djangoq.errorreporters"], "siren", "django_q_no_such:Siren")
+    assert "siren" not in Registry("djangoq.errorreporters", "error reporter").names()
 
 
 def test_app_that_is_not_installed_is_an_error() -> None:

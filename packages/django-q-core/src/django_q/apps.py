@@ -31,6 +31,7 @@ class DjangoQConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         register(checks.check_settings, checks.CHECK_TAG)
+        register(checks.check_editions, checks.CHECK_TAG)
         register(checks.check_installation, checks.CHECK_TAG)
         register(checks.check_schedules, checks.CHECK_TAG)
         register(checks.check_sqlite, checks.CHECK_TAG)

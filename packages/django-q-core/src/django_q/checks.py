@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from django.conf import settings as django_settings
@@ -12,10 +12,11 @@ from django.core import checks
 from django.core.cache import caches
 from django.db import connections, router
 
+from django_q import tracing
 from django_q.brokers.registry import BROKERS, PRECEDENCE, broker_class, broker_key
 from django_q.caches.sharing import is_private
 from django_q.databases.sqlite import missing_options
-from django_q.exceptions import ConfigurationError, MissingPlugin
+from django_q.exceptions import BrokenPlugin, ConfigurationError, MissingPlugin
 from django_q.plugins import distribution_for
 from django_q.reporters import REPORTERS
 from django_q.settings import ClusterSettings
@@ -33,9 +34,8 @@ Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """Django's cache in a database."""
 
-
-PLAIN_NAME: Final = re.compile(r"[a-z0-9_-]{1,75}")
-"""Queue names that all products accept. For other names, the broker is imported and asked."""
+OTHER_EDITIONS: Final = ("django-q", "django-q2")
+"""Distributions with the same import name as this one."""
 
 REASONS: Final = {
     "transaction_mode": "a request that reads and then writes in one transaction fails with 'database is locked' "
@@ -70,10 +70,33 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             return []
         settings = ClusterSettings.from_mapping(django_mapping(cluster))
         broker = [] if settings.sync else [*rival_brokers(settings), *broker_problems(settings)]
-        found = [*broker, *unknown_aliases(settings), *private_cache(settings), *missing_reporters(settings)]
+        plugins = [*missing_reporters(settings), *missing_tracing(settings)]
+        found = [*broker, *unknown_aliases(settings), *private_cache(settings), *plugins]
         return found if settings.sync else [*found, *no_autocommit(settings)]
 
     return for_each_cluster(raw, problems)
+
+
+def check_editions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
+    """E014: another distribution with the import name `django_q` is installed, so that files replace each other."""
+    found = [name for name in OTHER_EDITIONS if is_distribution(name)]
+    if not found:
+        return []
+    text = f"{' and '.join(found)} and django-q-core are installed, and each has files of the package django_q."
+    hint = (
+        f"pip uninstall {' '.join(found)}, then pip install --force-reinstall --no-deps django-q-core. If an add-on "
+        "requires it, install the add-on with --no-deps."
+    )
+    return [checks.Error(text, hint=hint, id="django_q.E014")]
+
+
+def is_distribution(name: str) -> bool:
+    """Return True if a distribution is installed."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[checks.CheckMessage]:
@@ -183,15 +206,26 @@ def broker_problems(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
         if not settings.broker_class and (app := BROKERS.missing_app(key)):
             text = f"The broker {key!r} is an app, and INSTALLED_APPS lacks it."
             yield checks.Error(text, hint=f"Add {app!r} to INSTALLED_APPS.", id="django_q.E004")
-        elif settings.broker_class or may_redeliver(settings):
-            yield from redelivery(settings, broker_class(settings))
-        if not PLAIN_NAME.fullmatch(settings.list_key):
-            yield from impossible_name(settings, broker_class(settings))
-    except MissingPlugin as error:
-        hint = f"pip install {distribution_for(key)}, or choose another broker in Q_CLUSTER."
-        yield checks.Error(str(error), hint=hint, id="django_q.E003")
+            return
+        broker = broker_class(settings)
+        yield from [*redelivery(settings, broker), *impossible_name(settings, broker)]
     except ConfigurationError as error:
-        yield checks.Error(str(error), hint="Correct the settings, or what is installed.", id="django_q.E007")
+        number = "E003" if isinstance(error, MissingPlugin) else "E007"
+        yield checks.Error(str(error), hint=remedy(key, error), id=f"django_q.{number}")
+
+
+def remedy(name: str, error: ConfigurationError) -> str:
+    """Return the hint for a plugin that cannot be used.
+
+    Args:
+        name: key of the plugin in the settings.
+        error: the reason.
+    """
+    if isinstance(error, BrokenPlugin):
+        return f"Correct the cause in the message, or remove {name!r} from Q_CLUSTER."
+    if isinstance(error, MissingPlugin):
+        return f"pip install {distribution_for(name)}, or remove {name!r} from Q_CLUSTER."
+    return "Correct the settings, or uninstall all but one of the distributions."
 
 
 def redelivery(settings: ClusterSettings, broker: Any) -> Iterator[checks.CheckMessage]:
@@ -271,12 +305,19 @@ def private_cache(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
 
 
 def missing_reporters(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
-    """W005: an error reporter is not installed, so that it reports nothing."""
+    """W005: an error reporter is not installed or cannot be imported, so that it reports nothing."""
     for name in settings.error_reporter:
         try:
-            REPORTERS.find(name)
+            REPORTERS.load(name)
         except ConfigurationError as error:
-            yield checks.Warning(str(error), hint=f"pip install {distribution_for(name)}", id="django_q.W005")
+            yield checks.Warning(str(error), hint=remedy(name, error), id="django_q.W005")
+
+
+def missing_tracing(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
+    """W007: opentelemetry-api is not installed, so that nothing is traced."""
+    if settings.tracing and not tracing.is_installed():
+        hint = "pip install 'django-q-core[tracing]', and configure an SDK."
+        yield checks.Warning("tracing is set, and opentelemetry-api is not installed.", hint=hint, id="django_q.W007")
 
 
 def q_cluster() -> Any:

@@ -27,6 +27,10 @@ class MissingPlugin(ConfigurationError):
     """No installed distribution offers this plugin: install one that does."""
 
 
+class BrokenPlugin(MissingPlugin):
+    """This plugin is installed, and cannot be imported: reinstall it with what it needs."""
+
+
 class BrokerError(DjangoQError):
     """The broker could not execute a request."""
 
@@ -115,6 +119,10 @@ class ResultNotPicklable(TaskError):
 
 class ClusterDied(DjangoQError):
     """The cluster ended unexpectedly: see its log for the reason."""
+
+
+class ClusterNotStarted(DjangoQError):
+    """The cluster cannot start: a server is unavailable, or tables are missing."""
 
 
 class ResultsUnavailable(DjangoQError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django_q import signals
+from django_q import signals, tracing
 from django_q.context import running
 from django_q.databases.errors import is_unavailable
 from django_q.dispatch import send_links
@@ -304,10 +304,11 @@ class Finisher:
         except BaseException as error:  # noqa: BLE001 - unpickling runs code of the project
             log.hook.unreadable(error)
             return
-        with running(package, package.get("attempt_count", 1)):
+        hook = package.get("hook")
+        with running(package, package.get("attempt_count", 1)), tracing.following(package, hook, self.settings):
             signals.emit(signals.post_execute, task=package)
-            if package.get("hook") is not None:
-                run_hook(package["hook"], Task.from_package(package, saved=True), self.settings)
+            if hook is not None:
+                run_hook(hook, Task.from_package(package, saved=True), self.settings)
 
     # acknowledging
 

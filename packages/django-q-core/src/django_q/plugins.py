@@ -10,9 +10,15 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from django.apps import apps
 
-from django_q.exceptions import ConfigurationError, MissingPlugin
+from django_q.exceptions import BrokenPlugin, ConfigurationError, MissingPlugin
+from django_q.text import error_line
 
 T = TypeVar("T")
+
+WITHOUT_ENTRY_POINT: Final = {
+    "djangoq.errorreporters": {"rollbar": "django_q_rollbar:Rollbar", "sentry": "django_q_sentry:Sentry"},
+}
+"""Plugins by group and name whose published wheels have no entry point, because django-q declared it for them."""
 
 DISTRIBUTIONS: Final = {
     "disque_nodes": "django-q-disque",
@@ -49,6 +55,9 @@ class Registry(Generic[T]):
             # An editable install may list its distribution twice.
             if point.value not in [other.value for other in same]:
                 same.append(point)
+        for name, value in WITHOUT_ENTRY_POINT.get(self.group, {}).items():
+            if name not in found and find_spec(value.partition(":")[0]) is not None:
+                found[name] = [EntryPoint(name, value, self.group)]
         return found
 
     def names(self) -> frozenset[str]:
@@ -59,7 +68,8 @@ class Registry(Generic[T]):
         """Import and return a plugin.
 
         Raises:
-            MissingPlugin: no installed distribution offers it, or it cannot be imported.
+            MissingPlugin: no installed distribution offers it.
+            BrokenPlugin: it cannot be imported.
             ConfigurationError: several distributions offer it, or INSTALLED_APPS lacks its app.
         """
         if name not in self._loaded:
@@ -69,9 +79,17 @@ class Registry(Generic[T]):
         return self._loaded[name]
 
     def missing_app(self, name: str) -> str | None:
-        """Return the app of a plugin if INSTALLED_APPS lacks it, or None. A plugin with a module `apps` is an app."""
-        package = self.find(name).module.partition(".")[0]
-        return package if is_app(package) and not is_installed(package) else None
+        """Return the app of a plugin if INSTALLED_APPS lacks it, or None. A plugin with a module `apps` is an app.
+
+        Raises:
+            BrokenPlugin: its package cannot be imported.
+        """
+        point = self.find(name)
+        package = point.module.partition(".")[0]
+        try:
+            return package if is_app(package) and not is_installed(package) else None
+        except Exception as error:
+            raise self._broken(point, error) from error
 
     def find(self, name: str) -> EntryPoint:
         """Return the entry point of a plugin, without importing it.
@@ -91,11 +109,14 @@ class Registry(Generic[T]):
     def _import(self, point: EntryPoint) -> T:
         try:
             return cast("T", point.load())
-        except (ImportError, AttributeError) as error:
-            raise MissingPlugin(
-                f"The {self.what} {point.name!r} of {distribution_of(point)} cannot be imported: {error}. "
-                f"Reinstall it with what it needs: pip install --force-reinstall {distribution_of(point)}"
-            ) from error
+        except Exception as error:
+            raise self._broken(point, error) from error
+
+    def _broken(self, point: EntryPoint, error: Exception) -> BrokenPlugin:
+        return BrokenPlugin(
+            f"The {self.what} {point.name!r} of {distribution_of(point)} cannot be imported: {error_line(error)}. "
+            f"Reinstall it with what it needs: pip install --force-reinstall {distribution_of(point)}"
+        )
 
     def _missing(self, name: str) -> str:
         installed = ", ".join(sorted(self._found)) or "none"
@@ -133,7 +154,7 @@ def is_installed(package: str) -> bool:
 def distribution_of(point: EntryPoint) -> str:
     """Return the name of the distribution that offers an entry point."""
     distribution: Any = point.dist
-    return distribution.name if distribution is not None else "an unknown distribution"
+    return distribution.name if distribution is not None else point.module.partition(".")[0].replace("_", "-")
 
 
 def distribution_for(name: str) -> str:

@@ -12,6 +12,7 @@ from django_q.log import messages as log
 from django_q.plugins import Registry
 from django_q.settings import current_settings
 from django_q.text import text_of, type_name
+from django_q.tracing import trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,8 +100,9 @@ def task_details() -> dict[str, Any] | None:
     """Describe the current task for a report.
 
     Returns:
-        Its id, name, function, attempt number, queue, group and schedule, and its arguments as texts by name. Secrets
-        are replaced as on Django's error pages, by `DEFAULT_EXCEPTION_REPORTER_FILTER`. None outside of tasks.
+        Its id, name, function, attempt number, queue, group, schedule and the id of its trace, and its arguments as
+        texts by name. Secrets are replaced as on Django's error pages, by `DEFAULT_EXCEPTION_REPORTER_FILTER`. None
+        outside of tasks.
     """
     task, package = current_task(), current_package()
     if task is None or package is None:
@@ -113,6 +115,7 @@ def task_details() -> dict[str, Any] | None:
         "queue": task.queue or current_settings().list_key,
         "group": task.group,
         "schedule": task.schedule,
+        "trace": trace_id(package),
         "arguments": described_arguments(package),
     }
     return {name: value for name, value in details.items() if value is not None}

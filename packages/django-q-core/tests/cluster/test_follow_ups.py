@@ -26,9 +26,9 @@ from django_q.cluster.ipc.messages import (
     unpack,
 )
 from django_q.cluster.ipc.state import ClusterState
-from django_q.cluster.monitor import Monitor
 from django_q.cluster.process import Wiring
-from django_q.cluster.worker import Worker
+from django_q.cluster.processes.monitor import Monitor
+from django_q.cluster.processes.worker import Worker
 from django_q.exceptions import ResultsUnavailable
 from django_q.models import BatchMember, Task
 from django_q.results.cache import CacheResults
@@ -66,7 +66,8 @@ class Exiter:
 @pytest.fixture
 def cluster(request, monkeypatch):
     SEEN.clear()
-    for name in ("sessions.end", "monitor.keep_connections", "monitor.close_connections"):
+    monitor = "processes.monitor"
+    for name in ("sessions.end", f"{monitor}.keep_connections", f"{monitor}.close_connections"):
         monkeypatch.setattr(f"django_q.cluster.{name}", lambda **_: None)  # the connection belongs to the test
     return Pair(request.node.name, monkeypatch)
 
@@ -79,8 +80,8 @@ class Pair:
             name=name, broker_class="django_q.brokers.memory.MemoryBroker", max_attempts=3, retry=30, **more
         )
         self.broker = MemoryBroker(settings=self.settings)
-        monkeypatch.setattr("django_q.cluster.monitor.consuming_broker", lambda _: self.broker)
-        monkeypatch.setattr("django_q.cluster.monitor.LeaseKeeper.start", lambda _: None)
+        monkeypatch.setattr("django_q.cluster.processes.monitor.consuming_broker", lambda _: self.broker)
+        monkeypatch.setattr("django_q.cluster.processes.monitor.LeaseKeeper.start", lambda _: None)
         self.codec = PackageCodec.of(self.settings)
         wiring = Wiring(
             settings=self.settings,
@@ -277,7 +278,9 @@ def test_worker_records_that_it_unpickles(cluster, monkeypatch):
 
 def test_worker_records_the_look_up_of_an_earlier_success(cluster, monkeypatch):
     seen = []
-    monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: seen.append(cluster.worker.slot.looking_up))
+    monkeypatch.setattr(
+        "django_q.cluster.processes.worker.saved_success", lambda *_: seen.append(cluster.worker.slot.looking_up)
+    )
     for cached in (False, 60):
         cluster.send("math.floor", 1.5, cached=cached)
     for delivery in cluster.broker.dequeue_many(2, 0):
@@ -356,8 +359,8 @@ def test_redelivered_task_is_released_if_its_look_up_fails(cluster, monkeypatch)
     def away(*_):
         raise OperationalError("unable to open database file")
 
-    monkeypatch.setattr("django_q.cluster.worker.saved_success", away)
-    monkeypatch.setattr("django_q.cluster.worker.MAX_LOOK_UP_SECONDS", 0)
+    monkeypatch.setattr("django_q.cluster.processes.worker.saved_success", away)
+    monkeypatch.setattr("django_q.cluster.processes.worker.MAX_LOOK_UP_SECONDS", 0)
     cluster.send("math.floor", 1.5)
     [delivery] = cluster.broker.dequeue_many(1, 0)
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
@@ -388,8 +391,8 @@ def test_redelivered_cached_task_waits_for_the_cache_in_monitor(cluster, monkeyp
             threading.Event().wait()
         raise ResultsUnavailable
 
-    monkeypatch.setattr("django_q.cluster.worker.saved_success", away)
-    monkeypatch.setattr("django_q.cluster.worker.CACHE_LOOK_UP_SECONDS", 0.1)
+    monkeypatch.setattr("django_q.cluster.processes.worker.saved_success", away)
+    monkeypatch.setattr("django_q.cluster.processes.worker.CACHE_LOOK_UP_SECONDS", 0.1)
     for _ in range(2):
         redeliver(cluster, cached=True)
     plain = cluster.send("math.floor", 2.5)
@@ -415,9 +418,9 @@ def test_tasks_that_wait_for_the_cache_are_released_at_the_stop(cluster, monkeyp
 
 
 def test_look_up_that_blocks_ends_after_a_time_limit(cluster, monkeypatch):
-    monkeypatch.setattr("django_q.cluster.worker.saved_success", lambda *_: threading.Event().wait())
-    monkeypatch.setattr("django_q.cluster.worker.MAX_LOOK_UP_SECONDS", 0)
-    monkeypatch.setattr("django_q.cluster.worker.MIN_LOOK_UP_SECONDS", 0.1)
+    monkeypatch.setattr("django_q.cluster.processes.worker.saved_success", lambda *_: threading.Event().wait())
+    monkeypatch.setattr("django_q.cluster.processes.worker.MAX_LOOK_UP_SECONDS", 0)
+    monkeypatch.setattr("django_q.cluster.processes.worker.MIN_LOOK_UP_SECONDS", 0.1)
     cluster.send("math.floor", 1.5)
     [delivery] = cluster.broker.dequeue_many(1, 0)
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
@@ -442,7 +445,9 @@ def test_unknown_reply_is_ignored(cluster):
 
 def test_death_of_a_worker_is_reported_by_another(cluster, monkeypatch):
     reported = []
-    monkeypatch.setattr("django_q.cluster.worker.reporters.report", lambda error, _: reported.append(str(error)))
+    monkeypatch.setattr(
+        "django_q.cluster.processes.worker.reporters.report", lambda error, _: reported.append(str(error))
+    )
     metadata = {"id": "0" * 32, "name": "n", "func": "m.f"}
     cluster.worker.tasks.send(pack(Kind.FOLLOW_UP, FollowUp("", None, "it was killed", metadata, 2)))
     cluster.work()

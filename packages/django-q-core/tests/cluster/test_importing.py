@@ -12,7 +12,7 @@ from django_q.cluster.importing import Imports
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState, Phase
-from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.processes.scheduler import Scheduler
 from django_q.databases.connections import forget_inherited
 from django_q.models import Schedule
 from django_q.schedules import synchronising

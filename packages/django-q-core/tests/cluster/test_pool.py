@@ -50,7 +50,7 @@ class Process:
 
 @pytest.fixture
 def wiring():
-    return SimpleNamespace(settings=current_settings(), state=ClusterState(2), lifeline=None)
+    return SimpleNamespace(settings=current_settings(), state=ClusterState(2), lifeline=None, listener=None)
 
 
 @pytest.fixture

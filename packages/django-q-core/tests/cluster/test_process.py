@@ -14,7 +14,7 @@ from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.lease_keeper import LeaseKeeper
 from django_q.cluster.leases import RenewalInterval
 from django_q.cluster.process import ClusterProcess
-from django_q.cluster.worker import Worker
+from django_q.cluster.processes.worker import Worker
 from django_q.exceptions import ClusterDied
 from django_q.settings import ClusterSettings, current_settings
 from django_q.testing import eventually
@@ -23,7 +23,14 @@ from django_q.testing import eventually
 @pytest.fixture
 def wiring():
     lifeline = SimpleNamespace(check=lambda: None)
-    return SimpleNamespace(settings=current_settings(), cluster_id="0" * 32, state=ClusterState(1), lifeline=lifeline)
+    return SimpleNamespace(
+        settings=current_settings(),
+        cluster_id="0" * 32,
+        state=ClusterState(1),
+        lifeline=lifeline,
+        listener=None,
+        tallies=None,
+    )
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), SystemExit(0), SystemExit(), KeyboardInterrupt(), MemoryError()])
@@ -97,10 +104,10 @@ def test_each_process_has_its_own_heartbeat():
     heartbeats = [*state.heartbeats.values(), *(slot.heartbeat for slot in state.slots)]
     for number, heartbeat in enumerate(heartbeats, 1):
         heartbeat._floats[heartbeat._index] = float(number)
-    assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 8)]
+    assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 9)]
     state.paused, state.hooks, state.backlog, state.stop_by, state.born = 1, 2, 3, 4.5, 5.5
     state.slots[0].begin(b"x", 0.5, 7)
-    assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 8)]
+    assert [heartbeat.last for heartbeat in heartbeats] == [float(number) for number in range(1, 9)]
     assert (state.paused, state.hooks, state.backlog, state.stop_by, state.born) == (1, 2, 3, 4.5, 5.5)
 
 

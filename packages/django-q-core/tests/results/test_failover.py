@@ -17,8 +17,8 @@ from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
-from django_q.cluster.monitor import Monitor
-from django_q.cluster.scheduling import Scheduler
+from django_q.cluster.processes.monitor import Monitor
+from django_q.cluster.processes.scheduler import Scheduler
 from django_q.databases import refusals, writable
 from django_q.databases.connections import close_after, close_connections, end_sessions, keep_connections
 from django_q.databases.errors import (

@@ -1,3 +1,3 @@
-"""The version of this distribution, in its one home."""
+"""The version of this distribution."""
 
-__version__ = "0.1.0"
+__version__ = "2.0.0"

@@ -12,6 +12,7 @@ from django_q.exceptions import ConfigurationError
 from django_q.plugins import Registry
 from django_q.settings import ClusterSettings, current_settings
 from django_q.settings.rules import CLUSTER_NAME, is_dead_letter_queue
+from django_q.text import error_line
 
 if TYPE_CHECKING:
     from django_q.brokers.base import Broker
@@ -54,8 +55,8 @@ def broker_class(settings: ClusterSettings) -> type[Broker]:
         return settings.broker_class
     try:
         found: type[Broker] = import_string(settings.broker_class)
-    except ImportError as error:
-        sentence = f"Q_CLUSTER['broker_class'], {settings.broker_class!r}, cannot be imported: {error}"
+    except Exception as error:
+        sentence = f"Q_CLUSTER['broker_class'], {settings.broker_class!r}, cannot be imported: {error_line(error)}"
         raise ConfigurationError(sentence) from error
     return found
 

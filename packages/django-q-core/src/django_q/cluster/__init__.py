@@ -14,9 +14,8 @@ from django_q.old_names import resolver
 
 if TYPE_CHECKING:
     from .cluster import Cluster
-    from .sentinel import Sentinel
 
-__all__ = ["NEEDS_UNIX", "Cluster", "Sentinel"]
+__all__ = ["NEEDS_UNIX", "Cluster"]
 
 NEEDS_UNIX = (
     "A cluster needs Linux, macOS or another Unix: run it in WSL or in a container, or set Q_CLUSTER['sync'] = True to "
@@ -24,11 +23,8 @@ NEEDS_UNIX = (
 )
 """Message for Windows."""
 
-_PLACES = {
-    "Cluster": "django_q.cluster.cluster",
-    "Sentinel": "django_q.cluster.sentinel",
-}
-"""Modules of the public names."""
+NAMES_FOR_UNIX = ("Cluster", "Sentinel")
+"""Names that Windows does not have."""
 
 _old_name = resolver(__name__)
 
@@ -39,8 +35,8 @@ def __getattr__(name: str) -> Any:
     Raises:
         ImportError: the system is Windows.
     """
-    if name in _PLACES:
-        if sys.platform == "win32":
-            raise ImportError(NEEDS_UNIX)
-        return getattr(import_module(_PLACES[name]), name)
+    if name in NAMES_FOR_UNIX and sys.platform == "win32":
+        raise ImportError(NEEDS_UNIX)
+    if name == "Cluster":
+        return import_module("django_q.cluster.cluster").Cluster
     return _old_name(name)

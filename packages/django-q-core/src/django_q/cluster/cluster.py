@@ -29,13 +29,16 @@ from .logging_setup import name_of, set_up_logging
 from .pool import context_of, exit_text
 from .preload import preload
 from .sentinel import main
+from .startup import wait_for_servers
 from .statistics import stat_of
+from .systemd import Notifier
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from types import FrameType
 
     from django_q.brokers import Broker
+    from django_q.cluster.probes.listener import Listener
     from django_q.settings import ClusterSettings
     from django_q.status import Stat
 
@@ -85,11 +88,18 @@ class Cluster:
     Args:
         broker: broker of the tasks; None creates the broker of the settings.
         settings: None uses the settings of the broker, or the current settings.
+        listener: socket of the probes; None without them.
     """
 
-    def __init__(self, broker: Broker | None = None, *, settings: ClusterSettings | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker | None = None,
+        *,
+        settings: ClusterSettings | None = None,
+        listener: Listener | None = None,
+    ) -> None:
         self.settings = settings or (broker.settings if broker is not None else current_settings())
-        self._broker = broker
+        self._broker, self._listener = broker, listener
         self.cluster_id = str(uuid.uuid4())
         self.host = socket.gethostname()
         self.pid = os.getpid()
@@ -101,6 +111,7 @@ class Cluster:
         self._control, self._started = Wakeup(), Wakeup()
         self._lifeline: Lifeline | None = None
         self._guard: SentinelGuard | None = None
+        self._notifier: Notifier | None = None
         self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
         """Set when all processes have started."""
         self.stop_event = Flag(lambda: self.state.stop_requests > 0, self._ask_to_stop)
@@ -119,6 +130,19 @@ class Cluster:
         return name_of(self.cluster_id)
 
     # start and stop
+
+    def wait_for_servers(self, *, fail_fast: bool = False) -> None:
+        """Wait until the database and the broker answer, and close the connections to them.
+
+        Args:
+            fail_fast: True to raise an exception instead of waiting.
+
+        Raises:
+            ClusterNotStarted: a server is unavailable and `fail_fast` is True, or the database is not migrated.
+        """
+        set_up_logging(self.settings, self.cluster_id)
+        wait_for_servers(self.settings, self.broker, fail_fast=fail_fast)
+        self.broker.disconnect()
 
     def start(self) -> int:
         """Start the cluster and wait until all its processes have started.
@@ -142,6 +166,7 @@ class Cluster:
         process: BaseProcess = cast("Any", context_of(self.settings.start_method)).Process(
             target=Launch(
                 main, self.settings, self.cluster_id, self.state, self._control, self._started, self._lifeline,
+                self._listener,
                 environment={CLUSTER_NAME_VARIABLE: self.settings.list_key},
             ),
             name=f"Process-{next(_numbers)}",
@@ -151,6 +176,8 @@ class Cluster:
             process.start()
         except OSError as error:
             raise ClusterDied(f"The cluster cannot start its sentinel ({one_line(error)}): try again later.") from error
+        if self._listener is not None:
+            self._listener.close()  # the sentinel keeps it open
         self.sentinel, self._guard = process, SentinelGuard(self.settings, self.state)
         while not self.start_event.is_set():
             self._wait_for(self._started)
@@ -186,6 +213,7 @@ class Cluster:
         Returns:
             The exit status for the process: 0 if the cluster has stopped on request.
         """
+        self._notifier = Notifier()
         self.state.burst = int(burst)
         if self.settings.start_method == "fork":
             preload(self.settings)
@@ -197,6 +225,7 @@ class Cluster:
             self._announce()
             close_all()  # log handlers may have opened connections
             self._start()
+            self._notifier.ready()
             if once:
                 self._ask_to_stop()
             return self._wait(wakeup)
@@ -215,6 +244,8 @@ class Cluster:
         while self.sentinel.is_alive():
             if self.is_stopping and not announced:
                 log.cluster.stopping(self.name)
+                if self._notifier is not None:
+                    self._notifier.stopping()
                 announced = True
             self._wait_for(wakeup)
             wakeup.clear()
@@ -225,8 +256,11 @@ class Cluster:
         assert self.sentinel is not None
         assert self._guard is not None
         watched = [self.sentinel.sentinel, *(wakeup.fileno() for wakeup in wakeups)]
-        connection.wait(watched, self._guard.seconds_to_wait())
+        seconds = self._guard.seconds_to_wait()
+        connection.wait(watched, seconds if self._notifier is None else self._notifier.seconds_to_wait(seconds))
         reason = self._guard.look()
+        if reason is None and self._notifier is not None:
+            self._notifier.alive()
         if reason is not None and self.sentinel.is_alive():
             log.cluster.sentinel_stalled(self.name, reason)
             self.sentinel.kill()

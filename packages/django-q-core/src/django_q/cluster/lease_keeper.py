@@ -38,6 +38,7 @@ class LeaseKeeper(threading.Thread):
         interval: of renewals.
         collect: called at each check; takes outcomes from the channel if the monitor is blocked.
         renewed: returns the time of the pusher's last renewal (`time.monotonic`, seconds).
+        lost: called with the number of leases that were lost; None if nothing counts them.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class LeaseKeeper(threading.Thread):
         interval: RenewalInterval,
         collect: Callable[[], None],
         renewed: Callable[[], float] = time.monotonic,
+        lost: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(name="lease-keeper", daemon=True)
         self.process_name, self.make_broker, self.collect, self.renewed = name, broker, collect, renewed
-        self.interval = interval
+        self.interval, self.lost = interval, lost
         self.renewing = Wait(interval.seconds)
         self.pause = min(MAX_PAUSE_SECONDS, interval.seconds / 2)
         """Pause between two checks in seconds. It becomes shorter with the first short lease."""
@@ -106,6 +108,8 @@ class LeaseKeeper(threading.Thread):
         with self.renewing.limited():
             lost = set(broker.renew(due))
         with self.lock:
+            if self.lost is not None:
+                self.lost(sum(ack_id in lost for ack_id in due if ack_id in self.due))
             for ack_id in due:
                 if ack_id in lost:
                     self.due.pop(ack_id, None)

@@ -36,10 +36,11 @@ class Role(NamedTuple):
     path: str
 
 
-WORKER = Role("worker", "django_q.cluster.worker:Worker")
-PUSHER = Role("pusher", "django_q.cluster.pusher:Pusher")
-MONITOR = Role("monitor", "django_q.cluster.monitor:Monitor")
-SCHEDULER = Role("scheduler", "django_q.cluster.scheduling:Scheduler")
+WORKER = Role("worker", "django_q.cluster.processes.worker:Worker")
+PUSHER = Role("pusher", "django_q.cluster.processes.pusher:Pusher")
+MONITOR = Role("monitor", "django_q.cluster.processes.monitor:Monitor")
+SCHEDULER = Role("scheduler", "django_q.cluster.processes.scheduler:Scheduler")
+PROBES = Role("probes", "django_q.cluster.probes.server:Probes")
 
 
 class Member:
@@ -192,11 +193,12 @@ class Pool:
         self.monitor = Member(MONITOR, context, wiring)
         self.pusher = Member(PUSHER, context, wiring)
         self.scheduler = Member(SCHEDULER, context, wiring)
+        self.probes = [] if wiring.listener is None else [Member(PROBES, context, wiring)]
 
     @property
     def members(self) -> list[Member]:
         """Members in the order of their start: the monitor before the pusher, so that outcomes are received."""
-        return [*self.workers, self.monitor, self.scheduler, self.pusher]
+        return [*self.workers, self.monitor, self.scheduler, self.pusher, *self.probes]
 
     def spawn(self) -> None:
         """Start all processes. Those that the system refuses stay vacant."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.conf import settings as django_settings
 from django.db import reset_queries
 
-from django_q import reporters
+from django_q import reporters, tracing
 from django_q.caches.calls import CALL_TIMEOUT_SECONDS, CALLS
+from django_q.cluster.metrics.sends import count_sends
 from django_q.cluster.system.memory import keep_free_memory
 from django_q.cluster.system.title import set_title
 from django_q.log import messages as log
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from django_q.cluster.ipc.lifeline import Lifeline
     from django_q.cluster.ipc.marks import CommandMarks
     from django_q.cluster.ipc.state import ClusterState, Heartbeat
+    from django_q.cluster.metrics.tallies import Tallies
+    from django_q.cluster.probes.listener import Listener
     from django_q.settings import ClusterSettings
 
 
@@ -52,12 +55,18 @@ class Wiring:
     """Scheduler → sentinel."""
     marks: CommandMarks
     """Targets of commands."""
+    listener: Listener | None = None
+    """Socket of the probes; None without them."""
+    tallies: Tallies | None = None
+    """Counts for the metrics; None without them."""
 
 
 class ClusterProcess:
     """Process of the cluster. `run` is the loop; the `step` of a subclass does the work."""
 
     role: ClassVar[str]
+    serves_http: ClassVar[bool] = False
+    """True if the process accepts connections of the probes."""
     limits_cache_calls: ClassVar[bool] = True
     """True if calls to a cache have a time limit in this process."""
 
@@ -166,6 +175,7 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         sys.exit(1)
     finally:
         reporters.flush(wiring.settings)
+        tracing.flush(wiring.settings)
 
 
 def _serve(path: str, wiring: Wiring, *args: Any) -> None:
@@ -178,6 +188,10 @@ def _serve(path: str, wiring: Wiring, *args: Any) -> None:
         prepare(wiring.settings, wiring.cluster_id, role)
     sessions.watch_forks()
     process = class_of(path)
+    if wiring.listener is not None and not process.serves_http:
+        wiring.listener.close()
+    if wiring.tallies is not None:
+        count_sends(wiring.tallies, process.role, *args)
     if process.limits_cache_calls:
         CALLS.limit(min(CALL_TIMEOUT_SECONDS, wiring.settings.guard_timeout / 4))
     process(wiring, *args).run()

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from multiprocessing import connection, current_process
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -19,6 +20,7 @@ from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import Death, Kind, pack
 from django_q.cluster.ipc.state import ClusterState, Phase, WorkerState
+from django_q.cluster.metrics.tallies import Tallies
 from django_q.log import messages as log
 
 from .cancelling import CANCELLED, Canceller
@@ -32,10 +34,14 @@ from .stopping import INTERRUPTED, StopProcedure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django_q.cluster.probes.listener import Listener
     from django_q.settings import ClusterSettings
 
 REPORT_SECONDS: Final = 5.0
 """Maximum time of the error reporters when the sentinel crashes."""
+
+METRICS_LIBRARY: Final = "prometheus_client"
+"""Library of the extra `metrics`. Without it, nothing is counted."""
 
 OUTCOME_PADDING_BYTES: Final = 4096
 """Padding of large outcomes, so that dozens and not hundreds fit into the channel while the database is unavailable."""
@@ -51,6 +57,7 @@ class Sentinel:
         control: set by the parent to request a stop.
         started: set for the parent when all processes have been started.
         parent: socket that becomes readable when the parent dies.
+        listener: socket of the probes; None without them.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Sentinel:
         control: Wakeup,
         started: Wakeup,
         parent: Any,
+        listener: Listener | None = None,
     ) -> None:
         self.settings, self.cluster_id, self.state = settings, cluster_id, state
         self.control, self.started, self.parent = control, started, parent
@@ -79,6 +87,8 @@ class Sentinel:
             lifeline=Lifeline(),
             commands=Channel(),
             marks=CommandMarks(),
+            listener=listener,
+            tallies=None if listener is None or find_spec(METRICS_LIBRARY) is None else Tallies(settings.workers),
         )
         self.canceller = Canceller(self.name, self.wiring)
         self.pool = Pool(self.wiring, context_of(settings.start_method))
@@ -162,6 +172,8 @@ class Sentinel:
     def _log_replacement(self, member: Member, name: str, how: str) -> None:
         if self.state.phase == Phase.RUNNING:
             log.process.reincarnated(member.role.name, name, how)
+            if self.wiring.tallies is not None:
+                self.wiring.tallies.restarts[member.role.name].add()
 
     def _clear_flags(self, member: Member) -> None:
         """Reset the flags of a dead process, because its successor starts without work."""
@@ -210,13 +222,14 @@ def main(
     control: Wakeup,
     started: Wakeup,
     lifeline: Lifeline,
+    listener: Listener | None = None,
 ) -> None:
     """Run the sentinel: target of its process. It exits with 0 only if all processes of the cluster have ended."""
     sentinel: Sentinel | None = None
     try:
         parent = lifeline.watch()
         prepare(settings, cluster_id, "sentinel")
-        sentinel = Sentinel(settings, cluster_id, state, control, started, parent)
+        sentinel = Sentinel(settings, cluster_id, state, control, started, parent, listener)
         sentinel.run()
     except BaseException as error:  # noqa: BLE001 - edge of the process: without a sentinel, the cluster must end
         members = [] if sentinel is None else sentinel.pool.members

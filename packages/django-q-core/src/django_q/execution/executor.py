@@ -19,6 +19,7 @@ from django_q.execution.coroutines import SOURCE_FILES, cancel_coroutine, run_co
 from django_q.execution.outcome_builder import OutcomeBuilder, SentArguments
 from django_q.execution.timeout import TaskTimer, timeout_of
 from django_q.functions import is_known, locate, resolve
+from django_q.tracing import Tracer, processing
 from django_q.wire.tracking import Attempted
 
 if TYPE_CHECKING:
@@ -81,6 +82,17 @@ class Executor:
         Returns:
             The outcome. All exceptions of the task become a failure, including SystemExit and KeyboardInterrupt.
         """
+        if (tracer := Tracer.of(self.settings.tracing)) is None:
+            return self._execute(package, ack_id, attempt, started)
+        with processing(tracer, package, attempt, self.settings.list_key) as span:
+            if carrier := span.carrier:
+                package["trace"] = carrier
+            outcome = self._execute(package, ack_id, attempt, started)
+            if self.exception is not None:
+                span.fail(self.exception, self.traceback)
+            return outcome
+
+    def _execute(self, package: TaskPackage, ack_id: Any, attempt: int, started: datetime | None) -> Outcome:
         self.exception = None
         began = perf_counter()
         started = (started or timezone.now()) if package.get("track") else None

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from django_q import signals
+from django_q import signals, tracing
 from django_q.exceptions import ResultNotPicklable
 from django_q.functions import describe
 from django_q.text import bounded, one_line, qualified_type_name, storable, text_of, truncated
@@ -241,8 +241,10 @@ class OutcomeBuilder:
             return self._fields_of_link(unusable_link(finished))
 
     def _fields_of_link(self, link: TaskPackage) -> Mapping[str, Any]:
+        with tracing.sending([link], link.get("cluster") or self.settings.list_key, self.settings):
+            signed = self.codec.dumps(link)
         return {
-            "following": (self.codec.dumps(link),),
+            "following": (signed,),
             "following_priority": priority_of(link.get("priority")),
             "following_record": NewRecord.of(link, self.settings.list_key) if link.get("track") else None,
         }

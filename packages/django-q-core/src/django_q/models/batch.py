@@ -47,6 +47,8 @@ class Batch(models.Model):
     """Name of the cluster that executes the members."""
     queue = models.CharField(max_length=PATH_LENGTH, null=True)
     """Key of the queue, which is the prefix of keys in the cache."""
+    trace = models.CharField(max_length=55, null=True)
+    """W3C `traceparent` of the span that sent the members, for the callback."""
     started = models.DateTimeField()
     """Time at which the first member was sent."""
     created = models.DateTimeField(default=timezone.now)

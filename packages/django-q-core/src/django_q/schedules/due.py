@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import DatabaseError, Error, InterfaceError, InternalError, connections, router, transaction
 from django.db.models import F, Q, QuerySet
 
+from django_q import tracing
 from django_q.brokers import Broker, broker_of
 from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
@@ -165,7 +166,9 @@ class DueSchedules:
         """
         scheduled = pack(schedule, None, self.settings)
         package = announced(scheduled.package)
-        send_many([package], broker=self._broker_of(scheduled.queue), settings=self.settings)
+        broker = self._broker_of(scheduled.queue)
+        with tracing.sending([package], broker.list_key, self.settings):
+            send_many([package], broker=broker, settings=self.settings)
         schedule.task = package["id"]
         schedule.save(update_fields={"task"})
         return package["id"]
@@ -451,6 +454,8 @@ class DueSchedules:
         if not claimed:
             raise SlotNotClaimed
         scheduled = scheduled._replace(package=announced(scheduled.package))
+        with tracing.sending([scheduled.package], scheduled.queue or self.settings.list_key, self.settings):
+            pass  # the package is signed and sent with others
         self._hand_over(schedule, scheduled, this_pass)
         schedule.task = scheduled.package["id"]
         count_down(schedule)

@@ -313,6 +313,11 @@ class ClusterSettings:
 
     True or False. Default `False`. Ours."""
 
+    tracing: bool = setting(False, rules.flag())
+    """True to trace tasks with OpenTelemetry: spans for sending and executing them, in the same trace.
+
+    True or False. Default `False`. It needs `django-q-core[tracing]`, and an SDK that the project configures. Ours."""
+
     # Brokers, in order of precedence
 
     broker_class: str | type | None = setting(  # noqa: RUF009

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 
+from django_q import tracing
 from django_q.arguments import write_args, write_kwargs
 from django_q.brokers import broker_of, shared_broker
 from django_q.caches.sharing import warn_if_private
@@ -99,12 +100,13 @@ class Route(NamedTuple):
         packages = [announced(package) for package in packages]
         if not self.sync and any(package.get("cached") for package in packages):
             warn_if_private(self.settings.cache)
-        pickles = [pickled(package) for package in packages]
-        work = self._inline(packages, pickles, inline) if self.sync else self._queue(packages, pickles, within)
-        if self.on_commit is None:
-            work()
-        else:
-            transaction.on_commit(work, using=self.on_commit)
+        with tracing.sending(packages, self.cluster or self.settings.list_key, self.settings):
+            pickles = [pickled(package) for package in packages]
+            work = self._inline(packages, pickles, inline) if self.sync else self._queue(packages, pickles, within)
+            if self.on_commit is None:
+                work()
+            else:
+                transaction.on_commit(work, using=self.on_commit)
 
     def _inline(
         self,

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db.models import Min
-from django.db.models.functions import Coalesce
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_q.brokers import shared_broker
-from django_q.models import Record
-from django_q.models.record import Status
+from django_q.records.waiting import oldest_wait
 from django_q.status import IDLE, WORKING
 
 from .snapshot import Problems, queue_names, queue_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django_q.settings import ClusterSettings
 
     from .snapshot import ClusterRow
@@ -94,14 +88,3 @@ class HealthCheck:
         return ngettext(
             "%(count)d of %(all)d cluster is healthy.", "%(count)d of %(all)d clusters are healthy.", len(self.clusters)
         ) % {"count": count, "all": len(self.clusters)}
-
-
-def oldest_wait(queues: Sequence[str]) -> float:
-    """Return the seconds for which the oldest tracked task of some queues has waited; 0 if none waits.
-
-    Retries do not count: the end of their delay is not recorded.
-    """
-    now = timezone.now()
-    waiting = Record.objects.filter(queue__in=queues, status__in=(Status.QUEUED, Status.SCHEDULED))
-    oldest = waiting.aggregate(oldest=Min(Coalesce("run_after", "enqueued_at")))["oldest"]
-    return max((now - oldest).total_seconds(), 0.0) if oldest else 0.0

@@ -91,6 +91,9 @@ class BatchDelivery:
             return
         name = f"callback of {outcome.name}"[:100]
         package = new_package(CALLBACK_PATH, (outcome.id,), name=name, save=False)
+        if self.settings.tracing:
+            batch = rows(Batch, router.db_for_write(Batch)).filter(pk=outcome.id).only("trace").first()
+            package["trace"] = {"traceparent": batch.trace} if batch and batch.trace else {}
         send_many([package], broker=broker, settings=self.settings)
         # The broker has the package now. The maintenance step sends it again only if it was lost.
         due = timezone.now() + timedelta(seconds=self.settings.batch_timeout)

@@ -10,6 +10,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, router, transaction
 from django.utils import timezone
 
+from django_q import tracing
 from django_q.log import messages as log
 from django_q.models import Batch
 from django_q.workflows.batch_delivery import BatchDelivery
@@ -35,6 +36,7 @@ def opened(batch: Batch, broker: Broker, delay: float) -> Iterator[None]:
     """
     batch.cluster, batch.queue = broker.settings.list_key, broker.list_key
     batch.due = timezone.now() + timedelta(seconds=delay + broker.settings.batch_timeout)
+    batch.trace = tracing.current_parent(broker.settings)
     using = router.db_for_write(Batch)
     _log_error_of(lambda: _insert(batch, using, broker), batch)
     try:

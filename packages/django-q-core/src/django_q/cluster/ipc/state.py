@@ -47,7 +47,7 @@ GRACE_SECONDS = 2.0
 IDLE_BUFFER_BYTES = 2 * 2**20
 """Memory that the file of a message in flight keeps between large messages."""
 
-_HEADER = 27
+_HEADER = 29
 _SLOT = 9
 _WORD = 8
 # Integers of the header. Each property below names the writer.
@@ -57,8 +57,9 @@ _WORD = 8
     _IMPORTING,
 ) = range(17)  # fmt: skip
 _RENEWED, _BORN, _STOP_BY = 17, 18, 19  # seconds, floats
-_HEARTBEATS = {"sentinel": 20, "pusher": 21, "monitor": 22, "scheduler": 23}
+_HEARTBEATS = {"sentinel": 20, "pusher": 21, "monitor": 22, "scheduler": 23, "probes": 27}
 _POSTPONED, _BURST, _SCHEDULED = 24, 25, 26
+_PROBES = 28
 # integers of a slot
 _STATE, _PID, _TAKEN, _SENT = range(4)
 _DEADLINE, _SINCE, _HEARTBEAT = 4, 5, 6  # seconds, floats
@@ -146,6 +147,7 @@ class ClusterState:
     pusher = _number(_PUSHER, "Process id of the pusher. Written by the sentinel.")
     monitor = _number(_MONITOR, "Process id of the monitor. Written by the sentinel.")
     scheduler = _number(_SCHEDULER, "Process id of the scheduler. Written by the sentinel.")
+    probes = _number(_PROBES, "Process id of the probes; 0 without them. Written by the sentinel.")
     reincarnations = _number(_REINCARNATIONS, "Processes replaced so far. Written by the sentinel.")
     pushed = _number(_PUSHED, "Number of the last task pushed. Written by the pusher.")
     withdrawn = _number(_WITHDRAWN, "Highest task number withdrawn from the channel. Written by the pusher.")

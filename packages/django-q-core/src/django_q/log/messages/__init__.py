@@ -17,6 +17,7 @@ from . import (
     schedule,
     scheduler,
     task,
+    tracing,
     worker,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "schedule",
     "scheduler",
     "task",
+    "tracing",
     "worker",
 ]

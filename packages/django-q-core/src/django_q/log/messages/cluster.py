@@ -14,6 +14,12 @@ def starting(cluster: str) -> Message:
     return Message("Q Cluster %s starting.", (cluster,))
 
 
+@event(logging.WARNING)
+def waiting(queue: str, reason: str) -> Message:
+    """Log that a cluster waits for a server before it starts."""
+    return Message("Q Cluster [%s] waits to start, and tries again: %s", (queue, reason))
+
+
 @event(logging.INFO)
 def running(cluster: str, queue: str) -> Message:
     """Log that all processes of a cluster have started."""

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from django_q.log.events import Message, event
 from django_q.text import error_line, one_line, traceback_of
+
+
+@event(logging.INFO)
+def serving_probes(name: str, address: str) -> Message:
+    """Log the address of the probes."""
+    return Message("%s serving probes on http://%s at %s", (name, address, os.getpid()))
 
 
 @event(logging.ERROR)

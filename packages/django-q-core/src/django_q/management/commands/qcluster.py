@@ -5,22 +5,28 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 
 from django_q import cluster
 from django_q.brokers import consuming_broker
-from django_q.exceptions import BrokerUnavailable, ConfigurationError, DjangoQError
+from django_q.cluster.ipc.lifeline import die_with_parent
+from django_q.cluster.probes.listener import Address, Listener
+from django_q.cluster.probes.waiting_room import waiting_room
+from django_q.exceptions import ConfigurationError, DjangoQError
+from django_q.management.reloader import Reloader, is_reloaded
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
+
+INTERRUPTED: Final = 130
+"""Exit status after SIGINT, as of a shell."""
 
 
 class Command(BaseCommand):
@@ -34,9 +40,11 @@ class Command(BaseCommand):
         ends.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it: a test of it.")
         ends.add_argument("--burst", action="store_true", help="Process everything that is due, then stop.")
         parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
-
         parser.add_argument("--queues", help="Queues that it consumes, separated by commas; 'default' is its own.")
         parser.add_argument("--workers", type=int, help="Number of workers, instead of the setting.")
+        parser.add_argument("--fail-fast", action="store_true", help="Exit with 1 instead of waiting for a server.")
+        parser.add_argument("--http", metavar="[HOST:]PORT", help="Serve /livez, /readyz and /metrics on this address.")
+        parser.add_argument("--reload", action="store_true", help="Restart the cluster when code changes.")
         parser.add_argument("--log-json", action="store_true", help="Write the log as JSON on standard error.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -46,9 +54,21 @@ class Command(BaseCommand):
         return super().execute(*args, **options)
 
     def handle(
-        self, *args: Any, run_once: bool = False, burst: bool = False, name: str | None = None, **options: Any
+        self,
+        *args: Any,
+        run_once: bool = False,
+        burst: bool = False,
+        fail_fast: bool = False,
+        http: str | None = None,
+        reload: bool = False,
+        name: str | None = None,
+        **options: Any,
     ) -> None:
         """Run the cluster, and end the process with its exit status."""
+        if reload and not is_reloaded():
+            sys.exit(Reloader(self.stderr.write).run())
+        if reload:
+            die_with_parent()
         if name:
             os.environ[CLUSTER_NAME_VARIABLE] = name
         try:
@@ -56,11 +76,15 @@ class Command(BaseCommand):
                 raise CommandError("SECRET_KEY is empty: packages are signed with it.")
             settings = with_options(current_settings(), **options)
             broker = consuming_broker(settings)
-            _reach(broker)
-            broker.disconnect()
-            status = cluster.Cluster(broker, settings=settings).run(once=run_once, burst=burst)
+            listener = None if http is None else Listener(Address.parse(http))
+            started = cluster.Cluster(broker, settings=settings, listener=listener)
+            with waiting_room(listener):
+                started.wait_for_servers(fail_fast=fail_fast)
+            status = started.run(once=run_once, burst=burst)
         except DjangoQError as error:
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt:  # while it waits for a server: the cluster has its own handler
+            sys.exit(INTERRUPTED)
         if status:
             sys.exit(status)
 
@@ -98,18 +122,3 @@ def with_options(
     if log_json:
         changes["log_json"] = True
     return dataclasses.replace(settings, **changes) if changes else settings
-
-
-def _reach(broker: Broker) -> None:
-    if broker.ping():
-        return
-    try:
-        broker.queue_size()
-    except BrokerUnavailable as error:
-        cause = str(error)
-    else:
-        cause = "it does not answer"
-    raise CommandError(
-        f"The broker cannot be reached ({type(broker).__name__}, queue {broker.list_key!r}): {cause}. Check that its "
-        "server runs, and the address in Q_CLUSTER."
-    )

@@ -1,0 +1,258 @@
+"""Write the reference pages that are made from the code: `hatch run reference`."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from argparse import SUPPRESS, _SubParsersAction
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import django
+from django.conf import settings
+from django.core.management import load_command_class
+from django.core.management.base import DjangoHelpFormatter
+from django.utils.module_loading import import_string
+from django_q.brokers.base import EXACT_PRIORITIES, Broker
+
+if TYPE_CHECKING:
+    from argparse import Action, ArgumentParser
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+FOLDER: Final = Path(__file__).parent
+
+ORIGINS: Final = {"Ours.": "new", "From django-q2.": "django-q2", "From django-q, undocumented.": "django-q"}
+"""Last sentence of a setting's docstring, and what the page says about it."""
+
+COMMANDS: Final = (
+    "qcluster", "qmonitor", "qinfo", "qmemory", "qtasks", "qhealth", "qschedule", "qdead",
+)  # fmt: skip
+"""Commands in the order in which a new user needs them."""
+
+
+BROKER_PAGE: Final = "how-to/choose-a-broker.md"
+
+BROKERS: Final = {
+    "Database": "django_q_orm.broker.ORM",
+    "Redis": "django_q_redis.broker.Redis",
+    "MongoDB": "django_q_mongo.broker.Mongo",
+    "Amazon SQS": "django_q_sqs.broker.Sqs",
+    "IronMQ": "django_q_ironmq.broker.IronMQBroker",
+    "Disque": "django_q_disque.broker.Disque",
+}
+"""Brokers in the order of the table."""
+
+
+def settings_page() -> str:
+    """Return the page of all settings."""
+    module = import_module("django_q.settings.fields")
+    keys = {field: key for key, field in module.FIELDS_BY_KEY.items()}
+    lines = [
+        "# Settings",
+        "",
+        "For everyone who configures a project: all keys of `Q_CLUSTER`. Each has a default, so that an empty",
+        "dictionary is valid. `None` always means the default. `manage.py check` reports [mistakes](checks.md).",
+        "",
+        "*Origin* is the first edition with the key. Keys of django-q exist in django-q2, too.",
+    ]
+    for heading, fields in sections(module):
+        lines += ["", f"## {heading}"]
+        for name in fields:
+            if name in keys:
+                lines += ["", f"### `{keys[name]}`", "", *setting_text(attribute_docstrings(module)[name])]
+    return "\n".join([*lines, ""])
+
+
+def sections(module: ModuleType) -> Iterator[tuple[str, list[str]]]:
+    """Yield each comment in the class of settings that is a heading, with the fields below it."""
+    heading, fields = "", list[str]()
+    for line in inspect.getsource(module.ClusterSettings).splitlines():
+        if found := re.fullmatch(r"    # (.+)", line):
+            if fields:
+                yield heading, fields
+            heading, fields = found[1], []
+        elif found := re.match(r"    (\w+): ", line):
+            fields.append(found[1])
+    yield heading, fields
+
+
+def setting_text(text: str) -> list[str]:
+    """Return the lines of a setting: its docstring, whose last paragraph has the type, the default and the origin."""
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", text)
+    *meaning, facts = text.split("\n\n")
+    origin = next((name for name in ORIGINS if facts.endswith(name)), None)
+    if origin is None:
+        facts = re.sub(r"\s*(Manual [\d.]+\d\.|Undocumented in the public editions\.)$", "", facts)
+    else:
+        facts = facts.removesuffix(origin).strip()
+    lines = [line for paragraph in meaning for line in (*wrapped(paragraph), "")]
+    return [*lines, *wrapped(f"{facts} *Origin: {ORIGINS.get(origin or '', 'django-q')}.*")]
+
+
+def errors_page() -> str:
+    """Return the page of the exceptions, each below its base class."""
+    module = import_module("django_q.exceptions")
+    docs = attribute_docstrings(module)
+    lines = [
+        "# Errors",
+        "",
+        "For developers who handle exceptions of Django Q, all importable from `django_q.exceptions`. Most descend",
+        "from `DjangoQError`. Their cause is in `__cause__`.",
+        "",
+        "| error | is a | meaning |",
+        "| --- | --- | --- |",
+    ]
+    for name, kind in vars(module).items():
+        if inspect.isclass(kind) and kind.__module__ == module.__name__:
+            bases = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
+            attributes = [f"`{each}`: {' '.join(docs[each].split())}" for each in vars(kind) if each in docs]
+            meaning = " ".join([(kind.__doc__ or "").strip().split("\n")[0], *attributes])
+            lines.append(f"| `{name}` | {bases} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def signals_page() -> str:
+    """Return the page of the signals."""
+    module = import_module("django_q.signals")
+    lines = [
+        "# Signals",
+        "",
+        "For developers who connect receivers. The signals are in `django_q.signals`; the sender of each is the text",
+        '`"django_q"`. An exception of a receiver is logged, and affects neither the task nor other receivers.',
+        "",
+        "| signal | meaning |",
+        "| --- | --- |",
+    ]
+    for name, text in attribute_docstrings(module).items():
+        if isinstance(getattr(module, name, None), django.dispatch.Signal):
+            lines.append(f"| `{name}` | {' '.join(text.split())} |")
+    return "\n".join([*lines, ""])
+
+
+def commands_page() -> str:
+    """Return the page of the commands with their own options."""
+    lines = [
+        "# Commands",
+        "",
+        "For operators: the commands of `manage.py` that Django Q adds, with their own options. Django's options, such",
+        "as `--settings`, work, too.",
+    ]
+    for name in COMMANDS:
+        command = load_command_class("django_q", name)
+        parser = command.create_parser("manage.py", name)
+        lines += ["", f"## `{name}`", "", *wrapped(command.help), "", "| option | meaning |", "| --- | --- |"]
+        lines += [f"| {option} | {meaning} |" for option, meaning in options_of(parser, name)]
+    return "\n".join([*lines, ""])
+
+
+def options_of(parser: ArgumentParser, command: str) -> Iterator[tuple[str, str]]:
+    """Yield each option of a command with its meaning, and each of its subcommands with those of its own."""
+    for action in parser._actions:
+        if isinstance(action, _SubParsersAction):
+            for choice in action._choices_actions:
+                yield f"`{choice.dest}`", help_text(choice, command)
+                for option, meaning in options_of(action.choices[choice.dest], command):
+                    yield f"`{choice.dest}` {option}", meaning
+        elif action.help != SUPPRESS and not is_of_django(action):
+            yield option_text(action), help_text(action, command)
+
+
+def broker_page() -> str:
+    """Return the page about the choice of a broker, with its table of guarantees."""
+    text = (FOLDER / BROKER_PAGE).read_text(encoding="utf-8")
+    begin, _, rest = text.partition("-->\n")
+    return f"{begin}-->\n{guarantees()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
+def guarantees() -> str:
+    """Return a table of the capabilities that the brokers declare."""
+    brokers = {title: import_string(path) for title, path in BROKERS.items()}
+    rows: dict[str, Callable[[type[Broker]], str]] = {
+        "Priorities": lambda each: "exact" if each.priorities == EXACT_PRIORITIES else f"{each.priorities} bands",
+        "Longest delay": lambda each: duration(each.supports_delay),
+        "Leases are renewed": lambda each: yes_or_no(each.supports_renewal),
+        "Unstarted tasks are released": lambda each: yes_or_no(each.supports_prefetch),
+        "Dead letters are kept by the product": lambda each: yes_or_no(each.supports_dead_letters),
+        "Leased tasks can be counted": lambda each: yes_or_no(each.supports_lock_size),
+        "Part of the sender's transaction": lambda each: yes_or_no(isinstance(vars(each).get("alias"), property)),
+    }
+    lines = [f"| | {' | '.join(brokers)} |", f"| --- |{' --- |' * len(brokers)}"]
+    lines += [f"| {title} | {' | '.join(map(cell, brokers.values()))} |" for title, cell in rows.items()]
+    return "\n".join(lines)
+
+
+def yes_or_no(value: object) -> str:
+    """Return a word for a truth value."""
+    return "yes" if value else "no"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its largest unit; a delay that is too long for it becomes a schedule."""
+    units = {"years": 365 * 86_400, "days": 86_400, "minutes": 60}
+    unit, length = next(((unit, length) for unit, length in units.items() if seconds >= length), ("seconds", 1))
+    return f"{seconds / length:.0f} {unit}"
+
+
+def is_of_django(action: Action) -> bool:
+    """Return True if all commands of Django have an option."""
+    return action.dest == "help" or f"--{action.dest.replace('_', '-')}" in DjangoHelpFormatter.show_last
+
+
+def option_text(action: Action) -> str:
+    """Return an option as it is written on the command line."""
+    value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+    written = [f"`{option} {value}`".replace(" `", "`") for option in action.option_strings]
+    return ", ".join(written) or f"`{value}`"
+
+
+def help_text(action: Action, command: str) -> str:
+    """Return the help of an option as a cell of a table."""
+    text = (action.help or "") % {**vars(action), "prog": f"manage.py {command}"}
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def attribute_docstrings(module: ModuleType) -> dict[str, str]:
+    """Return the docstrings of all assignments of a module and its classes, by name."""
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        body = getattr(node, "body", None)
+        if not isinstance(node, ast.Module | ast.ClassDef) or not isinstance(body, list):
+            continue
+        for statement, after in pairwise(body):
+            target = getattr(statement, "target", None) or next(iter(getattr(statement, "targets", ())), None)
+            if isinstance(target, ast.Name) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                found[target.id] = inspect.cleandoc(str(after.value.value))
+    return found
+
+
+def wrapped(text: str, width: int = 120) -> list[str]:
+    """Return the lines of a paragraph."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    BROKER_PAGE: broker_page,
+    "reference/commands.md": commands_page,
+    "reference/errors.md": errors_page,
+    "reference/settings.md": settings_page,
+    "reference/signals.md": signals_page,
+}
+"""Functions that return the content of each page."""
+
+
+if __name__ == "__main__":
+    settings.configure(INSTALLED_APPS=["django.contrib.contenttypes", "django_q", "django_q_orm"])
+    django.setup()
+    for path, content in PAGES.items():
+        (FOLDER / path).write_text(content(), encoding="utf-8")
+    sys.stdout.write(f"{len(PAGES)} pages\n")

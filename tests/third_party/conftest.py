@@ -1,3 +1,0 @@
-"""The tests of the project in here belong to its own environment."""
-
-collect_ignore = ["django-q-folder"]
