@@ -116,7 +116,7 @@ def text_of(catalogue: Catalog) -> str:
     lines = ['msgid ""', 'msgstr ""', *(f'"{name}: {value}\\n"' for name, value in header.items())]
     output = BytesIO()
     write_po(output, catalogue, width=116, omit_header=True, include_lineno=False, sort_output=True)
-    return "\n".join([*lines, "", output.getvalue().decode()])
+    return "\n".join([*lines, "", output.getvalue().decode().strip(), ""])
 
 
 def texts_of(text: str | list[str] | tuple[str, ...] | None) -> list[str]:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class TranslatedCommand(BaseCommand):
-    """Command whose `help` may be a lazy translation, which argparse does not accept."""
+    """Command whose `help` is translated when it is shown, because argparse accepts no lazy translation."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """Return the parser of the options, with the help in the language of the settings."""
         parser = super().create_parser(prog_name, subcommand, **kwargs)
-        parser.description = str(self.help)
+        parser.description = _(self.help)
         return parser
 
 

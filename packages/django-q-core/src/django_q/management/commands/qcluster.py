@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings as django_settings
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from django_q import cluster
 from django_q.brokers import consuming_broker
@@ -35,7 +35,7 @@ INTERRUPTED: Final = 130
 class Command(TranslatedCommand):
     """Start a Django Q cluster."""
 
-    help = gettext_lazy("Starts a Django Q cluster.")
+    help = gettext_noop("Starts a Django Q cluster.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

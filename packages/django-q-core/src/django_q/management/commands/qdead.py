@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.brokers import get_broker
 from django_q.brokers.dead_letters import dead_letters_of
@@ -29,7 +29,7 @@ MAX_PACKAGE_CHARACTERS = 4_000
 class Command(TranslatedCommand):
     """Count the dead letters, list or show them, requeue or delete them."""
 
-    help = gettext_lazy("Shows how many packages no cluster could read, lists them, and requeues or deletes them.")
+    help = gettext_noop("Shows how many packages no cluster could read, lists them, and requeues or deletes them.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

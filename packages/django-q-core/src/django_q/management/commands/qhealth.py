@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from django_q.settings import current_settings
 from django_q.terminal.command import OperatorCommand
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     """Check the health of clusters."""
 
-    help = gettext_lazy("Exits with 0 if a cluster is idle or working, and with 1 and a reason if not.")
+    help = gettext_noop("Exits with 0 if a cluster is idle or working, and with 1 and a reason if not.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.exceptions import DjangoQError
 from django_q.models import Schedule
@@ -31,7 +31,7 @@ SOURCES = ("celery_beat",)
 class Command(OperatorCommand):
     """Create schedules from the periodic tasks of another app."""
 
-    help = gettext_lazy(
+    help = gettext_noop(
         "Creates schedules from the periodic tasks of django-celery-beat. A schedule whose name exists is not changed."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from django_q.__about__ import __version__
 from django_q.settings import current_settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     """Print a summary, the ids of clusters, or the configuration."""
 
-    help = gettext_lazy("Prints a summary of all clusters.")
+    help = gettext_noop("Prints a summary of all clusters.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

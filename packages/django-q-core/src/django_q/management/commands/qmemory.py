@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from django_q.brokers import get_broker
 from django_q.terminal.command import OperatorCommand
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     """Show the memory of clusters."""
 
-    help = gettext_lazy(
+    help = gettext_noop(
         "Shows the memory of the clusters on this host in megabytes, until q is pressed. It needs psutil."
     )
 

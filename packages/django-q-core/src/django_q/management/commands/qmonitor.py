@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from django_q.terminal.command import OperatorCommand
 from django_q.terminal.live import is_interactive, print_once, show, width_of_output
@@ -23,7 +23,7 @@ VIEW_KEYS: Final[dict[str, str]] = dict(zip("123", VIEWS, strict=True))
 class Command(OperatorCommand):
     """Show clusters, queues and running tasks."""
 
-    help = gettext_lazy("Shows all clusters of the project, their queues and running tasks, until q is pressed.")
+    help = gettext_noop("Shows all clusters of the project, their queues and running tasks, until q is pressed.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import CommandError
 from django.db.models import Q
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.brokers import get_broker
 from django_q.clock import zone_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Command(TranslatedCommand):
     """List schedules, or run one now."""
 
-    help = gettext_lazy("Lists schedules with their next runs in local time, or runs one now.")
+    help = gettext_noop("Lists schedules with their next runs in local time, or runs one now.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.models.record import Status
 from django_q.tasks import cancel, cancel_group
@@ -29,7 +29,7 @@ DEFAULT_LIMIT = 20
 class Command(OperatorCommand):
     """List, show, cancel and resubmit tasks."""
 
-    help = gettext_lazy("Lists, shows, cancels and resubmits tasks: tracked ones, and finished ones that are saved.")
+    help = gettext_noop("Lists, shows, cancels and resubmits tasks: tracked ones, and finished ones that are saved.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions and their options."""
