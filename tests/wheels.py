@@ -63,6 +63,8 @@ def check(wheel: Path) -> str:
     module = next(file.split("/")[0] for file in files if file.endswith("/py.typed"))
     if not any(file.endswith("/licenses/LICENSE") for file in files):
         return "no LICENSE"
+    if missing := catalogues_of(distribution) - {*files}:
+        return f"no {', '.join(sorted(missing))}"
     if outside := {file.split("/")[0] for file in files} - {module, f"{wheel.name.rsplit('-', 3)[0]}.dist-info"}:
         return f"files of others: {', '.join(sorted(outside))}"
     if not (DIST / f"{wheel.name.rsplit('-', 3)[0]}.tar.gz").exists():
@@ -75,6 +77,12 @@ def check(wheel: Path) -> str:
             or run("uv", "pip", "check", "-q", "--python", python, cwd=folder)
             or run(python, "-c", PROBE, distribution, module, cwd=folder)
         )
+
+
+def catalogues_of(distribution: str) -> set[str]:
+    """Return the paths in a wheel of the compiled catalogues: one for each catalogue of the distribution's sources."""
+    source = DIST.parent / "packages" / distribution / "src"
+    return {path.with_suffix(".mo").relative_to(source).as_posix() for path in source.glob("*/locale/*/*/*.po")}
 
 
 def run(*command: str | Path, cwd: str) -> str:

@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_noop
 
 from django_q.brokers import get_broker
 from django_q.clock import in_project_time
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
-STARTING: Final = gettext_lazy("Starting")
-WORKING: Final = gettext_lazy("Working")
-IDLE: Final = gettext_lazy("Idle")
-STOPPED: Final = gettext_lazy("Stopped")
-STOPPING: Final = gettext_lazy("Stopping")
-"""Translated names of a cluster's states."""
+STARTING: Final = gettext_noop("Starting")
+WORKING: Final = gettext_noop("Working")
+IDLE: Final = gettext_noop("Idle")
+STOPPED: Final = gettext_noop("Stopped")
+STOPPING: Final = gettext_noop("Stopping")
+"""A cluster's states: the same values in all languages, which pages and screens translate."""
 
 TTL_SECONDS = 5
 """Time to live of published statistics. A cluster that publishes nothing for this time is not listed any more."""
@@ -52,7 +52,7 @@ class Status:
         self.cluster_id = cluster_id
         self.sentinel = 0
         """Process id of the sentinel."""
-        self.status = str(STOPPED)
+        self.status = STOPPED
         """State of the cluster, in a word of the manual, such as `Idle`."""
         self.done_q_size = 0
         """Number of results that wait to be saved."""

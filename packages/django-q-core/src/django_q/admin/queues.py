@@ -246,7 +246,7 @@ class BrokerQueueAdmin(Overview):
             place,
             identities,
             lambda letter: requeue(place.broker, letter),
-            "Requeued.",
+            _("Requeued."),
             lambda count: ngettext("%d dead letter is queued again.", "%d dead letters are queued again.", count),
         )
 
@@ -257,7 +257,7 @@ class BrokerQueueAdmin(Overview):
             place,
             identities,
             lambda letter: place.broker.delete_dead(letter.package),
-            "Deleted.",
+            _("Deleted."),
             lambda count: ngettext("%d dead letter is deleted.", "%d dead letters are deleted.", count),
         )
 
@@ -279,7 +279,7 @@ class BrokerQueueAdmin(Overview):
             for letter in place.dead_letters(identities):
                 if change(letter):
                     count += 1
-                    self.log_change(request, Queue(id=letter.id, queue=one_line(place.name)), _(log_message))
+                    self.log_change(request, Queue(id=letter.id, queue=one_line(place.name)), log_message)
         finally:
             level = messages.SUCCESS if count else messages.WARNING
             self.message_user(request, sentence(count) % count, level)

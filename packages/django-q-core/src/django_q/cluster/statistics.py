@@ -54,13 +54,13 @@ def status_of(state: ClusterState) -> str:
     """Return the state of a cluster, in a word of the manual."""
     match state.phase:
         case Phase.STARTING:
-            return str(STARTING)
+            return STARTING
         case Phase.STOPPING | Phase.ENDING:
-            return str(STOPPING)
+            return STOPPING
         case Phase.STOPPED:
-            return str(STOPPED)
+            return STOPPED
         case _:
-            return str(IDLE if state.idle else WORKING)
+            return IDLE if state.idle else WORKING
 
 
 PUBLISH_SECONDS: Final = 1.0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.apps import apps
 from django.conf import settings
 from django.utils import autoreload
+from django.utils.translation import gettext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ class Reloader:
             if self.stop_requested or (status == 0 and not self.changed.is_set()):
                 return status
             if not self.changed.is_set():
-                self.write("The cluster has ended. It starts again when code changes.")
+                self.write(gettext("The cluster has ended. It starts again when code changes."))
             while not self.changed.wait(POLL_SECONDS):
                 if self.stop_requested:
                     return STOPPED
@@ -99,7 +100,7 @@ class Reloader:
     def _note(self, file_path: Path, **_: Any) -> bool:
         """Record a change. The return value tells Django that it is handled."""
         if not self.changed.is_set():
-            self.write(f"{file_path} changed: the cluster is restarted.")
+            self.write(gettext("%s changed: the cluster is restarted.") % file_path)
             self.changed.set()
         return True
 

@@ -41,7 +41,7 @@ class HealthCheck:
     @property
     def healthy_clusters(self) -> list[ClusterRow]:
         """Clusters that are idle or working."""
-        return [row for row in self.clusters if row.status in (str(IDLE), str(WORKING))]
+        return [row for row in self.clusters if row.status in (IDLE, WORKING)]
 
     def check_clusters(self) -> None:
         """Require that a cluster is idle or working."""
@@ -51,7 +51,7 @@ class HealthCheck:
             text = _("No cluster publishes statistics.") if self.cluster is None else _("No cluster '%s' runs.")
             self.problems.add(text if self.cluster is None else text % self.cluster)
             return
-        states = ", ".join(f"{row.host} {row.pid} {row.status}" for row in self.clusters)
+        states = ", ".join(f"{row.host} {row.pid} {_(row.status)}" for row in self.clusters)
         self.problems.add(_("No cluster is idle or working: %s.") % states)
 
     def check_queues(self, max_queue: int) -> None:

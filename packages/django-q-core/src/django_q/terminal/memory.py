@@ -80,7 +80,7 @@ class MemoryMeter:
         self.broker = broker
         self.psutil: Any = load("psutil")  # on any system, unlike the modules of the cluster
         if self.psutil is None:
-            raise ConfigurationError('qmemory needs psutil: pip install "django-q-core[process]".')
+            raise ConfigurationError(_('qmemory needs psutil: pip install "django-q-core[process]".'))
         self.host = socket.gethostname()
         self.lowest: float | None = None
         """Least available memory of this host until now, in percent."""

@@ -46,7 +46,7 @@ def cluster_cells(row: ClusterRow, queue_limit: int) -> Sequence[Segment]:
     return [
         Segment(row.host),
         Segment(str(row.pid)),
-        Segment(row.status, state_style(row.status)),
+        Segment(_(row.status), state_style(row.status)),
         Segment(str(len(row.workers))),
         Segment(str(row.task_queue), "green" if row.task_queue >= queue_limit else ""),
         Segment(str(row.result_queue)),
@@ -71,7 +71,7 @@ def sums(snapshot: Snapshot) -> Sequence[Segment]:
 def state_style(status: str) -> str:
     """Return the colour of a cluster's state."""
     styles = {IDLE: "green", WORKING: "green", STARTING: "yellow", STOPPING: "yellow", STOPPED: "red"}
-    return next((style for state, style in styles.items() if str(state) == status), "")
+    return styles.get(status, "")
 
 
 def queues(snapshot: Snapshot) -> Table:

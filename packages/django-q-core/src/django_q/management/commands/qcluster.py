@@ -8,7 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from django_q import cluster
 from django_q.brokers import consuming_broker
@@ -19,6 +21,7 @@ from django_q.exceptions import ConfigurationError, DjangoQError
 from django_q.management.reloader import Reloader, is_reloaded
 from django_q.settings import current_settings
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
+from django_q.terminal.command import TranslatedCommand
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -29,23 +32,25 @@ INTERRUPTED: Final = 130
 """Exit status after SIGINT, as of a shell."""
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Start a Django Q cluster."""
 
-    help = "Starts a Django Q cluster."
+    help = gettext_noop("Starts a Django Q cluster.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         ends = parser.add_mutually_exclusive_group()
-        ends.add_argument("--run-once", action="store_true", help="Start the cluster, then stop it: a test of it.")
-        ends.add_argument("--burst", action="store_true", help="Process everything that is due, then stop.")
-        parser.add_argument("-n", "--name", help="Name of the cluster: its queue, and its part of ALT_CLUSTERS.")
-        parser.add_argument("--queues", help="Queues that it consumes, separated by commas; 'default' is its own.")
-        parser.add_argument("--workers", type=int, help="Number of workers, instead of the setting.")
-        parser.add_argument("--fail-fast", action="store_true", help="Exit with 1 instead of waiting for a server.")
-        parser.add_argument("--http", metavar="[HOST:]PORT", help="Serve /livez, /readyz and /metrics on this address.")
-        parser.add_argument("--reload", action="store_true", help="Restart the cluster when code changes.")
-        parser.add_argument("--log-json", action="store_true", help="Write the log as JSON on standard error.")
+        ends.add_argument("--run-once", action="store_true", help=_("Start the cluster, then stop it: a test of it."))
+        ends.add_argument("--burst", action="store_true", help=_("Process everything that is due, then stop."))
+        parser.add_argument("-n", "--name", help=_("Name of the cluster: its queue, and its part of ALT_CLUSTERS."))
+        parser.add_argument("--queues", help=_("Queues that it consumes, separated by commas; 'default' is its own."))
+        parser.add_argument("--workers", type=int, help=_("Number of workers, instead of the setting."))
+        parser.add_argument("--fail-fast", action="store_true", help=_("Exit with 1 instead of waiting for a server."))
+        parser.add_argument(
+            "--http", metavar="[HOST:]PORT", help=_("Serve /livez, /readyz and /metrics on this address.")
+        )
+        parser.add_argument("--reload", action="store_true", help=_("Restart the cluster when code changes."))
+        parser.add_argument("--log-json", action="store_true", help=_("Write the log as JSON on standard error."))
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Reject Windows, before an import that fails there."""
@@ -73,7 +78,7 @@ class Command(BaseCommand):
             os.environ[CLUSTER_NAME_VARIABLE] = name
         try:
             if not django_settings.SECRET_KEY:
-                raise CommandError("SECRET_KEY is empty: packages are signed with it.")
+                raise CommandError(_("SECRET_KEY is empty: packages are signed with it."))
             settings = with_options(current_settings(), **options)
             broker = consuming_broker(settings)
             listener = None if http is None else Listener(Address.parse(http))
@@ -115,7 +120,7 @@ def with_options(
         changes["queues"] = [each.strip() for each in queues.split(",")]
     if workers is not None:
         if workers < 1:
-            raise ConfigurationError("--workers must be 1 or more.")
+            raise ConfigurationError(_("--workers must be 1 or more."))
         changes["workers"] = workers
         if "queue_limit" not in settings.explicit:
             changes["queue_limit"] = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.utils.translation import ngettext
+from django.core.management.base import CommandError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.brokers import get_broker
 from django_q.brokers.dead_letters import dead_letters_of
 from django_q.exceptions import DjangoQError
 from django_q.settings.source import CLUSTER_NAME_VARIABLE
+from django_q.terminal.command import TranslatedCommand
 from django_q.text import bounded, one_line
 
 if TYPE_CHECKING:
@@ -24,20 +26,20 @@ MAX_PACKAGE_CHARACTERS = 4_000
 """Maximum length of a package that is printed."""
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """Count the dead letters, list or show them, requeue or delete them."""
 
-    help = "Shows how many packages no cluster could read, lists them, and requeues or deletes them."
+    help = gettext_noop("Shows how many packages no cluster could read, lists them, and requeues or deletes them.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         chosen = parser.add_mutually_exclusive_group()
-        chosen.add_argument("--list", action="store_true", dest="listed", help="List them, with their ids.")
-        chosen.add_argument("--show", metavar="ID", help="Show one of them.")
-        chosen.add_argument("--delete", metavar="ID", nargs="+", help="Delete those with these ids.")
-        chosen.add_argument("--requeue", action="store_true", help="Put them back on the queue.")
-        parser.add_argument("--limit", type=int, help="Maximum number to list or to put back.")
-        parser.add_argument("-n", "--name", help="Name of the cluster whose queue it is.")
+        chosen.add_argument("--list", action="store_true", dest="listed", help=_("List them, with their ids."))
+        chosen.add_argument("--show", metavar="ID", help=_("Show one of them."))
+        chosen.add_argument("--delete", metavar="ID", nargs="+", help=_("Delete those with these ids."))
+        chosen.add_argument("--requeue", action="store_true", help=_("Put them back on the queue."))
+        parser.add_argument("--limit", type=int, help=_("Maximum number to list or to put back."))
+        parser.add_argument("-n", "--name", help=_("Name of the cluster whose queue it is."))
 
     def handle(
         self,
@@ -98,7 +100,9 @@ def found(broker: Broker, identity: str) -> DeadLetter:
     for letter in dead_letters_of(broker):
         if letter.id == identity:
             return letter
-    raise CommandError(f"There is no dead letter {identity!r}: 'manage.py qdead --list' lists all, with ids.")
+    raise CommandError(
+        _("There is no dead letter '%s': 'manage.py qdead --list' lists all, with ids.") % one_line(identity)
+    )
 
 
 def line(letter: DeadLetter) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from django_q.settings import current_settings
 from django_q.terminal.command import OperatorCommand
 from django_q.terminal.health import HealthCheck
@@ -16,14 +19,14 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     """Check the health of clusters."""
 
-    help = "Exits with 0 if a cluster is idle or working, and with 1 and a reason if not."
+    help = gettext_noop("Exits with 0 if a cluster is idle or working, and with 1 and a reason if not.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
-        parser.add_argument("--cluster", help="Name or id of the cluster; all without this option.")
-        parser.add_argument("--max-queue", type=int, help="Maximum number of tasks that wait in a queue.")
-        parser.add_argument("--max-age", type=float, help="Maximum seconds for which a tracked task waits.")
+        parser.add_argument("--cluster", help=_("Name or id of the cluster; all without this option."))
+        parser.add_argument("--max-queue", type=int, help=_("Maximum number of tasks that wait in a queue."))
+        parser.add_argument("--max-age", type=float, help=_("Maximum seconds for which a tracked task waits."))
 
     def handle(
         self,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from django_q.__about__ import __version__
 from django_q.settings import current_settings
 from django_q.terminal.command import OperatorCommand
@@ -19,14 +22,14 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     """Print a summary, the ids of clusters, or the configuration."""
 
-    help = "Prints a summary of all clusters."
+    help = gettext_noop("Prints a summary of all clusters.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
         kind = parser.add_mutually_exclusive_group()
-        kind.add_argument("--config", action="store_true", help="Print the configuration, without secrets.")
-        kind.add_argument("--ids", action="store_true", help="Print the ids of running clusters.")
+        kind.add_argument("--config", action="store_true", help=_("Print the configuration, without secrets."))
+        kind.add_argument("--ids", action="store_true", help=_("Print the ids of running clusters."))
 
     def handle(
         self, *args: Any, config: bool = False, ids: bool = False, as_json: bool = False, **options: Any

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from django_q.brokers import get_broker
 from django_q.terminal.command import OperatorCommand
 from django_q.terminal.live import is_interactive, print_once, show, width_of_output
@@ -17,13 +20,15 @@ if TYPE_CHECKING:
 class Command(OperatorCommand):
     """Show the memory of clusters."""
 
-    help = "Shows the memory of the clusters on this host in megabytes, until q is pressed. It needs psutil."
+    help = gettext_noop(
+        "Shows the memory of the clusters on this host in megabytes, until q is pressed. It needs psutil."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
-        parser.add_argument("--run-once", action="store_true", help="Print one screen and exit, as in a pipe.")
-        parser.add_argument("--workers", action="store_true", help="Show each worker, too.")
+        parser.add_argument("--run-once", action="store_true", help=_("Print one screen and exit, as in a pipe."))
+        parser.add_argument("--workers", action="store_true", help=_("Show each worker, too."))
 
     def handle(
         self, *args: Any, run_once: bool = False, workers: bool = False, as_json: bool = False, **options: Any

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from django_q.terminal.command import OperatorCommand
 from django_q.terminal.live import is_interactive, print_once, show, width_of_output
 from django_q.terminal.snapshot import Collector
@@ -20,13 +23,13 @@ VIEW_KEYS: Final[dict[str, str]] = dict(zip("123", VIEWS, strict=True))
 class Command(OperatorCommand):
     """Show clusters, queues and running tasks."""
 
-    help = "Shows all clusters of the project, their queues and running tasks, until q is pressed."
+    help = gettext_noop("Shows all clusters of the project, their queues and running tasks, until q is pressed.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
         super().add_arguments(parser)
-        parser.add_argument("--run-once", action="store_true", help="Print one screen and exit, as in a pipe.")
-        parser.add_argument("--view", choices=VIEWS, default="clusters", help="View to begin with (clusters).")
+        parser.add_argument("--run-once", action="store_true", help=_("Print one screen and exit, as in a pipe."))
+        parser.add_argument("--view", choices=VIEWS, default="clusters", help=_("View to begin with (clusters)."))
 
     def handle(
         self, *args: Any, run_once: bool = False, as_json: bool = False, view: str = "clusters", **options: Any

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.brokers import get_broker
 from django_q.clock import zone_of
@@ -15,6 +17,8 @@ from django_q.recurrence import local
 from django_q.schedules.due import DueSchedules
 from django_q.schedules.upcoming import upcoming
 from django_q.settings import current_settings
+from django_q.terminal.command import TranslatedCommand
+from django_q.text import one_line
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -23,15 +27,15 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 
-class Command(BaseCommand):
+class Command(TranslatedCommand):
     """List schedules, or run one now."""
 
-    help = "Lists schedules with their next runs in local time, or runs one now."
+    help = gettext_noop("Lists schedules with their next runs in local time, or runs one now.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
-        parser.add_argument("--run", metavar="NAME", help="Run this schedule now, by name or id; its dates stay.")
-        parser.add_argument("--count", type=int, default=5, help="Number of runs to show of each (5).")
+        parser.add_argument("--run", metavar="NAME", help=_("Run this schedule now, by name or id; its dates stay."))
+        parser.add_argument("--count", type=int, default=5, help=_("Number of runs to show of each (5)."))
 
     def handle(self, *args: Any, run: str | None = None, count: int = 5, **options: Any) -> None:
         """List the schedules, or run one."""
@@ -41,7 +45,7 @@ class Command(BaseCommand):
             return
         schedules = Schedule.objects.order_by("next_run", "pk")
         if not schedules:
-            self.stdout.write("There are no schedules.")
+            self.stdout.write(_("There are no schedules."))
         for schedule in schedules:
             for line in lines(schedule, settings, count):
                 self.stdout.write(line)
@@ -51,14 +55,17 @@ class Command(BaseCommand):
         found = list(Schedule.objects.filter(wanted))
         by_name = [schedule for schedule in found if schedule.name == name] or found
         if len(by_name) != 1:
-            raise CommandError(
-                f"{len(by_name)} schedules are called {name!r}: 'manage.py qschedule' lists all, with ids."
+            text = ngettext(
+                "%(count)d schedule is called '%(name)s': 'manage.py qschedule' lists all, with ids.",
+                "%(count)d schedules are called '%(name)s': 'manage.py qschedule' lists all, with ids.",
+                len(by_name),
             )
+            raise CommandError(text % {"count": len(by_name), "name": one_line(name)})
         try:
             task_id = DueSchedules(settings, get_broker(settings=settings)).run_now(by_name[0])
         except DjangoQError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(f"Sent {by_name[0].func} as task {task_id}.")
+        self.stdout.write(_("Sent %(func)s as task %(id)s.") % {"func": by_name[0].func, "id": task_id})
 
 
 def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
@@ -79,22 +86,22 @@ def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str
 
 def marks(schedule: Schedule) -> list[str]:
     """Return the properties of a schedule that differ from the defaults."""
-    found = [f"cluster {schedule.cluster}"] if schedule.cluster else []
+    found = [_("cluster %s") % schedule.cluster] if schedule.cluster else []
     if schedule.in_code:
-        found.append("in code")
+        found.append(_("in code"))
     if schedule.repeats > 0:
-        found.append(f"{schedule.repeats} times")
+        found.append(ngettext("%d time", "%d times", schedule.repeats) % schedule.repeats)
     if schedule.last_error:
-        found.append(f"error: {schedule.last_error}")
+        found.append(_("error: %s") % schedule.last_error)
     return found
 
 
 def runs(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
     """Return the next runs of a schedule in local time; arguments as of `lines`."""
     if schedule.repeats == 0:
-        return ["paused"]
+        return [_("paused")]
     if schedule.slot() is None:
-        return ["never"]
+        return [_("never")]
     try:
         return [show(moment, settings) for moment in upcoming(schedule, count, settings)]
     except ScheduleError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 
 from django_q.models.record import Status
 from django_q.tasks import cancel, cancel_group
@@ -29,25 +29,25 @@ DEFAULT_LIMIT = 20
 class Command(OperatorCommand):
     """List, show, cancel and resubmit tasks."""
 
-    help = "Lists, shows, cancels and resubmits tasks: tracked ones, and finished ones that are saved."
+    help = gettext_noop("Lists, shows, cancels and resubmits tasks: tracked ones, and finished ones that are saved.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions and their options."""
         super().add_arguments(parser)
         actions = parser.add_subparsers(dest="action", metavar="list|show|cancel|resubmit", required=True)
-        listing = actions.add_parser("list", help="List tasks, those sent last first.")
-        listing.add_argument("--status", choices=Status.values, help="Only tasks with this status.")
-        listing.add_argument("--group", help="Only tasks of this group.")
-        listing.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=f"Maximum number ({DEFAULT_LIMIT}).")
-        showing = actions.add_parser("show", help="Show all that is known of a task.")
-        showing.add_argument("ids", nargs=1, metavar="id", help="Id or name of a task.")
-        cancelling = actions.add_parser("cancel", help="Cancel tasks that wait or run.")
-        cancelling.add_argument("ids", nargs="*", metavar="id", help="Ids, or names of tracked tasks.")
-        cancelling.add_argument("--group", help="Cancel all tasks of this group.")
-        resubmitting = actions.add_parser("resubmit", help="Send finished tasks again, as new ones.")
-        resubmitting.add_argument("ids", nargs="+", metavar="id", help="Ids or names of tasks.")
+        listing = actions.add_parser("list", help=_("List tasks, those sent last first."))
+        listing.add_argument("--status", choices=Status.values, help=_("Only tasks with this status."))
+        listing.add_argument("--group", help=_("Only tasks of this group."))
+        listing.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help=_("Maximum number (%d).") % DEFAULT_LIMIT)
+        showing = actions.add_parser("show", help=_("Show all that is known of a task."))
+        showing.add_argument("ids", nargs=1, metavar="id", help=_("Id or name of a task."))
+        cancelling = actions.add_parser("cancel", help=_("Cancel tasks that wait or run."))
+        cancelling.add_argument("ids", nargs="*", metavar="id", help=_("Ids, or names of tracked tasks."))
+        cancelling.add_argument("--group", help=_("Cancel all tasks of this group."))
+        resubmitting = actions.add_parser("resubmit", help=_("Send finished tasks again, as new ones."))
+        resubmitting.add_argument("ids", nargs="+", metavar="id", help=_("Ids or names of tasks."))
         for each in (listing, showing):
-            each.add_argument("--json", action="store_true", dest="as_json", default=SUPPRESS, help="Print JSON.")
+            each.add_argument("--json", action="store_true", dest="as_json", default=SUPPRESS, help=_("Print JSON."))
 
     def handle(self, *args: Any, action: str = "list", **options: Any) -> None:
         """Do what the options ask for."""
