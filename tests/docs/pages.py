@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
 
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w/]+\.(?:py|toml))\n")
+FILE = re.compile(r"(?:\{)?# ([\w/]+\.(?:html|py|toml))(?: #\})?\n")
 
 
 class Block(NamedTuple):
