@@ -1,4 +1,4 @@
-"""Settings of the site. `django-admin startproject mysite` wrote those above the last comment, except the SECRET_KEY."""
+"""Settings of the site: those of `django-admin startproject`, and below the last comment those of the tutorial."""
 
 import os
 from pathlib import Path
@@ -53,7 +53,7 @@ USE_TZ = True
 STATIC_URL = "static/"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The tutorial adds the lines below.
+# The lines of the tutorial.
 
 INSTALLED_APPS += ["django_q", "django_q_orm", "pictures"]
 
