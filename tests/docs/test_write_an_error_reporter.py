@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.docs.pages import DOCS, write_project
-from tests.docs.projects import environment_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.docs.projects import follow
 
 pytestmark = pytest.mark.variant
 
@@ -45,7 +41,7 @@ def run_suite(tmp_path):
     reporter = (tmp_path / REPORTER).read_text()
     assert LINE in reporter
 
-    def run(body: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
+    def run(body: str) -> subprocess.CompletedProcess[str]:
         body = body.replace("{pid}", "int(os.environ['SUITE'])")
         start = "import os\n\nos.environ.setdefault('SUITE', str(os.getpid()))\n"
         (tmp_path / REPORTER).write_text(start + reporter.replace(LINE, body))
@@ -53,8 +49,8 @@ def run_suite(tmp_path):
             suite.write("    timeout_seconds = 0.5\n")
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
         return subprocess.run(
-            [python, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "tests"],
-            env={**clean, "PYTHONPATH": str(tmp_path / "src")} if python == sys.executable else clean,
+            [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "tests"],
+            env={**clean, "PYTHONPATH": str(tmp_path / "src")},
             cwd=tmp_path,
             text=True,
             capture_output=True,
@@ -65,10 +61,13 @@ def run_suite(tmp_path):
     return run
 
 
-def test_distribution_of_the_page_passes_the_suite(run_suite, tmp_path) -> None:
-    done = run_suite(LINE, environment_of(PAGE, tmp_path / "environment"))
-    assert done.returncode == 0, done.stdout
-    assert "8 passed, 1 skipped" in done.stdout
+def test_page_leads_to_a_distribution_that_can_be_published(tmp_path) -> None:
+    followed = follow(PAGE, tmp_path)
+    assert "8 passed, 1 skipped" in followed.output["pytest"]
+    assert followed.output["twine check --strict dist/*"].count("PASSED") == 2
+    load = "from django_q.reporters import REPORTERS; print(REPORTERS.load('console').__module__)"
+    done = subprocess.run([followed.python, "-c", load], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "django_q_console"
 
 
 def test_reporter_of_the_page_passes_the_suite(run_suite) -> None:

@@ -10,7 +10,7 @@ from django_q.tasks import async_chain, async_iter, async_task, schedule
 from library.models import Loan
 
 printed: list[str] = []
-"""Lines of the printer at the desk of the library."""
+"""Lines of the printer of the library."""
 
 broken: list[str] = []
 """Names of devices that do not work."""

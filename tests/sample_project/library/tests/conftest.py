@@ -6,7 +6,7 @@ from library import lending
 
 
 @pytest.fixture(autouse=True)
-def desk():
+def printer():
     """An empty printer that works."""
     lending.printed.clear()
     lending.broken.clear()
