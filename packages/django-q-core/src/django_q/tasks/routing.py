@@ -41,7 +41,7 @@ DELIVER_FUNC = "django_q.tasks.sending.deliver"
 
 
 def is_cached(package: TaskPackage) -> bool:
-    """Return True if the result goes to the cache. Members of an iter are marked as cached, and kept in the database."""
+    """Return True if the result goes to the cache. The database keeps members of an iter."""
     return bool(package.get("iter_cached" if "iter_count" in package else "cached"))
 
 
