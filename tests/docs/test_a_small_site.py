@@ -58,11 +58,11 @@ class Site:
     def _run_all(self, commands: str) -> None:
         for line in commands.splitlines():
             if not REPLACED.search(line):
-                self.printed += self._run(*line.split())
+                self.printed += self.run(*line.split())
             elif line == "cd mysite":
                 self.folder /= "mysite"
 
-    def _run(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> str:
         done = subprocess.run(
             arguments, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False, timeout=120
         )
@@ -161,10 +161,12 @@ def test_visitor_gets_thumbnails_and_a_mail(site) -> None:
         address, page = visitor.upload(picture())
         assert "0 of 3 thumbnails are ready" in page
         assert 'http-equiv="refresh"' in page
-        with site.running("qcluster"):
+        with site.running("qcluster") as cluster_log:
             eventually(lambda: "all thumbnails are ready" in visitor.read(address).decode(), within=60, every=0.2)
             [mail] = eventually(lambda: list((site.folder / "mails").glob("*.log")), within=30)
             eventually(lambda: address.rpartition("/pictures/")[2] in mail.read_text())
+            assert "cache" not in site.run("python", "manage.py", "qmonitor", "--run-once")
+        assert "Cache" not in log() + cluster_log()
         thumbnails = re.findall(r'<img src="([^"]+)"', visitor.read(address).decode())
         sizes = [Image.open(BytesIO(visitor.read(urljoin(address, each)))).size for each in thumbnails]
     assert sizes == [(64, 32), (256, 128), (1024, 512)]

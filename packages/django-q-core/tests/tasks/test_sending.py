@@ -515,6 +515,7 @@ def test_cache_that_is_not_shared_is_warned_of_once(settings, tmp_path, caplog, 
     sharing.warn_if_private.cache_clear()
     try:
         async_task("math.floor", 1.5)
+        async_iter("math.floor", [1.5])
         assert "not shared" not in caplog.text
         for _ in range(2):
             async_task("math.floor", 1.5, cached=True)

@@ -40,6 +40,11 @@ DELIVER_FUNC = "django_q.tasks.sending.deliver"
 """Function of a Once schedule that stores a package whose delay exceeds the maximum of the broker."""
 
 
+def is_cached(package: TaskPackage) -> bool:
+    """Return True if the result goes to the cache. The database keeps members of an iter."""
+    return bool(package.get("iter_cached" if "iter_count" in package else "cached"))
+
+
 class Route(NamedTuple):
     """Broker, time and mode of one call that sends packages."""
 
@@ -98,7 +103,7 @@ class Route(NamedTuple):
             BrokerUnavailable: some tasks may be queued and others not.
         """
         packages = [announced(package) for package in packages]
-        if not self.sync and any(package.get("cached") for package in packages):
+        if not self.sync and any(map(is_cached, packages)):
             warn_if_private(self.settings.cache)
         with tracing.sending(packages, self.cluster or self.settings.list_key, self.settings):
             pickles = [pickled(package) for package in packages]

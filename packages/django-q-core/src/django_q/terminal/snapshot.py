@@ -256,7 +256,8 @@ def clusters_of(broker: Broker) -> tuple[ClusterRow, ...]:
 def unseen(broker: Broker) -> list[str]:
     """Return a sentence if the statistics of clusters are kept where other processes cannot read them."""
     alias = broker.settings.cache
-    if broker.keeps_statistics or (broker.cache is not None and not is_private(alias)):
+    beside_packages = broker.keeps_statistics or broker.alias is not None
+    if beside_packages or (broker.cache is not None and not is_private(alias)):
         return []
     backend = django_settings.CACHES.get(alias, {}).get("BACKEND", "")
     kind = backend.rpartition(".")[2] or _("it does not exist")
