@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["tests.services.fixtures"]
+collect_ignore = ["tests/sample_project"]  # tests/test_sample_project.py runs it in a process of its own
 
 # Processes that tests start import the tests' own functions and settings.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))

@@ -35,6 +35,9 @@ COMMANDS: Final = (
 """Commands in the order in which a new user needs them."""
 
 
+MODELS: Final = ("Task", "Success", "Failure", "Schedule", "Record")
+"""Models that projects read."""
+
 BROKER_PAGE: Final = "how-to/choose-a-broker.md"
 
 BROKERS: Final = {
@@ -132,6 +135,87 @@ def signals_page() -> str:
         if isinstance(getattr(module, name, None), django.dispatch.Signal):
             lines.append(f"| `{name}` | {' '.join(text.split())} |")
     return "\n".join([*lines, ""])
+
+
+def models_page() -> str:
+    """Return the page of the models that projects read."""
+    lines = [
+        "# Models",
+        "",
+        "For developers who query tasks, schedules and records: the models in `django_q.models`, with their fields.",
+        "The [admin](../how-to/admin.md) shows the same rows.",
+    ]
+    module = import_module("django_q.models")
+    for name in MODELS:
+        model = getattr(module, name)
+        docs = attribute_docstrings(import_module(model.__module__))
+        lines += ["", f"## `{name}`", "", *wrapped((model.__doc__ or "").split("\n\n")[0])]
+        if model._meta.proxy:
+            continue
+        lines += ["", "| field | type | meaning |", "| --- | --- | --- |"]
+        for field in model._meta.concrete_fields:
+            kind = field.get_internal_type() if type(field).__module__.startswith("django.") else type(field).__name__
+            meaning = docs.get(field.name) or str(field.help_text) or str(field.verbose_name).capitalize() + "."
+            lines.append(f"| `{field.name}` | {kind} | {' '.join(meaning.split())} |")
+    return "\n".join([*lines, ""])
+
+
+def contract_page() -> str:
+    """Return the page of the broker contract."""
+    module = import_module("django_q.brokers.base")
+    docs, broker = attribute_docstrings(module), module.Broker
+    lines = [
+        "# Broker",
+        "",
+        "For plugin authors: attributes and methods of `django_q.brokers.Broker`.",
+        "[Write a broker](../how-to/write-a-broker.md) shows which of them a product needs. The docstrings have",
+        "arguments, return values and errors.",
+        "",
+        "| attribute | default | meaning |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{name}` | `{value!r}` | {' '.join(docs[name].split())} |"
+        for name, value in vars(broker).items()
+        if name in docs and not name.startswith("_")
+    ]
+    lines += ["", "| method | meaning |", "| --- | --- |"]
+    for name, value in vars(broker).items():
+        function = getattr(value, "__func__", value)
+        if inspect.isfunction(function) and not name.startswith("_"):
+            lines.append(f"| `{name}{call_of(function)}` | {first_line(function)} |")
+    return "\n".join([*lines, ""])
+
+
+def testing_page() -> str:
+    """Return the page of the test helpers."""
+    module = import_module("django_q.testing")
+    lines = [
+        "# Testing",
+        "",
+        "For developers who test a project or a plugin: the names in `django_q.testing`. [Test your",
+        "code](../how-to/test-your-code.md) shows them in use, with the fixtures of pytest.",
+        "",
+        "| name | meaning |",
+        "| --- | --- |",
+    ]
+    for name in module.__all__:
+        value = getattr(module, name)
+        call = "" if inspect.isclass(value) else call_of(value)
+        lines.append(f"| `{name}{call}` | {first_line(value)} |")
+    return "\n".join([*lines, ""])
+
+
+def call_of(function: Callable[..., object]) -> str:
+    """Return the names and defaults of a function's parameters, without types."""
+    parameters = [each for each in inspect.signature(function).parameters.values() if each.name not in ("self", "cls")]
+    plain = [each.replace(annotation=inspect.Parameter.empty) for each in parameters]
+    return str(inspect.Signature(plain))
+
+
+def first_line(documented: object) -> str:
+    """Return the first sentence of a docstring, as a cell of a table."""
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split()).replace("|", "\\|")
 
 
 def commands_page() -> str:
@@ -242,10 +326,13 @@ def wrapped(text: str, width: int = 120) -> list[str]:
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
     BROKER_PAGE: broker_page,
+    "reference/brokers.md": contract_page,
     "reference/commands.md": commands_page,
     "reference/errors.md": errors_page,
+    "reference/models.md": models_page,
     "reference/settings.md": settings_page,
     "reference/signals.md": signals_page,
+    "reference/testing.md": testing_page,
 }
 """Functions that return the content of each page."""
 

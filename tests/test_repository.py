@@ -76,3 +76,8 @@ def test_version_is_defined_once(package):
     files = [path for path in package.rglob("*.py") if path != about] + [package / "pyproject.toml"]
     assert [str(path) for path in files if f'"{version}"' in path.read_text(encoding="utf-8")] == []
     assert re.search(r"^## (\S+)", (package / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == version
+
+
+def test_paths_of_the_tests_on_other_databases_exist():
+    paths = (REPOSITORY / ".ci/database-tests").read_text().split()
+    assert [each for each in paths if not (REPOSITORY / each).exists()] == []

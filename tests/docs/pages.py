@@ -9,8 +9,8 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
 
-BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w/]+\.(?:py|toml))\n")
+BLOCK = re.compile(r"^( *)```([\w+]+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"(?:\{)?# ([\w/]+\.(?:html|py|toml))(?: #\})?\n")
 
 
 class Block(NamedTuple):

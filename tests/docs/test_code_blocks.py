@@ -22,6 +22,7 @@ OWN_TESTS = {
     "docs/how-to/trace.md": "tests/acceptance/test_tracing.py",
     "docs/how-to/write-a-broker.md": "tests/docs/test_write_a_broker.py",
     "docs/how-to/write-an-error-reporter.md": "tests/docs/test_write_an_error_reporter.py",
+    "docs/tutorial/a-small-site.md": "tests/docs/test_a_small_site.py",
     "docs/tutorial/first-task.md": "tests/docs/test_first_task.py",
 }
 """Pages whose code is a project or a test suite, and the tests that run it."""

@@ -135,7 +135,7 @@ def test_package_that_is_delayed_meanwhile_is_delivered_in_time(broker: ORM, ali
 
     sent = later(alias, delay)
     assert broker.dequeue_many(1, 9)
-    assert 0.9 < time.monotonic() - sent[0] < 1.5
+    assert 0.9 < time.monotonic() - sent[0] < 3  # not at the end of the wait
 
 
 def test_row_behind_others_does_not_notify(broker: ORM, alias: str, postgres_server: Postgres):

@@ -28,18 +28,31 @@ class Task(models.Model):
     """Finished task, with its arguments and its result."""
 
     id = models.CharField(_("task id"), max_length=ID_LENGTH, primary_key=True, editable=False)
+    """Id that `async_task` returned."""
     name = models.CharField(_("name"), max_length=100, editable=False)
+    """Name: the option `task_name`, or four words made from the id."""
     func = models.CharField(_("function"), max_length=256)
+    """Dotted path of its function, or the text of a callable without one."""
     hook = models.CharField(_("hook"), max_length=256, null=True)
+    """Dotted path of the function that is called with the finished task."""
     args = PickledField(_("arguments"))
+    """Positional arguments, as they were sent."""
     kwargs = PickledField(_("keyword arguments"))
+    """Keyword arguments, as they were sent."""
     result = PickledField(_("result"))
+    """Return value of a success; of a failure, the text of the exception and its traceback."""
     group = models.CharField(_("group"), max_length=100, null=True, editable=False)
+    """Label that it shares with other tasks."""
     cluster = models.CharField(_("cluster"), max_length=100, null=True, blank=True, default=None)
+    """Name of the cluster that its sender chose; None for that of the settings."""
     started = models.DateTimeField(_("started"), editable=False, help_text=_("When the task was sent."))
+    """Time at which the task was sent."""
     stopped = models.DateTimeField(_("stopped"), editable=False, help_text=_("When a worker finished it."))
+    """Time at which a worker finished it."""
     success = models.BooleanField(_("success"), default=True, editable=False)
+    """True if the function returned."""
     attempt_count = models.IntegerField(_("attempts"), default=0)
+    """Number of the attempt that ended with this result."""
 
     class Meta:
         app_label = "django_q"

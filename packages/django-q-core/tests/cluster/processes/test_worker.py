@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError, connections
+from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks
@@ -17,6 +18,7 @@ from django_q.cluster.processes.worker import Worker
 from django_q.finishing import Finisher, acknowledges
 from django_q.models import Task
 from django_q.settings import ClusterSettings
+from django_q.status import Stat
 from django_q.wire.codec import PackageCodec
 from django_q.wire.outcome import decode
 from django_q.wire.package import new_package
@@ -105,6 +107,21 @@ def test_unreadable_package_without_attempts_is_a_dead_letter(work):
     unreadable, _settings = work(b"with a foreign signature", 3, max_attempts=2)
     assert isinstance(unreadable, Unreadable)
     assert unreadable.ack_id == 7
+
+
+def test_result_that_was_copied_to_the_queue_is_a_dead_letter(work):
+    finished = {**new_package(run, (1,)), "result": "done", "success": True, "stopped": timezone.now()}
+    unreadable, _settings = work(finished, 1)
+    assert isinstance(unreadable, Unreadable)
+    assert "A finished task" in unreadable.reason
+    assert CALLS == []
+
+
+@pytest.mark.parametrize("value", [Stat(cluster_id="0" * 32), [1, 2], {"id": "0" * 32}])
+def test_signed_object_that_is_no_task_is_a_dead_letter(work, value):
+    unreadable, _settings = work(value, 1)
+    assert isinstance(unreadable, Unreadable)
+    assert "without a task" in unreadable.reason
 
 
 @pytest.mark.django_db
