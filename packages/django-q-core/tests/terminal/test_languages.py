@@ -15,7 +15,7 @@ from django_q.models import Schedule
 from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING, Stat
 from django_q.terminal.tables import plain, width_of
 from django_q.terminal.task_list import list_screen, task_rows
-from django_q.terminal.views import INFO_CELL_WIDTH, VIEWS, screen, summary
+from django_q.terminal.views import INFO_CELL_WIDTH, VIEWS, emptiness, screen, summary
 
 COMMANDS = ("qcluster", "qdead", "qhealth", "qimport", "qinfo", "qmemory", "qmonitor", "qschedule", "qtasks")
 STATES = (STARTING, WORKING, IDLE, STOPPING, STOPPED)
@@ -68,6 +68,11 @@ def test_qmonitor_fits_80_columns(snapshot, cluster, running_task, view, status,
     lines = [plain(line) for line in screen(snapshot(*clusters, running=(running_task(),)), view, 80, keys=True)]
     assert max(map(width_of, lines)) <= 80
     assert "…" not in "".join([lines[0], *lines[-2:]])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_sentences_of_empty_views_fit_80_columns(view, language):
+    assert width_of(emptiness(view)) <= 80
 
 
 @pytest.mark.parametrize("recent", [1, 100, 10_000, 1_000_000])
