@@ -153,11 +153,12 @@ def is_english(text: str, language: str) -> bool:
 @pytest.mark.parametrize("language", ["de", "fr"])
 def test_pages_have_no_english_text(admin_client, settings, pages, language) -> None:
     settings.MIDDLEWARE = [*django_settings.MIDDLEWARE, "django.middleware.locale.LocaleMiddleware"]
+    not_ours = texts(admin_client, reverse("admin:auth_user_changelist"), language)  # Django may lack translations
     english = {
         text: address
         for address in pages
         for text in texts(admin_client, address, language) & texts(admin_client, address, "en")
-        if is_english(text, language)
+        if is_english(text, language) and text not in not_ours
     }
     assert english == {}
 
