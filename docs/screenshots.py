@@ -16,7 +16,7 @@ import sys
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -176,11 +176,21 @@ def show_monitor(driver: webdriver.Chrome, folder: Path) -> None:
     take(driver, "qmonitor", width=990, height=150)
 
 
+@contextmanager
+def copy_of(project: Path) -> Iterator[Path]:
+    """Copy a project to a temporary folder with a plain name, which tracebacks show."""
+    folder = Path(gettempdir(), "pictures")
+    shutil.copytree(project, folder)  # an error if it exists: it is not ours
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 def main() -> None:
     """Make all screenshots."""
     sys.path.insert(0, str(DOCS.parent))
-    with TemporaryDirectory() as name:
-        folder = Path(shutil.copytree(DOCS / "examples" / "pictures", Path(name) / "pictures"))
+    with copy_of(DOCS / "examples" / "pictures") as folder:
         sys.path.insert(0, str(folder))
         os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
         django.setup()
