@@ -154,6 +154,7 @@ def rows() -> dict[str, list]:
             func="shop.orders.ship",
             queue="test",
             status=status,
+            lease_ends_at=now + timedelta(minutes=10) if status == Status.RUNNING else None,
             enqueued_at=now,
             attempts=[failed, attempts.entry(2, "worker-2", now)] if number else [],
             arguments=encode(((HOSTILE,), {"x": Unreadable()})) if number % 2 else encode(((1,), {})),

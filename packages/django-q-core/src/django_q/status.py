@@ -76,6 +76,8 @@ class Stat(Status):
         super().__init__(pid, cluster_id)
         self.queue: str | None = None
         """Name of the queue whose tasks the cluster executes."""
+        self.version = ""
+        """Version of django-q-core that the cluster runs. Snapshots of the public editions lack this attribute."""
         vars(self).update(values)
 
     def uptime(self) -> float:

@@ -47,6 +47,22 @@ def staff(client, *codenames: str):
     return client
 
 
+def running_record() -> Record:
+    """Create the record of a task that runs for 61 seconds."""
+    now = timezone.now()
+    return Record.objects.create(
+        id="a" * 32,
+        name="<i>task</i>",
+        func="shop.ship",
+        queue="test",
+        status=Status.RUNNING,
+        enqueued_at=now,
+        last_attempted_at=now - timedelta(seconds=61),
+        lease_ends_at=now + timedelta(seconds=60),
+        attempts=[attempts.entry(1, "host worker-1", now)],
+    )
+
+
 def test_cluster_is_shown_with_its_processes_and_counts(client, stat: Stat) -> None:
     page = staff(client, "view_cluster").get(reverse(PAGE)).content.decode()
     assert "&lt;b&gt;apples&lt;/b&gt;" in page
@@ -66,21 +82,41 @@ def test_queues_are_counted(admin_client) -> None:
 
 
 def test_running_task_is_linked_to_its_record(admin_client) -> None:
-    now = timezone.now()
-    Record.objects.create(
-        id="a" * 32,
-        name="<i>task</i>",
-        func="shop.ship",
-        queue="test",
-        status=Status.RUNNING,
-        enqueued_at=now,
-        last_attempted_at=now - timedelta(seconds=61),
-        lease_ends_at=now + timedelta(seconds=60),
-        attempts=[attempts.entry(1, "host worker-1", now)],
-    )
+    running_record()
     page = admin_client.get(reverse(PAGE)).content.decode()
     assert f'<a href="{reverse("admin:django_q_record_change", args=["a" * 32])}">&lt;i&gt;task&lt;/i&gt;</a>' in page
     assert "0:01:01" in page
+
+
+def test_version_of_a_cluster_is_shown(admin_client, stat: Stat) -> None:
+    stat.version = "<7.8.9>"
+    stat.save(get_broker())
+    assert "<td>&lt;7.8.9&gt;</td>" in admin_client.get(reverse(PAGE)).content.decode()
+
+
+def test_cluster_of_a_public_edition_has_no_version(admin_client, stat: Stat) -> None:
+    del stat.version
+    stat.save(get_broker())
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert '<th scope="row">&lt;b&gt;apples&lt;/b&gt;</th>\n      <td>-</td>' in page
+
+
+def test_running_task_is_cancelled_by_its_button(client) -> None:
+    record = running_record()
+    client = staff(client, "view_cluster", "view_record", "cancel_record")
+    url = reverse("admin:django_q_record_change", args=[record.pk])
+    assert f'<form method="post" action="{url}">' in client.get(reverse(PAGE)).content.decode()
+    client.post(url, {"_cancel": "Cancel task"})
+    record.refresh_from_db()
+    assert record.cancel_requested_at is not None
+
+
+@pytest.mark.parametrize("codename", ["view_record", "cancel_record"])
+def test_button_needs_both_permissions(client, codename: str) -> None:
+    running_record()
+    page = staff(client, "view_cluster", codename).get(reverse(PAGE)).content.decode()
+    assert "0:01:01" in page
+    assert "_cancel" not in page
 
 
 def test_page_says_that_no_cluster_runs(admin_client) -> None:

@@ -57,8 +57,16 @@ class ClusterAdmin(Overview):
             "clusters": [ShownCluster(row, clock(row.uptime), processes_of(row)) for row in snapshot.clusters],
             "queues": [(row, consumers.count(row.name)) for row in snapshot.queues],
             "running": [ShownTask(row, clock(row.seconds), self.record_url(row.id)) for row in snapshot.running],
+            "may_cancel": self.may_cancel(request),
             "empty": {view: emptiness(view) for view in ("clusters", "queues", "running")},
         }
+
+    def may_cancel(self, request: HttpRequest) -> bool:
+        """Return True if the user may press the button *Cancel task* of a record."""
+        user: Any = request.user
+        label = self.opts.app_label
+        may_open = user.has_perm(f"{label}.view_record") or user.has_perm(f"{label}.change_record")
+        return may_open and user.has_perm(f"{label}.cancel_record")
 
     def record_url(self, task_id: str) -> str:
         """Return the address of the page of a tracked task, which has the button *Cancel task*."""

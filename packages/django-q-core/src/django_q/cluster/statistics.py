@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from django_q.__about__ import __version__
 from django_q.clock import in_project_time
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.exceptions import BrokerError
@@ -36,6 +37,7 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
     return Stat(
         cluster_id=cluster_id,
         queue=settings.list_key,
+        version=__version__,
         host=socket.gethostname(),
         pid=state.parent,
         sentinel=state.sentinel,

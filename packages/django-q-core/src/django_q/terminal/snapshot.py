@@ -67,6 +67,8 @@ class ClusterRow:
     reincarnations: int
     uptime: float
     """Seconds since its start."""
+    version: str = ""
+    """Version of django-q-core; empty for a cluster of a public edition."""
 
     @classmethod
     def of(cls, stat: Stat) -> ClusterRow:
@@ -85,6 +87,7 @@ class ClusterRow:
             result_queue=stat.done_q_size,
             reincarnations=stat.reincarnations,
             uptime=stat.uptime(),
+            version=one_line(getattr(stat, "version", "")),
         )
 
 

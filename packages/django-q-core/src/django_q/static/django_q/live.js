@@ -10,7 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const box = label.querySelector("input");
     label.hidden = false;
 
-    // Keyboard users keep their place: nothing is replaced while a link or a table has the focus.
+    // Keyboard users keep their place: nothing is replaced while a link, a button or a table has the focus.
     const isWanted = () => box.checked && !document.hidden && !live.contains(document.activeElement);
 
     const update = async () => {
