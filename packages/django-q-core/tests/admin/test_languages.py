@@ -25,7 +25,20 @@ VALUE = "VALUE"
 """Part of each value of the rows."""
 
 SAME_WORDS = {
-    "de": {"Name", "Cluster", "Status", "Worker", "Host", "Broker", "Hook", "Cron", "Traceback", "Filter", "Options"},
+    "de": {
+        "Name",
+        "Cluster",
+        "Status",
+        "Worker",
+        "Host",
+        "Broker",
+        "Hook",
+        "Cron",
+        "Traceback",
+        "Filter",
+        "Options",
+        "Version",
+    },
     "fr": {
         "Cluster",
         "Worker",
@@ -38,6 +51,7 @@ SAME_WORDS = {
         "Actions",
         "Pages",
         "Clusters",
+        "Version",
     },
 }
 """Words that a language shares with English."""
