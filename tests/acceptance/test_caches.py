@@ -47,14 +47,15 @@ def result(site, task_id, *, cached):
 
 def test_cache_that_does_not_answer_delays_only_what_needs_it(site, proxy):
     with site.cluster() as cluster:
+        unacknowledged = "from django_q.models import OrmQ; answer = OrmQ.objects.count()"
         before = sent(site, "before", cached=True, group="g")
         eventually(lambda: result(site, before, cached=True), within=20, why=lambda: cluster.log)
+        eventually(lambda: site.run(unacknowledged) == 0, why=lambda: cluster.log)  # its group is saved after it
         proxy.stall()
         cached = sent(site, "cached", cached=True, group="g")
         eventually(lambda: "saving results failed" in cluster.log, within=20, why=lambda: cluster.log)
         plain = sent(site, "plain")
         eventually(lambda: result(site, plain, cached=False), within=20, why=lambda: cluster.log)
-        unacknowledged = "from django_q.models import OrmQ; answer = OrmQ.objects.count()"
         eventually(lambda: site.run(unacknowledged) == 1, why=lambda: cluster.log)  # the one for the cache
         proxy.resume()
         eventually(lambda: result(site, cached, cached=True), within=30, why=lambda: cluster.log)
