@@ -22,8 +22,10 @@ PAGE = "admin:django_q_cluster_changelist"
 
 
 @pytest.fixture(autouse=True)
-def _empty_queue():
+def _nothing_of_other_tests():
     get_broker().delete_queue()
+    for stat in Stat.get_all():
+        get_broker().set_stat(stat.key, "", 0.001)
     yield
     get_broker().delete_queue()
 
