@@ -198,6 +198,21 @@ def test_error_contains_all_mistakes() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "advice"),
+    [
+        ("log_level", "LOUD", "Use 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL', or a number."),
+        ("log_level", 1.5, "Use 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL', or a number."),
+        ("workers", "4", WITHOUT_QUOTES),
+        ("sync", "yes", "Any text counts as true in Python; from the environment: os.environ[...] == 'true'."),
+    ],
+)
+def test_advice_fits_the_mistake(key: str, value: object, advice: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ClusterSettings.from_mapping({key: value})
+    assert str(caught.value).endswith(advice)
+
+
 def test_settings_without_q_cluster_are_validated() -> None:
     with pytest.raises(ConfigurationError, match="bulk"):
         ClusterSettings(bulk=0)

@@ -39,9 +39,10 @@ class Rule(NamedTuple):
 
     def advise(self, value: object) -> str:
         """Return the correction of an invalid value."""
-        if isinstance(value, str) and bool in self.kinds:
+        is_text = isinstance(value, str) and str not in self.kinds
+        if is_text and bool in self.kinds:
             return "Any text counts as true in Python; from the environment: os.environ[...] == 'true'."
-        if isinstance(value, str) and int in self.kinds:
+        if is_text and int in self.kinds:
             return "Write it without quotes; from the environment: int(os.environ[...])."
         return self.advice
 
@@ -170,7 +171,8 @@ def log_level() -> Rule:
     def fits(value: str | int) -> bool:
         return isinstance(value, int) or value.upper() in logging.getLevelNamesMapping()
 
-    return Rule("the name or number of a log level, such as 'INFO'", (str, int), fits)
+    names = "Use 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL', or a number."
+    return Rule("the name or number of a log level, such as 'INFO'", (str, int), fits, names)
 
 
 def start_method() -> Rule:
