@@ -160,6 +160,20 @@ def test_worker_whose_look_up_hangs_is_killed(sentinel, hangs):
     assert death.looking_up is hangs
 
 
+@pytest.mark.parametrize("phase", [Phase.RUNNING, Phase.STOPPING])
+def test_idle_worker_that_is_killed_had_no_task(sentinel, phase, caplog):
+    """The worker has a task in its buffer, which has ended."""
+    member = sentinel.pool.workers[0]
+    member.slot.begin(TaskMessage(1, 0.0, "ack", b"package").pack(), time.monotonic(), 1)
+    member.slot.state = WorkerState.IDLE
+    sentinel.state.phase = phase
+    member.process.end(-9)
+    sentinel.step(sentinel.pool.members)
+    assert not sentinel.deaths
+    assert not sentinel.wiring.results.wait(0)
+    assert "which ran the task" not in caplog.text
+
+
 class TestStop:
     def test_stop_ends_all_processes(self, sentinel):
         obedient(sentinel)
