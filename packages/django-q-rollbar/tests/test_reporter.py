@@ -53,6 +53,17 @@ def test_item_has_the_task(make, service) -> None:
     assert list(task["arguments"].values()) == ["-1"]
 
 
+def test_item_has_the_trace(make, service) -> None:
+    reporter = make()
+    with running(
+        new_package("math.sqrt", (-1,))
+        | {"trace": {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
+    ):
+        handle(ValueError("oh"), reporter.report)
+    reporter.flush(5)
+    assert service.events[0]["custom"]["task"]["trace"] == "0af7651916cd43dd8448eb211c80319c"
+
+
 def test_settings_of_the_project_are_used(make, service) -> None:
     rollbar.init("their token", environment="theirs", endpoint=service.endpoint)
     reporter = make(environment="ours", endpoint=UNREACHABLE)

@@ -87,6 +87,14 @@ def test_event_has_the_task(make, sent, package) -> None:
     assert list(event["extra"]["arguments"].values()) == ["-1"]
 
 
+def test_event_has_the_trace(make, sent, package) -> None:
+    reporter = make()
+    with running(package | {"trace": {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}):
+        handle(ValueError("oh"), reporter.report)
+    (event,) = sent(reporter)
+    assert event["contexts"]["Django Q"]["trace"] == "0af7651916cd43dd8448eb211c80319c"
+
+
 def test_event_has_breadcrumbs_of_its_task_only(make, sent, package) -> None:
     reporter = make()
     sentry_sdk.add_breadcrumb(message="of the process")
