@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import pytest
 from django_q import testing
 from django_q.testing import pytest_plugin
 
+from tests.services.environment import project_environment
+
 pytestmark = pytest.mark.variant
 
 PROJECT = Path(__file__).parent / "sample_project"
@@ -20,11 +21,10 @@ FOR_PLUGINS = {"BrokerConformance", "MemoryServer", "ReporterConformance", "Task
 
 def test_suite_of_twenty_tests_passes(tmp_path):
     shutil.copytree(PROJECT, tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__"))
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=.", "--ds=settings", "library"],
         cwd=tmp_path / "project",
-        env=clean | {"PYTHONPATH": "."},
+        env=project_environment() | {"PYTHONPATH": "."},
         text=True,
         capture_output=True,
         check=False,

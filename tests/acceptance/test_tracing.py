@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.docs.pages import DOCS, blocks_of
+from tests.services.http_receiver import HttpReceiver
 
 from .site import eventually
 
@@ -32,35 +30,18 @@ tracing.flush(current_settings())
 """
 
 
-class Receiver:
-    """OTLP receiver over HTTP on a free port of this machine."""
+class Receiver(HttpReceiver):
+    """OTLP receiver."""
+
+    content_type = "application/x-protobuf"
 
     def __init__(self) -> None:
+        super().__init__()
         self.spans: list[Any] = []
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                request = proto.ExportTraceServiceRequest.FromString(body)
-                for resource in request.resource_spans:
-                    for scope in resource.scope_spans:
-                        receiver.spans += scope.spans
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def names(self) -> list[str]:
-        return sorted(span.name for span in self.spans)
+    def receive(self, path: str, body: bytes) -> None:
+        request = proto.ExportTraceServiceRequest.FromString(body)
+        self.spans += [span for each in request.resource_spans for scope in each.scope_spans for span in scope.spans]
 
     def traces(self) -> list[list[str]]:
         """Return the names of the spans of each trace."""
@@ -82,10 +63,8 @@ def follow_page(site, port: int) -> None:
 
 @pytest.fixture
 def receiver():
-    receiver = Receiver()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
+    with Receiver() as receiver:
+        yield receiver
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

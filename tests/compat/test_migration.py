@@ -18,7 +18,7 @@ from tests.acceptance.site import BYTECODE, eventually
 from tests.compat.conftest import install
 from tests.compat.editions import DJANGO_Q, DJANGO_Q2, THEIRS, Edition
 from tests.services import Unavailable
-from tests.services.environment import build_wheel, fresh_environment
+from tests.services.environment import build_wheel, fresh_environment, project_environment
 from tests.services.fixtures import missing
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class Site:
     def __init__(self, folder: Path, broker: dict[str, Any], database: dict[str, Any]) -> None:
         self.notes_file = folder / "notes"
         self.folder = folder
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
-        self.environment = clean | {
+        self.environment = project_environment() | {
             "DJANGO_SETTINGS_MODULE": "moving_settings",
             "MOVING_BROKER": json.dumps(broker),
             "MOVING_CACHE": str(folder / "cache"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.docs.pages import REPOSITORY, blocks_of, write_project
 from tests.services import Unavailable
-from tests.services.environment import build_wheel
+from tests.services.environment import build_wheel, project_environment
 from tests.services.fixtures import missing
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def follow(page: Path, folder: Path) -> Followed:
     except Unavailable as error:
         missing("environment", error)
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
+    clean = project_environment()
     clean |= {"PATH": os.pathsep.join([str(environment / "bin"), clean["PATH"]]), "PIP_FIND_LINKS": str(wheels)}
     commands = [line for block in blocks_of(page, "shell") for line in block.code.splitlines()]
     output: dict[str, str] = {}

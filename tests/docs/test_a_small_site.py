@@ -9,10 +9,8 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from io import BytesIO
-from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -22,6 +20,7 @@ from django_q.testing import eventually
 from PIL import Image
 
 from tests.docs.pages import DOCS, blocks_of
+from tests.docs.tutorial_site import TutorialSite
 
 pytestmark = pytest.mark.variant
 
@@ -31,64 +30,11 @@ PROJECT = DOCS / "examples" / "pictures"
 GENERATED = re.compile(r"manage\.py|.*__init__\.py|.*/migrations/.*")
 """Files of the project that Django writes."""
 
-REPLACED = re.compile(r"python -m venv|\. \.venv|pip install|cd mysite|runserver|qcluster")
-"""Commands that the test replaces: it has an environment and a folder, and starts processes in the background."""
-
-
-class Site:
-    """The site that a reader of the page has.
-
-    Args:
-        folder: an empty folder.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        self.environment = {**os.environ, "PATH": path}
-        self.environment.pop("DJANGO_SETTINGS_MODULE", None)
-        self.printed = ""
-        for block in blocks_of(PAGE, "html+django", "python", "shell"):
-            if block.file:
-                with (self.folder / block.file).open("a" if block.file.endswith("settings.py") else "w") as file:
-                    file.write(block.code)
-            else:
-                self._run_all(block.code)
-
-    def _run_all(self, commands: str) -> None:
-        for line in commands.splitlines():
-            if not REPLACED.search(line):
-                self.printed += self.run(*line.split())
-            elif line == "cd mysite":
-                self.folder /= "mysite"
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            arguments, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False, timeout=120
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    @contextmanager
-    def running(self, *arguments: str):
-        """Run a command of `manage.py` in the background, and yield a function that returns its output."""
-        log = self.folder / f"{arguments[0]}.log"
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                ["python", "-u", "manage.py", *arguments],
-                cwd=self.folder, env=self.environment, stdout=file, stderr=file, start_new_session=True,
-            )  # fmt: skip
-        try:
-            yield log.read_text
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()
-
 
 @pytest.fixture
-def site(tmp_path) -> Site:
+def site(tmp_path) -> TutorialSite:
     """Site that was built as the page says."""
-    return Site(tmp_path)
+    return TutorialSite(PAGE, tmp_path)
 
 
 class Visitor:
@@ -155,7 +101,7 @@ def test_project_passes_its_own_tests(tmp_path) -> None:
 
 def test_visitor_gets_thumbnails_and_a_mail(site) -> None:
     assert "Ran 5 tests" in site.printed
-    with site.running("runserver", "127.0.0.1:0", "--noreload") as log:
+    with site.running("runserver", "127.0.0.1:0", "--noreload", statuses=(0, -signal.SIGTERM)) as log:
         found = eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+/", log()), within=60)
         visitor = Visitor(found[0])
         address, page = visitor.upload(picture())

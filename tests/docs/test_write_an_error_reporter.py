@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.docs.pages import DOCS, write_project
 from tests.docs.projects import follow
+from tests.services.environment import project_environment
 
 pytestmark = pytest.mark.variant
 
@@ -47,10 +47,9 @@ def run_suite(tmp_path):
         (tmp_path / REPORTER).write_text(start + reporter.replace(LINE, body))
         with (tmp_path / "tests" / "test_console.py").open("a") as suite:
             suite.write("    timeout_seconds = 0.5\n")
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "tests"],
-            env={**clean, "PYTHONPATH": str(tmp_path / "src")},
+            env={**project_environment(), "PYTHONPATH": str(tmp_path / "src")},
             cwd=tmp_path,
             text=True,
             capture_output=True,

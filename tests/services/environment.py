@@ -102,6 +102,11 @@ def _run(command: list[str]) -> None:
         raise Unavailable(f"{' '.join(command[:4])} failed: {done.stderr[-500:]}")
 
 
+def project_environment() -> dict[str, str]:
+    """Return our environment variables without those of our tests, for the processes of a project of its own."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
+
+
 def _clean() -> dict[str, str]:
     """Our environment, without what would lead another Python to our modules."""
     return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}

@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import threading
-import zlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django_q.testing import ReporterConformance
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+from tests.services.http_receiver import HttpReceiver
 
 ANSWER = json.dumps({"err": 0, "result": {"id": None, "uuid": "x"}, "id": "x"}).encode()
 """Answer that both clients accept."""
 
 
-class ErrorService:
-    """Server on a free port of this machine.
+class ErrorService(HttpReceiver):
+    """Server of both protocols.
 
     Events of Sentry and items of Rollbar are kept apart from other parts of an envelope, such as check-ins.
     """
 
+    answer = ANSWER
+
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[dict[str, Any]] = []
         """Events of Sentry and items of Rollbar, in the order of their arrival."""
         self.check_ins: list[dict[str, Any]] = []
         """Check-ins of Sentry."""
-        service = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                match self.headers.get("Content-Encoding"):
-                    case "gzip":
-                        body = gzip.decompress(body)
-                    case "deflate":
-                        body = zlib.decompress(body)
-                service.receive(body, envelope=self.path.endswith("/envelope/"))
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(ANSWER)))
-                self.end_headers()
-                self.wfile.write(ANSWER)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def receive(self, body: bytes, *, envelope: bool) -> None:
+    def receive(self, path: str, body: bytes) -> None:
         """Keep the content of a request."""
-        if not envelope:
+        if not path.endswith("/envelope/"):
             self.events.append(json.loads(body)["data"])
             return
         lines = body.decode().splitlines()
@@ -65,11 +39,6 @@ class ErrorService:
             kind = json.loads(header)["type"]
             if kind in ("event", "check_in"):
                 (self.events if kind == "event" else self.check_ins).append(json.loads(payload))
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-        return int(self._server.server_port)
 
     @property
     def dsn(self) -> str:
@@ -80,16 +49,6 @@ class ErrorService:
     def endpoint(self) -> str:
         """Address for clients of Rollbar."""
         return f"http://127.0.0.1:{self.port}/api/1/"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, place: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class ErrorServiceConformance(ReporterConformance):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import Unavailable
-from tests.services.environment import build_wheel, fresh_environment, install
+from tests.services.environment import build_wheel, fresh_environment, install, project_environment
 from tests.services.error_service import ErrorService
 from tests.services.fixtures import missing
 
@@ -82,8 +82,10 @@ class Site:
         self.manage("qcluster", "--burst")
 
     def _run(self, *arguments: str) -> str:
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
-        environment = clean | {"DJANGO_SETTINGS_MODULE": "add_on_settings", "PYTHONPATH": str(self.folder)}
+        environment = project_environment() | {
+            "DJANGO_SETTINGS_MODULE": "add_on_settings",
+            "PYTHONPATH": str(self.folder),
+        }
         done = subprocess.run(
             [self.python, *arguments],
             cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=60,

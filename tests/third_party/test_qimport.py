@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.services import Unavailable
-from tests.services.environment import build_wheel, fresh_environment
+from tests.services.environment import build_wheel, fresh_environment, project_environment
 from tests.services.fixtures import missing
 
 CORE = Path(__file__).parent.parent.parent / "packages" / "django-q-core"
@@ -65,9 +64,8 @@ def python(tmp_path_factory):
 @pytest.fixture
 def run(python, tmp_path):
     """Return a function that runs Python in a migrated site with periodic tasks."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTEST", "PYTHON"))}
     (tmp_path / "beat_settings.py").write_text(SETTINGS)
-    environment = clean | {"DJANGO_SETTINGS_MODULE": "beat_settings", "PYTHONPATH": str(tmp_path)}
+    environment = project_environment() | {"DJANGO_SETTINGS_MODULE": "beat_settings", "PYTHONPATH": str(tmp_path)}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
