@@ -10,6 +10,7 @@ from argparse import SUPPRESS, _SubParsersAction
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 import django
@@ -314,14 +315,9 @@ def attribute_docstrings(module: ModuleType) -> dict[str, str]:
     return found
 
 
-def wrapped(text: str, width: int = 120) -> list[str]:
+def wrapped(text: str) -> list[str]:
     """Return the lines of a paragraph."""
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+    return wrap(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {

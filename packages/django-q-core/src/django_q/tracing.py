@@ -6,7 +6,7 @@ attributes follow the semantic conventions: https://opentelemetry.io/docs/specs/
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from django_q.log import messages as log
 from django_q.text import MAX_TEXT_CHARACTERS, bounded, class_path, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opentelemetry.trace import Span
 
@@ -84,6 +84,12 @@ class Tracer:
         )
         return TracedSpan(self, manager)
 
+    def carrier(self) -> dict[str, str]:
+        """Return the W3C context of the current span; empty if there is none."""
+        found: dict[str, str] = {}
+        _protect(lambda: self.propagator.inject(found))
+        return found
+
 
 class TracedSpan(AbstractContextManager["TracedSpan"]):
     """A block that is traced. An error of the SDK is logged once in a process, and does not affect the block.
@@ -114,10 +120,7 @@ class TracedSpan(AbstractContextManager["TracedSpan"]):
     @property
     def carrier(self) -> dict[str, str]:
         """The W3C context of the span; empty if it is not recorded."""
-        found: dict[str, str] = {}
-        if self.span is not None:
-            _protect(lambda: self.tracer.propagator.inject(found))
-        return found
+        return {} if self.span is None else self.tracer.carrier()
 
     def fail(self, error: BaseException, traceback: str) -> None:
         """Record that the block failed.
@@ -151,27 +154,18 @@ def sending(
         settings: of the sender.
     """
     tracer = Tracer.of(settings.tracing)
-    return OFF if tracer is None or not packages else _Sending(tracer, packages, queue)
+    return OFF if tracer is None or not packages else _sending(tracer, packages, queue)
 
 
-class _Sending(AbstractContextManager["TracedSpan | None"]):
-    def __init__(self, tracer: Tracer, packages: Sequence[TaskPackage], queue: str) -> None:
-        only = packages[0] if len(packages) == 1 else None
-        attributes = _attributes(only or {}, queue, "send") | {
-            "messaging.batch.message_count": None if only else len(packages)
-        }
-        self.packages = packages
-        self.span = tracer.span(f"send {queue}", "PRODUCER", None, attributes)
-
-    def __enter__(self) -> TracedSpan:
-        self.span.__enter__()
-        if carrier := self.span.carrier:
-            for package in self.packages:
+@contextmanager
+def _sending(tracer: Tracer, packages: Sequence[TaskPackage], queue: str) -> Iterator[TracedSpan]:
+    only = packages[0] if len(packages) == 1 else None
+    count = {"messaging.batch.message_count": None if only else len(packages)}
+    with tracer.span(f"send {queue}", "PRODUCER", None, _attributes(only or {}, queue, "send") | count) as span:
+        if carrier := span.carrier:
+            for package in packages:
                 package["trace"] = carrier
-        return self.span
-
-    def __exit__(self, *raised: object) -> None:
-        self.span.__exit__(*raised)
+        yield span
 
 
 def processing(tracer: Tracer, package: TaskPackage, attempt: int, queue: str) -> TracedSpan:
@@ -222,11 +216,7 @@ def _attributes(package: Mapping[str, Any], queue: str, operation: str) -> dict[
 def current_parent(settings: ClusterSettings) -> str | None:
     """Return the W3C `traceparent` of the current span; None if there is none."""
     tracer = Tracer.of(settings.tracing)
-    if tracer is None:
-        return None
-    carrier: dict[str, str] = {}
-    tracer.propagator.inject(carrier)
-    return carrier.get("traceparent")
+    return None if tracer is None else tracer.carrier().get("traceparent")
 
 
 def trace_id(package: Mapping[str, Any]) -> str | None:

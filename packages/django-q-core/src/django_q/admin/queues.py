@@ -17,7 +17,14 @@ from django_q.admin.package_rows import ShownPackage, details_of
 from django_q.admin.pages import tell
 from django_q.admin.values import beginning
 from django_q.brokers import PackageState, broker_of
-from django_q.brokers.dead_letters import MAX_DEAD_LETTERS, PART_PACKAGES, DeadLetter, id_of, requeue
+from django_q.brokers.dead_letters import (
+    MAX_DEAD_LETTERS,
+    PART_PACKAGES,
+    DeadLetter,
+    id_of,
+    listed_in_parts,
+    requeue,
+)
 from django_q.models import Queue
 from django_q.settings import current_settings
 from django_q.terminal.snapshot import Problems, queue_names, queue_row
@@ -65,13 +72,9 @@ class Place(NamedTuple):
         """
         return self.broker.list_packages(self.state, limit, offset)
 
-    def parts(self) -> Iterator[tuple[int, ListedPackage]]:
-        """Yield the first packages with their positions, read in parts because they may be large."""
-        for offset in range(0, MAX_LISTED_PACKAGES, PAGE_PACKAGES):
-            part = self.read(PAGE_PACKAGES, offset)
-            yield from enumerate(part, offset)
-            if len(part) < PAGE_PACKAGES:
-                return
+    def first(self) -> Iterator[ListedPackage]:
+        """Yield the packages that the pages contain."""
+        return listed_in_parts(self.broker, self.state, MAX_LISTED_PACKAGES)
 
     def shown(self, listed: ListedPackage, position: int) -> ShownPackage:
         """Return a package with its metadata."""
@@ -82,12 +85,13 @@ class Place(NamedTuple):
         for listed in self.read(1, position):
             if id_of(listed.package) == identity:
                 return self.shown(listed, position)
-        return next((self.shown(each, n) for n, each in self.parts() if id_of(each.package) == identity), None)
+        found = (self.shown(each, n) for n, each in enumerate(self.first()) if id_of(each.package) == identity)
+        return next(found, None)
 
     def dead_letters(self, identities: Iterable[str]) -> Iterator[DeadLetter]:
         """Yield the dead letters with some ids, each once."""
         wanted = {*identities}
-        for package in [each.package for _n, each in self.parts() if id_of(each.package) in wanted]:
+        for package in [each.package for each in self.first() if id_of(each.package) in wanted]:
             letter = DeadLetter.of(package, self.codec)
             if letter.id in wanted:
                 wanted.remove(letter.id)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from django_q.brokers.base import Broker
+    from django_q.brokers.listing import ListedPackage
 
 ID_CHARACTERS: Final = 12
 """Length of the id of a package."""
@@ -64,6 +65,24 @@ def id_of(package: str) -> str:
     return sha256(package.encode("utf-8", "surrogatepass")).hexdigest()[:ID_CHARACTERS]
 
 
+def listed_in_parts(broker: Broker, state: PackageState, limit: int) -> Iterator[ListedPackage]:
+    """Yield the first packages of a state, read in parts because they may be large.
+
+    Args:
+        broker: broker of the queue, which lists packages.
+        state: the state.
+        limit: maximum number.
+
+    Raises:
+        BrokerUnavailable: try again later.
+    """
+    for offset in range(0, limit, PART_PACKAGES):
+        part = broker.list_packages(state, min(PART_PACKAGES, limit - offset), offset)
+        yield from part
+        if len(part) < PART_PACKAGES:
+            return
+
+
 def dead_packages(broker: Broker, limit: int = MAX_DEAD_LETTERS) -> Iterator[str]:
     """Yield the oldest dead letters, not decoded. A broker that lists packages is read in parts.
 
@@ -77,11 +96,7 @@ def dead_packages(broker: Broker, limit: int = MAX_DEAD_LETTERS) -> Iterator[str
     if not broker.supports_listing:
         yield from broker.list_dead(limit)
         return
-    for offset in range(0, limit, PART_PACKAGES):
-        part = broker.list_packages(PackageState.DEAD, min(PART_PACKAGES, limit - offset), offset)
-        yield from (listed.package for listed in part)
-        if len(part) < PART_PACKAGES:
-            return
+    yield from (listed.package for listed in listed_in_parts(broker, PackageState.DEAD, limit))
 
 
 def dead_letters_of(broker: Broker, limit: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:

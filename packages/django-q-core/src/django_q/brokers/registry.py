@@ -83,6 +83,12 @@ def get_broker(list_key: str | None = None, *, settings: ClusterSettings | None 
     return broker
 
 
+def consumed_queues(settings: ClusterSettings) -> list[str]:
+    """Return the names of the queues that a cluster consumes, each once."""
+    names = [settings.list_key if name == OWN_QUEUE else name for name in settings.queues] or [settings.list_key]
+    return list(dict.fromkeys(names))
+
+
 def consuming_broker(settings: ClusterSettings) -> Broker:
     """Return the broker of all queues that a cluster consumes.
 
@@ -92,8 +98,7 @@ def consuming_broker(settings: ClusterSettings) -> Broker:
     Raises:
         ConfigurationError: there is no such broker, or a name is that of a dead-letter queue.
     """
-    names = [settings.list_key if name == OWN_QUEUE else name for name in settings.queues] or [settings.list_key]
-    brokers = [get_broker(name, settings=settings) for name in dict.fromkeys(names)]
+    brokers = [get_broker(name, settings=settings) for name in consumed_queues(settings)]
     return brokers[0] if len(brokers) == 1 else QueueSet(brokers)
 
 

@@ -84,10 +84,15 @@ def when(task: Any, settings: ClusterSettings, now: datetime) -> dict[str, Any]:
         fields: dict[str, Any] = {"schedule_type": Schedule.CRON, "cron": cron_of(task.crontab, settings, now)}
         return fields if start is None else {**fields, "next_run": in_project_time(start)}
     if task.interval is not None:
-        seconds = task.interval.every * SECONDS_BY_PERIOD.get(task.interval.period, 0)
-        due = max(now, task.last_run_at + timedelta(seconds=seconds)) if task.last_run_at else now
+        length = timedelta(seconds=seconds_of(task.interval))
+        due = max(now, task.last_run_at + length) if task.last_run_at else now
         return {**interval_of(task.interval), "next_run": in_project_time(start or due)}
     raise ScheduleError("it follows the sun, which no type of schedule does")
+
+
+def seconds_of(interval: Any) -> int:
+    """Return the length of an interval in seconds; 0 for one in microseconds."""
+    return interval.every * SECONDS_BY_PERIOD.get(interval.period, 0)
 
 
 def interval_of(interval: Any) -> dict[str, Any]:
@@ -96,7 +101,7 @@ def interval_of(interval: Any) -> dict[str, Any]:
     Raises:
         ScheduleError: there is no such type.
     """
-    seconds = interval.every * SECONDS_BY_PERIOD.get(interval.period, 0)
+    seconds = seconds_of(interval)
     minutes, rest = divmod(seconds, 60)
     if minutes and not rest and minutes <= MAX_MINUTES:
         return {"schedule_type": Schedule.MINUTES, "minutes": minutes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from django_q.brokers import get_broker
-from django_q.brokers.registry import OWN_QUEUE
+from django_q.brokers.registry import consumed_queues
 from django_q.records.waiting import oldest_wait
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ class QueueSizes(NamedTuple):
     dead: int
 
 
-def queues_of(settings: ClusterSettings) -> list[str]:
-    """Return the names of the queues that a cluster consumes."""
-    names = [settings.list_key if name == OWN_QUEUE else name for name in settings.queues] or [settings.list_key]
-    return list(dict.fromkeys(names))
-
-
 def queue_sizes(settings: ClusterSettings) -> dict[str, QueueSizes]:
     """Return the sizes of the queues of a cluster, by name.
 
@@ -33,7 +27,7 @@ def queue_sizes(settings: ClusterSettings) -> dict[str, QueueSizes]:
         BrokerUnavailable: the broker cannot answer now.
     """
     found = {}
-    for name in queues_of(settings):
+    for name in consumed_queues(settings):
         broker = get_broker(name, settings=settings)
         try:
             found[name] = QueueSizes(broker.queue_size(), broker.lock_size() or 0, broker.dead_size() or 0)
@@ -44,4 +38,4 @@ def queue_sizes(settings: ClusterSettings) -> dict[str, QueueSizes]:
 
 def oldest_waits(settings: ClusterSettings) -> dict[str, float]:
     """Return the seconds for which the oldest tracked task of each queue has waited, by its name."""
-    return {name: oldest_wait([name]) for name in queues_of(settings)}
+    return {name: oldest_wait([name]) for name in consumed_queues(settings)}

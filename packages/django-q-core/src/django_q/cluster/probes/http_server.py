@@ -65,6 +65,10 @@ class Response(NamedTuple):
         return head.encode("latin-1") + (self.body if with_body else b"")
 
 
+OK: Final = Response.of(HTTPStatus.OK, "ok")
+"""Response of a probe that has succeeded."""
+
+
 class Request(NamedTuple):
     """Request that was received completely."""
 

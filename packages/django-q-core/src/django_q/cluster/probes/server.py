@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from django_q.cluster.probes.http_server import HttpServer, Response
+from django_q.cluster.probes.http_server import OK, HttpServer, Response
 from django_q.cluster.probes.liveness import Liveness
 from django_q.cluster.probes.readiness import Readiness
 from django_q.cluster.process import ClusterProcess, Wiring
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 STEP_SECONDS: Final = 0.5
 """Maximum time of a step without a request."""
-
-OK: Final = Response.of(HTTPStatus.OK, "ok")
 
 NO_METRICS: Final = Response.of(
     HTTPStatus.NOT_IMPLEMENTED, 'There are no metrics: pip install "django-q-core[metrics]", and restart the cluster.'

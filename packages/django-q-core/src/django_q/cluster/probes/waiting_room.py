@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from django_q.cluster.probes.http_server import HttpServer, Response
+from django_q.cluster.probes.http_server import OK, HttpServer, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 STEP_SECONDS: Final = 0.05
 """Maximum time to the end of the thread."""
-
-ALIVE: Final = Response.of(HTTPStatus.OK, "ok")
 
 NOT_READY: Final = Response.of(HTTPStatus.SERVICE_UNAVAILABLE, "The cluster waits for its servers.")
 
@@ -53,7 +51,7 @@ def _serve(listener: Listener, ended: threading.Event) -> None:
 def _respond(request: Request) -> Response:
     match request.path:
         case "/livez":
-            return ALIVE
+            return OK
         case "/readyz" | "/metrics":
             return NOT_READY
         case _:
