@@ -85,7 +85,8 @@ class ClusterProcess:
     def run(self) -> None:
         """Start, execute steps until the last one, and clean up."""
         self.start()
-        self.heartbeat.beat()
+        self.heartbeat.beat()  # before the process is announced: from then on, `guard_timeout` applies to it
+        self.announce()
         try:
             while self.step():
                 self.heartbeat.beat()
@@ -97,6 +98,9 @@ class ClusterProcess:
 
     def start(self) -> None:
         """Prepare the process. Called once, before the first step."""
+
+    def announce(self) -> None:
+        """Log that the process is ready. Called once, after `start`."""
 
     def step(self) -> bool:
         """Execute one iteration of the loop, of at most about a second.

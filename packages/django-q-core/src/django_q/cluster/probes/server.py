@@ -39,8 +39,8 @@ class Probes(ClusterProcess):
         self.metrics = None if wiring.tallies is None else metrics_of(wiring, wiring.tallies)
         self.server = HttpServer(self.listener, self.respond)
 
-    def start(self) -> None:
-        """Announce the address."""
+    def announce(self) -> None:
+        """Log the address."""
         log.process.serving_probes(self.name, str(self.listener.address))
 
     def step(self) -> bool:

@@ -167,6 +167,9 @@ class Monitor(ClusterProcess):
         waits = [self.saving] if self.keeper is None else [self.saving, self.keeper.renewing]
         self.watchdog = Watchdog(self.name, *waits)
         self.watchdog.start()
+
+    def announce(self) -> None:
+        """Log that the monitor is ready."""
         log.monitor.ready(self.name)
 
     def _own_broker(self) -> Any:

@@ -81,6 +81,9 @@ class Pusher(ClusterProcess):
         self._adopt()
         self.fetch_at = time.monotonic() + MAX_LOADING_SECONDS
         self.leases.renew_at = time.monotonic()  # the predecessor may have been blocked for long
+
+    def announce(self) -> None:
+        """Log that the pusher is ready."""
         log.pusher.ready(self.name)
 
     def use(self, broker: Broker) -> None:

@@ -75,6 +75,9 @@ class Scheduler(ClusterProcess):
         if not self.settings.scheduler:
             self.due_at = float("inf")
             self.state.scheduled = 1
+
+    def announce(self) -> None:
+        """Log that the scheduler is ready."""
         log.scheduler.ready(self.name)
 
     def step(self) -> bool:

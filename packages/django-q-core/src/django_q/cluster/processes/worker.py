@@ -179,6 +179,9 @@ class Worker(ClusterProcess):
         self.baseline.restore()
         self.executor.imported = self.baseline.keep_environment
         self.slot.state = WorkerState.IDLE
+
+    def announce(self) -> None:
+        """Log that the worker is ready."""
         log.worker.ready(self.name)
 
     def step(self) -> bool:
