@@ -136,7 +136,9 @@ def peak(megabytes):
 class Noter:
     def report(self):
         from django_q.context import current_task
-        note("reported", current_task().name, type(sys.exc_info()[1]).__name__)
+        task, error = current_task(), sys.exc_info()[1]
+        note("reported", task.name if task else "-", type(error).__name__, *([] if task else [error]))
+        time.sleep(float(os.environ.get("REPORTER_SECONDS", 0)))
 
 def make_process():
     import multiprocessing

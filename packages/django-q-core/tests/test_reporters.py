@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,17 @@ class Sending:
         self.flushed.append(seconds)
 
 
+class Hanging:
+    """Reporter that waits for its service."""
+
+    answer = threading.Event()
+    calls = 0
+
+    def report(self) -> None:
+        type(self).calls += 1
+        self.answer.wait()
+
+
 class Hostile:
     """Argument whose text form raises."""
 
@@ -84,12 +97,22 @@ def reporting() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch) -> None:
+def registry(monkeypatch) -> Iterator[None]:
     reports.clear()
     Sending.flushed.clear()
-    kinds = {"listening": Listening, "broken": Broken, "unusable": Unusable, "sending": Sending}
+    Hanging.answer.clear()
+    Hanging.calls = 0
+    kinds = {
+        "listening": Listening,
+        "broken": Broken,
+        "unusable": Unusable,
+        "sending": Sending,
+        "hanging": Hanging,
+    }
     monkeypatch.setattr(reporters.REPORTERS, "load", kinds.__getitem__)
     reporters._made.forget()
+    yield
+    Hanging.answer.set()
 
 
 @pytest.fixture
@@ -155,6 +178,28 @@ def test_broken_reporter_is_logged_once(settings_of, caplog) -> None:
         reporters.report(ValueError("oh"), settings)
     assert caplog.text.count("Error reporter Broken failed") == 1
     assert len(reports) == 2
+
+
+def test_reporter_that_hangs_delays_a_process_once(settings_of, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(reporters, "REPORT_SECONDS", 0.1)
+    settings = settings_of(error_reporter={"hanging": {}})
+    began = time.monotonic()
+    for _ in range(20):
+        reporters.report_in_time(ValueError("oh"), settings)
+    assert time.monotonic() - began < 1.0
+    assert Hanging.calls == 1
+    assert caplog.text.count("did not return within 0.1 seconds") == 1
+
+
+def test_report_of_a_process_that_ends_is_flushed(settings_of, monkeypatch) -> None:
+    flushed: list[float] = []
+    monkeypatch.setattr(Listening, "flush", lambda _, seconds: flushed.append(seconds), raising=False)
+    error, settings = ValueError("oh"), settings_of(error_reporter={"listening": {}})
+    reporters.report_in_time(error, settings)
+    assert flushed == []
+    reporters.report_in_time(error, settings, last=True)
+    assert reports == [("it", error, None)] * 2
+    assert flushed == [reporters.FLUSH_SECONDS]
 
 
 def test_reports_are_flushed_if_a_reporter_can(settings_of, caplog) -> None:

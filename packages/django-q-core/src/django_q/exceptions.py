@@ -117,6 +117,14 @@ class ResultNotPicklable(TaskError):
     """The return value of the task cannot be pickled: return plain values."""
 
 
+class ResultNotSaved(TaskError):
+    """The outcome of the task cannot be saved as it is: a failure with the reason is saved in its place."""
+
+
+class FollowUpFailed(TaskError):
+    """Work after the end of a task failed: the next link of its chain could not be sent, for example."""
+
+
 class ClusterDied(DjangoQError):
     """The cluster ended unexpectedly: see its log for the reason."""
 

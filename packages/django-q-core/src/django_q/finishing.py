@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from django_q import signals, tracing
+from django_q import reporters, signals, tracing
 from django_q.context import running
 from django_q.databases.errors import is_unavailable
 from django_q.dispatch import send_links
-from django_q.exceptions import ResultsUnavailable, UnreadablePackage, mark_sent, sent_before
+from django_q.exceptions import (
+    FollowUpFailed,
+    ResultNotSaved,
+    ResultsUnavailable,
+    TaskError,
+    UnreadablePackage,
+    mark_sent,
+    sent_before,
+)
 from django_q.execution.hooks import run_hook
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.log import messages as log
@@ -29,13 +39,25 @@ from django_q.workflows.batches import BatchResults
 from django_q.workflows.sent_links import SentLinks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
 
     from django_q.brokers import AckId, Broker, Delivery
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
     from django_q.wire.tracking import Started
+
+
+Report: TypeAlias = Callable[[TaskError, Mapping[str, Any], int], None]
+"""Function that reports an error: called with it, with metadata of its task, and with the attempt number."""
+
+
+def report_here(settings: ClusterSettings, error: TaskError, metadata: Mapping[str, Any], attempt: int) -> None:
+    """Report an error about a task to the error reporters, in this process."""
+    if "id" not in metadata:
+        reporters.report(error, settings)
+        return
+    with running(metadata, attempt):
+        reporters.report(error, settings)
 
 
 def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker) -> bool:
@@ -92,11 +114,13 @@ class Finisher:
     Args:
         settings: of the cluster.
         broker: of the queue; None in sync mode.
+        report: called with errors for the error reporters; None calls them in this process.
     """
 
-    def __init__(self, settings: ClusterSettings, broker: Broker | None) -> None:
+    def __init__(self, settings: ClusterSettings, broker: Broker | None, report: Report | None = None) -> None:
         self.settings = settings
         self.broker = broker
+        self.report = report or partial(report_here, settings)
         self.codec = PackageCodec.of(settings)
         list_key = queue_key(settings) if broker is None else broker.list_key
         self.batches = BatchResults(settings, list_key)
@@ -147,6 +171,9 @@ class Finisher:
         self.track(saved)
         awaited = [outcome for outcome in saved if outcome.schedule is not None and self._ends(outcome)]
         self._each(self._end_waiting, awaited)
+        for outcome, stored in zip(new, saved, strict=False):  # the repeated ones follow
+            if outcome.success and not stored.success:
+                self.report(ResultNotSaved(stored.error), stored._asdict(), stored.attempt)
         return saved
 
     def track(self, outcomes: Sequence[Outcome], starts: Sequence[Started] = ()) -> None:
@@ -379,6 +406,8 @@ class Finisher:
                 for outcome in outcomes:
                     self._each(work, [outcome], rescue)
                 return
-            log.result.follow_up_failed(outcomes[0], error)
+            outcome = outcomes[0]
+            log.result.follow_up_failed(outcome, error)
+            self.report(FollowUpFailed(error_line(error)), outcome._asdict(), outcome.attempt)
             if rescue is not None:
                 rescue(outcomes[0], error)

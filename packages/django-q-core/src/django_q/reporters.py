@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -49,6 +50,10 @@ MAX_ARGUMENT_CHARACTERS: Final = 1_000
 
 FLUSH_SECONDS: Final = 2.0
 """Maximum time for which a process that ends waits until its reports are sent."""
+
+
+REPORT_SECONDS: Final = 5.0
+"""Maximum time for which a process of the cluster that is no worker waits for its reporters."""
 
 
 class ErrorReporter:
@@ -197,6 +202,32 @@ def report(error: BaseException | None = None, settings: ClusterSettings | None 
         _reporters(settings).report(error)
     except (Exception, SystemExit) as why:  # noqa: BLE001 - to raise an exception again may run its own code
         log.reporter.not_called(why)
+
+
+def report_in_time(error: BaseException, settings: ClusterSettings, *, last: bool = False) -> None:
+    """Report an error of a process that supervises or schedules, which must not wait: for up to `REPORT_SECONDS`.
+
+    Reporters that take longer are logged and not called again in this process.
+
+    Args:
+        error: the error.
+        settings: settings of the cluster.
+        last: True if the process ends without `flush`: wait until the report is sent.
+    """
+    if not settings.error_reporter:
+        return
+
+    def call() -> None:
+        report(error, settings)
+        if last:
+            flush(settings)
+
+    thread = threading.Thread(target=call, name="error reporters", daemon=True)
+    thread.start()
+    thread.join(REPORT_SECONDS)
+    if thread.is_alive():
+        log.reporter.too_slow(REPORT_SECONDS)
+        _made.get()[settings] = ErrorReporter([])
 
 
 def start(settings: ClusterSettings) -> None:

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 from django.core.cache import caches
-from django.db import OperationalError
-from django_q import signals
+from django.db import DataError, OperationalError
+from django_q import reporters, signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.ipc.channels import Channel, Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
@@ -29,8 +29,10 @@ from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.process import Wiring
 from django_q.cluster.processes.monitor import Monitor
 from django_q.cluster.processes.worker import Worker
-from django_q.exceptions import ResultsUnavailable
+from django_q.context import current_task
+from django_q.exceptions import PackageTooLarge, ResultsUnavailable, WorkerDied
 from django_q.models import BatchMember, Task
+from django_q.results import database
 from django_q.results.cache import CacheResults
 from django_q.settings import ClusterSettings
 from django_q.wire.codec import PackageCodec
@@ -446,12 +448,68 @@ def test_unknown_reply_is_ignored(cluster):
 def test_death_of_a_worker_is_reported_by_another(cluster, monkeypatch):
     reported = []
     monkeypatch.setattr(
-        "django_q.cluster.processes.worker.reporters.report", lambda error, _: reported.append(str(error))
+        "django_q.cluster.processes.worker.reporters.report", lambda error, _: reported.append(repr(error))
     )
     metadata = {"id": "0" * 32, "name": "n", "func": "m.f"}
-    cluster.worker.tasks.send(pack(Kind.FOLLOW_UP, FollowUp("", None, "it was killed", metadata, 2)))
+    error = WorkerDied("it was killed")
+    cluster.worker.tasks.send(pack(Kind.FOLLOW_UP, FollowUp("", None, error, metadata, 2)))
     cluster.work()
-    assert reported == ["it was killed"]
+    assert reported == [repr(error)]
+
+
+class Listening:
+    """Error reporter that keeps the error and the task of each report."""
+
+    def report(self):
+        task = current_task()
+        SEEN.append((repr(sys.exc_info()[1]), task.name, task.attempt))
+
+
+@pytest.fixture
+def reporting(cluster, request, monkeypatch):
+    """Worker and monitor with an error reporter that is only called in the worker."""
+    monkeypatch.setattr(reporters.REPORTERS, "load", lambda _: Listening)
+    reporters._made.forget()
+    return Pair(request.node.name, monkeypatch, error_reporter={"listening": {}})
+
+
+def test_success_that_is_saved_as_a_failure_is_reported(reporting, monkeypatch):
+    insert = database.insert
+
+    def refuse(outcomes, using):
+        if any(outcome.success for outcome in outcomes):
+            raise DataError("no successes here")
+        insert(outcomes, using)
+
+    monkeypatch.setattr(database, "insert", refuse)
+    reporting.send("math.floor", 1.5, name="n")
+    reporting.push()
+    reporting.work()
+    reporting.settle()
+    assert SEEN == []  # the code of a reporter never runs in the monitor
+    reporting.work()
+    ((error, name, attempt),) = SEEN
+    assert error.startswith("ResultNotSaved(")
+    assert "no successes here" in error
+    assert (name, attempt) == ("n", 1)
+
+
+def test_link_that_cannot_be_sent_is_reported(reporting, monkeypatch):
+    def refuse(*_, **__):
+        raise PackageTooLarge("2 MB")
+
+    monkeypatch.setattr("django_q.finishing.send_links", refuse)
+    reporting.send("math.floor", 1.5, name="n", chain=[("math.floor", (1,))])
+    reporting.run()
+    assert SEEN == [("FollowUpFailed('PackageTooLarge: 2 MB')", "n", 1)]
+
+
+def test_saved_outcomes_and_their_failures_are_not_reported_again(reporting):
+    reporting.send("math.floor", "text", name="n", ack_failure=True)
+    reporting.send("math.floor", 1.5)
+    reporting.run()
+    (report,) = SEEN
+    assert report[0].startswith("TypeError(")
 
 
 def test_messages_survive_their_channel(cluster):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import OperationalError
+from django_q import reporters
 from django_q.cluster import maintenance as module
 from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
@@ -95,8 +96,10 @@ def test_pruning_of_a_surplus_continues_in_the_next_step(maintenance, clock, mon
 
 @pytest.mark.parametrize("error", [OperationalError("the server is away"), ValueError("a router's mistake")])
 def test_error_is_logged_once_and_tried_again(maintenance, clock, monkeypatch, caplog, error) -> None:
+    """It is also reported once, unless a server is away."""
     caplog.set_level(logging.INFO, "django-q")
-    calls = []
+    calls, reported = [], []
+    monkeypatch.setattr(reporters, "report_in_time", lambda error, settings: reported.append(error))
 
     def fail() -> bool:
         calls.append(clock.seconds)
@@ -113,6 +116,7 @@ def test_error_is_logged_once_and_tried_again(maintenance, clock, monkeypatch, c
     assert caplog.text.count("maintenance failed") == 1
     assert caplog.text.count("maintenance succeeded again") == 1
     assert ("Traceback" in caplog.text) is isinstance(error, ValueError)
+    assert reported == ([error] if isinstance(error, ValueError) else [])
 
 
 def test_further_jobs_run_in_each_step(maintenance, clock) -> None:

@@ -40,7 +40,7 @@ def test_error_that_ends_a_process_is_logged_and_reported(wiring, monkeypatch, c
 
     reported: list[BaseException] = []
     monkeypatch.setattr(module, "_serve", serve)
-    monkeypatch.setattr(module.reporters, "report", lambda error, settings: reported.append(error))
+    monkeypatch.setattr(module.reporters, "report_in_time", lambda error, settings: reported.append(error))
     with pytest.raises(SystemExit) as ended:
         module.main("module:Class", wiring)
     assert ended.value.code == 1

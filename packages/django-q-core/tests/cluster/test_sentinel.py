@@ -306,7 +306,7 @@ class TestCrash:
             reported: list[BaseException] = []
             monkeypatch.setattr(module, "Sentinel", lambda *arguments: sentinel)
             monkeypatch.setattr(module, "prepare", lambda *arguments: None)
-            monkeypatch.setattr(module.reporters, "report", lambda error, settings: reported.append(error))
+            monkeypatch.setattr(module.reporters, "report_in_time", lambda error, _, last: reported.append(error))
             monkeypatch.setattr(module, "exit_at_once", exit_at_once)
             monkeypatch.setattr(sentinel, "run", raises(error))
             lifeline = type("Line", (), {"watch": lambda self: None})()
@@ -322,13 +322,6 @@ class TestCrash:
         assert not any(member.process.runs for member in sentinel.pool.members)
         assert "MainProcess crashed: " + type(error).__name__ in caplog.text
         assert "Traceback" in caplog.text
-
-    def test_reporter_that_hangs_is_not_waited_for(self, sentinel, monkeypatch):
-        monkeypatch.setattr(module, "REPORT_SECONDS", 0.1)
-        monkeypatch.setattr(module.reporters, "report", lambda error, settings: time.sleep(5))
-        began = time.monotonic()
-        module.report(ValueError(), sentinel.settings)
-        assert time.monotonic() - began < 3
 
 
 class Left(BaseException):

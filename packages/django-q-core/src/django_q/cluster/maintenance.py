@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.db import DatabaseError, InterfaceError
 
+from django_q import reporters
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
 from django_q.log import messages as log
@@ -39,7 +40,7 @@ class Maintenance:
     """
 
     def __init__(self, name: str, settings: ClusterSettings, state: ClusterState, *jobs: Callable[[], None]) -> None:
-        self.name, self.state = name, state
+        self.name, self.settings, self.state = name, settings, state
         self.pruner = Pruner(settings)
         self.jobs: tuple[Callable[[], None], ...] = (self._prune, *jobs)
         """Jobs of a step. A job without work executes no statement."""
@@ -83,5 +84,9 @@ class Maintenance:
     def _failed(self, errors: Sequence[Exception]) -> None:
         if any(isinstance(error, (DatabaseError, InterfaceError)) for error in errors):
             close_connections()
-        if self.backoff.failed():
-            log.scheduler.maintenance_failed(self.name, errors[0], with_traceback=not is_unavailable(errors[0]))
+        if not self.backoff.failed():
+            return
+        error, is_outage = errors[0], is_unavailable(errors[0])
+        log.scheduler.maintenance_failed(self.name, error, with_traceback=not is_outage)
+        if not is_outage:
+            reporters.report_in_time(error, self.settings)

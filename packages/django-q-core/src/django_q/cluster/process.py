@@ -175,7 +175,7 @@ def main(path: str, wiring: Wiring, *args: Any) -> None:
         _serve(path, wiring, *args)
     except BaseException as error:  # noqa: BLE001 - edge of the process: the sentinel starts another one
         log.process.crashed(current_process().name, error)
-        reporters.report(error, wiring.settings)
+        reporters.report_in_time(error, wiring.settings)
         sys.exit(1)
     finally:
         reporters.flush(wiring.settings)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from contextlib import suppress
 from importlib.util import find_spec
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
     from django_q.cluster.probes.listener import Listener
     from django_q.settings import ClusterSettings
-
-REPORT_SECONDS: Final = 5.0
-"""Maximum time of the error reporters when the sentinel crashes."""
 
 METRICS_LIBRARY: Final = "prometheus_client"
 """Library of the extra `metrics`. Without it, nothing is counted."""
@@ -235,7 +231,7 @@ def main(
         members = [] if sentinel is None else sentinel.pool.members
         kill_all(members, "its sentinel crashed")
         log.process.crashed(current_process().name, error)
-        report(error, settings)
+        reporters.report_in_time(error, settings, last=True)
         exit_at_once(1)
     if any(member.process is not None for member in sentinel.pool.members):
         exit_at_once(1)
@@ -246,18 +242,6 @@ def kill_all(members: Sequence[Member], reason: str) -> None:
     for member in members:
         with suppress(Exception):
             member.kill(reason)
-
-
-def report(error: BaseException, settings: ClusterSettings) -> None:
-    """Report a crash to the error reporters, and wait up to `REPORT_SECONDS`."""
-
-    def send() -> None:
-        reporters.report(error, settings)
-        reporters.flush(settings)
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    thread.join(REPORT_SECONDS)
 
 
 def exit_at_once(status: int) -> NoReturn:

@@ -9,7 +9,8 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
+from django_q import reporters
 from django_q.brokers.memory import MemoryQueue
 from django_q.cluster import commands, maintenance, statistics
 from django_q.cluster.ipc.channels import Channel
@@ -17,7 +18,7 @@ from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.cluster.processes import scheduler as module
 from django_q.cluster.processes.scheduler import Scheduler
-from django_q.exceptions import BrokerUnavailable
+from django_q.exceptions import BrokerUnavailable, UnreadableArguments
 from django_q.models import Schedule, Task
 from django_q.records import maintenance as record_maintenance
 from django_q.schedules import due as due_module
@@ -240,6 +241,58 @@ def test_broken_schedule_is_logged_once_and_when_it_works_again(running, clock, 
     run(scheduler, clock, 130)
     assert caplog.text.count("schedule [bad] is sent again") == 1
     assert scheduler.broken == {}
+
+
+@pytest.fixture
+def reported(monkeypatch):
+    """Errors that the scheduler reports."""
+    reported = []
+    monkeypatch.setattr(reporters, "report_in_time", lambda error, settings: reported.append(error))
+    return reported
+
+
+def test_broken_schedule_is_reported_once_with_its_cause(running, clock, due, reported):
+    due(name="bad", args="nonsense")
+    run(running(), clock, 95)
+    (error,) = reported
+    assert str(error).startswith("Schedule [bad] cannot be sent: UnreadableArguments: 'nonsense'")
+    assert isinstance(error.__cause__, UnreadableArguments)
+
+
+@pytest.mark.parametrize("mistake", [ValueError("a router's mistake"), IntegrityError("a constraint of the project")])
+def test_error_of_the_scheduler_is_reported_once(running, clock, monkeypatch, reported, mistake):
+    def fail():
+        raise mistake
+
+    monkeypatch.setattr(module, "close_connections", lambda: None)
+    scheduler = running()
+    monkeypatch.setattr(scheduler.schedules, "run_pass", fail)
+    run(scheduler, clock, 30)
+    assert reported == [mistake]
+
+
+@pytest.mark.parametrize("outage", [OperationalError("the server is away"), BrokerUnavailable("connection refused")])
+def test_outage_of_a_server_is_not_reported(running, clock, monkeypatch, reported, outage):
+    monkeypatch.setattr(module, "close_connections", lambda: None)
+    scheduler = running()
+    result = Pass(own_queue_error=outage)
+
+    def away():
+        if isinstance(outage, OperationalError):
+            raise outage
+        return result
+
+    monkeypatch.setattr(scheduler.schedules, "run_pass", away)
+    run(scheduler, clock, 30)
+    assert reported == []
+
+
+def test_invalid_declared_schedules_are_reported(running, clock, monkeypatch, reported):
+    mistakes = [("nightly", ValueError("no such cron")), ("shop.tasks", ImportError("no such module"))]
+    changes = SimpleNamespace(created=[], updated=[], removed=[], broken=mistakes, modules={"shop.tasks"})
+    monkeypatch.setattr(module, "synchronise", lambda settings: changes)
+    run(running(), clock, 5)
+    assert reported == [error for _, error in mistakes]
 
 
 def test_scheduler_ends_when_the_cluster_stops(running):

@@ -14,6 +14,8 @@ from django_q.wire.tracking import Started
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from django_q.exceptions import TaskError
+
 _MAX_ATTEMPT = 2**16 - 1
 _HEAD = struct.Struct("<BQdH?H")
 
@@ -96,8 +98,8 @@ class FollowUp(NamedTuple):
     """Key of the reply; empty if no reply is expected."""
     finished: str | None
     """The finished task, signed, if it has a hook or receivers of `post_execute`."""
-    report: str | None = None
-    """Reason for which the worker of a task died, for the error reporters."""
+    report: TaskError | None = None
+    """Error of this project about a task, for the error reporters."""
     metadata: Mapping[str, Any] = {}
     """Metadata of that task."""
     attempt: int = 1

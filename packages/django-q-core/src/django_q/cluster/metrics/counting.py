@@ -10,6 +10,7 @@ from django_q.finishing import Finisher
 if TYPE_CHECKING:
     from django_q.brokers import Broker
     from django_q.cluster.metrics.tallies import Counter, Tallies
+    from django_q.finishing import Report
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
 
@@ -36,8 +37,8 @@ class CountingSlot(Slot):
 class CountingFinisher(Finisher):
     """Finisher that counts the outcomes of executed attempts."""
 
-    def __init__(self, settings: ClusterSettings, broker: Broker | None, tallies: Tallies) -> None:
-        super().__init__(settings, broker)
+    def __init__(self, settings: ClusterSettings, broker: Broker, tallies: Tallies, report: Report) -> None:
+        super().__init__(settings, broker, report)
         self.tallies = tallies
 
     def announce(self, outcome: Outcome) -> None:

@@ -35,7 +35,7 @@ from django_q.cluster.watchdog import Wait, Watchdog
 from django_q.databases.connections import close_connections, keep_connections
 from django_q.databases.errors import is_unavailable
 from django_q.databases.sqlite import release_pages
-from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage
+from django_q.exceptions import BrokerError, BrokerUnavailable, UnreadablePackage, WorkerDied
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.finishing import Finisher
 from django_q.log import messages as log
@@ -49,7 +49,9 @@ from django_q.wire.outcome import Outcome
 from django_q.wire.tracking import Started, worker_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from django_q.exceptions import TaskError
 
 MAX_BATCH_OUTCOMES = 500
 """Maximum number of outcomes in a batch."""
@@ -148,9 +150,9 @@ class Monitor(ClusterProcess):
         self.broker = consuming_broker(self.settings)
         tallies = self.wiring.tallies
         if tallies is None:
-            self.finisher = Finisher(self.settings, self.broker)
+            self.finisher = Finisher(self.settings, self.broker, self._report)
         else:
-            self.finisher = CountingFinisher(self.settings, self.broker, tallies)
+            self.finisher = CountingFinisher(self.settings, self.broker, tallies, self._report)
         if self.broker.supports_renewal:
             self.keeper = LeaseKeeper(
                 self.name,
@@ -469,7 +471,7 @@ class Monitor(ClusterProcess):
             self._add(outcome)
         if death.cancelled:
             return
-        self._report(death.reason, package, task.attempt)
+        self._report(WorkerDied(death.reason), package, task.attempt)
 
     def _failure_of(self, package: dict[str, Any], death: Death, task: TaskMessage) -> Outcome:
         return self.builder.failed(
@@ -487,16 +489,16 @@ class Monitor(ClusterProcess):
         followed = self.following.pop(work.key, None)
         log.hook.died(self.name, followed, death.reason)
         if work.finished is not None:
-            self._report(f"A hook did not return: {death.reason}", {}, 1)
+            self._report(WorkerDied(f"A hook did not return: {death.reason}"), {}, 1)
         if followed is not None:
             self.done.append(followed)
 
-    def _report(self, reason: str, package: dict[str, Any], attempt: int) -> None:
-        """Create a follow-up that reports the death of a worker to the error reporters."""
+    def _report(self, error: TaskError, package: Mapping[str, Any], attempt: int) -> None:
+        """Create a follow-up that reports an error to the error reporters: their code runs in workers only."""
         if self.settings.error_reporter:
             keys = ("id", "name", "func", "group", "schedule")
-            metadata = {key: package[key] for key in keys if key in package}
-            self.follow_ups.append(FollowUp("", None, reason, metadata, attempt))
+            metadata = {key: package[key] for key in keys if package.get(key) is not None}
+            self.follow_ups.append(FollowUp("", None, error, metadata, attempt))
 
     def _expire(self, ack_id: Any, package: dict[str, Any], attempt: int) -> None:
         log.task.interrupted(self.name, package, attempt)

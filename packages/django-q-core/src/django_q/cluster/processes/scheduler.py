@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from django.db import DatabaseError, InterfaceError
 
+from django_q import reporters
 from django_q.brokers import consuming_broker, get_broker
 from django_q.clock import now as clock_now
 from django_q.cluster.commands import CommandReader
@@ -20,6 +21,7 @@ from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.cluster.statistics import Publisher
 from django_q.databases.connections import close_connections
 from django_q.databases.errors import is_unavailable
+from django_q.exceptions import ScheduleError
 from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.records.maintenance import RecordMaintenance
@@ -117,6 +119,7 @@ class Scheduler(ClusterProcess):
         except Exception as error:  # noqa: BLE001 - a schedule must not stop the statistics and the maintenance
             if self.sending.failed():
                 log.scheduler.failed(self.name, error)
+                self._report(error)
             return self.sending.seconds
         self._log_pass(this_pass)
         if this_pass.own_queue_error is not None:
@@ -133,7 +136,12 @@ class Scheduler(ClusterProcess):
     def _failed(self, error: Exception) -> float:
         if self.sending.failed():
             log.scheduler.unavailable(self.name, error)
+            if not is_unavailable(error):
+                self._report(error)
         return self.sending.seconds
+
+    def _report(self, error: BaseException) -> None:
+        reporters.report_in_time(error, self.settings)
 
     def _mark_fatal(self) -> None:
         """Mark the module or schedule that ended the previous process."""
@@ -155,6 +163,7 @@ class Scheduler(ClusterProcess):
                 raise
             self.synchronised = True  # schedules are sent without the changes
             log.schedule.not_synchronised(self.name, error)
+            self._report(error)
             return
         for done in ("created", "updated", "removed"):
             if names := getattr(changes, done):
@@ -164,6 +173,7 @@ class Scheduler(ClusterProcess):
                 log.schedule.module_not_imported(self.name, name, error)
             else:
                 log.schedule.invalid(self.name, name, reason_of(error))
+            self._report(error)
         self.synchronised = True
 
     def _log_pass(self, this_pass: Pass) -> None:
@@ -176,4 +186,8 @@ class Scheduler(ClusterProcess):
         for schedule, error in this_pass.broken:
             if self.broken.get(schedule.pk) is not type(error):  # the text may contain an address
                 self.broken[schedule.pk] = type(error)
-                log.schedule.not_sent(self.name, schedule, reason_of(error))
+                reason = reason_of(error)
+                log.schedule.not_sent(self.name, schedule, reason)
+                failure = ScheduleError(f"Schedule [{schedule.name or schedule.pk}] cannot be sent: {reason}")
+                failure.__cause__ = error
+                self._report(failure)

@@ -48,11 +48,10 @@ from django_q.exceptions import (
     TaskCancelled,
     TimeoutException,
     UnreadablePackage,
-    WorkerDied,
 )
 from django_q.execution import Executor
 from django_q.execution.timeout import TaskTimer
-from django_q.finishing import Finisher, is_last
+from django_q.finishing import Finisher, is_last, report_here
 from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.records.cancelling import is_cancelled
@@ -419,7 +418,7 @@ class Worker(ClusterProcess):
         try:
             with self.timer.running(self.settings.timeout):
                 if work.report is not None:
-                    self._report(work)
+                    report_here(self.settings, work.report, work.metadata, work.attempt)
                 if work.finished is not None:
                     self.finisher.run_follow_up(work.finished)
         finally:
@@ -430,14 +429,6 @@ class Worker(ClusterProcess):
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
         else:
             self.slot.finish(sent=False)
-
-    def _report(self, work: FollowUp) -> None:
-        error = WorkerDied(work.report)
-        if "id" not in work.metadata:
-            reporters.report(error, self.settings)
-            return
-        with running(work.metadata, work.attempt):
-            reporters.report(error, self.settings)
 
     def _send(self, message: bytes, *, outcome: bool = True) -> None:
         self.slot.sending()

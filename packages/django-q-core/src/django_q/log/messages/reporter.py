@@ -29,3 +29,10 @@ def failed(reporter: object, error: BaseException) -> Message:
 def not_called(error: BaseException) -> Message:
     """Log that the error reporters could not be called for a failure."""
     return Message("A failure cannot be reported: %s", (error_line(error),))
+
+
+@event(logging.ERROR)
+def too_slow(seconds: float) -> Message:
+    """Log that the error reporters did not return in time."""
+    text = "The error reporters did not return within %g seconds and are not called again in this process."
+    return Message(text, (seconds,))
