@@ -91,7 +91,7 @@ def test_queues_are_measured(make_site):
             from django_q.tasks import async_task
             async_task("jobs.slow", "long", 600, q_options={"timeout": 700})
             for number in range(9):
-                async_task("jobs.mark", number, q_options={"track": True})
+                async_task("jobs.mark", number)
             """
         )
         awaited(cluster, "django_q_workers", "busy", value=1)

@@ -14,6 +14,8 @@ from django_q.brokers import broker_of
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Record
 from django_q.status import Stat
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 
@@ -101,6 +103,16 @@ def test_queue_of_another_cluster_does_not_count(broker):
 def test_tracked_task_may_wait_for_the_maximum(limit, status):
     run()
     waiting(seconds=60)
+    found, text = health("--max-age", limit)
+    assert found == status
+    assert ("waited for 60 seconds, more than 30" in text) == bool(status)
+
+
+@pytest.mark.parametrize(("limit", "status"), [("120", 0), ("30", 1)])
+def test_untracked_task_may_wait_for_the_maximum(broker, limit, status):
+    run()
+    package = new_package("math.floor", (1.5,)) | {"started": timezone.now() - timedelta(seconds=60)}
+    broker.enqueue(PackageCodec.of(broker.settings).dumps(package))
     found, text = health("--max-age", limit)
     assert found == status
     assert ("waited for 60 seconds, more than 30" in text) == bool(status)

@@ -103,6 +103,9 @@ class Route(NamedTuple):
             BrokerUnavailable: some tasks may be queued and others not.
         """
         packages = [announced(package) for package in packages]
+        if self.due is not None:
+            for package in packages:
+                package["run_after"] = self.due
         if not self.sync and any(map(is_cached, packages)):
             warn_if_private(self.settings.cache)
         with tracing.sending(packages, self.cluster or self.settings.list_key, self.settings):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_q.brokers import shared_broker
+from django_q.brokers import broker_of, shared_broker
+from django_q.brokers.waiting import next_wait
 from django_q.records.waiting import oldest_wait
 from django_q.status import IDLE, WORKING
 
@@ -68,11 +69,13 @@ class HealthCheck:
                 self.problems.add(text % values)
 
     def check_age(self, max_age: float) -> None:
-        """Require that no tracked task has waited for more than *max_age* seconds since it could be executed."""
-        seconds = self.problems.reading(lambda: oldest_wait(self.queues()), 0.0)
+        """Require that no task has waited for more than *max_age* seconds since it could be executed."""
+        queues = self.queues()
+        waits = self.problems.reading(lambda: [next_wait(broker_of(name)) or 0.0 for name in queues], [])
+        seconds = max([*waits, self.problems.reading(lambda: oldest_wait(queues), 0.0)])
         if seconds > max_age:
             self.problems.add(
-                _("A tracked task has waited for %(seconds)d seconds, more than %(limit)g.")
+                _("A task has waited for %(seconds)d seconds, more than %(limit)g.")
                 % {"seconds": seconds, "limit": max_age}
             )
 

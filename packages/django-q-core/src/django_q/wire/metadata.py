@@ -230,8 +230,9 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
         "kwargs": {} if found.get("kwargs", {}) == {} else Unread(data, "kwargs"),
         "started": sent_at(found.get("started")),
     }
-    if found.get("chain_started") is not None:
-        plain["chain_started"] = sent_at(found["chain_started"])
+    for name in ("chain_started", "run_after"):
+        if found.get(name) is not None:
+            plain[name] = sent_at(found[name])
     for name, length in LABELS.items():
         if found.get(name) is not None:
             plain[name] = truncated(text_of(found[name]), length)

@@ -47,7 +47,7 @@ class TaskPackage(TypedDict, total=False):
     `id` to `started` are always present. Options are present if they are set; `result`, `success`, `stopped` and
     `attempt_count` after the execution. `chain_started` is the time at which the first link of a chain was sent.
     `trace` is the W3C context of the span that sent the task. `backend` is the alias of the back end of `django.tasks`
-    that sent the task, and `run_after` its earliest execution.
+    that sent the task, and `run_after` its earliest execution, if it is delayed.
     """
 
     id: str

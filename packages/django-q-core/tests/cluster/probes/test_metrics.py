@@ -80,6 +80,15 @@ def test_queues_and_servers_are_gauges():
     assert found["django_q_server_up", "broker"] == found["django_q_server_up", "database"] == 1
 
 
+@pytest.mark.parametrize(
+    ("listed", "recorded", "age"), [(7.0, 12.5, 12.5), (30.0, 12.5, 30.0), (None, 12.5, 12.5), (30.0, None, 30.0)]
+)
+def test_age_is_that_of_the_queue_or_of_tracked_tasks(listed, recorded, age):
+    waits = None if recorded is None else {"mail": recorded}
+    found = samples(Tallies(1), queues={"mail": QueueSizes(7, 3, 1, listed)}, waits=waits)
+    assert found["django_q_queue_oldest_waiting_seconds", "mail"] == age
+
+
 def test_unavailable_server_leaves_its_gauges_out():
     found = samples(Tallies(1), waits={"mail": 0.0})
     assert found["django_q_server_up", "broker"] == 0
@@ -113,7 +122,7 @@ def test_only_tasks_count_as_started():
 
 def test_outcomes_are_counted_once(outcome, settings_of):
     tallies = Tallies(1)
-    finisher = CountingFinisher(settings_of(), None, tallies)
+    finisher = CountingFinisher(settings_of(), None, tallies, lambda *_: None)
     for each in (
         outcome(duration=0.5),
         outcome(duration=0.5, success=False),

@@ -74,16 +74,23 @@ class _Families(Collector):
                 ("waiting_tasks", "Tasks that wait in the queue."),
                 ("in_flight_tasks", "Tasks of the queue under a lease, of all clusters."),
                 ("dead_letters", "Packages in the dead-letter queue."),
-                ("oldest_waiting_seconds", "Age of the oldest tracked task that waits; 0 if none does."),
+                ("oldest_waiting_seconds", "Age of the oldest task that waits; 0 if none does."),
             )
         )
         for name, sizes in (self.source.queues or {}).items():
             waiting.add_metric([name], sizes.waiting)
             in_flight.add_metric([name], sizes.in_flight)
             dead.add_metric([name], sizes.dead)
-        for name, seconds in (self.source.waits or {}).items():
+        for name, seconds in self._ages().items():
             age.add_metric([name], seconds)
         return waiting, in_flight, dead, age
+
+    def _ages(self) -> dict[str, float]:
+        """Return the ages that the broker and the records of tracked tasks show: the greater one by queue."""
+        ages = {name: sizes.wait for name, sizes in (self.source.queues or {}).items() if sizes.wait is not None}
+        for name, seconds in (self.source.waits or {}).items():
+            ages[name] = max(seconds, ages.get(name, 0.0))
+        return ages
 
     def _processes(self) -> Iterable[Metric]:
         cluster, state, tallies = self.source.cluster, self.source.state, self.source.tallies

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django_q.brokers import get_broker
 from django_q.brokers.registry import consumed_queues
+from django_q.brokers.waiting import next_wait
 from django_q.records.waiting import oldest_wait
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ class QueueSizes(NamedTuple):
     waiting: int
     in_flight: int
     dead: int
+    wait: float | None = None
+    """Seconds for which the oldest of the next packages has waited; None if the broker cannot list packages."""
 
 
 def queue_sizes(settings: ClusterSettings) -> dict[str, QueueSizes]:
@@ -30,7 +33,8 @@ def queue_sizes(settings: ClusterSettings) -> dict[str, QueueSizes]:
     for name in consumed_queues(settings):
         broker = get_broker(name, settings=settings)
         try:
-            found[name] = QueueSizes(broker.queue_size(), broker.lock_size() or 0, broker.dead_size() or 0)
+            sizes = broker.queue_size(), broker.lock_size() or 0, broker.dead_size() or 0
+            found[name] = QueueSizes(*sizes, next_wait(broker))
         finally:
             broker.disconnect()
     return found

@@ -26,7 +26,7 @@ class Command(OperatorCommand):
         super().add_arguments(parser)
         parser.add_argument("--cluster", help=_("Name or id of the cluster; all without this option."))
         parser.add_argument("--max-queue", type=int, help=_("Maximum number of tasks that wait in a queue."))
-        parser.add_argument("--max-age", type=float, help=_("Maximum seconds for which a tracked task waits."))
+        parser.add_argument("--max-age", type=float, help=_("Maximum seconds for which a task waits."))
 
     def handle(
         self,
