@@ -35,6 +35,32 @@ def site(product, tmp_path, migrated):
     return Site(tmp_path, q_cluster | product[0], None, ("django_q_orm",))
 
 
+def assert_commands_work(site):
+    """Assert that the commands show the cluster, its queue and its workers, and find nothing wrong."""
+    shown = site.run(
+        """
+        import io
+        from django.core.management import call_command
+        answer = {}
+        for name, *options in (
+            ("qmonitor", "--run-once", "--json"),
+            ("qinfo", "--json"),
+            ("qmemory", "--run-once", "--workers", "--json"),
+            ("qhealth", "--max-queue", "5", "--max-age", "60", "--json"),
+        ):
+            out = io.StringIO()
+            call_command(name, *options, stdout=out)
+            answer[name] = json.loads(out.getvalue())
+        """
+    )
+    (cluster,) = shown["qmonitor"]["clusters"]
+    (queue,) = [row for row in shown["qmonitor"]["queues"] if row["name"] == cluster["queue"]]
+    assert (len(cluster["workers"]), queue["waiting"]) == (2, 0)
+    assert shown["qinfo"]
+    assert len(shown["qmemory"]["clusters"]) == 1
+    assert shown["qhealth"]["healthy"] is True
+
+
 def test_cluster_works_on_each_broker(site, product):
     with site.cluster() as cluster:
         workers = set(cluster.pids("ready for work"))
@@ -53,6 +79,7 @@ def test_cluster_works_on_each_broker(site, product):
         eventually(lambda: "late finally" in site.notes(), why=lambda: cluster.log)
         eventually(lambda: set(cluster.pids("ready for work")) - workers, why=lambda: cluster.log)
         eventually(lambda: len(outcomes(site)) == 3, why=lambda: cluster.log)
+        assert_commands_work(site)
 
         restart(product[1], cluster)
         site.run("from django_q.tasks import async_task\nasync_task('jobs.mark', 'after')")
