@@ -308,6 +308,26 @@ def test_sender_waits_for_the_writer(broker: ORM, monkeypatch: pytest.MonkeyPatc
     assert broker.queue_size() == 1
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="others commit beside readers")
+def test_commit_beside_a_reader_is_repeated_as_a_whole(broker: ORM, monkeypatch: pytest.MonkeyPatch):
+    """Without WAL, SQLite cannot commit before the readers have ended."""
+    tries: list[str] = []
+    execute = Statement.execute
+    monkeypatch.setattr(Statement, "execute", lambda *given: (tries.append("executed"), execute(*given)))
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.05)
+    connection.close()
+    reader = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None, check_same_thread=False)
+    reader.execute("PRAGMA journal_mode = DELETE")
+    reader.execute("BEGIN")
+    reader.execute("SELECT COUNT(*) FROM django_q_ormq").fetchone()
+    timer = threading.Timer(0.5, reader.rollback)
+    timer.start()
+    broker.enqueue_beside(statement_for("beside"), "package")
+    timer.join()
+    assert len(tries) > 1
+    assert OrmQ.objects.filter(key="beside").count() == broker.queue_size() == 1
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="others have many writers")
 def test_sender_waits_for_a_limited_time(broker: ORM, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inserts, "WRITE_LOCK_TIMEOUT_SECONDS", 0.2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,12 +122,9 @@ class DjangoQBackend(BaseTaskBackend):
         args, kwargs = as_json([list(args), dict(kwargs)])
         settings = current_settings()
         options = validated(self._options(task, settings))
-        run_after = options["eta"]
         route = Route.take(options, settings)
         package = build_package(task.module_path, tuple(args), kwargs, options, settings)
         package["backend"] = self.alias
-        if run_after is not None:
-            package["run_after"] = run_after.astimezone(UTC)
         sent_at = in_project_time(package["started"])
         route.send([package])
         result = new_result(task, package["id"], self.alias, sent_at, args, kwargs)

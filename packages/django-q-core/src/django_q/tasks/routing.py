@@ -105,7 +105,7 @@ class Route(NamedTuple):
         packages = [announced(package) for package in packages]
         if self.due is not None:
             for package in packages:
-                package["run_after"] = self.due
+                package["run_after"] = self.due.astimezone(UTC)
         if not self.sync and any(map(is_cached, packages)):
             warn_if_private(self.settings.cache)
         with tracing.sending(packages, self.cluster or self.settings.list_key, self.settings):
