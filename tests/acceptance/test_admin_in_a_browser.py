@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.resources import files
@@ -20,7 +21,7 @@ from django.test.testcases import LiveServerThread
 from django.utils import timezone
 from django_q.brokers import PackageState, get_broker
 from django_q.brokers.dead_letters import id_of
-from django_q.models import Failure, Record, Schedule, Status, Task
+from django_q.models import Activity, Failure, Record, Schedule, Status, Task
 from django_q.records import attempts
 from django_q.settings import current_settings
 from django_q.status import Stat
@@ -69,6 +70,25 @@ PACKAGES = {
     "unicode": "Größe · 任务 · 🚀",
     "control": "\x1b[31m\u202e",
 }
+MIN_CONTRAST = 3.0
+"""Contrast of graphics that can be seen, WCAG 1.4.11."""
+CONTRASTS = """
+const luminance = (colour) => {
+    const parts = colour.match(/[\\d.]+/g).map(Number);
+    const linear = (part) => part <= 10 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4;
+    const [red, green, blue] = parts.slice(0, 3).map(linear);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+};
+const behind = (element) => {
+    const colour = getComputedStyle(element).backgroundColor;
+    return colour === "rgba(0, 0, 0, 0)" && element.parentElement ? behind(element.parentElement) : colour;
+};
+return [...document.querySelectorAll(".django-q-chart path")].map((bars) => {
+    const both = [luminance(getComputedStyle(bars).fill), luminance(behind(bars))].sort((a, b) => b - a);
+    return (both[0] + 0.05) / (both[1] + 0.05);
+});
+"""
+"""Script that returns the contrast of each chart with the page behind it."""
 AXE = """
 const done = arguments[arguments.length - 1];
 // Django's search field has a picture as its label. Its alternative text is a name, which this rule does not know.
@@ -195,12 +215,19 @@ def queue(settings) -> list[OrmQ]:
     return list(OrmQ.objects.all())
 
 
+def activity(age: int, cluster_id: str = "a" * 32) -> Activity:
+    """Return the activity of a cluster in the minute that was *age* minutes ago."""
+    numbers = {"successes": 40 + age % 30, "failures": age % 9 // 7, "waits": 40, "wait_seconds": age % 13}
+    return Activity(minute=int(time.time()) // 60 - age, cluster_id=cluster_id, **numbers)
+
+
 @pytest.fixture
 def cluster() -> Stat:
-    """Published snapshot of a cluster."""
+    """Published snapshot of a cluster that has been active for a day."""
     values = {"host": HOSTILE, "status": "Working", "sentinel": 4001, "pusher": 4002, "monitor": 4003, "queue": "test"}
     stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values)
     stat.save(get_broker())
+    Activity.objects.bulk_create([activity(age) for age in range(24 * 60)])
     return stat
 
 
@@ -501,6 +528,37 @@ def test_clusters_are_updated_without_a_reload(browser, site, cluster) -> None:
     cluster.workers = [5001]
     cluster.save(get_broker())
     eventually(lambda: "worker 5001" in browser.find_element(By.ID, "django-q-live").text, within=15)
+    assert browser.execute_script("return window.isSamePage")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_charts_can_be_seen(browser, site, cluster, screenshots, width: int, theme: str) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    with screen(browser, width, theme):
+        browser.get(f"{site}django_q/cluster/")
+        contrasts = browser.execute_script(CONTRASTS)
+        assert len(contrasts) == 6
+        assert min(contrasts) >= MIN_CONTRAST
+        charts = browser.find_elements(By.CSS_SELECTOR, ".django-q-chart svg")
+        assert len({chart.rect["y"] for chart in charts}) == (2 if width == 1280 else 6)
+        for chart in charts:
+            bars = chart.find_element(By.CSS_SELECTOR, "path").rect
+            assert chart.rect["width"] >= bars["width"] > 0.7 * chart.rect["width"] > 150
+            assert chart.rect["height"] >= bars["height"] > 0.9 * chart.rect["height"] > 40
+        browser.execute_script("arguments[0].closest('.module').scrollIntoView()", charts[0])
+        browser.save_screenshot(str(screenshots / f"charts-{width}-{theme}.png"))
+
+
+def test_charts_are_updated_without_a_reload(browser, site, cluster) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/cluster/")
+    browser.execute_script("window.isSamePage = true")
+    assert "per minute" in browser.find_element(By.ID, "django-q-live").text
+    row = activity(0, "b" * 32)
+    row.successes = 987_654_000
+    row.save()
+    eventually(lambda: "Attempts: 98765" in browser.find_element(By.ID, "django-q-live").text, within=15)
     assert browser.execute_script("return window.isSamePage")
 
 

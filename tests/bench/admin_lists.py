@@ -15,6 +15,9 @@ from typing import Any, Final
 ROWS: Final = 1_000_000
 """Number of rows of each table."""
 
+CLUSTERS: Final = 10
+"""Number of clusters that have been active for a day."""
+
 REPEATS: Final = 3
 """Number of requests of each list. The quickest counts."""
 
@@ -77,7 +80,24 @@ def fill(rows: int) -> None:
     with connection.cursor() as cursor:
         for columns, values in tables.items():
             cursor.execute(f"INSERT INTO {columns} {numbers} SELECT {values} FROM numbers")
+        fill_activity()
         cursor.execute("ANALYZE")
+
+
+def fill_activity() -> None:
+    """Insert the activity of several clusters in each minute of the last day."""
+    from django_q.models import Activity
+
+    present = int(time.time()) // 60
+    numbers = {"successes": 1_000, "failures": 7, "waits": 1_000, "wait_seconds": 123.4}
+    Activity.objects.bulk_create(
+        [
+            Activity(minute=present - age, cluster_id=f"{cluster:032}", **numbers)
+            for cluster in range(CLUSTERS)
+            for age in range(24 * 60)
+        ],
+        batch_size=1_000,
+    )
 
 
 def seconds_of(client: Any, address: str) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.contrib import admin
 from django.urls import NoReverseMatch, reverse
 
+from django_q.admin.charts import chart_values
 from django_q.admin.overview import Overview
 from django_q.models import Cluster
 from django_q.terminal.snapshot import Collector
@@ -59,6 +60,7 @@ class ClusterAdmin(Overview):
             "running": [ShownTask(row, clock(row.seconds), self.record_url(row.id)) for row in snapshot.running],
             "may_cancel": self.may_cancel(request),
             "empty": {view: emptiness(view) for view in ("clusters", "queues", "running")},
+            **chart_values(),
         }
 
     def may_cancel(self, request: HttpRequest) -> bool:

@@ -104,6 +104,20 @@ def delete(model: type[Model], using: str, condition: Condition) -> None:
         cursor.execute(_named(f"DELETE FROM {{table}} WHERE {condition.text}", model, using), condition.values)
 
 
+def execute(model: type[Model], using: str, statement: str, values: Sequence[Any]) -> int:
+    """Execute a statement that changes rows of a model. Return their number.
+
+    Args:
+        model: the model.
+        using: alias of the database.
+        statement: SQL with the names of fields and `table` in braces, and a `%s` for each value.
+        values: values of the placeholders, in order.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.execute(_named(statement, model, using), values)
+        return int(cursor.rowcount)
+
+
 def chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
     """Split ids into parts that fit into a statement."""
     return (ids[start : start + MAX_STATEMENT_IDS] for start in range(0, len(ids), MAX_STATEMENT_IDS))

@@ -1,9 +1,10 @@
-"""Models: tracked and finished tasks, batches, schedules and commands."""
+"""Models: tracked and finished tasks, batches, schedules, commands and activity."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django_q.models.activity import Activity
 from django_q.models.batch import Batch, BatchMember
 from django_q.models.command import Command
 from django_q.models.pages import Cluster, Queue
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FINAL",
     "WAITING",
+    "Activity",
     "Batch",
     "BatchMember",
     "Cluster",

@@ -92,6 +92,13 @@ class Outcome(NamedTuple):
     attempted: Attempted | None = None
     """The attempt, if the task is tracked."""
 
+    @property
+    def waited(self) -> float | None:
+        """Seconds between sending and start of a first attempt; None for another one."""
+        if self.duration is None or self.attempt > 1:
+            return None
+        return max((self.stopped - self.started).total_seconds() - self.duration, 0.0)
+
 
 def encode(value: object) -> str | None:
     """Encode a value in the format of the database's pickled columns; None stays None.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django_q.cluster.ipc.state import ClusterState, WorkerState
-from django_q.cluster.metrics.counting import CountingFinisher, CountingSlot, waited
+from django_q.cluster.metrics.counting import CountingFinisher, CountingSlot
 from django_q.cluster.metrics.survey import QueueSizes
 from django_q.cluster.metrics.tallies import BUCKETS, MAX_FUNCTIONS, OTHER, Tallies
 
@@ -138,7 +138,7 @@ def test_outcomes_are_counted_once(outcome, settings_of):
 def test_waiting_time_is_that_of_first_attempts(outcome):
     sent = datetime(2025, 6, 2, tzinfo=UTC)
     times = {"started": sent, "stopped": sent + timedelta(seconds=5), "duration": 2.0}
-    assert waited(outcome(**times)) == 3.0
-    assert waited(outcome(**times, attempt=2)) is None
-    assert waited(outcome(**times | {"duration": None})) is None
-    assert waited(outcome(**times | {"stopped": sent})) == 0.0
+    assert outcome(**times).waited == 3.0
+    assert outcome(**times, attempt=2).waited is None
+    assert outcome(**times | {"duration": None}).waited is None
+    assert outcome(**times | {"stopped": sent}).waited == 0.0

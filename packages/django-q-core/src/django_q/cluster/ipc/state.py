@@ -13,6 +13,7 @@ import time
 from multiprocessing import reduction
 from typing import Any
 
+from django_q.cluster.ipc.activity import WORDS, ActivityTally
 from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, unlinked_file
 
 
@@ -47,7 +48,8 @@ GRACE_SECONDS = 2.0
 IDLE_BUFFER_BYTES = 2 * 2**20
 """Memory that the file of a message in flight keeps between large messages."""
 
-_HEADER = 29
+_ACTIVITY = 29
+_HEADER = _ACTIVITY + 2 * WORDS
 _SLOT = 9
 _WORD = 8
 # Integers of the header. Each property below names the writer.
@@ -131,6 +133,9 @@ class ClusterState:
         self._ints = self._map.cast("q")
         self._floats = self._map.cast("d")
         self.heartbeats = {role: Heartbeat(self._floats, index) for role, index in _HEARTBEATS.items()}
+        self.activity, self.written_activity = (
+            ActivityTally(self._ints, self._floats, _ACTIVITY + index * WORDS) for index in range(2)
+        )
         self.slots = [Slot(self, index, file) for index, file in enumerate(in_flight_files)]
 
     def __getstate__(self) -> dict[str, Any]:

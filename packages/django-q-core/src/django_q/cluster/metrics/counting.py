@@ -47,11 +47,4 @@ class CountingFinisher(Finisher):
         if outcome.repeated:
             return  # it was counted before
         kind = "success" if outcome.success else "cancelled" if outcome.cancelled else "failure"
-        self.tallies.finished(outcome.func, kind, outcome.duration, waited(outcome))
-
-
-def waited(outcome: Outcome) -> float | None:
-    """Return the seconds between sending and start of a first attempt; None for another one."""
-    if outcome.duration is None or outcome.attempt > 1:
-        return None
-    return max((outcome.stopped - outcome.started).total_seconds() - outcome.duration, 0.0)
+        self.tallies.finished(outcome.func, kind, outcome.duration, outcome.waited)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.db import connections, router
 
 from django_q.brokers import Delivery, consuming_broker
+from django_q.cluster.activity import ActivityWriter, numbers_of
 from django_q.cluster.ipc.channels import RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
     Death,
@@ -203,7 +204,16 @@ class Monitor(ClusterProcess):
         self.state.hooks = 0
         if self.state.saved and not self._unfinished():
             self.finisher.store.database.prune()  # the scheduler has ended, and with it the maintenance
+        if self.is_stopping:
+            self._write_activity()
         log.monitor.stopped(self.name)
+
+    def _write_activity(self) -> None:
+        """Write the activity since the end of the scheduler. An error loses only these numbers."""
+        try:
+            ActivityWriter(self.state, self.wiring.cluster_id).finish()
+        except Exception as error:  # noqa: BLE001 - routers are code of the project
+            log.monitor.activity_not_written(self.name, error)
 
     # receiving
 
@@ -412,6 +422,7 @@ class Monitor(ClusterProcess):
     def _announce(self, outcome: Outcome) -> None:
         """Log an outcome. If it has a hook or receivers, create a follow-up that runs before the acknowledgement."""
         self.finisher.announce(outcome)
+        self.state.activity.add(numbers_of(outcome))
         if outcome.follow_up and outcome.finished is not None:
             key = f"{os.getpid()}-{next(self.numbers)}"
             self.following[key] = outcome._replace(finished=None)

@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError
 from django_q import reporters
 from django_q.brokers import consuming_broker, get_broker
 from django_q.clock import now as clock_now
+from django_q.cluster.activity import ActivityWriter
 from django_q.cluster.commands import CommandReader
 from django_q.cluster.importing import Imports
 from django_q.cluster.ipc.state import Phase
@@ -73,7 +74,9 @@ class Scheduler(ClusterProcess):
         batches = BatchMaintenance(self.settings, self.broker, consuming_broker(self.settings).list_keys)
         records = RecordMaintenance(self.settings, self.broker)
         self.commands = CommandReader(self.name, self.wiring)
-        self.maintenance = Maintenance(self.name, self.settings, self.state, batches.step, records.step)
+        activity = ActivityWriter(self.state, self.wiring.cluster_id)
+        jobs = (batches.step, records.step, activity.step)
+        self.maintenance = Maintenance(self.name, self.settings, self.state, *jobs)
         if not self.settings.scheduler:
             self.due_at = float("inf")
             self.state.scheduled = 1

@@ -6,7 +6,7 @@ import logging
 import os
 
 from django_q.log.events import Message, event
-from django_q.text import one_line
+from django_q.text import error_line, one_line
 
 
 @event(logging.INFO)
@@ -37,3 +37,9 @@ def saving_resumed(name: str) -> Message:
 def results_not_saved(name: str, count: int) -> Message:
     """Log that the cluster stopped while a server was unavailable, so that results are not saved."""
     return Message("%s: %d results not saved, tasks will be redelivered after lease expiry", (name, count))
+
+
+@event(logging.WARNING)
+def activity_not_written(name: str, error: Exception) -> Message:
+    """Log that the last numbers for the charts of the admin are lost."""
+    return Message("%s: the last activity is not written (%s), the charts lack it", (name, error_line(error)))
