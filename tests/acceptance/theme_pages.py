@@ -38,7 +38,7 @@ def fill() -> Iterator[tuple[str, str]]:
     from django.utils import timezone
     from django_q.brokers import get_broker
     from django_q.brokers.dead_letters import id_of
-    from django_q.models import Record, Schedule, Task
+    from django_q.models import Activity, Record, Schedule, Task
     from django_q.settings import current_settings
     from django_q.status import Stat
     from django_q.wire.codec import PackageCodec
@@ -64,6 +64,11 @@ def fill() -> Iterator[tuple[str, str]]:
     yield f"django_q/queue/package/?queue=test&state=dead&id={id_of('unsigned')}", "Requeue"
     yield f"django_q_orm/ormq/{OrmQ.objects.get(key='test').pk}/change/", "queued-task"
     Stat(4000, "a-cluster", host="host", status="Idle", tob=now, workers=[4004], queue="test").save(broker)
+    numbers = {"successes": 40, "failures": 3, "waits": 40, "wait_seconds": 12.5}
+    minute = int(now.timestamp()) // 60
+    Activity.objects.bulk_create(
+        Activity(minute=minute - age, cluster_id="a" * 32, **numbers) for age in range(0, 60, 7)
+    )
 
 
 MESSAGES = {
