@@ -112,12 +112,12 @@ def test_interval_belongs_to_the_minute_in_which_it_began(writer, state, clock) 
 
 
 def test_idle_cluster_executes_no_statement(writer, state, clock, django_assert_num_queries) -> None:
-    state.activity.add(Numbers(successes=1))
-    clock.seconds += 10
-    writer.step()
-    with django_assert_num_queries(0):
-        for _ in range(DAY):
-            clock.seconds += 60
+    for seconds in range(1, 100):
+        state.activity.add(Numbers(1, 0, 1, seconds / 7))
+        clock.seconds += 10
+        writer.step()
+        with django_assert_num_queries(0):
+            clock.seconds += 10
             writer.step()
 
 
