@@ -7,10 +7,12 @@ import signal
 import sys
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from email import message_from_string
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 from django_q.context import current_task
 from django_q.exceptions import UnknownFunction
@@ -513,3 +515,15 @@ def test_outcome_that_cannot_be_built_is_a_final_failure(monkeypatch):
     outcome = executor.execute(new_package("math.sqrt", (4,)), ack_id=5, attempt=2)
     assert (outcome.success, outcome.final, outcome.ack_id, outcome.attempt) == (False, True, 5, 2)
     assert "unforeseen" in (outcome.error or "")
+
+
+@pytest.mark.parametrize("uses_zones", [True, False])
+@pytest.mark.parametrize(
+    ("delayed", "waited"), [({}, 60), ({"run_after": 20}, 20), ({"run_after": 600}, 60), ({"run_after": None}, 60)]
+)
+def test_delayed_task_waits_from_its_earliest_execution(settings, uses_zones, delayed, waited):
+    settings.USE_TZ = uses_zones
+    started = timezone.now() - timedelta(seconds=60)
+    moments = {key: seconds and datetime.now(UTC) - timedelta(seconds=seconds) for key, seconds in delayed.items()}
+    package = new_package("math.floor", (1.5,)) | {"started": started} | moments
+    assert Executor(ClusterSettings()).execute(package).waited == pytest.approx(waited, abs=5)

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from django_q import signals, tracing
+from django_q.clock import sent_at
 from django_q.exceptions import ResultNotPicklable
 from django_q.functions import describe
 from django_q.text import bounded, one_line, qualified_type_name, storable, text_of, truncated
@@ -36,7 +37,10 @@ NO_ARGS: Final = encode(())
 NO_KWARGS: Final = encode({})
 
 OPTIONAL_KEYS: Final = frozenset(
-    ("ack_failure", "cached", "group", "hook", "iter_cached", "iter_count", "iter_options", "save", "schedule")
+    (
+        *("ack_failure", "cached", "group", "hook", "iter_cached", "iter_count", "iter_options"),
+        *("run_after", "save", "schedule"),
+    )
 )
 """Keys that few packages have, and from which optional fields of the outcome are built."""
 
@@ -146,6 +150,7 @@ class OutcomeBuilder:
         member = is_member(finished.get("iter_count"), finished.get("group"))
         return {
             "ack_failure": flag_of(own_ack_failure(finished)),
+            "due": sent_at(finished["run_after"]) if finished.get("run_after") else None,
             "cached": not member and seconds_of(finished.get("cached")),
             "group": label_of(finished.get("group")),
             "hook": None if hook is None else label_of(describe(hook), PATH_CHARACTERS),

@@ -91,13 +91,16 @@ class Outcome(NamedTuple):
     """True if the task was cancelled."""
     attempted: Attempted | None = None
     """The attempt, if the task is tracked."""
+    due: datetime | None = None
+    """Earliest execution of a delayed task; None if there was no delay."""
 
     @property
     def waited(self) -> float | None:
-        """Seconds between sending and start of a first attempt; None for another one."""
+        """Seconds from sending, or from the end of the delay, to the start of a first attempt; None for another one."""
         if self.duration is None or self.attempt > 1:
             return None
-        return max((self.stopped - self.started).total_seconds() - self.duration, 0.0)
+        since = self.started if self.due is None else max(self.started, self.due)
+        return max((self.stopped - since).total_seconds() - self.duration, 0.0)
 
 
 def encode(value: object) -> str | None:
