@@ -22,6 +22,7 @@ from django.utils import timezone
 from django_q.brokers import PackageState, get_broker
 from django_q.brokers.dead_letters import id_of
 from django_q.models import Activity, Failure, Record, Schedule, Status, Task
+from django_q.models import Command, Failure, Record, Schedule, Status, Task
 from django_q.records import attempts
 from django_q.settings import current_settings
 from django_q.status import Stat
@@ -225,7 +226,9 @@ def activity(age: int, cluster_id: str = "a" * 32) -> Activity:
 def cluster() -> Stat:
     """Published snapshot of a cluster that has been active for a day."""
     values = {"host": HOSTILE, "status": "Working", "sentinel": 4001, "pusher": 4002, "monitor": 4003, "queue": "test"}
-    stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values)
+    stat = Stat(
+        4000, "a-cluster", version="7.8.9", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values
+    )
     stat.save(get_broker())
     Activity.objects.bulk_create([activity(age) for age in range(24 * 60)])
     return stat
@@ -417,6 +420,7 @@ def test_queue_pages_fit_and_screenshots_are_kept(
         "queue-package": f"django_q/queue/package/?queue=test&state=dead&id={id_of(PACKAGES['huge'])}",
         "queue-task": f"django_q/queue/package/?queue=test&state=dead&id={id_of(queue[0].payload)}",
         "cluster": "django_q/cluster/",
+        "cluster-stop": "django_q/cluster/stop/?id=a-cluster",
         "ormq-list": "django_q_orm/ormq/",
         "ormq-page": f"django_q_orm/ormq/{queue[0].pk}/change/",
     }
@@ -431,7 +435,7 @@ def test_queue_pages_fit_and_screenshots_are_kept(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_has_barriers(browser, site, rows, queue, cluster, width: int, theme: str) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    addresses = [site, f"{site}django_q/schedule/add/"]
+    addresses = [site, f"{site}django_q/schedule/add/", f"{site}django_q/cluster/stop/?id=a-cluster"]
     for model in LISTS:
         addresses += [f"{site}django_q/{model}/", f"{site}django_q/{model}/{rows[model][0].pk}/change/"]
     addresses += [each for each in queue_addresses(site, queue[:1]) if "&n=" not in each or "&n=0" in each]
@@ -459,8 +463,10 @@ def test_viewer_opens_every_page_of_queues_and_has_no_button(browser, site, queu
     for address in queue_addresses(site, queue):
         browser.get(address)
         assert status_of(browser) == 200, address
-        for button in ("_save", "_requeue", "_delete", "requeue_dead_letters", "delete_dead_letters"):
+        for button in ("_save", "_requeue", "_delete", "requeue_dead_letters", "delete_dead_letters", "Stop cluster"):
             assert f'"{button}"' not in browser.page_source, (address, button)
+    browser.get(f"{site}django_q/cluster/stop/?id=a-cluster")
+    assert status_of(browser) == 403
     browser.get(f"{site}django_q_orm/ormq/")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Select Queued task to view"
 
@@ -560,6 +566,18 @@ def test_charts_are_updated_without_a_reload(browser, site, cluster) -> None:
     row.save()
     eventually(lambda: "Attempts: 98765" in browser.find_element(By.ID, "django-q-live").text, within=15)
     assert browser.execute_script("return window.isSamePage")
+def test_cluster_is_stopped_with_the_keyboard(browser, site, cluster, width: int, theme: str) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    with screen(browser, width, theme):
+        browser.get(f"{site}django_q/cluster/")
+        button = browser.find_element(By.CSS_SELECTOR, "input[value='Stop cluster']")
+        assert button.accessible_name.startswith("Stop cluster: ")
+        button.send_keys("\n")
+        eventually(lambda: "/stop/?id=a-cluster" in browser.current_url)
+        assert not Command.objects.exists()
+        browser.find_element(By.NAME, "_stop").send_keys("\n")
+        expect_message(browser, "stops when it has read the command")
+    assert Command.objects.get().target == "a-cluster"
 
 
 def test_clusters_stay_while_updates_are_off(browser, site, cluster) -> None:

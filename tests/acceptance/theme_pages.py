@@ -69,6 +69,9 @@ def fill() -> Iterator[tuple[str, str]]:
     Activity.objects.bulk_create(
         Activity(minute=minute - age, cluster_id="a" * 32, **numbers) for age in range(0, 60, 7)
     )
+    values = {"host": "host", "status": "Idle", "queue": "test", "version": "2.0.0"}
+    Stat(4000, "a-cluster", tob=now, workers=[4004], **values).save(broker)
+    yield "django_q/cluster/stop/?id=a-cluster", "Stop cluster"
 
 
 MESSAGES = {
@@ -76,6 +79,7 @@ MESSAGES = {
     "_cancel": "1 task is cancelled.",
     "_preview": " UTC<br>",
     "_requeue": "1 dead letter is queued again.",
+    "_stop": "stops when it has read the command",
 }
 """Buttons, and a text of the page that follows."""
 

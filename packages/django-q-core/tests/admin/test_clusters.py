@@ -5,20 +5,26 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.contrib.messages import get_messages
 from django.db import OperationalError, connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django_q.admin import stop_page
 from django_q.brokers import get_broker
 from django_q.exceptions import BrokerUnavailable
-from django_q.models import Record, Status
+from django_q.models import Command, Record, Status
 from django_q.records import attempts
 from django_q.status import Stat
 from django_q.terminal import snapshot
+from django_q.testing import eventually
 
 pytestmark = pytest.mark.django_db
 PAGE = "admin:django_q_cluster_changelist"
+STOP = "admin:django_q_cluster_stop"
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +41,7 @@ def stat():
     """Published snapshot of a cluster."""
     values = {"host": "<b>apples</b>", "status": "Working", "sentinel": 4001, "pusher": 4002, "monitor": 4003}
     counts = {"workers": [4004, 4005], "task_q_size": 17, "done_q_size": 19, "reincarnations": 23, "queue": "test"}
-    stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(seconds=3725), **values, **counts)
+    stat = Stat(4000, "a-cluster", version="7.8.9", tob=timezone.now() - timedelta(seconds=3725), **values, **counts)
     stat.save(get_broker())
     yield stat
     get_broker().set_stat(stat.key, "", 0.001)
@@ -175,3 +181,109 @@ def test_page_is_complete_without_the_script(admin_client, stat: Stat) -> None:
     page = admin_client.get(reverse(PAGE)).content.decode()
     assert f'<a href="{reverse(PAGE)}">Refresh</a>' in page
     assert 'id="django-q-updates" hidden' in page
+
+
+# stopping a cluster
+
+
+def stop_url(stat: Stat) -> str:
+    """Return the address of the page that stops a cluster."""
+    return reverse(STOP, query={"id": stat.cluster_id})
+
+
+def messages_of(response) -> list[str]:
+    """Return the messages of a response."""
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def test_cluster_is_stopped_after_a_confirmation(client, stat: Stat) -> None:
+    client = staff(client, "view_cluster", "stop_cluster")
+    assert (
+        f'<form action="{reverse(STOP)}"><input type="hidden" name="id" value="a-cluster">'
+        in client.get(reverse(PAGE)).content.decode()
+    )
+    page = client.get(stop_url(stat)).content.decode()
+    assert "&lt;b&gt;apples&lt;/b&gt;" in page
+    assert "systemd" in page
+    assert not Command.objects.exists()
+    assert not LogEntry.objects.exists()
+    response = client.post(stop_url(stat))
+    assert response.url == reverse(PAGE)
+    assert messages_of(response) == [
+        "Cluster <b>apples</b> 4000 stops when it has read the command, within a few seconds."
+    ]
+    command = Command.objects.get()
+    assert (command.kind, command.target) == ("cluster", "a-cluster")
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.object_repr) == ("a-cluster", "<b>apples</b> 4000")
+    assert entry.get_change_message() == "Stopped."
+    assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_superuser_opens_the_log_of_a_stopped_cluster(admin_client, stat: Stat) -> None:
+    admin_client.post(stop_url(stat))
+    assert "&lt;b&gt;apples&lt;/b&gt; 4000" in admin_client.get(reverse("admin:index")).content.decode()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("codenames", [("view_cluster",), ("stop_cluster",), ("view_cluster", "cancel_record")])
+def test_stop_needs_both_permissions(client, stat: Stat, codenames, method: str) -> None:
+    client = staff(client, *codenames)
+    assert getattr(client, method)(stop_url(stat)).status_code == 403
+    assert "Stop cluster" not in client.get(reverse(PAGE)).content.decode()
+    assert not Command.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("change", [{"status": "Stopping"}, {"status": "Stopped"}, {"version": ""}])
+def test_cluster_that_stops_or_reads_no_command_has_no_button(admin_client, stat: Stat, change, method: str) -> None:
+    vars(stat).update(change)
+    stat.save(get_broker())
+    assert 'value="Stop cluster"' not in admin_client.get(reverse(PAGE)).content.decode()
+    response = getattr(admin_client, method)(stop_url(stat))
+    assert response.url == reverse(PAGE)
+    assert messages_of(response) == ["The cluster does not run any more, or it stops already."]
+    assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_cluster_that_has_died_is_a_message(admin_client, stat: Stat, method: str) -> None:
+    get_broker().set_stat(stat.key, "", 0.001)
+    eventually(lambda: not Stat.get_all(), within=5)
+    response = getattr(admin_client, method)(stop_url(stat))
+    assert messages_of(response) == ["The cluster does not run any more, or it stops already."]
+    assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_unavailable_broker_is_a_message_and_stops_nothing(admin_client, stat: Stat, monkeypatch, method: str) -> None:
+    def refuse(broker: object) -> None:
+        raise BrokerUnavailable("The server does not answer.")
+
+    monkeypatch.setattr(stop_page, "clusters_of", refuse)
+    response = getattr(admin_client, method)(stop_url(stat))
+    assert messages_of(response) == ["The cluster cannot be stopped now: The server does not answer."]
+    assert not Command.objects.exists()
+
+
+@pytest.mark.parametrize("table", ["django_q_command", "django_admin_log"])
+def test_unavailable_database_is_a_message_and_stops_nothing(admin_client, stat: Stat, table: str) -> None:
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith("INSERT") and table in sql:
+            raise OperationalError("server closed the connection")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        response = admin_client.post(stop_url(stat))
+    assert response.url == reverse(PAGE)
+    assert messages_of(response) == ["The cluster cannot be stopped now: server closed the connection"]
+    assert not Command.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_command_of_another_site_is_refused(stat: Stat, admin_user) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert client.post(stop_url(stat)).status_code == 403
+    assert not Command.objects.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from django_q.cluster.commands import CommandReader
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import BITS, CommandMarks, index_of
 from django_q.cluster.ipc.messages import Cancel, unpack
+from django_q.cluster.stop_command import STOP_LIFETIME, request_stop
 from django_q.models import Command
 from django_q.records.cancelling import cancel_task, is_cancelled
 from django_q.wire.package import new_package
@@ -30,7 +32,17 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def reader(clock):
-    return CommandReader("scheduler", SimpleNamespace(marks=CommandMarks(), commands=Channel()))
+    state = SimpleNamespace(parent=4000, stop_requests=0)
+    wiring = SimpleNamespace(marks=CommandMarks(), commands=Channel(), cluster_id="this-cluster", state=state)
+    return CommandReader("scheduler", wiring)
+
+
+@pytest.fixture
+def signals(monkeypatch) -> list[tuple[int, int]]:
+    """Process ids and numbers of the signals that the reader sends."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(module.os, "kill", lambda pid, number: sent.append((pid, number)))
+    return sent
 
 
 def passed_on(reader: CommandReader) -> list[Cancel]:
@@ -112,3 +124,45 @@ def test_targets_that_share_a_mark_are_told_apart(reader, clock) -> None:
     other = next(str(n) for n in range(1, 20 * BITS) if index_of("task", str(n)) == index_of("task", "0"))
     assert reader.marks.may_have([("task", other)])
     assert not is_cancelled(new_package("math.floor", task_id=other, started=timezone.now() - timedelta(hours=1)))
+
+
+def test_command_stops_the_cluster_that_it_names(reader, clock, signals) -> None:
+    request_stop("this-cluster")
+    assert step_later(reader, clock) == []
+    assert signals == [(4000, signal.SIGTERM)]
+    assert not reader.marks.any
+
+
+def test_command_does_not_stop_another_cluster(reader, clock, signals) -> None:
+    request_stop("another-cluster")
+    assert step_later(reader, clock) == []
+    assert not signals
+    assert not reader.marks.any
+
+
+def test_second_command_does_not_shorten_the_stop(reader, clock, signals) -> None:
+    request_stop("this-cluster")
+    request_stop("this-cluster")
+    step_later(reader, clock)
+    request_stop("this-cluster")
+    step_later(reader, clock)
+    assert len(signals) == 1
+
+
+def test_command_does_not_shorten_the_stop_by_a_signal(reader, clock, signals) -> None:
+    reader.wiring.state.stop_requests = 1
+    request_stop("this-cluster")
+    step_later(reader, clock)
+    assert not signals
+
+
+def test_expired_stop_is_not_executed_and_deleted(reader, clock, signals) -> None:
+    request_stop("this-cluster")
+    command = Command.objects.get()
+    assert command.expires_at - command.created_at == STOP_LIFETIME
+    reader.due, reader.reload_at = 0.0, clock.seconds + 60  # the next step deletes nothing
+    Command.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    step_later(reader, clock)
+    assert not signals
+    step_later(reader, clock, 60)
+    assert not Command.objects.exists()

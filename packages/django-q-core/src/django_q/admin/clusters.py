@@ -9,6 +9,7 @@ from django.urls import NoReverseMatch, reverse
 
 from django_q.admin.charts import chart_values
 from django_q.admin.overview import Overview
+from django_q.admin.stop_page import StopPage, can_stop
 from django_q.models import Cluster
 from django_q.terminal.snapshot import Collector
 from django_q.terminal.views import clock, emptiness
@@ -26,6 +27,7 @@ class ShownCluster(NamedTuple):
     uptime: str
     processes: list[tuple[str, str]]
     """Roles and process ids."""
+    can_stop: bool
 
 
 class ShownTask(NamedTuple):
@@ -38,7 +40,7 @@ class ShownTask(NamedTuple):
 
 
 @admin.register(Cluster)
-class ClusterAdmin(Overview):
+class ClusterAdmin(StopPage):
     """Clusters with their processes, queues with their sizes, and the tracked tasks that workers execute.
 
     A script replaces the tables every few seconds. Without it, the page has a link that does it.
@@ -55,7 +57,10 @@ class ClusterAdmin(Overview):
         consumers = [row.queue for row in snapshot.clusters]
         return {
             "snapshot": snapshot,
-            "clusters": [ShownCluster(row, clock(row.uptime), processes_of(row)) for row in snapshot.clusters],
+            "clusters": [
+                ShownCluster(row, clock(row.uptime), processes_of(row), can_stop(row)) for row in snapshot.clusters
+            ],
+            "stop_url": self.address("stop") if self.has_stop_permission(request) else "",
             "queues": [(row, consumers.count(row.name)) for row in snapshot.queues],
             "running": [ShownTask(row, clock(row.seconds), self.record_url(row.id)) for row in snapshot.running],
             "may_cancel": self.may_cancel(request),

@@ -1,8 +1,11 @@
-"""Reads commands from the database, and passes them to the sentinel and the workers."""
+"""Reads commands from the database: passes cancellations to the sentinel and the workers, and stops the cluster."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,7 +47,7 @@ class CommandReader:
     """
 
     def __init__(self, name: str, wiring: Wiring) -> None:
-        self.name, self.marks, self.channel = name, wiring.marks, wiring.commands
+        self.name, self.wiring, self.marks, self.channel = name, wiring, wiring.marks, wiring.commands
         self.using: str = router.db_for_write(Command)
         self.probe = WriteProbe(Command, self.using)
         self.backoff = Backoff()
@@ -54,6 +57,8 @@ class CommandReader:
         """Time at which all commands are read next (`time.monotonic`, seconds)."""
         self.known: set[int] = set()
         """Ids of the commands that were passed on."""
+        self.has_stopped = False
+        """True if a command has stopped this cluster. Another signal would shorten the stop."""
 
     def step(self) -> None:
         """Check for new commands, if that is due. An error is logged, and the next check tries again."""
@@ -106,10 +111,25 @@ class CommandReader:
         Workers skip marked tasks that wait, and the sentinel interrupts those that run.
         """
         for command in commands:
+            if command.kind == Command.Kind.STOP_CLUSTER:
+                self.stop_cluster(command)
+                continue
             self.marks.add([(command.kind, command.target)])
             message = pack(Kind.CANCEL, Cancel(command.kind, command.target, command.created_at))
             if not self.channel.send(message, wait=INTERVAL_SECONDS):
                 log.scheduler.command_not_passed(self.name, command.target)
+
+    def stop_cluster(self, command: Command) -> None:
+        """Ask the outermost process of this cluster to stop, if the command is for it and has not expired."""
+        state = self.wiring.state
+        if command.target != self.wiring.cluster_id or in_project_time(command.expires_at) <= clock_now():
+            return
+        if self.has_stopped or state.stop_requests:
+            return
+        self.has_stopped = True
+        log.scheduler.stop_commanded(self.name)
+        with suppress(ProcessLookupError):
+            os.kill(state.parent, signal.SIGTERM)
 
 
 def adapted(moment: datetime, using: str) -> Any:

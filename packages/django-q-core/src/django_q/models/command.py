@@ -11,10 +11,10 @@ from django_q.wire.targets import GROUP, TASK
 
 
 class Command(models.Model):
-    """Command to all clusters: do not execute a task, or the tasks of a group, any more.
+    """Command to clusters: do not execute a task, or the tasks of a group, any more; or stop one cluster.
 
-    A cluster reads the table once a second. A command applies to tasks that were sent before it, even if they are
-    executed much later. It is deleted when it expires.
+    A cluster reads the table once a second. A cancellation applies to tasks that were sent before it, even if they are
+    executed much later. A command is deleted when it expires.
     """
 
     class Kind(models.TextChoices):
@@ -22,11 +22,12 @@ class Command(models.Model):
 
         CANCEL_TASK = TASK, _("cancel a task")
         CANCEL_GROUP = GROUP, _("cancel a group")
+        STOP_CLUSTER = "cluster", _("stop a cluster")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     target = models.CharField(max_length=LABEL_LENGTH)
-    """Id of the task, or label of the group."""
+    """Id of the task, label of the group, or id of the cluster."""
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     """Time at which the command is deleted."""

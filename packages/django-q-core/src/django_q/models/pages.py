@@ -34,3 +34,7 @@ class Cluster(Record):
         verbose_name = _("Cluster")
         verbose_name_plural = _("Clusters")
         default_permissions = ("view",)
+        permissions = (("stop_cluster", "Can stop clusters"),)
+
+    def __str__(self) -> str:
+        return self.name

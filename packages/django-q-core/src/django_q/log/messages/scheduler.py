@@ -75,6 +75,12 @@ def command_not_passed(name: str, target: str) -> Message:
 
 
 @event(logging.INFO)
+def stop_commanded(name: str) -> Message:
+    """Log that a command stops this cluster."""
+    return Message("%s: a command stops this cluster", (name,))
+
+
+@event(logging.INFO)
 def maintenance_resumed(name: str) -> Message:
     """Log that maintenance succeeded after a failure."""
     return Message("%s: maintenance succeeded again", (name,))
