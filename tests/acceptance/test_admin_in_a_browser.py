@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -229,6 +229,18 @@ def cluster() -> Stat:
     stat = Stat(
         4000, "a-cluster", version="7.8.9", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values
     )
+    """Published snapshot of a cluster."""
+    values: dict[str, Any] = {
+        "host": HOSTILE,
+        "status": "Working",
+        "sentinel": 4001,
+        "pusher": 4002,
+        "monitor": 4003,
+        "queue": "test",
+    }
+    task = {"worker": 4005, "id": f"{1:032}", "name": HOSTILE, "func": "shop.orders.ship", "track": True}
+    values |= {"version": "7.8.9", "tasks": [task | {"started": timezone.now()}]}
+    stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values)
     stat.save(get_broker())
     Activity.objects.bulk_create([activity(age) for age in range(24 * 60)])
     return stat

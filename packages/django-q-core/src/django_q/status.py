@@ -78,6 +78,11 @@ class Stat(Status):
         """Name of the queue whose tasks the cluster executes."""
         self.version = ""
         """Version of django-q-core that the cluster runs. Snapshots of the public editions lack this attribute."""
+        self.tasks: list[dict[str, Any]] = []
+        """Running tasks: `id`, `name`, `func`, `track`, process id of the `worker` and time at which it has `started`.
+
+        Snapshots of the public editions lack this attribute, and short tasks are left out.
+        """
         vars(self).update(values)
 
     def uptime(self) -> float:

@@ -183,6 +183,57 @@ def test_page_is_complete_without_the_script(admin_client, stat: Stat) -> None:
     assert 'id="django-q-updates" hidden' in page
 
 
+# workers
+
+
+def publish_task(stat: Stat, **values) -> None:
+    """Publish the snapshot with a task that the second worker has executed for 62 seconds."""
+    started = timezone.now() - timedelta(seconds=62)
+    task = {"worker": 4005, "id": "b" * 32, "name": "<u>ship</u>", "func": "shop.ship", "track": False}
+    stat.tasks = [task | {"started": started} | values]
+    stat.save(get_broker())
+
+
+def worker_rows(client) -> dict[str, str]:
+    """Return the rows of the table of workers by process id."""
+    page = client.get(reverse(PAGE)).content.decode()
+    table = page.partition('aria-label="Workers"')[2].partition("</table>")[0]
+    rows = [row for row in table.split("<tr>") if '<th scope="row">' in row]
+    return {row.partition('<th scope="row">')[2].partition("<")[0]: row for row in rows}
+
+
+def test_worker_is_shown_with_its_task_and_run_time(admin_client, stat: Stat) -> None:
+    publish_task(stat)
+    rows = worker_rows(admin_client)
+    assert [*rows] == ["4004", "4005"]
+    for text in ("<td>&lt;u&gt;ship&lt;/u&gt;</td>", "<td>shop.ship</td>", "<td>0:01:0"):
+        assert text in rows["4005"]
+    assert rows["4004"].count("<td>-</td>") == 3
+
+
+def test_worker_of_a_tracked_task_is_linked_to_its_record(admin_client, stat: Stat) -> None:
+    publish_task(stat, track=True)
+    url = reverse("admin:django_q_record_change", args=["b" * 32])
+    assert f'<td><a href="{url}">&lt;u&gt;ship&lt;/u&gt;</a></td>' in worker_rows(admin_client)["4005"]
+
+
+def test_task_without_a_readable_name_has_a_run_time(admin_client, stat: Stat) -> None:
+    publish_task(stat, id="", name="", func="")
+    row = worker_rows(admin_client)["4005"]
+    assert row.count("<td>-</td>") == 2
+    assert "<td>0:01:0" in row
+
+
+def test_workers_of_a_public_edition_have_no_tasks(admin_client, stat: Stat) -> None:
+    del stat.tasks
+    stat.save(get_broker())
+    assert all(row.count("<td>-</td>") == 3 for row in worker_rows(admin_client).values())
+
+
+def test_no_workers_are_shown_without_a_cluster(admin_client) -> None:
+    assert worker_rows(admin_client) == {}
+
+
 # stopping a cluster
 
 

@@ -15,9 +15,11 @@ from django_q.terminal.snapshot import Collector
 from django_q.terminal.views import clock, emptiness
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.http import HttpRequest
 
-    from django_q.terminal.snapshot import ClusterRow, RunningRow
+    from django_q.terminal.snapshot import ClusterRow, RunningRow, WorkerTask
 
 
 class ShownCluster(NamedTuple):
@@ -37,6 +39,20 @@ class ShownTask(NamedTuple):
     time: str
     url: str
     """Address of its record; empty if that has no page."""
+
+
+class ShownWorker(NamedTuple):
+    """A worker of a cluster, and its task, with values as texts."""
+
+    host: str
+    cluster: int
+    """Id of the cluster."""
+    pid: int
+    task: WorkerTask | None
+    """None if it waits, or has begun its task just now."""
+    time: str
+    url: str
+    """Address of the record of its task; empty if the task is not tracked."""
 
 
 @admin.register(Cluster)
@@ -61,12 +77,21 @@ class ClusterAdmin(StopPage):
                 ShownCluster(row, clock(row.uptime), processes_of(row), can_stop(row)) for row in snapshot.clusters
             ],
             "stop_url": self.address("stop") if self.has_stop_permission(request) else "",
+            "workers": [worker for row in snapshot.clusters for worker in self.workers_of(row)],
             "queues": [(row, consumers.count(row.name)) for row in snapshot.queues],
             "running": [ShownTask(row, clock(row.seconds), self.record_url(row.id)) for row in snapshot.running],
             "may_cancel": self.may_cancel(request),
             "empty": {view: emptiness(view) for view in ("clusters", "queues", "running")},
             **chart_values(),
         }
+
+    def workers_of(self, row: ClusterRow) -> Iterator[ShownWorker]:
+        """Yield the workers of a cluster."""
+        tasks = {task.worker: task for task in row.tasks}
+        for pid in row.workers:
+            task = tasks.get(pid)
+            url = self.record_url(task.id) if task is not None and task.is_tracked else ""
+            yield ShownWorker(row.host, row.pid, pid, task, "" if task is None else clock(task.seconds), url)
 
     def may_cancel(self, request: HttpRequest) -> bool:
         """Return True if the user may press the button *Cancel task* of a record."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django_q.__about__ import __version__
 from django_q.clock import in_project_time
+from django_q.cluster.current_tasks import CurrentTasks
 from django_q.cluster.ipc.state import ClusterState, Phase
 from django_q.exceptions import BrokerError
 from django_q.log import messages as log
@@ -17,19 +18,24 @@ from django_q.pacing import Backoff
 from django_q.status import IDLE, STARTING, STOPPED, STOPPING, WORKING, Stat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django_q.brokers import Broker
     from django_q.settings import ClusterSettings
 
     from .process import Wiring
 
 
-def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> Stat:
+def stat_of(
+    state: ClusterState, cluster_id: str, settings: ClusterSettings, tasks: Sequence[dict[str, Any]] | None = None
+) -> Stat:
     """Take a snapshot of a cluster.
 
     Args:
         state: shared memory of the cluster.
         cluster_id: id of the cluster.
         settings: settings of the cluster.
+        tasks: values of the running tasks; None to read them now.
 
     Returns:
         A `Stat` that does not change with the cluster.
@@ -44,6 +50,7 @@ def stat_of(state: ClusterState, cluster_id: str, settings: ClusterSettings) -> 
         pusher=state.pusher,
         monitor=state.monitor,
         workers=[slot.pid for slot in state.slots if slot.pid],
+        tasks=[*(CurrentTasks(settings, state).read() if tasks is None else tasks)],
         status=status_of(state),
         tob=in_project_time(datetime.fromtimestamp(state.born, UTC)) if state.born else None,
         reincarnations=state.reincarnations,
@@ -91,6 +98,7 @@ class Publisher:
         self.name, self.wiring, self.broker, self.here = name, wiring, broker, here
         self.due = 0.0 if here else math.inf
         """Time of the next step (`time.monotonic`, seconds)."""
+        self.current = CurrentTasks(wiring.settings, wiring.state)
         self.published: dict[str, Any] = {}
         self.again_at = 0.0
         self.backoff = Backoff()
@@ -105,7 +113,7 @@ class Publisher:
         """Publish now, unless the same values were published less than about `REPUBLISH_SECONDS` ago."""
         if not self.here:
             return
-        stat = stat_of(self.wiring.state, self.wiring.cluster_id, self.wiring.settings)
+        stat = stat_of(self.wiring.state, self.wiring.cluster_id, self.wiring.settings, self.current.read())
         values = {name: value for name, value in vars(stat).items() if name != "timestamp"}
         now = time.monotonic()
         if values == self.published and now < self.again_at:

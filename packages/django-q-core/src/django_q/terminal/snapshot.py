@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django_q.brokers import broker_of, shared_broker
 from django_q.brokers.registry import OWN_QUEUE
 from django_q.caches.sharing import is_private
+from django_q.clock import in_project_time
 from django_q.databases.connections import close_after
 from django_q.exceptions import DjangoQError
 from django_q.models import Record, Schedule, Task
@@ -27,7 +28,7 @@ from django_q.status import Stat
 from django_q.text import error_line, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from django_q.brokers import Broker
@@ -43,6 +44,32 @@ MAX_RUNNING_ROWS: Final = 100
 
 DETAILS_SECONDS: Final = 3.0
 """Interval at which a `Collector` counts queues and tasks. It reads the statistics of clusters each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTask:
+    """Task that a worker of a cluster executes, tracked or not."""
+
+    worker: int
+    """Process id of the worker."""
+    id: str
+    name: str
+    func: str
+    is_tracked: bool
+    seconds: float
+    """Seconds since the worker took it."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> WorkerTask:
+        """Return a task that a cluster has published."""
+        return cls(
+            worker=values["worker"],
+            id=one_line(values["id"]),
+            name=one_line(values["name"]),
+            func=one_line(values["func"]),
+            is_tracked=values["track"],
+            seconds=max((timezone.now() - in_project_time(values["started"])).total_seconds(), 0.0),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +96,8 @@ class ClusterRow:
     """Seconds since its start."""
     version: str = ""
     """Version of django-q-core; empty for a cluster of a public edition."""
+    tasks: tuple[WorkerTask, ...] = ()
+    """Tasks that its workers have executed for a second or longer."""
 
     @classmethod
     def of(cls, stat: Stat) -> ClusterRow:
@@ -88,6 +117,7 @@ class ClusterRow:
             reincarnations=stat.reincarnations,
             uptime=stat.uptime(),
             version=one_line(getattr(stat, "version", "")),
+            tasks=tuple(map(WorkerTask.of, getattr(stat, "tasks", ()))),
         )
 
 
