@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.brokers.dead_letters import id_of
+from django_q.models import Command
 from django_q.settings import current_settings
 from django_q.testing import eventually
 from django_q.wire.codec import PackageCodec
@@ -18,6 +22,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.variant]
 LISTING = ("mongo", "redis", "redis_cluster", "sqlite")
 COUNTING = ("disque", "ironmq", "moto")
 PACKAGES = "admin:django_q_queue_packages"
+CLUSTERS = "admin:django_q_cluster_changelist"
 HOSTILE = ("unsigned", "x" * 2_000_000, "<script>alert(1)</script>", "\x1b[31m\u202e")
 
 
@@ -104,6 +109,35 @@ def test_server_that_is_down_becomes_a_message(admin_client, use, product: str) 
             assert '<p class="errornote">' in response.content.decode()
         response = admin_client.get(reverse(PACKAGES), {"queue": "test", "state": "dead"}, follow=True)
         assert "The page cannot be shown now" in response.content.decode()
+        response = admin_client.post(f"{reverse('admin:django_q_cluster_stop')}?id=a-cluster", follow=True)
+        assert response.status_code == 200
+        # The statistics are kept by Redis, but not by MongoDB.
+        expected = {"redis": "The cluster cannot be stopped now", "mongo": "The cluster does not run any more"}
+        assert expected[product] in response.content.decode()
+        assert not Command.objects.exists()
     finally:
         server.start()
     eventually(broker.ping, within=20)
+
+
+@pytest.mark.parametrize("product", LISTING)
+def test_cluster_page_has_the_age_and_priority_of_a_queue(admin_client, use, product: str) -> None:
+    _server, broker = use(product)
+    started = timezone.now() - timedelta(seconds=3_725)
+    package = new_package("shop.ship") | {"started": started, "priority": 7}
+    broker.enqueue(PackageCodec.of(current_settings()).dumps(package), priority=7)
+
+    def cells() -> list[str]:
+        page = admin_client.get(reverse(CLUSTERS)).content.decode()
+        row = page.partition('aria-label="Queues"')[2].partition("<tbody>")[2].partition("</tr>")[0]
+        return [cell.partition("</td>")[0] for cell in row.split("<td>")[1:]]
+
+    eventually(lambda: cells()[4] == "7", within=5)
+    assert cells()[3].startswith("1:02:")
+
+
+@pytest.mark.parametrize("product", COUNTING)
+def test_cluster_page_explains_a_broker_that_only_counts(admin_client, use, product: str) -> None:
+    use(product)
+    page = admin_client.get(reverse(CLUSTERS)).content.decode()
+    assert "their age and priority are unknown" in page

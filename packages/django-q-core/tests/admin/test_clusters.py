@@ -13,14 +13,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
-from django_q.admin import stop_page
+from django_q.admin import queue_rows, stop_page
 from django_q.brokers import get_broker
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Command, Record, Status
 from django_q.records import attempts
+from django_q.settings import current_settings
 from django_q.status import Stat
 from django_q.terminal import snapshot
 from django_q.testing import eventually
+from django_q.wire.codec import PackageCodec
+from django_q.wire.package import new_package
 
 pytestmark = pytest.mark.django_db
 PAGE = "admin:django_q_cluster_changelist"
@@ -181,6 +184,61 @@ def test_page_is_complete_without_the_script(admin_client, stat: Stat) -> None:
     page = admin_client.get(reverse(PAGE)).content.decode()
     assert f'<a href="{reverse(PAGE)}">Refresh</a>' in page
     assert 'id="django-q-updates" hidden' in page
+
+
+# queues
+
+
+def send(seconds: float, **values) -> None:
+    """Queue a package that was sent some seconds ago."""
+    package = new_package("shop.ship") | {"started": timezone.now() - timedelta(seconds=seconds), **values}
+    get_broker().enqueue(PackageCodec.of(current_settings()).dumps(package), priority=values.get("priority", 0))
+
+
+def queue_cells(client) -> list[str]:
+    """Return the cells of the first queue: sizes, oldest age, priority and clusters."""
+    page = client.get(reverse(PAGE)).content.decode()
+    row = page.partition('aria-label="Queues"')[2].partition("<tbody>")[2].partition("</tr>")[0]
+    return [cell.partition("</td>")[0] for cell in row.split("<td>")[1:]]
+
+
+def test_queue_has_the_age_and_priorities_of_its_next_packages(admin_client) -> None:
+    send(61, priority=-5)
+    send(10, priority=7)
+    waiting, _leased, _dead, oldest, priority, _clusters = queue_cells(admin_client)
+    assert (waiting, priority) == ("2", "-5 to 7")
+    assert oldest.startswith("0:01:0")
+
+
+@pytest.mark.parametrize("values", [{"priority": 3}, {"priority": "3"}, {"priority": True}, {"priority": 10**30}, {}])
+def test_priority_of_one_package_is_a_number(admin_client, values) -> None:
+    package = new_package("shop.ship") | values
+    get_broker().enqueue(PackageCodec.of(current_settings()).dumps(package))
+    assert queue_cells(admin_client)[4] == ("3" if values == {"priority": 3} else "0")
+
+
+@pytest.mark.parametrize("packages", [(), ("unsigned",)])
+def test_empty_or_unreadable_queue_has_no_age(admin_client, packages) -> None:
+    for package in packages:
+        get_broker().enqueue(package)
+    assert queue_cells(admin_client)[3:5] == ["-", "-"]
+
+
+def test_broker_that_cannot_list_is_explained(admin_client, monkeypatch) -> None:
+    send(61)
+    monkeypatch.setattr(type(get_broker()), "supports_listing", False)
+    assert queue_cells(admin_client)[3:5] == ["-", "-"]
+    page = admin_client.get(reverse(PAGE)).content.decode()
+    assert "their age and priority are unknown" in page
+
+
+def test_broker_that_fails_while_it_lists_is_a_problem_on_the_page(admin_client, monkeypatch) -> None:
+    def refuse(broker: object) -> None:
+        raise BrokerUnavailable("The server does not answer.")
+
+    monkeypatch.setattr(queue_rows, "next_packages", refuse)
+    assert queue_cells(admin_client)[3:5] == ["-", "-"]
+    assert '<p class="errornote">The server does not answer.</p>' in admin_client.get(reverse(PAGE)).content.decode()
 
 
 # workers

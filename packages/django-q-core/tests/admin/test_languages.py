@@ -42,6 +42,7 @@ SAME_WORDS = {
     "fr": {
         "Cluster",
         "Worker",
+        "Workers",
         "Broker",
         "Hook",
         "Cron",

@@ -9,9 +9,10 @@ from django.urls import NoReverseMatch, reverse
 
 from django_q.admin.charts import chart_values
 from django_q.admin.overview import Overview
+from django_q.admin.queue_rows import queues_of
 from django_q.admin.stop_page import StopPage, can_stop
 from django_q.models import Cluster
-from django_q.terminal.snapshot import Collector
+from django_q.terminal.snapshot import Collector, Problems
 from django_q.terminal.views import clock, emptiness
 
 if TYPE_CHECKING:
@@ -69,16 +70,20 @@ class ClusterAdmin(StopPage):
 
     def values(self, request: HttpRequest) -> dict[str, Any]:
         """Return a snapshot of the clusters."""
-        snapshot = Collector(counts_rows=False).snapshot()
-        consumers = [row.queue for row in snapshot.clusters]
+        collector, problems = Collector(counts_rows=False), Problems()
+        snapshot = collector.snapshot()
+        problems.add(*snapshot.problems)
+        queues = queues_of(snapshot, problems)
         return {
             "snapshot": snapshot,
+            "problems": problems.sentences,
+            "lists": collector.broker.supports_listing,
             "clusters": [
                 ShownCluster(row, clock(row.uptime), processes_of(row), can_stop(row)) for row in snapshot.clusters
             ],
             "stop_url": self.address("stop") if self.has_stop_permission(request) else "",
             "workers": [worker for row in snapshot.clusters for worker in self.workers_of(row)],
-            "queues": [(row, consumers.count(row.name)) for row in snapshot.queues],
+            "queues": queues,
             "running": [ShownTask(row, clock(row.seconds), self.record_url(row.id)) for row in snapshot.running],
             "may_cancel": self.may_cancel(request),
             "empty": {view: emptiness(view) for view in ("clusters", "queues", "running")},

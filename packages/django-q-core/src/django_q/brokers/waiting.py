@@ -1,8 +1,8 @@
-"""Measures for how long the next packages of a queue have waited."""
+"""Looks at the next packages of a queue: for how long they have waited, and their priorities."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django_q.brokers.dead_letters import ReadPackage
 from django_q.brokers.listing import PackageState
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 NEXT_PACKAGES: Final = 10
 """Number of waiting packages that are read. Without priorities, the first one is the oldest."""
+
+
+class NextPackages(NamedTuple):
+    """Summary of the readable ones of the next packages of a queue."""
+
+    seconds: float
+    """Seconds for which the oldest of them has waited."""
+    lowest: int
+    """Smallest priority."""
+    highest: int
+    """Greatest priority."""
 
 
 def next_wait(broker: Broker) -> float | None:
@@ -36,10 +47,26 @@ def next_wait(broker: Broker) -> float | None:
     """
     if not broker.supports_listing:
         return None
+    found = next_packages(broker)
+    return 0.0 if found is None else found.seconds
+
+
+def next_packages(broker: Broker) -> NextPackages | None:
+    """Return a summary of the next packages of a queue; None if none waits, or if none of them is readable.
+
+    Args:
+        broker: broker of the queue, which lists packages.
+
+    Raises:
+        BrokerUnavailable: try again later.
+    """
     codec = PackageCodec.of(broker.settings)
     listed = broker.list_packages(PackageState.WAITING, NEXT_PACKAGES)
     known = [read.metadata for each in listed if not (read := ReadPackage.of(each.package, codec)).reason]
-    return max((seconds_waited(metadata) for metadata in known), default=0.0)
+    if not known:
+        return None
+    priorities = [metadata.get("priority", 0) for metadata in known]
+    return NextPackages(max(map(seconds_waited, known)), min(priorities), max(priorities))
 
 
 def seconds_waited(metadata: Mapping[str, Any]) -> float:

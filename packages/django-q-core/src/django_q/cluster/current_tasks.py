@@ -23,7 +23,7 @@ MIN_RUN_SECONDS: Final = 1.0
 """Time after which a task is published. Shorter ones would have ended before anyone reads the statistics."""
 
 MAX_PACKAGE_BYTES: Final = 2**20
-"""Size up to which a package is read. The process that publishes has other work, and shows a larger one without name."""
+"""Size up to which a package is read, because the process has other work. A larger one is published without a name."""
 
 
 class CurrentTasks:

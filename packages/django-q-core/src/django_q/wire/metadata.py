@@ -21,6 +21,7 @@ from django.core.signing import BadSignature
 from django_q.clock import sent_at
 from django_q.exceptions import UnreadablePackage
 from django_q.text import error_line, text_of, truncated
+from django_q.wire.option_values import MAX_PRIORITY
 from django_q.wire.pickling import ZONES
 
 if TYPE_CHECKING:
@@ -239,6 +240,8 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     plain.setdefault("name", task_id)
     if found.get("hook") is not None:
         plain["hook"] = path_of(found["hook"])
+    if is_priority(found.get("priority")):
+        plain["priority"] = found["priority"]
     plain |= {name: found[name] for name in FLAG_KEYS if isinstance(found.get(name), bool)}
     plain |= {name: found[name] for name in NUMBER_KEYS if is_number(found.get(name))}
     options = found.get("iter_options")
@@ -254,6 +257,11 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
 def is_number(value: object) -> bool:
     """Return True if *value* is a bool, or a finite number that is not negative."""
     return isinstance(value, (bool, int, float)) and isfinite(value) and value >= 0
+
+
+def is_priority(value: object) -> bool:
+    """Return True if *value* is the priority of a task."""
+    return type(value) is int and abs(value) <= MAX_PRIORITY
 
 
 def path_of(func: object) -> str:
