@@ -6,6 +6,7 @@ Screenshots are kept in the folder that `DJANGO_Q_SCREENSHOTS` names, or else in
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from contextlib import contextmanager
@@ -405,6 +406,69 @@ def test_important_columns_are_visible_at_1280_pixels(browser, site, rows) -> No
     for column in ("next_run_at", "last_run", "error", "success"):
         cell = browser.find_element(By.CSS_SELECTOR, f"#result_list th.column-{column}")
         assert cell.rect["x"] + cell.rect["width"] <= end, column
+
+
+def cell(browser, column: str) -> str:
+    """Return the text of a column in the row of the task `plain`, after it was scrolled into the window."""
+    xpath = f"//tr[th[contains(., 'plain-')]]//*[contains(@class, 'field-{column}')]"
+    found = browser.find_element(By.XPATH, xpath)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'nearest', inline: 'nearest'})", found)
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", found)
+    assert 0 <= box["left"] < browser.execute_script("return window.innerWidth"), column
+    return found.text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_times_attempts_and_workers_are_columns(browser, site, rows, width: int, theme: str) -> None:
+    now = timezone.now()
+    entry = attempts.ended(attempts.entry(1, "worker-7", now), now, duration=0.75)
+    times = {"enqueued_at": now, "last_attempted_at": now + timedelta(seconds=1.5), "attempts": [entry]}
+    for number in (0, 1):
+        Record.objects.filter(pk=f"{number:032}").update(**times)
+    log_in(browser, site, "root", is_superuser=True)
+    with screen(browser, width, theme):
+        for model in ("success", "failure"):
+            browser.get(f"{site}django_q/{model}/")
+            assert re.fullmatch(r"[-\d]{10}\s\d\d:\d\d:\d\d", cell(browser, "started_at"))
+            assert re.fullmatch(r"[-\d]{10}\s\d\d:\d\d:\d\d", cell(browser, "stopped_at"))
+            assert (cell(browser, "waiting_time"), cell(browser, "run_time")) == ("1.5", "0.75")
+            assert (cell(browser, "attempt_count"), cell(browser, "worker")) == ("0", "worker-7")
+            assert cell(browser, "group") == "plain"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_of_a_failure_begins_with_its_error(browser, site, rows, width: int, theme: str) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    with screen(browser, width, theme):
+        browser.get(f"{site}django_q/failure/{0:031}0/change/")
+        first, second = browser.find_elements(By.CSS_SELECTOR, ".form-row")[:2]
+        assert "LookupError: no such part" in first.text
+        blocks = second.find_elements(By.CSS_SELECTOR, "pre")
+        assert "\n    raise LookupError" in blocks[-1].get_attribute("textContent")
+        style = "const style = getComputedStyle(arguments[0]); return [style.fontFamily, style.whiteSpaceCollapse]"
+        font, spaces = browser.execute_script(style, blocks[-1])
+        assert "monospace" in font
+        assert spaces == "preserve"
+        assert "('1', 2)" in browser.find_element(By.CSS_SELECTOR, ".field-shown_args").text
+        assert "{'x': ('1', 2)}" in browser.find_element(By.CSS_SELECTOR, ".field-shown_kwargs").text
+        button = browser.find_element(By.NAME, "_resubmit").rect
+        assert 0 <= button["x"] < button["x"] + button["width"] <= width
+        assert not browser.find_elements(By.CSS_SELECTOR, "[name^='_save'], [name='_continue'], [name='_addanother']")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_huge_values_are_truncated_with_a_download(browser, site, rows, width: int, theme: str) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    with screen(browser, width, theme):
+        browser.get(f"{site}django_q/success/{1:031}1/change/")
+        for field, name in (("shown_args", "args"), ("shown_kwargs", "kwargs"), ("shown_result", "result")):
+            row = browser.find_element(By.CSS_SELECTOR, f".field-{field}")
+            assert len(row.text) < 10_000
+            link = row.find_element(By.PARTIAL_LINK_TEXT, "Download all 2,000,0")
+            assert link.get_attribute("href").endswith(f"/value/{name}/")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
