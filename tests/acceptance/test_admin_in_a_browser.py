@@ -349,6 +349,77 @@ def test_staff_without_rights_is_refused(browser, site, rows) -> None:
             assert status_of(browser) == 403, address
 
 
+def test_pages_without_rows_open(browser, site) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    for model in (*LISTS, "queue", "cluster"):
+        browser.get(f"{site}django_q/{model}/")
+        assert status_of(browser) == 200, model
+        assert browser.find_element(By.TAG_NAME, "h1").is_displayed(), model
+
+
+def post(browser, address: str, **fields: object) -> int:
+    """Send a form as a script of the user could do it, and return the status code of the answer."""
+    script = """
+    const [address, fields, done] = arguments;
+    const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
+    const body = new URLSearchParams([["csrfmiddlewaretoken", token], ...Object.entries(fields)]);
+    fetch(address, {method: "POST", body}).then((response) => done(response.status));
+    """
+    return browser.execute_async_script(script, address, fields)
+
+
+def test_viewer_is_refused_each_action(browser, site, rows, queue, cluster) -> None:
+    user = log_in(browser, site, "viewer")
+    user.user_permissions.add(*Permission.objects.filter(codename__startswith="view_"))
+    browser.get(site)
+    records = list(Record.objects.order_by("pk").values())
+    schedules = list(Schedule.objects.order_by("pk").values())
+    chosen = {"_selected_action": rows["schedule"][0].pk}
+    for path, fields in {
+        f"success/{0:031}1/change/": {"_resubmit": ""},
+        f"failure/{0:031}0/change/": {"_resubmit": ""},
+        f"failure/{0:031}0/delete/": {"post": "yes"},
+        f"record/{0:032}/change/": {"_cancel": ""},
+        f"schedule/{chosen['_selected_action']}/change/": {"name": "other", "_save": ""},
+        "schedule/add/": {"func": "math.floor", "_save": ""},
+        "queue/packages/?queue=test&state=dead": {"id": id_of("unsigned"), "_requeue": ""},
+        f"queue/package/?queue=test&state=dead&id={id_of('unsigned')}": {"_delete": ""},
+        "cluster/stop/?id=a-cluster": {},
+    }.items():
+        assert post(browser, f"{site}django_q/{path}", **fields) == 403, path
+    for model, action in (("schedule", "run_now"), ("schedule", "pause"), ("schedule", "duplicate")):
+        post(browser, f"{site}django_q/{model}/", action=action, **chosen)  # the list, with a message
+    post(browser, f"{site}django_q/record/", action="cancel_tasks", _selected_action=f"{0:032}")
+    post(browser, f"{site}django_q/failure/", action="resubmit_task", _selected_action=f"{0:031}0")
+    assert records == list(Record.objects.order_by("pk").values())
+    assert schedules == list(Schedule.objects.order_by("pk").values())
+    assert OrmQ.objects.count() == len(queue)
+    assert Task.objects.count() == len(rows["success"]) + len(rows["failure"])
+    assert not Command.objects.exists()
+
+
+def test_tasks_are_filtered_by_group(browser, site, rows) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    browser.get(f"{site}django_q/success/")
+    browser.find_element(By.CSS_SELECTOR, "#changelist-filter input[name=group]").send_keys("plain\n")
+    eventually(lambda: "group=plain" in browser.current_url)
+    links = browser.find_elements(By.CSS_SELECTOR, "#result_list .field-name a")
+    assert [link.text for link in links] == ["plain-oven-sad"]
+
+
+def test_schedule_is_edited(browser, site, rows) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    schedule = Schedule.objects.get(name="nightly-invoices")
+    browser.get(f"{site}django_q/schedule/{schedule.pk}/change/")
+    for name, value in (("name", "weekly-invoices"), ("cron", "30 4 * * 1")):
+        browser.find_element(By.NAME, name).clear()
+        browser.find_element(By.NAME, name).send_keys(value)
+    browser.find_element(By.NAME, "_save").click()
+    expect_message(browser, "was changed successfully")
+    schedule.refresh_from_db()
+    assert (schedule.name, schedule.cron) == ("weekly-invoices", "30 4 * * 1")
+
+
 def test_failure_is_searched_and_resubmitted(browser, site, rows) -> None:
     log_in(browser, site, "root", is_superuser=True)
     browser.get(f"{site}django_q/failure/")

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 from django_q.admin.queues import MAX_LISTED_PACKAGES, PAGE_PACKAGES
@@ -365,3 +366,26 @@ def test_broker_that_fails_during_an_action_is_a_message(admin_client, broker, m
     assert "1 dead letter is deleted." in text
     assert "The dead letters cannot be changed now: The server does not answer." in text
     assert LogEntry.objects.count() == broker.dead_size() == 1
+
+
+@pytest.mark.parametrize("button", ["_requeue", "_delete"])
+def test_dead_letter_stays_if_the_log_is_unavailable(admin_client, broker, button: str) -> None:
+    add_dead(broker, "one")
+
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith("INSERT") and "django_admin_log" in sql:
+            raise OperationalError("server closed the connection")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        response = press(admin_client, button, "one")
+    assert "The dead letters cannot be changed now: server closed the connection" in response.content.decode()
+    assert (broker.dead_size(), broker.queue_size()) == (1, 0)
+
+
+@pytest.mark.parametrize("button", ["_requeue", "_delete"])
+def test_dead_letter_that_is_gone_meanwhile_has_no_entry(admin_client, broker, monkeypatch, button: str) -> None:
+    add_dead(broker, "one")
+    monkeypatch.setattr(MemoryBroker, "delete_dead", lambda self, package: False)
+    press(admin_client, button, "one")
+    assert not LogEntry.objects.exists()

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -139,6 +139,29 @@ def test_tasks_are_cancelled_by_the_action(admin_client) -> None:
     page = admin_client.post(reverse(LIST), data, follow=True).content.decode()
     assert "1 task is cancelled." in page
     assert "1 task has ended before." in page
+    assert LogEntry.objects.get().object_id == chosen[0]
+
+
+def test_task_is_not_cancelled_if_the_log_is_unavailable(admin_client) -> None:
+    make("a")
+    make("b")
+    entries = []
+
+    def refuse(execute, sql, params, many, context):
+        if sql.startswith("INSERT") and "django_admin_log" in sql:
+            entries.append(params)
+            if len(entries) > 1:
+                raise OperationalError("server closed the connection")
+        return execute(sql, params, many, context)
+
+    data = {"action": "cancel_tasks", "_selected_action": [letter * 32 for letter in "ab"]}
+    with connection.execute_wrapper(refuse):
+        response = admin_client.post(reverse(LIST), data)
+    page = admin_client.get(response.url).content.decode()
+    assert "1 task is cancelled." in page
+    assert "server closed the connection" in page
+    assert Record.objects.filter(status=Status.CANCELLED).count() == 1
+    assert Command.objects.count() == LogEntry.objects.count() == 1
 
 
 def test_finished_task_has_no_button(admin_client) -> None:

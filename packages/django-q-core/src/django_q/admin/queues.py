@@ -7,7 +7,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
+from django.db import router, transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -274,16 +276,19 @@ class BrokerQueueAdmin(Overview):
         log_message: str,
         sentence: Callable[[int], str],
     ) -> None:
-        """Change dead letters one by one, and write an entry in the admin's log for each.
+        """Change dead letters one by one, each after an entry in the admin's log was written.
 
-        A message has their number, even if the broker becomes unavailable in between.
+        A message has their number, even if a server becomes unavailable in between. A letter that could not be changed
+        has no entry.
         """
-        count = 0
+        count, using = 0, router.db_for_write(LogEntry)
         try:
             for letter in place.dead_letters(identities):
-                if change(letter):
-                    count += 1
+                with transaction.atomic(using=using):
                     self.log_change(request, Queue(id=letter.id, queue=one_line(place.name)), log_message)
+                    is_changed = change(letter)
+                    transaction.set_rollback(not is_changed, using=using)
+                count += is_changed
         finally:
             level = messages.SUCCESS if count else messages.WARNING
             self.message_user(request, sentence(count) % count, level)

@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
+from django.db import router, transaction
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html_join
 from django.utils.translation import gettext, ngettext
@@ -17,7 +19,7 @@ from django_q.admin.tasks import as_task_id
 from django_q.admin.times import with_seconds
 from django_q.admin.tracebacks import as_html
 from django_q.admin.values import beginning
-from django_q.models import Record
+from django_q.models import Command, Record
 from django_q.tasks import cancel
 from django_q.text import text_of
 
@@ -39,12 +41,33 @@ MAX_SHOWN_ATTEMPTS = 20
 def cancel_tasks(model_admin: ModelAdmin[Record], request: HttpRequest, queryset: QuerySet[Record]) -> None:
     """Cancel tasks that have not ended."""
     count = ended = 0
-    for record in queryset:
-        if cancel(record.pk):
-            count += 1
-            model_admin.log_change(request, record, gettext("Cancelled."))
-        else:
-            ended += 1
+    try:
+        for record in queryset:
+            if cancel_and_log(model_admin, request, record):
+                count += 1
+            else:
+                ended += 1
+    finally:
+        report(model_admin, request, count, ended)
+
+
+def cancel_and_log(model_admin: ModelAdmin[Record], request: HttpRequest, record: Record) -> bool:
+    """Cancel a task and write an entry in the admin's log, or do neither. Return False if the task has ended before.
+
+    Raises:
+        django.db.DatabaseError: the database is unavailable.
+    """
+    log_database, database = router.db_for_write(LogEntry), router.db_for_write(Command)
+    with transaction.atomic(using=log_database), transaction.atomic(using=database):
+        # The entry comes first: on SQLite, a transaction that has read cannot wait for the lock to write.
+        model_admin.log_change(request, record, gettext("Cancelled."))
+        is_cancelled = cancel(record.pk)
+        transaction.set_rollback(not is_cancelled, using=log_database)
+    return is_cancelled
+
+
+def report(model_admin: ModelAdmin[Record], request: HttpRequest, count: int, ended: int) -> None:
+    """Show how many tasks are cancelled, and how many have ended before."""
     if count:
         sentence = ngettext("%(count)d task is cancelled.", "%(count)d tasks are cancelled.", count)
         model_admin.message_user(request, sentence % {"count": count}, messages.SUCCESS)
