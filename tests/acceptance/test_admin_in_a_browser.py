@@ -22,8 +22,7 @@ from django.test.testcases import LiveServerThread
 from django.utils import timezone
 from django_q.brokers import PackageState, get_broker
 from django_q.brokers.dead_letters import id_of
-from django_q.models import Activity, Failure, Record, Schedule, Status, Task
-from django_q.models import Command, Failure, Record, Schedule, Status, Task
+from django_q.models import Activity, Command, Failure, Record, Schedule, Status, Task
 from django_q.records import attempts
 from django_q.settings import current_settings
 from django_q.status import Stat
@@ -226,11 +225,6 @@ def activity(age: int, cluster_id: str = "a" * 32) -> Activity:
 @pytest.fixture
 def cluster() -> Stat:
     """Published snapshot of a cluster that has been active for a day."""
-    values = {"host": HOSTILE, "status": "Working", "sentinel": 4001, "pusher": 4002, "monitor": 4003, "queue": "test"}
-    stat = Stat(
-        4000, "a-cluster", version="7.8.9", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values
-    )
-    """Published snapshot of a cluster."""
     values: dict[str, Any] = {
         "host": HOSTILE,
         "status": "Working",
@@ -686,6 +680,22 @@ def test_clusters_are_updated_without_a_reload(browser, site, cluster) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("theme", ["light", "dark"])
+def test_cluster_is_stopped_with_the_keyboard(browser, site, cluster, width: int, theme: str) -> None:
+    log_in(browser, site, "root", is_superuser=True)
+    with screen(browser, width, theme):
+        browser.get(f"{site}django_q/cluster/")
+        button = browser.find_element(By.CSS_SELECTOR, "input[value='Stop cluster']")
+        assert button.accessible_name.startswith("Stop cluster: ")
+        button.send_keys("\n")
+        eventually(lambda: "/stop/?id=a-cluster" in browser.current_url)
+        assert not Command.objects.exists()
+        browser.find_element(By.NAME, "_stop").send_keys("\n")
+        expect_message(browser, "stops when it has read the command")
+    assert Command.objects.get().target == "a-cluster"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_charts_can_be_seen(browser, site, cluster, screenshots, width: int, theme: str) -> None:
     log_in(browser, site, "root", is_superuser=True)
     with screen(browser, width, theme):
@@ -713,18 +723,6 @@ def test_charts_are_updated_without_a_reload(browser, site, cluster) -> None:
     row.save()
     eventually(lambda: "Attempts: 98765" in browser.find_element(By.ID, "django-q-live").text, within=15)
     assert browser.execute_script("return window.isSamePage")
-def test_cluster_is_stopped_with_the_keyboard(browser, site, cluster, width: int, theme: str) -> None:
-    log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        browser.get(f"{site}django_q/cluster/")
-        button = browser.find_element(By.CSS_SELECTOR, "input[value='Stop cluster']")
-        assert button.accessible_name.startswith("Stop cluster: ")
-        button.send_keys("\n")
-        eventually(lambda: "/stop/?id=a-cluster" in browser.current_url)
-        assert not Command.objects.exists()
-        browser.find_element(By.NAME, "_stop").send_keys("\n")
-        expect_message(browser, "stops when it has read the command")
-    assert Command.objects.get().target == "a-cluster"
 
 
 def test_clusters_stay_while_updates_are_off(browser, site, cluster) -> None:

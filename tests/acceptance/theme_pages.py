@@ -63,14 +63,13 @@ def fill() -> Iterator[tuple[str, str]]:
     broker.enqueue(PackageCodec.of(current_settings()).dumps(package))
     yield f"django_q/queue/package/?queue=test&state=dead&id={id_of('unsigned')}", "Requeue"
     yield f"django_q_orm/ormq/{OrmQ.objects.get(key='test').pk}/change/", "queued-task"
-    Stat(4000, "a-cluster", host="host", status="Idle", tob=now, workers=[4004], queue="test").save(broker)
+    values = {"host": "host", "status": "Idle", "queue": "test", "version": "2.0.0"}
+    Stat(4000, "a-cluster", tob=now, workers=[4004], **values).save(broker)
     numbers = {"successes": 40, "failures": 3, "waits": 40, "wait_seconds": 12.5}
     minute = int(now.timestamp()) // 60
     Activity.objects.bulk_create(
         Activity(minute=minute - age, cluster_id="a" * 32, **numbers) for age in range(0, 60, 7)
     )
-    values = {"host": "host", "status": "Idle", "queue": "test", "version": "2.0.0"}
-    Stat(4000, "a-cluster", tob=now, workers=[4004], **values).save(broker)
     yield "django_q/cluster/stop/?id=a-cluster", "Stop cluster"
 
 

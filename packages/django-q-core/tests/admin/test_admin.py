@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.apps import apps as django_apps
 from django.contrib import admin
@@ -123,7 +125,14 @@ def test_pages_are_customized_as_in_the_manual() -> None:
     assert not ChildClassAdmin(Failure, admin.site).check()
 
 
-def test_pages_are_registered_again_as_in_the_manual(admin_client) -> None:
+def list_of(rf, admin_user, model):
+    """Return the list of the class that is registered now. The addresses of the site belong to the first one."""
+    request = rf.get("/")
+    request.user = admin_user
+    return admin.site._registry[model].changelist_view(request).render()
+
+
+def test_pages_are_registered_again_as_in_the_manual(rf, admin_user) -> None:
     save("a", success=False, result="the reason", attempt_count=3)
     original = admin.site._registry[Failure]
     admin.site.unregister([Failure])
@@ -133,11 +142,36 @@ def test_pages_are_registered_again_as_in_the_manual(admin_client) -> None:
         class ChildClassAdmin(q_admin.FailAdmin):
             list_display = ("name", "func", "result", "started", "attempt_count")
 
-        page = admin_client.get(reverse("admin:django_q_failure_changelist")).content.decode()
+        page = list_of(rf, admin_user, Failure).content.decode()
     finally:
         admin.site._registry[Failure] = original
+    assert re.findall(r'<th scope="col" class="[^"]*column-(\w+)', page) == [
+        *("name", "func", "short_result", "started", "attempt_count")
+    ]
     assert '<td class="field-attempt_count">3</td>' in page
     assert "the reason" in page
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "columns"),
+    [
+        (Success, q_admin.TaskAdmin, ("name", "func", "result", "started", "attempt_count")),
+        (Schedule, q_admin.ScheduleAdmin, ("id", "name", "func", "repeats", "next_run", "cron")),
+    ],
+)
+def test_other_pages_are_registered_again(rf, admin_user, model, base, columns) -> None:
+    save("a", success=True, result="the value")
+    Schedule.objects.create(name="nightly", func="math.floor")
+    original = admin.site._registry[model]
+    admin.site.unregister([model])
+    try:
+        admin.site.register(model, type("ChildClassAdmin", (base,), {"list_display": columns}))
+        response = list_of(rf, admin_user, model)
+    finally:
+        admin.site._registry[model] = original
+    shown = response.context_data["cl"]
+    assert len(shown.list_display) == len(columns) + 1  # and the boxes of the actions
+    assert len(shown.result_list) == 1
 
 
 def test_old_names_resolve() -> None:

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.urls import NoReverseMatch, reverse
 
 from django_q.admin.charts import chart_values
-from django_q.admin.overview import Overview
 from django_q.admin.queue_rows import queues_of
 from django_q.admin.stop_page import StopPage, can_stop
 from django_q.models import Cluster
