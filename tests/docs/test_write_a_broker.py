@@ -11,9 +11,12 @@ pytestmark = pytest.mark.variant
 
 PAGE = DOCS / "how-to" / "write-a-broker.md"
 
-SHORTER = "DJANGO_Q_STEPS=300 pytest -k random_operations"
+MANY_STEPS = "DJANGO_Q_STEPS=10000 pytest -k random_operations"
 REPLACED = {
-    "DJANGO_Q_STEPS=10000 pytest -k random_operations": SHORTER,  # takes minutes
+    'pip install -e ".[test]"': 'uv pip install -q -e ".[test]" pytest-xdist',
+    "pytest": "pytest -n 4",  # most of its time is waiting for the ends of leases
+    "pip install hypothesis": "uv pip install -q hypothesis",
+    MANY_STEPS: MANY_STEPS.replace("10000", "300"),  # takes minutes
     # This one is run in a clone, by the tests of the core.
     "DJANGO_Q_MUTANT=FoldsNames hatch test packages/django-q-core/tests/testing/test_mutants.py": "",
 }
@@ -32,7 +35,7 @@ def test_page_leads_to_a_broker_that_can_be_published(tmp_path, reader):
     terminal = Terminal.publishing(PAGE, tmp_path, reader, REPLACED)
     assert " passed" in terminal.output["pytest"]
     assert "xfailed" not in terminal.output["pytest"]
-    assert " 1 passed" in terminal.output[SHORTER]
+    assert " 1 passed" in terminal.output[MANY_STEPS]
     assert terminal.output["twine check --strict dist/*"].count("PASSED") == 2
     assert terminal.run("python", text=FIND).split() == ["django_q_folder", "package"]
 
