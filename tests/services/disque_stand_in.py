@@ -5,7 +5,8 @@ Nodes that have met (`CLUSTER MEET`) get one another's jobs when they have none;
 Usage: `python disque_stand_in.py PORT DATA PASSWORD`.
 """
 
-# ruff: noqa: ANN, D102 - the commands are Disque's own
+# ruff: noqa: ANN, D102
+# The commands are Disque's own.
 
 from __future__ import annotations
 
