@@ -225,9 +225,8 @@ CHECKED: dict[str, Callable[[str, Block], bool]] = {
     "procfile": lambda page, block: True,
     "promql": lambda page, block: True,
     "python": lambda page, block: True,  # tests/docs/test_code_blocks.py, and OWN_TESTS
-    "redis": lambda page, block: page in OTHER_TESTS,
     "shell": lambda page, block: True,  # test_commands_run_as_printed, OWN_TESTS and OTHER_TESTS
-    "text": lambda page, block: page in SHOWN,
+    "text": lambda page, block: page in SHOWN or page in OTHER_TESTS,
     "toml": lambda page, block: page in OWN_TESTS,
     "yaml": lambda page, block: True,
 }
@@ -248,5 +247,5 @@ def test_each_block_is_checked(page):
 
 def test_exceptions_are_needed():
     assert [each for each in NOT_EXECUTED if not any(line.startswith(each) for line in commands())] == []
-    assert [page for page in OTHER_TESTS if not blocks_of(REPOSITORY / page, "shell", "redis")] == []
+    assert [page for page in OTHER_TESTS if not blocks_of(REPOSITORY / page, "shell", "text")] == []
     assert [page for page in SHOWN if not blocks_of(REPOSITORY / page, "text")] == []
