@@ -190,7 +190,7 @@ def test_all_commands_of_manage_py_have_these_options():
                 assert [flag for flag in used if flag not in flags] == [], f"{name(page)}: {command}{rest}"
 
 
-def test_all_hatch_commands_exist():
+def test_all_hatch_commands_exist_and_are_listed():
     workspace = tomllib.loads((REPOSITORY / "hatch.toml").read_text(encoding="utf-8"))["envs"]
     scripts = {
         *workspace["default"]["scripts"],
@@ -201,6 +201,9 @@ def test_all_hatch_commands_exist():
         assert [each for each in re.findall(r"hatch run ([a-z][\w:-]*\w)", text) if each not in scripts] == [], page
         for path in re.findall(r"hatch test ([\w./-]+/[\w./-]+)", text):
             assert (REPOSITORY / path).exists(), f"{name(page)}: {path}"
+    contributing = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = {each for each in scripts if not each.startswith(("default:", "hatch-check-"))}  # `hatch check` runs these
+    assert [each for each in listed if each not in contributing] == []
 
 
 def options_of(parser: ArgumentParser) -> set[str]:
