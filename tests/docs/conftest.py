@@ -28,4 +28,5 @@ def reader(tmp_path_factory) -> dict[str, str]:
     (programs / "uv").symlink_to(Path(sys.executable).with_name("uv"))
     path = os.pathsep.join([str(programs), clean["PATH"]])
     links = {"PIP_FIND_LINKS": str(wheels), "UV_FIND_LINKS": str(wheels)}
+    clean.pop("VIRTUAL_ENV", None)  # that of the tests
     return clean | links | {"PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_COMPILE": "1"}

@@ -30,12 +30,12 @@ BY_UV = {
 
 INSTALL_WHEEL = "uv pip install -q --force-reinstall --no-deps dist/*.whl"
 
-AFTERWARDS = '\nstatus=$?; printf "%s\\n" "$PWD" "$PATH" >"$DJANGO_Q_READER"; exit $status'
+AFTERWARDS = '\nstatus=$?; printf "%s\\n" "$PWD" "$PATH" "${VIRTUAL_ENV-}" >"$DJANGO_Q_READER"; exit $status'
 """Lines after a command: they save what it has changed for the next one."""
 
 
 class Terminal:
-    """Shell of a reader, whose commands run as printed. They may change its folder and its `PATH`.
+    """Shell of a reader, whose commands run as printed. They may change its folder and its virtual environment.
 
     Args:
         folder: folder in which it starts.
@@ -65,7 +65,7 @@ class Terminal:
                 input=text, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=250,
             )  # fmt: skip
             assert done.returncode == 0, f"{command}\n{done.stdout}"
-            folder, self.environment["PATH"] = state.read().splitlines()
+            folder, self.environment["PATH"], self.environment["VIRTUAL_ENV"] = state.read().splitlines()
         self.folder = Path(folder)
         return done.stdout
 

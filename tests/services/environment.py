@@ -77,8 +77,9 @@ def interpreter_from(python: tuple[int, int], newest: int = NEWEST) -> str:
 
 
 def newest_interpreter() -> str:
-    """Return the newest Python 3 of this machine."""
-    return next(filter(None, map(_installed, range(NEWEST, sys.version_info.minor, -1))), sys.executable)
+    """Return the newest Python 3 of this machine, outside of virtual environments."""
+    newer = map(_installed, range(NEWEST, sys.version_info.minor, -1))
+    return next(filter(None, newer), os.path.realpath(sys.executable))
 
 
 def _installed(minor: int) -> str | None:
