@@ -22,7 +22,7 @@ from django_q.brokers.base import EXACT_PRIORITIES, Broker
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
 FOLDER: Final = Path(__file__).parent
@@ -254,8 +254,21 @@ def broker_page() -> str:
     return f"{begin}-->\n{guarantees()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
+MEASURES = {
+    "Settled tasks a second": {
+        "Database": "PostgreSQL as broker: settled tasks a second",
+        "Redis": "Redis, results in PostgreSQL: settled tasks a second",
+    },
+    "Latency of an idle cluster": {
+        "Database": "PostgreSQL as broker, idle cluster: latency, p50",
+        "Redis": "Redis, idle cluster: latency, p50",
+    },
+}
+"""By row and broker: the measure in the table of the page on performance."""
+
+
 def guarantees() -> str:
-    """Return a table of the capabilities that the brokers declare."""
+    """Return a table of the capabilities that the brokers declare, and of their measured speed."""
     brokers = {title: import_string(path) for title, path in BROKERS.items()}
     rows: dict[str, Callable[[type[Broker]], str]] = {
         "Priorities": lambda each: "exact" if each.priorities == EXACT_PRIORITIES else f"{each.priorities} bands",
@@ -268,7 +281,16 @@ def guarantees() -> str:
     }
     lines = [f"| | {' | '.join(brokers)} |", f"| --- |{' --- |' * len(brokers)}"]
     lines += [f"| {title} | {' | '.join(map(cell, brokers.values()))} |" for title, cell in rows.items()]
+    lines += [f"| {title} | {' | '.join(speeds(measured, brokers))} |" for title, measured in MEASURES.items()]
     return "\n".join(lines)
+
+
+def speeds(measured: dict[str, str], brokers: Iterable[str]) -> Iterator[str]:
+    """Yield our figure of each broker from the page on performance."""
+    page = (FOLDER / "explanation" / "performance.md").read_text(encoding="utf-8")
+    for broker in brokers:
+        row = rf"\| {re.escape(measured[broker])} \| ([^|]+) \|" if broker in measured else ""
+        yield re.search(row, page)[1] if row else "not measured"
 
 
 def yes_or_no(value: object) -> str:

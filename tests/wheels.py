@@ -1,8 +1,12 @@
-"""Each wheel in `dist`, installed alone in a clean environment, imports, starts under Django and is whole."""
+"""Each wheel in `dist`, installed alone in a clean environment, imports, starts under Django and is whole.
+
+The commands of the pages that install something are executed as printed, and find these wheels.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZipFile
 
-DIST = Path(__file__).parent.parent / "dist"
+ROOT = Path(__file__).parent.parent
+DIST = ROOT / "dist"
+sys.path.insert(0, str(ROOT))
+
+from tests.docs.pages import commands_of, pages  # noqa: E402
 
 # uv keeps what it found in a folder of links by path and version: without --refresh-package it
 # installs the core that an earlier run has built in the same place.
@@ -50,10 +58,22 @@ def main() -> int:
     """Check all wheels; print a line for each."""
     wheels = sorted(DIST.glob("*.whl"))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        installed = pool.submit(check_pages)
         verdicts = list(pool.map(check, wheels))
+    sys.stdout.write(f"pages: {installed.result() or 'their commands install'}\n")
     for wheel, verdict in zip(wheels, verdicts, strict=True):
         sys.stdout.write(f"{wheel.name}: {verdict or 'installs and imports alone'}\n")
-    return 0 if wheels and not any(verdicts) else 1
+    return 0 if wheels and not any(verdicts) and not installed.result() else 1
+
+
+def check_pages() -> str:
+    """Return the mistakes of the pages: commands of pip that fail, one after the other in one environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        mistake = run("uv", "venv", "-q", "--seed", "--python", sys.executable, f"{folder}/venv", cwd=folder)
+        path = os.pathsep.join([f"{folder}/venv/bin", os.environ["PATH"]])
+        found = {"PATH": path, "PIP_FIND_LINKS": str(DIST), "PIP_NO_COMPILE": "1", "PIP_QUIET": "1"}
+        commands = [command for command in commands_of(pages()) if re.match(r"pip .*django-q", command)]
+        return mistake or next(filter(None, (run("bash", "-c", each, cwd=str(ROOT), **found) for each in commands)), "")
 
 
 def check(wheel: Path) -> str:
@@ -85,9 +105,11 @@ def catalogues_of(distribution: str) -> set[str]:
     return {path.with_suffix(".mo").relative_to(source).as_posix() for path in source.glob("*/locale/*/*/*.po")}
 
 
-def run(*command: str | Path, cwd: str) -> str:
+def run(*command: str | Path, cwd: str, **variables: str) -> str:
     """Return the output of a failed command."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTHON"))}
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DJANGO", "PYTHON"))
+    } | variables
     done = subprocess.run(command, capture_output=True, check=False, cwd=cwd, env=environment, text=True)
     return "" if done.returncode == 0 else f"{' '.join(map(str, command[:4]))} failed:\n{done.stdout}{done.stderr}"
 

@@ -9,7 +9,7 @@ import pytest
 from .ledger import Kill, Ledger, Outage, Run, read_runs
 from .run import make, make_with_accidents
 
-ACCIDENTS = 4
+ACCIDENTS = 3
 """Number of accidents in a short run, chosen at random; `hatch run chaos:run --accidents` has all of them."""
 
 

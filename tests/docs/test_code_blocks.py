@@ -18,6 +18,7 @@ OWN_TESTS = {
     **{
         f"docs/how-to/from-{name}.md": "tests/docs/test_coming_from.py" for name in ("celery", "dramatiq", "huey", "rq")
     },
+    "docs/how-to/recipes.md": "tests/docs/test_recipes.py",
     "docs/how-to/test-your-code.md": "tests/docs/test_test_your_code.py",
     "docs/how-to/trace.md": "tests/acceptance/test_tracing.py",
     "docs/how-to/write-a-broker.md": "tests/docs/test_write_a_broker.py",

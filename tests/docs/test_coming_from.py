@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from datetime import timedelta
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from django.db import transaction
 from django_q.settings import ClusterSettings
 from django_q.testing import captured_tasks
 
+from tests.docs.pages import DOCS, blocks_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.variant
 
-PAGES = sorted((Path(__file__).parent.parent.parent / "docs" / "how-to").glob("from-*.md"))
+PAGES = sorted((DOCS / "how-to").glob("from-*.md"))
 NAMES = ["celery", "dramatiq", "huey", "rq"]
 
 
 def block(page: Path, name: str) -> str:
-    """Return the Python block of a page that begins with a file name."""
-    [code] = re.findall(rf"```python\n# {re.escape(name)}\n(.*?)```", page.read_text(), re.DOTALL)
+    """Return the Python block of a page for a file."""
+    [code] = [each.code for each in blocks_of(page, "python") if each.file == name]
     return code
 
 

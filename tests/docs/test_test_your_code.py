@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.docs.pages import DOCS, write_project
+
 pytestmark = pytest.mark.variant
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "test-your-code.md"
+PAGE = DOCS / "how-to" / "test-your-code.md"
 
 SETTINGS = """
 SECRET_KEY = "not a secret: for tests only"
@@ -28,10 +28,7 @@ def run_project(tmp_path):
     """Return a function that runs the tests of the page; their database is a file, or in memory."""
 
     def run(database: str | None) -> str:
-        for path, code in re.findall(r"```python\n# (\S+\.py)\n(.*?)```", PAGE.read_text(), re.DOTALL):
-            file = tmp_path / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(code)
+        write_project(PAGE, tmp_path)
         (tmp_path / "shop_settings.py").write_text(SETTINGS % repr(database))
         command = ["-m", "pytest", "-q", "--rootdir", str(tmp_path), "-p", "no:cacheprovider", "-p", "no:xdist"]
         done = subprocess.run(

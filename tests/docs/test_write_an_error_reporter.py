@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.docs.pages import DOCS, write_project
-from tests.docs.projects import follow
+from tests.docs.terminal import Terminal
 from tests.services.environment import project_environment
 
 pytestmark = pytest.mark.variant
@@ -60,13 +60,12 @@ def run_suite(tmp_path):
     return run
 
 
-def test_page_leads_to_a_distribution_that_can_be_published(tmp_path) -> None:
-    followed = follow(PAGE, tmp_path)
-    assert "8 passed, 1 skipped" in followed.output["pytest"]
-    assert followed.output["twine check --strict dist/*"].count("PASSED") == 2
+def test_page_leads_to_a_distribution_that_can_be_published(tmp_path, reader) -> None:
+    terminal = Terminal.publishing(PAGE, tmp_path, reader)
+    assert "8 passed, 1 skipped" in terminal.output["pytest"]
+    assert terminal.output["twine check --strict dist/*"].count("PASSED") == 2
     load = "from django_q.reporters import REPORTERS; print(REPORTERS.load('console').__module__)"
-    done = subprocess.run([followed.python, "-c", load], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "django_q_console"
+    assert terminal.run("python", text=load).strip() == "django_q_console"
 
 
 def test_reporter_of_the_page_passes_the_suite(run_suite) -> None:

@@ -5,8 +5,6 @@ Nodes that have met (`CLUSTER MEET`) get one another's jobs when they have none;
 Usage: `python disque_stand_in.py PORT DATA PASSWORD`.
 """
 
-# ruff: noqa: ANN, D102 - the commands are Disque's own
-
 from __future__ import annotations
 
 import pickle

@@ -71,12 +71,22 @@ def interpreter_from(python: tuple[int, int], newest: int = NEWEST) -> str:
     if python <= sys.version_info[:2] <= (3, newest):
         return sys.executable
     for minor in range(python[1], newest + 1):
-        versions = sorted(Path.home().glob(f".pyenv/versions/{python[0]}.{minor}.*/bin"), reverse=True)
-        folders = [*map(str, versions), os.environ.get("PATH", "")]
-        found = shutil.which(f"python{python[0]}.{minor}", path=os.pathsep.join(folders))
-        if found is not None and _runs(found):
+        if found := _installed(minor):
             return found
     raise Unavailable(f"no Python from {python[0]}.{python[1]} to 3.{newest} is installed")
+
+
+def newest_interpreter() -> str:
+    """Return the newest Python 3 of this machine, outside of virtual environments."""
+    newer = map(_installed, range(NEWEST, sys.version_info.minor, -1))
+    return next(filter(None, newer), os.path.realpath(sys.executable))
+
+
+def _installed(minor: int) -> str | None:
+    versions = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin"), reverse=True)
+    folders = [*map(str, versions), os.environ.get("PATH", "")]
+    found = shutil.which(f"python3.{minor}", path=os.pathsep.join(folders))
+    return found if found is not None and _runs(found) else None
 
 
 def _runs(interpreter: str) -> bool:

@@ -55,6 +55,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The lines of the tutorial.
 
+import django
+
 INSTALLED_APPS += ["django_q", "django_q_orm", "pictures"]
 
 Q_CLUSTER = {
@@ -75,8 +77,12 @@ DATABASES["default"]["OPTIONS"] = {
 MEDIA_ROOT = BASE_DIR / "media"
 MEDIA_URL = "media/"
 
-# Mails are files in this folder. A real site has a mail server instead.
-EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = BASE_DIR / "mails"
+# Mails are files in the folder "mails". A real site has a mail server instead.
+MAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": MAIL_BACKEND, "OPTIONS": {"file_path": BASE_DIR / "mails"}}}
+else:
+    EMAIL_BACKEND = MAIL_BACKEND
+    EMAIL_FILE_PATH = BASE_DIR / "mails"
 
 SITE_ADDRESS = "http://127.0.0.1:8000"  # for links in mails

@@ -29,6 +29,7 @@ MAX_PACKAGE_CHARACTERS = 4_000
 class Command(TranslatedCommand):
     """Count the dead letters, list or show them, requeue or delete them."""
 
+    requires_system_checks = ()
     help = gettext_noop("Shows how many packages no cluster could read, lists them, and requeues or deletes them.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 class Command(TranslatedCommand):
     """List schedules, or run one now."""
 
+    requires_system_checks = ()
     help = gettext_noop("Lists schedules with their next runs in local time, or runs one now.")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
