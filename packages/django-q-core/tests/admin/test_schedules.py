@@ -112,11 +112,13 @@ def test_last_error_is_shown_and_deleted_by_a_correction(admin_client, due, cloc
 def test_declared_schedule_can_only_be_paused(admin_client, due):
     schedule = due(in_code=True, name="code")
     page = admin_client.get(reverse("admin:django_q_schedule_change", args=[schedule.pk]))
-    assert set(page.context["adminform"].form.fields) == {"repeats", "next_run"}
+    assert set(page.context["adminform"].form.fields) == {"repeats"}
     assert not page.context["has_delete_permission"]
-    assert save(admin_client, schedule, repeats="0").status_code == 302
+    before = schedule.next_run
+    changes = {"repeats": "0", "func": "os.abort", "next_run_0": "2001-01-01", "next_run_1": "00:00"}
+    assert save(admin_client, schedule, **changes).status_code == 302
     schedule.refresh_from_db()
-    assert (schedule.repeats, schedule.func) == (0, "math.floor")
+    assert (schedule.repeats, schedule.func, schedule.next_run) == (0, "math.floor", before)
 
 
 # the list

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 CODE_FIELDS = (
     *("name", "func", "hook", "args", "kwargs", "schedule_type", "minutes", "cron", "cluster"),
-    *("intended_date_kwarg", "catch_up", "overlap"),
+    *("intended_date_kwarg", "catch_up", "overlap", "next_run"),
 )
-"""Fields of a declared schedule that the code determines. They are read-only in the admin."""
+"""Fields of a declared schedule that are read-only in the admin: all but `repeats`, which pauses it."""
 
 
 @admin.register(Schedule)
 class ScheduleAdmin(Page):
-    """Page of schedules. Those that code declares can only be paused and moved."""
+    """Page of schedules. Those that code declares can only be paused."""
 
     form = ScheduleForm
     list_display = (
