@@ -51,7 +51,9 @@ def test_event_arrives_for_each_kind_of_failure(make_site, service) -> None:
     site = make_site("sqlite", error_reporter=reporters(service), recycle=1, workers=2)
     with site.cluster() as cluster:
         send(site, {name: call for name, (call, _) in TASKS.items()})
-        expected = {(each, name, kind) for each in ("sentry", "rollbar") for name, (_, kind) in TASKS.items()}
+        site.run("from django_q.models import Schedule; Schedule.objects.create(func='jobs.mark', args='?')")
+        kinds = {(name, kind) for name, (_, kind) in TASKS.items()} | {("", "ScheduleError")}
+        expected = {(each, *kind) for each in ("sentry", "rollbar") for kind in kinds}
         eventually(
             lambda: {described(event) for event in service.events} == expected,
             within=40,
