@@ -64,9 +64,9 @@ def test_change_of_a_model_sends_its_key(recipe):
     try:
         with captured_tasks() as tasks:
             user = User.objects.create(username="ben")
-            tasks.assert_sent("mysite.search.index", times=1, args=["auth.User", user.pk])
+            tasks.assert_sent("mysite_search.search.index", times=1, args=["auth.User", user.pk])
     finally:
-        assert post_save.disconnect(sender=User, dispatch_uid="mysite.user_changed")
+        assert post_save.disconnect(sender=User, dispatch_uid="mysite_search.user_changed")
 
 
 def test_index_has_the_row_that_is_there(recipe, ann, monkeypatch):

@@ -177,7 +177,7 @@ def _by_postgres(
         due = Sql(f"due AS MATERIALIZED ({rows})", [key, *bounds.params, limit])
     statement = (
         f"WITH RECURSIVE priorities AS MATERIALIZED (SELECT ({uses_ranks.text})::int::bool AS used), {due.text}, "
-        f"taken AS ({_take_due(name, until, 'LEAST')}, rank) "
+        f"taken AS ({_take_due(name, until, 'LEAST', '= ANY(ARRAY({}))')}, rank) "
         f"SELECT (SELECT CASE WHEN count(*) < %s THEN {late.sql} "
         f"WHEN max(lock) <= {sent.sql} AND NOT (SELECT used FROM priorities) THEN max(lock) END FROM due)::text, "
         f"(SELECT used FROM priorities), taken.id = {'(SELECT id FROM first)' if fair else 'NULL'}, taken.*"
@@ -224,16 +224,17 @@ def _in_one_statement(
         return [Claim.of(lease, payload) for _id, lease, payload, _rank in taken]
 
 
-def _take_due(name: str, until: RawSQL, least: str) -> str:
+def _take_due(name: str, until: RawSQL, least: str, any_of: str = "IN ({})") -> str:
     """Return the `UPDATE … RETURNING` of the rows in `due`. Its parameters are those of *until*, and `<nonce>:`.
 
-    *least* is the database's function for the smallest of several values.
+    *least* is the database's function for the smallest of several values. *any_of* compares an id with those of a
+    query: with IN, PostgreSQL reads a whole table that was empty when it was analysed.
     """
     found = f"COALESCE(CAST(SUBSTR(lease, {NONCE_CHARACTERS + 2}, 4) AS INTEGER), {ZERO_ATTEMPTS - 1})"
     count = f"{least}({found} + 1, {MAX_ATTEMPTS_MARK})"
     return (
         f"UPDATE {name} SET lock = {until.sql}, lease = %s || ({count}) || ':' || id "
-        f"WHERE id IN (SELECT id FROM due) RETURNING id, lease, payload"
+        f"WHERE id {any_of.format('SELECT id FROM due')} RETURNING id, lease, payload"
     )
 
 

@@ -96,7 +96,8 @@ def insert_and_notify(
     """
     name, key, lock = connection.ops.quote_name(model._meta.db_table), row["key"], row["lock"]
     recent = f"lock > {lock.sql} - interval '{RECENT_SECONDS} seconds' AND lock <= {lock.sql}"
-    silent = f"NOT %s AND EXISTS (SELECT 1 FROM {name} WHERE key = %s AND {recent})"
+    # A minimum is read from the index of these columns; for EXISTS, PostgreSQL may use another index, or none.
+    silent = f"NOT %s AND (SELECT MIN(lock) FROM {name} WHERE key = %s AND {recent}) IS NOT NULL"
     statement, params = _insert_into(model, connection, row)
     first, values = (f"beside AS ({beside.sql}), ", beside.values) if beside else ("", [])
     with connection.cursor() as cursor:
