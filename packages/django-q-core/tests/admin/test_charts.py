@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -204,24 +204,14 @@ def test_times_are_those_of_the_project_without_zones(settings) -> None:
     assert charts.local_time(NOON) == "5:45 p.m."
 
 
-def test_unavailable_table_is_a_sentence_on_the_page(admin_client) -> None:
-    def refuse(execute, sql, params, many, context):
-        if "django_q_activity" in sql:
-            raise OperationalError("server closed the connection")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(refuse):
+def test_unavailable_table_is_a_sentence_on_the_page(admin_client, unavailable) -> None:
+    with unavailable("django_q_activity"):
         page = admin_client.get(reverse(PAGE)).content.decode()
     assert page.count("The database cannot be read") == 1
 
 
-def test_unavailable_database_is_mentioned_once(admin_client) -> None:
-    def refuse(execute, sql, params, many, context):
-        if "django_q_activity" in sql or "django_q_record" in sql:
-            raise OperationalError("server closed the connection")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(refuse):
+def test_unavailable_database_is_mentioned_once(admin_client, unavailable) -> None:
+    with unavailable("django_q_activity", "django_q_record"):
         page = admin_client.get(reverse(PAGE)).content.decode()
     assert page.count("The database cannot be read") == 1
 

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -152,13 +152,8 @@ def test_unavailable_broker_is_shown_on_the_page(admin_client, monkeypatch) -> N
     assert '<p class="errornote">The server does not answer.</p>' in response.content.decode()
 
 
-def test_unavailable_table_is_shown_on_the_page(admin_client) -> None:
-    def refuse(execute, sql, params, many, context):
-        if "django_q_record" in sql:
-            raise OperationalError("server closed the connection")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(refuse):
+def test_unavailable_table_is_shown_on_the_page(admin_client, unavailable) -> None:
+    with unavailable("django_q_record"):
         page = admin_client.get(reverse(PAGE)).content.decode()
     assert "The database cannot be read" in page
 
@@ -377,13 +372,8 @@ def test_unavailable_broker_is_a_message_and_stops_nothing(admin_client, stat: S
 
 
 @pytest.mark.parametrize("table", ["django_q_command", "django_admin_log"])
-def test_unavailable_database_is_a_message_and_stops_nothing(admin_client, stat: Stat, table: str) -> None:
-    def refuse(execute, sql, params, many, context):
-        if sql.startswith("INSERT") and table in sql:
-            raise OperationalError("server closed the connection")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(refuse):
+def test_unavailable_database_is_a_message_and_stops_nothing(admin_client, stat: Stat, table: str, unavailable) -> None:
+    with unavailable(table, statement="INSERT"):
         response = admin_client.post(stop_url(stat))
     assert response.url == reverse(PAGE)
     assert messages_of(response) == ["The cluster cannot be stopped now: server closed the connection"]

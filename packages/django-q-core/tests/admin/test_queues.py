@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 from django_q.admin.queues import MAX_LISTED_PACKAGES, PAGE_PACKAGES
@@ -369,15 +368,10 @@ def test_broker_that_fails_during_an_action_is_a_message(admin_client, broker, m
 
 
 @pytest.mark.parametrize("button", ["_requeue", "_delete"])
-def test_dead_letter_stays_if_the_log_is_unavailable(admin_client, broker, button: str) -> None:
+def test_dead_letter_stays_if_the_log_is_unavailable(admin_client, broker, button: str, unavailable) -> None:
     add_dead(broker, "one")
 
-    def refuse(execute, sql, params, many, context):
-        if sql.startswith("INSERT") and "django_admin_log" in sql:
-            raise OperationalError("server closed the connection")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(refuse):
+    with unavailable("django_admin_log", statement="INSERT"):
         response = press(admin_client, button, "one")
     assert "The dead letters cannot be changed now: server closed the connection" in response.content.decode()
     assert (broker.dead_size(), broker.queue_size()) == (1, 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
-from django.db import OperationalError, connection
+from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -64,19 +63,6 @@ def user_with(client, *codenames: str):
     user.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
     client.force_login(user)
     return client
-
-
-@contextmanager
-def table_unavailable(table: str):
-    """Let each statement on a table fail as if the server had stopped."""
-
-    def refuse(execute, sql, params, many, context):
-        if table in sql:
-            raise OperationalError("server closed the connection")
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(refuse):
-        yield
 
 
 # lists
@@ -305,7 +291,7 @@ def test_page_has_concrete_fields_only(rf, model) -> None:
 
 
 @pytest.mark.parametrize("model", ["success", "failure"])
-def test_unavailable_database_is_a_message(admin_client, model) -> None:
+def test_unavailable_database_is_a_message(admin_client, model, unavailable) -> None:
     task = save("a", success=model == "success")
     addresses = [
         reverse(f"admin:django_q_{model}_changelist"),
@@ -313,7 +299,7 @@ def test_unavailable_database_is_a_message(admin_client, model) -> None:
         reverse(f"admin:django_q_{model}_value", args=[task.pk, "result"]),
     ]
     for address in addresses:
-        with table_unavailable("django_q_task"):
+        with unavailable("django_q_task"):
             response = admin_client.get(address)
         assert response.url == reverse("admin:index")
         assert "server closed the connection" in admin_client.get(response.url).content.decode()
