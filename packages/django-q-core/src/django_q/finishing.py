@@ -51,15 +51,6 @@ Report: TypeAlias = Callable[[TaskError, Mapping[str, Any], int], None]
 """Function that reports an error: called with it, with metadata of its task, and with the attempt number."""
 
 
-def report_here(settings: ClusterSettings, error: TaskError, metadata: Mapping[str, Any], attempt: int) -> None:
-    """Report an error about a task to the error reporters, in this process."""
-    if "id" not in metadata:
-        reporters.report(error, settings)
-        return
-    with running(metadata, attempt):
-        reporters.report(error, settings)
-
-
 def acknowledges(outcome: Outcome, *, settings: ClusterSettings, broker: Broker) -> bool:
     """Decide if a package is acknowledged after an attempt. No other code decides this.
 
@@ -120,7 +111,7 @@ class Finisher:
     def __init__(self, settings: ClusterSettings, broker: Broker | None, report: Report | None = None) -> None:
         self.settings = settings
         self.broker = broker
-        self.report = report or partial(report_here, settings)
+        self.report = report or partial(reporters.report_about, settings)
         self.codec = PackageCodec.of(settings)
         list_key = queue_key(settings) if broker is None else broker.list_key
         self.batches = BatchResults(settings, list_key)

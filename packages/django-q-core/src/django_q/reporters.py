@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from django_q.brokers.process_local import ProcessLocal
-from django_q.context import current_package, current_task
+from django_q.context import current_package, current_task, running
 from django_q.functions import is_known, resolve
 from django_q.log import messages as log
 from django_q.plugins import Registry
@@ -202,6 +203,19 @@ def report(error: BaseException | None = None, settings: ClusterSettings | None 
         _reporters(settings).report(error)
     except (Exception, SystemExit) as why:  # noqa: BLE001 - to raise an exception again may run its own code
         log.reporter.not_called(why)
+
+
+def report_about(settings: ClusterSettings, error: BaseException, metadata: Mapping[str, Any], attempt: int) -> None:
+    """Report an error about a task that does not run now. Reporters read it as the current task.
+
+    Args:
+        settings: settings of the cluster.
+        error: the error.
+        metadata: package of the task, or a part of it; without an id, the error is about no task.
+        attempt: the attempt number.
+    """
+    with running(metadata, attempt) if "id" in metadata else nullcontext():
+        report(error, settings)
 
 
 def report_in_time(error: BaseException, settings: ClusterSettings, *, last: bool = False) -> None:

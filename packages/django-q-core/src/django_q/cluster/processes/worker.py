@@ -37,7 +37,6 @@ from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
 from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
-from django_q.context import running
 from django_q.databases.connections import close_after, close_connections
 from django_q.databases.errors import is_unavailable
 from django_q.exceptions import (
@@ -51,7 +50,7 @@ from django_q.exceptions import (
 )
 from django_q.execution import Executor
 from django_q.execution.timeout import TaskTimer
-from django_q.finishing import Finisher, is_last, report_here
+from django_q.finishing import Finisher, is_last
 from django_q.log import messages as log
 from django_q.pacing import Backoff
 from django_q.records.cancelling import is_cancelled
@@ -336,8 +335,7 @@ class Worker(ClusterProcess):
         package = peek(self.codec, task.package)
         if unpickling:
             package = without_arguments(package)
-        with running(package, task.attempt):
-            reporters.report(error, self.settings)
+        reporters.report_about(self.settings, error, package, task.attempt)
         return self.executor.builder.failed(
             package,
             reason,
@@ -418,7 +416,7 @@ class Worker(ClusterProcess):
         try:
             with self.timer.running(self.settings.timeout):
                 if work.report is not None:
-                    report_here(self.settings, work.report, work.metadata, work.attempt)
+                    reporters.report_about(self.settings, work.report, work.metadata, work.attempt)
                 if work.finished is not None:
                     self.finisher.run_follow_up(work.finished)
         finally:
