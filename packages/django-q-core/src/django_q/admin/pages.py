@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, router, transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -47,6 +48,31 @@ def tell(model_admin: ModelAdmin[Any], request: HttpRequest, sentence: Any, erro
     """
     reason = one_line(sentence_of(error), MAX_SENTENCE_CHARACTERS)
     model_admin.message_user(request, sentence % reason, messages.ERROR)
+
+
+def log_and_change(
+    model_admin: ModelAdmin[Any], request: HttpRequest, obj: Model, message: Any, change: Callable[[], bool]
+) -> bool:
+    """Write an entry in the admin's log and make a change, or neither.
+
+    The entry comes first: on SQLite, a transaction that has read cannot wait for the lock to write.
+
+    Args:
+        model_admin: the page.
+        request: the request of the user.
+        obj: the object of the entry.
+        message: text of the entry.
+        change: makes the change. It returns False, or raises an error, if nothing was changed.
+
+    Returns:
+        What *change* returns.
+    """
+    using = router.db_for_write(LogEntry)
+    with transaction.atomic(using=using):
+        model_admin.log_change(request, obj, message)
+        is_changed = change()
+        transaction.set_rollback(not is_changed, using=using)
+    return is_changed
 
 
 def quoted(value: object) -> str:

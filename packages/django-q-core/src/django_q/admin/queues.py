@@ -7,16 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
-from django.db import router, transaction
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from django_q.admin.overview import UNAVAILABLE, Overview
 from django_q.admin.package_rows import ShownPackage, details_of
-from django_q.admin.pages import tell
+from django_q.admin.pages import log_and_change, tell
 from django_q.admin.values import beginning
 from django_q.brokers import PackageState, broker_of
 from django_q.brokers.dead_letters import (
@@ -281,14 +279,11 @@ class BrokerQueueAdmin(Overview):
         A message has their number, even if a server becomes unavailable in between. A letter that could not be changed
         has no entry.
         """
-        count, using = 0, router.db_for_write(LogEntry)
+        count = 0
         try:
             for letter in place.dead_letters(identities):
-                with transaction.atomic(using=using):
-                    self.log_change(request, Queue(id=letter.id, queue=one_line(place.name)), log_message)
-                    is_changed = change(letter)
-                    transaction.set_rollback(not is_changed, using=using)
-                count += is_changed
+                row = Queue(id=letter.id, queue=one_line(place.name))
+                count += log_and_change(self, request, row, log_message, partial(change, letter))
         finally:
             level = messages.SUCCESS if count else messages.WARNING
             self.message_user(request, sentence(count) % count, level)

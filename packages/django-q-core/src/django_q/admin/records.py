@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.db import router, transaction
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html_join
@@ -14,7 +13,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_q.admin.filters import DropdownFilter, TextFilter
-from django_q.admin.pages import ReadOnlyPage
+from django_q.admin.pages import ReadOnlyPage, log_and_change
 from django_q.admin.tasks import as_task_id
 from django_q.admin.times import with_seconds
 from django_q.admin.tracebacks import as_html
@@ -57,13 +56,12 @@ def cancel_and_log(model_admin: ModelAdmin[Record], request: HttpRequest, record
     Raises:
         django.db.DatabaseError: the database is unavailable.
     """
-    log_database, database = router.db_for_write(LogEntry), router.db_for_write(Command)
-    with transaction.atomic(using=log_database), transaction.atomic(using=database):
-        # The entry comes first: on SQLite, a transaction that has read cannot wait for the lock to write.
-        model_admin.log_change(request, record, gettext("Cancelled."))
-        is_cancelled = cancel(record.pk)
-        transaction.set_rollback(not is_cancelled, using=log_database)
-    return is_cancelled
+
+    def change() -> bool:
+        with transaction.atomic(using=router.db_for_write(Command)):
+            return cancel(record.pk)
+
+    return log_and_change(model_admin, request, record, gettext("Cancelled."), change)
 
 
 def report(model_admin: ModelAdmin[Record], request: HttpRequest, count: int, ended: int) -> None:
