@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.db.models import Sum
 from django.utils.translation import gettext_lazy as _
 
+from django_q.cluster.activity import MINUTE_SECONDS
 from django_q.cluster.ipc.activity import Numbers
 from django_q.models import Activity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-MINUTE_SECONDS: Final = 60
 
 MAX_NUMBER: Final = 2**53
 """Greatest number that is shown. Sums of greater ones have no exact value."""

@@ -9,8 +9,9 @@ from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 
-from django_q.admin.activity import MINUTE_SECONDS, SPANS, activity_of, present_minute, total
+from django_q.admin.activity import SPANS, activity_of, present_minute, total
 from django_q.clock import in_project_time
+from django_q.cluster.activity import MINUTE_SECONDS
 from django_q.terminal.snapshot import Problems
 from django_q.terminal.views import clock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,10 +73,8 @@ class CurrentTasks:
         """Return the metadata of a package; empty texts if it is unreadable or large."""
         found: dict[str, Any] = {}
         if len(signed) <= MAX_PACKAGE_BYTES:
-            try:
+            with suppress(UnreadablePackage):
                 found = peek(self.codec, signed)
-            except UnreadablePackage:
-                found = {}
         return {
             "id": found.get("id", ""),
             "name": found.get("name", ""),
