@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from django_q.terminal.snapshot import QueueRow, Totals
 from django_q.terminal.tables import plain, styled, width_of
-from django_q.terminal.views import VIEWS, clock, rate_of, screen, summary
+from django_q.terminal.views import VIEWS, clock, emptiness, rate_of, screen, summary
 
 MANUAL_TITLES = ["Host", "Id", "State", "Pool", "TQ", "RQ", "RC", "Up"]
 
@@ -133,6 +133,11 @@ def test_view_of_running_tasks(snapshot, running_task):
 
 def test_empty_view_of_running_tasks_explains_itself(snapshot):
     assert "tracked" in text(screen(snapshot(), "running", 80))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_sentences_of_empty_views_are_whole_in_80_columns(snapshot, view):
+    assert emptiness(view) in text(screen(snapshot(queues=()), view, 80))
 
 
 def test_problems_are_shown_below_in_whole_words(snapshot):

@@ -127,7 +127,7 @@ def emptiness(view: str) -> str:
     return {
         "clusters": _("No clusters appear to be running."),
         "queues": _("There are no queues."),
-        "running": _("No tracked task is running. Tasks are tracked with the option or the setting 'track'."),
+        "running": _("No tracked task is running. The option or the setting 'track' tracks tasks."),
     }[view]
 
 
