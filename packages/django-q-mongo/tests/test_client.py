@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gc
+import json
+import os
+import subprocess
+import sys
 import threading
 import uuid
-import weakref
 
 import pytest
 from django_q.settings import ClusterSettings
-from django_q.testing import eventually
 from django_q_mongo import Mongo
 from django_q_mongo import client as module
 
@@ -68,14 +69,31 @@ def test_client_of_get_connection_is_not_closed(settings, name, monkeypatch):
     assert client.admin.command("ping")["ok"] == 1
 
 
-def test_deleted_broker_does_not_keep_the_client_open(settings, name):
-    deleted = Mongo(name, settings=settings)
-    deleted.queue_size()
-    reference = weakref.ref(deleted)
-    del deleted
-    # A broker is part of a cycle. A collection that another thread has begun makes this one return at once.
-    eventually(lambda: gc.collect() >= 0 and reference() is None, within=5)
-    broker = Mongo(name, settings=settings)
-    client = broker.connection
-    broker.disconnect()
-    assert is_closed(client)
+DELETED = """
+import gc, json, sys, weakref
+import django
+from django_q.settings import ClusterSettings
+from django_q_mongo import Mongo
+
+django.setup()
+options, name = json.loads(sys.argv[1])
+settings = ClusterSettings.from_mapping({"mongo": options})
+deleted = Mongo(name, settings=settings)
+deleted.queue_size()
+reference = weakref.ref(deleted)
+del deleted
+gc.collect()  # a broker is part of a cycle
+assert reference() is None
+broker = Mongo(name, settings=settings)
+client = broker.connection
+broker.disconnect()
+assert client._closed
+"""
+"""Program with one thread that collects garbage: a collection is skipped while another thread's goes on."""
+
+
+def test_deleted_broker_does_not_keep_the_client_open(mongo_server, name):
+    mongo_server.start()
+    arguments = [sys.executable, "-c", DELETED, json.dumps([mongo_server.options, name])]
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    subprocess.run(arguments, env=environment, check=True, timeout=60)
