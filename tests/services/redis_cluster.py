@@ -22,7 +22,7 @@ class Node(Redis):
     @property
     def options(self) -> dict[str, str]:
         """Be one of many."""
-        cluster = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", "cluster-port": str(self.bus)}
+        cluster = {"cluster-enabled": "yes", "cluster-node-timeout": "15000", "cluster-port": str(self.bus)}
         return {**super().options, **cluster}
 
 

@@ -6,6 +6,12 @@ from typing import Any
 
 from tests.services.redis import Redis
 
+PATIENT = 60_000
+"""Silence of a running master after which the sentinel replaces it (milliseconds). A busy machine causes less."""
+
+IMPATIENT = 2000
+"""Silence of an ended master after which the sentinel replaces it (milliseconds): longer than it takes to reconnect."""
+
 
 class Member(Redis):
     """One of the two."""
@@ -58,8 +64,7 @@ class RedisSentinel(Redis):
             f"bind {self.host}",
             f"port {self.port}",
             f"sentinel monitor {name} {self.leader.address.replace(':', ' ')} 1",
-            # Its own ways to reconnect take half a second.
-            f"sentinel down-after-milliseconds {name} 2000",
+            f"sentinel down-after-milliseconds {name} {PATIENT}",
             f"sentinel failover-timeout {name} 5000",
         ]
         (self.folder / "sentinel.conf").write_text("\n".join(lines))
@@ -78,6 +83,7 @@ class RedisSentinel(Redis):
         """Start those that do not run, and let the one follow the other sooner than the sentinel would."""
         if self.running:  # it is choosing another master for one that has ended: not to be disturbed
             self.wait(lambda: self.leader.running and self._leads(self.leader), within)
+            self._replace_after(PATIENT)
         leader = self.leader
         for member in sorted(self.members, key=lambda member: member is not leader):
             member.follows = None if member is leader else leader
@@ -89,6 +95,7 @@ class RedisSentinel(Redis):
 
     def stop(self) -> None:
         """End the master."""
+        self._replace_after(IMPATIENT)
         self.leader.kill()
 
     def flush(self) -> None:
@@ -106,6 +113,9 @@ class RedisSentinel(Redis):
         super().close()
         for member in self.members:
             member.close()
+
+    def _replace_after(self, milliseconds: int) -> None:
+        self.say(f"SENTINEL SET {self.service_name} down-after-milliseconds {milliseconds}")
 
     @staticmethod
     def _leads(member: Member) -> bool:
