@@ -36,7 +36,7 @@ from django_q_orm.models import OrmQ
 from tests.services.fixtures import missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -221,10 +221,20 @@ def queue(settings) -> list[OrmQ]:
     return list(OrmQ.objects.all())
 
 
-def activity(age: int, cluster_id: str = "a" * 32) -> Activity:
-    """Return the activity of a cluster in the minute that was *age* minutes ago."""
-    numbers = {"successes": 40 + age % 30, "failures": age % 9 // 7, "waits": 40, "wait_seconds": age % 13}
-    return Activity(minute=int(time.time()) // 60 - age, cluster_id=cluster_id, **numbers)
+def activities(ages: Iterable[int], cluster_id: str = "a" * 32) -> list[Activity]:
+    """Return the activities of a cluster in the minutes that were *ages* minutes ago."""
+    minute = int(time.time()) // 60
+    return [
+        Activity(
+            minute=minute - age,
+            cluster_id=cluster_id,
+            successes=40 + age % 30,
+            failures=age % 9 // 7,
+            waits=40,
+            wait_seconds=age % 13,
+        )
+        for age in ages
+    ]
 
 
 @pytest.fixture
@@ -242,7 +252,7 @@ def cluster() -> Stat:
     values |= {"version": "7.8.9", "tasks": [task | {"started": timezone.now()}]}
     stat = Stat(4000, "a-cluster", tob=timezone.now() - timedelta(hours=1), workers=[4004, 4005], **values)
     stat.save(get_broker())
-    Activity.objects.bulk_create([activity(age) for age in range(24 * 60)])
+    Activity.objects.bulk_create(activities(range(24 * 60)))
     return stat
 
 
@@ -724,7 +734,7 @@ def test_charts_are_updated_without_a_reload(browser, site, cluster) -> None:
     browser.get(f"{site}django_q/cluster/")
     browser.execute_script("window.isSamePage = true")
     assert "per minute" in browser.find_element(By.ID, "django-q-live").text
-    row = activity(0, "b" * 32)
+    [row] = activities([0], "b" * 32)
     row.successes = 987_654_000
     row.save()
     eventually(lambda: "Attempts: 98765" in browser.find_element(By.ID, "django-q-live").text, within=15)
