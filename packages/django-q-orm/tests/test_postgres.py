@@ -86,6 +86,38 @@ def test_row_of_a_transaction_notifies_at_the_commit(broker: ORM, alias: str):
     assert time.monotonic() - sent[0] < 0.4
 
 
+def test_row_notifies_unless_the_last_one_waits(broker: ORM, alias: str):
+    consumer, session = notify.Listener("test", 1), connections[alias]
+    consumer.wait(session, 0)  # begins to listen
+    notified = []
+    for _ in range(2):
+        broker.enqueue("package")
+        notified.append(consumer.wait(session, 0.5))
+    assert len(broker.dequeue_many(9, 0)) == 2
+    broker.enqueue("package")
+    notified.append(consumer.wait(session, 0.5))
+    assert notified == [True, False, True]
+
+
+def test_row_after_a_rolled_back_one_notifies(broker: ORM, alias: str):
+    consumer, session = notify.Listener("test", 1), connections[alias]
+    consumer.wait(session, 0)
+    with transaction.atomic(alias):
+        broker.enqueue("nothing")
+        transaction.set_rollback(True, alias)
+    broker.enqueue("package")
+    assert consumer.wait(session, 0.5)
+
+
+def test_waiting_row_is_looked_for_once_in_a_while(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(notify, "QUIET_SECONDS", 60)
+    with CaptureQueriesContext(connections[alias]) as queries:
+        for _ in range(5):
+            broker.enqueue("package")
+    assert ["NOT EXISTS" in each["sql"] for each in queries] == [False, True, False, False, False]
+    assert ["pg_notify" in each["sql"] for each in queries] == [True, True, False, False, False]
+
+
 def test_unnotified_rows_are_found_and_the_next_sooner(broker: ORM, alias: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(notify, "MAX_POLL_SECONDS", 1.5)
     broker.dequeue_many(1, 3)

@@ -28,7 +28,7 @@ from django_q_orm.due_times import DueTimes, due_times_of
 from django_q_orm.errors import Conflict, meaning_of, repeated
 from django_q_orm.inserts import insert, insert_and_notify, retry_while_locked
 from django_q_orm.locks import by_primary_key
-from django_q_orm.notify import MIN_POLL_SECONDS, Listener, channel_of
+from django_q_orm.notify import MIN_POLL_SECONDS, Listener
 from django_q_orm.stats import stats_in
 from django_q_orm.zones import correct_locks, delayed
 
@@ -90,7 +90,7 @@ class ORM(BulkBroker):
     @property
     def listener(self) -> Listener:
         """Listener for notifications of the queue, which wake a fetch."""
-        if self._listener is None or self._listener.channel != channel_of(self.list_key):
+        if self._listener is None or self._listener.list_key != self.list_key:
             self._listener = Listener(self.list_key, self.settings.poll)
         return self._listener
 
@@ -168,7 +168,7 @@ class ORM(BulkBroker):
             if priority:
                 row["rank"] = -priority
             if database.vendor == "postgresql" and not delay:
-                return insert_and_notify(queue_model(), database, self.listener.channel, row, beside)
+                return insert_and_notify(queue_model(), database, self.listener, row, beside)
             if delay:
                 row["lease"] = delayed(database)
             number = retry_while_locked(database, lambda: insert(queue_model(), database, row, beside))

@@ -10,23 +10,23 @@ from django.db import OperationalError, transaction
 from django.db.models.expressions import RawSQL
 
 from django_q_orm.database_clock import VENDORS
+from django_q_orm.notify import ALWAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
     from django_q.databases.statements import Statement
 
     from django_q_orm.models import OrmQ
+    from django_q_orm.notify import Listener
 
 
 T = TypeVar("T")
 
 WRITE_LOCK_TIMEOUT_SECONDS = 20.0
 """Time for which a sender waits for SQLite's write lock, in addition to Django's own timeout."""
-
-RECENT_SECONDS = 0.1
-"""Skip the notification if a row younger than this is already queued."""
 
 
 def insert(
@@ -40,73 +40,79 @@ def insert(
         row: its columns.
         beside: statement of the same transaction; None for none.
     """
-    if beside is not None:
-        with short_transaction(connection):
-            beside.execute(connection)
-            return insert(model, connection, row)
+    if beside is None:
+        with connection.cursor() as cursor:
+            return _insert(model, connection, row, cursor)
+    with short_transaction(connection) as cursor:
+        cursor.execute(beside.sql, beside.values)
+        return _insert(model, connection, row, cursor)
+
+
+def _insert(model: type[OrmQ], connection: BaseDatabaseWrapper, row: Mapping[str, Any], cursor: CursorWrapper) -> int:
     if connection.vendor not in VENDORS:
         return int(model._default_manager.using(connection.alias).create(**{"due": 0, "rank": 0, **row}).pk)
-    returning = " RETURNING id" if connection.features.can_return_columns_from_insert else ""
     statement, params = _insert_into(model, connection, row)
-    with connection.cursor() as cursor:
-        cursor.execute(f"{statement}{returning}", params)
-        return int(cursor.fetchone()[0] if returning else cursor.lastrowid)
+    if connection.vendor == "postgresql":
+        cursor.execute(f"{statement} RETURNING id", params)
+        return int(cursor.fetchone()[0])
+    cursor.execute(statement, params)
+    return int(cursor.lastrowid)
 
 
 @contextmanager
-def short_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Make statements one transaction, or a part of the current one.
+def short_transaction(connection: BaseDatabaseWrapper) -> Iterator[CursorWrapper]:
+    """Make the statements of a cursor one transaction, or a part of the current one.
 
     On SQLite, `atomic` takes a quarter of the time to send a task: it changes the state of the connection and back.
     """
     if connection.vendor != "sqlite" or connection.in_atomic_block or not connection.get_autocommit():
-        with transaction.atomic(using=connection.alias):
-            yield
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            yield cursor
         return
-    with connection.cursor() as cursor:
-        cursor.execute("BEGIN IMMEDIATE")
+    with connection.cursor() as cursor, connection.wrap_database_errors:
+        session = connection.connection
+        session.execute("BEGIN IMMEDIATE")
         try:
-            yield
-            cursor.execute("COMMIT")
+            yield cursor
+            session.execute("COMMIT")
         except BaseException:
-            if connection.connection.in_transaction:  # some errors end it
-                cursor.execute("ROLLBACK")
+            if session.in_transaction:  # some errors end it
+                session.execute("ROLLBACK")
             raise
 
 
 def insert_and_notify(
     model: type[OrmQ],
     connection: BaseDatabaseWrapper,
-    channel: str,
+    listener: Listener,
     row: Mapping[str, Any],
     beside: Statement | None = None,
 ) -> int:
-    """Insert a row and notify listeners, in one statement of PostgreSQL, and return the id.
+    """Insert a row and notify consumers if necessary, in one statement of PostgreSQL, and return the id.
 
-    PostgreSQL commits transactions with notifications one after another. So a row does not notify if others wait: the
-    consumer of those polls again. In a transaction it always notifies, because the time of the commit is unknown. Only
-    recent rows are checked, because there may be many deleted older ones that open transactions still see.
+    In a transaction, a row always notifies, because the time of the commit is unknown.
 
     Args:
         model: of the row.
         connection: to the database.
-        channel: on which listeners wait.
+        listener: of the queue.
         row: columns of the row.
         beside: an INSERT that is part of the statement; None for none.
     """
-    name, key, lock = connection.ops.quote_name(model._meta.db_table), row["key"], row["lock"]
-    recent = f"lock > {lock.sql} - interval '{RECENT_SECONDS} seconds' AND lock <= {lock.sql}"
-    # A minimum is read from the index of these columns; for EXISTS, PostgreSQL may use another index, or none.
-    silent = f"NOT %s AND (SELECT MIN(lock) FROM {name} WHERE key = %s AND {recent}) IS NOT NULL"
-    statement, params = _insert_into(model, connection, row)
-    first, values = (f"beside AS ({beside.sql}), ", beside.values) if beside else ("", [])
+    in_transaction = connection.in_atomic_block
+    needed = ALWAYS if in_transaction else listener.is_needed(connection.ops.quote_name(model._meta.db_table))
+    statement, values = _insert_into(model, connection, row)
+    statement += " RETURNING id"
+    if needed is not None:
+        statement += f", CASE WHEN {needed.text} THEN pg_notify(%s, '')::text END"
+        values += [*needed.values, listener.channel]
+    if beside is not None:
+        statement, values = f"WITH beside AS ({beside.sql}) {statement}", [*beside.values, *values]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH {first}added AS ({statement} RETURNING id) "
-            f"SELECT id, CASE WHEN {silent} THEN NULL ELSE pg_notify(%s, '')::text END FROM added",
-            [*values, *params, connection.in_atomic_block, key, *lock.params, *lock.params, channel],
-        )
-        (number, _notified) = cursor.fetchone()
+        cursor.execute(statement, values)
+        number, *notified = cursor.fetchone()
+    if not in_transaction:
+        listener.sent(number, waits=notified == [None])
     return int(number)
 
 

@@ -6,13 +6,14 @@ optimizer reads the whole table if a statement contains the ids of most of its r
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -23,17 +24,18 @@ LOGS_STATEMENTS: Final = "SELECT @@log_bin AND @@binlog_format = 'STATEMENT'"
 """Query that returns true if the server logs statements. Such a server rejects READ COMMITTED."""
 
 
-@contextmanager
-def by_primary_key(connection: BaseDatabaseWrapper, table: str) -> Iterator[None]:
-    """Make updates and deletions by ids read no other rows.
+def by_primary_key(connection: BaseDatabaseWrapper, table: str) -> AbstractContextManager[None]:
+    """Return a context manager in which updates and deletions by ids read no other rows.
 
     Args:
         connection: connection to the database.
         table: name of the table.
     """
-    if connection.vendor != "mysql":
-        yield
-        return
+    return _forced(connection, table) if connection.vendor == "mysql" else nullcontext()
+
+
+@contextmanager
+def _forced(connection: BaseDatabaseWrapper, table: str) -> Iterator[None]:
     name = connection.ops.quote_name(table)
     forced = f"{name} FORCE INDEX (PRIMARY)"
     forms = {

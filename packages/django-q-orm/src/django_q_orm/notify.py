@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import select
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from django_q.databases.statements import Condition
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -15,6 +18,15 @@ MIN_POLL_SECONDS = 0.02
 
 MAX_POLL_SECONDS = 4.0
 """Maximum pause between two polls while listening. Producers of older versions do not notify."""
+
+RECENT_SECONDS = 1.0
+"""Age up to which a row that waits shows that its consumer will poll again."""
+
+ALWAYS: Final = Condition("TRUE", [])
+"""Condition of a row that notifies."""
+
+QUIET_SECONDS = MIN_POLL_SECONDS / 4
+"""Time for which rows do not notify after one was seen to wait: its consumer polls again soon."""
 
 
 class Listener:
@@ -26,6 +38,7 @@ class Listener:
     """
 
     def __init__(self, list_key: str, poll: float) -> None:
+        self.list_key = list_key
         self.channel = channel_of(list_key)
         self.poll = poll
         self.pause = MIN_POLL_SECONDS
@@ -33,6 +46,38 @@ class Listener:
         self._unnotified = False
         self._listening_connection: Any = None
         self._listens = False
+        self._last_sent = 0
+        """Id of the last row that was sent through this object."""
+        self._sent_at = self._waited_at = -math.inf
+        """Times at which that row was sent, and at which one was seen to wait (`time.monotonic`)."""
+
+    def is_needed(self, table: str) -> Condition | None:
+        """Return the condition in SQL under which a new row of PostgreSQL notifies; None if it need not.
+
+        PostgreSQL commits transactions with notifications one after another. So a row does not notify while the last
+        one that was sent here waits: the consumer of that row polls again.
+
+        Args:
+            table: quoted name of the table.
+        """
+        now = time.monotonic()
+        if now - self._waited_at < QUIET_SECONDS:
+            return None
+        if now - self._sent_at > RECENT_SECONDS:
+            return ALWAYS
+        waits = f"SELECT FROM {table} WHERE id = %s AND lock <= statement_timestamp()"
+        return Condition(f"NOT EXISTS ({waits})", [self._last_sent])
+
+    def sent(self, number: int, *, waits: bool) -> None:
+        """Note a row that was sent.
+
+        Args:
+            number: its id.
+            waits: True if the row before it was seen to wait.
+        """
+        self._last_sent, self._sent_at = number, time.monotonic()
+        if waits:
+            self._waited_at = self._sent_at
 
     def notify(self, connection: BaseDatabaseWrapper) -> None:
         """Notify listeners when the transaction of this connection commits."""
