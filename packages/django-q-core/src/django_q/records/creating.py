@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from django_q.brokers import Broker
     from django_q.wire.package import TaskPackage
 
-LABELS: Final = ("name", "func", "group", "queue")
-"""Columns with texts of the project."""
+COLUMNS: Final = (*NewRecord._fields, "status")
+"""Columns of a record that is sent."""
 
 
 def insert_beside(packages: Sequence[TaskPackage], broker: Broker, queue: str, delay: float = 0) -> Statement | None:
@@ -46,10 +46,10 @@ def insert_beside(packages: Sequence[TaskPackage], broker: Broker, queue: str, d
     """
     if broker.alias is None or len(packages) != 1 or not packages[0].get("track"):
         return None
-    using = router.db_for_write(Record)
-    if broker.alias != using or not connections[using].features.supports_ignore_conflicts:
+    connection = connections[router.db_for_write(Record)]
+    if broker.alias != connection.alias or not connection.features.supports_ignore_conflicts:
         return None
-    return insert_of(NewRecord.of(packages[0], queue), run_after_of(delay), connections[using])
+    return insert_of(NewRecord.of(packages[0], queue), run_after_of(delay), connection)
 
 
 @contextmanager
@@ -134,30 +134,38 @@ def insert_of(new: NewRecord, run_after: datetime | None, connection: BaseDataba
         run_after: time of the earliest execution if the sender gave none.
         connection: to the database.
     """
-    columns = new._asdict()
-    columns |= {name: stored_label(Record, label) for name in LABELS if (label := columns[name])}
-    columns["status"] = (Status.QUEUED if run_after is None else Status.SCHEDULED).value
-    for name, moment in {"enqueued_at": new.enqueued_at, "run_after": new.run_after or run_after}.items():
-        columns[name] = moment and connection.ops.adapt_datetimefield_value(in_project_time(moment))
-    columns = {name: value for name, value in columns.items() if value is not None}
-    return Statement(insert_sql(connection.alias, connection.vendor, tuple(columns)), [*columns.values()])
+    in_database = connection.ops.adapt_datetimefield_value
+    starts_at = new.run_after or run_after
+    values = [
+        new.id,
+        stored_label(Record, new.name),
+        stored_label(Record, new.func),
+        new.group and stored_label(Record, new.group),
+        stored_label(Record, new.queue),
+        new.backend,
+        new.priority,
+        in_database(in_project_time(new.enqueued_at)),
+        new.arguments,
+        starts_at and in_database(in_project_time(starts_at)),
+        (Status.QUEUED if run_after is None else Status.SCHEDULED).value,
+    ]
+    return Statement(insert_sql(connection.alias, connection.vendor), values)
 
 
 @lru_cache(maxsize=64)
-def insert_sql(using: str, vendor: str, names: Sequence[str]) -> str:
-    """Return the SQL that inserts a record with a value for each column of *names*. The others are empty.
+def insert_sql(using: str, vendor: str) -> str:
+    """Return the SQL that inserts a record with values for `COLUMNS`. The others are empty.
 
     Args:
         using: alias of the database.
         vendor: of the database.
-        names: names of the columns, in order.
     """
     features, ops = connections[using].features, connections[using].ops
     on_conflict = OnConflict.IGNORE if features.supports_ignore_conflicts else None
-    columns = ", ".join(ops.quote_name(name) for name in ("attempts", *names))
+    columns = ", ".join(ops.quote_name(name) for name in ("attempts", *COLUMNS))
     return (
         f"{ops.insert_statement(on_conflict=on_conflict)} {ops.quote_name(Record._meta.db_table)} ({columns}) "
-        f"VALUES ('[]', {', '.join(['%s'] * len(names))}) "
+        f"VALUES ('[]', {', '.join(['%s'] * len(COLUMNS))}) "
         f"{ops.on_conflict_suffix_sql(Record._meta.concrete_fields, on_conflict, [], [])}"
     )
 
