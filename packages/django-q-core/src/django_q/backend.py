@@ -18,7 +18,7 @@ from django_q.django_tasks.api import (
     InvalidTask,
     Task,
     TaskResultDoesNotExist,
-    as_json,
+    arguments_as_json,
     task_backends,
     task_enqueued,
 )
@@ -119,7 +119,7 @@ class DjangoQBackend(BaseTaskBackend):
             BrokerUnavailable: the task was not queued.
         """
         self.validate_task(task)
-        args, kwargs = as_json([list(args), dict(kwargs)])
+        args, kwargs = arguments_as_json(args, kwargs)
         settings = current_settings()
         options = validated(self._options(task, settings))
         route = Route.take(options, settings)
@@ -136,16 +136,15 @@ class DjangoQBackend(BaseTaskBackend):
         return self.get_result(result.id) if route.sync and route.on_commit is None else result
 
     def _options(self, task: AnyTask, settings: ClusterSettings) -> dict[str, Any]:
-        own = task.options if isinstance(task, DjangoQTask) else {}
-        cluster = self._cluster_of(task.queue_name, settings)
-        return {
-            **own,
-            "track": True,
-            "priority": int(task.priority) or None,
-            "eta": task.run_after,
-            "cluster": None if cluster == settings.list_key else cluster,
-            "on_commit": self.on_commit,
-        }
+        options: dict[str, Any] = task.options if isinstance(task, DjangoQTask) else {}
+        options |= {"track": True, "on_commit": self.on_commit}
+        if task.priority:
+            options["priority"] = int(task.priority)
+        if task.run_after is not None:
+            options["eta"] = task.run_after
+        if (cluster := self._cluster_of(task.queue_name, settings)) != settings.list_key:
+            options["cluster"] = cluster
+        return options
 
     def get_result(self, result_id: str) -> AnyResult:
         """Return the result of a task, in any state and from any process.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from django.tasks import TaskContext, TaskResult, TaskResultStatus, task, task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskError
@@ -58,6 +61,7 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "arguments_as_json",
     "as_json",
     "task",
     "task_backends",
@@ -65,6 +69,10 @@ __all__ = [
     "task_finished",
     "task_started",
 ]
+
+
+PLAIN_TYPES: Final = frozenset({str, int, float, bool, NoneType})
+"""Types of values that are the same after JSON."""
 
 
 def as_json(value: object) -> Any:
@@ -75,3 +83,18 @@ def as_json(value: object) -> Any:
         ValueError: as above, because bytes in it are no text.
     """
     return json.loads(json.dumps(normalize_json(value)))
+
+
+def arguments_as_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Return arguments as they are read from JSON. Plain values need no conversion.
+
+    Raises:
+        TypeError: an argument has no form in JSON.
+        ValueError: as above, because bytes in it are no text.
+    """
+    if all(type(value) in PLAIN_TYPES for value in (*args, *kwargs.values())) and all(
+        type(name) is str for name in kwargs
+    ):
+        return list(args), dict(kwargs)
+    args, kwargs = as_json([list(args), dict(kwargs)])
+    return list(args), dict(kwargs)
