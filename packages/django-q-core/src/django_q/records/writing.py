@@ -7,13 +7,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from django.db import connections, router, transaction
-from django.db.models import F
 
 from django_q.clock import in_project_time, now
 from django_q.databases.errors import is_unavailable
 from django_q.databases.limits import SHORT_STATEMENT, exceeded_limit
 from django_q.databases.sqlite import short
-from django_q.databases.statements import chunks
+from django_q.databases.statements import chunks, execute
 from django_q.log import messages as log
 from django_q.models import FINAL, Record, Status
 from django_q.records import attempts as attempt_values
@@ -141,10 +140,7 @@ class RecordWriter:
     def _write_part(self, by_id: dict[str, list[Update]], using: str, deadlines: dict[str, float]) -> None:
         with transaction.atomic(using=using):
             begin_with_write(using)
-            rows = Record._base_manager.using(using).filter(pk__in=by_id).order_by("pk").defer("arguments")
-            if connections[using].features.has_select_for_update:
-                rows = rows.select_for_update()
-            records = list(rows)
+            records = locked([*by_id], using)
             for record in records:
                 for update in by_id[record.pk]:
                     update.apply(record)
@@ -160,7 +156,7 @@ class RecordWriter:
 def begin_with_write(using: str) -> None:
     """Wait for the write lock of SQLite: a transaction that begins with a read fails instead if others write."""
     if connections[using].vendor == "sqlite":
-        Record._base_manager.using(using).filter(pk="").update(status=F("status"))
+        execute(Record, using, "UPDATE {table} SET {status} = {status} WHERE {id} = %s", [""])
 
 
 def start_of(start: Started, lease_end: datetime) -> Callable[[Record], None]:
@@ -237,6 +233,25 @@ def conclude(record: Record, status: Status, moment: datetime, result: str | Non
     record.status, record.lease_ends_at = status, None
     record.finished_at = moment if status in FINAL else None
     record.result = result if status == Status.SUCCEEDED else None
+
+
+def locked(ids: Sequence[str], using: str) -> list[Record]:
+    """Lock records until the end of the transaction, and return them without their arguments.
+
+    It is raw SQL: Django's query compiler takes as long as the query.
+
+    Args:
+        ids: ids of the records.
+        using: alias of the database, in which a transaction is open.
+    """
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in Record._meta.concrete_fields if field.name != "arguments")
+    query = (
+        f"SELECT {columns} FROM {quote(Record._meta.db_table)} WHERE {quote('id')} IN ({', '.join(['%s'] * len(ids))})"
+    )
+    lock = connection.ops.for_update_sql() if connection.features.has_select_for_update else ""
+    return [*Record._base_manager.using(using).raw(f"{query} ORDER BY {quote('id')} {lock}", ids)]
 
 
 def update_rows(records: Sequence[Record], using: str) -> None:
