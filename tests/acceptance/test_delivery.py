@@ -227,9 +227,12 @@ def test_unreadable_packages_are_dead_letters_and_come_back(make_site, kind):
         """
         from django_q.brokers import get_broker
         from django_q.signing import PackageCodec
+        from django_q.wire.codec import ResultCodec, StatCodec
         from django_q.wire.package import new_package
         broker = get_broker()
         package = new_package('jobs.mark', ('poison',))
+        broker.enqueue(ResultCodec('acceptance').dumps(package))
+        broker.enqueue(StatCodec('acceptance').dumps(package))
         broker.enqueue(PackageCodec('another name').dumps(package))
         broker.enqueue('no package at all')
         broker.enqueue(PackageCodec('acceptance').dumps(['no task']))
@@ -243,16 +246,16 @@ def test_unreadable_packages_are_dead_letters_and_come_back(make_site, kind):
     good = sent(site, "async_task('jobs.mark', 'good')")
     with site.cluster() as cluster:
         eventually(lambda: saved(site, good), within=20, why=lambda: cluster.log)
-        eventually(lambda: sizes(site) == [0, 0, 4], within=10, why=lambda: (sizes(site), cluster.log))
-        assert cluster.log.count("dead letters") == 4
+        eventually(lambda: sizes(site) == [0, 0, 6], within=10, why=lambda: (sizes(site), cluster.log))
+        assert cluster.log.count("dead letters") == 6
         assert "reincarnated" not in cluster.log
         assert_failed(eventually(lambda: saved(site, named), within=10), error="No module named 'gone'")
     gone.write_text("def function(): pass")
-    assert site.run("from django_q.brokers import get_broker; answer = get_broker().requeue_dead()") == 4
-    assert sizes(site)[0] == 4
+    assert site.run("from django_q.brokers import get_broker; answer = get_broker().requeue_dead()") == 6
+    assert sizes(site)[0] == 6
     with site.cluster() as cluster:
         eventually(lambda: saved(site, vanished), within=20, why=lambda: cluster.log)
-        eventually(lambda: sizes(site) == [0, 0, 3], within=10, why=lambda: (sizes(site), cluster.log))
+        eventually(lambda: sizes(site) == [0, 0, 5], within=10, why=lambda: (sizes(site), cluster.log))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -219,6 +219,31 @@ def test_site_goes_back(site: Site, ours: Path, tmp_path_factory: pytest.TempPat
     assert site.do(ours, "results", *ids) == [*labels("ours", 5), *labels("theirs", 5)]
 
 
+def test_only_new_processes_read_results_and_statistics_of_both(
+    site: Site, theirs: tuple[Edition, Path], ours: Path
+) -> None:
+    """Web processes are restarted before the clusters."""
+    _, python = theirs
+    shares_statistics = "redis" in site.environment["MOVING_BROKER"]  # the database broker has a table for them
+    site.do(python, "before")
+    site.manage(ours, "migrate", "-v0")
+    wanted = ["a", "b", ["iter a", "iter b"]]
+    with site.cluster(python):
+        ids = site.do(python, "send_cached", "a", "b")
+        eventually(lambda: site.do(ours, "cached_results", *ids) == wanted, within=30)
+        eventually(lambda: site.do(ours, "cached_group") == ["group a", "group b"], within=20)
+        if shares_statistics:
+            eventually(lambda: site.do(ours, "clusters") == site.do(python, "clusters") != [], within=20)
+    with site.cluster(ours):
+        ids = site.do(ours, "send_cached", "a", "b")
+        eventually(lambda: site.do(ours, "cached_results", *ids) == wanted, within=30)
+        eventually(lambda: len(site.do(ours, "clusters")) == 1, within=20)
+        for task_id in ids:
+            with pytest.raises(AssertionError, match="BadSignature"):
+                site.do(python, "cached_results", task_id)
+        assert site.do(python, "clusters") == []
+
+
 def test_rolling_upgrade_loses_no_task(site: Site, theirs: tuple[Edition, Path], ours: Path) -> None:
     edition, python = theirs
     site.do(python, "before")

@@ -75,7 +75,7 @@ def test_any_value_that_pickles_is_a_success(value, options):
     assert outcome.success
     assert is_plain(outcome)
     if options.get("cached"):
-        assert EXECUTOR.codec.loads(outcome.finished)["result"] == value
+        assert EXECUTOR.builder.result_codec.loads(outcome.finished)["result"] == value
     elif options.get("save") is not False:
         assert decode(outcome.result) == value
 

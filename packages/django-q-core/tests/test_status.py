@@ -10,7 +10,11 @@ from django.core.cache import cache
 from django.utils import timezone
 from django_q import monitor, status
 from django_q.brokers import get_broker
+from django_q.exceptions import UnreadablePackage
+from django_q.settings import current_settings
 from django_q.status import Stat, Status
+from django_q.wire.codec import PackageCodec, ResultCodec, StatCodec
+from django_q.wire.package import new_package
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +96,52 @@ def test_statistics_signed_with_another_key_are_left_out(settings):
     Stat(8, "two").save()
     assert [stat.cluster_id for stat in Stat.get_all()] == ["two"]
     assert Stat.get("one").status == "Stopped"
+
+
+def publish(signer, value, cluster_id="one"):
+    """Put a value in the place of the statistics of a cluster."""
+    text = value if signer is None else signer.of(current_settings()).dumps(value)
+    get_broker().set_stat(Stat.get_key(cluster_id), text, 60)
+
+
+def test_published_statistics_are_no_package():
+    Stat(7, "one").save()
+    text = get_broker().get_stat(Stat.get_key("one"))
+    assert StatCodec.of(current_settings()).loads(text).pid == 7
+    with pytest.raises(UnreadablePackage, match="foreign signature"):
+        PackageCodec.of(current_settings()).loads(text)
+
+
+def test_statistics_of_a_public_edition_are_read():
+    publish(PackageCodec, Stat(7, "one", workers=[8]))
+    Stat(9, "two").save()
+    assert Stat.get("one").workers == [8]
+    assert {stat.cluster_id for stat in Stat.get_all()} == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    ("signer", "value"),
+    [
+        (PackageCodec, new_package("math.floor", (1,))),
+        (ResultCodec, Stat(7, "one")),
+        (PackageCodec, None),
+        (StatCodec, [1]),
+        (None, "no signature"),
+        (None, "a:b:c"),
+        (None, ""),
+    ],
+    ids=["package", "result", "none", "list", "text", "colons", "empty"],
+)
+def test_value_that_is_no_statistics_is_left_out(signer, value):
+    publish(signer, value)
+    Stat(8, "two").save()
+    assert [stat.cluster_id for stat in Stat.get_all()] == ["two"]
+    assert type(Stat.get("one")) is Status
+
+
+def test_statistics_with_a_former_key_are_read(settings):
+    settings.SECRET_KEY = "old"
+    Stat(7, "one").save()
+    publish(PackageCodec, Stat(8, "two"), "two")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", ["old"]
+    assert {stat.cluster_id for stat in Stat.get_all()} == {"one", "two"}

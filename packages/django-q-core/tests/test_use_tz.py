@@ -25,7 +25,7 @@ from django_q.tasks import (
     result_group_cached,
     schedule,
 )
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import ResultCodec
 from django_q.wire.ids import new_id
 from django_q.wire.options import normalise_package
 from django_q.wire.outcome import encode
@@ -108,7 +108,7 @@ def keep(label: str, numbers: list[int], outcome) -> None:
     """Keep finished tasks in the cache, as a cluster does."""
     settings = current_settings()
     packages = [finished(label, number) for number in numbers]
-    codec = PackageCodec.of(settings)
+    codec = ResultCodec.of(settings)
     outcomes = [
         outcome(id=each["id"], group=label, cached=True, started=each["started"], finished=codec.dumps(each))
         for each in packages

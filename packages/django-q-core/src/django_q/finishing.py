@@ -315,10 +315,10 @@ class Finisher:
         """Call the receivers of `post_execute` and the hook of a finished task. Their errors do not change its outcome.
 
         Args:
-            finished: the finished package, signed.
+            finished: the finished task, signed as a result.
         """
         try:
-            package = self.codec.loads(finished)
+            package = self.builder.result_codec.loads(finished)
         except BaseException as error:  # noqa: BLE001 - unpickling runs code of the project
             log.hook.unreadable(error)
             return

@@ -67,6 +67,6 @@ def run_iter_inline(members: Sequence[TaskPackage], batch: Batch, *, settings: C
         batch.kwargs = batch.kwargs or outcome.kwargs
         finished.append(new_member(batch.pk, outcome))
         finisher.track([outcome])
-    finisher.finish([collate(batch, finished, executor.codec, timezone.now())])
+    finisher.finish([collate(batch, finished, executor.builder.result_codec, timezone.now())])
     executor.exception = exception
     return executor

@@ -13,7 +13,7 @@ __all__ = ["BadSignature", "PackageCodec", "PickleSerializer", "SignedPackage"]
 
 
 class SignedPackage:
-    """Signs and reads packages with the current settings."""
+    """Signs and reads packages with the current settings, but neither cached results nor statistics."""
 
     @staticmethod
     def dumps(obj: object, compressed: bool | None = None) -> str:

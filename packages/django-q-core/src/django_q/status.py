@@ -13,7 +13,7 @@ from django_q.clock import in_project_time
 from django_q.exceptions import UnreadablePackage
 from django_q.log import messages as log
 from django_q.settings import current_settings
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import StatCodec
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,7 +69,7 @@ class Status:
 class Stat(Status):
     """Snapshot of a cluster. A cluster publishes it once a second while its values change.
 
-    Class path and attribute names are those of the public editions, which read and write the same statistics.
+    Class path and attribute names are those of the public editions, so that their statistics can be read.
     """
 
     def __init__(self, pid: int = 0, cluster_id: str = "", **values: Any) -> None:
@@ -111,7 +111,7 @@ class Stat(Status):
         """
         broker = broker or get_broker()
         key = f"{broker.settings.q_stat}:{self.cluster_id}"
-        broker.set_stat(key, _codec(broker.settings).dumps(self), TTL_SECONDS)
+        broker.set_stat(key, StatCodec.of(broker.settings).dumps(self), TTL_SECONDS)
 
     @staticmethod
     def get(pid: int | str, cluster_id: str | Broker | None = None, broker: Broker | None = None) -> Stat | Status:
@@ -153,13 +153,9 @@ def _of_process(pid: int, broker: Broker) -> Stat | None:
     return min(found, key=lambda stat: stat.host != socket.gethostname(), default=None)
 
 
-def _codec(settings: ClusterSettings) -> PackageCodec:
-    return PackageCodec(settings.salt, compress=True)
-
-
 def _read(package: str | bytes, settings: ClusterSettings) -> Stat | None:
     try:
-        stat = _codec(settings).loads(package)
+        stat = StatCodec.of(settings).loads(package)
     except UnreadablePackage as error:
         log.cluster.statistics_unreadable(error)
         return None

@@ -47,6 +47,10 @@ def hook(task):
     SEEN.append((task.name, task.success, task.attempt_count))
 
 
+def remember_call():
+    SEEN.append("called")
+
+
 async def coroutine_hook(task):
     SEEN.append(task.name)
 
@@ -437,6 +441,17 @@ def test_unreadable_package_is_moved_to_the_dead_letters(cluster):
     cluster.broker.enqueue("rubbish")
     cluster.run()
     assert cluster.broker.dead_size() == 1
+
+
+def test_cached_result_that_is_copied_to_the_queue_is_a_dead_letter(cluster):
+    results = CacheResults(cluster.settings, cluster.broker.list_key)
+    task_id = cluster.send(f"{__name__}.remember_call", cached=60, hook=f"{__name__}.hook")
+    cluster.run()
+    assert results.fetch(task_id)["success"]
+    SEEN.clear()
+    cluster.broker.enqueue(results.cache.get(results.key(task_id)))
+    cluster.run()
+    assert (SEEN, cluster.broker.dead_size()) == ([], 1)
 
 
 def test_unknown_reply_is_ignored(cluster):

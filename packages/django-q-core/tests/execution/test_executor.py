@@ -162,7 +162,7 @@ def test_unpicklable_result_is_a_clear_failure(executor):
 def test_unpicklable_result_of_a_cached_task_is_a_clear_failure(executor):
     outcome = run(executor, give_lambda, cached=True)
     assert not outcome.success
-    assert executor.codec.loads(outcome.finished)["success"] is False
+    assert executor.builder.result_codec.loads(outcome.finished)["success"] is False
 
 
 def test_result_that_is_not_kept_is_not_pickled():
@@ -330,7 +330,7 @@ def test_argument_that_became_unpicklable_is_stored_as_sent(executor, options):
     outcome = run(executor, put_lock, {"a": 1}, **options)
     assert outcome.success
     if options:
-        assert executor.codec.loads(outcome.finished)["args"] == ({"a": 1},)
+        assert executor.builder.result_codec.loads(outcome.finished)["args"] == ({"a": 1},)
     if "cached" not in options:
         assert decode(outcome.args) == ({"a": 1},)
 
@@ -403,7 +403,7 @@ def test_task_without_an_outcome_has_its_arguments_in_its_hook(executor):
     signed = executor.codec.dumps(new_package(add, ([1],), hook="m.hook"))
     outcome = executor.builder.failed(peek(executor.codec, signed), "killed")
     assert outcome.follow_up
-    finished = executor.codec.loads(outcome.finished)
+    finished = executor.builder.result_codec.loads(outcome.finished)
     assert (finished["args"], finished["success"], finished["result"]) == (([1],), False, "killed")
 
 

@@ -7,10 +7,11 @@ from django.core.cache import cache
 from django.core.cache.backends.base import BaseCache
 from django_q.brokers.registry import broker_class
 from django_q.databases.errors import is_unavailable
-from django_q.exceptions import ResultsUnavailable
+from django_q.exceptions import ResultsUnavailable, UnreadablePackage
 from django_q.results.cache import CacheResults
 from django_q.results.store import ResultStore
 from django_q.results.waiting import MISSING
+from django_q.wire.codec import PackageCodec
 from django_q.wire.package import new_package
 
 
@@ -44,6 +45,51 @@ def test_result_is_under_the_key_of_the_public_editions(results, cached) -> None
     results.save_many([fields])
     assert results.codec.loads(cache.get(f"q:{fields.id}"))["result"] == 42
     assert results.fetch(fields.id)["result"] == 42
+
+
+@pytest.fixture
+def as_theirs(results):
+    """Return an outcome that is signed like a package, as in the public editions."""
+
+    def sign(made):
+        return made._replace(finished=PackageCodec.of(results.settings).dumps(results.codec.loads(made.finished)))
+
+    return sign
+
+
+def test_saved_result_is_no_package(results, cached) -> None:
+    results.save_many([made := cached(42)])
+    with pytest.raises(UnreadablePackage, match="foreign signature"):
+        PackageCodec.of(results.settings).loads(cache.get(results.key(made.id)))
+
+
+def test_result_of_a_public_edition_is_read(results, cached, as_theirs) -> None:
+    theirs = as_theirs(cached(42))
+    cache.set(results.key(theirs.id), theirs.finished)
+    assert results.fetch(theirs.id)["result"] == 42
+    assert results.look_up(theirs.id)["result"] == 42
+
+
+def test_success_of_a_public_edition_stays(results, cached, as_theirs) -> None:
+    theirs = as_theirs(cached(42))
+    cache.set(results.key(theirs.id), theirs.finished)
+    results.save_many([cached("late", id=theirs.id, success=False, attempt=2)])
+    assert results.fetch(theirs.id)["result"] == 42
+
+
+def test_package_that_was_copied_to_the_cache_is_no_result(results) -> None:
+    package = new_package("math.floor", (1,), cached=True)
+    cache.set(results.key(package["id"]), PackageCodec.of(results.settings).dumps(package))
+    with pytest.raises(UnreadablePackage, match="no finished task"):
+        results.fetch(package["id"])
+
+
+def test_failure_replaces_a_package_in_the_cache(results, cached) -> None:
+    failure = cached("oh", success=False)
+    package = new_package("math.floor", (1,), task_id=failure.id) | {"attempt_count": 9}
+    cache.set(results.key(failure.id), PackageCodec.of(results.settings).dumps(package))
+    results.save_many([failure])
+    assert results.fetch(failure.id)["result"] == "oh"
 
 
 def test_task_that_is_not_there_is_missing(results) -> None:
@@ -106,8 +152,8 @@ def test_group_is_read_in_the_order_of_sending(results, cached) -> None:
     assert not results.has_members("g", 5)
 
 
-def test_group_that_a_public_edition_has_begun_is_read_whole(results, cached) -> None:
-    theirs, ours = cached(1, group="g"), cached(2, group="g")
+def test_group_that_a_public_edition_has_begun_is_read_whole(results, cached, as_theirs) -> None:
+    theirs, ours = as_theirs(cached(1, group="g")), cached(2, group="g")
     cache.set(f"q:{theirs.id}", theirs.finished)
     cache.set("q:g:keys", [f"q:{theirs.id}"])
     results.save_many([ours])

@@ -9,11 +9,13 @@ from django.core import signing
 from django_q.exceptions import UnreadablePackage
 from django_q.settings import ClusterSettings
 from django_q.signing import BadSignature, SignedPackage
-from django_q.wire.codec import PackageCodec, PickleSerializer
+from django_q.status import Stat
+from django_q.wire.codec import Codec, PackageCodec, PickleSerializer, ResultCodec, StatCodec
 
 PACKAGE = {"id": "f" * 32, "name": "alpha-beta-gamma-delta", "func": "math.copysign", "args": (2, -2), "kwargs": {}}
 RANDOM = random.Random(1)
 VERY_LONG = [PACKAGE | {"args": (RANDOM.randbytes(size),)} for size in (48_000, 144_000, 200_001, 1_000_001)]
+FINISHED = PACKAGE | {"started": None, "stopped": None, "success": True, "result": -2.0}
 LONG = PACKAGE | {"args": ("long " * 1000,)}
 
 
@@ -127,9 +129,89 @@ def test_pickling_error_has_a_note(codec: PackageCodec) -> None:
     assert "imported by name" in caught.value.__notes__[0]
 
 
-def test_codec_of_a_cluster_has_its_name_and_compression() -> None:
-    codec = PackageCodec.of(ClusterSettings(name="site", compress=True))
-    assert (codec.salt, codec.compress) == ("site", True)
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("kind", [PackageCodec, ResultCodec])
+def test_codec_of_a_cluster_has_its_name_and_compression(kind: type[Codec], compress: bool) -> None:
+    codec = kind.of(ClusterSettings(name="site", compress=compress))
+    assert type(codec) is kind
+    assert (codec.name, codec.compress) == ("site", compress)
+
+
+# kinds
+
+KINDS = [(PackageCodec, PACKAGE), (ResultCodec, FINISHED), (StatCodec, [1])]
+SEPARATE = KINDS[1:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "salt"),
+    [(PackageCodec, "site"), (ResultCodec, "django_q:site:result"), (StatCodec, "django_q:site:stat")],
+)
+def test_each_kind_is_signed_with_its_own_salt(kind: type[Codec], salt: str) -> None:
+    text = kind("site").dumps(FINISHED)
+    assert signing.loads(text, salt=salt, serializer=PickleSerializer) == FINISHED
+
+
+@pytest.mark.parametrize(("kind", "value"), KINDS)
+def test_each_kind_reads_what_it_has_signed(kind: type[Codec], value: object) -> None:
+    assert kind("site").loads(kind("site").dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("signer", "reader"),
+    [(ResultCodec, PackageCodec), (StatCodec, PackageCodec), (ResultCodec, StatCodec), (StatCodec, ResultCodec)],
+)
+def test_value_of_another_kind_has_a_bad_signature(signer: type[Codec], reader: type[Codec]) -> None:
+    with pytest.raises(UnreadablePackage, match=f"^{reader.noun} with a foreign signature") as caught:
+        reader("site").loads(signer("site").dumps(FINISHED))
+    assert isinstance(caught.value.__cause__, BadSignature)
+
+
+@pytest.mark.parametrize(("kind", "value"), KINDS)
+@pytest.mark.parametrize("name", ["another", "django_q:site", "site:result", "django_q:site:result:result"])
+def test_value_of_another_site_has_a_bad_signature(kind: type[Codec], value: object, name: str) -> None:
+    with pytest.raises(UnreadablePackage, match="another name than 'site'"):
+        kind("site").loads(kind(name).dumps(value))
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(("kind", "value"), SEPARATE)
+def test_value_with_the_salt_of_packages_is_read(kind: type[Codec], value: object, compress: bool) -> None:
+    """The public editions sign all kinds with it."""
+    assert kind("site").loads(PackageCodec("site", compress=compress).dumps(value)) == value
+
+
+@pytest.mark.parametrize("signer", [PackageCodec, ResultCodec])
+@pytest.mark.parametrize("value", [PACKAGE, [1], None, "text", {}, PACKAGE | {"stopped": None}], ids=str)
+def test_only_a_finished_task_is_a_result(signer: type[Codec], value: object) -> None:
+    with pytest.raises(UnreadablePackage, match="no finished task"):
+        ResultCodec("site").loads(signer("site").dumps(value))
+
+
+@pytest.mark.parametrize("signer", [PackageCodec, None], ids=["as packages", "separate"])
+@pytest.mark.parametrize(("kind", "value"), SEPARATE)
+def test_fallback_keys_are_honoured_for_each_kind(kind, value, signer, settings) -> None:
+    settings.SECRET_KEY = "old"
+    text = (signer or kind)("site").dumps(value)
+    settings.SECRET_KEY = "new"
+    with pytest.raises(UnreadablePackage):
+        kind("site").loads(text)
+    settings.SECRET_KEY_FALLBACKS = ["older", "old"]
+    assert kind("site").loads(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "no colon", "a:b:c", b"\xff\xfe:1:2", ":::", None, "ü:1:2"])
+@pytest.mark.parametrize("kind", [ResultCodec, StatCodec])
+def test_nonsense_is_unreadable_for_each_kind(kind: type[Codec], text: str | bytes) -> None:
+    with pytest.raises(UnreadablePackage, match=f"^{kind.noun}"):
+        kind("site").loads(text)
+
+
+def test_statistics_are_always_compressed() -> None:
+    codec = StatCodec.of(ClusterSettings(name="site", compress=False))
+    text = codec.dumps(Stat(1, "one"))
+    assert text.startswith(".")
+    assert codec.loads(text).cluster_id == "one"
 
 
 def test_signed_package_follows_the_settings(settings) -> None:

@@ -26,6 +26,7 @@ from django_q.models import Batch, BatchMember, Task
 from django_q.results import database
 from django_q.results.cache import CacheResults
 from django_q.tasks import fetch, result
+from django_q.wire.codec import PackageCodec
 from django_q.wire.ids import new_id
 from django_q.wire.metadata import Unread
 from django_q.wire.outcome import encode
@@ -494,7 +495,7 @@ def with_callback(request, member):
 
 def run_queued(maintenance) -> int:
     """Run what was queued, as a worker does."""
-    broker, codec = maintenance.delivery.broker, maintenance.delivery.codec
+    broker, codec = maintenance.delivery.broker, PackageCodec.of(maintenance.delivery.settings)
     deliveries = broker.dequeue_many(100, 0)
     for each in deliveries:
         package = codec.loads(each.package)

@@ -17,7 +17,8 @@ from django.utils import timezone  # noqa: E402
 from django_q.brokers import get_broker  # noqa: E402
 from django_q.cluster import monitor, pusher, worker  # noqa: E402
 from django_q.models import Schedule, Task  # noqa: E402
-from django_q.tasks import async_chain, async_iter, async_task, result, schedule  # noqa: E402
+from django_q.status import Stat  # noqa: E402
+from django_q.tasks import async_chain, async_iter, async_task, result, result_group, schedule  # noqa: E402
 
 MARK = "moving_jobs.mark"
 
@@ -104,6 +105,24 @@ def cached_results(*ids):
     return [result(task_id, cached=True) for task_id in ids]
 
 
+def send_cached(*labels):
+    """Send tasks whose results are cached: one for each label, and the same again as a group and as an iter."""
+    for label in labels:
+        async_task(MARK, "group " + label, cached=600, group="cached-group")
+    members = async_iter(MARK, [("iter " + label,) for label in labels], cached=600)
+    return [*[async_task(MARK, label, cached=600) for label in labels], members]
+
+
+def cached_group():
+    """Return the results of the group of `send_cached`."""
+    return sorted(result_group("cached-group", cached=True) or [])
+
+
+def clusters():
+    """Return the ids of the clusters that publish statistics."""
+    return [str(stat.cluster_id) for stat in Stat.get_all()]
+
+
 def pages(*paths):
     """Return pages of the admin: status and text."""
     client = Client()
@@ -112,7 +131,7 @@ def pages(*paths):
     return [[answer.status_code, answer.content.decode()] for answer in answers]
 
 
-COMMANDS = (before, show, send, results, cached_results, pages)
+COMMANDS = (before, show, send, send_cached, results, cached_results, cached_group, clusters, pages)
 
 if __name__ == "__main__":
     chosen = {each.__name__: each for each in COMMANDS}[sys.argv[1]]

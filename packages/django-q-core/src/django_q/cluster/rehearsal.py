@@ -19,7 +19,7 @@ from django_q.cluster.isolation import Baseline
 from django_q.execution.outcome_builder import OutcomeBuilder
 from django_q.models import Task
 from django_q.status import Stat
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import PackageCodec, StatCodec
 from django_q.wire.options import normalise_package
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def rehearse(settings: ClusterSettings) -> None:
         for _ in range(ROUND_COUNT):
             _pass_task(settings, builder, channel)
             Baseline(channel.files(), has_hook=False).restore()
-            PackageCodec(settings.salt, compress=True).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
+            StatCodec.of(settings).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
     finally:
         channel.close()

@@ -18,7 +18,7 @@ from django_q.exceptions import ResultNotPicklable
 from django_q.functions import describe
 from django_q.text import bounded, one_line, qualified_type_name, storable, text_of, truncated
 from django_q.wire import pickling
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import PackageCodec, ResultCodec
 from django_q.wire.links import next_link, unusable_link
 from django_q.wire.metadata import Pickled
 from django_q.wire.option_values import LABEL_CHARACTERS, MAX_PRIORITY, PATH_CHARACTERS
@@ -90,6 +90,7 @@ class OutcomeBuilder:
     def __init__(self, settings: ClusterSettings, fail: Callable[[BaseException], str] = text_of) -> None:
         self.settings = settings
         self.codec = PackageCodec.of(settings)
+        self.result_codec = ResultCodec.of(settings)
         self.fail = fail
 
     def build(
@@ -192,13 +193,13 @@ class OutcomeBuilder:
     def _signed(self, finished: dict[str, Any], sent: SentArguments | None) -> str:
         original = {} if sent is None else {"args": Pickled(sent.args), "kwargs": Pickled(sent.kwargs)}
         try:
-            return self.codec.dumps(finished | original)
+            return self.result_codec.dumps(finished | original)
         except BaseException as error:  # noqa: BLE001 - as above
             self._replace_unpicklable(finished, error)
         try:
-            return self.codec.dumps(finished | original)
+            return self.result_codec.dumps(finished | original)
         except BaseException:  # noqa: BLE001 - a receiver added another value that cannot be pickled
-            return self.codec.dumps({key: picklable(value) for key, value in (finished | original).items()})
+            return self.result_codec.dumps({key: picklable(value) for key, value in (finished | original).items()})
 
     def _replace_unpicklable(self, finished: dict[str, Any], cause: BaseException) -> None:
         """Change a success whose result cannot be pickled into a failure with the reason."""

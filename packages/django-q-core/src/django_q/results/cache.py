@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django.core.cache import caches
 
@@ -14,7 +14,7 @@ from django_q.exceptions import MissingPlugin, ResultsUnavailable
 from django_q.results.cache_writer import CacheWriter, is_task
 from django_q.results.groups import CachedGroups, Member
 from django_q.results.waiting import MISSING, Missing
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import ResultCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class CacheResults:
     """Stores finished tasks in the Django cache that the settings name, each under its own key.
 
-    `<list key>:<task id>` is the signed task, in the format of all editions of Django Q. A key that is invalid for
-    memcached or for this cache is replaced by its hash.
+    `<list key>:<task id>` is the finished task, signed as a result. Those of the public editions are read, too. A
+    key that is invalid for memcached or for this cache is replaced by its hash.
 
     Args:
         settings: of the cluster.
@@ -40,7 +40,7 @@ class CacheResults:
     def __init__(self, settings: ClusterSettings, list_key: str | None = None) -> None:
         self.settings = settings
         self.list_key = list_key or queue_key(settings)
-        self.codec = PackageCodec.of(settings)
+        self.codec = ResultCodec.of(settings)
 
     @property
     def cache(self) -> BaseCache:
@@ -86,7 +86,7 @@ class CacheResults:
             UnreadablePackage: its signature is foreign, or one of its classes cannot be imported.
         """
         found = self.use(lambda: self.cache.get(self.key(task_id)))
-        return cast("TaskPackage", self.codec.loads(found)) if is_task(found) else MISSING
+        return self.codec.loads(found) if is_task(found) else MISSING
 
     def look_up(self, task_id: str) -> TaskPackage | Missing:
         """Read a finished task like `fetch`. If it is missing, test first that the cache stores values.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from django.core.cache.backends.base import BaseCache
 
-    from django_q.wire.codec import PackageCodec
+    from django_q.wire.codec import ResultCodec
     from django_q.wire.outcome import Outcome
 
 MAX_TRIES: Final = 5
@@ -48,7 +48,7 @@ class CacheWriter:
         codec: of the finished tasks.
     """
 
-    def __init__(self, cache: BaseCache, key: Callable[[str], str], groups: CachedGroups, codec: PackageCodec) -> None:
+    def __init__(self, cache: BaseCache, key: Callable[[str], str], groups: CachedGroups, codec: ResultCodec) -> None:
         self.cache, self.key, self.groups, self.codec = cache, key, groups, codec
 
     def save_many(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -150,9 +150,10 @@ class CacheWriter:
     def _metadata(self, finished: Any) -> dict[str, Any]:
         """Return the metadata of a finished task; of an unreadable one, which may be replaced, an empty dict."""
         try:
-            return peek(self.codec, finished) if is_task(finished) else {}
+            kept = peek(self.codec, finished) if is_task(finished) else {}
         except UnreadablePackage:
             return {}
+        return kept if "success" in kept else {}  # a package that was copied to the cache has none
 
     # writing
 

@@ -450,7 +450,7 @@ class ClusterSettings:
 
     @property
     def salt(self) -> str:
-        """Salt of the signatures of packages, the same for all clusters of a project."""
+        """Salt of the signatures of packages, the same for all clusters of a project. Other values have their own."""
         return self.name
 
     @property

@@ -1,4 +1,4 @@
-"""Signs and verifies packages. Only processes with the `SECRET_KEY` can sign one."""
+"""Signs and verifies packages, cached results and statistics. Only processes with the `SECRET_KEY` can sign one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import zlib
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from django.conf import settings as django_settings
 from django.core.signing import BadSignature, b62_encode
@@ -16,30 +16,40 @@ from django.utils.encoding import force_bytes
 from django_q.exceptions import UnreadablePackage
 from django_q.wire import fast_base64, pickling
 from django_q.wire.fast_base64 import PIECE_BYTES
+from django_q.wire.package import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from hashlib import _Hash
 
     from django_q.settings import ClusterSettings
+    from django_q.wire.package import TaskPackage
 
 
-class PackageCodec:
-    """Signs, compresses and verifies packages in exactly the format of `django.core.signing`.
+class Codec:
+    """Signs, compresses and verifies values of one kind, in exactly the format of `django.core.signing`.
 
-    A package has no maximum age: it is signed with a time, which is not checked.
+    Each kind has a salt of its own, so that a value is not accepted where another kind belongs. A value has no maximum
+    age: it is signed with a time, which is not checked.
 
     Args:
-        salt: the `name` of `Q_CLUSTER`, so that sites that share a broker cannot run each other's tasks.
-        compress: True to compress packages that become smaller.
+        name: the `name` of `Q_CLUSTER`, so that sites that share a broker cannot run each other's tasks.
+        compress: True to compress values that become smaller.
     """
 
-    def __init__(self, salt: str, *, compress: bool = False) -> None:
-        self.salt = salt
+    noun: ClassVar[str]
+    """Name of the kind in messages."""
+
+    kind: ClassVar[str] = ""
+    """Part of the salt. Packages have none: their salt is the name, as in the public editions."""
+
+    def __init__(self, name: str, *, compress: bool = False) -> None:
+        self.name = name
+        self.salt = f"django_q:{name}:{self.kind}" if self.kind else name  # no site has such a name
         self.compress = compress
 
     @classmethod
-    def of(cls, settings: ClusterSettings) -> PackageCodec:
+    def of(cls, settings: ClusterSettings) -> Self:
         """Return the codec of a cluster."""
         return cls(settings.name, compress=settings.compress)
 
@@ -48,7 +58,7 @@ class PackageCodec:
         return self.sign(PickleSerializer.dumps(obj))
 
     def loads(self, package: str | bytes) -> Any:
-        """Verify and unpickle a package.
+        """Verify and unpickle a value.
 
         Raises:
             UnreadablePackage: the signature is foreign, or unpickling failed; it keeps the cause.
@@ -57,12 +67,12 @@ class PackageCodec:
             return PickleSerializer.loads(self.unsign(package))
         except BadSignature as error:
             raise UnreadablePackage(
-                f"Package with a foreign signature ({error}). It was signed with another SECRET_KEY, or by a cluster "
-                f"with another name than {self.salt!r}: give both sides the same, or put the old key into "
+                f"{self.noun} with a foreign signature ({error}). It was signed with another SECRET_KEY, or by a "
+                f"cluster with another name than {self.name!r}: give both sides the same, or put the old key into "
                 "SECRET_KEY_FALLBACKS."
             ) from error
         except Exception as error:  # unpickling runs constructors of the project
-            raise UnreadablePackage(_cannot_be_unpickled(error)) from error
+            raise UnreadablePackage(_cannot_be_unpickled(self.noun, error)) from error
 
     def sign(self, data: bytes) -> str:
         """Return bytes as signed text."""
@@ -102,6 +112,65 @@ class PackageCodec:
             if signed.startswith(b".")
             else fast_base64.decode_url(data)
         )
+
+
+class PackageCodec(Codec):
+    """Codec of packages, which the public editions read and write, too."""
+
+    noun = "Package"
+
+
+class SeparateCodec(Codec):
+    """Codec of values whose salt is separate from that of packages.
+
+    The public editions sign all values like packages. Such a value is read, too, if its text has no separate signature.
+    The reader checks that it is no package.
+    """
+
+    def __init__(self, name: str, *, compress: bool = False) -> None:
+        super().__init__(name, compress=compress)
+        self.packages = PackageCodec(name)
+
+    def unsign(self, package: str | bytes) -> bytes:
+        """Return the bytes of text that is signed with the separate salt, or with that of packages.
+
+        Raises:
+            BadSignature: the signature is missing or foreign.
+        """
+        try:
+            return super().unsign(package)
+        except BadSignature:
+            return self.packages.unsign(package)
+
+
+class ResultCodec(SeparateCodec):
+    """Codec of finished tasks, for the cache, hooks and receivers."""
+
+    noun = "Result"
+    kind = "result"
+
+    def loads(self, package: str | bytes) -> TaskPackage:
+        """Verify and unpickle a finished task.
+
+        Raises:
+            UnreadablePackage: as `Codec.loads`, or the value is no finished task.
+        """
+        finished = super().loads(package)
+        if not is_finished(finished):
+            raise UnreadablePackage("A signed value that is no finished task: it was copied to the cache.")
+        return finished
+
+
+class StatCodec(SeparateCodec):
+    """Codec of statistics, which are always compressed."""
+
+    noun = "Statistics"
+    kind = "stat"
+
+    @classmethod
+    def of(cls, settings: ClusterSettings) -> Self:
+        """Return the codec of a cluster."""
+        return cls(settings.name, compress=True)
 
 
 class PickleSerializer:
@@ -154,7 +223,7 @@ def _signature(value: Iterable[bytes | memoryview], secret: str | bytes, salt: s
     return fast_base64.encode_url(outer.digest())
 
 
-def _cannot_be_unpickled(error: Exception) -> str:
+def _cannot_be_unpickled(noun: str, error: Exception) -> str:
     match error:
         case ModuleNotFoundError(name=str(module)):
             what = f"there is no module {module!r} here"
@@ -163,6 +232,6 @@ def _cannot_be_unpickled(error: Exception) -> str:
         case _:
             what = f"{type(error).__name__}: {error}"
     return (
-        f"Package that cannot be unpickled: {what}. The code that queued it is newer, older or elsewhere: deploy the "
-        "code it names and requeue the package."
+        f"{noun} that cannot be unpickled: {what}. The code that signed it is newer, older or elsewhere: deploy the "
+        "code it names, and requeue it if it is a package."
     )

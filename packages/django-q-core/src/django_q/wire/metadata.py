@@ -27,7 +27,7 @@ from django_q.wire.pickling import ZONES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from django_q.wire.codec import PackageCodec
+    from django_q.wire.codec import Codec
 
 MAX_ID_CHARACTERS: Final = 32
 LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
@@ -172,7 +172,7 @@ class Pickled:
         return pickle.loads, (self.data,)
 
 
-def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
+def peek(codec: Codec, package: str | bytes) -> dict[str, Any]:
     """Verify a signed package and read its metadata.
 
     Args:
@@ -190,7 +190,7 @@ def peek(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
     return _plain(found, data)
 
 
-def described(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
+def described(codec: Codec, package: str | bytes) -> dict[str, Any]:
     """Verify a signed package and read all its values. A `Placeholder` replaces each object of the project.
 
     Args:
@@ -203,7 +203,7 @@ def described(codec: PackageCodec, package: str | bytes) -> dict[str, Any]:
     return _opened(codec, package)[0]
 
 
-def _opened(codec: PackageCodec, package: str | bytes) -> tuple[dict[str, Any], bytes]:
+def _opened(codec: Codec, package: str | bytes) -> tuple[dict[str, Any], bytes]:
     """Return the values of a package, and its pickle."""
     try:
         data = codec.unsign(package)

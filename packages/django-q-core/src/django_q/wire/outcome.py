@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
     cached: bool | int = False
     """True if the result is kept in the cache instead of the database, or the number of seconds for which it is."""
     finished: str | None = None
-    """The finished task as a signed package, for the cache; None if it is not needed."""
+    """The finished task, signed as a result, for the cache and for its follow-up; None if it is not needed."""
     following: tuple[str, ...] = ()
     """Signed packages to send after this outcome is saved: the rest of a chain."""
     following_priority: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
 from django.utils import timezone
 
@@ -93,6 +93,15 @@ def is_member(iter_count: object, group: object) -> bool:
     """Return True if a task with these options belongs to an iter. Its group is then the iter's id."""
     counts = isinstance(iter_count, int) and 0 < iter_count <= MAX_MEMBERS
     return counts and isinstance(group, str) and is_id(group)
+
+
+FINISHED_KEYS = frozenset({"id", "name", "func", "started", "stopped", "success"})
+"""Keys of each finished task. A package that waits for its execution lacks the last two."""
+
+
+def is_finished(value: object) -> TypeGuard[TaskPackage]:
+    """Return True if an unpickled value is a finished task."""
+    return isinstance(value, dict) and value.keys() >= FINISHED_KEYS
 
 
 def new_package(

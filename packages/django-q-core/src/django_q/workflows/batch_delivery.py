@@ -19,7 +19,7 @@ from django_q.models import Batch, Task
 from django_q.results.database import existing
 from django_q.results.store import ResultStore
 from django_q.settings import current_settings
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import ResultCodec
 from django_q.wire.package import new_package
 from django_q.workflows.batch_rows import forget_members, members_of, rows
 from django_q.workflows.batches import KEPT_SECONDS
@@ -50,7 +50,7 @@ class BatchDelivery:
     def __init__(self, settings: ClusterSettings, broker: Broker) -> None:
         self.settings = settings
         self.broker = broker
-        self.codec = PackageCodec.of(settings)
+        self.codec = ResultCodec.of(settings)
         self.cache_retry_at = 0.0
         """Time of the next try of the cache (`clock.monotonic`, seconds), so that an outage delays nothing else."""
 
@@ -100,7 +100,7 @@ class BatchDelivery:
         rows(Batch, router.db_for_write(Batch)).filter(pk=outcome.id, delivered=None).update(due=due)
 
 
-def collated(batch: Batch, codec: PackageCodec, using: str) -> Outcome:
+def collated(batch: Batch, codec: ResultCodec, using: str) -> Outcome:
     """Return the collated outcome of a batch whose members are not deleted."""
     return collate(batch, members_of(batch, using), codec, batch.completed or timezone.now())
 
@@ -120,7 +120,7 @@ def call_back(batch_id: str) -> None:
     batch = rows(Batch, using).filter(pk=batch_id, delivered=None).exclude(completed=None).first()
     if batch is None:
         return
-    codec = PackageCodec.of(settings)
+    codec = ResultCodec.of(settings)
     outcome = collated(batch, codec, using)
     finished = codec.loads(outcome.finished or "")
     saved = bool(existing([batch_id], router.db_for_write(Task)))

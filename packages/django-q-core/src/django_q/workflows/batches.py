@@ -19,7 +19,7 @@ from django_q.models import Batch, Task
 from django_q.results.database import DatabaseResults, existing
 from django_q.results.limits import LENGTHS, fit, fit_statement, refused
 from django_q.text import ascii_only, error_line
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import ResultCodec
 from django_q.workflows.batch_rows import (
     Change,
     count_members,
@@ -71,7 +71,7 @@ class BatchResults:
     def __init__(self, settings: ClusterSettings, list_key: str) -> None:
         self.settings = settings
         self.list_key = list_key
-        self.codec = PackageCodec.of(settings)
+        self.codec = ResultCodec.of(settings)
         self.tasks = DatabaseResults(settings)
         self.completed: list[Outcome] = []
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django_q.models import Batch, BatchMember
-    from django_q.wire.codec import PackageCodec
+    from django_q.wire.codec import ResultCodec
 
 MAX_ARGUMENT_CHARACTERS: Final = 1_000_000
 """Maximum size of the encoded arguments and results of all members; above it, the arguments are not saved."""
 
 
-def collate(batch: Batch, members: Sequence[BatchMember], codec: PackageCodec, stopped: datetime) -> Outcome:
+def collate(batch: Batch, members: Sequence[BatchMember], codec: ResultCodec, stopped: datetime) -> Outcome:
     """Return the outcome of a batch. Its result is the list of the members' results, in the order of the arguments.
 
     Args:

@@ -19,7 +19,7 @@ from django_q.finishing import Finisher, acknowledges
 from django_q.models import Task
 from django_q.settings import ClusterSettings
 from django_q.status import Stat
-from django_q.wire.codec import PackageCodec
+from django_q.wire.codec import PackageCodec, ResultCodec, StatCodec
 from django_q.wire.outcome import decode
 from django_q.wire.package import new_package
 
@@ -114,6 +114,15 @@ def test_result_that_was_copied_to_the_queue_is_a_dead_letter(work):
     unreadable, _settings = work(finished, 1)
     assert isinstance(unreadable, Unreadable)
     assert "A finished task" in unreadable.reason
+    assert CALLS == []
+
+
+@pytest.mark.parametrize("signer", [ResultCodec, StatCodec])
+def test_value_that_is_not_signed_as_a_package_is_a_dead_letter(work, signer):
+    text = signer.of(ClusterSettings(name="worker")).dumps(new_package(run, (1,)))
+    unreadable, _settings = work(text.encode(), 1)
+    assert isinstance(unreadable, Unreadable)
+    assert "foreign signature" in unreadable.reason
     assert CALLS == []
 
 

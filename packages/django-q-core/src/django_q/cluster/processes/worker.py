@@ -322,7 +322,7 @@ class Worker(ClusterProcess):
             self._end_copy()
         if not isinstance(package, dict) or not {"id", "name", "func"} <= package.keys():
             raise UnreadablePackage("A signed package without a task: it was not made by async_task().")
-        if "stopped" in package:  # results in the cache have the signature of packages, as in the public editions
+        if "stopped" in package:  # the public editions sign results in the cache like packages
             raise UnreadablePackage("A finished task, not one to execute: it was copied from a cache to the queue.")
         package = normalise_package(package)  # runs the code of labels that are objects
         self.slot.end_unpickling()
