@@ -25,6 +25,16 @@ def test_actions_are_pinned(workflow):
     assert [each for each in uses if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each)] == []
 
 
+@pytest.mark.parametrize(
+    "file", [*WORKFLOWS, REPOSITORY / ".ci/run", REPOSITORY / "CONTRIBUTING.md"], ids=lambda path: path.stem
+)
+def test_commands_of_hatch_exist(file):
+    environments = tomllib.loads((REPOSITORY / "hatch.toml").read_text())["envs"]
+    commands = re.findall(r"hatch\"? run ([\w-]+):([\w-]+)", file.read_text())
+    assert commands
+    assert [each for each in commands if each[1] not in environments[each[0]].get("scripts", {})] == []
+
+
 def test_only_the_job_that_publishes_may_publish():
     _, publish = (REPOSITORY / ".github/workflows/release.yml").read_text().split("\n  publish:")
     others = "".join(path.read_text() for path in WORKFLOWS).replace(publish, "")
