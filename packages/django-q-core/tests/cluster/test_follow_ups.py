@@ -443,7 +443,7 @@ def test_unreadable_package_is_moved_to_the_dead_letters(cluster):
     assert cluster.broker.dead_size() == 1
 
 
-def test_cached_result_that_is_copied_to_the_queue_is_a_dead_letter(cluster):
+def test_cached_result_copied_to_the_queue_is_a_dead_letter(cluster):
     results = CacheResults(cluster.settings, cluster.broker.list_key)
     task_id = cluster.send(f"{__name__}.remember_call", cached=60, hook=f"{__name__}.hook")
     cluster.run()
