@@ -9,9 +9,10 @@ from django.db import DatabaseError, DataError, OperationalError, connection, tr
 from django.test.utils import CaptureQueriesContext
 from django_q.databases import limits as database_limits
 from django_q.databases.connections import close_connections
+from django_q.databases.errors import is_unavailable
 from django_q.models import Failure, Success, Task
 from django_q.results import database
-from django_q.results.database import DatabaseResults, is_unavailable
+from django_q.results.database import DatabaseResults
 from django_q.wire.outcome import encode
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.db import DatabaseError, connections, router, transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from django_q.databases.errors import is_conflict, is_unavailable, is_unsuitable
+from django_q.databases.errors import is_conflict, is_unsuitable
 from django_q.databases.sqlite import has_one_writer, short
 from django_q.log import messages as log
 from django_q.models import Task
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Write: TypeAlias = Callable[[Sequence[Outcome], set[str], str], None]
 
-__all__ = ["DatabaseResults", "is_unavailable"]
 
 MAX_TRIES: Final = 5
 """Maximum number of tries of a batch that conflicts with other clusters."""

@@ -74,4 +74,4 @@ def fit_statement(outcome: Outcome, connection: BaseDatabaseWrapper) -> Outcome:
         f"its arguments and result are {size:,} bytes long and the server's max_allowed_packet is {limit:,}: return a "
         "reference instead of the data, or raise max_allowed_packet"
     )
-    return refused(outcome, why)._replace(args=None, kwargs=None)
+    return refused(outcome, why)

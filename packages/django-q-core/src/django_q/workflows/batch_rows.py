@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
+from django_q.clock import in_project_time
 from django_q.databases.errors import is_unsuitable
 from django_q.databases.sqlite import has_one_writer, short
 from django_q.models import Batch, BatchMember
 from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
-from django_q.results.limits import in_project_time
 from django_q.text import ascii_only, text_of, truncated
 from django_q.workflows.collation import seconds
 

@@ -17,7 +17,7 @@ from django_q.databases.sqlite import has_one_writer, short
 from django_q.log import messages as log
 from django_q.models import Batch, Task
 from django_q.results.database import DatabaseResults, existing
-from django_q.results.limits import LENGTHS, fit, fit_statement, refused
+from django_q.results.limits import fit, fit_statement, refused
 from django_q.text import ascii_only, error_line
 from django_q.wire.codec import ResultCodec
 from django_q.workflows.batch_rows import (
@@ -295,6 +295,4 @@ def as_failure(outcome: Outcome, error: Exception) -> Outcome:
     """Return the failure that replaces an outcome which the database rejects."""
     reason = ascii_only(error_line(error))
     log.result.member_not_saved(outcome, reason)
-    failure = refused(outcome, reason)._replace(args=None, kwargs=None)
-    labels = {name: getattr(failure, name) for name in LENGTHS}
-    return failure._replace(**{name: value and ascii_only(value)[: LENGTHS[name]] for name, value in labels.items()})
+    return refused(outcome, reason)
