@@ -22,6 +22,7 @@ from django_q.reporters import REPORTERS
 from django_q.settings import ClusterSettings
 from django_q.settings.fields import FIELDS_BY_KEY, django_mapping, mistakes_in
 from django_q.text import one_line
+from django_q.wire.option_values import LABEL_CHARACTERS
 
 if TYPE_CHECKING:
     from django.apps import AppConfig
@@ -30,9 +31,6 @@ CHECK_TAG: Final = "django_q"
 
 Finder: TypeAlias = Callable[[str | None], Iterable[checks.CheckMessage]]
 """Function that finds the problems of one of the `ALT_CLUSTERS`, or with None of the project's own cluster."""
-
-MAX_NAME_CHARACTERS: Final = 100
-"""Maximum length of a cluster's name, which is that of the columns `Task.cluster` and `Schedule.cluster`."""
 
 DATABASE_CACHE: Final = "django.core.cache.backends.db.DatabaseCache"
 """Django's cache in a database."""
@@ -258,9 +256,9 @@ def impossible_name(settings: ClusterSettings, broker: Any) -> Iterator[checks.C
 def long_names(settings: ClusterSettings) -> Iterator[checks.CheckMessage]:
     """E015: the columns for queues cannot store the name of a cluster."""
     for name in dict.fromkeys((settings.list_key, *settings.queues)):
-        if len(name) > MAX_NAME_CHARACTERS:
+        if len(name) > LABEL_CHARACTERS:
             text = f"{name[:20]!r}… is the name of a cluster, and has {len(name)} characters."
-            hint = f"Choose a name of at most {MAX_NAME_CHARACTERS} characters: tasks and schedules are saved with it."
+            hint = f"Choose a name of at most {LABEL_CHARACTERS} characters: tasks and schedules are saved with it."
             yield checks.Error(text, hint=hint, id="django_q.E015")
 
 

@@ -20,8 +20,8 @@ from django_q.text import bounded, one_line, qualified_type_name, storable, text
 from django_q.wire import pickling
 from django_q.wire.codec import PackageCodec, ResultCodec
 from django_q.wire.links import next_link, unusable_link
-from django_q.wire.metadata import Pickled
-from django_q.wire.option_values import LABEL_CHARACTERS, MAX_PRIORITY, PATH_CHARACTERS
+from django_q.wire.metadata import Pickled, is_priority
+from django_q.wire.option_values import LABEL_CHARACTERS, PATH_CHARACTERS
 from django_q.wire.options import WHOLE_OPTIONS
 from django_q.wire.outcome import Outcome, encode, encode_pickled
 from django_q.wire.package import is_member, own_ack_failure, waiting_schedule
@@ -251,7 +251,7 @@ class OutcomeBuilder:
             signed = self.codec.dumps(link)
         return {
             "following": (signed,),
-            "following_priority": priority_of(link.get("priority")),
+            "following_priority": priority if is_priority(priority := link.get("priority")) else 0,
             "following_record": NewRecord.of(link, self.settings.list_key) if link.get("track") else None,
         }
 
@@ -280,11 +280,6 @@ def seconds_of(value: object) -> Any:
     if value is True:
         return True
     return value if isinstance(value, (int, float)) and isfinite(value) and value > 0 else False
-
-
-def priority_of(value: object) -> int:
-    """Return a priority; 0 for any other value."""
-    return value if type(value) is int and -MAX_PRIORITY <= value <= MAX_PRIORITY else 0
 
 
 def whole_options_of(value: object) -> dict[str, Any] | None:

@@ -7,18 +7,19 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models.task import ID_LENGTH
+from django_q.wire.option_values import LABEL_CHARACTERS, PATH_CHARACTERS
 
-LABEL_LENGTH = 100
+LABEL_LENGTH = LABEL_CHARACTERS
 """Maximum length of the labels, in characters."""
 
-PATH_LENGTH = 256
+PATH_LENGTH = PATH_CHARACTERS
 """Maximum length of a dotted path and of a queue's key, in characters."""
 
 
 class Batch(models.Model):
     """Counters of the members of one iter, and the options of its collated result.
 
-    The transaction that saves members updates the counters. Only `django_q.workflows.batches` writes rows.
+    The transaction that saves members updates the counters. Only `django_q.workflows` writes rows.
     """
 
     id = models.CharField(max_length=ID_LENGTH, primary_key=True, editable=False)

@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timedelta
 from datetime import timezone as fixed_zone
 from decimal import Decimal
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,7 @@ from django.core.signing import BadSignature
 from django_q.clock import sent_at
 from django_q.exceptions import UnreadablePackage
 from django_q.text import error_line, text_of, truncated
-from django_q.wire.option_values import MAX_PRIORITY
+from django_q.wire.option_values import ID_CHARACTERS, LABEL_CHARACTERS, MAX_PRIORITY
 from django_q.wire.pickling import ZONES
 
 if TYPE_CHECKING:
@@ -29,15 +29,17 @@ if TYPE_CHECKING:
 
     from django_q.wire.codec import Codec
 
-MAX_ID_CHARACTERS: Final = 32
-LABELS: Final = {"name": 100, "group": 100, "cluster": 100, "schedule": 100}
-"""Texts that a package may contain, and their maximum lengths in characters."""
+LABELS: Final = ("name", "group", "cluster", "schedule")
+"""Keys of labels that a package may contain."""
 
 ENDED_PROCESS: Final = "Unpickling the arguments ended the process."
 """Takes the place of arguments that must not be unpickled again."""
 
 FLAG_KEYS: Final = ("save", "ack_failure", "sync", "waited_for", "success", "track")
+"""Keys of truth values."""
+
 NUMBER_KEYS: Final = ("cached", "iter_cached", "iter_count", "timeout", "attempt_count")
+"""Keys of numbers that are not negative."""
 
 
 class PlaceholderType(type):
@@ -223,7 +225,7 @@ def without_arguments(package: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
-    task_id = text_of(found["id"])[:MAX_ID_CHARACTERS]
+    task_id = text_of(found["id"])[:ID_CHARACTERS]
     plain: dict[str, Any] = {
         "id": task_id,
         "func": path_of(found["func"]),
@@ -234,9 +236,9 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     for name in ("chain_started", "run_after"):
         if found.get(name) is not None:
             plain[name] = sent_at(found[name])
-    for name, length in LABELS.items():
+    for name in LABELS:
         if found.get(name) is not None:
-            plain[name] = truncated(text_of(found[name]), length)
+            plain[name] = truncated(text_of(found[name]), LABEL_CHARACTERS)
     plain.setdefault("name", task_id)
     if found.get("hook") is not None:
         plain["hook"] = path_of(found["hook"])
@@ -247,7 +249,7 @@ def _plain(found: Mapping[str, Any], data: bytes) -> dict[str, Any]:
     options = found.get("iter_options")
     if isinstance(options, dict):
         plain["iter_options"] = {
-            str(name): value if isinstance(value, bool) else truncated(text_of(value), 100)
+            str(name): value if isinstance(value, bool) else truncated(text_of(value), LABEL_CHARACTERS)
             for name, value in options.items()
             if value is not None
         }
@@ -259,7 +261,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, (bool, int, float)) and isfinite(value) and value >= 0
 
 
-def is_priority(value: object) -> bool:
+def is_priority(value: object) -> TypeGuard[int]:
     """Return True if *value* is the priority of a task."""
     return type(value) is int and abs(value) <= MAX_PRIORITY
 
