@@ -401,4 +401,4 @@ class Finisher:
             log.result.follow_up_failed(outcome, error)
             self.report(FollowUpFailed(error_line(error)), outcome._asdict(), outcome.attempt)
             if rescue is not None:
-                rescue(outcomes[0], error)
+                rescue(outcome, error)

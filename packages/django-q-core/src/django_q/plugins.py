@@ -121,14 +121,14 @@ class Registry(Generic[T]):
     def _missing(self, name: str) -> str:
         installed = ", ".join(sorted(self._found)) or "none"
         similar = get_close_matches(name, {*self._found, *self._ours()}, 1)
-        mind = f" Did you mean {similar[0]!r}?" if similar else ""
+        hint = f" Did you mean {similar[0]!r}?" if similar else ""
         if name in DISTRIBUTIONS:
             return (
                 f"The {self.what} {name!r} needs {DISTRIBUTIONS[name]} (installed: {installed}). "
                 f"pip install {DISTRIBUTIONS[name]}"
             )
         return (
-            f"There is no {self.what} {name!r} (installed: {installed}).{mind} Install the distribution that offers it."
+            f"There is no {self.what} {name!r} (installed: {installed}).{hint} Install the distribution that offers it."
         )
 
     def _ours(self) -> set[str]:

@@ -10,6 +10,7 @@ from django_q.clock import in_project_time, zone_of
 from django_q.exceptions import DjangoQError, ScheduleError, UnknownFunction
 from django_q.functions import resolve
 from django_q.models import Schedule
+from django_q.recurrence import offset_at
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
@@ -150,12 +151,8 @@ def hours_between(theirs: str, ours: str, now: datetime) -> int | None:
         The difference of ours to theirs; None if it changes within two years, or is no number of hours.
     """
     days = [now.astimezone(UTC) + timedelta(days=day) for day in range(COMPARED_DAYS)]
-    found = {offset(day, ours) - offset(day, theirs) for day in days}
+    here, there = zone_of(ours), zone_of(theirs)
+    found = {offset_at(day, here) - offset_at(day, there) for day in days}
     if len(found) > 1 or any(each % timedelta(hours=1) for each in found):
         return None
     return found.pop() // timedelta(hours=1)
-
-
-def offset(moment: datetime, zone: str) -> timedelta:
-    """Return the offset of a time zone at a moment."""
-    return moment.astimezone(zone_of(zone)).utcoffset() or timedelta()

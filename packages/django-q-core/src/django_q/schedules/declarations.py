@@ -12,7 +12,7 @@ from django_q.arguments import write_args, write_kwargs
 from django_q.exceptions import ScheduleError
 from django_q.schedules.creating import implied_type, path_of
 from django_q.schedules.field_checks import checked_field, checked_fields
-from django_q.text import one_line
+from django_q.wire.option_values import shown
 from django_q.wire.options import normalise_keywords
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,24 +69,24 @@ class Declaration:
             ScheduleError: the entry is not a declaration; the message contains the expected form.
         """
         if not isinstance(entry, Mapping):
-            raise ScheduleError(f"{in_short(entry)} is not a schedule: write a dictionary with 'func'.")
+            raise ScheduleError(f"{shown(entry)} is not a schedule: write a dictionary with 'func'.")
         options = dict(entry)
         func, args, kwargs = options.pop("func", ""), options.pop("args", None), options.pop("kwargs", None)
         if not func:
-            raise ScheduleError(f"An entry of Q_CLUSTER['schedules'] has no 'func': {in_short(entry)}.")
+            raise ScheduleError(f"An entry of Q_CLUSTER['schedules'] has no 'func': {shown(entry)}.")
         args = () if args is None else args
         kwargs = {} if kwargs is None else kwargs
         if not isinstance(args, (list, tuple)):
-            raise ScheduleError(f"args is {in_short(args)}: write a list or tuple, such as ({in_short(args)},).")
+            raise ScheduleError(f"args is {shown(args)}: write a list or tuple, such as ({shown(args)},).")
         if not isinstance(kwargs, Mapping) or not all(isinstance(key, str) for key in kwargs):
-            raise ScheduleError(f"kwargs is {in_short(kwargs)}: write a dictionary with text keys.")
+            raise ScheduleError(f"kwargs is {shown(kwargs)}: write a dictionary with text keys.")
         kwargs = dict(kwargs)
         if "q_options" in options:
             kwargs["q_options"] = options.pop("q_options")
         if not isinstance(kwargs.get("q_options") or {}, Mapping):
-            raise ScheduleError(f"q_options is {in_short(kwargs['q_options'])}: write a dictionary.")
+            raise ScheduleError(f"q_options is {shown(kwargs['q_options'])}: write a dictionary.")
         if not isinstance(options.get("name") or "", (str, Promise)):
-            raise ScheduleError(f"name is {in_short(options['name'])}: write a text.")
+            raise ScheduleError(f"name is {shown(options['name'])}: write a text.")
         kwargs = normalise_keywords(kwargs)
         return cls.of(path_of(func), tuple(args), kwargs, {str(key): value for key, value in options.items()})
 
@@ -176,11 +176,3 @@ def type_of(fields: Mapping[str, Any]) -> str:
     if implied := implied_type(fields):
         return implied
     raise ScheduleError("The time is missing: set cron='0 22 * * *', minutes=5, or schedule_type=Schedule.DAILY.")
-
-
-def in_short(value: object) -> str:
-    """Return the `repr` of any object as a short line."""
-    try:
-        return one_line(repr(value), 80)
-    except Exception:  # noqa: BLE001 - the object's own code may raise anything
-        return one_line(value, 80)

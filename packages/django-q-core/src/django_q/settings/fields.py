@@ -26,9 +26,11 @@ T = TypeVar("T")
 MAX_TASKS_IN_MEMORY: Final = 10_000
 """Maximum number of tasks in memory of a cluster if `queue_limit` is 0, because memory is limited."""
 
-
 BROKER_ADVICE: Final = "See the broker's page for the keys it takes."
 """Advice for invalid keywords of a broker's client."""
+
+MASK: Final = "********"
+"""Text in place of a secret in a list of settings."""
 
 
 def setting(default: T, rule: Rule, *, secret: bool = False) -> T:
@@ -515,7 +517,7 @@ def show(field: dataclasses.Field[Any], value: object) -> str:
 
 def mask(field: dataclasses.Field[Any], value: object) -> object:
     """Return a value for a list of settings; asterisks in place of a secret."""
-    return "********" if value and field.metadata["secret"] else value
+    return MASK if value and field.metadata["secret"] else value
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:

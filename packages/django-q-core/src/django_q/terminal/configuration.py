@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django_q.__about__ import __version__
 from django_q.brokers import broker_class
+from django_q.settings.fields import MASK
 
 if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
 
 PLAIN_TYPES: Final = (str, int, float, bool)
-
-MASK: Final = "********"
 
 
 def configuration(settings: ClusterSettings) -> dict[str, Any]:
