@@ -140,7 +140,7 @@ def test_task_may_notice_its_timeout_after_a_pause(clock, guard, worker):
     clock.now += 10 * SECONDS
     guard.look()
     assert not guard.is_overdue(worker)
-    passes(clock, guard, module.GRACE_SECONDS + 0.5)
+    passes(clock, guard, module.RESUMED_GRACE_SECONDS + 0.5)
     assert guard.is_overdue(worker)
 
 

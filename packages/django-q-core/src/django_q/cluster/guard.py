@@ -23,7 +23,7 @@ SECOND_SIGNAL_SECONDS: Final = 1.9
 STOP_MARGIN_SECONDS: Final = 10.0
 """Time after `stop_timeout` at which the sentinel is killed. It exits long before unless it hangs."""
 
-GRACE_SECONDS: Final = 2.0
+RESUMED_GRACE_SECONDS: Final = 2.0
 """Time for a worker after a pause to end a task whose deadline passed meanwhile."""
 
 
@@ -83,7 +83,7 @@ class Guard:
         if slot is None or slot.state in (WorkerState.ABSENT, WorkerState.IDLE):
             return False
         deadline = slot.deadline  # read once: the worker may remove it in between
-        grace = self.pauses.resumed_at + GRACE_SECONDS if self.pauses.resumed_at else 0.0
+        grace = self.pauses.resumed_at + RESUMED_GRACE_SECONDS if self.pauses.resumed_at else 0.0
         return deadline > 0.0 and time.monotonic() > max(deadline, grace)
 
 
