@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Conf", "current_settings", "get_ppid", "logger"]
 
-
 RENAMED_FIELDS: Final = {"name": "PREFIX", "compress": "COMPRESSED"}
 """Old names of fields that are not the field's name in upper case."""
 

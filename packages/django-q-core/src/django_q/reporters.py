@@ -52,7 +52,6 @@ MAX_ARGUMENT_CHARACTERS: Final = 1_000
 FLUSH_SECONDS: Final = 2.0
 """Maximum time for which a process that ends waits until its reports are sent."""
 
-
 REPORT_SECONDS: Final = 5.0
 """Maximum time for which a process of the cluster that is no worker waits for its reporters."""
 
@@ -245,7 +244,7 @@ def report_in_time(error: BaseException, settings: ClusterSettings, *, last: boo
 
 
 def start(settings: ClusterSettings) -> None:
-    """Create the reporters of a process that executes tasks, so that they can follow them.
+    """Create the reporters of a process that executes tasks, so that they observe the first task, too.
 
     Args:
         settings: settings of the cluster.

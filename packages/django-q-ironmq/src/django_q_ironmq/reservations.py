@@ -18,7 +18,6 @@ from pathlib import Path
 MAX_AGE_SECONDS = 2 * 86_400
 """Age after which a file is deleted. A lease lasts at most a day."""
 
-
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk, or of a user's exhausted quota."""
 

@@ -39,7 +39,6 @@ MAX_SINGLE_LEASES = 3
 MAX_CANDIDATE_SEARCHES = 5
 """Maximum number of searches of one fetch, if other consumers lease all packages that it found."""
 
-
 INDEX_CHECK_SECONDS = 1.0
 """Interval at which a broker ensures that the indexes exist, which takes one request."""
 

@@ -7,9 +7,9 @@
     rank      negative priority: documents are fetched in ascending order of it
     lock      for clusters of the public editions, which fetch a package that was locked `retry` seconds ago
 
-Senders of the public editions write `payload` and `lock` only. They have priority 0, as soon as this broker has adopted
-them. If a cluster of theirs fetches a document of this
-broker, it sets `lock` later than `due`. For `retry` seconds, this broker does not fetch the document.
+Senders of the public editions write `payload` and `lock` only. Such documents have priority 0, as soon as this broker
+has adopted them. If a cluster of theirs fetches a document of this broker, it sets `lock` later than `due`. For `retry`
+seconds, this broker does not fetch the document.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Sqs(BandedBroker):
 
         The queues of its dead letters and of its bands need up to 5 more characters.
         """
-        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= MAX_NAME_CHARACTERS - len("-dead"):
+        if re.fullmatch(r"[A-Za-z0-9_-]+(\.fifo)?", name) and len(name) <= MAX_NAME_CHARACTERS - len(DEAD_SUFFIX):
             return band_name_problem(name)
         return "SQS allows at most 75 ASCII letters, digits, hyphens and underscores, and '.fifo' at the end"
 

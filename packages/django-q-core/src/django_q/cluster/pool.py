@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 STEADY_SECONDS = 2.0
 """Lifetime after which the end of a process is no failed start, and resets the back-off."""
 
-
 _numbers = itertools.count(1)
 
 

@@ -19,6 +19,7 @@ from django_q.cluster.metrics.sends import count_sends
 from django_q.cluster.system.memory import keep_free_memory
 from django_q.cluster.system.title import set_title
 from django_q.log import messages as log
+from django_q.settings.source import CLUSTER_NAME_VARIABLE
 
 from . import sessions
 from .logging_setup import set_up_logging
@@ -138,7 +139,7 @@ def prepare(settings: ClusterSettings, cluster_id: str, role: str) -> None:
         cluster_id: id of the cluster, for its log.
         role: role of the process, for its title.
     """
-    os.environ["Q_CLUSTER_NAME"] = settings.list_key
+    os.environ[CLUSTER_NAME_VARIABLE] = settings.list_key
     sessions.begin(is_forked=settings.start_method != "spawn")  # a forkserver may have set Django up, too
     ignore_signals()
     keep_free_memory()

@@ -24,7 +24,6 @@ T = TypeVar("T")
 END_SECONDS: Final = 1.0
 """Maximum time to end the sessions of the shared thread. A thread that is still blocked is replaced."""
 
-
 _opened: Final = Event()
 """Set if this process may have an open connection. To check all databases takes a tenth of a short task's time."""
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
     from .process import Wiring
 
+PUBLISH_SECONDS: Final = 1.0
+"""Interval of publications while the values change."""
+
+REPUBLISH_SECONDS: Final = 2.0
+"""Interval of publications while the values stay the same. Their time to live is `status.TTL_SECONDS`."""
+
 
 def stat_of(
     state: ClusterState, cluster_id: str, settings: ClusterSettings, tasks: Sequence[dict[str, Any]] | None = None
@@ -70,14 +76,6 @@ def status_of(state: ClusterState) -> str:
             return STOPPED
         case _:
             return IDLE if state.idle else WORKING
-
-
-PUBLISH_SECONDS: Final = 1.0
-"""Interval of publications while the values change."""
-
-
-REPUBLISH_SECONDS: Final = 2.0
-"""Interval of publications while the values stay the same. Their time to live is `status.TTL_SECONDS`."""
 
 
 class Publisher:

@@ -25,7 +25,7 @@ _dropped_caches: Final[WeakSet[BaseCache]] = WeakSet()
 CAUSE, CONTEXT = BaseException.__dict__["__cause__"], BaseException.__dict__["__context__"]
 """Descriptors that read the cause of an exception without running its own code."""
 
-MAX_CAUSES = 10
+MAX_CAUSES: Final = 10
 """Maximum number of causes of an exception that are examined."""
 
 

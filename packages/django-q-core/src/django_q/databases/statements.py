@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 MAX_STATEMENT_IDS: Final = 500
 """Maximum number of ids in one statement."""
 

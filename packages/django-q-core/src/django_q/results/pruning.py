@@ -37,7 +37,6 @@ SLOW_ROWS: Final = 250
 MAX_SAVE_DELAY: Final = timedelta(minutes=1)
 """Maximum time from the end of a task to its saving, for `save_limit_per`. Full scans find tasks saved later."""
 
-
 ALL_SUCCESSES: Final = Condition("{success} IN (%s)", [True])
 """Selects all successes. IN, because SQLite uses no index for a bare boolean."""
 

@@ -17,7 +17,6 @@ from django_q.wire.options import normalise_keywords
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
 FIELDS: Final = (
     "hook",
     "schedule_type",

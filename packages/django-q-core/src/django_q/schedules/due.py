@@ -68,7 +68,6 @@ LOOK_AHEAD: Final = timedelta(seconds=1)
 MAX_SHORT_SCHEDULES: Final = 50
 """Maximum number of schedules per transaction on SQLite, where all other writers wait for its end."""
 
-
 FATAL_RETRY_DELAY: Final = timedelta(hours=1)
 """Delay before the next try of a schedule whose function has ended the scheduler process twice."""
 

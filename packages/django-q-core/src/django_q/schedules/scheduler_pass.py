@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 RETRY_DELAY: Final = timedelta(seconds=30)
 """Delay before the next try of a schedule that was not sent. If the schedule is saved, it is tried at once."""
 
-
 SLOT_COLUMNS: Final = ("next_run", "wall", "repeats", "task", "runs", "last_error", "retry_at", "zone")
 """Columns written by the transaction that sends a slot. Not `waiting_for`: the task may have ended already."""
 

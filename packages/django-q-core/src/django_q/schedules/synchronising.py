@@ -34,7 +34,6 @@ MODULES: Final = ("tasks", "schedules")
 OWN_APP: Final = "django_q"
 """Name of the app that declares no schedules: to import its `tasks` would take 2.5 MB of the scheduler's memory."""
 
-
 MAX_NAME_CHARACTERS: Final = 200
 """Maximum length of the name of an invalid entry in the log."""
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django_q.exceptions import TaskError
 from django_q.functions import locate, resolve
 from django_q.models import Task
+from django_q.tasks.iters import async_iter
+from django_q.tasks.sending import async_task
+from django_q.tasks.tracking import record as record_of
 from django_q.wire.pickling import UNREADABLE
-
-from .iters import async_iter
-from .sending import async_task
-from .tracking import record as record_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -44,7 +44,6 @@ MAX_PRIORITY: Final = 100
 MAX_VALUE_CHARACTERS: Final = 100
 """Maximum length of an invalid value in an error message."""
 
-
 LABEL: Final = "a label: text, or a single value with a text form, such as a number, a UUID or an enum"
 VALID_SECONDS: Final = "a number of seconds from 0 to one hundred years"
 

@@ -142,9 +142,8 @@ class Channel:
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                if (
-                    error.errno != errno.ENOBUFS
-                ):  # macOS: the reader's buffer is full, and `poll` checks only the writer's
+                # macOS: the reader's buffer is full, and `poll` checks only the writer's.
+                if error.errno != errno.ENOBUFS:
                     raise
                 can_poll = False
             else:

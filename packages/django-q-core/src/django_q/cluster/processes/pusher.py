@@ -20,6 +20,11 @@ from django_q.exceptions import BrokerUnavailable
 from django_q.log import messages as log
 from django_q.pacing import MIN_BACKOFF_SECONDS, Backoff
 
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from django_q.brokers import AckId, Broker, Delivery
+
 MAX_UNSAVED_OUTCOMES: Final = 1_000
 """Maximum number of unsaved outcomes while packages are fetched (back-pressure). At high load, there are up to 800."""
 
@@ -31,12 +36,6 @@ MAX_PAUSE_SECONDS: Final = 1.0
 
 REQUEUE_SECONDS: Final = 1.0
 """Time at the end of a stop in which unstarted tasks without a receipt are sent to the broker again."""
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from django_q.brokers import AckId, Broker, Delivery
-
 
 MAX_LOADING_SECONDS: Final = 2.0
 """Maximum time until the scheduler has read the commands. Until then, nothing is fetched: a task may be cancelled."""

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 LONG_DELAYS_SECONDS = (61.0, 901.0, 3_601.0, 90_000.0, 31 * 86_400.0)
 """Delays that may not end during a test. Those beyond `supports_delay` are skipped."""
 
-
 SLOW_DELAY_SECONDS = 62.0
 """Longest delay whose end a test waits for."""
 

@@ -8,10 +8,10 @@ from .leasing import LEASING_MUTANTS
 from .listing import LISTING_MUTANTS
 from .ordering import ORDERING_MUTANTS
 from .reaching import REACHING_MUTANTS
-from .sending import SENDING
+from .sending import SENDING_MUTANTS
 
 MUTANTS: tuple[type[Mutant], ...] = (
-    *SENDING,
+    *SENDING_MUTANTS,
     *LEASING_MUTANTS,
     *COUNTING_MUTANTS,
     *REACHING_MUTANTS,

@@ -176,7 +176,7 @@ class RacesWithOtherConsumers(Mutant):
         return [each._replace(package=package) for each, package in zip(found, read, strict=False)]
 
 
-SENDING = (
+SENDING_MUTANTS = (
     WaitsTooLong,
     WaitsUnasked,
     LosesLinks,
