@@ -22,7 +22,7 @@ from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.test.testcases import LiveServerThread
 from django.utils import timezone
 from django_q.brokers import PackageState, get_broker
-from django_q.brokers.dead_letters import id_of
+from django_q.brokers.packages import id_of
 from django_q.models import Activity, Command, Failure, Record, Schedule, Status, Task
 from django_q.records import attempts
 from django_q.settings import current_settings

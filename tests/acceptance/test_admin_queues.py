@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 from django_q.brokers import get_broker
-from django_q.brokers.dead_letters import id_of
+from django_q.brokers.packages import id_of
 from django_q.models import Command
 from django_q.settings import current_settings
 from django_q.testing import eventually

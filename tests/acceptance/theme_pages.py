@@ -37,7 +37,7 @@ def fill() -> Iterator[tuple[str, str]]:
     """Create rows of each kind. Yield the addresses of their pages, and a text that each has."""
     from django.utils import timezone
     from django_q.brokers import get_broker
-    from django_q.brokers.dead_letters import id_of
+    from django_q.brokers.packages import id_of
     from django_q.models import Activity, Record, Schedule, Task
     from django_q.settings import current_settings
     from django_q.status import Stat

@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.urls import reverse
 from django.utils import timezone
 from django_q.brokers import get_broker
-from django_q.brokers.dead_letters import id_of
+from django_q.brokers.packages import id_of
 from django_q.models import Failure, Record, Schedule, Success
 from django_q.records import attempts
 from django_q.settings import current_settings

@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import reverse
 from django_q.admin.queues import MAX_LISTED_PACKAGES, PAGE_PACKAGES
 from django_q.brokers import get_broker
-from django_q.brokers.dead_letters import id_of
 from django_q.brokers.memory import MemoryBroker
+from django_q.brokers.packages import id_of
 from django_q.exceptions import BrokerUnavailable
 from django_q.settings import current_settings
 from django_q.wire.codec import PackageCodec

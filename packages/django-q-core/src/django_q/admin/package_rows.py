@@ -16,7 +16,7 @@ from django_q.admin.values import (
     monospaced,
     notation,
 )
-from django_q.brokers.dead_letters import ReadPackage
+from django_q.brokers.packages import ReadPackage
 from django_q.terminal.views import clock
 from django_q.text import one_line, storable
 from django_q.wire.metadata import described
@@ -63,14 +63,7 @@ class ShownPackage(ReadPackage):
             codec: codec of the cluster.
         """
         read = ReadPackage.of(listed.package, codec)
-        return cls(
-            id=read.id,
-            package=read.package,
-            metadata=read.metadata,
-            reason=read.reason,
-            position=position,
-            seconds=listed.seconds,
-        )
+        return cls(**vars(read), position=position, seconds=listed.seconds)
 
     @property
     def task_id(self) -> str:

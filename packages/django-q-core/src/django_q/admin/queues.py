@@ -17,14 +17,8 @@ from django_q.admin.package_rows import ShownPackage, details_of
 from django_q.admin.pages import log_and_change, tell
 from django_q.admin.values import beginning
 from django_q.brokers import PackageState, broker_of
-from django_q.brokers.dead_letters import (
-    MAX_DEAD_LETTERS,
-    PART_PACKAGES,
-    DeadLetter,
-    id_of,
-    listed_in_parts,
-    requeue,
-)
+from django_q.brokers.dead_letters import MAX_DEAD_LETTERS, DeadLetter, requeue
+from django_q.brokers.packages import PART_PACKAGES, id_of, listed_in_parts
 from django_q.models import Queue
 from django_q.settings import current_settings
 from django_q.terminal.snapshot import Problems, queue_names, queue_row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from django_q.brokers.dead_letters import ReadPackage
 from django_q.brokers.listing import PackageState
+from django_q.brokers.packages import ReadPackage
 from django_q.clock import now
 from django_q.wire.codec import PackageCodec
 
