@@ -15,11 +15,12 @@ from django_q.admin.filters import DropdownFilter, TextFilter
 from django_q.admin.pages import Page
 from django_q.admin.schedule_actions import duplicate, pause, resume, run_now
 from django_q.admin.schedule_form import PREVIEW, ScheduleForm
-from django_q.admin.schedule_runs import next_runs
 from django_q.admin.times import with_seconds
 from django_q.admin.values import breakable
 from django_q.models import Schedule, Task
 from django_q.models.schedule import link_to
+from django_q.schedules.texts import next_runs
+from django_q.settings import current_settings
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -37,6 +38,9 @@ CODE_FIELDS = (
     *("intended_date_kwarg", "catch_up", "overlap", "next_run"),
 )
 """Fields of a declared schedule that are read-only in the admin: all but `repeats`, which pauses it."""
+
+SHOWN_RUNS = 5
+"""Number of runs on the page of a schedule."""
 
 
 @admin.register(Schedule)
@@ -109,7 +113,8 @@ class ScheduleAdmin(Page):
         """Return the next five runs in local time."""
         if not schedule.func:
             return "-"
-        return format_html_join("", "{}<br>", ((run,) for run in next_runs(schedule))) or "-"
+        runs = next_runs(schedule, SHOWN_RUNS, current_settings())
+        return format_html_join("", "{}<br>", ((run,) for run in runs)) or "-"
 
     @admin.display(description=_("last run"))
     def last_run(self, schedule: Listed) -> str | None:

@@ -16,6 +16,7 @@ from django_q.exceptions import DjangoQError
 from django_q.models import Schedule
 from django_q.schedules.celery_beat import converted
 from django_q.schedules.creating import schedule
+from django_q.schedules.texts import type_of
 from django_q.settings import current_settings
 from django_q.terminal.command import OperatorCommand
 
@@ -96,8 +97,6 @@ def outcome_labels() -> dict[str, str]:
 
 def described(schedule: Schedule) -> str:
     """Return type and first slot of a schedule."""
-    detail = {Schedule.CRON: f" {schedule.cron}", Schedule.MINUTES: f" {schedule.minutes}"}
-    text = f"{schedule.get_schedule_type_display()}{detail.get(schedule.schedule_type, '')}"
     marks = {0: _("paused"), 1: _("once")}
-    parts = [text, *([marks[schedule.repeats]] if schedule.repeats in marks else [])]
+    parts = [type_of(schedule), *([marks[schedule.repeats]] if schedule.repeats in marks else [])]
     return ", ".join([*parts, _("next run %s") % f"{schedule.next_run:%Y-%m-%d %H:%M:%S}"])

@@ -10,19 +10,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from django_q.brokers import get_broker
-from django_q.clock import zone_of
-from django_q.exceptions import DjangoQError, ScheduleError
+from django_q.exceptions import DjangoQError
 from django_q.models import Schedule
-from django_q.recurrence import local
 from django_q.schedules.due import DueSchedules
-from django_q.schedules.upcoming import upcoming
+from django_q.schedules.texts import next_runs, type_of
 from django_q.settings import current_settings
 from django_q.terminal.command import TranslatedCommand
 from django_q.text import one_line
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from datetime import datetime
 
     from django_q.settings import ClusterSettings
 
@@ -77,12 +74,11 @@ def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str
         settings: settings with the time zone.
         count: maximum number of runs.
     """
-    kind = schedule.get_schedule_type_display()
-    detail = {Schedule.CRON: f" {schedule.cron}", Schedule.MINUTES: f" {schedule.minutes}"}.get(
-        schedule.schedule_type, ""
-    )
-    about = [f"[{schedule.pk}]", schedule.name or "-", schedule.func, f"{kind}{detail}", *marks(schedule)]
-    return ["  ".join(about), *(f"    {run}" for run in runs(schedule, settings, count))]
+    about = [f"[{schedule.pk}]", schedule.name or "-", schedule.func, type_of(schedule), *marks(schedule)]
+    runs = next_runs(schedule, count, settings)
+    if schedule.slot() is None and schedule.repeats:
+        runs = [_("never")]
+    return ["  ".join(about), *(f"    {run}" for run in runs)]
 
 
 def marks(schedule: Schedule) -> list[str]:
@@ -95,23 +91,3 @@ def marks(schedule: Schedule) -> list[str]:
     if schedule.last_error:
         found.append(_("error: %s") % schedule.last_error)
     return found
-
-
-def runs(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str]:
-    """Return the next runs of a schedule in local time; arguments as of `lines`."""
-    if schedule.repeats == 0:
-        return [_("paused")]
-    if schedule.slot() is None:
-        return [_("never")]
-    try:
-        return [show(moment, settings) for moment in upcoming(schedule, count, settings)]
-    except ScheduleError as error:
-        return [str(error)]
-
-
-def show(moment: datetime, settings: ClusterSettings) -> str:
-    """Return a time in the time zone of the settings."""
-    if not settings.time_zone:
-        return f"{moment:%Y-%m-%d %H:%M:%S}"
-    there = moment.astimezone(zone_of(settings.time_zone))
-    return f"{local(moment, zone_of(settings.time_zone)):%Y-%m-%d %H:%M:%S} {there.tzname()}"
