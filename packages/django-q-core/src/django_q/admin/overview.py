@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.http import HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.text import capfirst
-from django.utils.translation import gettext_lazy as _
 
-from django_q.admin.pages import Page, tell
+from django_q.admin.pages import Page
 from django_q.exceptions import DjangoQError
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from django.db.models import Model
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     View: TypeAlias = Callable[[HttpRequest], HttpResponse]
 
@@ -32,6 +30,7 @@ UNAVAILABLE = (DjangoQError, ImproperlyConfigured, InterfaceError, OperationalEr
 class Overview(Page):
     """Page without rows, which users with its view permission may open."""
 
+    unavailable = UNAVAILABLE
     main_template: ClassVar[str]
     """Template of the page."""
 
@@ -70,14 +69,6 @@ class Overview(Page):
 
         return guarded_view
 
-    def guarded(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
-        """Return the response of a view; a message on the index of the admin if a server is unavailable."""
-        try:
-            return view()
-        except UNAVAILABLE as error:
-            tell(self, request, _("The page cannot be shown now: %s"), error)
-            return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
-
     def main_view(self, request: HttpRequest) -> HttpResponse:
         """Return the page."""
         return self.rendered(
@@ -100,11 +91,6 @@ class Overview(Page):
         }
         request.current_app = self.admin_site.name  # type: ignore[attr-defined]
         return TemplateResponse(request, template, context)
-
-    def address(self, suffix: str, **query: object) -> str:
-        """Return the address of a page with a query string."""
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{suffix}"
-        return reverse(name, current_app=self.admin_site.name, query=query or None)
 
     def warn(self, request: HttpRequest, sentence: str) -> None:
         """Show a warning to the user."""

@@ -99,6 +99,8 @@ class Page(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - D
     paginator = BoundedPaginator
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
+    unavailable: ClassVar[tuple[type[Exception], ...]] = UNAVAILABLE
+    """Errors that become a message."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the class of the list."""
@@ -144,9 +146,14 @@ class Page(admin.ModelAdmin):  # pyrefly: ignore[implicit-any-type-argument] - D
         """Return the response of a view; a message on the index of the admin if a server is unavailable."""
         try:
             return view()
-        except UNAVAILABLE as error:
+        except self.unavailable as error:
             tell(self, request, _("The page cannot be shown now: %s"), error)
             return HttpResponseRedirect(reverse("admin:index", current_app=self.admin_site.name))
+
+    def address(self, view: str, *args: Any, **query: object) -> str:
+        """Return the address of a view of this model, with a query string."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
+        return reverse(name, args=args, current_app=self.admin_site.name, query=query or None)
 
 
 class ReadOnlyList(WholePage):
@@ -199,7 +206,7 @@ class ReadOnlyPage(Page):
             if pressed is None or not self.has_view_or_change_permission(request, obj):
                 raise PermissionDenied
             buttons[pressed][1]()
-            return HttpResponseRedirect(self.url("changelist"))
+            return HttpResponseRedirect(self.address("changelist"))
         context: dict[str, Any] = {
             "show_save": False,
             "show_save_and_continue": False,
@@ -237,11 +244,6 @@ class ReadOnlyPage(Page):
         return self.preformatted(obj, attribute, notation(lambda: getattr(obj, attribute)))
 
     # downloads
-
-    def url(self, view: str, *args: Any) -> str:
-        """Return the address of a view of this model."""
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_{view}"
-        return reverse(name, args=args, current_app=self.admin_site.name)
 
     def get_urls(self) -> list[Any]:
         """Return the addresses of the model, with that of the downloads."""
@@ -282,4 +284,4 @@ class ReadOnlyPage(Page):
     def download_link(self, obj: Any, attribute: str, length: int) -> str:
         """Return a link to the whole value."""
         label = _("Download all %(count)s characters") % {"count": f"{length:,}"}
-        return format_html('<p><a href="{}">{}</a></p>', self.url("value", obj.pk, attribute), label)
+        return format_html('<p><a href="{}">{}</a></p>', self.address("value", obj.pk, attribute), label)

@@ -183,7 +183,6 @@ class FailAdmin(TaskAdmin):
         *("attempt_count", "worker", "group"),
     )
     search_help_text = _("Id, name, function, group, or text of the error in its exact spelling")
-    unlisted: Sequence[str] = ("args", "kwargs", "result")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
