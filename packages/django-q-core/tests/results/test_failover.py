@@ -19,7 +19,7 @@ from django_q.cluster.ipc.state import ClusterState
 from django_q.cluster.maintenance import Maintenance
 from django_q.cluster.processes.monitor import Monitor
 from django_q.cluster.processes.scheduler import Scheduler
-from django_q.databases import refusals, writable
+from django_q.databases import writable
 from django_q.databases.connections import close_after, close_connections, end_sessions, keep_connections
 from django_q.databases.errors import (
     is_conflict,
@@ -31,6 +31,7 @@ from django_q.databases.errors import (
 from django_q.execution import Executor
 from django_q.finishing import Finisher
 from django_q.models import Schedule, Task
+from django_q.results import refusals
 from django_q.results.database import DatabaseResults
 from django_q.schedules.due import DueSchedules
 from django_q.settings import current_settings

@@ -10,9 +10,8 @@ from django.db.models.deletion import ProtectedError
 from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 from django_q import clock
-from django_q.databases import refusals
 from django_q.models import Failure, Success, Task
-from django_q.results import pruning
+from django_q.results import pruning, refusals
 from django_q.results.database import DatabaseResults
 from django_q.results.pruning import Pruner
 

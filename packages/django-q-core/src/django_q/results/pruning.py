@@ -13,11 +13,11 @@ from django.db.models.functions import RowNumber
 
 from django_q import clock
 from django_q.databases import statements
-from django_q.databases.refusals import delete_one, refusals_of
 from django_q.databases.sqlite import has_one_writer, release_pages
 from django_q.databases.statements import Condition, chunks, one_of, select
 from django_q.models import Task
 from django_q.pacing import Throttle
+from django_q.results.refusals import delete_one, refusals_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
