@@ -17,7 +17,7 @@ def paused(kind: str, done: str, reason: str, seconds: float) -> Message:
 
 @event(logging.WARNING)
 def not_shared(alias: str) -> Message:
-    """Log that a cached task was sent, and that its result cannot be read, because processes do not share the cache."""
+    """Log that a cached task was sent, but its result cannot be read, because processes do not share the cache."""
     text = "Cache: %r is not shared by processes, so the results of cached tasks cannot be read"
     return Message(text, (one_line(alias),))
 
