@@ -30,7 +30,7 @@ class Accident:
 
     name: str
     happen: Callable[[float], Any]
-    """Let it last for so many seconds."""
+    """Causes it for so many seconds."""
     seconds: tuple[float, float]
     """Shortest and longest duration."""
     leases: bool
@@ -41,11 +41,11 @@ class Accidents:
     """Lets one accident after another happen, in a thread of its own.
 
     Args:
-        accidents: what can happen; all of it happens before any of it happens again.
+        accidents: what can happen. Each happens once before any of them happens again.
         seed: of every choice made at random.
-        count: how many happen at least; None for as many as there are.
+        count: minimum number of accidents; None for each of them once.
         pause: shortest and longest time between two accidents, in seconds.
-        say: where a line of progress goes.
+        say: called with each line of progress.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Accidents:
 
     @contextmanager
     def happening(self) -> Iterator[None]:
-        """Let accidents happen during a block; at its end all servers are there again."""
+        """Cause accidents during a block. At its end, all servers are available."""
         threading.Thread(target=self._run, name="accidents", daemon=True).start()
         try:
             yield
@@ -162,7 +162,7 @@ def _of_database(server: Postgres, name: str, lease: float, *, leases: bool) -> 
 
 
 def _durations(lease: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Durations of outages that no lease notices, and of those that leases do not survive."""
+    """Return the durations of outages that end no lease, and of those that end leases."""
     return (0, lease / 10), (lease + 1, lease * 2)
 
 

@@ -112,8 +112,8 @@ class Fuzz:
 
     Args:
         site: migrated and empty.
-        seed: of every choice made at random.
-        say: where a line of progress goes.
+        seed: seed of all random choices.
+        say: called with each line of progress.
     """
 
     def __init__(self, site: Site, seed: int, *, say: Callable[[str], Any] = print) -> None:
@@ -217,7 +217,7 @@ class Fuzz:
                 self.problems.append(f"left behind: {process.pid} {process.cmdline()[:4]} {process.status()}")
 
     def _left_behind(self, cluster: RunningCluster) -> list[psutil.Process]:
-        """Find what is left of the cluster; daemons, and programs of tasks that returned, may stay."""
+        """Return the remaining processes of the cluster. Daemons, and programs of tasks that returned, may stay."""
         found = []
         for process in self._processes():
             with suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -226,7 +226,7 @@ class Fuzz:
         return found
 
     def _processes(self) -> list[psutil.Process]:
-        """Find the processes of the cluster, also those that became daemons.
+        """Return the processes of the cluster, also those that became daemons.
 
         They have its environment, or its name where a title has overwritten that.
         """

@@ -1,4 +1,4 @@
-"""The books of a run in which processes are killed at random: every task is accounted for."""
+"""Ledger of a run in which processes are killed at random: what happened to each task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kill:
-    """Something that was ended on purpose."""
+    """Kill of a process."""
 
     at: float
     """Seconds since the epoch."""
@@ -46,7 +46,7 @@ class Outage:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of a task, as the task itself noted it."""
+    """One execution of a task, as the task noted it."""
 
     began: float
     """Seconds since the epoch."""
@@ -102,7 +102,7 @@ class Ledger:
         return [task for task, explanation in self._explanations() if explanation is None]
 
     def _explanations(self) -> Iterator[tuple[str, str | None]]:
-        """Give each run that followed another one of the same task, and what explains it."""
+        """Yield each task that was executed again, and the explanation; None without one."""
         for task, runs in self.doubles.items():
             runs.sort(key=lambda run: run.began)
             for first, second in itertools.pairwise(runs):
@@ -132,7 +132,7 @@ class Ledger:
         return outage.leases and outage.seconds > self.lease / 3
 
     def summary(self) -> str:
-        """The result in a few lines."""
+        """Return the result in a few lines."""
         roles = Counter(kill.role for kill in self.kills)
         attempts = Counter(self.saved.values())
         unexplained = self.unexplained_doubles()

@@ -1,4 +1,4 @@
-"""Kill processes of two busy clusters at random during outages of their servers, then balance the books.
+"""Kill processes of two busy clusters at random, during outages of their servers, then check the ledger.
 
 hatch run chaos:run --kind redis --tasks 20000 --kills 200
 hatch run chaos:run --kind postgres --minutes 30 --seed 7 --no-accidents
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from tests.acceptance.site import RunningCluster, Site, eventually
+from tests.acceptance.site import RunningCluster, Site, eventually, lives
 from tests.services import Postgres, Proxy, Redis
 
 from .accidents import Accidents, Link, of_postgres, of_redis
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 5
 
 BLOCK_SECONDS = 20
-"""Time for which the database blocks."""
+"""Time for which the database blocks, in seconds."""
 
 ROLES = {"ready for work": "worker", "pushing tasks": "pusher", "monitoring": "monitor", "scheduling": "scheduler"}
 
@@ -83,11 +83,11 @@ class Chaos:
 
     Args:
         site: migrated and empty.
-        seed: of every choice made at random.
-        restart: restarts the broker's server; None when it has none.
-        accidents: what happens to the servers meanwhile; it takes the place of restarts.
-        cached: whether some results go to the cache.
-        say: where a line of progress goes.
+        seed: seed of all random choices.
+        restart: restarts the broker's server; None if it has none.
+        accidents: what happens to the servers meanwhile, in place of restarts.
+        cached: True if some results are saved in the cache.
+        say: called with each line of progress.
     """
 
     def __init__(
@@ -114,13 +114,13 @@ class Chaos:
         (site.folder / "chaos_jobs.py").write_text(JOBS)
 
     def run(self, *, tasks: int, kills: int, pause: float = 0.4, minutes: float = 0) -> Ledger:
-        """Send, kill, wait, and balance.
+        """Send and kill, wait for the end, and return the ledger.
 
         Args:
-            tasks: how many are sent.
-            kills: how many processes are killed meanwhile, and more until enough accidents have happened.
+            tasks: number of sent tasks.
+            kills: minimum number of killed processes. More are killed until enough accidents have happened.
             pause: mean seconds between two kills.
-            minutes: go on killing and sending for so long, whatever the other numbers say.
+            minutes: minimum duration of the run.
         """
         end = time.monotonic() + minutes * 60
         with ExitStack() as stack:
@@ -142,7 +142,7 @@ class Chaos:
         return self._balance()
 
     def _more(self, kills: int, end: float) -> bool:
-        """Return True if the killing goes on."""
+        """Return True if more processes are to be killed."""
         if self.accidents and not self.accidents.complete:
             return True
         return len(self.kills) < kills or time.monotonic() < end
@@ -193,8 +193,8 @@ class Chaos:
             with suppress(Exception):
                 cluster.process.wait(10)
         if cluster.process.poll() is not None:
-            orphans = [process for process in family if _lives(process)]
-            eventually(lambda: not [p for p in orphans if _lives(p)], within=15, why=lambda: orphans)
+            orphans = [process for process in family if lives(process)]
+            eventually(lambda: not [p for p in orphans if lives(p)], within=15, why=lambda: orphans)
             self.clusters[number] = self._start()
 
     def _role(self, cluster: RunningCluster, victim: psutil.Process, family: list[psutil.Process]) -> str:
@@ -213,14 +213,14 @@ class Chaos:
             self.sentinels[family[1].pid] = number
 
     def _settle(self) -> None:
-        """Wait until both clusters have nothing left to do."""
+        """Wait until both clusters have finished all tasks, and stop them."""
         for number, cluster in enumerate(self.clusters):
             if cluster.process.poll() is not None:
                 self.clusters[number] = self._start()
             self._note_sentinel(number, self.clusters[number].family())
         eventually(lambda: self._left() == 0, within=180, why=lambda: (self._left(), self.clusters[0].log[-3000:]))
         # The failed attempt of a cached task is a delayed package, which no size counts.
-        with suppress(AssertionError):  # what is lost, the ledger says
+        with suppress(AssertionError):  # the ledger reports what is lost
             eventually(lambda: not self._unsaved(), within=4 * LEASE_SECONDS)
             eventually(lambda: {*self._records().values()} <= {"succeeded"}, within=4 * LEASE_SECONDS)
         for cluster in self.clusters:
@@ -271,21 +271,14 @@ def _sent(notes: list[str], words: str = " sent ") -> list[str]:
     return [line.split()[0] for line in notes if words in line]
 
 
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def make_site(
     folder: Path, kind: str, *, redis: str = "", database: dict[str, Any] | None = None, cache: str = "", **more: Any
 ) -> Site:
-    """Make a migrated site: short leases, failures tried again, every success kept.
+    """Make a migrated site: with short leases and retries of failures; all successes are kept.
 
     Args:
-        folder: an empty one.
-        kind: where tasks wait: `redis`, or a database.
+        folder: an empty folder.
+        kind: kind of the broker: `redis`, or a database.
         redis: URL of the broker.
         database: entry of `DATABASES`; None for SQLite.
         cache: URL of a Redis that is the cache, with a client that ignores errors and has no timeouts.
@@ -321,10 +314,10 @@ def make(folder: Path, kind: str, servers: list[Any], seed: int) -> Chaos:
     """Prepare a run in which the broker's server is restarted now and then.
 
     Args:
-        folder: an empty one.
+        folder: an empty folder.
         kind: `redis`, `postgres` or `sqlite`.
         servers: of the broker; none for SQLite.
-        seed: of every choice made at random.
+        seed: seed of all random choices.
     """
     [server] = servers or [None]
     site = make_site(folder, kind, **place(kind, server))
@@ -337,12 +330,12 @@ def make_with_accidents(
     """Prepare a run with accidents. A quarter of the results goes to a cache, which is another Redis.
 
     Args:
-        folder: an empty one.
+        folder: an empty folder.
         kind: `redis` or `postgres`.
         servers: of the broker, and of the database if that is another.
-        seed: of every choice made at random.
-        count: how many accidents happen at least; None for each of them once.
-        block: how long the database blocks, in seconds.
+        seed: seed of all random choices.
+        count: minimum number of accidents; None for each of them once.
+        block: time for which the database blocks, in seconds.
     """
     with ExitStack() as stack:
         servers = [*servers, stack.enter_context(Redis())]
