@@ -1,4 +1,4 @@
-"""A database beside the site's own, for as long as a test needs it."""
+"""More databases for single tests, and what can happen to their sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reachable(alias: str, database: Mapping[str, Any]) -> Iterator[str]:
     """Make a database known to Django under an alias.
 
     Args:
-        alias: its name in `using=`.
+        alias: the alias.
         database: its entry in `DATABASES`.
     """
     connections.settings[alias] = connections.configure_settings({"default": {}, alias: dict(database)})[alias]
@@ -40,7 +40,7 @@ def sqlite(path: Path) -> dict[str, Any]:
 
 
 class OneDatabase:
-    """A router that sends everything to one database."""
+    """A router that chooses one database for everything."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -60,12 +60,12 @@ def ask(connection: BaseDatabaseWrapper, statement: str) -> Any:
 
 
 def make_read_only(connection: BaseDatabaseWrapper) -> None:
-    """Let the open session be one of a server that has become a replica; a new session can write."""
+    """Make the open session read-only, as if its server had become a replica. A new session can write."""
     ask(connection, READ_ONLY[connection.vendor])
 
 
 def terminate(connection: BaseDatabaseWrapper) -> None:
-    """Let the server end the open session."""
+    """End the open session, as the server may."""
     number = ask(connection, OWN_ID[connection.vendor])
     other = connection.copy()
     try:

@@ -1,4 +1,4 @@
-"""Each wheel in `dist`, installed alone in a clean environment, imports, starts under Django and is whole.
+"""Checks that each wheel in `dist` is complete, and works alone in a clean environment.
 
 The commands of the pages that install something are executed as printed, and find these wheels.
 """
@@ -20,8 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.docs.pages import commands_of, pages  # noqa: E402
 
-# uv keeps what it found in a folder of links by path and version: without --refresh-package it
-# installs the core that an earlier run has built in the same place.
+# uv caches wheels by path and version. Without --refresh-package, it would install the core of an earlier build.
 INSTALL = ("uv", "pip", "install", "-q", "--refresh-package", "django-q-core")
 
 PROBE = """

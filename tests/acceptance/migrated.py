@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class MigratedDatabases:
-    """Databases by kind; each is made once, because a migration takes longer than most tests.
+    """Databases by kind. Each is created once, because a migration takes longer than most tests.
 
     Args:
         request: of a session fixture.
-        folders: makes their folders.
+        folders: creates their folders.
     """
 
     def __init__(self, request: pytest.FixtureRequest, folders: pytest.TempPathFactory) -> None:

@@ -1,4 +1,4 @@
-"""The brokers' products, with which sites are made."""
+"""Products of the brokers, and their settings for a site."""
 
 from __future__ import annotations
 

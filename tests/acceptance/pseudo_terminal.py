@@ -72,7 +72,7 @@ class PseudoTerminal:
 
     @property
     def lines(self) -> list[str]:
-        """The lines of the screen, without spaces at their ends."""
+        """Lines of the screen, without spaces at their ends."""
         return [line.rstrip() for line in self.screen.display]
 
     def colour(self, line: int, column: int) -> str:
@@ -96,7 +96,7 @@ class PseudoTerminal:
 
 @contextmanager
 def pseudo_terminal(site: Site, *arguments: str, columns: int = 80, lines: int = 24) -> Iterator[PseudoTerminal]:
-    """A command in a pseudo-terminal, killed at the end of the block if it still runs."""
+    """Run a command in a pseudo-terminal. At the end of the block, it is killed if it still runs."""
     terminal = PseudoTerminal(site, arguments, columns, lines)
     try:
         yield terminal

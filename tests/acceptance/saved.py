@@ -23,7 +23,7 @@ class SavedTask:
 
 
 def saved(site: Site, task_id: str) -> SavedTask | None:
-    """Return a task, None if it is not saved yet."""
+    """Return a task, or None if it is not saved yet."""
     row = site.run(f"from django_q.tasks import fetch\ntask = fetch({task_id!r})\nanswer = task and {ROW}")
     return row and SavedTask(**row)
 

@@ -71,11 +71,11 @@ class ShellEndedError(AssertionError):
 
 
 class Shell:
-    """A process in which Django is set up; it forks a child for each snippet and reports how that child ended.
+    """A process in which Django is set up; it forks a child for each snippet, and reports the exit status of the child.
 
     Args:
-        folder: the working directory.
-        environment: of the process.
+        folder: working directory.
+        environment: environment variables of the process.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""A Django site in a folder of its own, with real processes: what a user has after following the README."""
+"""A Django site in a folder of its own, with real processes, as after the steps of the README."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
-"""Where the processes of all sites keep compiled modules; without them each start compiles Django again."""
+"""Folder of the compiled modules for the processes of all sites. Without it, each start would compile Django again."""
 
 START_METHOD = os.environ.get("DJANGO_Q_START_METHOD")
 """Default start method of the processes of all clusters; None for the default of the system."""
 
 MYSQL = "import pymysql; pymysql.install_as_MySQLdb()\n"
-"""First line of settings with a MariaDB; the others do without this import, which takes a tenth of a start."""
+"""First line of settings with a MariaDB; others omit this import, which takes a tenth of a start."""
 
 SETTINGS = """
 SECRET_KEY = "acceptance"
@@ -46,7 +46,7 @@ Q_CLUSTER = {q_cluster!r}
 """
 
 JOBS = '''
-"""Tasks that leave a line in a file each time they run."""
+"""Tasks that write a line to a file at each execution."""
 import asyncio, os, signal, sys, time
 
 def note(label, *more):
@@ -153,9 +153,9 @@ class Site:
     """A project on disk.
 
     Args:
-        folder: an empty one.
+        folder: an empty folder.
         q_cluster: the `Q_CLUSTER` setting.
-        database: of the default database; None for SQLite in the folder.
+        database: entry of the default database; None for SQLite in the folder.
         apps: more `INSTALLED_APPS`.
     """
 
@@ -201,7 +201,7 @@ class Site:
         )
 
     def run(self, code: str) -> Any:
-        """Run Python code in the site; what it assigns to `answer` comes back through JSON.
+        """Run Python code in the site, and return what it assigns to `answer`, as JSON.
 
         Each call has a process of its own, forked from one in which Django is set up already.
         """
@@ -230,7 +230,7 @@ class Site:
 
     @contextmanager
     def _shell(self) -> Iterator[Shell]:
-        """A shell for one thread, made from the present code, settings and environment."""
+        """Yield a shell for one thread, which has the present code, settings and environment."""
         state = dict(self.environment), {file: file.read_bytes() for file in self.folder.rglob("*.py")}
         if state != self.state:
             self.close()
@@ -247,12 +247,12 @@ class Site:
         self.shells.append(shell)
 
     def notes(self) -> list[str]:
-        """The lines that tasks left so far."""
+        """Return the lines that tasks have written."""
         return self.notes_file.read_text().splitlines() if self.notes_file.exists() else []
 
     @contextmanager
     def cluster(self, *arguments: str, **environment: str) -> Iterator[RunningCluster]:
-        """A running `qcluster`, stopped at the end of the block, and killed if it does not stop."""
+        """Run `qcluster` during a block. At its end, the cluster is stopped, and killed if it does not stop."""
         cluster = RunningCluster(self, arguments, environment)
         try:
             cluster.wait_until_running()
@@ -278,7 +278,7 @@ class RunningCluster:
 
     @property
     def log(self) -> str:
-        """Everything it has logged."""
+        """Log of the cluster until now."""
         return self.log_file.read_text()
 
     @property
@@ -290,10 +290,10 @@ class RunningCluster:
         return max(options.get("workers", q_cluster.get("workers", 1)) for options in own or [q_cluster])
 
     def wait_until_running(self) -> None:
-        """Wait for the line of the manual."""
+        """Wait for the log line `running.` of the manual."""
         eventually(lambda: " running." in self.log or self.process.poll() is not None, within=20, why=lambda: self.log)
         assert self.process.poll() is None, self.log
-        if START_METHOD:  # then a process is started long before it is ready
+        if START_METHOD:  # with these, a process is ready long after its start
             wanted = {"ready for work": self.workers, "monitoring": 1, "pushing tasks": 1, "scheduling": 1}
             eventually(
                 lambda: all(len(self.pids(role)) >= wanted[role] for role in wanted) or self.process.poll() is not None,
@@ -302,7 +302,7 @@ class RunningCluster:
             )
 
     def family(self) -> list[psutil.Process]:
-        """All processes: the outermost, the sentinel, and the others; not those that help Python to start processes."""
+        """Return all processes except helpers of `multiprocessing`: the outermost, the sentinel, then the others."""
         try:
             parent = psutil.Process(self.process.pid)
             children = parent.children(recursive=True)
@@ -314,11 +314,11 @@ class RunningCluster:
         return [parent, *sorted(ours, key=lambda child: parent_of(child) not in outer)]
 
     def pids(self, role: str) -> list[int]:
-        """Process ids by what the log says they do: `ready for work`, `pushing tasks`, `monitoring`, `scheduling`."""
+        """Return the process ids of a role, by its words in the log, such as `ready for work` or `pushing tasks`."""
         return [pid for pid in map(int, re.findall(rf"{role} at (\d+)", self.log)) if lives(pid)]
 
     def freeze(self, *pids: int) -> list[psutil.Process]:
-        """SIGSTOP to some processes or all, but not in the middle of a write: on SQLite that locks everybody out."""
+        """Send SIGSTOP to some processes or all, but not during a write, which on SQLite would block all writers."""
         processes = [psutil.Process(pid) for pid in pids] or self.family()
         while True:
             for process in processes:
@@ -329,7 +329,7 @@ class RunningCluster:
                 process.resume()
 
     def kill(self) -> None:
-        """SIGKILL to all processes."""
+        """Send SIGKILL to all processes."""
         kill_all(self.family())
 
     def signal(self, number: int) -> None:
@@ -337,12 +337,12 @@ class RunningCluster:
         self.process.send_signal(number)
 
     def stop(self, within: float = 40) -> int:
-        """SIGTERM, and the exit status."""
+        """Send SIGTERM, and return the exit status."""
         self.signal(signal.SIGTERM)
         return self.process.wait(within)
 
     def end(self) -> None:
-        """Make sure that nothing is left."""
+        """Stop the cluster, and kill the processes that remain."""
         family = self.family()
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
@@ -366,7 +366,7 @@ def writable(database: Path) -> bool:
 
 
 def helps_python(process: psutil.Process) -> bool:
-    """Return whether `multiprocessing` started a process for itself; its forks have the same command line."""
+    """Return True if a process is a helper of `multiprocessing`. Its forks have the same command line."""
     with suppress(psutil.NoSuchProcess):
         words, parent = " ".join(process.cmdline()), process.parent()
         helps = "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words
@@ -375,19 +375,19 @@ def helps_python(process: psutil.Process) -> bool:
 
 
 def parent_of(process: psutil.Process) -> int | None:
-    """The id of a process's parent, None when the process is gone."""
+    """Return the id of a process's parent; None if the process has ended."""
     with suppress(psutil.NoSuchProcess):
         return process.ppid()
     return None
 
 
 def helpers_of(pid: int, children: Iterable[psutil.Process], helpers: set[int]) -> set[int | None]:
-    """The ids of a process and of the helpers that it has started: what they fork is its child."""
+    """Return the ids of a process and of its helpers, whose forks count as its children."""
     return {pid, *(child.pid for child in children if child.pid in helpers and parent_of(child) == pid)}
 
 
 def kill_all(processes: Iterable[psutil.Process]) -> None:
-    """SIGKILL to each; some end by themselves as soon as another is gone."""
+    """Send SIGKILL to each. Some may have ended meanwhile."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()

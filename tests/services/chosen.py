@@ -1,4 +1,4 @@
-"""The database that `DJANGO_Q_TEST_DB` chooses: sqlite (unless set), postgres or mariadb."""
+"""The database that `DJANGO_Q_TEST_DB` chooses: sqlite (the default), postgres or mariadb."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERVERS: dict[str, type[MariaDB | Postgres]] = {"mariadb": MariaDB, "postgres": 
 
 
 def folder() -> Path:
-    """A temporary folder of this session: its child processes share it, the process that made it removes it."""
+    """Return the temporary folder of this session. Child processes share it; its maker deletes it."""
     if FOLDER not in os.environ:
         os.environ[FOLDER] = tempfile.mkdtemp(prefix="django-q-")
         _at_exit(shutil.rmtree, os.environ[FOLDER], ignore_errors=True)
@@ -29,7 +29,7 @@ def folder() -> Path:
 
 
 def database() -> dict[str, Any]:
-    """The entry of `DATABASES`; a server is started once and shared with child processes through the environment."""
+    """Return the entry of `DATABASES`. A server is started once; child processes find it by the environment."""
     choice = os.environ.get(CHOICE, "sqlite")
     if choice == "sqlite":
         return _sqlite()

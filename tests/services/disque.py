@@ -1,4 +1,4 @@
-"""Disque, for tests: a `disque-server` where there is one, else a small server that gives its answers."""
+"""Disque, for tests: a `disque-server` if it is installed, or else a small server in its place."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.services.ports import free_port
 from tests.services.server import Server
 
 HIGHEST_PORT = 55_535
-"""Disque adds 10,000 for the port its nodes talk on."""
+"""Disque adds 10,000 for the port of the connections between nodes."""
 
 
 class Disque(Server):
-    """One node, whose data outlives it.
+    """One node. Its data stays if it is stopped.
 
     Args:
-        port: the port of the loopback address; a free one unless given.
+        port: the port of the loopback address; a free one by default.
         password: what clients have to know.
     """
 

@@ -22,7 +22,7 @@ PAGE = 5
 """Jobs in a page of a scan; few, so that tests get several pages."""
 
 MEMORY = 1_000_000
-"""Bytes that it says it uses."""
+"""Memory use that it reports, in bytes."""
 
 NODE = "cd97a51c" + "0" * 32
 
@@ -67,7 +67,7 @@ class Node:
         self.maxmemory = 0
 
     def turn(self) -> None:
-        """Queue what is due, forget what is over."""
+        """Queue the due jobs, and delete the expired ones."""
         now = time.time()
         for job in list(self.jobs.values()):
             if now >= job.created + job.ttl:
@@ -83,7 +83,7 @@ class Node:
         )
 
     def known(self, name: bytes) -> Job | None:
-        """The job of that id."""
+        """Return the job with an id."""
         if not (name.startswith(b"D-") and len(name) == 40):
             raise Refused("BADID Invalid Job ID format.")
         return self.jobs.get(name)
@@ -250,7 +250,7 @@ class Node:
 
 
 def asked(port: int, command: bytes) -> list[Job]:
-    """The jobs that another node gives; none if it is away."""
+    """Return jobs of another node; none if it is unavailable."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as line, line.makefile("rb") as answer:
             line.sendall(command + b"\r\n")
@@ -261,12 +261,12 @@ def asked(port: int, command: bytes) -> list[Job]:
 
 
 def state_of(job: Job) -> bytes:
-    """As the scan's STATE names it."""
+    """Return its state in the words of the scan."""
     return b"queued" if job.queued else b"active"
 
 
 def number(word: bytes) -> int:
-    """A whole number that is not negative."""
+    """Return a whole number that is not negative."""
     if not word.isdigit():
         raise Refused("ERR value is not an integer or out of range")
     return int(word)
@@ -284,7 +284,7 @@ class Handler(socketserver.StreamRequestHandler):
     node: Node
 
     def handle(self) -> None:
-        """Answer until the client hangs up."""
+        """Answer until the client closes the connection."""
         self.known = not self.node.password
         try:
             while words := self.read():
@@ -293,7 +293,7 @@ class Handler(socketserver.StreamRequestHandler):
             pass
 
     def read(self) -> list[bytes]:
-        """One command."""
+        """Read one command."""
         line = self.rfile.readline()
         if not line.startswith(b"*"):
             return line.split()
@@ -304,7 +304,7 @@ class Handler(socketserver.StreamRequestHandler):
         return words
 
     def answer(self, command: bytes, *words: bytes) -> Any:
-        """Do what is asked."""
+        """Execute a command, and return the reply."""
         name = command.decode().lower()
         if name == "auth":
             self.known = words == (self.node.password.encode(),)
@@ -328,7 +328,7 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 def encode(value: Any) -> bytes:
-    """A reply in Redis's old protocol."""
+    """Return a reply in the old protocol of Redis."""
     match value:
         case Refused():
             return f"-{value}\r\n".encode()
@@ -344,7 +344,7 @@ def encode(value: Any) -> bytes:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """A connection a thread."""
+    """Server with a thread for each connection."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -352,7 +352,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def main(port: str, data: str, password: str) -> None:
-    """Serve until told to end, then keep what there is."""
+    """Serve until SIGTERM, then save the data."""
     node, file = Node(int(port), password), Path(data)
     if file.exists():
         node.jobs = pickle.loads(file.read_bytes())

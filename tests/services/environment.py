@@ -1,4 +1,4 @@
-"""Python environments of their own, for servers that are Python programs: made once, kept in a temporary folder."""
+"""Python environments for servers that are Python programs. They are created once, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pathlib import Path
 from tests.services.server import Unavailable
 
 FOLDER = "DJANGO_Q_TEST_ENVIRONMENTS"
-"""Environment variable: the folder that keeps the environments; unless set, one among the temporary files."""
+"""Environment variable with the folder of the environments; without it, they are in a temporary folder."""
 
 NEWEST = 14
-"""The newest Python 3 that is looked for."""
+"""The newest Python 3 that is used."""
 
 
 @cache
 def environment(*requirements: str, python: tuple[int, int] = (3, 11), newest: int = NEWEST) -> Path:
-    """The `bin` folder of an environment with these requirements and at least that Python, and no newer Python 3."""
+    """Return the `bin` folder of an environment with these requirements, and a Python in these limits."""
     interpreter = interpreter_from(python, newest)
     name = hashlib.sha256("\n".join([interpreter, *requirements]).encode()).hexdigest()[:16]
     parent = Path(os.environ.get(FOLDER) or Path(tempfile.gettempdir()) / f"django-q-environments-{os.getuid()}")
@@ -40,13 +40,13 @@ def environment(*requirements: str, python: tuple[int, int] = (3, 11), newest: i
 
 
 def fresh_environment(folder: Path, *requirements: str) -> Path:
-    """The `bin` folder of a new environment of the running Python."""
+    """Return the `bin` folder of a new environment of the running Python."""
     _make(folder, sys.executable, requirements)
     return folder / "bin"
 
 
 def install(bin_folder: Path, *arguments: str) -> None:
-    """Install more into an environment, with arguments of `pip install`."""
+    """Install packages into an environment, with arguments of `pip install`."""
     python = str(bin_folder / "python")
     if uv := _uv():
         _run([uv, "pip", "install", "-q", "--python", python, *arguments])
@@ -55,7 +55,7 @@ def install(bin_folder: Path, *arguments: str) -> None:
 
 
 def build_wheel(project: Path, folder: Path) -> Path:
-    """The wheel of a project of ours."""
+    """Return the wheel of one of our projects."""
     known = set(folder.glob("*.whl"))
     if uv := _uv():
         _run([uv, "build", "-q", "--wheel", "--out-dir", str(folder), str(project)])
@@ -67,7 +67,7 @@ def build_wheel(project: Path, folder: Path) -> Path:
 
 
 def interpreter_from(python: tuple[int, int], newest: int = NEWEST) -> str:
-    """The running Python when it is new enough, and not too new, else the oldest of this machine that is."""
+    """Return the running Python if it is within the limits, or else the oldest one of this machine that is."""
     if python <= sys.version_info[:2] <= (3, newest):
         return sys.executable
     for minor in range(python[1], newest + 1):
@@ -118,5 +118,5 @@ def project_environment() -> dict[str, str]:
 
 
 def _clean() -> dict[str, str]:
-    """Our environment, without what would lead another Python to our modules."""
+    """Return our environment variables without those by which another Python would find our modules."""
     return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}

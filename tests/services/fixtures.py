@@ -1,4 +1,4 @@
-"""Fixtures: a server starts when a test first asks for it and ends with the session."""
+"""Fixtures: a server starts when a test first uses it, and ends with the session."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def mongo_server() -> Iterator[Mongo]:
 
 @pytest.fixture(scope="session")
 def ironmq_server() -> Iterator[IronMQ]:
-    """A private stand-in of IronMQ, which takes short reservations too."""
+    """A private stand-in of IronMQ, which accepts short reservations."""
     yield from _running(lambda: IronMQ(shortest=1), IronMQ.product)
 
 
@@ -132,7 +132,7 @@ def _running(make: Callable[[], S], product: str = "") -> Iterator[S]:
 
 
 def missing(product: str, error: Exception) -> NoReturn:
-    """Skip on a laptop, fail where `DJANGO_Q_SERVICES=required` is set."""
+    """Skip the test; let it fail if `DJANGO_Q_SERVICES` is `required`."""
     sentence = f"no {product} for this test: {error}"
     if os.environ.get("DJANGO_Q_SERVICES") == "required":
         pytest.fail(sentence, pytrace=False)

@@ -1,4 +1,4 @@
-"""IronMQ, for tests: the vendor's service cannot be run, so a small HTTP server gives its answers."""
+"""IronMQ, for tests: a small HTTP server in place of the service of the vendor."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.services.server import Server
 
 
 class IronMQ(Server):
-    """The stand-in, whose data outlives it when it is stopped in good order.
+    """The stand-in. Its data stays if it is stopped in order.
 
     Args:
-        port: the port of the loopback address; a free one unless given.
-        shortest: seconds that a reservation lasts at least; the service's own 30 are too long for most tests.
+        port: the port of the loopback address; a free one by default.
+        shortest: minimum duration of a reservation in seconds. The 30 of the service are too long for most tests.
     """
 
     product = "ironmq"
@@ -25,7 +25,7 @@ class IronMQ(Server):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The setting `iron_mq`."""
+        """Value of the setting `iron_mq`."""
         return {"host": self.host, "port": self.port, "protocol": "http", "project_id": "p", "token": "t"}
 
     def command(self) -> list[str]:

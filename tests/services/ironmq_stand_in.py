@@ -1,4 +1,4 @@
-"""An HTTP server that gives the answers of IronMQ's API v3, and nothing more: for tests.
+"""HTTP server for tests, with the answers of version 3 of IronMQ's API.
 
 Usage: `python ironmq_stand_in.py PORT DATA SHORTEST`.
 """
@@ -20,16 +20,16 @@ from urllib.parse import unquote
 
 PREFIX = "/3/projects/p/queues/"
 LARGEST = 256 * 1024
-"""Bytes of the largest message."""
+"""Maximum size of a message in bytes."""
 Answer = tuple[int, dict[str, Any]]
 
 
 class Refused(Exception):
-    """An answer that is no success."""
+    """Answer that is no success."""
 
 
 class Message:
-    """Messages that wait, are hidden or are reserved."""
+    """A message that waits, is delayed or is reserved."""
 
     def __init__(self, number: str, body: str, due: float) -> None:
         self.id, self.body, self.due = number, body, due
@@ -47,7 +47,7 @@ class Store:
         self.queues: dict[str, list[Message]] = {}
 
     def queue(self, name: str) -> list[Message]:
-        """The messages of a queue; those whose reservation is over go to its front."""
+        """Return the messages of a queue. Those whose reservation has ended move to its front."""
         if name not in self.queues:
             raise Refused(404, "Queue not found")
         queue, now = self.queues[name], time.time()
@@ -59,12 +59,12 @@ class Store:
         return queue
 
     def waiting(self, name: str) -> list[Message]:
-        """The messages of a queue that may be reserved."""
+        """Return the messages of a queue that may be reserved."""
         now = time.time()
         return [message for message in self.queue(name) if not message.reservation and message.due <= now]
 
     def post(self, name: str, asked: dict[str, Any]) -> Answer:
-        """Add messages; the queue is made when it is missing."""
+        """Add messages. A queue that does not exist is created."""
         if any(len(given["body"].encode()) > LARGEST for given in asked["messages"]):
             raise Refused(413, f"A message has more than {LARGEST} bytes")
         queue, ids = self.queues.setdefault(name, []), []
@@ -75,7 +75,7 @@ class Store:
         return 201, {"ids": ids, "msg": "Messages put on queue."}
 
     def reserve(self, name: str, asked: dict[str, Any]) -> Answer:
-        """Reserve messages, waiting for the first."""
+        """Reserve messages. Wait for the first one."""
         count = within(asked.get("n", 1), 1, 100)
         timeout = within(asked.get("timeout", 60), self.shortest, 86_400)
         deadline = time.monotonic() + within(asked.get("wait", 0), 0, 30)
@@ -91,14 +91,14 @@ class Store:
         message.reservation, message.due = f"r{next(self.numbers)}", time.time() + timeout
 
     def message(self, name: str, number: str) -> Message:
-        """One message."""
+        """Return one message."""
         for message in self.queue(name):
             if message.id == number:
                 return message
         raise Refused(404, "Message not found")
 
     def reserved(self, name: str, number: str, asked: dict[str, Any]) -> Message:
-        """One message that this reservation id gives power over."""
+        """Return the message that has this reservation id."""
         message = self.message(name, number)
         if message.reservation != asked.get("reservation_id"):
             raise Refused(403, "Message is reserved under another id, or its reservation timed out")
@@ -110,7 +110,7 @@ class Store:
         return 200, {"msg": "Deleted"}
 
     def delete_many(self, name: str, asked: dict[str, Any]) -> Answer:
-        """Delete the messages named, all or none; all there are when none is named."""
+        """Delete messages by id, all or none of them. Without ids, delete all of the queue."""
         if "ids" not in asked:
             self.queue(name).clear()
             return 200, {"msg": "Cleared"}
@@ -126,7 +126,7 @@ class Store:
         return 200, {"reservation_id": message.reservation, "msg": "Touched"}
 
     def release(self, name: str, number: str, asked: dict[str, Any]) -> Answer:
-        """End a reservation: the message goes to the front."""
+        """End a reservation. The message moves to the front."""
         message = self.reserved(name, number, {"reservation_id": asked["reservation_id"]})
         delay = within(asked.get("delay", 0), 0, 604_800)
         message.reservation, message.due = None, time.time() + delay if delay else 0
@@ -148,7 +148,7 @@ class Store:
         }
 
     def answer(self, method: str, path: str, query: str, asked: dict[str, Any]) -> Answer:
-        """Find out what is asked, and do it."""
+        """Execute a request."""
         name, *rest = map(unquote, path.removeprefix(PREFIX).split("/"))
         match method, rest:
             case "POST", ["messages"]:
@@ -181,19 +181,19 @@ class Store:
 
 
 def shown(message: Message) -> dict[str, Any]:
-    """A message as the API shows it."""
+    """Return a message in the form of the API."""
     return {"id": message.id, "body": message.body, "reserved_count": message.count}
 
 
 def within(value: int, least: int, most: int) -> int:
-    """A number that the API accepts."""
+    """Return a number within limits; refuse any other."""
     if not isinstance(value, int) or not least <= value <= most:
         raise Refused(400, f"{value} is not a whole number from {least} to {most}")
     return value
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Handler of one connection."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -221,18 +221,18 @@ class Handler(BaseHTTPRequestHandler):
     do_DELETE = do_GET = do_POST = do_PUT = handle_any  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Be silent."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A connection a thread."""
+    """Server with a thread for each connection."""
 
     daemon_threads = True
     request_queue_size = 64
 
 
 def main(port: str, data: str, shortest: str) -> None:
-    """Serve until told to end, then keep what there is."""
+    """Serve until SIGTERM, then save the data."""
     store, file = Store(int(shortest)), Path(data)
     if file.exists():
         first, store.queues = pickle.loads(file.read_bytes())

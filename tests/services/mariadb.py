@@ -19,14 +19,14 @@ class MariaDB(Server):
     _numbers = itertools.count(1)
 
     def prepare(self) -> None:
-        """A data folder whose user is `root`, without password."""
+        """Create a data folder whose user is `root`, without password."""
         method = "--auth-root-authentication-method=normal"
         command = [program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder / 'data'}", method]
         self.run([*command, "--skip-test-db", self._temporary_tables])
 
     @property
     def _temporary_tables(self) -> str:
-        """Keep them in its own folder: a MariaDB that starts deletes those of all servers that share one."""
+        """Option for a folder of its own. A MariaDB deletes all temporary tables in its folder when it starts."""
         return f"--tmpdir={self.folder}"
 
     def command(self) -> list[str]:
@@ -55,13 +55,13 @@ class MariaDB(Server):
         return True
 
     def connect(self) -> Connection[Any]:
-        """A connection without a database."""
+        """Return a connection without a database."""
         import pymysql
 
         return pymysql.connect(host=self.host, port=self.port, user="root", connect_timeout=5, autocommit=True)
 
     def database(self, name: str = "mysql") -> dict[str, Any]:
-        """An entry of Django's `DATABASES`."""
+        """Return an entry of Django's `DATABASES`."""
         return {
             "ENGINE": "django.db.backends.mysql",
             "HOST": self.host,
@@ -72,7 +72,7 @@ class MariaDB(Server):
         }
 
     def fresh_database(self) -> dict[str, Any]:
-        """An entry of Django's `DATABASES` for a new, empty database."""
+        """Return an entry of Django's `DATABASES` for a new, empty database."""
         name = f"fresh_{next(self._numbers)}"
         with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")

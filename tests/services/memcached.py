@@ -1,15 +1,12 @@
-"""Memcached, for tests of what is kept in a cache."""
+"""Memcached, for tests of caches."""
 
 from __future__ import annotations
-
-import socket
-from contextlib import suppress
 
 from tests.services.server import Server, program
 
 
 class Memcached(Server):
-    """The memcached that is installed; it keeps nothing when it is stopped."""
+    """The installed memcached. Its data is lost when it ends."""
 
     product = "memcached"
     account = "nobody"
@@ -19,16 +16,9 @@ class Memcached(Server):
         return [program("memcached", "/usr/bin"), "-l", self.host, "-p", str(self.port), "-U", "0", "-m", "64"]
 
     def ready(self) -> bool:
-        """True if it tells its version."""
+        """Return True if it answers with its version."""
         return self.say("version").startswith("VERSION")
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         self.say("flush_all")
-
-    def say(self, command: str) -> str:
-        """Return its answer to a command; an empty text when it is away."""
-        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
-            connection.sendall(f"{command}\r\n".encode())
-            return connection.recv(65_536).decode().rstrip()
-        return ""

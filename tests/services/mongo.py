@@ -1,4 +1,4 @@
-"""MongoDB, for tests: a `mongod` where there is one, else mongoeco, an independent server of the same protocol."""
+"""MongoDB, for tests: a `mongod` if it is installed, or else mongoeco, an independent server of the same protocol."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
 
 
 class Mongo(Server):
-    """A server whose data outlives it."""
+    """A server. Its data stays if it is stopped."""
 
     product = "mongodb"
 
     @property
     def options(self) -> dict[str, Any]:
-        """The setting `mongo`."""
+        """Value of the setting `mongo`."""
         return {"host": self.host, "port": self.port}
 
     def command(self) -> list[str]:
@@ -58,22 +58,22 @@ class Mongo(Server):
         return True
 
     def connect(self) -> MongoClient[dict[str, Any]]:
-        """A client."""
+        """Return a client."""
         from pymongo import MongoClient
 
         return MongoClient(**self.options, serverSelectionTimeoutMS=500, directConnection=True)
 
 
 class GivenMongo(Mongo):
-    """The server that `MONGO_URL` names: not ours to start or stop."""
+    """The server that `MONGO_URL` names, which tests neither start nor stop."""
 
     @property
     def options(self) -> dict[str, Any]:
-        """The setting `mongo`."""
+        """Value of the setting `mongo`."""
         return {"host": os.environ["MONGO_URL"]}
 
     def start(self, within: float = 30) -> None:
-        """It runs."""
+        """Do nothing: it runs already."""
 
     def stop(self) -> None:
-        """It goes on running."""
+        """Do nothing."""

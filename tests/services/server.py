@@ -1,4 +1,4 @@
-"""A server process that a test session owns."""
+"""Servers that a test session starts and ends."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ PR_SET_PDEATHSIG = 1
 
 
 class Unavailable(Exception):
-    """This machine cannot run the server."""
+    """The server cannot run on this machine."""
 
 
 class Server:
-    """A private server: `start`, `stop`, `kill`, `restart`, `pause`, `resume`; its port and data stay the same.
+    """A private server: `start`, `stop`, `kill`, `restart`, `pause`, `resume`; its port and its data stay.
 
     Args:
-        port: the port of the loopback address; a free one unless given.
+        port: the port of the loopback address; a free one by default.
     """
 
     product = "server"
     host = "127.0.0.1"
     stop_signal = signal.SIGTERM
-    account = ""  # who runs it when the tests run as root; "" is root
+    account = ""  # user of the process if the tests run as root; "" is root
 
     def __init__(self, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -57,7 +57,7 @@ class Server:
 
     @cached_property
     def folder(self) -> Path:
-        """Its temporary folder."""
+        """Temporary folder with its data and log."""
         folder = Path(tempfile.mkdtemp(prefix=f"{self.product}-"))
         if self.user is not None:
             os.chown(folder, self.user, -1)
@@ -65,7 +65,7 @@ class Server:
 
     @cached_property
     def user(self) -> int | None:
-        """Return the user of the process, if the tests run as root and the server does not."""
+        """Id of the user of the process, if the tests run as root and the server does not; None for the same user."""
         if os.getuid() != 0 or not self.account:
             return None
         for name in (self.account, "nobody"):
@@ -94,7 +94,7 @@ class Server:
         return False
 
     def prepare(self) -> None:
-        """Make the data folder, once."""
+        """Create the data folder. It is called once."""
 
     def start(self, within: float = 30) -> None:
         """Start it and wait until it answers."""
@@ -115,8 +115,15 @@ class Server:
             )
         self.wait(self.ready, within)
 
+    def say(self, command: str) -> str:
+        """Send a line, and return the first part of the answer; empty if the server is unavailable."""
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=5) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(65_536).decode().rstrip()
+        return ""
+
     def wait(self, true: Callable[[], bool], within: float = 30) -> None:
-        """Wait until something is true of it."""
+        """Wait for a condition. If it is not true within so many seconds, kill the server."""
         deadline = time.monotonic() + within
         while not true():
             if not self.running or time.monotonic() > deadline:
@@ -125,11 +132,11 @@ class Server:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End it in good order; its data stays."""
+        """End it in order; its data stays."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """End it as a power cut does; its data stays."""
+        """End it as a power cut would; its data stays."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -138,13 +145,13 @@ class Server:
         self.start()
 
     def pause(self) -> None:
-        """Let it hang: connections stay open, nothing is answered."""
+        """Freeze it: connections stay open, and nothing is answered."""
         self.signal(signal.SIGSTOP)
-        if self.process is not None:  # a signal takes its time, and a last answer would be one too many
+        if self.process is not None:  # until the signal has arrived, it could still answer
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let it go on after `pause`."""
+        """Continue after `pause`."""
         self.signal(signal.SIGCONT)
 
     def signal(self, number: int) -> None:
@@ -153,14 +160,14 @@ class Server:
             self.process.send_signal(number)
 
     def close(self) -> None:
-        """End it and remove its folder; does nothing in a forked child."""
+        """End it and delete its folder; do nothing in a forked child."""
         if os.getpid() == self.owner:
             self.kill()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def log(self) -> str:
-        """Return its output."""
+        """Its output."""
         file = self.folder / "log"
         return file.read_text(errors="replace") if file.exists() else ""
 
@@ -188,7 +195,7 @@ class Server:
 
 @contextmanager
 def stalled(server: Server, seconds: float = 0.8) -> Iterator[None]:
-    """Let a server hang at once, and go on after so many seconds, whatever is asked of it meanwhile."""
+    """Freeze a server during a block, and continue it after so many seconds, even if the block waits for it."""
     server.pause()
     later = threading.Timer(seconds, server.resume)
     later.start()
@@ -199,7 +206,11 @@ def stalled(server: Server, seconds: float = 0.8) -> Iterator[None]:
 
 
 def program(name: str, *folders: str) -> str:
-    """The path of a program, on the PATH or in folders that are often not on it."""
+    """Return the path of a program, which is on the PATH or in one of the folders.
+
+    Raises:
+        Unavailable: it is not installed.
+    """
     found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
     if found is None:
         raise Unavailable(f"{name} is not installed")

@@ -1,4 +1,4 @@
-"""Amazon SQS, for tests: two emulators that disagree where SQS leaves room."""
+"""Amazon SQS, for tests: two emulators, which differ where SQS allows several behaviours."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.services.server import Server
 
 
 class Emulator(Server):
-    """A server that speaks SQS over HTTP, and a door in front of it.
+    """A server that speaks SQS over HTTP, and a door through which clients reach it.
 
-    Emulators forget everything when they end, as SQS never does: `shut` and `open` are how it goes away for a test.
+    An emulator loses its data when it ends, and SQS does not. So tests stop and start the door for an outage.
     """
 
     @property
@@ -30,7 +30,7 @@ class Emulator(Server):
 
     @cached_property
     def door(self) -> Door:
-        """Where clients come in."""
+        """Port for clients."""
         return Door(self.port)
 
     def close(self) -> None:
@@ -39,13 +39,13 @@ class Emulator(Server):
         super().close()
 
     def start(self, within: float = 60) -> None:
-        """Start it and open the door."""
+        """Start it and its door."""
         super().start(within)
         self.door.start()
 
 
 class Ministack(Emulator):
-    """ministack."""
+    """The emulator ministack."""
 
     product = "ministack"
 
@@ -56,12 +56,12 @@ class Ministack(Emulator):
         return ["env", f"GATEWAY_PORT={self.door.port}", *program]
 
 
-# moto looks whether a message is visible, and then hides it: a thread that is interrupted in between gives it to two.
+# moto checks if a message is visible, and then hides it. If the thread is interrupted in between, two clients get it.
 MOTO = "import sys; sys.setswitchinterval(10); from moto.server import main; main()"
 
 
 class Moto(Emulator):
-    """moto's server."""
+    """The server of moto."""
 
     product = "moto"
 
@@ -72,17 +72,17 @@ class Moto(Emulator):
 
 
 class Door:
-    """A port that leads to another one while it is open.
+    """Port whose connections are forwarded to another one.
 
     Args:
-        behind: the port of the loopback address that it leads to.
+        target: the other port of the loopback address.
     """
 
-    def __init__(self, behind: int) -> None:
-        self.behind = behind
+    def __init__(self, target: int) -> None:
+        self.target = target
         self.port = free_port()
         self._listener: socket.socket | None = None
-        self._inside: list[socket.socket] = []
+        self._open: list[socket.socket] = []
 
     @property
     def address(self) -> str:
@@ -90,27 +90,27 @@ class Door:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Open it."""
+        """Accept connections."""
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port))
-            threading.Thread(target=self._welcome, args=(self._listener,), daemon=True).start()
+            threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Shut it, and put everybody out."""
+        """Refuse connections, and close the open ones."""
         if self._listener is not None:
-            for line in (self._listener, *self._inside):
-                _hang_up(line)
-            self._listener, self._inside = None, []
+            for connection in (self._listener, *self._open):
+                _close(connection)
+            self._listener, self._open = None, []
 
-    def _welcome(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                guest, _address = listener.accept()
-                host = socket.create_connection(("127.0.0.1", self.behind))
-                self._inside += [guest, host]
-                for line in (guest, host):
-                    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                for source, target in ((guest, host), (host, guest)):
+                client, _address = listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target))
+                self._open += [client, server]
+                for connection in (client, server):
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for source, target in ((client, server), (server, client)):
                     threading.Thread(target=_copy, args=(source, target), daemon=True).start()
 
 
@@ -118,11 +118,11 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)
-    _hang_up(source)
-    _hang_up(target)
+    _close(source)
+    _close(target)
 
 
-def _hang_up(line: socket.socket) -> None:
+def _close(connection: socket.socket) -> None:
     with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
-    line.close()
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
