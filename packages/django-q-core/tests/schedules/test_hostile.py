@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import DataError
-from django_q.brokers.memory import MemoryQueue
+from django_q.brokers.memory_queue import MemoryQueue
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, UnknownFunction
 from django_q.models import Schedule
 from django_q.schedules import due as module

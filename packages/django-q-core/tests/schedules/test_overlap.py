@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from django.db import OperationalError, connection
 from django_q.brokers import get_broker
-from django_q.brokers.memory import MemoryQueue
+from django_q.brokers.memory_queue import MemoryQueue
 from django_q.exceptions import BrokerUnavailable
 from django_q.execution import Executor
 from django_q.finishing import Finisher

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 from django_q.brokers import get_broker
-from django_q.brokers.memory import MemoryQueue
+from django_q.brokers.memory_queue import MemoryQueue
 from django_q.databases.sqlite import exclusive
 from django_q.exceptions import BrokerUnavailable
 from django_q.models import Schedule

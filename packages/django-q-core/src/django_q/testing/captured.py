@@ -11,7 +11,8 @@ from unittest import mock
 
 from django.utils import timezone
 
-from django_q.brokers.memory import MemoryBroker, MemoryQueue
+from django_q.brokers.memory import MemoryBroker
+from django_q.brokers.memory_queue import MemoryQueue
 from django_q.clock import in_project_time
 from django_q.execution import Executor
 from django_q.finishing import Finisher, is_last

@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
-from django_q.brokers.memory import ADDRESS, local_queue
+from django_q.brokers.memory import ADDRESS
+from django_q.brokers.memory_queue import local_queue
 
 
 class MemoryServer:

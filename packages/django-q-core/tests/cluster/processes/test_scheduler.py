@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from django.db import IntegrityError, OperationalError, connection
 from django_q import reporters
-from django_q.brokers.memory import MemoryQueue
+from django_q.brokers.memory_queue import MemoryQueue
 from django_q.cluster import commands, maintenance, statistics
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from django_q.brokers.memory import MemoryBroker, MemoryQueue
+from django_q.brokers.memory import MemoryBroker
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge, mark_sent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from django_q.brokers.memory_queue import MemoryQueue
 
 TOO_LARGE_BYTES = 1_000_000
 """Bytes of the smallest package that is refused for its size."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar
 
-from django_q.brokers.memory import Entry, local_queue
+from django_q.brokers.memory_queue import Entry, local_queue
 
 from .correct import Mutant
 

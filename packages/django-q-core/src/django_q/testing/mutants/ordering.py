@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_q.brokers import Delivery
-    from django_q.brokers.memory import Entry
+    from django_q.brokers.memory_queue import Entry
 
 
 class IgnoresPriorities(Mutant):
