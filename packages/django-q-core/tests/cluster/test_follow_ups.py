@@ -285,7 +285,7 @@ def test_worker_records_that_it_unpickles(cluster, monkeypatch):
 def test_worker_records_the_look_up_of_an_earlier_success(cluster, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "django_q.cluster.processes.worker.saved_success", lambda *_: seen.append(cluster.worker.slot.looking_up)
+        "django_q.cluster.look_ups.saved_success", lambda *_: seen.append(cluster.worker.slot.looking_up)
     )
     for cached in (False, 60):
         cluster.send("math.floor", 1.5, cached=cached)
@@ -365,8 +365,8 @@ def test_redelivered_task_is_released_if_its_look_up_fails(cluster, monkeypatch)
     def away(*_):
         raise OperationalError("unable to open database file")
 
-    monkeypatch.setattr("django_q.cluster.processes.worker.saved_success", away)
-    monkeypatch.setattr("django_q.cluster.processes.worker.MAX_LOOK_UP_SECONDS", 0)
+    monkeypatch.setattr("django_q.cluster.look_ups.saved_success", away)
+    monkeypatch.setattr("django_q.cluster.look_ups.MAX_LOOK_UP_SECONDS", 0)
     cluster.send("math.floor", 1.5)
     [delivery] = cluster.broker.dequeue_many(1, 0)
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)
@@ -397,8 +397,8 @@ def test_redelivered_cached_task_waits_for_the_cache_in_monitor(cluster, monkeyp
             threading.Event().wait()
         raise ResultsUnavailable
 
-    monkeypatch.setattr("django_q.cluster.processes.worker.saved_success", away)
-    monkeypatch.setattr("django_q.cluster.processes.worker.CACHE_LOOK_UP_SECONDS", 0.1)
+    monkeypatch.setattr("django_q.cluster.look_ups.saved_success", away)
+    monkeypatch.setattr("django_q.cluster.look_ups.CACHE_LOOK_UP_SECONDS", 0.1)
     for _ in range(2):
         redeliver(cluster, cached=True)
     plain = cluster.send("math.floor", 2.5)
@@ -414,7 +414,7 @@ def test_redelivered_cached_task_waits_for_the_cache_in_monitor(cluster, monkeyp
 
 
 def test_tasks_that_wait_for_the_cache_are_released_at_the_stop(cluster, monkeypatch):
-    cluster.worker.cache_retry_at = float("inf")
+    cluster.worker.look_ups.cache_retry_at = float("inf")
     redeliver(cluster, cached=True)
     cluster.work()
     cluster.settle()
@@ -424,9 +424,9 @@ def test_tasks_that_wait_for_the_cache_are_released_at_the_stop(cluster, monkeyp
 
 
 def test_look_up_that_blocks_ends_after_a_time_limit(cluster, monkeypatch):
-    monkeypatch.setattr("django_q.cluster.processes.worker.saved_success", lambda *_: threading.Event().wait())
-    monkeypatch.setattr("django_q.cluster.processes.worker.MAX_LOOK_UP_SECONDS", 0)
-    monkeypatch.setattr("django_q.cluster.processes.worker.MIN_LOOK_UP_SECONDS", 0.1)
+    monkeypatch.setattr("django_q.cluster.look_ups.saved_success", lambda *_: threading.Event().wait())
+    monkeypatch.setattr("django_q.cluster.look_ups.MAX_LOOK_UP_SECONDS", 0)
+    monkeypatch.setattr("django_q.cluster.look_ups.MIN_LOOK_UP_SECONDS", 0.1)
     cluster.send("math.floor", 1.5)
     [delivery] = cluster.broker.dequeue_many(1, 0)
     message = TaskMessage(1, 0.0, delivery.ack_id, delivery.package.encode(), attempt=2)

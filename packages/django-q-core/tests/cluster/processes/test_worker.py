@@ -9,11 +9,11 @@ import pytest
 from django.db import OperationalError, connections
 from django.utils import timezone
 from django_q.brokers.memory import MemoryBroker
+from django_q.cluster import look_ups
 from django_q.cluster.ipc.channels import Channel
 from django_q.cluster.ipc.marks import CommandMarks
 from django_q.cluster.ipc.messages import Returned, TaskMessage, Unreadable, unpack
 from django_q.cluster.ipc.state import ClusterState
-from django_q.cluster.processes import worker as module
 from django_q.cluster.processes.worker import Worker
 from django_q.finishing import Finisher, acknowledges
 from django_q.models import Task
@@ -168,9 +168,9 @@ def test_argument_that_forks_does_not_run_its_task_twice(work, tmp_path):
 
 def test_task_is_released_if_its_look_up_does_not_return(work, monkeypatch, postgres_server, django_db_blocker):
     postgres_server.start()
-    monkeypatch.setattr(module, "MAX_LOOK_UP_SECONDS", 0.3)
+    monkeypatch.setattr(look_ups, "MAX_LOOK_UP_SECONDS", 0.3)
     with django_db_blocker.unblock(), reachable("silent", postgres_server.database()) as alias:
-        monkeypatch.setattr(module, "saved_success", lambda *of: ask(connections[alias], "SELECT pg_sleep(60)"))
+        monkeypatch.setattr(look_ups, "saved_success", lambda *of: ask(connections[alias], "SELECT pg_sleep(60)"))
         returned, _settings = work(new_package(run, (1,)), 2)
         assert connections[alias].connection is None
     assert returned == Returned(7)
@@ -186,7 +186,7 @@ def test_look_up_is_repeated_with_another_connection(work, monkeypatch, postgres
         if len(sessions) == 1:
             raise OperationalError("read-only")
 
-    monkeypatch.setattr(module, "saved_success", look_up)
+    monkeypatch.setattr(look_ups, "saved_success", look_up)
     database = postgres_server.database() | {"CONN_MAX_AGE": None}
     with django_db_blocker.unblock(), reachable("fickle", database):
         outcome, _settings = work(new_package(run, (1,)), 2)

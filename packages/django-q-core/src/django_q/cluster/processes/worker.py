@@ -6,18 +6,15 @@ import json
 import os
 import signal
 import time
-from contextlib import suppress
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from django.core.cache import caches
 from django.utils import timezone
 
 from django_q import reporters, signals
 from django_q.brokers import shared_broker
 from django_q.cluster import sessions
 from django_q.cluster.cancelling import CANCEL_SIGNAL
-from django_q.cluster.earlier_success import saved_success
 from django_q.cluster.ipc.channels import MAX_INLINE_BYTES, RECEIVE_SECONDS
 from django_q.cluster.ipc.messages import (
     FollowedUp,
@@ -30,47 +27,35 @@ from django_q.cluster.ipc.messages import (
     pack,
     unpack,
 )
-from django_q.cluster.ipc.state import GRACE_SECONDS, Phase, Slot, WorkerState
+from django_q.cluster.ipc.state import GRACE_SECONDS, Slot, WorkerState
 from django_q.cluster.isolation import Baseline
+from django_q.cluster.look_ups import CannotLookUp, LookUps
 from django_q.cluster.metrics.counting import CountingSlot
 from django_q.cluster.process import ClusterProcess, Wiring
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
 from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
-from django_q.databases.connections import close_after, close_connections
-from django_q.databases.errors import is_unavailable
-from django_q.exceptions import (
-    DjangoQError,
-    NoAttemptsLeft,
-    OptionError,
-    ResultsUnavailable,
-    TaskCancelled,
-    TimeoutException,
-    UnreadablePackage,
-)
+from django_q.databases.connections import close_after
+from django_q.exceptions import NoAttemptsLeft, OptionError, TaskCancelled, UnreadablePackage
 from django_q.execution import Executor
 from django_q.execution.timeout import TaskTimer
 from django_q.finishing import Finisher, is_last
 from django_q.log import messages as log
-from django_q.pacing import Backoff
-from django_q.records.cancelling import is_cancelled
 from django_q.text import class_path, sentence_of
 from django_q.wire.codec import PackageCodec
 from django_q.wire.metadata import ENDED_PROCESS, peek, without_arguments
 from django_q.wire.options import normalise_package
-from django_q.wire.package import is_member, own_ack_failure
+from django_q.wire.package import own_ack_failure
 from django_q.wire.targets import targets_of
 from django_q.wire.tracking import Attempted, Started, worker_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from types import FrameType
 
     from django_q.wire.outcome import Outcome
     from django_q.wire.package import TaskPackage
-
-T = TypeVar("T")
 
 EXIT_SECONDS: Final = 5.0
 """Maximum time from the end of the work to the exit of the process. Then the sentinel kills it."""
@@ -80,30 +65,6 @@ MIN_UNPICKLE_SECONDS: Final = 8.0
 
 MEASURE_SECONDS: Final = 1.0
 """Interval between two measurements of the worker's memory and open files."""
-
-MAX_LOOK_UP_SECONDS: Final = 30.0
-"""Maximum time to look up an earlier success. Then the package is released, and the worker is replaced."""
-
-CACHE_LOOK_UP_SECONDS: Final = 2.0
-"""Maximum time to look up an earlier success in the cache."""
-
-CACHE_PAUSE_SECONDS: Final = 10.0
-"""Delay of redelivered tasks that need an unavailable cache. The cache is not used for the same time."""
-
-MIN_LOOK_UP_SECONDS: Final = 1.0
-"""Minimum time limit of one look-up, because a server may block without an error."""
-
-
-class CannotLookUp(DjangoQError):
-    """The look-up of an earlier success failed, because the database or the cache is unavailable.
-
-    Args:
-        pause: delay before the task is redelivered, in seconds.
-    """
-
-    def __init__(self, pause: float = 0.0) -> None:
-        super().__init__()
-        self.pause = pause
 
 
 class WorkerTimer(TaskTimer):
@@ -135,10 +96,9 @@ class Worker(ClusterProcess):
         self.codec = PackageCodec.of(self.settings)
         self.timer = WorkerTimer(self.slot)
         worker = worker_name(wiring.cluster_id, self.name)
+        self.look_ups = LookUps(self.name, self.settings, self.state, self.slot, self.timer)
         self.executor = Executor(self.settings, self.timer, worker, self._is_last)
         self.count = 0
-        self.cache_retry_at = 0.0
-        """Time of the next use of the cache (`time.monotonic`, seconds); 0.0 if it was never unavailable."""
         self.measured = 0.0
         self.group_is_left = False
         """True if programs of a task that timed out may still run, so that this worker is replaced."""
@@ -265,7 +225,7 @@ class Worker(ClusterProcess):
             return self._failed(task, f"{sentence_of(error)} : {ENDED_PROCESS}", error, unpickling=True)
         if self.wiring.marks.any and self._is_cancelled(package):
             return self._cancelled(task, package)
-        if task.attempt > 1 and (finished := self._finished_before(package)) is not None:
+        if task.attempt > 1 and (finished := self.look_ups.earlier_success(package)) is not None:
             saved_attempt = finished.get("attempt_count", 1)
             outcome = self.executor.builder.build(finished, ack_id=task.ack_id, attempt=saved_attempt)
             value = json.dumps(finished["result"]) if "backend" in package else None
@@ -286,9 +246,7 @@ class Worker(ClusterProcess):
         Raises:
             CannotLookUp: the database is unavailable.
         """
-        if not self.wiring.marks.may_have(targets_of(package)):
-            return False
-        return self._look_up(package, partial(is_cancelled, package))
+        return self.wiring.marks.may_have(targets_of(package)) and self.look_ups.is_cancelled(package)
 
     def _cancelled(self, task: TaskMessage, package: TaskPackage) -> Outcome:
         """Create the outcome of a task that was cancelled before it started."""
@@ -345,66 +303,6 @@ class Worker(ClusterProcess):
             worker=self.executor.worker,
             exception_class=class_path(error),
         )
-
-    def _finished_before(self, package: TaskPackage) -> dict[str, Any] | None:
-        """Look up the earlier success of a redelivered task.
-
-        Raises:
-            CannotLookUp: the server stays unavailable, or this worker cannot reach it any more.
-        """
-        if package.get("cached") and not is_member(package.get("iter_count"), package.get("group")):
-            return self._cached_before(package)
-        return self._look_up(package, partial(saved_success, package, self.settings))
-
-    def _look_up(self, package: TaskPackage, read: Callable[[], T]) -> T:
-        """Read the database. Wait while it is unavailable.
-
-        Raises:
-            CannotLookUp: it stays unavailable, or this worker cannot reach it any more.
-        """
-        backoff, give_up_at = Backoff(), time.monotonic() + MAX_LOOK_UP_SECONDS
-        while True:
-            self.slot.begin_look_up()
-            try:
-                with self.timer.running(max(give_up_at - time.monotonic(), MIN_LOOK_UP_SECONDS)):
-                    return read()
-            except TimeoutException as error:
-                close_connections()
-                raise CannotLookUp from error
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                if backoff.failed():
-                    log.task.look_up_failed(self.name, package, error)
-                if time.monotonic() >= give_up_at or self.state.phase >= Phase.STOPPING:
-                    raise CannotLookUp from error
-                close_connections()
-                time.sleep(backoff.seconds)
-            finally:
-                self.slot.end_look_up()
-                self.timer.fired = False
-
-    def _cached_before(self, package: TaskPackage) -> dict[str, Any] | None:
-        """Look up an earlier success in the cache. If it is unavailable, the monitor delays the task.
-
-        Raises:
-            CannotLookUp: the cache is unavailable.
-        """
-        if time.monotonic() >= self.cache_retry_at:
-            self.slot.begin_look_up()
-            try:
-                with self.timer.running(CACHE_LOOK_UP_SECONDS, "No answer from the cache"):
-                    return saved_success(package, self.settings)
-            except (ResultsUnavailable, TimeoutException) as error:
-                if not self.cache_retry_at:
-                    log.task.look_up_failed(self.name, package, error)
-                self.cache_retry_at = time.monotonic() + CACHE_PAUSE_SECONDS
-                with suppress(AttributeError):  # this thread has no client
-                    del caches[self.settings.cache]  # the client may wait for an answer
-            finally:
-                self.slot.end_look_up()
-                self.timer.fired = False
-        raise CannotLookUp(CACHE_PAUSE_SECONDS)
 
     # follow-ups
 
