@@ -219,12 +219,12 @@ def test_site_goes_back(site: Site, ours: Path, tmp_path_factory: pytest.TempPat
     assert site.do(ours, "results", *ids) == [*labels("ours", 5), *labels("theirs", 5)]
 
 
+@pytest.mark.parametrize("site", ["redis"], indirect=True)  # the database broker has its own table for statistics
 def test_only_new_processes_read_results_and_statistics_of_both(
     site: Site, theirs: tuple[Edition, Path], ours: Path
 ) -> None:
     """Web processes are restarted before the clusters."""
     _, python = theirs
-    shares_statistics = "redis" in site.environment["MOVING_BROKER"]  # the database broker has a table for them
     site.do(python, "before")
     site.manage(ours, "migrate", "-v0")
     wanted = ["a", "b", ["iter a", "iter b"]]
@@ -232,8 +232,7 @@ def test_only_new_processes_read_results_and_statistics_of_both(
         ids = site.do(python, "send_cached", "a", "b")
         eventually(lambda: site.do(ours, "cached_results", *ids) == wanted, within=30)
         eventually(lambda: site.do(ours, "cached_group") == ["group a", "group b"], within=20)
-        if shares_statistics:
-            eventually(lambda: site.do(ours, "clusters") == site.do(python, "clusters") != [], within=20)
+        eventually(lambda: site.do(ours, "clusters") == site.do(python, "clusters") != [], within=20)
     with site.cluster(ours):
         ids = site.do(ours, "send_cached", "a", "b")
         eventually(lambda: site.do(ours, "cached_results", *ids) == wanted, within=30)
