@@ -92,9 +92,7 @@ def arguments_as_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[l
         TypeError: an argument has no form in JSON.
         ValueError: as above, because bytes in it are no text.
     """
-    if all(type(value) in PLAIN_TYPES for value in (*args, *kwargs.values())) and all(
-        type(name) is str for name in kwargs
-    ):
+    if PLAIN_TYPES.issuperset(map(type, (*args, *kwargs.values()))) and all(type(name) is str for name in kwargs):
         return list(args), dict(kwargs)
-    args, kwargs = as_json([list(args), dict(kwargs)])
-    return list(args), dict(kwargs)
+    read_args, read_kwargs = as_json([list(args), dict(kwargs)])
+    return read_args, read_kwargs

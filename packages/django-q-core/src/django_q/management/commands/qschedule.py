@@ -75,9 +75,8 @@ def lines(schedule: Schedule, settings: ClusterSettings, count: int) -> list[str
         count: maximum number of runs.
     """
     about = [f"[{schedule.pk}]", schedule.name or "-", schedule.func, type_of(schedule), *marks(schedule)]
-    runs = next_runs(schedule, count, settings)
-    if schedule.slot() is None and schedule.repeats:
-        runs = [_("never")]
+    is_never_due = schedule.slot() is None and schedule.repeats != 0
+    runs = [_("never")] if is_never_due else next_runs(schedule, count, settings)
     return ["  ".join(about), *(f"    {run}" for run in runs)]
 
 
