@@ -66,6 +66,37 @@ def test_start_is_running_until_its_outcome(writer, package) -> None:
     assert record.finished_at - record.started_at == timedelta(seconds=5)
 
 
+@pytest.mark.parametrize("is_running", [False, True])
+def test_first_success_is_written_without_a_read(writer, package, is_running) -> None:
+    if is_running:
+        write(writer, started(package))
+    with CaptureQueriesContext(connection) as queries:
+        writer.write([], [outcome(package)], lambda _: True)
+    (statement,) = [query["sql"] for query in queries if "django_q_record" in query["sql"]]
+    assert "UPDATE" in statement
+    assert Record.objects.get().status == "succeeded"
+
+
+@pytest.mark.parametrize("before", [[], [1], [2], [1, 2]])
+def test_first_success_is_written_alike_with_a_read(writer, package, monkeypatch, before) -> None:
+    starts = [started(package, number) for number in before]
+    unchanged = Record.objects.get()
+    direct = write(writer, *starts) and write(writer, outcome(package))
+    unchanged.save()
+    monkeypatch.setattr(writing, "end_records", lambda *_: False)
+    read = write(writer, *starts) and write(writer, outcome(package))
+    for field in Record._meta.concrete_fields:
+        assert getattr(direct, field.attname) == getattr(read, field.attname)
+
+
+def test_first_success_keeps_an_attempt_without_a_start(writer, package) -> None:
+    lost = outcome(package, 1, success=False)._replace(attempted=Attempted(None, None, "x.Y", "text"))
+    write(writer, lost, final=False)
+    write(writer, started(package, 2))
+    record = write(writer, outcome(package))
+    assert [each["number"] for each in record.attempts] == [1, 2]
+
+
 def test_late_start_changes_no_outcome(writer, package) -> None:
     before = write(writer, outcome(package))
     record = write(writer, started(package))
@@ -161,7 +192,7 @@ def test_sqlite_transactions_are_short_and_begin_with_a_write(writer) -> None:
     statements = [query["sql"] for query in queries.captured_queries]
     begins = [number for number, sql in enumerate(statements) if sql.startswith("BEGIN")]
     assert len(begins) == 3
-    assert all(statements[number + 1].startswith("UPDATE") for number in begins)
+    assert all("UPDATE" in statements[number + 1] for number in begins)
 
 
 @pytest.mark.parametrize("kind", [started, outcome])
@@ -169,14 +200,16 @@ def test_rejected_record_affects_no_other(writer, monkeypatch, caplog, kind) -> 
     packages = [new_package("math.floor", (1.5,), track=True) for _ in range(3)]
     create([NewRecord.of(package, "own") for package in packages])
     rejected = packages[1]["id"]
-    update_rows = writing.update_rows
+    for name in ("update_rows", "end_records"):
+        write_all = getattr(writing, name)
 
-    def update(records, using: str) -> None:
-        update_rows(records, using)
-        if any(record.pk == rejected for record in records):
-            raise DataError("invalid value")
+        def rejecting(rows, using: str, write_all=write_all) -> bool | None:
+            written = write_all(rows, using)
+            if any(row.id == rejected for row in rows):
+                raise DataError("invalid value")
+            return written
 
-    monkeypatch.setattr(writing, "update_rows", update)
+        monkeypatch.setattr(writing, name, rejecting)
     starts = [kind(package) for package in packages]
     writer.write(*(([], starts) if kind is outcome else (starts, [])), lambda _: True)
     changed = Record.objects.exclude(status=Status.QUEUED)

@@ -16,6 +16,7 @@ from django_q.databases.statements import chunks, execute
 from django_q.log import messages as log
 from django_q.models import FINAL, Record, Status
 from django_q.records import attempts as attempt_values
+from django_q.records.first_successes import end_records, is_first_success
 from django_q.wire.tracking import Attempted
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Update(NamedTuple):
     id: str
     apply: Callable[[Record], None]
     """Changes the record, which is locked."""
+    success: Outcome | None = None
+    """The outcome, if `end_records` can write it."""
 
 
 class RecordWriter:
@@ -88,7 +91,11 @@ class RecordWriter:
             django.db.DatabaseError: `is_unavailable`: try again later.
         """
         updates = [Update(each.id, start_of(each, self.lease_end)) for each in starts]
-        updates += [Update(each.id, end_of(each, final=is_final(each))) for each in outcomes if each.attempted]
+        updates += [
+            Update(each.id, end_of(each, final=is_final(each)), each if is_first_success(each) else None)
+            for each in outcomes
+            if each.attempted
+        ]
         if updates:
             self._write(updates)
 
@@ -139,6 +146,9 @@ class RecordWriter:
 
     def _write_part(self, by_id: dict[str, list[Update]], using: str, deadlines: dict[str, float]) -> None:
         with transaction.atomic(using=using):
+            by_id = without_first_successes(by_id, using)
+            if not by_id:
+                return
             begin_with_write(using)
             records = locked([*by_id], using)
             for record in records:
@@ -151,6 +161,20 @@ class RecordWriter:
         absent = [update for task_id in by_id if task_id not in known for update in by_id[task_id]]
         self.missing += [(deadlines.get(update.id, deadline), update) for update in absent]
         del self.missing[:-MAX_MISSING]
+
+
+def without_first_successes(by_id: dict[str, list[Update]], using: str) -> dict[str, list[Update]]:
+    """Write first successes, and return the other updates; all of them if one of these records has to be read.
+
+    Args:
+        by_id: updates by the ids of their tasks, in order.
+        using: alias of the database, in which a transaction is open.
+    """
+    successes = [updates[0].success for updates in by_id.values() if len(updates) == 1 and updates[0].success]
+    if not successes or not end_records(successes, using):
+        return by_id
+    written = {outcome.id for outcome in successes}
+    return {task_id: updates for task_id, updates in by_id.items() if task_id not in written}
 
 
 def begin_with_write(using: str) -> None:
