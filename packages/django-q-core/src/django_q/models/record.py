@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from django_q.models.batch import LABEL_LENGTH, PATH_LENGTH
+from django_q.models.indexes import ValueIndex
 from django_q.models.task import ID_LENGTH
 from django_q.wire.outcome import decode
 
@@ -85,7 +86,7 @@ class Record(models.Model):
         ordering = ("-enqueued_at",)
         indexes = (
             models.Index(fields=["status", "finished_at"], name="django_q_record_status"),
-            models.Index(fields=["group"], name="django_q_record_group"),
+            ValueIndex(fields=["group"], name="django_q_record_group"),
             models.Index(fields=["enqueued_at"], name="django_q_record_enqueued"),
         )
         permissions = (("cancel_record", "Can cancel Record"),)

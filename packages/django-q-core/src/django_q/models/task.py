@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django_q.clock import in_project_time
 from django_q.functions import describe
 from django_q.models.fields import PickledField
+from django_q.models.indexes import ValueIndex
 from django_q.models.labels import stored_label
 from django_q.text import text_of
 from django_q.wire.option_values import ID_CHARACTERS, lookups, required_label
@@ -61,7 +62,7 @@ class Task(models.Model):
         ordering = ("-stopped",)
         indexes = (
             models.Index(fields=["success", "stopped"], name="django_q_task_latest"),
-            models.Index(fields=["group"], name="django_q_task_group"),
+            ValueIndex(fields=["group"], name="django_q_task_group"),
             models.Index(fields=["name"], name="django_q_task_name"),
             models.Index(fields=["func"], name="django_q_task_func"),
         )
