@@ -85,8 +85,8 @@ class Installed:
             "DJANGO_SETTINGS_MODULE": "their_settings",
             "GOLDEN_COMPRESS": "yes" if compress else "",
             "GOLDEN_DATABASE": str(database),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(THEIRS),
+            "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode"),
             "PYTHONWARNINGS": "ignore",
         }
         command = [str(self.python), script if script == "-m" else str(THEIRS / script), *args]

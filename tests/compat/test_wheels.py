@@ -69,7 +69,7 @@ def test_their_cluster_runs_what_we_queue(
     edition.migrate(path)
     alias = reach(path)
     migrate(alias)
-    settings.Q_CLUSTER = {"name": NAME, "orm": alias}
+    settings.Q_CLUSTER = {"name": NAME, "orm": alias, "ack_failures": True}
     ids = [
         async_task(case["func"], *case["args"], **case["kwargs"], q_options=case["options"] | new)
         for case in RUNS.values()

@@ -22,3 +22,4 @@ def run_a_cluster(tasks, within=60):
     except subprocess.TimeoutExpired:
         cluster.kill()
     assert Task.objects.count() == tasks, "the cluster ran {} tasks of {}".format(Task.objects.count(), tasks)
+    assert not OrmQ.objects.exists(), "{} packages are left".format(OrmQ.objects.count())
