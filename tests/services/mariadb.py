@@ -58,7 +58,8 @@ class MariaDB(Server):
         """Return a connection without a database."""
         import pymysql
 
-        return pymysql.connect(host=self.host, port=self.port, user="root", connect_timeout=5, autocommit=True)
+        options = {"connect_timeout": 5, "autocommit": True, "ssl_disabled": True}
+        return pymysql.connect(host=self.host, port=self.port, user="root", **options)
 
     def database(self, name: str = "mysql") -> dict[str, Any]:
         """Return an entry of Django's `DATABASES`."""
@@ -66,7 +67,7 @@ class MariaDB(Server):
             "ENGINE": "django.db.backends.mysql",
             "HOST": self.host,
             "NAME": name,
-            "OPTIONS": {"charset": "utf8mb4"},
+            "OPTIONS": {"charset": "utf8mb4", "ssl_disabled": True},  # PyMySQL reads all certificates for each connection
             "PORT": str(self.port),
             "USER": "root",
         }
