@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 PRODUCTS = ["disque", "ironmq", "ministack", "mongo", "moto", "redis", "redis_cluster", "redis_sentinel", "sqlite"]
 
+VARIANTS = ["ministack", "redis_cluster", "redis_sentinel"]
+"""Products of a broker with another one in the list."""
+
 
 def settings_of(request: pytest.FixtureRequest, product: str) -> tuple[dict[str, Any], Any]:
     """Return the settings of `Q_CLUSTER` for a product, and its server, which runs and is empty."""

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from .products import PRODUCTS, settings_of
+from .products import PRODUCTS, VARIANTS, settings_of
 from .site import Site
 
 pytest.importorskip("django_q.django_tasks.api", reason="Django 5.2 needs django-tasks", exc_type=ImportError)
@@ -41,8 +41,10 @@ class TestSite(TaskBackendConformance):
         assert [getattr(backend, flag) for flag in flags] == [True] * 4
 """
 
+PLACES = [pytest.param(product, marks=[pytest.mark.variant] * (product in VARIANTS)) for product in PRODUCTS]
 
-@pytest.fixture(params=[*PRODUCTS, "postgres", "mariadb"])
+
+@pytest.fixture(params=[*PLACES, "postgres", "mariadb"])
 def site(request, make_site, tmp_path, migrated):
     """A site with the back end, whose tasks are tried twice."""
     settings = {"ack_failures": False, "max_attempts": 2, "retry": 2, "workers": 2}
