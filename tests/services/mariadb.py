@@ -67,10 +67,8 @@ class MariaDB(Server):
             "ENGINE": "django.db.backends.mysql",
             "HOST": self.host,
             "NAME": name,
-            "OPTIONS": {
-                "charset": "utf8mb4",
-                "ssl_disabled": True,
-            },  # PyMySQL reads all certificates for each connection
+            # Without TLS: PyMySQL would read all certificates for each connection.
+            "OPTIONS": {"charset": "utf8mb4", "ssl_disabled": True},
             "PORT": str(self.port),
             "USER": "root",
         }
