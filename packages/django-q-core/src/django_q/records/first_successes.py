@@ -45,7 +45,7 @@ def end_records(outcomes: Sequence[Outcome], using: str) -> bool:
     """
     connection = connections[using]
     with connection.cursor() as cursor:
-        cursor.executemany(statement(using), [values_of(outcome, using) for outcome in outcomes])
+        cursor.executemany(statement(using, connection.vendor), [values_of(outcome, using) for outcome in outcomes])
         return bool(cursor.rowcount == len(outcomes))
 
 
@@ -57,10 +57,8 @@ def values_of(outcome: Outcome, using: str) -> list[Any]:
     began, stopped = in_project_time(attempted.started), in_project_time(outcome.stopped)
     attempt = ended(entry(1, attempted.worker, began), stopped, duration=outcome.duration)
     values = (began, began, stopped, [attempt], attempted.json or outcome.result)
-    connection = connections[using]
-    prepared = [
-        field.get_db_prep_save(value, connection) for field, value in zip(written_fields(), values, strict=True)
-    ]
+    pairs = zip(written_fields(), values, strict=True)
+    prepared = [field.get_db_prep_save(value, connections[using]) for field, value in pairs]
     return [*prepared, outcome.id, prepared[0], prepared[0]]
 
 
@@ -71,13 +69,14 @@ def written_fields() -> list[Any]:
 
 
 @lru_cache(maxsize=64)
-def statement(using: str) -> str:
+def statement(using: str, vendor: str) -> str:
     """Return the SQL that ends a record. Its values are those of `values_of`.
 
     A running record whose first and last start are those of this attempt has no other attempt.
 
     Args:
         using: alias of the database.
+        vendor: of the database.
     """
     quote = connections[using].ops.quote_name
     columns = ", ".join(f"{quote(str(field.column))} = %s" for field in written_fields())
