@@ -73,7 +73,7 @@ def test_first_success_is_written_without_a_read(writer, package, is_running) ->
     with CaptureQueriesContext(connection) as queries:
         writer.write([], [outcome(package)], lambda _: True)
     (statement,) = [query["sql"] for query in queries if "django_q_record" in query["sql"]]
-    assert "UPDATE" in statement
+    assert statement.startswith("1 times: UPDATE ")
     assert Record.objects.get().status == "succeeded"
 
 
@@ -83,7 +83,7 @@ def test_first_success_is_written_alike_with_a_read(writer, package, monkeypatch
     unchanged = Record.objects.get()
     direct = write(writer, *starts) and write(writer, outcome(package))
     unchanged.save()
-    monkeypatch.setattr(writing, "end_records", lambda *_: False)
+    monkeypatch.setattr(writing, "end_unread", lambda *_: False)
     read = write(writer, *starts) and write(writer, outcome(package))
     for field in Record._meta.concrete_fields:
         assert getattr(direct, field.attname) == getattr(read, field.attname)
@@ -192,7 +192,11 @@ def test_sqlite_transactions_are_short_and_begin_with_a_write(writer) -> None:
     statements = [query["sql"] for query in queries.captured_queries]
     begins = [number for number, sql in enumerate(statements) if sql.startswith("BEGIN")]
     assert len(begins) == 3
-    assert all("UPDATE" in statements[number + 1] for number in begins)
+    assert [statements[number + 1].partition("UPDATE ")[0] for number in begins] == [
+        "100 times: ",
+        "100 times: ",
+        "50 times: ",
+    ]
 
 
 @pytest.mark.parametrize("kind", [started, outcome])
@@ -200,7 +204,7 @@ def test_rejected_record_affects_no_other(writer, monkeypatch, caplog, kind) -> 
     packages = [new_package("math.floor", (1.5,), track=True) for _ in range(3)]
     create([NewRecord.of(package, "own") for package in packages])
     rejected = packages[1]["id"]
-    for name in ("update_rows", "end_records"):
+    for name in ("update_rows", "end_unread"):
         write_all = getattr(writing, name)
 
         def rejecting(rows, using: str, write_all=write_all) -> bool | None:

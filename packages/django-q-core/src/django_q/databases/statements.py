@@ -117,6 +117,20 @@ def execute(model: type[Model], using: str, statement: str, values: Sequence[Any
         return int(cursor.rowcount)
 
 
+def execute_many(model: type[Model], using: str, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Execute a statement once for each row of values. Return the number of rows that it has changed in all.
+
+    Args:
+        model: the model.
+        using: alias of the database.
+        statement: as of `execute`.
+        rows: values of the placeholders, in order.
+    """
+    with connections[using].cursor() as cursor:
+        cursor.executemany(_named(statement, model, using), rows)
+        return int(cursor.rowcount)
+
+
 def chunks(ids: Sequence[T]) -> Iterator[Sequence[T]]:
     """Split ids into parts that fit into a statement."""
     return (ids[start : start + MAX_STATEMENT_IDS] for start in range(0, len(ids), MAX_STATEMENT_IDS))

@@ -16,7 +16,7 @@ from django_q.databases.statements import chunks, execute
 from django_q.log import messages as log
 from django_q.models import FINAL, Record, Status
 from django_q.records import attempts as attempt_values
-from django_q.records.first_successes import end_records, is_first_success
+from django_q.records.rows import end_unread, locked, update_rows
 from django_q.wire.tracking import Attempted
 
 if TYPE_CHECKING:
@@ -26,17 +26,6 @@ if TYPE_CHECKING:
     from django_q.settings import ClusterSettings
     from django_q.wire.outcome import Outcome
     from django_q.wire.tracking import Started
-
-CHANGED_FIELDS: Final = (
-    "status",
-    "started_at",
-    "last_attempted_at",
-    "finished_at",
-    "lease_ends_at",
-    "attempts",
-    "result",
-)
-"""Fields that an update writes."""
 
 FAILURE_CLASS: Final = "django_q.exceptions.DjangoQError"
 """Exception class of a failure without an exception, such as a result that the database rejects."""
@@ -54,8 +43,8 @@ class Update(NamedTuple):
     id: str
     apply: Callable[[Record], None]
     """Changes the record, which is locked."""
-    success: Outcome | None = None
-    """The outcome, if `end_records` can write it."""
+    is_first_success: bool = False
+    """True if it ends the first attempt with a success: then the record may need no read."""
 
 
 class RecordWriter:
@@ -92,7 +81,7 @@ class RecordWriter:
         """
         updates = [Update(each.id, start_of(each, self.lease_end)) for each in starts]
         updates += [
-            Update(each.id, end_of(each, final=is_final(each)), each if is_first_success(each) else None)
+            Update(each.id, end_of(each, final=is_final(each)), is_first_success(each))
             for each in outcomes
             if each.attempted
         ]
@@ -163,6 +152,18 @@ class RecordWriter:
         del self.missing[:-MAX_MISSING]
 
 
+def is_first_success(outcome: Outcome) -> bool:
+    """Return True if an outcome is the success of a first attempt, and short enough for any database."""
+    attempted = outcome.attempted
+    return (
+        attempted is not None
+        and attempted.started is not None
+        and outcome.success
+        and outcome.attempt == 1
+        and len(attempted.json or outcome.result or "") <= SHORT_STATEMENT
+    )
+
+
 def without_first_successes(by_id: dict[str, list[Update]], using: str) -> dict[str, list[Update]]:
     """Write first successes, and return the other updates; all of them if one of these records has to be read.
 
@@ -170,10 +171,14 @@ def without_first_successes(by_id: dict[str, list[Update]], using: str) -> dict[
         by_id: updates by the ids of their tasks, in order.
         using: alias of the database, in which a transaction is open.
     """
-    successes = [updates[0].success for updates in by_id.values() if len(updates) == 1 and updates[0].success]
-    if not successes or not end_records(successes, using):
+    records = []
+    for task_id, (update, *others) in by_id.items():
+        if update.is_first_success and not others:
+            update.apply(record := Record(id=task_id))
+            records.append(record)
+    if not records or not end_unread(records, using):
         return by_id
-    written = {outcome.id for outcome in successes}
+    written = {record.pk for record in records}
     return {task_id: updates for task_id, updates in by_id.items() if task_id not in written}
 
 
@@ -257,39 +262,6 @@ def conclude(record: Record, status: Status, moment: datetime, result: str | Non
     record.status, record.lease_ends_at = status, None
     record.finished_at = moment if status in FINAL else None
     record.result = result if status == Status.SUCCEEDED else None
-
-
-def locked(ids: Sequence[str], using: str) -> list[Record]:
-    """Lock records until the end of the transaction, and return them without their arguments.
-
-    It is raw SQL: Django's query compiler takes as long as the query.
-
-    Args:
-        ids: ids of the records.
-        using: alias of the database, in which a transaction is open.
-    """
-    connection = connections[using]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(field.column)) for field in Record._meta.concrete_fields if field.name != "arguments")
-    query = (
-        f"SELECT {columns} FROM {quote(Record._meta.db_table)} WHERE {quote('id')} IN ({', '.join(['%s'] * len(ids))})"
-    )
-    lock = connection.ops.for_update_sql() if connection.features.has_select_for_update else ""
-    return [*Record._base_manager.using(using).raw(f"{query} ORDER BY {quote('id')} {lock}", ids)]
-
-
-def update_rows(records: Sequence[Record], using: str) -> None:
-    """Write the changed fields of records, in raw SQL: with `bulk_update`, a third as many tasks were settled."""
-    connection = connections[using]
-    quote = connection.ops.quote_name
-    fields = [field for field in Record._meta.concrete_fields if field.name in CHANGED_FIELDS]
-    columns = ", ".join(f"{quote(str(field.column))} = %s" for field in fields)
-    rows = [
-        [*(field.get_db_prep_save(getattr(record, field.attname), connection) for field in fields), record.pk]
-        for record in records
-    ]
-    with connection.cursor() as cursor:
-        cursor.executemany(f"UPDATE {quote(Record._meta.db_table)} SET {columns} WHERE {quote('id')} = %s", rows)
 
 
 def of_statement_size(records: Sequence[Record], using: str) -> Iterator[list[Record]]:
