@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q import admin as q_admin
 from django_q.admin.pagination import MAX_LISTED_ROWS
-from django_q.admin.tracebacks import FailureText
 from django_q.admin.values import MAX_SHOWN_CHARACTERS
 from django_q.brokers import get_broker
 from django_q.models import Failure, Record, Success, Task
@@ -186,21 +185,6 @@ def test_frames_of_libraries_are_folded(admin_client) -> None:
     folded = page[page.index("<summary>1 frame of a library") : page.index("</details>", page.index("1 frame of"))]
     assert "celestial" in folded
     assert "orders.py" not in folded
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        (TRACEBACK, "LookupError: no such part"),
-        (TRACEBACK.replace("no such part :", "too late :"), "LookupError: too late"),
-        ("worker died", "worker died"),
-        ("", ""),
-        ("a : Traceback (most recent call last):", "a"),
-        (' : Traceback (most recent call last):\n  File "x.py", line 1, in f\nshop.Odd', "shop.Odd"),
-    ],
-)
-def test_class_and_message_of_a_failure(text, error) -> None:
-    assert FailureText.of(text).error == error
 
 
 def test_large_value_is_truncated_and_downloaded_whole(admin_client) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from django.db import Error, ProgrammingError
 from django.db.transaction import TransactionManagementError
-from django_q.databases.errors import LIMIT_EXCEEDED, LOCK_TIMEOUT, code_of, is_serialization_failure, is_unsuitable
+from django_q.databases.errors import LOCK_TIMEOUT, code_of, is_serialization_failure, is_too_large, is_unsuitable
 from django_q.exceptions import BrokerError, BrokerUnavailable, PackageTooLarge
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ NOT_PREPARED: Final = {
 }
 """Codes of errors that a migration or a granted right corrects."""
 
-PACKET_TOO_LARGE: Final = 1153
-"""Code of MySQL and MariaDB for a packet larger than `max_allowed_packet`."""
-
 
 class Conflict(BrokerUnavailable):
     """Another process used the same rows at the same time. The call can be repeated."""
@@ -55,7 +52,7 @@ def meaning_of(error: Error, alias: str) -> BrokerError:
     if is_serialization_failure(error) or code == LOCK_TIMEOUT:
         return Conflict(f"The database '{alias}' has conflicting transactions: {error}")
     if is_unsuitable(error):
-        if code == PACKET_TOO_LARGE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED)):
+        if is_too_large(error):
             return PackageTooLarge(f"The database '{alias}' refuses the package: {error}")
         return BrokerError(f"The database '{alias}' refuses: {error}")
     if code in NOT_PREPARED or "no such table" in str(error):

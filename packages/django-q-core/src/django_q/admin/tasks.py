@@ -17,7 +17,7 @@ from django_q.admin.filters import TextFilter
 from django_q.admin.pages import ReadOnlyPage
 from django_q.admin.resubmit import resubmit_task
 from django_q.admin.times import seconds_between, with_seconds
-from django_q.admin.tracebacks import FailureText, as_html
+from django_q.admin.tracebacks import as_html
 from django_q.admin.values import (
     HEAD_CHARACTERS,
     MAX_LISTED_CHARACTERS,
@@ -27,6 +27,7 @@ from django_q.admin.values import (
     pickled_text,
 )
 from django_q.models import Failure, Record, Success, Task
+from django_q.results.failures import FailureText
 from django_q.text import text_of
 
 if TYPE_CHECKING:

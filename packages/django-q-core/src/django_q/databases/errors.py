@@ -18,9 +18,8 @@ from django_q.exceptions import BrokerUnavailable, ResultsUnavailable, Unsuitabl
 NOT_IN_CHARSET: Final = {1267, 1366, 3988}
 """Numbers of operational errors of MySQL and MariaDB that characters of a label cause."""
 
-FAULTS_OF_THE_VALUE: Final = {1153, *NOT_IN_CHARSET}
-"""Numbers of operational errors of MySQL and MariaDB that a value causes: it is larger than `max_allowed_packet`, or
-has characters that the table's character set lacks."""
+PACKET_TOO_LARGE: Final = 1153
+"""Error number of MySQL and MariaDB for a packet larger than `max_allowed_packet`."""
 
 LIMIT_EXCEEDED: Final = "54"
 """Class of PostgreSQL's SQLSTATEs for values that are larger than a limit of the server."""
@@ -56,11 +55,16 @@ def is_unavailable(error: BaseException) -> bool:
 def is_unsuitable(error: BaseException) -> bool:
     """Return True if the database rejects a value, so that a retry fails, too."""
     if isinstance(error, OperationalError):
-        code = code_of(error)
-        return code in FAULTS_OF_THE_VALUE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED))
+        return code_of(error) in NOT_IN_CHARSET or is_too_large(error)
     return isinstance(
         error, (DataError, IntegrityError, NotSupportedError, OverflowError, TypeError, ValueError, UnsuitableOutcome)
     )
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Return True if a value or statement is larger than a limit of the server."""
+    code = code_of(error)
+    return code == PACKET_TOO_LARGE or (isinstance(code, str) and code.startswith(LIMIT_EXCEEDED))
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -87,7 +87,7 @@ def select(
     if part is not None:
         statement += f" {connections[using].ops.limit_offset_sql(part.start or 0, part.stop)}"
     with connections[using].cursor() as cursor:
-        cursor.execute(_named(statement, model, using), condition.values)
+        cursor.execute(quoted(statement, model, using), condition.values)
         return list(cursor.fetchall())
 
 
@@ -100,7 +100,7 @@ def delete(model: type[Model], using: str, condition: Condition) -> None:
         condition: condition of the rows.
     """
     with connections[using].cursor() as cursor:
-        cursor.execute(_named(f"DELETE FROM {{table}} WHERE {condition.text}", model, using), condition.values)
+        cursor.execute(quoted(f"DELETE FROM {{table}} WHERE {condition.text}", model, using), condition.values)
 
 
 def execute(model: type[Model], using: str, statement: str, values: Sequence[Any]) -> int:
@@ -113,7 +113,7 @@ def execute(model: type[Model], using: str, statement: str, values: Sequence[Any
         values: values of the placeholders, in order.
     """
     with connections[using].cursor() as cursor:
-        cursor.execute(_named(statement, model, using), values)
+        cursor.execute(quoted(statement, model, using), values)
         return int(cursor.rowcount)
 
 
@@ -127,7 +127,7 @@ def execute_many(model: type[Model], using: str, statement: str, rows: Sequence[
         rows: values of the placeholders, in order.
     """
     with connections[using].cursor() as cursor:
-        cursor.executemany(_named(statement, model, using), rows)
+        cursor.executemany(quoted(statement, model, using), rows)
         return int(cursor.rowcount)
 
 
@@ -141,7 +141,8 @@ def one_of(field: str, values: Sequence[Any]) -> Condition:
     return Condition(f"{{{field}}} IN ({', '.join(['%s'] * len(values))})", values)
 
 
-def _named(statement: str, model: type[Model], using: str) -> str:
+def quoted(statement: str, model: type[Model], using: str) -> str:
+    """Replace the names in braces, of fields and `table`, by the quoted names in the database."""
     quote = connections[using].ops.quote_name
     columns = {field.attname: quote(str(field.column)) for field in model._meta.concrete_fields}
     return statement.format(table=quote(model._meta.db_table), **columns)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
 
-from django_q.databases.statements import execute_many
+from django_q.databases.statements import execute_many, one_of, quoted
 from django_q.models import Record, Status
 
 if TYPE_CHECKING:
@@ -42,13 +42,10 @@ def locked(ids: Sequence[str], using: str) -> list[Record]:
         using: alias of the database, in which a transaction is open.
     """
     connection = connections[using]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(str(field.column)) for field in Record._meta.concrete_fields if field.name != "arguments")
-    query = (
-        f"SELECT {columns} FROM {quote(Record._meta.db_table)} WHERE {quote('id')} IN ({', '.join(['%s'] * len(ids))})"
-    )
+    names = ", ".join(f"{{{field.attname}}}" for field in Record._meta.concrete_fields if field.name != "arguments")
     lock = connection.ops.for_update_sql() if connection.features.has_select_for_update else ""
-    return [*Record._base_manager.using(using).raw(f"{query} ORDER BY {quote('id')} {lock}", ids)]
+    query = f"SELECT {names} FROM {{table}} WHERE {one_of('id', ids).text} ORDER BY {{id}} {lock}"
+    return [*Record._base_manager.using(using).raw(quoted(query, Record, using), ids)]
 
 
 def update_rows(records: Sequence[Record], using: str) -> None:

@@ -17,6 +17,7 @@ from django_q.clock import in_project_time
 from django_q.clock import now as clock_now
 from django_q.databases.errors import is_serialization_failure, is_session_failure, is_unsuitable
 from django_q.databases.sqlite import MAX_WRITTEN_ROWS, exclusive, has_one_writer
+from django_q.databases.statements import execute_many
 from django_q.databases.writable import WriteProbe
 from django_q.dispatch import announced, send_many
 from django_q.exceptions import BrokerError, BrokerUnavailable, UnknownFunction
@@ -378,10 +379,9 @@ class DueSchedules:
     def _update(self, written: Sequence[tuple[Schedule, int]]) -> None:
         if not written:
             return
-        connection, meta = connections[self.db], Schedule._meta
-        quote = connection.ops.quote_name
-        columns = ", ".join(f"{quote(name)} = %s" for name in SLOT_COLUMNS)
-        sql = f"UPDATE {quote(meta.db_table)} SET {columns} WHERE {quote('id')} = %s AND {quote('runs')} = %s"
+        connection = connections[self.db]
+        columns = ", ".join(f"{{{name}}} = %s" for name in SLOT_COLUMNS)
+        sql = f"UPDATE {{table}} SET {columns} WHERE {{id}} = %s AND {{runs}} = %s"
         adapt = connection.ops.adapt_datetimefield_value
 
         def prepared(value: Any) -> Any:
@@ -391,12 +391,10 @@ class DueSchedules:
             (*(prepared(getattr(schedule, name)) for name in SLOT_COLUMNS), schedule.pk, runs)
             for schedule, runs in written
         ]
-        with connection.cursor() as cursor:
-            # SQL Server's driver does not return the number of rows after `executemany`.
-            for some in [[row] for row in rows] if connection.vendor == "microsoft" else [rows]:
-                cursor.executemany(sql, some)
-                if cursor.rowcount != len(some):
-                    raise RollBack("A schedule was changed while it was sent.")
+        # SQL Server's driver does not return the number of rows after `executemany`.
+        for some in [[row] for row in rows] if connection.vendor == "microsoft" else [rows]:
+            if execute_many(Schedule, self.db, sql, some) != len(some):
+                raise RollBack("A schedule was changed while it was sent.")
 
     def _mark(self, pk: int, now: datetime, error: Exception, this_pass: Pass) -> None:
         row, reason = Schedule.objects.using(self.db).filter(pk=pk), reason_of(error)

@@ -69,14 +69,18 @@ def async_chain(
     common = take(given, ALL_OPTIONS)
     refuse_unknown(given, ALL_OPTIONS)
     route = Route.take(common, settings)
-    label = common.get("group") or new_id()
+    group_label = common.get("group") or new_id()
     links = [checked_link(each, common, CHAIN_OPTIONS) for each in chain]
     if links:
         (func, args, kwargs), *rest = links
-        own = kwargs.pop("q_options", {}) | {"group": label, "cluster": common.get("cluster"), "chain": rest or None}
+        own = kwargs.pop("q_options", {}) | {
+            "group": group_label,
+            "cluster": common.get("cluster"),
+            "chain": rest or None,
+        }
         own["cached"] = settings.cached if common.get("cached") is None else common["cached"]
         route.send([build_package(func, args, kwargs, own, settings)])
-    return label
+    return group_label
 
 
 class Chain:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from asgiref.sync import sync_to_async
 
 from django_q.exceptions import TaskFailed, TaskPending
 from django_q.models import Record, Status
+from django_q.results.failures import FailureText
 from django_q.results.waiting import MISSING, Missing, await_for, wait_for
 from django_q.tasks import reading, tracking
 from django_q.tasks.routing import chosen_broker
@@ -16,9 +17,6 @@ from django_q.text import text_of
 if TYPE_CHECKING:
     from django_q.brokers import Broker
     from django_q.models import Task
-
-TRACEBACK_START: Final = "Traceback (most recent call last):"
-"""Beginning of a traceback in the text of a failure."""
 
 
 class TaskHandle(str):
@@ -122,7 +120,7 @@ class TaskHandle(str):
             raise failure_of_record(found)
         if found.success:
             return found.result
-        raise failure_of_text(text_of(found.result))
+        raise TaskFailed(*FailureText.of(text_of(found.result)))
 
 
 def milliseconds(timeout: float | None) -> Any:
@@ -136,19 +134,5 @@ def failure_of_record(record: Record) -> TaskFailed:
     """Return the exception for a task that failed or was cancelled, from its record."""
     last = record.attempts[-1] if record.attempts else {}
     traceback = last.get("traceback") or ""
-    lines = traceback.strip().splitlines()
-    exception_class = last.get("exception_class") or ""
-    message = lines[-1] if lines else str(Status(record.status).label)
-    name, found, rest = message.partition(": ")
-    if found and exception_class.endswith(name.rpartition(".")[2]):
-        message = rest
-    return TaskFailed(message, exception_class, traceback)
-
-
-def failure_of_text(text: str) -> TaskFailed:
-    """Return the exception for a failed task, from the text of its failure: message and traceback."""
-    message, found, rest = text.partition(f" : {TRACEBACK_START}")
-    traceback = TRACEBACK_START + rest if found else ""
-    last = traceback.strip().splitlines()[-1] if found else ""
-    name = last.partition(":")[0].strip()
-    return TaskFailed(message, name if name.replace(".", "").isidentifier() else "", traceback)
+    message = FailureText.of(traceback).message or str(Status(record.status).label)
+    return TaskFailed(message, last.get("exception_class") or "", traceback)
