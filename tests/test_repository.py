@@ -80,6 +80,14 @@ def test_readmes_have_the_same_form(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_release_finds_the_relative_links(package):
+    """`.ci/release` replaces these beginnings by the address of the repository."""
+    links = re.findall(r"\]\((?!\w+:|#)([^)]+)\)", (package / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert [each for each in links if not each.startswith("../../")] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_version_is_defined_once(package):
     [about] = package.glob("src/*/__about__.py")
     version = re.search(r'__version__ = "(.*)"', about.read_text())[1]
