@@ -35,7 +35,7 @@ CLUSTER, SERVER = "python manage.py qcluster", "python manage.py runserver"
 REPLACED = {
     CLUSTER: "",  # runs in the background
     SERVER: "",
-    "python -m venv .venv": "uv venv -q --python python .venv",  # in a second: test_first_task runs it as printed
+    "python3 -m venv .venv": "uv venv -q --python python .venv",  # in a second: test_first_task runs it as printed
     'pip install "django-q-core[orm]" pillow': 'uv pip install -q "django-q-core[orm]" pillow',
 }
 

@@ -46,6 +46,7 @@ NOT_EXECUTED = {
         ),
         "is executed by tests/wheels.py, with the wheels",
     ),
+    "pip install pytest pytest-django": "is in the environment of the tests",
     "python manage.py qimport celery_beat": "needs the app of django-celery-beat: tests/third_party/test_qimport.py",
 }
 """Beginnings of commands that this module does not execute, with the reasons."""
