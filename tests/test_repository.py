@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from django_q.plugins import DISTRIBUTIONS
 
 REPOSITORY = Path(__file__).parent.parent
 PACKAGES = sorted(REPOSITORY.glob("packages/*"))
@@ -53,6 +54,17 @@ def test_each_extra_of_ours_is_a_package(package):
         if (name := re.match(r"[\w-]+", requirement)[0]).startswith("django-q-")
     }
     assert ours <= names
+
+
+def test_hints_name_the_package_of_each_plugin():
+    offered = {each.name: project(each).get("entry-points", {}) for each in PACKAGES}
+    plugins = {
+        plugin: package
+        for package, groups in offered.items()
+        for group in ("djangoq.brokers", "djangoq.errorreporters")
+        for plugin in groups.get(group, {})
+    }
+    assert plugins == DISTRIBUTIONS
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
