@@ -7,14 +7,17 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import weakref
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
+from .nursery import nursery
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from .nursery import Fork
 
 SNIPPET_SECONDS = 120
 """Maximum time of one snippet."""
@@ -73,6 +76,8 @@ class ShellEndedError(AssertionError):
 class Shell:
     """A process in which Django is set up; it forks a child for each snippet, and reports the exit status of the child.
 
+    It is itself a fork of the nursery, where Django is imported.
+
     Args:
         folder: working directory.
         environment: environment variables of the process.
@@ -83,10 +88,7 @@ class Shell:
         self.stderr = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         self.connection, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVER], env=environment, cwd=folder, process_group=0,
-                stdin=theirs, stdout=self.stdout, stderr=self.stderr,
-            )  # fmt: skip
+            self.process = nursery().fork(SERVER, folder, environment, (theirs, self.stdout, self.stderr))
         self.close = weakref.finalize(self, _close, self.process, self.connection, self.stdout, self.stderr)
         self.ready = False
 
@@ -116,20 +118,20 @@ class Shell:
             received = self.connection.recv(count, socket.MSG_WAITALL)
         if len(received) == count:
             return received
-        self.process.wait(SNIPPET_SECONDS)
-        error = f"the shell of the site ended with status {self.process.returncode}:\n{_text(self.stderr)}"
+        status = self.process.wait(SNIPPET_SECONDS)
+        error = f"the shell of the site ended with status {status}:\n{_text(self.stderr)}"
         self.close()
         raise ShellEndedError(error)
 
 
-def _close(process: subprocess.Popen[bytes], connection: socket.socket, *outputs: IO[bytes]) -> None:
+def _close(process: Fork, connection: socket.socket, *outputs: IO[bytes]) -> None:
     """End the shell; kill it if a snippet still runs."""
     connection.close()
     try:
         process.wait(1)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(SNIPPET_SECONDS)
     for output in outputs:
         output.close()
 

@@ -9,22 +9,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from .nursery import BYTECODE
 from .shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-BYTECODE = Path(tempfile.gettempdir(), "django-q-tests-bytecode")
-"""Folder of the compiled modules for the processes of all sites. Without it, each start would compile Django again."""
+    from pathlib import Path
 
 START_METHOD = os.environ.get("DJANGO_Q_START_METHOD")
 """Default start method of the processes of all clusters; None for the default of the system."""
