@@ -103,7 +103,8 @@ class Shell:
             self._receive(1)
             self.ready = True
         for file in (self.stdout, self.stderr):
-            file.truncate(0)
+            file.seek(0)  # The program shares this position.
+            file.truncate()
         program = code.encode()
         self.connection.sendall(len(program).to_bytes(4, "big") + program)
         status = int.from_bytes(self._receive(4), "big", signed=True)

@@ -197,6 +197,18 @@ class Site:
             timeout=120,
         )
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `manage.py` as `manage` does, but in a process forked from one in which Django is set up already.
+
+        For commands of which another test starts a process, and for polls.
+        """
+        code = f"""
+from django.core.management import execute_from_command_line
+execute_from_command_line({["manage.py", *arguments]!r})
+"""
+        with self._shell() as shell:
+            return shell.run(code)
+
     def run(self, code: str) -> Any:
         """Run Python code in the site, and return what it assigns to `answer`, as JSON.
 

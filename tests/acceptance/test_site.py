@@ -99,3 +99,19 @@ def test_process_that_a_snippet_leaves_outlives_it(site):
     assert time.monotonic() - began < 50
     assert lives(pid)
     os.kill(pid, 9)
+
+
+@pytest.mark.parametrize("arguments", [("diffsettings",), ("check", "--tag", "unknown")])
+def test_forked_command_answers_as_a_process_does(site, arguments):
+    started = site.manage(*arguments, check=False)
+    for _ in range(2):
+        forked = site.command(*arguments)
+        assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def test_shell_starts_as_python_does(site):
+    (site.folder / "sitecustomize.py").write_text("import sys; sys.mine = 'mine'")
+    site.environment["MINE"] = "yes"
+    code = "import os; answer = [sys.mine, os.environ['MINE'], os.getcwd(), sys.path[0], os.getpgid(os.getppid())]"
+    answer = site.run(code)
+    assert answer == ["mine", "yes", str(site.folder), str(site.folder), site.shells[0].process.pid]

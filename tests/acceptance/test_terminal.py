@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -116,11 +117,11 @@ def test_pipe_that_ends_early_is_no_error(sqlite, command, reader):
 
 
 def test_health_follows_the_life_of_a_cluster(site):
-    def health(*arguments):
-        done = site.manage("qhealth", "--cluster", "acceptance", *arguments, check=False)
+    def health(*arguments, run=site.command):
+        done = run("qhealth", "--cluster", "acceptance", *arguments)
         return done.returncode, (done.stdout + done.stderr).strip()
 
-    assert health() == (1, "No cluster 'acceptance' runs.")
+    assert health(run=partial(site.manage, check=False)) == (1, "No cluster 'acceptance' runs.")
     with site.cluster() as cluster:
         eventually(
             lambda: health("--max-queue", "0", "--max-age", "5") == (0, "1 of 1 cluster is healthy."), why=health
@@ -138,8 +139,13 @@ def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
             """
         )
 
+        def shown(*arguments, run=site.command):
+            done = run(*arguments)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
         def found():
-            return json.loads(site.manage("qmonitor", "--json").stdout)
+            return json.loads(shown("qmonitor", "--json"))
 
         snapshot = eventually(
             lambda: next((each for each in [found()] if each["running"] and each["clusters"]), None), why=found
@@ -149,18 +155,18 @@ def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
         assert [queue["name"] for queue in snapshot["queues"]] == ["acceptance"]
         assert snapshot["running"][0]["name"] == "sleeper"
         assert snapshot["problems"] == []
-        assert str(cluster.process.pid) in site.manage("qmonitor", "--run-once").stdout
-        assert "sleeper" in site.manage("qmonitor", "--run-once", "--view", "running").stdout
-        assert row["cluster_id"] in site.manage("qinfo", "--ids").stdout
-        assert site.manage("qinfo").stdout.splitlines()[1].split() == ["Clusters", "1", "Workers", "2", "Restarts", "0"]
-        (memory,) = json.loads(site.manage("qmemory", "--json").stdout)["clusters"]
+        assert str(cluster.process.pid) in shown("qmonitor", "--run-once")
+        assert "sleeper" in shown("qmonitor", "--run-once", "--view", "running")
+        assert row["cluster_id"] in shown("qinfo", "--ids")
+        assert shown("qinfo").splitlines()[1].split() == ["Clusters", "1", "Workers", "2", "Restarts", "0"]
+        (memory,) = json.loads(shown("qmemory", "--json"))["clusters"]
         assert {worker["pid"] for worker in memory["workers"]} == set(row["workers"])
         assert min(memory["sentinel"], memory["pusher"], memory["monitor"], memory["workers"][0]["size"]) > 2**20
         task_id = snapshot["running"][0]["id"]
-        assert task_id in site.manage("qtasks", "list", "--status", "running").stdout
-        assert "jobs.slow" in site.manage("qtasks", "show", task_id).stdout
-        site.manage("qtasks", "cancel", task_id)
-        eventually(lambda: task_id in site.manage("qtasks", "list", "--status", "cancelled").stdout)
-        site.manage("qtasks", "resubmit", task_id)
+        assert task_id in shown("qtasks", "list", "--status", "running")
+        assert "jobs.slow" in shown("qtasks", "show", task_id)
+        shown("qtasks", "cancel", task_id, run=site.manage)
+        eventually(lambda: task_id in shown("qtasks", "list", "--status", "cancelled"))
+        shown("qtasks", "resubmit", task_id, run=site.manage)
         eventually(lambda: site.notes()[-1].startswith("one begins") and len(site.notes()) == 2, why=site.notes)
         cluster.kill()  # the task would take a minute
