@@ -68,42 +68,46 @@ def status(site, task_id: str) -> str | None:
     return site.run(code)
 
 
-@pytest.mark.parametrize("track", [True, False])
-def test_waiting_task_is_not_executed(site, track: bool) -> None:
-    cancelled = send(site, "'jobs.mark', 'cancelled'", track=track, hook="jobs.told")
+def test_waiting_task_is_not_executed(site) -> None:
+    tracked = send(site, "'jobs.mark', 'cancelled'", track=True, hook="jobs.told")
+    untracked = send(site, "'jobs.mark', 'cancelled'", track=False, hook="jobs.told")
     send(site, "'jobs.mark', 'last'")
-    assert cancel(site, cancelled)
-    if track:
-        assert status(site, cancelled) == "cancelled"
+    assert cancel(site, tracked)
+    assert cancel(site, untracked)
+    assert status(site, tracked) == "cancelled"
     with site.cluster() as cluster:
-        eventually(lambda: len(site.notes()) == 2, within=20, why=lambda: (site.notes(), cluster.log))
-        assert sorted(site.notes()) == ["hook False The task was cancelled.", "last"]
-        eventually(lambda: saved(site, cancelled))
-        assert status(site, cancelled) == ("cancelled" if track else "failed")
+        eventually(lambda: len(site.notes()) == 3, within=20, why=lambda: (site.notes(), cluster.log))
+        assert sorted(site.notes()) == ["hook False The task was cancelled."] * 2 + ["last"]
+        eventually(lambda: saved(site, tracked) and saved(site, untracked))
+        assert [status(site, tracked), status(site, untracked)] == ["cancelled", "failed"]
         queue_size = "from django_q.tasks import queue_size; answer = queue_size()"
         eventually(lambda: site.run(queue_size) == 0)
-        assert not cancel(site, cancelled)
+        assert not cancel(site, tracked)
+        assert not cancel(site, untracked)
         assert cluster.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("func", "ended_by"),
-    [("caught", "TaskCancelled"), ("awaiting", "CancelledError"), ("ignoring", "ignores")],
-)
-def test_running_task_is_interrupted(site, func: str, ended_by: str) -> None:
-    with site.cluster() as cluster:
-        task_id = send(site, f"'jobs.{func}', 'x', 60", track=True, hook="jobs.told")
-        eventually(lambda: site.notes() == ["x begins"], within=20, why=lambda: cluster.log)
-        eventually(lambda: status(site, task_id) == "running")
-        assert cancel(site, task_id)
-        eventually(lambda: f"x {ended_by}" in site.notes(), within=10, why=lambda: (site.notes(), cluster.log))
-        eventually(lambda: status(site, task_id) == "cancelled", within=15, why=lambda: cluster.log)
-        eventually(lambda: any(note.startswith("hook False") for note in site.notes()), why=lambda: cluster.log)
-        code = f"from django_q.tasks import record\nanswer = record({task_id!r}).attempts"
-        (attempt,) = site.run(code)
-        assert attempt["finished_at"]
+INTERRUPTIONS = {"caught": "TaskCancelled", "awaiting": "CancelledError", "ignoring": "ignores"}
+"""What a function notes when it is interrupted, by its name."""
+
+
+def test_running_task_is_interrupted(site) -> None:
+    with site.cluster("--workers", str(len(INTERRUPTIONS))) as cluster:
+        ids = [send(site, f"'jobs.{func}', {func!r}, 60", track=True, hook="jobs.told") for func in INTERRUPTIONS]
+        begun = {f"{func} begins" for func in INTERRUPTIONS}
+        eventually(lambda: {*site.notes()} == begun, within=20, why=lambda: cluster.log)
+        eventually(lambda: {status(site, each) for each in ids} == {"running"})
+        for each in ids:
+            assert cancel(site, each)
+        interrupted = {f"{func} {noted}" for func, noted in INTERRUPTIONS.items()}
+        eventually(lambda: interrupted <= {*site.notes()}, within=10, why=lambda: (site.notes(), cluster.log))
+        eventually(lambda: {status(site, each) for each in ids} == {"cancelled"}, within=15, why=lambda: cluster.log)
+        eventually(lambda: "".join(site.notes()).count("hook False") == len(ids), why=lambda: cluster.log)
+        for each in ids:
+            (attempt,) = site.run(f"from django_q.tasks import record\nanswer = record({each!r}).attempts")
+            assert attempt["finished_at"]
         site.run("import time; time.sleep(6)")  # longer than `retry`
-        assert site.notes().count("x begins") == 1
+        assert sum("begins" in note for note in site.notes()) == len(ids)
         assert not any("ends" in note for note in site.notes())
         task = send(site, "'jobs.mark', 'later'")
         eventually(lambda: status(site, task) == "succeeded", within=20, why=lambda: cluster.log)
