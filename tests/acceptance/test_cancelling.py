@@ -88,7 +88,7 @@ def test_waiting_task_is_not_executed(site) -> None:
 
 
 INTERRUPTIONS = {"caught": "TaskCancelled", "awaiting": "CancelledError", "ignoring": "ignores"}
-"""What a function notes when it is interrupted, by its name."""
+"""Notes of functions that are interrupted, by the names of the functions."""
 
 
 def test_running_task_is_interrupted(site) -> None:
