@@ -40,15 +40,21 @@ def all_run_and_are_saved(site, cluster, count: int) -> None:
     )
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_cluster_goes_on_when_an_idle_process_is_killed(site, role):
+def kill_until_replaced(cluster, role: str) -> None:
+    """Kill the processes of a role, and wait for their successors."""
+    victims = eventually(lambda: cluster.pids(role), why=lambda: cluster.log)
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: set(cluster.pids(role)) - set(victims), why=lambda: cluster.log)
+
+
+def test_cluster_goes_on_when_an_idle_process_is_killed(site):
     with site.cluster() as cluster:
-        victims = eventually(lambda: cluster.pids(ROLES[role]), why=lambda: cluster.log)
-        for pid in victims:
-            os.kill(pid, signal.SIGKILL)
-        eventually(lambda: set(cluster.pids(ROLES[role])) - set(victims), why=lambda: cluster.log)
-        send(site, 4)
-        eventually(lambda: len(site.notes()) == 4, within=20, why=lambda: (site.notes(), cluster.log))
+        for role in ROLES.values():
+            kill_until_replaced(cluster, role)
+            expected = len(site.notes()) + 4
+            send(site, 4)
+            eventually(lambda count=expected: len(site.notes()) == count, within=20, why=lambda: cluster.log)
         assert cluster.stop() == 0
 
 
@@ -103,17 +109,14 @@ def test_no_orphan_is_left_when_an_outer_process_is_killed(site, outer):
         assert cluster.process.wait(5) != 0
 
 
-@pytest.mark.parametrize(
-    ("how", "says"),
-    [("kill", "SIGKILL"), ("exit", "exit status 3"), ("segfault", "SIGSEGV")],
-)
-def test_worker_that_dies_in_a_task_is_a_failed_attempt(site, how, says):
+def test_worker_that_dies_in_a_task_is_a_failed_attempt(site):
     with site.cluster() as cluster:
-        options = "ack_failure=True, hook='jobs.hook', task_name='t'"
-        task = finished(site, f"async_task('jobs.suicide', 'x', {how!r}, {options})")
-        assert_failed(task, error=says, attempt=1)
-        assert task.args == ["x", how]
-        eventually(lambda: "hook t False failure" in site.notes(), why=lambda: cluster.log)
+        for how, says in (("kill", "SIGKILL"), ("exit", "exit status 3"), ("segfault", "SIGSEGV")):
+            options = f"ack_failure=True, hook='jobs.hook', task_name={how!r}"
+            task = finished(site, f"async_task('jobs.suicide', 'x', {how!r}, {options})")
+            assert_failed(task, error=says, attempt=1)
+            assert task.args == ["x", how]
+            eventually(lambda how=how: f"hook {how} False failure" in site.notes(), why=lambda: cluster.log)
 
 
 def test_system_exit_in_a_task_is_its_failure(site):
