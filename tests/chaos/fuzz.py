@@ -1,6 +1,7 @@
 """Mix hostile tasks with normal ones, then check that nothing but workers was hurt.
 
 hatch run chaos:fuzz --kind redis --tasks 2000
+hatch run chaos:fuzz --kind postgres --tasks 2000 --track
 hatch run chaos:fuzz --kind postgres --tasks 2000 --seed 7 --only group_nul,act_spin
 """
 
@@ -60,6 +61,16 @@ class StrictCache(FileBasedCache):
             raise InvalidCacheKey(warning)
 '''
 
+RECORD_ENDS = {
+    True: {"succeeded"},
+    False: {"failed", "cancelled"},
+    None: {"succeeded", "failed", "cancelled"},
+}
+"""Allowed states of a record, by the success of its task in the database; None without a row there."""
+
+NOT_TRACKED = ("iter",)
+"""Normal kinds whose id is that of no task."""
+
 PREPARE = """
 from pathlib import Path
 from django.conf import settings
@@ -106,6 +117,12 @@ for id in ids:  # Reading a cached result unpickles it, which may do anything.
         answer[id] = {0: "success", 2: None, 3: "failure"}.get(status, "cached")
 """
 
+RECORDS = """
+from django_q.models import Record, Task
+rows = dict(Task.objects.values_list("id", "success"))
+answer = {id: [status, rows.get(id)] for id, status in Record.objects.values_list("id", "status")}
+"""
+
 
 class Fuzz:
     """One run.
@@ -113,11 +130,12 @@ class Fuzz:
     Args:
         site: migrated and empty.
         seed: seed of all random choices.
+        tracks: True if the settings of the site track all tasks.
         say: called with each line of progress.
     """
 
-    def __init__(self, site: Site, seed: int, *, say: Callable[[str], Any] = print) -> None:
-        self.site, self.say = site, say
+    def __init__(self, site: Site, seed: int, *, tracks: bool = False, say: Callable[[str], Any] = print) -> None:
+        self.site, self.tracks, self.say = site, tracks, say
         self.random = random.Random(seed)
         for name in MODULES:
             (site.folder / f"{name}.py").write_text(Path(__file__).with_name(f"{name}.py").read_text())
@@ -257,6 +275,20 @@ class Fuzz:
                 dead_letters += self._check_hostile(label, kind, state, ends, runs)
         if dead < dead_letters:
             self.problems.append(f"{dead_letters} dead letters expected, {dead} found")
+        if self.tracks:
+            self._check_records()
+
+    def _check_records(self) -> None:
+        records: dict[str, tuple[str, bool | None]] = self.site.run(RECORDS)
+        for label, kind in self.batch:
+            state, sent = self.answers[label]
+            for task in sent if state == "sent" else ():
+                if task in records:
+                    status, success = records[task]
+                    if status not in RECORD_ENDS[success]:
+                        self.problems.append(f"{label} ({kind}): its record is {status}, and success is {success}")
+                elif kind in self.normal and kind not in NOT_TRACKED:
+                    self.problems.append(f"{label} (normal {kind}): has no record")
 
     def _check_damage(self, notes: list[list[str]]) -> None:
         """Report each sort of damage once, with the tasks that ran before in the process that shows it."""
@@ -310,10 +342,11 @@ class Fuzz:
         return len([end for end in ends if end is None]) if ends else allowed == {"dead letter"}
 
 
-def make(folder: Path, kind: str, server: Any, seed: int) -> Fuzz:
+def make(folder: Path, kind: str, server: Any, seed: int, *, track: bool = False) -> Fuzz:
     """Prepare a run in an empty folder."""
     name = f"fuzz-{time.time_ns()}"  # processes are found by it
-    return Fuzz(make_site(folder, kind, **place(kind, server), **SETTINGS, name=name), seed)
+    site = make_site(folder, kind, **place(kind, server), **SETTINGS, name=name, track=track)
+    return Fuzz(site, seed, tracks=track)
 
 
 def main() -> int:
@@ -326,6 +359,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=2000, help="hostile ones, and as many normal ones")
     parser.add_argument("--within", type=float, default=0, help="seconds in which all must have ended")
     parser.add_argument("--only", default="", help="kinds of hostile tasks, separated by commas")
+    parser.add_argument("--track", action="store_true", help="track all tasks, and check their records")
     parser.add_argument("--log", help="where the log of the cluster goes")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     arguments = parser.parse_args()
@@ -335,7 +369,7 @@ def main() -> int:
         if server is not None:
             server.start()
             stack.callback(server.close)
-        fuzz = make(Path(folder), arguments.kind, server, arguments.seed)
+        fuzz = make(Path(folder), arguments.kind, server, arguments.seed, track=arguments.track)
         stack.callback(fuzz.site.close)
         within = arguments.within or 120 + arguments.tasks
         only = list(filter(None, arguments.only.split(",")))
