@@ -61,12 +61,11 @@ class StrictCache(FileBasedCache):
             raise InvalidCacheKey(warning)
 '''
 
-RECORD_ENDS = {
-    True: {"succeeded"},
-    False: {"failed", "cancelled"},
-    None: {"succeeded", "failed", "cancelled"},
-}
-"""Allowed states of a record, by the success of its task in the database; None without a row there."""
+RECORD_ENDS = {"success": {"succeeded"}, "failure": {"failed", "cancelled"}}
+"""Allowed states of a record, by the end of its task."""
+
+FINAL = {"succeeded", "failed", "cancelled"}
+"""Allowed states of the record of a dead letter, and of a cached result that cannot be read."""
 
 NOT_TRACKED = ("iter",)
 """Normal kinds whose id is that of no task."""
@@ -118,9 +117,8 @@ for id in ids:  # Reading a cached result unpickles it, which may do anything.
 """
 
 RECORDS = """
-from django_q.models import Record, Task
-rows = dict(Task.objects.values_list("id", "success"))
-answer = {id: [status, rows.get(id)] for id, status in Record.objects.values_list("id", "status")}
+from django_q.models import Record
+answer = dict(Record.objects.values_list("id", "status"))
 """
 
 
@@ -276,19 +274,19 @@ class Fuzz:
         if dead < dead_letters:
             self.problems.append(f"{dead_letters} dead letters expected, {dead} found")
         if self.tracks:
-            self._check_records()
+            self._check_records(found)
 
-    def _check_records(self) -> None:
-        records: dict[str, tuple[str, bool | None]] = self.site.run(RECORDS)
+    def _check_records(self, found: dict[str, str | None]) -> None:
+        records: dict[str, str] = self.site.run(RECORDS)
         for label, kind in self.batch:
             state, sent = self.answers[label]
             for task in sent if state == "sent" else ():
-                if task in records:
-                    status, success = records[task]
-                    if status not in RECORD_ENDS[success]:
-                        self.problems.append(f"{label} ({kind}): its record is {status}, and success is {success}")
-                elif kind in self.normal and kind not in NOT_TRACKED:
-                    self.problems.append(f"{label} (normal {kind}): has no record")
+                end, status = found.get(task), records.get(task)
+                if status is None:
+                    if kind in self.normal and kind not in NOT_TRACKED:
+                        self.problems.append(f"{label} (normal {kind}): has no record")
+                elif status not in RECORD_ENDS.get(end or "", FINAL):
+                    self.problems.append(f"{label} ({kind}): ended as {end or 'nothing'}, and its record is {status}")
 
     def _check_damage(self, notes: list[list[str]]) -> None:
         """Report each sort of damage once, with the tasks that ran before in the process that shows it."""

@@ -165,6 +165,23 @@ def test_unpicklable_result_of_a_cached_task_is_a_clear_failure(executor):
     assert executor.builder.result_codec.loads(outcome.finished)["success"] is False
 
 
+class Unencodable:
+    """Can be pickled, but django-picklefield asks it for an attribute, and it raises."""
+
+    @property
+    def prepare_database_save(self):
+        raise RuntimeError("not for a database")
+
+
+@pytest.mark.parametrize("options", [{"cached": True, "track": True}, {"hook": "m.hook"}])
+def test_failure_to_encode_a_result_is_signed_as_one(executor, options):
+    outcome = run(executor, Unencodable, **options)
+    assert (outcome.success, outcome.final) == (False, True)
+    finished = executor.builder.result_codec.loads(outcome.finished)
+    assert finished["success"] is False
+    assert "cannot be pickled" in finished["result"]
+
+
 def test_result_that_is_not_kept_is_not_pickled():
     outcome = run(Executor(ClusterSettings(name="test", save_limit=-1)), give_lambda)
     assert outcome.success

@@ -119,9 +119,12 @@ class OutcomeBuilder:
         options = NO_OPTIONS if OPTIONAL_KEYS.isdisjoint(finished) else self._options(finished)
         follow_up = bool(options["hook"]) or signals.has_receivers(signals.post_execute)
         text = self._signed(finished, sent) if follow_up or options.get("cached") else None
+        signed_success = finished["success"]
         keep = bool(finished.get("track")) or self._is_kept(options)
         args, kwargs, result = self._columns(finished, sent, keep=keep)
         success = finished["success"]
+        if text is not None and success != signed_success:  # the database cannot store the result
+            text = self._signed(finished, sent)
         following = self._following(finished) if success and finished.get("chain") else NO_FOLLOWING
         return Outcome(
             id=label_of(finished["id"]) or "",
