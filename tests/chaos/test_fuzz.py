@@ -15,7 +15,9 @@ def test_hostile_tasks_hurt_nothing_but_workers(request, tmp_path, kind):
     server = request.getfixturevalue(f"{kind}_server")
     server.start()
     print(f"seed {SEED}")
-    fuzz = make(tmp_path, kind, server, SEED, track=kind == "postgres")
+    track = kind == "postgres"
+    fuzz = make(tmp_path, kind, server, SEED, track=track)
     problems = fuzz.run(hostile=100, normal=100, within=150)
     fuzz.site.close()
-    assert not problems, "\n".join([f"seed {SEED}, repeat with: hatch run chaos:fuzz --kind {kind}", *problems])
+    repeat = f"seed {SEED}, repeat with: hatch run chaos:fuzz --kind {kind}{' --track' * track}"
+    assert not problems, "\n".join([repeat, *problems])
