@@ -78,8 +78,10 @@ def damage():
     found += [f"blocked-{number.name}" for number in HANDLED if number in blocked]
     for descriptor in range(3):
         try:
-            os.fstat(descriptor)
+            is_other = os.path.samestat(os.fstat(descriptor), Path(os.environ["NOTES"]).stat())
         except OSError:
+            is_other = True
+        if is_other:
             found.append(f"descriptor-{descriptor}")
     if isinstance(sys.stdout, Broken) or isinstance(sys.stderr, Broken):
         found.append("stdout")
@@ -602,6 +604,28 @@ def _logging_off():
     logging.shutdown()
 
 
+def _other_files():
+    """Replace the standard files, as code does that captures what a library in C prints."""
+    file = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND)
+    for descriptor in range(3):
+        os.dup2(file, descriptor)
+    os.close(file)
+
+
+def change_and_raise():
+    """Change what `damage` lists, and raise an error."""
+    _environment()
+    os.chdir("/")
+    os.umask(0o777)
+    _handlers()
+    raise_error()
+
+
+def change():
+    with suppress(ValueError):
+        change_and_raise()
+
+
 def _raising_handler():
     handler = logging.Handler()
     handler.emit = lambda _: raise_error()
@@ -667,6 +691,7 @@ ACTS = {
     "logging_off": _logging_off,
     "lost_directory": _lost_directory,
     "multiprocessing_child": _multiprocessing_child,
+    "other_files": _other_files,
     "raising_handler": _raising_handler,
     "raising_thread": _raising_thread,
     "record_factory": _record_factory,

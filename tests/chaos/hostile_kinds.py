@@ -217,6 +217,7 @@ for _name, _make in {
     add(f"argument_{_name}", argument(_make), SUCCESS)
 add("argument_impostor", argument(jobs.Impostor), SUCCESS, REJECTED)
 for _name, _make in {
+    "changes_and_raises": lambda: jobs.Acting(jobs.change_and_raise),
     "exits": lambda: jobs.Acting(jobs.exit_now), "exits_0": lambda: jobs.Acting(jobs.exit_now, 0),
     "interrupts": lambda: jobs.Acting(jobs.raise_error, KeyboardInterrupt),
     "kills": lambda: jobs.Acting(jobs.kill_self),
@@ -414,6 +415,7 @@ for _name, _changes in {
     "iter_count_text": {"iter_count": "x", "group": "g"}, "iter_count_alone": {"iter_count": 3},
     "cluster_int": {"cluster": 42}, "save_text": {"save": "x"}, "ack_failure_text": {"ack_failure": "x"},
     "result_given": {"result": 1, "success": True, "stopped": "now"}, "attempt_text": {"attempt": "x"},
+    "args_change_func_missing": {"func": ..., "args": [jobs.Acting(jobs.change)]},
     "extra_acting": {"zzz": jobs.Acting(jobs.raise_error)},
 }.items():  # fmt: skip
     add(f"package_{_name}", package(**_changes), *ANY)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone, translation
 
-from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of, inode_of
+from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of, inodes_of
 from django_q.exceptions import DjangoQError
 
 if TYPE_CHECKING:
@@ -28,12 +27,6 @@ SIGNALS: Final = (
 )
 """Signals whose handlers are restored. A timer that a task leaves behind calls the handler of `TaskTimer`."""
 
-TRUSTED_TASKS: Final = 50
-"""After so many tasks in a row without changes, short tasks are compared once per `COMPARE_SECONDS`."""
-
-COMPARE_SECONDS: Final = 0.001
-"""Minimum time between two full comparisons while tasks are trusted."""
-
 MAX_LEAKED_FILES: Final = 200
 """Maximum number of file descriptors that tasks leave open before their worker is replaced."""
 
@@ -46,12 +39,11 @@ class Baseline:
     """State of a worker between two tasks. Created once per process, before its first task.
 
     Environment and working directory are restored after an audit event only. Language and time zone are restored after
-    a change of a context variable only. Signal handlers, standard files and the state of the interpreter are compared
-    after each task. After `TRUSTED_TASKS` tasks without changes, this is done once per `COMPARE_SECONDS`, because it
-    takes as long as a short task.
+    a change of a context variable only. Descriptors, signal handlers and the state of the interpreter are compared
+    after each task.
 
     Args:
-        files: descriptors that the worker needs. The first is checked after each task.
+        files: descriptors that the worker needs.
         has_hook: False if audit events are not noted. A hook stays for as long as its process.
     """
 
@@ -61,13 +53,11 @@ class Baseline:
         self.umask = os.umask(0o022)
         os.umask(self.umask)
         self.handlers = {number: handler_of(number) for number in SIGNALS}
-        self.files = [(file, os.fstat(file).st_ino) for file in files]
+        self.files = tuple(files)
+        self.inodes = inodes_of(self.files)
         self.first_free_file = free_file()
         self.interpreter = Interpreter()
         self.context = copy_context()
-        self.unchanged_tasks = 0
-        self.compare_at = 0.0
-        """Time of the next full comparison while tasks are trusted (`time.monotonic`, seconds)."""
         self.is_damaged = False
         """True if some state could not be restored, so that the worker should be replaced."""
         self.events: dict[str, Any] = {}
@@ -86,38 +76,23 @@ class Baseline:
         Raises:
             WorkerDamaged: the task has closed or replaced descriptors that the worker needs, so it must exit.
         """
-        self.unchanged_tasks += 1
-        self._compare_files(1)
-        if os.umask(self.umask) != self.umask:
-            self.unchanged_tasks = 0
+        if inodes_of(self.files) != self.inodes:
+            raise WorkerDamaged
+        os.umask(self.umask)
         if self._has_other_context():
             translation.deactivate()
             timezone.deactivate()
-            self.context, self.unchanged_tasks = copy_context(), 0
+            self.context = copy_context()
         if not DAMAGING_EVENTS.isdisjoint(self.events):
             self.is_damaged = True
         if not RESTORED_EVENTS.isdisjoint(self.events):
             self._restore_environment()
-            self.unchanged_tasks = 0
         self.events.clear()
-        now = time.monotonic()
-        if self.unchanged_tasks <= TRUSTED_TASKS or now >= self.compare_at:
-            self.compare_at = now + COMPARE_SECONDS
-            self._compare_all()
-
-    def _compare_all(self) -> None:
-        self._compare_files(len(self.files))
         for number, handler in self.handlers.items():
             if handler_of(number) is not handler and handler is not None:  # None: not set by Python
                 signal.signal(number, handler)
-                self.unchanged_tasks = 0
         if not self.interpreter.restore():
             self.is_damaged = True
-
-    def _compare_files(self, count: int) -> None:
-        for file, inode in self.files[:count]:
-            if inode_of(file) != inode:
-                raise WorkerDamaged
 
     def _has_other_context(self) -> bool:
         """Return True if context variables have changed. Django stores language and time zone in them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +62,22 @@ class Forking:
         return os.fork, ()
 
 
+class Moving:
+    """Argument that changes the directory while it is unpickled, and then raises an error, if it has one."""
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def __reduce__(self):
+        return move, (self.error,)
+
+
+def move(error):
+    os.chdir("/")
+    if error is not None:
+        raise error
+
+
 @pytest.fixture
 def work(monkeypatch):
     """Return a function that lets a worker process a delivery, and returns the message of the worker."""
@@ -78,6 +95,7 @@ def work(monkeypatch):
             marks=CommandMarks(),
         )
         worker = Worker(wiring, 0)
+        worker.baseline  # noqa: B018 - kept before the first task
         signed = package if isinstance(package, bytes) else PackageCodec.of(settings).dumps(package).encode()
         worker._task(TaskMessage(1, 0.0, 7, signed, attempt).pack())
         return unpack(wiring.results.receive(block=False)), settings
@@ -157,6 +175,28 @@ def test_fork_of_the_worker_ends_with_its_task(work, raises):
     [child] = CALLS
     assert os.waitpid(child, 0) == (child, 0)
     assert outcome.success is not raises
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        pytest.param(new_package(run, (Moving(),)), id="executed"),
+        pytest.param(new_package(run, (Moving(ValueError()),)), id="cannot be unpickled"),
+        pytest.param({"func": "no.name", "args": (Moving(),)}, id="no task"),
+    ],
+)
+def test_what_an_argument_changes_is_restored(work, package, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    work(package, 1)
+    assert Path.cwd() == tmp_path
+
+
+def test_what_an_argument_changes_is_restored_if_its_task_is_released(work, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(look_ups, "saved_success", lambda *of: move(look_ups.CannotLookUp()))
+    returned, _settings = work(new_package(run, (Moving(),)), 2)
+    assert isinstance(returned, Returned)
+    assert Path.cwd() == tmp_path
 
 
 def test_argument_that_forks_does_not_run_its_task_twice(work, tmp_path):

@@ -50,8 +50,20 @@ def test_worker_whose_standard_files_are_closed_is_replaced(monkeypatch, tmp_pat
     file = os.open(tmp_path / "input", os.O_CREAT)
     monkeypatch.setattr(interpreter, "STANDARD_FILES", (file,))
     state = Interpreter()
+    assert state.restore()
     os.close(file)
     assert not state.restore()
+
+
+def test_worker_with_another_file_as_standard_output_is_replaced(monkeypatch, tmp_path):
+    file, other = (os.open(tmp_path / name, os.O_CREAT) for name in ("output", "other"))
+    os.set_inheritable(file, True)  # as standard output is
+    monkeypatch.setattr(interpreter, "STANDARD_FILES", (file,))
+    state = Interpreter()
+    os.dup2(other, file)  # as code does that captures what a library in C prints
+    assert not state.restore()
+    os.close(other)
+    os.close(file)
 
 
 def test_worker_without_standard_error_is_replaced_and_can_log(monkeypatch):

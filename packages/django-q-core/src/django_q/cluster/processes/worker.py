@@ -188,15 +188,13 @@ class Worker(ClusterProcess):
         except UnreadablePackage as error:
             self._send(pack(Kind.UNREADABLE, Unreadable(task.ack_id, task.package, sentence_of(error))))
             return
-        self._end_group_after_timeout()
-        self.baseline.restore()
         self._send(pack(Kind.OUTCOME, outcome))
         self.count += 1
         if self.executor.exception is not None:
             close_after(self.executor.exception)
 
     def _outcome(self, task: TaskMessage) -> Outcome:
-        """Execute a task, unless it has no attempt left or has succeeded before.
+        """Execute a task, unless it has no attempt left or has succeeded before. Then restore the state of the worker.
 
         Raises:
             CannotLookUp: the task may have succeeded before.
@@ -206,6 +204,8 @@ class Worker(ClusterProcess):
             return self._attempt(task)
         finally:
             self._end_copy()
+            self._end_group_after_timeout()
+            self.baseline.restore()
 
     def _attempt(self, task: TaskMessage) -> Outcome:
         if 0 < self.settings.max_attempts < task.attempt:

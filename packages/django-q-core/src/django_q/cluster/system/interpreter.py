@@ -9,9 +9,12 @@ import os
 import signal
 import socket
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django_q.log.events import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DAMAGING_EVENTS: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
 """Audit events of Python after which a worker is replaced, because the change cannot be undone."""
@@ -31,13 +34,13 @@ class Interpreter:
 
     def __init__(self) -> None:
         self.streams = sys.stdin, sys.stdout, sys.stderr
-        self.files = [is_inheritable(file) for file in STANDARD_FILES]
+        self.files = inodes_of(STANDARD_FILES)
         self.hooks = sys.gettrace(), sys.getprofile()
         self.recursion_limit = sys.getrecursionlimit()
         self.collects_garbage = gc.isenabled()
         self.socket_timeout = socket.getdefaulttimeout()
         self.decimals = decimal.getcontext().copy()
-        self.priority = os.nice(0)
+        self.priority = os.getpriority(os.PRIO_PROCESS, 0)
         self.blocked_signals = change_mask(signal.SIG_BLOCK, ())
         self.logging = logger.manager.disable, logger.disabled
 
@@ -51,10 +54,10 @@ class Interpreter:
         if change_mask(signal.SIG_BLOCK, ()) != self.blocked_signals:
             change_mask(signal.SIG_SETMASK, self.blocked_signals)
         sys.stdin, sys.stdout, sys.stderr = self.streams
-        if [is_inheritable(file) for file in STANDARD_FILES] != self.files or any(map(is_closed, self.streams)):
+        if inodes_of(STANDARD_FILES) != self.files or any(map(is_closed, self.streams)):
             self._drop_closed_streams()
             return False
-        return os.nice(0) == self.priority
+        return os.getpriority(os.PRIO_PROCESS, 0) == self.priority
 
     def _restore_settings(self) -> None:
         if (sys.gettrace(), sys.getprofile()) != self.hooks:
@@ -81,15 +84,12 @@ def is_closed(stream: Any) -> bool:
     return bool(getattr(stream, "closed", False))
 
 
-def is_inheritable(file: int) -> bool | None:
-    """Return True if child processes inherit an open file; None if the descriptor is closed.
-
-    Standard files are inherited, and files that Python opens in their place are not (PEP 446).
-    """
+def inodes_of(files: Sequence[int]) -> list[int | None]:
+    """Return the inodes of open files; None for a descriptor that is closed."""
     try:
-        return os.get_inheritable(file)
+        return [os.fstat(file).st_ino for file in files]
     except OSError:
-        return None
+        return [inode_of(file) for file in files]
 
 
 def inode_of(file: int) -> int | None:
