@@ -9,6 +9,7 @@ import threading
 import pytest
 from django.core.cache import caches
 from django.db import DataError, OperationalError
+from django.utils import timezone
 from django_q import reporters, signals
 from django_q.brokers.memory import MemoryBroker
 from django_q.cluster.ipc.channels import Channel, Wakeup
@@ -31,12 +32,14 @@ from django_q.cluster.processes.monitor import Monitor
 from django_q.cluster.processes.worker import Worker
 from django_q.context import current_task
 from django_q.exceptions import PackageTooLarge, ResultsUnavailable, WorkerDied
-from django_q.models import BatchMember, Task
+from django_q.models import BatchMember, Record, Task
+from django_q.records.creating import create
 from django_q.results import database
 from django_q.results.cache import CacheResults
 from django_q.settings import ClusterSettings
 from django_q.wire.codec import PackageCodec
 from django_q.wire.package import new_package
+from django_q.wire.tracking import NewRecord, Started
 
 pytestmark = pytest.mark.django_db
 
@@ -244,6 +247,22 @@ def test_dead_worker_is_recorded_without_unpickling(cluster):
     cluster.settle()
     found = Task.objects.defer("args").get(pk=task_id)
     assert (found.func, found.result, found.attempt_count) == ("m.f", "it was killed", 1)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_dead_worker_has_the_start_that_arrives_with_its_death(cluster, interrupted):
+    package = new_package("m.f", (), track=True)
+    create([NewRecord.of(package, "own")])
+    cluster.broker.enqueue(cluster.codec.dumps(package))
+    cluster.push()
+    start = Started(package["id"], 1, "w", timezone.now())
+    death = Death(cluster.worker.tasks.receive(), "w", "it was killed", interrupted=interrupted)
+    cluster.worker.results.send(pack(Kind.STARTED, start))
+    cluster.worker.results.send(pack(Kind.DEATH, death))
+    cluster.settle()
+    record = Record.objects.get()
+    assert record.started_at == start.moment
+    assert [each["started_at"] for each in record.attempts] == [start.moment.isoformat()]
 
 
 def test_argument_that_exits_is_a_failed_attempt(cluster):

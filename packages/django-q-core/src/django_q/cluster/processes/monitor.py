@@ -485,7 +485,8 @@ class Monitor(ClusterProcess):
         self._report(WorkerDied(death.reason), package, task.attempt)
 
     def _failure_of(self, package: dict[str, Any], death: Death, task: TaskMessage) -> Outcome:
-        return self.builder.failed(
+        """Create the failure of an attempt whose worker died, with the start that it has announced."""
+        outcome = self.builder.failed(
             package,
             death.reason,
             ack_id=task.ack_id,
@@ -493,6 +494,10 @@ class Monitor(ClusterProcess):
             worker=worker_name(self.wiring.cluster_id, death.worker),
             exception_class=LOST_CLASS,
         )
+        start = self.starts.get(outcome.id)  # not written yet
+        if outcome.attempted is None or start is None or start.attempt != task.attempt:
+            return outcome
+        return outcome._replace(attempted=outcome.attempted._replace(started=start.moment))
 
     def _follow_up_died(self, death: Death) -> None:
         work = unpack(death.message)
