@@ -12,6 +12,7 @@ import pytest
 from .pseudo_terminal import pseudo_terminal
 from .site import eventually
 
+ROLES = ("sentinel", "pusher", "monitor")
 TITLES = ["Host", "Id", "State", "Pool", "TQ", "RQ", "RC", "Up"]
 
 PUBLISH = """
@@ -130,6 +131,11 @@ def test_health_follows_the_life_of_a_cluster(site):
         eventually(lambda: health()[0] == 1, within=6, why=health)
 
 
+def is_complete(clusters):
+    """Return True if there is a cluster, and its statistics were published after all its processes had started."""
+    return bool(clusters) and len(clusters[0]["workers"]) == 2 and all(clusters[0][role] for role in ROLES)
+
+
 def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
     with site.cluster() as cluster:
         site.run(
@@ -148,7 +154,8 @@ def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
             return json.loads(shown("qmonitor", "--json"))
 
         snapshot = eventually(
-            lambda: next((each for each in [found()] if each["running"] and each["clusters"]), None), why=found
+            lambda: next((each for each in [found()] if each["running"] and is_complete(each["clusters"])), None),
+            why=found,
         )
         (row,) = snapshot["clusters"]
         assert (row["pid"], len(row["workers"]), row["queue"]) == (cluster.process.pid, 2, "acceptance")
@@ -161,7 +168,8 @@ def test_monitor_shows_a_real_cluster_its_queue_and_its_task(site):
         assert shown("qinfo").splitlines()[1].split() == ["Clusters", "1", "Workers", "2", "Restarts", "0"]
         (memory,) = json.loads(shown("qmemory", "--json"))["clusters"]
         assert {worker["pid"] for worker in memory["workers"]} == set(row["workers"])
-        assert min(memory["sentinel"], memory["pusher"], memory["monitor"], memory["workers"][0]["size"]) > 2**20
+        assert min(memory[role] for role in ROLES) > 2**20
+        assert min(worker["size"] for worker in memory["workers"]) > 2**20
         task_id = snapshot["running"][0]["id"]
         assert task_id in shown("qtasks", "list", "--status", "running")
         assert "jobs.slow" in shown("qtasks", "show", task_id)
