@@ -109,11 +109,11 @@ for id in ids:  # Reading a cached result unpickles it, which may do anything.
             signal.alarm(3)
             try:
                 task = fetch_cached(id)
-                os._exit(2 if task is None else 0 if task.success else 3)
+                os._exit(100 if task is None else 101 if task.success else 102)  # the value may exit with others
             finally:
                 os._exit(1)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        answer[id] = {0: "success", 2: None, 3: "failure"}.get(status, "cached")
+        answer[id] = {100: None, 101: "success", 102: "failure"}.get(status, "cached")
 """
 
 RECORDS = """

@@ -21,6 +21,9 @@ from pathlib import Path
 LONG = 1000
 """Seconds that a hostile task would take if nothing stopped it."""
 
+OTHER = Path("/dev/zero")
+"""File that a hostile task puts in the place of the standard files."""
+
 HUGE_BYTES = 8 * 2**20
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -78,7 +81,7 @@ def damage():
     found += [f"blocked-{number.name}" for number in HANDLED if number in blocked]
     for descriptor in range(3):
         try:
-            is_other = os.path.samestat(os.fstat(descriptor), Path(os.environ["NOTES"]).stat())
+            is_other = os.path.samestat(os.fstat(descriptor), OTHER.stat())
         except OSError:
             is_other = True
         if is_other:
@@ -606,7 +609,7 @@ def _logging_off():
 
 def _other_files():
     """Replace the standard files, as code does that captures what a library in C prints."""
-    file = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND)
+    file = os.open(OTHER, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(file, descriptor)
     os.close(file)
