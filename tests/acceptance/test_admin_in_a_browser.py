@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings as conf
 from django.contrib.auth.models import Permission, User
 from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.test import Client
 from django.test.testcases import LiveServerThread
 from django.utils import timezone
 from django_q.brokers import PackageState, get_broker
@@ -62,7 +64,8 @@ VALUES = {
     "nul": "a\0b",
     "wide": "w" * 3_000,
 }
-WIDTHS = (1280, 390)
+SCREENS = tuple(product((1280, 390), ("light", "dark")))
+"""Width in pixels and theme of each screen on which pages are looked at."""
 LISTS = ("success", "failure", "record", "schedule")
 STATES = ("waiting", "delayed", "leased", "dead")
 PACKAGES = {
@@ -257,15 +260,12 @@ def cluster() -> Stat:
 
 
 def log_in(browser, site: str, name: str, **fields) -> User:
-    """Create a user, and log in with the form."""
-    user = User.objects.create_user(name, password="secret", is_staff=True, **fields)
-    browser.get(site)
-    browser.delete_all_cookies()
-    browser.get(site)
-    browser.find_element(By.NAME, "username").send_keys(name)
-    browser.find_element(By.NAME, "password").send_keys("secret")
-    browser.find_element(By.CSS_SELECTOR, "input[type=submit]").click()
-    eventually(lambda: browser.find_elements(By.ID, "user-tools"))
+    """Create a user, and give the browser a session of it."""
+    user = User.objects.create_user(name, is_staff=True, **fields)
+    client = Client()
+    client.force_login(user)
+    session = {"name": conf.SESSION_COOKIE_NAME, "value": client.cookies[conf.SESSION_COOKIE_NAME].value, "url": site}
+    browser.execute_cdp_cmd("Network.setCookie", session)
     return user
 
 
@@ -295,7 +295,7 @@ def barriers(browser) -> list[str]:
     """Return what keeps people from using the page, as axe-core finds it on each screen and in each theme."""
     browser.execute_script((files("axe_core_python") / "axe.min.js").read_text() + WITHOUT_TRANSITIONS)
     found = []
-    for width, theme in product(WIDTHS, ("light", "dark")):
+    for width, theme in SCREENS:
         with screen(browser, width, theme):
             found += [f"{theme}, {width} pixels: {rule}" for rule in browser.execute_async_script(AXE)]
     return found
@@ -310,6 +310,9 @@ def screen(browser, width: int, theme: str) -> Iterator[None]:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     try:
         yield
+    except BaseException as error:
+        error.add_note(f"on a screen of {width} pixels in the {theme} theme")
+        raise
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -437,6 +440,7 @@ def test_failure_is_searched_and_resubmitted(browser, site, rows) -> None:
     log_in(browser, site, "root", is_superuser=True)
     browser.get(f"{site}django_q/failure/")
     browser.find_element(By.ID, "searchbar").send_keys("no such part\n")
+    eventually(lambda: "?q=" in browser.current_url)
     links = browser.find_elements(By.CSS_SELECTOR, "#result_list .field-name a")
     assert {link.text.partition("-")[0] for link in links} == {"plain", "unicode", "wide", "unreadable"}
     next(link for link in links if link.text.startswith("plain")).click()
@@ -502,76 +506,69 @@ def cell(browser, column: str) -> str:
     return found.text
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_times_attempts_and_workers_are_columns(browser, site, rows, width: int, theme: str) -> None:
+def test_times_attempts_and_workers_are_columns(browser, site, rows) -> None:
     now = timezone.now()
     entry = attempts.ended(attempts.entry(1, "worker-7", now), now, duration=0.75)
     times = {"enqueued_at": now, "last_attempted_at": now + timedelta(seconds=1.5), "attempts": [entry]}
     for number in (0, 1):
         Record.objects.filter(pk=f"{number:032}").update(**times)
     log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        for model in ("success", "failure"):
-            browser.get(f"{site}django_q/{model}/")
-            assert re.fullmatch(r"[-\d]{10}\s\d\d:\d\d:\d\d", cell(browser, "started_at"))
-            assert re.fullmatch(r"[-\d]{10}\s\d\d:\d\d:\d\d", cell(browser, "stopped_at"))
-            assert (cell(browser, "waiting_time"), cell(browser, "run_time")) == ("1.5", "0.75")
-            assert (cell(browser, "attempt_count"), cell(browser, "worker")) == ("0", "worker-7")
-            assert cell(browser, "group") == "plain"
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            for model in ("success", "failure"):
+                browser.get(f"{site}django_q/{model}/")
+                assert re.fullmatch(r"[-\d]{10}\s\d\d:\d\d:\d\d", cell(browser, "started_at"))
+                assert re.fullmatch(r"[-\d]{10}\s\d\d:\d\d:\d\d", cell(browser, "stopped_at"))
+                assert (cell(browser, "waiting_time"), cell(browser, "run_time")) == ("1.5", "0.75")
+                assert (cell(browser, "attempt_count"), cell(browser, "worker")) == ("0", "worker-7")
+                assert cell(browser, "group") == "plain"
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_of_a_failure_begins_with_its_error(browser, site, rows, width: int, theme: str) -> None:
+def test_page_of_a_failure_begins_with_its_error(browser, site, rows) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        browser.get(f"{site}django_q/failure/{0:031}0/change/")
-        first, second = browser.find_elements(By.CSS_SELECTOR, ".form-row")[:2]
-        assert "LookupError: no such part" in first.text
-        blocks = second.find_elements(By.CSS_SELECTOR, "pre")
-        assert "\n    raise LookupError" in blocks[-1].get_attribute("textContent")
-        style = "const style = getComputedStyle(arguments[0]); return [style.fontFamily, style.whiteSpaceCollapse]"
-        font, spaces = browser.execute_script(style, blocks[-1])
-        assert "monospace" in font
-        assert spaces == "preserve"
-        assert "('1', 2)" in browser.find_element(By.CSS_SELECTOR, ".field-shown_args").text
-        assert "{'x': ('1', 2)}" in browser.find_element(By.CSS_SELECTOR, ".field-shown_kwargs").text
-        button = browser.find_element(By.NAME, "_resubmit").rect
-        assert 0 <= button["x"] < button["x"] + button["width"] <= width
-        assert not browser.find_elements(By.CSS_SELECTOR, "[name^='_save'], [name='_continue'], [name='_addanother']")
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            browser.get(f"{site}django_q/failure/{0:031}0/change/")
+            first, second = browser.find_elements(By.CSS_SELECTOR, ".form-row")[:2]
+            assert "LookupError: no such part" in first.text
+            blocks = second.find_elements(By.CSS_SELECTOR, "pre")
+            assert "\n    raise LookupError" in blocks[-1].get_attribute("textContent")
+            style = "const style = getComputedStyle(arguments[0]); return [style.fontFamily, style.whiteSpaceCollapse]"
+            font, spaces = browser.execute_script(style, blocks[-1])
+            assert "monospace" in font
+            assert spaces == "preserve"
+            assert "('1', 2)" in browser.find_element(By.CSS_SELECTOR, ".field-shown_args").text
+            assert "{'x': ('1', 2)}" in browser.find_element(By.CSS_SELECTOR, ".field-shown_kwargs").text
+            button = browser.find_element(By.NAME, "_resubmit").rect
+            assert 0 <= button["x"] < button["x"] + button["width"] <= width
+            others = "[name^='_save'], [name='_continue'], [name='_addanother']"
+            assert browser.execute_script("return document.querySelectorAll(arguments[0]).length", others) == 0
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_huge_values_are_truncated_with_a_download(browser, site, rows, width: int, theme: str) -> None:
+def test_huge_values_are_truncated_with_a_download(browser, site, rows) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        browser.get(f"{site}django_q/success/{1:031}1/change/")
-        for field, name in (("shown_args", "args"), ("shown_kwargs", "kwargs"), ("shown_result", "result")):
-            row = browser.find_element(By.CSS_SELECTOR, f".field-{field}")
-            assert len(row.text) < 10_000
-            link = row.find_element(By.PARTIAL_LINK_TEXT, "Download all 2,000,0")
-            assert link.get_attribute("href").endswith(f"/value/{name}/")
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            browser.get(f"{site}django_q/success/{1:031}1/change/")
+            for field, name in (("shown_args", "args"), ("shown_kwargs", "kwargs"), ("shown_result", "result")):
+                row = browser.find_element(By.CSS_SELECTOR, f".field-{field}")
+                assert len(row.text) < 10_000
+                link = row.find_element(By.PARTIAL_LINK_TEXT, "Download all 2,000,0")
+                assert link.get_attribute("href").endswith(f"/value/{name}/")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_fit_and_screenshots_are_kept(browser, site, rows, screenshots, width, theme) -> None:
+def test_pages_fit_and_screenshots_are_kept(browser, site, rows, screenshots) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        for model in LISTS:
-            for kind, path in (("list", ""), ("page", f"{rows[model][0].pk}/change/")):
-                browser.get(f"{site}django_q/{model}/{path}")
-                browser.save_screenshot(str(screenshots / f"{model}-{kind}-{width}-{theme}.png"))
-                assert overflow(browser) <= 0, (model, kind)
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            for model in LISTS:
+                for kind, path in (("list", ""), ("page", f"{rows[model][0].pk}/change/")):
+                    browser.get(f"{site}django_q/{model}/{path}")
+                    browser.save_screenshot(str(screenshots / f"{model}-{kind}-{width}-{theme}.png"))
+                    assert overflow(browser) <= 0, (model, kind)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_queue_pages_fit_and_screenshots_are_kept(
-    browser, site, queue, cluster, screenshots, width: int, theme: str
-) -> None:
+def test_queue_pages_fit_and_screenshots_are_kept(browser, site, queue, cluster, screenshots) -> None:
     log_in(browser, site, "root", is_superuser=True)
     pages = {
         "queue-list": "django_q/queue/",
@@ -584,11 +581,12 @@ def test_queue_pages_fit_and_screenshots_are_kept(
         "ormq-list": "django_q_orm/ormq/",
         "ormq-page": f"django_q_orm/ormq/{queue[0].pk}/change/",
     }
-    with screen(browser, width, theme):
-        for name, path in pages.items():
-            browser.get(f"{site}{path}")
-            browser.save_screenshot(str(screenshots / f"{name}-{width}-{theme}.png"))
-            assert overflow(browser) <= 0, name
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            for name, path in pages.items():
+                browser.get(f"{site}{path}")
+                browser.save_screenshot(str(screenshots / f"{name}-{width}-{theme}.png"))
+                assert overflow(browser) <= 0, name
 
 
 def test_no_page_has_barriers(browser, site, rows, queue, cluster) -> None:
@@ -694,39 +692,38 @@ def test_clusters_are_updated_without_a_reload(browser, site, cluster) -> None:
     assert browser.execute_script("return window.isSamePage")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_cluster_is_stopped_with_the_keyboard(browser, site, cluster, width: int, theme: str) -> None:
+def test_cluster_is_stopped_with_the_keyboard(browser, site, cluster) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        browser.get(f"{site}django_q/cluster/")
-        button = browser.find_element(By.CSS_SELECTOR, "input[value='Stop cluster']")
-        assert button.accessible_name.startswith("Stop cluster: ")
-        button.send_keys("\n")
-        eventually(lambda: "/stop/?id=a-cluster" in browser.current_url)
-        assert not Command.objects.exists()
-        browser.find_element(By.NAME, "_stop").send_keys("\n")
-        expect_message(browser, "stops when it has read the command")
-    assert Command.objects.get().target == "a-cluster"
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            browser.get(f"{site}django_q/cluster/")
+            button = browser.find_element(By.CSS_SELECTOR, "input[value='Stop cluster']")
+            assert button.accessible_name.startswith("Stop cluster: ")
+            button.send_keys("\n")
+            eventually(lambda: "/stop/?id=a-cluster" in browser.current_url)
+            assert not Command.objects.exists()
+            browser.find_element(By.NAME, "_stop").send_keys("\n")
+            expect_message(browser, "stops when it has read the command")
+            assert Command.objects.get().target == "a-cluster"
+            Command.objects.all().delete()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_charts_can_be_seen(browser, site, cluster, screenshots, width: int, theme: str) -> None:
+def test_charts_can_be_seen(browser, site, cluster, screenshots) -> None:
     log_in(browser, site, "root", is_superuser=True)
-    with screen(browser, width, theme):
-        browser.get(f"{site}django_q/cluster/")
-        contrasts = browser.execute_script(CONTRASTS)
-        assert len(contrasts) == 6
-        assert min(contrasts) >= MIN_CONTRAST
-        charts = browser.find_elements(By.CSS_SELECTOR, ".django-q-chart svg")
-        assert len({chart.rect["y"] for chart in charts}) == (2 if width == 1280 else 6)
-        for chart in charts:
-            bars = chart.find_element(By.CSS_SELECTOR, "path").rect
-            assert chart.rect["width"] >= bars["width"] > 0.7 * chart.rect["width"] > 150
-            assert chart.rect["height"] >= bars["height"] > 0.9 * chart.rect["height"] > 40
-        browser.execute_script("arguments[0].closest('.module').scrollIntoView()", charts[0])
-        browser.save_screenshot(str(screenshots / f"charts-{width}-{theme}.png"))
+    for width, theme in SCREENS:
+        with screen(browser, width, theme):
+            browser.get(f"{site}django_q/cluster/")
+            contrasts = browser.execute_script(CONTRASTS)
+            assert len(contrasts) == 6
+            assert min(contrasts) >= MIN_CONTRAST
+            charts = browser.find_elements(By.CSS_SELECTOR, ".django-q-chart svg")
+            assert len({chart.rect["y"] for chart in charts}) == (2 if width == 1280 else 6)
+            for chart in charts:
+                bars = chart.find_element(By.CSS_SELECTOR, "path").rect
+                assert chart.rect["width"] >= bars["width"] > 0.7 * chart.rect["width"] > 150
+                assert chart.rect["height"] >= bars["height"] > 0.9 * chart.rect["height"] > 40
+            browser.execute_script("arguments[0].closest('.module').scrollIntoView()", charts[0])
+            browser.save_screenshot(str(screenshots / f"charts-{width}-{theme}.png"))
 
 
 def test_charts_are_updated_without_a_reload(browser, site, cluster) -> None:
