@@ -95,11 +95,15 @@ def test_queues_are_measured(make_site):
             """
         )
         awaited(cluster, "django_q_workers", "busy", value=1)
-        eventually(lambda: 7 <= values(cluster)["django_q_queue_waiting_tasks", "acceptance"] <= 9)
-        found = values(cluster)
-        assert found["django_q_queue_waiting_tasks", "acceptance"] + found[
-            "django_q_queue_in_flight_tasks", "acceptance"
-        ] == pytest.approx(10)
+
+        def settled():
+            """Return the metrics, once no task is counted twice because it is fetched between two counts."""
+            found = values(cluster)
+            waiting = found["django_q_queue_waiting_tasks", "acceptance"]
+            in_flight = found["django_q_queue_in_flight_tasks", "acceptance"]
+            return 7 <= waiting <= 9 and waiting + in_flight == 10 and found
+
+        found = eventually(settled, why=lambda: values(cluster))
         assert found["django_q_queue_oldest_waiting_seconds", "acceptance"] > 0
         assert found["django_q_queue_dead_letters", "acceptance"] == 0
         cluster.kill()
