@@ -29,21 +29,27 @@ with suppress(ImportError):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Run six more workers than processors, because tests of brokers and clusters mostly wait for leases."""
+    """Run four more workers than processors, because tests of brokers and clusters mostly wait for leases."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return (os.cpu_count() or 1) + 6
+    return (os.cpu_count() or 1) + 4
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deal the modules out to the workers, those that wait most first: then no worker waits alone at the end."""
+    """Deal the modules out to the workers, those with clusters and servers among the others.
+
+    Then the load is even, and no worker waits alone at the end.
+    """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     modules: dict[Path, list[pytest.Item]] = {}
     for item in items:
         modules.setdefault(item.path, []).append(item)
     packages = config.rootpath / "packages"
-    slow_first = sorted(modules, key=lambda path: packages in path.parents and path.name != "test_conformance.py")
-    items[:] = [item for worker in range(workers) for path in slow_first[worker::workers] for item in modules[path]]
+    slow = [path for path in modules if packages not in path.parents or path.name == "test_conformance.py"]
+    quick = [path for path in modules if path not in slow]
+    places = {path: place / len(paths) for paths in (slow, quick) for place, path in enumerate(paths)}
+    mixed = sorted(places, key=lambda path: places[path])
+    items[:] = [item for worker in range(workers) for path in mixed[worker::workers] for item in modules[path]]
 
 
 @pytest.hookimpl(wrapper=True)
