@@ -582,6 +582,7 @@ def test_queue_pages_fit_and_screenshots_are_kept(browser, site, queue, cluster,
         "ormq-page": f"django_q_orm/ormq/{queue[0].pk}/change/",
     }
     for width, theme in SCREENS:
+        cluster.save(get_broker())  # before it is forgotten
         with screen(browser, width, theme):
             for name, path in pages.items():
                 browser.get(f"{site}{path}")
@@ -597,6 +598,7 @@ def test_no_page_has_barriers(browser, site, rows, queue, cluster) -> None:
     addresses += [each for each in queue_addresses(site, queue[:1]) if "&n=" not in each or "&n=0" in each]
     found = []
     for address in addresses:
+        cluster.save(get_broker())  # before it is forgotten
         browser.get(address)
         assert status_of(browser) == 200, address
         found += [f"{address.removeprefix(site)}, {each}" for each in barriers(browser)]
@@ -695,6 +697,7 @@ def test_clusters_are_updated_without_a_reload(browser, site, cluster) -> None:
 def test_cluster_is_stopped_with_the_keyboard(browser, site, cluster) -> None:
     log_in(browser, site, "root", is_superuser=True)
     for width, theme in SCREENS:
+        cluster.save(get_broker())  # before it is forgotten
         with screen(browser, width, theme):
             browser.get(f"{site}django_q/cluster/")
             button = browser.find_element(By.CSS_SELECTOR, "input[value='Stop cluster']")
