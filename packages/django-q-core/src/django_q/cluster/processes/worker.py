@@ -203,9 +203,7 @@ class Worker(ClusterProcess):
         try:
             return self._attempt(task)
         finally:
-            self._end_copy()
-            self._end_group_after_timeout()
-            self.baseline.restore()
+            self._clean_up()
 
     def _attempt(self, task: TaskMessage) -> Outcome:
         if 0 < self.settings.max_attempts < task.attempt:
@@ -318,9 +316,7 @@ class Worker(ClusterProcess):
                 if work.finished is not None:
                     self.finisher.run_follow_up(work.finished)
         finally:
-            self._end_copy()
-        self._end_group_after_timeout()
-        self.baseline.restore()
+            self._clean_up()
         if work.key:
             self._send(pack(Kind.FOLLOWED_UP, FollowedUp(work.key)), outcome=False)
         else:
@@ -331,6 +327,12 @@ class Worker(ClusterProcess):
         while not self.results.send(message, wait=RECEIVE_SECONDS):
             self.heartbeat.beat()  # the result channel is full: keep the task in flight and try again
         self.slot.finish(sent=outcome)
+
+    def _clean_up(self) -> None:
+        """End what a task or follow-up has left behind, and restore the state of this process."""
+        self._end_copy()
+        self._end_group_after_timeout()
+        self.baseline.restore()
 
     def _end_copy(self) -> None:
         """Exit if this process is a fork of the worker, made by a task, in which the code of the task has ended."""

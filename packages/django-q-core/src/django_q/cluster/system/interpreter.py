@@ -34,7 +34,7 @@ class Interpreter:
 
     def __init__(self) -> None:
         self.streams = sys.stdin, sys.stdout, sys.stderr
-        self.files = inodes_of(STANDARD_FILES)
+        self.inodes = inodes_of(STANDARD_FILES)
         self.hooks = sys.gettrace(), sys.getprofile()
         self.recursion_limit = sys.getrecursionlimit()
         self.collects_garbage = gc.isenabled()
@@ -54,7 +54,7 @@ class Interpreter:
         if change_mask(signal.SIG_BLOCK, ()) != self.blocked_signals:
             change_mask(signal.SIG_SETMASK, self.blocked_signals)
         sys.stdin, sys.stdout, sys.stderr = self.streams
-        if inodes_of(STANDARD_FILES) != self.files or any(map(is_closed, self.streams)):
+        if inodes_of(STANDARD_FILES) != self.inodes or any(map(is_closed, self.streams)):
             self._drop_closed_streams()
             return False
         return os.getpriority(os.PRIO_PROCESS, 0) == self.priority
