@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
+from django.core import checks
+from django.core.checks.commands import migrate_and_makemigrations_autodetector
+from django.core.checks.registry import registry
+from django.core.management.base import SystemCheckError
 from django_q.exceptions import ConfigurationError
-from django_q.management.commands.qcluster import with_options
+from django_q.management.commands.qcluster import Command, with_options
+
+IMPORTED = """
+import sys
+import django
+from django_q.management.commands.qcluster import Command
+django.setup()
+Command().check()
+print("django.db.migrations.autodetector" in sys.modules)
+"""
 
 
 def test_number_of_workers_replaces_the_setting(settings_of):
@@ -34,3 +50,20 @@ def test_without_options_the_settings_stay(settings_of):
 def test_invalid_number_of_workers_is_an_error(settings_of, workers):
     with pytest.raises(ConfigurationError, match="--workers"):
         with_options(settings_of(), workers=workers)
+
+
+def test_checks_of_the_project_run(monkeypatch):
+    def check(**_):
+        return [checks.Error("wrong", id="test.E001")]
+
+    monkeypatch.setattr(
+        registry, "registered_checks", registry.registered_checks | {checks.register("commands")(check)}
+    )
+    with pytest.raises(SystemCheckError, match=r"test\.E001"):
+        Command().check()
+    assert migrate_and_makemigrations_autodetector in registry.registered_checks
+
+
+def test_checks_import_no_commands_of_django():
+    done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

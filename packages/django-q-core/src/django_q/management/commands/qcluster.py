@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings as django_settings
+from django.core.checks.commands import migrate_and_makemigrations_autodetector
+from django.core.checks.registry import registry
 from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -57,6 +59,15 @@ class Command(TranslatedCommand):
         if sys.platform == "win32":
             raise CommandError(cluster.NEEDS_UNIX)
         return super().execute(*args, **options)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Run all system checks but Django's of its own commands, whose modules each process would inherit."""
+        checks = registry.registered_checks
+        registry.registered_checks = {each for each in checks if each is not migrate_and_makemigrations_autodetector}
+        try:
+            super().check(*args, **options)
+        finally:
+            registry.registered_checks = checks
 
     def handle(
         self,
