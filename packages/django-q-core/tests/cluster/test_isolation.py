@@ -71,15 +71,17 @@ def test_standard_streams_are_restored(monkeypatch):
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_worker_whose_standard_input_was_closed_is_replaced(replaced):
+def test_standard_input_that_was_closed_is_opened_again(replaced):
     baseline, kept = Baseline(), os.dup(0)
+    file = os.fstat(0)
     os.close(0)
     if replaced:
         reader, writer = os.pipe()
         assert reader == 0
     try:
         baseline.restore()
-        assert baseline.is_damaged
+        assert os.path.samestat(os.fstat(0), file)
+        assert not baseline.is_damaged
     finally:
         os.dup2(kept, 0)
         os.close(kept)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.utils import timezone, translation
 
-from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of, inodes_of
+from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of
 from django_q.exceptions import DjangoQError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 RESTORED_EVENTS: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
 """Audit events after which environment and working directory are restored.
@@ -112,6 +112,10 @@ class Baseline:
         except OSError:  # the folder is gone
             self.is_damaged = True
 
+    def close(self) -> None:
+        """Close the copies of the standard files. Nothing can be restored afterwards."""
+        self.interpreter.close()
+
     def has_leaked_files(self) -> bool:
         """Return True if tasks have left so many files open that the worker should be replaced."""
         try:
@@ -125,3 +129,19 @@ def free_file() -> int:
     file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.close(file)
     return file
+
+
+def inodes_of(files: Sequence[int]) -> list[int | None]:
+    """Return the inodes of open files; None for a descriptor that is closed."""
+    try:
+        return [os.fstat(file).st_ino for file in files]
+    except OSError:
+        return [inode_of(file) for file in files]
+
+
+def inode_of(file: int) -> int | None:
+    """Return the inode of an open file; None if the descriptor is closed."""
+    try:
+        return os.fstat(file).st_ino
+    except OSError:
+        return None

@@ -88,11 +88,12 @@ class ClusterProcess:
         self.start()
         self.heartbeat.beat()  # before the process is announced: from then on, `guard_timeout` applies to it
         self.announce()
+        records_queries = django_settings.DEBUG
         try:
             while self.step():
                 self.heartbeat.beat()
                 self.wiring.lifeline.check()
-                if django_settings.DEBUG:
+                if records_queries:
                     reset_queries()
         finally:
             self.stop()

@@ -40,15 +40,14 @@ def rehearse(settings: ClusterSettings) -> None:
         settings: settings of the cluster.
     """
     using = router.db_for_write(Task)
-    builder, channel = OutcomeBuilder(settings), Channel()
-    try:
+    builder = OutcomeBuilder(settings)
+    with closing(Channel()) as channel:
         for _ in range(ROUND_COUNT):
             _pass_task(settings, builder, channel)
-            Baseline(channel.files(), has_hook=False).restore()
+            with closing(Baseline(channel.files(), has_hook=False)) as baseline:
+                baseline.restore()
             StatCodec.of(settings).dumps(Stat(cluster_id=TASK_ID, queue=settings.list_key))
             Collector(using=using).can_fast_delete(Task)  # type: ignore[arg-type]
-    finally:
-        channel.close()
     if connections[using].settings_dict["ENGINE"] == SQLITE_ENGINE:  # others may require the options of the project
         _execute_statements(using)
 

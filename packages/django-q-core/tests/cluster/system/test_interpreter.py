@@ -12,6 +12,7 @@ import socket
 import sys
 
 import pytest
+from django_q.cluster.isolation import free_file
 from django_q.cluster.system import interpreter
 from django_q.cluster.system.interpreter import Interpreter
 
@@ -46,24 +47,53 @@ def test_change_is_undone(name):
     assert look() == before
 
 
-def test_worker_whose_standard_files_are_closed_is_replaced(monkeypatch, tmp_path):
-    file = os.open(tmp_path / "input", os.O_CREAT)
+@pytest.fixture
+def standard_output(monkeypatch, tmp_path):
+    """Return a file that takes the place of standard output."""
+    file = os.open(tmp_path / "output", os.O_CREAT)
+    os.set_inheritable(file, True)
     monkeypatch.setattr(interpreter, "STANDARD_FILES", (file,))
-    state = Interpreter()
+    yield file
+    os.close(file)
+
+
+def test_closed_standard_files_are_opened_again(standard_output):
+    state, before = Interpreter(), os.fstat(standard_output)
+    os.close(standard_output)
     assert state.restore()
-    os.close(file)
-    assert not state.restore()
+    assert os.path.samestat(os.fstat(standard_output), before)
+    assert os.get_inheritable(standard_output)  # by the programs that tasks start
 
 
-def test_worker_with_another_file_as_standard_output_is_replaced(monkeypatch, tmp_path):
-    file, other = (os.open(tmp_path / name, os.O_CREAT) for name in ("output", "other"))
-    os.set_inheritable(file, True)  # as standard output is
-    monkeypatch.setattr(interpreter, "STANDARD_FILES", (file,))
-    state = Interpreter()
-    os.dup2(other, file)  # as code does that captures what a library in C prints
-    assert not state.restore()
+def test_replaced_standard_files_are_opened_again(standard_output, tmp_path):
+    state, before = Interpreter(), os.fstat(standard_output)
+    other = os.open(tmp_path / "other", os.O_CREAT)
+    os.dup2(other, standard_output)  # as code does that captures what a library in C prints
     os.close(other)
-    os.close(file)
+    assert state.restore()
+    assert os.path.samestat(os.fstat(standard_output), before)
+
+
+def test_worker_without_copies_of_its_standard_files_is_replaced(standard_output):
+    state = Interpreter()
+    for copy, _ in state.copies:
+        os.close(copy)
+    assert not state.restore()
+
+
+def test_copies_of_standard_files_can_be_closed():
+    first_free = free_file()
+    state = Interpreter()
+    assert free_file() > first_free
+    state.close()
+    assert free_file() == first_free
+
+
+def test_standard_files_that_were_closed_before_are_left_alone(monkeypatch):
+    monkeypatch.setattr(interpreter, "STANDARD_FILES", (2**20,))
+    state = Interpreter()
+    assert state.copies == []
+    assert state.restore()
 
 
 def test_worker_without_standard_error_is_replaced_and_can_log(monkeypatch):

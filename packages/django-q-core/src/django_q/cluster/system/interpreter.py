@@ -9,12 +9,9 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django_q.log.events import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DAMAGING_EVENTS: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
 """Audit events of Python after which a worker is replaced, because the change cannot be undone."""
@@ -30,11 +27,11 @@ change_mask: Final = _signal.pthread_sigmask
 
 
 class Interpreter:
-    """The state of a worker's interpreter between two tasks. Each part takes about a microsecond to compare."""
+    """The state of a worker's interpreter between two tasks. Each part takes less than a microsecond."""
 
     def __init__(self) -> None:
         self.streams = sys.stdin, sys.stdout, sys.stderr
-        self.inodes = inodes_of(STANDARD_FILES)
+        self.copies = [(copy, number) for number in STANDARD_FILES if (copy := copy_of(number)) is not None]
         self.hooks = sys.gettrace(), sys.getprofile()
         self.recursion_limit = sys.getrecursionlimit()
         self.collects_garbage = gc.isenabled()
@@ -54,10 +51,17 @@ class Interpreter:
         if change_mask(signal.SIG_BLOCK, ()) != self.blocked_signals:
             change_mask(signal.SIG_SETMASK, self.blocked_signals)
         sys.stdin, sys.stdout, sys.stderr = self.streams
-        if inodes_of(STANDARD_FILES) != self.inodes or any(map(is_closed, self.streams)):
+        has_files = self._restore_files()
+        if any(map(is_closed, self.streams)):
             self._drop_closed_streams()
             return False
-        return os.getpriority(os.PRIO_PROCESS, 0) == self.priority
+        return has_files and os.getpriority(os.PRIO_PROCESS, 0) == self.priority
+
+    def close(self) -> None:
+        """Close the copies of the standard files."""
+        for copy, _ in self.copies:
+            os.close(copy)
+        self.copies = []
 
     def _restore_settings(self) -> None:
         if (sys.gettrace(), sys.getprofile()) != self.hooks:
@@ -74,6 +78,19 @@ class Interpreter:
             decimal.setcontext(self.decimals.copy())
         logger.manager.disable, logger.disabled = self.logging
 
+    def _restore_files(self) -> bool:
+        """Open the standard files again, which a task may have closed or replaced.
+
+        Returns:
+            False if the task has closed the copies.
+        """
+        try:
+            for copy, number in self.copies:
+                os.dup2(copy, number)
+        except OSError:
+            return False
+        return True
+
     def _drop_closed_streams(self) -> None:
         """Remove closed streams, so that logging skips them. Its error message would end the worker before it stops."""
         sys.stdin, sys.stdout, sys.stderr = (None if is_closed(each) else each for each in self.streams)  # type: ignore[assignment]
@@ -84,17 +101,9 @@ def is_closed(stream: Any) -> bool:
     return bool(getattr(stream, "closed", False))
 
 
-def inodes_of(files: Sequence[int]) -> list[int | None]:
-    """Return the inodes of open files; None for a descriptor that is closed."""
+def copy_of(file: int) -> int | None:
+    """Return a copy of a file descriptor; None if it is closed."""
     try:
-        return [os.fstat(file).st_ino for file in files]
-    except OSError:
-        return [inode_of(file) for file in files]
-
-
-def inode_of(file: int) -> int | None:
-    """Return the inode of an open file; None if the descriptor is closed."""
-    try:
-        return os.fstat(file).st_ino
+        return os.dup(file)
     except OSError:
         return None
