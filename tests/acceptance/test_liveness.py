@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psutil
 import pytest
@@ -254,6 +256,45 @@ def test_second_signal_ends_the_cluster_within_two_seconds(made, hangs):
         assert time.monotonic() - began < 2 + 1.5, "the second is for a machine that has other things to do"
         assert status == (1 if hangs == "sentinel" else 0) or cluster.log.count("second signal") == 1
         eventually(lambda: not any(lives(process) for process in family))
+
+
+@pytest.mark.parametrize(("signals", "seconds"), [(1, 12), (2, 2)])
+def test_cluster_ends_although_its_log_is_a_full_pipe(made, signals, seconds):
+    site = made(workers=1, guard_timeout=4, stop_timeout=1)
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "django", "qcluster"],
+        env=site.environment, cwd=site.folder, stdout=writer, stderr=writer, start_new_session=True,
+    )  # fmt: skip
+    try:
+        log = b""
+        while b" running." not in log:
+            log += os.read(reader, 4096)
+        outermost = psutil.Process(process.pid)
+        family = [outermost, *outermost.children(recursive=True)]
+        fill(writer)
+        send(site, "'jobs.mark', 'x'")
+        began = time.monotonic()
+        for _ in range(signals):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)  # two signals, not one twice
+        assert process.wait(seconds + 10) == 1
+        assert time.monotonic() - began < seconds + 1.5, "the rest is for a machine that has other things to do"
+        eventually(lambda: not any(lives(each) for each in family))
+    finally:
+        process.kill()
+        os.close(reader)
+        os.close(writer)
+
+
+def fill(writer):
+    """Fill a pipe whose writers block."""
+    file = os.open(f"/proc/self/fd/{writer}", os.O_WRONLY | os.O_NONBLOCK)
+    for size in (4096, 1):
+        with suppress(BlockingIOError):
+            while True:
+                os.write(file, b"." * size)
+    os.close(file)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])

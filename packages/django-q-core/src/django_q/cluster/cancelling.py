@@ -97,5 +97,5 @@ class Canceller:
                 del self.interrupted[slot.index]
             elif now >= kill_at:
                 del self.interrupted[slot.index]
-                log.worker.cancelled(member.name)
                 member.kill(CANCELLED)
+                log.worker.cancelled(member.name)

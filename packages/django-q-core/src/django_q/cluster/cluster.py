@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import socket
 import time
 import uuid
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django_q.brokers import get_broker
 from django_q.cluster.ipc.channels import Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.state import ClusterState, Phase
-from django_q.cluster.system.process_group import kill_group
+from django_q.cluster.system.process_group import has_exited, kill_group
 from django_q.databases.connections import close_all
 from django_q.exceptions import ClusterDied
 from django_q.log import messages as log
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+WATCH_SECONDS: Final = 0.025
+"""Interval of the alarm during a stop. Its handler runs even while a full pipe of the log blocks this process."""
+
+END_SECONDS: Final = 5.0
+"""Maximum time from the end of the sentinel to the end of this process."""
 
 
 class Flag:
@@ -112,6 +119,12 @@ class Cluster:
         self._lifeline: Lifeline | None = None
         self._guard: SentinelGuard | None = None
         self._notifier: Notifier | None = None
+        self._handles_signals = False
+        """True if this object handles the signals of the process."""
+        self._kill_by = math.inf
+        """Time at which a sentinel that hangs is killed without a message in the log (`time.monotonic`, seconds)."""
+        self._end_by = math.inf
+        """Time at which this process exits even if its log is blocked (`time.monotonic`, seconds)."""
         self.start_event = Flag(lambda: self.state.phase >= Phase.RUNNING)
         """Set when all processes have started."""
         self.stop_event = Flag(lambda: self.state.stop_requests > 0, self._ask_to_stop)
@@ -220,6 +233,8 @@ class Cluster:
         wakeup = Wakeup()
         os.set_blocking(wakeup.writer_fileno(), False)
         before = {number: signal.signal(number, self.sig_handler) for number in SIGNALS}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._watch_end)
+        self._handles_signals = True
         previous_fd = signal.set_wakeup_fd(wakeup.writer_fileno(), warn_on_full_buffer=False)
         try:
             self._announce()
@@ -230,6 +245,8 @@ class Cluster:
                 self._ask_to_stop()
             return self._wait(wakeup)
         finally:
+            self._handles_signals = False
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.set_wakeup_fd(previous_fd)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -237,6 +254,40 @@ class Cluster:
     def sig_handler(self, signum: int, frame: FrameType | None) -> None:
         """Request a stop. The sentinel executes it."""
         self._ask_to_stop()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Call `_watch_end` regularly from now on, if this object handles the signals of the process."""
+        if self._handles_signals:
+            signal.setitimer(signal.ITIMER_REAL, WATCH_SECONDS, WATCH_SECONDS)
+
+    def _watch_end(self, signum: int, frame: FrameType | None) -> None:
+        """Kill a sentinel that hangs, and exit soon after its end, unless `_wait_for` does it in time."""
+        reason = None if self._guard is None else self._guard.look()
+        now = time.monotonic()
+        if self._has_sentinel():
+            if reason is not None:
+                self._kill_by = min(self._kill_by, now + WATCH_SECONDS / 2)
+            if now >= self._kill_by and self.sentinel is not None and self.sentinel.pid:
+                os.kill(self.sentinel.pid, signal.SIGKILL)
+            return
+        self._end_by = min(self._end_by, now + END_SECONDS)
+        if self.state.stop_requests > 1:
+            second = now if self._guard is None else self._guard.second_stop_by
+            self._end_by = min(self._end_by, max(now, second) + WATCH_SECONDS)
+        if now >= self._end_by:
+            self._kill_groups()
+            os._exit(0 if self._has_stopped_cleanly() else 1)
+
+    def _has_sentinel(self) -> bool:
+        """Return True if the sentinel runs, without reaping it."""
+        if self.sentinel is None:
+            return False
+        exited = has_exited(self.sentinel.pid or 0)
+        return self.sentinel.is_alive() if exited is None else not exited
+
+    def _has_stopped_cleanly(self) -> bool:
+        return self.sentinel is not None and self.state.phase == Phase.STOPPED and self.sentinel.exitcode == 0
 
     def _wait(self, wakeup: Wakeup) -> int:
         assert self.sentinel is not None
@@ -262,8 +313,9 @@ class Cluster:
         if reason is None and self._notifier is not None:
             self._notifier.alive()
         if reason is not None and self.sentinel.is_alive():
-            log.cluster.sentinel_stalled(self.name, reason)
             self.sentinel.kill()
+            self._set_alarm()
+            log.cluster.sentinel_stalled(self.name, reason)
             self.sentinel.join()
 
     def _kill_groups(self) -> None:
@@ -279,12 +331,12 @@ class Cluster:
     def _log_end(self) -> int:
         assert self.sentinel is not None
         self.sentinel.join()
-        code = self.sentinel.exitcode or 0
-        if self.state.phase == Phase.STOPPED and code == 0:
+        self._set_alarm()
+        if self._has_stopped_cleanly():
             log.cluster.stopped(self.name)
             return 0
         self._kill_groups()
-        log.cluster.sentinel_died(self.name, f"met {exit_text(code)}")
+        log.cluster.sentinel_died(self.name, f"met {exit_text(self.sentinel.exitcode or 0)}")
         return 1
 
     # state

@@ -184,19 +184,19 @@ class Sentinel:
             if slot is None or not self.guard.is_overdue(member):
                 continue
             if slot.state == WorkerState.BUSY:
-                log.worker.timed_out(member.name)
                 member.kill("timeout: the task did not end in time")
+                log.worker.timed_out(member.name)
             else:
-                log.worker.not_exiting(member.name)
                 member.kill("it did not exit")
+                log.worker.not_exiting(member.name)
             slot.deadline = 0.0
 
     def _watch_heartbeats(self) -> None:
         for member in self.pool.members:
             if member.killed_for is None and self.guard.is_stalled(member):
                 seconds = self.guard.silence(member)
-                log.process.stalled(member.name, member.role.name, seconds)
                 member.kill(f"no progress for {seconds:.0f} seconds")
+                log.process.stalled(member.name, member.role.name, seconds)
 
     def _report_deaths(self) -> None:
         while self.deaths and self.wiring.results.send(pack(Kind.DEATH, self.deaths[0])):

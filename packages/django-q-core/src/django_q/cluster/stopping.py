@@ -139,8 +139,8 @@ class StopProcedure:
         for worker in self.pool.workers:
             slot = worker.slot
             if worker.alive and worker.killed_for is None and slot is not None and slot.state == WorkerState.BUSY:
-                log.worker.interrupted(worker.name)
                 worker.kill(INTERRUPTED)
+                log.worker.interrupted(worker.name)
 
     def _stop_monitor(self) -> None:
         """Stop the monitor after it has received the last death."""
