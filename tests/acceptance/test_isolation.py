@@ -47,7 +47,41 @@ def looks(label):
 def closes_files(label):
     note(label)
     os.closerange(3, 1000)
+
+def left():
+    import asyncio, datetime, faulthandler, io, pickle, signal, sys, time
+    from unittest import mock
+    import freezegun
+    from django.utils import timezone
+    return {
+        "detached stream": lambda: setattr(sys, "stdout", io.TextIOWrapper(sys.stdout.detach())),
+        "dump of tracebacks": lambda: faulthandler.dump_traceback_later(0.3, exit=True),
+        "frozen time": freezegun.freeze_time("2020-01-01").start,
+        "mark of a loop": lambda: asyncio._set_running_loop(asyncio.new_event_loop()),
+        "profiler": lambda: sys.setprofile(mock.MagicMock(__eq__=mock.Mock(side_effect=ValueError))),
+        "pickle": mock.patch("pickle.dumps", side_effect=ValueError).start,
+        "present": mock.patch("django.utils.timezone.now").start,
+        "timer": lambda: signal.setitimer(signal.ITIMER_PROF, 0.05),
+    }
+
+def leaves(name):
+    note(name)
+    left()[name]()
+
+def works():
+    import time
+    from django.contrib.auth.models import User
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    time.sleep(0.4)
+    return User.objects.count()
 """
+
+LEFT = (
+    *("detached stream", "dump of tracebacks", "frozen time", "mark of a loop", "profiler", "pickle", "present"),
+    "timer",
+)
 
 
 def test_argument_that_ends_its_process_affects_no_other_task(make_site):
@@ -128,3 +162,21 @@ def test_task_that_closes_all_files_affects_no_other_task(make_site):
             """
         )
         assert success == [False, True], cluster.log
+
+
+def test_what_a_task_leaves_behind_affects_neither_its_result_nor_the_next_task(make_site):
+    site = make_site("sqlite", workers=1, max_attempts=2, retry=3, ack_failures=False)
+    with (site.folder / "jobs.py").open("a") as jobs:
+        jobs.write(JOBS)
+    with site.cluster() as cluster:
+        outcomes = site.run(
+            f"""
+            from django_q.tasks import async_task, fetch
+            sent = [(name, async_task("jobs.leaves", name), async_task("jobs.works")) for name in {LEFT!r}]
+            found = [(name, fetch(task, wait=60_000), fetch(after, wait=60_000)) for name, task, after in sent]
+            answer = {{name: [task and task.success, after and after.result] for name, task, after in found}}
+            """
+        )
+        assert outcomes == {name: [True, 0] for name in LEFT}, cluster.log
+        assert cluster.stop() == 0, cluster.log
+    assert Counter(site.notes()) == Counter(LEFT)

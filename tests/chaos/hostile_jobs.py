@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
+import io
 import logging
 import multiprocessing
 import os
@@ -17,12 +19,19 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
+
+import freezegun
+from django_q.execution.coroutines import TaskLoop
 
 LONG = 1000
 """Seconds that a hostile task would take if nothing stopped it."""
 
 OTHER = Path("/dev/zero")
 """File that a hostile task puts in the place of the standard files."""
+
+FROZEN = 1_700_000_000
+"""A time of the past, in seconds since the epoch: a hostile task freezes the time before it."""
 
 HUGE_BYTES = 8 * 2**20
 
@@ -63,6 +72,10 @@ def damage():
     from django.utils import timezone, translation
 
     found = ["environment"] if "HOSTILE" in os.environ else []
+    if time.time() < FROZEN or time.localtime().tm_zone == "+0545":
+        found.append("clock")
+    if asyncio._get_running_loop() is not None and not isinstance(asyncio._get_running_loop(), TaskLoop):
+        found.append("loop")
     try:
         if Path.cwd() != Path(os.environ["NOTES"]).parent:
             found.append("directory")
@@ -644,6 +657,19 @@ def _limits():
     resource.setrlimit(resource.RLIMIT_NOFILE, (8, hard))
 
 
+def _detach_stream():
+    sys.stdout = io.TextIOWrapper(sys.stdout.detach())
+
+
+def _environment_object():
+    os.environ = {**os.environ, "HOSTILE": "1"}  # noqa: B003
+
+
+def _time_zone_of_the_system():
+    os.environ["TZ"] = "Asia/Kathmandu"
+    time.tzset()
+
+
 def _allocate():
     return bytearray(2**62 - 1)
 
@@ -676,8 +702,11 @@ ACTS = {
     "closed_connection": _closed_connection,
     "daemon": _daemon,
     "daemon_thread": lambda: _thread(daemon=True),
+    "detach_stream": _detach_stream,
     "directory": lambda: os.chdir("/"),
+    "dump_later": lambda: faulthandler.dump_traceback_later(0.01, exit=True),
     "environment": _environment,
+    "environment_object": _environment_object,
     "excepthook": _own_excepthook,
     "exit_0": lambda: os._exit(0),
     "exit_3": lambda: os._exit(3),
@@ -689,12 +718,17 @@ ACTS = {
     "hang": hang,
     "kill": kill_self,
     "language": _language,
+    "freeze": lambda: freezegun.freeze_time("2020-01-01").start(),
     "limits": _limits,
     "logging": _logging,
     "logging_off": _logging_off,
+    "loop": lambda: asyncio._set_running_loop(asyncio.new_event_loop()),
     "lost_directory": _lost_directory,
     "multiprocessing_child": _multiprocessing_child,
     "other_files": _other_files,
+    "patch_pickle": lambda: mock.patch("pickle.dumps", side_effect=ValueError).start(),
+    "patch_present": lambda: mock.patch("django.utils.timezone.now").start(),
+    "profiler": lambda: sys.setprofile(mock.MagicMock(__eq__=mock.Mock(side_effect=ValueError))),
     "raising_handler": _raising_handler,
     "raising_thread": _raising_thread,
     "record_factory": _record_factory,
@@ -712,6 +746,8 @@ ACTS = {
     "swallow_and_return": lambda: _swallow(back=True),
     "thread": lambda: _thread(daemon=False),
     "time_zone": _time_zone,
+    "time_zone_of_the_system": _time_zone_of_the_system,
+    "timers": lambda: [signal.setitimer(each, 0.001, 0.001) for each in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL)],
     "transaction": _transaction,
     "umask": lambda: os.umask(0o777),
     "warnings": lambda: warnings.simplefilter("error"),

@@ -7,9 +7,11 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
 from django_q.cluster.isolation import MAX_LEAKED_FILES, Baseline, WorkerDamaged
 from django_q.cluster.system.interpreter import DAMAGING_EVENTS
@@ -87,6 +89,60 @@ def test_standard_input_that_was_closed_is_opened_again(replaced):
         os.close(kept)
         if replaced:
             os.close(writer)
+
+
+def test_object_of_the_environment_is_restored(monkeypatch):
+    baseline, variables = Baseline(), os.environ
+    monkeypatch.setattr(os, "environ", {**os.environ, "DJANGO_Q_NEW": "1"})
+    baseline.restore()
+    assert os.environ is variables
+
+
+def test_time_zone_of_the_system_is_restored(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    baseline = Baseline()
+    os.environ["TZ"] = "Asia/Tokyo"
+    time.tzset()
+    baseline.restore()
+    assert time.localtime(0).tm_hour == 0
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_urls_are_restored(baseline):
+    set_script_prefix("/evil/")
+    set_urlconf("nowhere")
+    baseline.restore()
+    assert get_script_prefix() == "/"
+    assert get_urlconf() is None
+
+
+def test_handlers_of_further_signals_are_restored(baseline):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    baseline.restore()
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_worker_whose_state_cannot_be_restored_is_replaced(monkeypatch, caplog, error):
+    def restore():
+        raise error("hostile")
+
+    baseline = Baseline()
+    monkeypatch.setattr(baseline.interpreter, "restore", restore)
+    baseline.restore()
+    assert baseline.is_damaged
+    assert "its state could not be restored after a task" in caplog.text
+
+
+def test_worker_that_can_receive_no_task_is_replaced():
+    writer, reader = os.pipe()
+    baseline = Baseline([writer, reader])
+    os.close(reader)
+    baseline.restore()  # its outcome can be sent
+    assert baseline.is_damaged
+    os.close(writer)
 
 
 def test_worker_whose_limits_were_changed_is_replaced():

@@ -150,7 +150,9 @@ def test_container_is_no_label(name, value):
         validated({name: value})
 
 
-@pytest.mark.parametrize("value", [object(), validated, Raises(), Raises(SystemExit), PRETENDS], ids=kind_of)
+@pytest.mark.parametrize(
+    "value", [object(), validated, Raises(), Raises(SystemExit), Raises(GeneratorExit), PRETENDS], ids=kind_of
+)
 @pytest.mark.parametrize("name", [*LABELS, "cluster"])
 def test_object_without_a_text_form_is_no_label(name, value):
     with pytest.raises(OptionError, match=f"{name} is "):

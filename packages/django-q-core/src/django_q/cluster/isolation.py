@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextvars import copy_context
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, Final
 
+from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
 
 from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of
 from django_q.exceptions import DjangoQError
+from django_q.log import messages as log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +28,7 @@ See https://docs.python.org/3/library/audit_events.html."""
 SIGNALS: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM),
     *(signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGURG),
+    *(signal.SIGQUIT, signal.SIGPIPE, signal.SIGPROF, signal.SIGVTALRM),
 )
 """Signals whose handlers are restored. A timer that a task leaves behind calls the handler of `TaskTimer`."""
 
@@ -32,22 +37,23 @@ MAX_LEAKED_FILES: Final = 200
 
 
 class WorkerDamaged(DjangoQError):
-    """A task has closed or replaced file descriptors of its worker, which must exit."""
+    """A task has closed or replaced the descriptor to which its worker sends outcomes, so the worker must exit."""
 
 
 class Baseline:
     """State of a worker between two tasks. Created once per process, before its first task.
 
-    Environment and working directory are restored after an audit event only. Language and time zone are restored after
-    a change of a context variable only. Descriptors, signal handlers and the state of the interpreter are compared
-    after each task.
+    Environment and working directory are restored after an audit event only. Language, time zone and the prefix and
+    configuration of URLs are restored after a change of a context variable only. Descriptors, signal handlers and the
+    state of the interpreter are compared after each task.
 
     Args:
-        files: descriptors that the worker needs.
+        files: descriptors that the worker needs. Without the first, it cannot send an outcome.
         has_hook: False if audit events are not noted. A hook stays for as long as its process.
     """
 
     def __init__(self, files: Iterable[int] = (), *, has_hook: bool = True) -> None:
+        self.variables = os.environ
         self.environment = dict(os.environb)
         self.folder = os.getcwd()  # noqa: PTH109 - a path object costs a new process 100 KB
         self.umask = os.umask(0o022)
@@ -57,6 +63,7 @@ class Baseline:
         self.inodes = inodes_of(self.files)
         self.first_free_file = free_file()
         self.interpreter = Interpreter()
+        self.urls = get_script_prefix(), get_urlconf()
         self.context = copy_context()
         self.is_damaged = False
         """True if some state could not be restored, so that the worker should be replaced."""
@@ -71,20 +78,33 @@ class Baseline:
             self.environment = dict(os.environb)
 
     def restore(self) -> None:
-        """Undo the changes of a task.
+        """Undo the changes of a task. If that fails, `is_damaged` is True.
 
         Raises:
-            WorkerDamaged: the task has closed or replaced descriptors that the worker needs, so it must exit.
+            WorkerDamaged: the worker cannot send the outcome, so it must exit.
         """
-        if inodes_of(self.files) != self.inodes:
-            raise WorkerDamaged
+        if (inodes := inodes_of(self.files)) != self.inodes:
+            if inodes[0] != self.inodes[0]:
+                raise WorkerDamaged
+            self.is_damaged = True
+        try:
+            self._restore()
+        except BaseException as error:  # noqa: BLE001 - the task's own code may run, and its outcome is still sent
+            log.worker.not_restored(current_process().name, error)
+            self.is_damaged = True
+
+    def _restore(self) -> None:
         os.umask(self.umask)
         if self._has_other_context():
             translation.deactivate()
             timezone.deactivate()
+            prefix, configuration = self.urls
+            set_script_prefix(prefix)
+            set_urlconf(configuration)
             self.context = copy_context()
         if not DAMAGING_EVENTS.isdisjoint(self.events):
             self.is_damaged = True
+        os.environ = self.variables  # noqa: B003 - a task may have replaced the object
         if not RESTORED_EVENTS.isdisjoint(self.events):
             self._restore_environment()
         self.events.clear()
@@ -107,6 +127,7 @@ class Baseline:
         for name, value in self.environment.items():
             if os.environb.get(name) != value:
                 os.environb[name] = value
+        time.tzset()
         try:
             os.chdir(self.folder)
         except OSError:  # the folder is gone

@@ -116,18 +116,14 @@ class ClusterProcess:
         """Clean up. Called once, after the last step."""
 
 
-def ignore_signals() -> None:
-    """Ignore SIGINT and SIGTERM, which terminals and service managers send to every process. The sentinel stops it.
+def ignore_signals(*numbers: int) -> None:
+    """Ignore signals with a handler that does nothing. Programs that a task starts would inherit `SIG_IGN`."""
+    for number in numbers:
+        signal.signal(number, do_nothing)
 
-    The handler does nothing. Programs that a task starts would inherit `SIG_IGN`.
-    """
 
-    def nothing(signum: int, frame: FrameType | None) -> None:
-        return
-
-    signal.set_wakeup_fd(-1)  # a forked process has inherited the parent's
-    signal.signal(signal.SIGINT, nothing)
-    signal.signal(signal.SIGTERM, nothing)
+def do_nothing(signum: int, frame: FrameType | None) -> None:
+    """Handle a signal that is ignored."""
 
 
 def prepare(settings: ClusterSettings, cluster_id: str, role: str) -> None:
@@ -142,7 +138,8 @@ def prepare(settings: ClusterSettings, cluster_id: str, role: str) -> None:
     """
     os.environ[CLUSTER_NAME_VARIABLE] = settings.list_key
     sessions.begin(is_forked=settings.start_method != "spawn")  # a forkserver may have set Django up, too
-    ignore_signals()
+    signal.set_wakeup_fd(-1)  # a forked process has inherited the parent's
+    ignore_signals(signal.SIGINT, signal.SIGTERM)  # terminals and service managers send them to every process
     keep_free_memory()
     if settings.start_method != "fork":
         set_up_logging(settings, cluster_id)

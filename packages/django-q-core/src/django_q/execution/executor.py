@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.utils import timezone
 
-from django_q import reporters, signals, text
+from django_q import clock, reporters, signals, text
 from django_q.context import running
 from django_q.exceptions import TaskCancelled, TimeoutException
 from django_q.execution.coroutines import SOURCE_FILES, cancel_coroutine, run_coroutine
@@ -109,7 +109,7 @@ class Executor:
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
                 success, result = False, self._cancellation(error) if self.cancelled else self._failure(error)
             duration = perf_counter() - began
-            finished = dict(package, result=result, success=success, stopped=timezone.now())
+            finished = dict(package, result=result, success=success, stopped=clock.present())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
                 final = call is not None and call.returned

@@ -7,12 +7,10 @@ from datetime import timezone as fixed_zone
 from decimal import Decimal
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 from uuid import UUID
 
-from django.utils import timezone
-
-from django_q import signals, tracing
+from django_q import clock, signals, tracing
 from django_q.clock import sent_at
 from django_q.exceptions import ResultNotPicklable
 from django_q.functions import describe
@@ -235,7 +233,7 @@ class OutcomeBuilder:
             worker: name of the worker that has started the attempt; None if none has, or if it is not known.
             exception_class: dotted path of the class of the exception; None if there is none.
         """
-        finished = {**package, "result": text_of(reason), "success": False, "stopped": timezone.now()}
+        finished = {**package, "result": text_of(reason), "success": False, "stopped": clock.present()}
         outcome = self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
         if not package.get("track"):
             return outcome
@@ -270,7 +268,7 @@ def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:
 
 def moment_of(value: object) -> datetime:
     """Return a datetime; the present time for any other value."""
-    return value if isinstance(value, datetime) else timezone.now()
+    return cast("datetime", value) if issubclass(type(value), datetime) else clock.present()
 
 
 def flag_of(value: object) -> bool | None:

@@ -190,9 +190,9 @@ def normalised(name: str, value: object) -> Any:
     """
     try:
         return OPTION_RULES[name](name, value)
-    except DjangoQError:
+    except (DjangoQError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # the value's own code may raise anything when its type is asked for
+    except BaseException as error:  # the value's own code may raise anything when its type is asked for
         raise _option_error(name, value, error) from error
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from base64 import b64decode
 from binascii import Error as Base64Error
 from operator import attrgetter
+from pickle import HIGHEST_PROTOCOL, dumps
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from picklefield.fields import PickledObject, _ObjectWrapper, wrap_conflictual_object
@@ -113,7 +113,7 @@ def encode(value: object) -> str | None:
     """
     if value is None:
         return None
-    return encode_pickled(pickle.dumps(wrap_conflictual_object(value), protocol=pickle.HIGHEST_PROTOCOL))
+    return encode_pickled(dumps(wrap_conflictual_object(value), protocol=HIGHEST_PROTOCOL))
 
 
 def encode_pickled(data: bytes) -> str:
@@ -132,7 +132,7 @@ class Unwrapped(Pickled):
 UNWRAP: Final = attrgetter("_obj")
 FRAME_BYTES: Final = 11
 """Length of the beginning of a pickle of protocol 4 and later: the protocol and the length of the first frame."""
-WRAPPER_BYTES: Final = pickle.dumps(_ObjectWrapper(None), pickle.HIGHEST_PROTOCOL)[FRAME_BYTES:].partition(b"\x93")[0]
+WRAPPER_BYTES: Final = dumps(_ObjectWrapper(None), HIGHEST_PROTOCOL)[FRAME_BYTES:].partition(b"\x93")[0]
 """Bytes that follow if the object is wrapped: the name of the wrapper's class."""
 
 

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import decimal
 import gc
 import io
 import logging
 import os
+import pickle
 import signal
 import socket
+import subprocess
 import sys
+import time
+import warnings
 
 import pytest
+from django.utils import timezone
 from django_q.cluster.isolation import free_file
 from django_q.cluster.system import interpreter
 from django_q.cluster.system.interpreter import Interpreter
 
 ALARM = {signal.SIGALRM}
 
+
+class Unequal:
+    """Profiler that cannot be compared."""
+
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 CHANGES = {
     "decimal precision": (lambda: decimal.getcontext().prec, lambda: setattr(decimal.getcontext(), "prec", 1)),
+    "decimal traps": (
+        lambda: decimal.getcontext().traps[decimal.Inexact],
+        lambda: decimal.getcontext().traps.__setitem__(decimal.Inexact, True),
+    ),
     "disabled logger": (
         lambda: logging.getLogger("django-q").disabled,
         lambda: setattr(logging.getLogger("django-q"), "disabled", True),
     ),
     "disabled logging": (lambda: logging.root.manager.disable, lambda: logging.disable(logging.CRITICAL)),
     "garbage collection": (gc.isenabled, gc.disable),
+    "garbage collection thresholds": (gc.get_threshold, lambda: gc.set_threshold(1, 2, 3)),
     "recursion limit": (sys.getrecursionlimit, lambda: sys.setrecursionlimit(sys.getrecursionlimit() - 1)),
     "signal mask": (
         lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
@@ -33,6 +57,7 @@ CHANGES = {
     ),
     "socket timeout": (socket.getdefaulttimeout, lambda: socket.setdefaulttimeout(0.001)),
     "standard error": (lambda: sys.stderr, lambda: setattr(sys, "stderr", None)),
+    "warning filters": (lambda: list(warnings.filters), lambda: warnings.simplefilter("error")),
     "standard output": (lambda: sys.stdout, lambda: setattr(sys, "stdout", io.StringIO())),
 }
 
@@ -102,6 +127,53 @@ def test_worker_without_standard_error_is_replaced_and_can_log(monkeypatch):
     sys.stderr.close()
     assert not state.restore()
     assert sys.stderr is None
+
+
+def test_profiler_that_cannot_be_compared_is_removed():
+    state = Interpreter()
+    sys.setprofile(Unequal())
+    assert state.restore()
+    assert sys.getprofile() is None
+
+
+def test_worker_with_a_detached_stream_is_replaced(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(sys, "stdout", stream)
+    state = Interpreter()
+    stream.detach()
+    assert not state.restore()
+    assert sys.stdout is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(time, "monotonic"), (time, "time"), (timezone, "now"), (pickle, "dumps"), (pickle, "loads")],
+)
+def test_worker_with_a_replaced_function_is_replaced(monkeypatch, module, name):
+    state, function = Interpreter(), getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *_, **__: 5.0)
+    assert not state.restore()
+    assert getattr(module, name) is function
+
+
+def test_worker_in_a_loop_that_a_task_left_is_replaced():
+    state, loop = Interpreter(), asyncio.new_event_loop()
+    asyncio._set_running_loop(loop)
+    assert not state.restore()
+    assert asyncio._get_running_loop() is None
+    loop.close()
+
+
+def test_dump_of_tracebacks_that_a_task_has_ordered_is_cancelled(tmp_path):
+    code = (
+        "import faulthandler, time\n"
+        "from django_q.cluster.system.interpreter import Interpreter\n"
+        "state = Interpreter()\n"
+        "faulthandler.dump_traceback_later(0.2, exit=True)\n"
+        "assert state.restore()\n"
+        "time.sleep(0.5)\n"  # longer than the order
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_worker_with_another_priority_is_replaced(monkeypatch):

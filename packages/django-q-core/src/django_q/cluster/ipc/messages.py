@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-import pickle
 import struct
 from datetime import UTC, datetime
+from pickle import HIGHEST_PROTOCOL, dumps, loads
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from django_q.wire.outcome import Outcome
@@ -50,7 +50,7 @@ class TaskMessage(NamedTuple):
     def pack(self) -> bytes:
         """Return the message as bytes."""
         plain = type(self.ack_id) is str  # most brokers: pickling the id would take longer than the rest
-        ack = self.ack_id.encode() if plain else pickle.dumps(self.ack_id)
+        ack = self.ack_id.encode() if plain else dumps(self.ack_id)
         attempt = min(self.attempt, _MAX_ATTEMPT)
         return _HEAD.pack(Kind.TASK, self.number, self.leased, attempt, plain, len(ack)) + ack + self.package
 
@@ -60,7 +60,7 @@ class TaskMessage(NamedTuple):
         _, number, leased, attempt, plain, length = _HEAD.unpack_from(message)
         end = _HEAD.size + length
         ack = message[_HEAD.size : end]
-        ack_id = ack.decode() if plain else pickle.loads(ack)
+        ack_id = ack.decode() if plain else loads(ack)
         return cls(number, leased, ack_id, message[end:], attempt)
 
 
@@ -150,12 +150,12 @@ def pack(kind: Kind, content: Content) -> bytes:
     if kind == Kind.OUTCOME:
         for index in _TIME_INDEXES:
             parts[index] = _plain_time(parts[index])
-    return bytes([kind]) + pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
+    return bytes([kind]) + dumps(parts, protocol=HIGHEST_PROTOCOL)
 
 
 def unpack(message: bytes) -> Content:
     """Return the message that `pack` has converted to bytes."""
-    kind, parts = message[0], pickle.loads(memoryview(message)[1:])
+    kind, parts = message[0], loads(memoryview(message)[1:])
     if kind == Kind.OUTCOME:
         for index in _TIME_INDEXES:
             parts[index] = _datetime(parts[index])

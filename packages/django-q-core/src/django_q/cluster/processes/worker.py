@@ -31,7 +31,7 @@ from django_q.cluster.ipc.state import GRACE_SECONDS, Slot, WorkerState
 from django_q.cluster.isolation import Baseline
 from django_q.cluster.look_ups import CannotLookUp, LookUps
 from django_q.cluster.metrics.counting import CountingSlot
-from django_q.cluster.process import ClusterProcess, Wiring
+from django_q.cluster.process import ClusterProcess, Wiring, ignore_signals
 from django_q.cluster.system.affinity import pin
 from django_q.cluster.system.memory import current_rss_kb
 from django_q.cluster.system.process_group import kill_children, kill_other_members, lead_group
@@ -130,6 +130,7 @@ class Worker(ClusterProcess):
         if self.settings.cpu_affinity:
             pin(self.index, self.settings.cpu_affinity)
         self.timer.install()
+        ignore_signals(signal.SIGPROF, signal.SIGVTALRM)  # a timer that a task leaves would end the next one
         signal.signal(CANCEL_SIGNAL, self._cancel)
         reporters.start(self.settings)
         signals.emit(signals.post_spawn, proc_name=self.name)

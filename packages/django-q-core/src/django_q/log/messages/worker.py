@@ -6,12 +6,13 @@ import logging
 import os
 
 from django_q.log.events import Message, event
+from django_q.text import error_line
 
 
 @event(logging.WARNING)
 def cancelled(name: str) -> Message:
-    """Log that a worker is killed because its cancelled task did not end."""
-    return Message("killing worker %s: its cancelled task did not end", (name,))
+    """Log the kill of a worker whose cancelled task did not end."""
+    return Message("%s: its cancelled task did not end, worker killed", (name,))
 
 
 @event(logging.INFO)
@@ -49,6 +50,12 @@ def interrupted(name: str) -> Message:
 def not_exiting(name: str) -> Message:
     """Log the kill of a worker that has ended its work and does not exit."""
     return Message("%s: did not exit in time (a task left a thread or process behind), killed", (name,))
+
+
+@event(logging.WARNING)
+def not_restored(name: str, error: BaseException) -> Message:
+    """Log that the state of a worker could not be restored after a task."""
+    return Message("%s: its state could not be restored after a task (%s), worker replaced", (name, error_line(error)))
 
 
 @event(logging.WARNING)
