@@ -106,6 +106,20 @@ def test_worker_without_copies_of_its_standard_files_is_replaced(standard_output
     assert not state.restore()
 
 
+def test_replaced_copies_of_standard_files_are_noticed(standard_output, tmp_path):
+    state = Interpreter()
+    assert state.has_copies()
+    [(copy, _)] = state.copies
+    os.close(copy)
+    assert not state.has_copies()
+    other = os.open(tmp_path / "other", os.O_CREAT)
+    if other != copy:
+        os.dup2(other, copy)
+        os.close(other)
+    assert not state.has_copies()
+    os.close(copy)
+
+
 def test_copies_of_standard_files_can_be_closed():
     first_free = free_file()
     state = Interpreter()

@@ -374,13 +374,18 @@ class Worker(ClusterProcess):
         return worn
 
     def _has_grown(self) -> bool:
-        """Return True if memory or open files exceed their limits. Measured each `MEASURE_SECONDS`, or ten tasks."""
+        """Return True if memory or open files exceed their limits, or a file of the worker was replaced.
+
+        Measured each `MEASURE_SECONDS`, or ten tasks.
+        """
         now = time.monotonic()
         if now - self.measured < MEASURE_SECONDS and (self.settings.max_rss is None or self.count % 10):
             return False
         self.measured = now
         if self.baseline.has_leaked_files():
             log.worker.leaked_files(self.name)
+            return True
+        if not self.baseline.interpreter.has_copies():
             return True
         if self.settings.max_rss is None:
             return False

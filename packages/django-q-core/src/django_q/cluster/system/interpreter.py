@@ -44,6 +44,7 @@ class Interpreter:
     def __init__(self) -> None:
         self.streams = sys.stdin, sys.stdout, sys.stderr
         self.copies = [(copy, number) for number in STANDARD_FILES if (copy := copy_of(number)) is not None]
+        self.files = self._files()
         self.hooks = sys.gettrace(), sys.getprofile()
         self.recursion_limit = sys.getrecursionlimit()
         self.collects_garbage, self.thresholds = gc.isenabled(), gc.get_threshold()
@@ -119,6 +120,21 @@ class Interpreter:
             return True
         asyncio._set_running_loop(None)
         return False
+
+    def has_copies(self) -> bool:
+        """Return True if the copies of the standard files are the original ones. A task may have replaced them."""
+        try:
+            return self._files() == self.files
+        except OSError:
+            return False
+
+    def _files(self) -> list[tuple[int, int]]:
+        """Return device and inode of each copy.
+
+        Raises:
+            OSError: a copy is closed.
+        """
+        return [(stat.st_dev, stat.st_ino) for stat in (os.fstat(copy) for copy, _ in self.copies)]
 
     def _restore_files(self) -> bool:
         """Open the standard files again, which a task may have closed or replaced.
