@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -215,10 +216,21 @@ def test_environment_that_an_import_changed_is_kept(monkeypatch):
     monkeypatch.setenv("DJANGO_Q_IMPORTED", "0")
     baseline = Baseline()
     os.environ["DJANGO_Q_IMPORTED"] = "1"
-    baseline.keep_environment()
+    baseline.keep_imported()
     os.environ["DJANGO_Q_IMPORTED"] = "2"
     baseline.restore()
     assert os.environ["DJANGO_Q_IMPORTED"] == "1"
+
+
+def test_warning_filters_that_an_import_changed_are_kept(baseline):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        filters = list(warnings.filters)
+        baseline.keep_imported()
+        warnings.simplefilter("error")
+        baseline.restore()
+        assert warnings.filters == filters
+    baseline.keep_imported()
 
 
 @pytest.mark.parametrize("event", sorted(DAMAGING_EVENTS))

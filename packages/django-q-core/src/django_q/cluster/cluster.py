@@ -263,6 +263,8 @@ class Cluster:
 
     def _watch_end(self, signum: int, frame: FrameType | None) -> None:
         """Kill a sentinel that hangs, and exit soon after its end, unless `_wait_for` does it in time."""
+        if os.getpid() != self.pid:
+            return  # other processes inherit the handler
         reason = None if self._guard is None else self._guard.look()
         now = time.monotonic()
         if self._has_sentinel():

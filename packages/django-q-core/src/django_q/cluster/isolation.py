@@ -72,8 +72,9 @@ class Baseline:
         if has_hook:
             sys.addaudithook(self.events.__setitem__)
 
-    def keep_environment(self) -> None:
-        """Accept changes of the environment by the import of a module, which is not imported again."""
+    def keep_imported(self) -> None:
+        """Accept changes of environment and warning filters by the import of a module, which is not repeated."""
+        self.interpreter.keep_imported()
         if not RESTORED_EVENTS.isdisjoint(self.events):
             self.environment = dict(os.environb)
 

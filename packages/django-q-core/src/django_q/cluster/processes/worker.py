@@ -136,7 +136,7 @@ class Worker(ClusterProcess):
         signals.emit(signals.post_spawn, proc_name=self.name)
         sessions.end(idle=True)
         self.baseline.restore()
-        self.executor.imported = self.baseline.keep_environment
+        self.executor.imported = self.baseline.keep_imported
         self.slot.state = WorkerState.IDLE
 
     def announce(self) -> None:

@@ -50,11 +50,15 @@ class Interpreter:
         self.collects_garbage, self.thresholds = gc.isenabled(), gc.get_threshold()
         self.socket_timeout = socket.getdefaulttimeout()
         self.decimals = decimal.getcontext().copy()
-        self.warning_filters = list(warnings.filters)
         self.functions = needed_functions()
+        self.keep_imported()
         self.priority = os.getpriority(os.PRIO_PROCESS, 0)
         self.blocked_signals = change_mask(signal.SIG_BLOCK, ())
         self.logging = logger.manager.disable, logger.disabled
+
+    def keep_imported(self) -> None:
+        """Accept changes of the warning filters by the import of a module."""
+        self.warning_filters = list(warnings.filters)
 
     def restore(self) -> bool:
         """Undo the changes of a task.
