@@ -16,7 +16,7 @@ from django_q.brokers import get_broker
 from django_q.cluster.ipc.channels import Wakeup
 from django_q.cluster.ipc.lifeline import Lifeline
 from django_q.cluster.ipc.state import ClusterState, Phase
-from django_q.cluster.system.process_group import has_exited, kill_group
+from django_q.cluster.system.process_group import kill_group
 from django_q.databases.connections import close_all
 from django_q.exceptions import ClusterDied
 from django_q.log import messages as log
@@ -27,7 +27,7 @@ from django_q.text import one_line
 from .guard import SentinelGuard
 from .launch import Launch
 from .logging_setup import name_of, set_up_logging
-from .pool import context_of, exit_text
+from .pool import context_of, exit_text, runs
 from .preload import preload
 from .sentinel import main
 from .startup import wait_for_servers
@@ -267,10 +267,10 @@ class Cluster:
             return  # other processes inherit the handler
         reason = None if self._guard is None else self._guard.look()
         now = time.monotonic()
-        if self._has_sentinel():
+        if self.sentinel is not None and runs(self.sentinel):
             if reason is not None:
                 self._kill_by = min(self._kill_by, now + WATCH_SECONDS / 2)
-            if now >= self._kill_by and self.sentinel is not None and self.sentinel.pid:
+            if now >= self._kill_by and self.sentinel.pid:
                 os.kill(self.sentinel.pid, signal.SIGKILL)
             return
         self._end_by = min(self._end_by, now + END_SECONDS)
@@ -280,13 +280,6 @@ class Cluster:
         if now >= self._end_by:
             self._kill_groups()
             os._exit(0 if self._has_stopped_cleanly() else 1)
-
-    def _has_sentinel(self) -> bool:
-        """Return True if the sentinel runs, without reaping it."""
-        if self.sentinel is None:
-            return False
-        exited = has_exited(self.sentinel.pid or 0)
-        return self.sentinel.is_alive() if exited is None else not exited
 
     def _has_stopped_cleanly(self) -> bool:
         return self.sentinel is not None and self.state.phase == Phase.STOPPED and self.sentinel.exitcode == 0

@@ -64,10 +64,7 @@ class Member:
     @property
     def alive(self) -> bool:
         """True if the process runs. After its end it is a zombie until `reap`, so that its group keeps its id."""
-        if self.process is None:
-            return False
-        exited = has_exited(self.process.pid or 0)
-        return self.process.is_alive() if exited is None else not exited
+        return self.process is not None and runs(self.process)
 
     def spawn(self) -> bool:
         """Start the process. If the system refuses, set `due` to the time of the next attempt.
@@ -153,6 +150,12 @@ class Member:
 
 EXIT_STATES = (WorkerState.RECYCLED, WorkerState.EXITING)
 """States of a worker that exits regularly."""
+
+
+def runs(process: BaseProcess) -> bool:
+    """Return True if a child process runs, without reaping it where the system allows that."""
+    exited = has_exited(process.pid or 0)
+    return process.is_alive() if exited is None else not exited
 
 
 def try_fork() -> None:
