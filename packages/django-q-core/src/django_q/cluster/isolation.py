@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from django.urls import get_script_prefix, get_urlconf, set_script_prefix, set_urlconf
 from django.utils import timezone, translation
 
+from django_q.cluster.system.files import free_file, identities_of
 from django_q.cluster.system.interpreter import DAMAGING_EVENTS, Interpreter, handler_of
 from django_q.exceptions import DjangoQError
 from django_q.log import messages as log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 RESTORED_EVENTS: Final = frozenset({"os.chdir", "os.putenv", "os.unsetenv"})
 """Audit events after which environment and working directory are restored.
@@ -60,7 +61,7 @@ class Baseline:
         os.umask(self.umask)
         self.handlers = {number: handler_of(number) for number in SIGNALS}
         self.files = tuple(files)
-        self.inodes = inodes_of(self.files)
+        self.identities = identities_of(self.files)
         self.first_free_file = free_file()
         self.interpreter = Interpreter()
         self.urls = get_script_prefix(), get_urlconf()
@@ -84,8 +85,8 @@ class Baseline:
         Raises:
             WorkerDamaged: the worker cannot send the outcome, so it must exit.
         """
-        if (inodes := inodes_of(self.files)) != self.inodes:
-            if inodes[0] != self.inodes[0]:
+        if (identities := identities_of(self.files)) != self.identities:
+            if identities[0] != self.identities[0]:
                 raise WorkerDamaged
             self.is_damaged = True
         try:
@@ -144,26 +145,3 @@ class Baseline:
             return free_file() > self.first_free_file + MAX_LEAKED_FILES
         except OSError:  # no descriptor is free
             return True
-
-
-def free_file() -> int:
-    """Return the lowest file descriptor that is not in use."""
-    file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    os.close(file)
-    return file
-
-
-def inodes_of(files: Sequence[int]) -> list[int | None]:
-    """Return the inodes of open files; None for a descriptor that is closed."""
-    try:
-        return [os.fstat(file).st_ino for file in files]
-    except OSError:
-        return [inode_of(file) for file in files]
-
-
-def inode_of(file: int) -> int | None:
-    """Return the inode of an open file; None if the descriptor is closed."""
-    try:
-        return os.fstat(file).st_ino
-    except OSError:
-        return None

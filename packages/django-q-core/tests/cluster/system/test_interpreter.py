@@ -18,8 +18,8 @@ import warnings
 
 import pytest
 from django.utils import timezone
-from django_q.cluster.isolation import free_file
 from django_q.cluster.system import interpreter
+from django_q.cluster.system.files import free_file
 from django_q.cluster.system.interpreter import Interpreter
 
 ALARM = {signal.SIGALRM}

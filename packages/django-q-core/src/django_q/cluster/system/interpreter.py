@@ -15,11 +15,15 @@ import sys
 import time
 import warnings
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.utils import timezone
 
+from django_q.cluster.system.files import copy_of, identities_of
 from django_q.log.events import logger
+
+if TYPE_CHECKING:
+    from django_q.cluster.system.files import Identity
 
 DAMAGING_EVENTS: Final = frozenset({"resource.prlimit", "resource.setrlimit", "sys.addaudithook"})
 """Audit events of Python after which a worker is replaced, because the change cannot be undone."""
@@ -44,7 +48,7 @@ class Interpreter:
     def __init__(self) -> None:
         self.streams = sys.stdin, sys.stdout, sys.stderr
         self.copies = [(copy, number) for number in STANDARD_FILES if (copy := copy_of(number)) is not None]
-        self.files = self._files()
+        self.identities = self._identities()
         self.hooks = sys.gettrace(), sys.getprofile()
         self.recursion_limit = sys.getrecursionlimit()
         self.collects_garbage, self.thresholds = gc.isenabled(), gc.get_threshold()
@@ -127,18 +131,10 @@ class Interpreter:
 
     def has_copies(self) -> bool:
         """Return True if the copies of the standard files are the original ones. A task may have replaced them."""
-        try:
-            return self._files() == self.files
-        except OSError:
-            return False
+        return self._identities() == self.identities
 
-    def _files(self) -> list[tuple[int, int]]:
-        """Return device and inode of each copy.
-
-        Raises:
-            OSError: a copy is closed.
-        """
-        return [(stat.st_dev, stat.st_ino) for stat in (os.fstat(copy) for copy, _ in self.copies)]
+    def _identities(self) -> list[Identity | None]:
+        return identities_of([copy for copy, _ in self.copies])
 
     def _restore_files(self) -> bool:
         """Open the standard files again, which a task may have closed or replaced.
@@ -169,11 +165,3 @@ def is_closed(stream: Any) -> bool:
         return bool(getattr(stream, "closed", False))
     except ValueError:  # its buffer was detached
         return True
-
-
-def copy_of(file: int) -> int | None:
-    """Return a copy of a file descriptor; None if it is closed."""
-    try:
-        return os.dup(file)
-    except OSError:
-        return None
