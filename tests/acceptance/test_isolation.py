@@ -49,10 +49,9 @@ def closes_files(label):
     os.closerange(3, 1000)
 
 def left():
-    import asyncio, datetime, faulthandler, io, pickle, signal, sys, time
+    import asyncio, faulthandler, io, signal, sys
     from unittest import mock
     import freezegun
-    from django.utils import timezone
     return {
         "detached stream": lambda: setattr(sys, "stdout", io.TextIOWrapper(sys.stdout.detach())),
         "dump of tracebacks": lambda: faulthandler.dump_traceback_later(0.3, exit=True),
@@ -79,9 +78,8 @@ def works():
 """
 
 LEFT = (
-    *("detached stream", "dump of tracebacks", "frozen time", "mark of a loop", "profiler", "pickle", "present"),
-    "timer",
-)
+    "detached stream", "dump of tracebacks", "frozen time", "mark of a loop", "profiler", "pickle", "present", "timer",
+)  # fmt: skip
 
 
 def test_argument_that_ends_its_process_affects_no_other_task(make_site):

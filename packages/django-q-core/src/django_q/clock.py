@@ -25,12 +25,10 @@ def real_clock() -> float:
 
 
 def now() -> datetime:
-    """Return the present in the form of Django: aware and in UTC with `USE_TZ`, naive and local without."""
-    return timezone.now()
+    """Return the present in the form of Django: aware and in UTC with `USE_TZ`, naive and local without.
 
-
-def present() -> datetime:
-    """Return the present like `now`, even if a task has left `timezone.now` replaced."""
+    A task may have left `timezone.now` replaced. If that returns no time, the clock of Python is used.
+    """
     with suppress(Exception):  # the function may be one of the task
         moment: object = timezone.now()
         if issubclass(type(moment), datetime):

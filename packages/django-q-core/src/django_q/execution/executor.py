@@ -10,8 +10,6 @@ from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from django.utils import timezone
-
 from django_q import clock, reporters, signals, text
 from django_q.context import running
 from django_q.exceptions import TaskCancelled, TimeoutException
@@ -95,7 +93,7 @@ class Executor:
     def _execute(self, package: TaskPackage, ack_id: Any, attempt: int, started: datetime | None) -> Outcome:
         self.exception = None
         began = perf_counter()
-        started = (started or timezone.now()) if package.get("track") else None
+        started = (started or clock.now()) if package.get("track") else None
         with running(package, attempt):
             sent = call = None
             try:
@@ -109,7 +107,7 @@ class Executor:
             except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures, too
                 success, result = False, self._cancellation(error) if self.cancelled else self._failure(error)
             duration = perf_counter() - began
-            finished = dict(package, result=result, success=success, stopped=clock.present())
+            finished = dict(package, result=result, success=success, stopped=clock.now())
             signals.emit(signals.post_execute_in_worker, func=package["func"], task=finished)
             try:
                 final = call is not None and call.returned

@@ -233,7 +233,7 @@ class OutcomeBuilder:
             worker: name of the worker that has started the attempt; None if none has, or if it is not known.
             exception_class: dotted path of the class of the exception; None if there is none.
         """
-        finished = {**package, "result": text_of(reason), "success": False, "stopped": clock.present()}
+        finished = {**package, "result": text_of(reason), "success": False, "stopped": clock.now()}
         outcome = self.build(finished, ack_id=ack_id, attempt=attempt, final=final)
         if not package.get("track"):
             return outcome
@@ -268,7 +268,7 @@ def label_of(value: object, length: int = LABEL_CHARACTERS) -> str | None:
 
 def moment_of(value: object) -> datetime:
     """Return a datetime; the present time for any other value."""
-    return cast("datetime", value) if issubclass(type(value), datetime) else clock.present()
+    return cast("datetime", value) if issubclass(type(value), datetime) else clock.now()
 
 
 def flag_of(value: object) -> bool | None:
